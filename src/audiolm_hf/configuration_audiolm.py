@@ -1,0 +1,423 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Every number of the model, one configuration class per part.
+
+`AudioLMConfig` composes the semantic tokenizer, the acoustic codec and the three stages of AudioLM
+(arXiv 2209.03143). Rates (`hop_length`, `frame_rate`, `vocab_size`) are derived from integers by properties and
+never stored, so that two files cannot disagree about them. All checks are made here, when a configuration is built.
+"""
+
+import copy
+import math
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+STAGE_NAMES = ("semantic", "coarse", "fine")
+NUM_SPECIAL_TOKENS = 4  # bos, eos, separator, padding: the last ids of every stage vocabulary
+
+
+def _require_positive(config: PreTrainedConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not value > 0:
+            raise ValueError(f"{type(config).__name__}.{name} is {value}; it must be greater than 0.")
+
+
+@strict
+class SoundStreamConfig(PreTrainedConfig):
+    r"""Configuration of [`SoundStreamModel`], a causal neural codec with a residual vector quantizer.
+
+    Args:
+        sampling_rate (`int`, defaults to 16000): samples per second of the audio, Hz.
+        strides (`list[int]`, defaults to `[2, 4, 5, 8]`): their product is `hop_length`, samples per frame.
+        num_codebooks (`int`, defaults to 12): levels of the residual quantizer (Q of the paper).
+        codebook_size (`int`, defaults to 1024): entries of each codebook (N of the paper).
+        codebook_dim (`int`, defaults to 32): width of the space in which the quantizer works.
+        quantizer_type (`"ema"` or `"factorized"`, defaults to `"ema"`): `"ema"` keeps one projection to
+            `codebook_dim` and moves codebooks by exponential averages (SoundStream); `"factorized"` projects every
+            level to `codebook_dim` by itself and compares L2-normalised codes learned by gradient (DAC).
+        encoder_type (`"spectral"` or `"convolutional"`, defaults to `"spectral"`): short-time spectra followed by
+            causal ConvNeXt blocks at the frame rate, or strided causal convolutions on the waveform (SoundStream).
+        decoder_type (`"istft"` or `"mirrored"`, defaults to `"istft"`): causal ConvNeXt blocks at the frame rate
+            and an inverse short-time transform, or transposed convolutions that mirror the encoder (SoundStream).
+        hidden_size (`int`, defaults to 256): width of the ConvNeXt blocks, and of the latent before the quantizer.
+        intermediate_size (`int`, defaults to 768): inner width of the ConvNeXt blocks.
+        num_encoder_layers, num_decoder_layers (`int`, default to 6 and 8): ConvNeXt blocks.
+        kernel_size (`int`, defaults to 7): frames seen by a ConvNeXt block, the current one the last.
+        window_length (`int`, defaults to 1280): samples of the analysis and synthesis windows (spectral, istft).
+        num_channels (`int`, defaults to 32): channels of the first convolution (convolutional, mirrored).
+        codebook_decay (`float`, defaults to 0.99): decay of the moving averages (SoundStream).
+        dead_code_threshold (`float`, defaults to 0.5): a code whose moving use per batch falls below it is replaced
+            by an encoder output of the current batch (`"ema"` only).
+        quantizer_dropout (`float`, defaults to 0.5): share of training examples that use a random number of levels.
+    """
+
+    model_type = "soundstream"
+
+    sampling_rate: int = 16000
+    strides: list[int] | tuple[int, ...] = (2, 4, 5, 8)
+    num_codebooks: int = 12
+    codebook_size: int = 1024
+    codebook_dim: int = 32
+    quantizer_type: Literal["ema", "factorized"] = "ema"
+    encoder_type: Literal["spectral", "convolutional"] = "spectral"
+    decoder_type: Literal["istft", "mirrored"] = "istft"
+    hidden_size: int = 256
+    intermediate_size: int = 768
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 8
+    kernel_size: int = 7
+    window_length: int = 1280
+    num_channels: int = 32
+    codebook_decay: float = 0.99
+    dead_code_threshold: float = 0.5
+    quantizer_dropout: float = 0.5
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.strides = list(self.strides)
+        super().__post_init__(**kwargs)
+
+    def validate_geometry(self) -> None:
+        """Check that every size is positive and that the windows fit the hop."""
+        _require_positive(
+            self, "sampling_rate", "num_codebooks", "codebook_size", "codebook_dim", "hidden_size", "kernel_size"
+        )
+        if not self.strides or min(self.strides) < 1:
+            raise ValueError(f"SoundStreamConfig.strides is {self.strides}; give one or more integers of 1 or more.")
+        excess = self.window_length - self.hop_length
+        if self.encoder_type == "spectral" or self.decoder_type == "istft":
+            if excess <= 0 or excess % 2:
+                raise ValueError(
+                    f"SoundStreamConfig.window_length is {self.window_length} and hop_length {self.hop_length} (the "
+                    "product of strides); window_length - hop_length must be positive and even."
+                )
+
+    @property
+    def hop_length(self) -> int:
+        """Audio samples per frame of codes."""
+        return math.prod(self.strides)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames of codes per second, Hz."""
+        return self.sampling_rate / self.hop_length
+
+    @property
+    def bitrate(self) -> float:
+        """Bits per second of all codebooks together."""
+        return self.frame_rate * self.num_codebooks * math.log2(self.codebook_size)
+
+    @property
+    def lookahead(self) -> int:
+        """Samples after the end of a frame that its codes or its decoded samples may depend on.
+
+        0 for the convolutional encoder with the mirrored decoder. Windows that are centred on their frame see
+        `(window_length - hop_length) / 2` samples ahead, once in the encoder and once in the decoder.
+        """
+        excess = (self.window_length - self.hop_length) // 2
+        return excess * ((self.encoder_type == "spectral") + (self.decoder_type == "istft"))
+
+
+@strict
+class AudioLMSemanticTokenizerConfig(PreTrainedConfig):
+    r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised and quantised by k-means.
+
+    Args:
+        encoder_config (`PreTrainedConfig` or `dict`): any transformers speech encoder that takes `input_features`
+            (Wav2Vec2Bert) or `input_values` (HuBERT, wav2vec 2.0, WavLM). Defaults to Wav2Vec2Bert.
+        sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
+        layer (`int`, defaults to 7): entry of the encoder's `hidden_states` to quantise; 0 is its input
+            (AudioLM: layer 7 of the masked-language-model module).
+        num_semantic_tokens (`int`, defaults to 1024): k-means centroids (K of the paper).
+        pooling (`int`, defaults to 2): encoder frames averaged into one token; 2 turns 50 Hz into the paper's 25 Hz.
+    """
+
+    model_type = "audiolm_semantic_tokenizer"
+    sub_configs_defaults: ClassVar[dict] = {
+        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2-bert"),
+    }
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    sampling_rate: int = 16000
+    layer: int = 7
+    num_semantic_tokens: int = 1024
+    pooling: int = 2
+    initializer_range: float = 0.02
+
+    def validate_quantisation(self) -> None:
+        """Check that every size is usable."""
+        _require_positive(self, "sampling_rate", "num_semantic_tokens", "pooling")
+        num_layers = self.encoder_config.num_hidden_layers
+        if not 0 <= self.layer <= num_layers:
+            raise ValueError(
+                f"AudioLMSemanticTokenizerConfig.layer is {self.layer}; the encoder has {num_layers} layers, so give "
+                f"0 (their input) to {num_layers}."
+            )
+
+    @property
+    def encoder_hop_length(self) -> int:
+        """Audio samples per encoder frame."""
+        if hasattr(self.encoder_config, "conv_stride"):
+            return math.prod(self.encoder_config.conv_stride)
+        return self.sampling_rate // 50  # log-mel spectra every 10 ms, stacked in pairs (w2v-BERT 2.0)
+
+    @property
+    def hop_length(self) -> int:
+        """Audio samples per semantic token."""
+        return self.encoder_hop_length * self.pooling
+
+    @property
+    def semantic_frame_rate(self) -> float:
+        """Semantic tokens per second before any removal of repeats, Hz."""
+        return self.sampling_rate / self.hop_length
+
+
+# Sizes that generic code (caches, resizing, tensor parallelism) reads from the top configuration of a causal model.
+_BACKBONE_VIEWS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+)
+
+
+def _backbone_view(name: str) -> property:
+    def read(self: "AudioLMStageConfig") -> int:
+        return getattr(self.backbone_config, name)
+
+    def write(self: "AudioLMStageConfig", value: int) -> None:
+        setattr(self.backbone_config, name, value)
+
+    return property(read, write, doc=f"`{name}` of `backbone_config`.")
+
+
+@strict
+class AudioLMStageConfig(PreTrainedConfig):
+    r"""What the three stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
+
+    Args:
+        backbone_config (`PreTrainedConfig` or `dict`): any decoder that `AutoModel.from_config` builds. Its
+            `vocab_size` is set from the layout, unless a `dict` names a larger one. Defaults to Llama.
+        num_semantic_tokens (`int`, defaults to 1024): K of the semantic tokenizer.
+        codebook_size (`int`, defaults to 1024): N of the codec.
+        num_coarse_codebooks (`int`, defaults to 4): leading levels predicted by the coarse stage (Q').
+        num_fine_codebooks (`int`, defaults to 8): remaining levels, predicted by the fine stage (Q - Q').
+        window_length_s (`float`): seconds of audio seen at once in training and in generation (30 / 10 / 3 for the
+            semantic / coarse / fine stage in AudioLM).
+        remove_repeats (`bool`, defaults to `False`): the semantic tokens of this stage have no consecutive repeats.
+        mean_semantic_duration (`float`, defaults to 1.0): tokens before removal per token after it, measured on the
+            training data; turns seconds into numbers of tokens when `remove_repeats` is set.
+    """
+
+    stage: ClassVar[Literal["semantic", "coarse", "fine"]]
+    sub_configs_defaults: ClassVar[dict] = {
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+    }
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    num_semantic_tokens: int = 1024
+    codebook_size: int = 1024
+    num_coarse_codebooks: int = 4
+    num_fine_codebooks: int = 8
+    window_length_s: float | int = 30.0
+    remove_repeats: bool = False
+    mean_semantic_duration: float | int = 1.0
+    initializer_range: float = 0.02
+    use_cache: bool = True
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        named = isinstance(self.backbone_config, dict) and "vocab_size" in self.backbone_config
+        views = {name: kwargs.pop(name) for name in _BACKBONE_VIEWS if name in kwargs}
+        if isinstance(self.backbone_config, PreTrainedConfig):
+            self.backbone_config = copy.deepcopy(self.backbone_config)
+        super().__post_init__(**kwargs)
+        for name, value in views.items():
+            setattr(self, name, value)
+        if not named and "vocab_size" not in views:
+            self.backbone_config.vocab_size = self.layout_size
+        # Ids of a text model mean nothing here; the stage's own special tokens are set on the stage.
+        self.backbone_config.bos_token_id = self.bos_token_id
+        self.backbone_config.eos_token_id = self.eos_token_id
+        self.backbone_config.pad_token_id = self.pad_token_id
+
+    def validate_layout(self) -> None:
+        """Check that every size is positive and that the vocabulary holds the layout."""
+        _require_positive(
+            self,
+            "num_semantic_tokens",
+            "codebook_size",
+            "num_coarse_codebooks",
+            "num_fine_codebooks",
+            "window_length_s",
+            "mean_semantic_duration",
+        )
+        if self.vocab_size < self.layout_size:
+            raise ValueError(
+                f"{type(self).__name__}.backbone_config.vocab_size is {self.vocab_size}; this stage's tokens need at "
+                f"least {self.layout_size}. Leave it out and it is set."
+            )
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """The decoder's configuration, for code that sizes caches and embeddings."""
+        return self.backbone_config
+
+    @property
+    def num_codebooks(self) -> int:
+        """Levels of the residual quantizer over both acoustic stages (Q)."""
+        return self.num_coarse_codebooks + self.num_fine_codebooks
+
+    @property
+    def num_stage_codebooks(self) -> int:
+        """Codebook levels in this stage's vocabulary: 0, Q' or Q."""
+        return {"semantic": 0, "coarse": self.num_coarse_codebooks, "fine": self.num_codebooks}[self.stage]
+
+    @property
+    def acoustic_offset(self) -> int:
+        """Id of code 0 of level 0; the semantic tokens, if this stage has any, come before it."""
+        return 0 if self.stage == "fine" else self.num_semantic_tokens
+
+    @property
+    def layout_size(self) -> int:
+        """Ids of the flat vocabulary: semantic tokens | level 0 | level 1 | ... | special tokens."""
+        return self.acoustic_offset + self.num_stage_codebooks * self.codebook_size + NUM_SPECIAL_TOKENS
+
+    @property
+    def bos_token_id(self) -> int:
+        """First token of every sequence."""
+        return self.layout_size - 4
+
+    @property
+    def eos_token_id(self) -> int:
+        """Last token of a recording (semantic stage)."""
+        return self.layout_size - 3
+
+    @property
+    def separator_token_id(self) -> int:
+        """Between the conditioning tokens and the predicted ones (coarse and fine stage)."""
+        return self.layout_size - 2
+
+    @property
+    def pad_token_id(self) -> int:
+        """Fills short rows of a batch; always masked."""
+        return self.layout_size - 1
+
+
+for _name in _BACKBONE_VIEWS:
+    setattr(AudioLMStageConfig, _name, _backbone_view(_name))
+
+
+@strict
+class AudioLMSemanticConfig(AudioLMStageConfig):
+    """Stage 1: semantic tokens from earlier semantic tokens. See [`AudioLMStageConfig`]."""
+
+    model_type = "audiolm_semantic"
+    stage: ClassVar[str] = "semantic"
+
+
+@strict
+class AudioLMCoarseConfig(AudioLMStageConfig):
+    """Stage 2: coarse codes from semantic tokens and earlier coarse codes. See [`AudioLMStageConfig`]."""
+
+    model_type = "audiolm_coarse"
+    stage: ClassVar[str] = "coarse"
+
+    window_length_s: float | int = 10.0
+
+
+@strict
+class AudioLMFineConfig(AudioLMStageConfig):
+    """Stage 3: fine codes from coarse codes and earlier fine codes. See [`AudioLMStageConfig`]."""
+
+    model_type = "audiolm_fine"
+    stage: ClassVar[str] = "fine"
+
+    window_length_s: float | int = 3.0
+
+
+@strict
+class AudioLMConfig(PreTrainedConfig):
+    r"""The two tokenizers and the three stages of one AudioLM; checked to agree with each other.
+
+    Args:
+        semantic_tokenizer_config ([`AudioLMSemanticTokenizerConfig`] or `dict`).
+        codec_config ([`SoundStreamConfig`], `EncodecConfig`, `DacConfig`, `MimiConfig` or `dict`).
+        semantic_config ([`AudioLMSemanticConfig`] or `dict`).
+        coarse_config ([`AudioLMCoarseConfig`] or `dict`).
+        fine_config ([`AudioLMFineConfig`] or `dict`).
+    """
+
+    model_type = "audiolm"
+    sub_configs_defaults: ClassVar[dict] = {
+        "semantic_tokenizer_config": AudioLMSemanticTokenizerConfig,
+        "codec_config": SoundStreamConfig,
+        "semantic_config": AudioLMSemanticConfig,
+        "coarse_config": AudioLMCoarseConfig,
+        "fine_config": AudioLMFineConfig,
+    }
+
+    semantic_tokenizer_config: dict | PreTrainedConfig | None = None
+    codec_config: dict | PreTrainedConfig | None = None
+    semantic_config: dict | PreTrainedConfig | None = None
+    coarse_config: dict | PreTrainedConfig | None = None
+    fine_config: dict | PreTrainedConfig | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.codec_config, dict):
+            # Our own codec is not in transformers' table of models when this file runs from a Hub repository.
+            fields = dict(self.codec_config)
+            model_type = fields.pop("model_type", SoundStreamConfig.model_type)
+            own = model_type == SoundStreamConfig.model_type
+            self.codec_config = SoundStreamConfig(**fields) if own else AutoConfig.for_model(model_type, **fields)
+        super().__post_init__(**kwargs)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second of the audio that goes in and comes out, Hz."""
+        return self.codec_config.sampling_rate
+
+    @property
+    def stage_configs(self) -> dict[str, AudioLMStageConfig]:
+        """The stages by name, in order."""
+        return {"semantic": self.semantic_config, "coarse": self.coarse_config, "fine": self.fine_config}
+
+    def validate_agreement(self) -> None:
+        """Check that tokenizer, codec and stages mean the same tokens."""
+        semantic_tokenizer = self.semantic_tokenizer_config
+        if semantic_tokenizer.sampling_rate != self.sampling_rate:
+            raise ValueError(
+                f"semantic_tokenizer_config.sampling_rate is {semantic_tokenizer.sampling_rate} Hz and the codec's "
+                f"{self.sampling_rate} Hz; use a tokenizer and a codec of one rate."
+            )
+        for name, stage in self.stage_configs.items():
+            pairs = {
+                "num_semantic_tokens": (stage.num_semantic_tokens, semantic_tokenizer.num_semantic_tokens),
+                "codebook_size": (stage.codebook_size, self.codec_config.codebook_size),
+                "num_coarse_codebooks": (stage.num_coarse_codebooks, self.coarse_config.num_coarse_codebooks),
+                "num_fine_codebooks": (stage.num_fine_codebooks, self.fine_config.num_fine_codebooks),
+            }
+            for field, (given, expected) in pairs.items():
+                if given != expected:
+                    raise ValueError(
+                        f"{name}_config.{field} is {given}, but the tokenizer, codec and other stages use {expected}; "
+                        "all parts of one AudioLM must agree."
+                    )
+
+
+__all__ = [
+    "NUM_SPECIAL_TOKENS",
+    "STAGE_NAMES",
+    "AudioLMCoarseConfig",
+    "AudioLMConfig",
+    "AudioLMFineConfig",
+    "AudioLMSemanticConfig",
+    "AudioLMSemanticTokenizerConfig",
+    "AudioLMStageConfig",
+    "SoundStreamConfig",
+]
