@@ -1,0 +1,302 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Codes and semantic tokens <-> the flat id sequences that the three stages model.
+
+Pure functions. In: `semantic_tokens` and `audio_codes (batch, num_codebooks, frames)`; out: id sequences, and back.
+Every stage has one vocabulary, `semantic | level 0 | level 1 | ... | bos eos separator padding` (see
+`AudioLMStageConfig`), and these sequences:
+
+| stage | sequence | predicted |
+|---|---|---|
+| semantic | bos, semantic tokens, eos where the recording ends | everything after bos |
+| coarse | bos, semantic tokens, separator, coarse codes | the coarse codes |
+| fine | bos, coarse codes, separator, fine codes | the fine codes |
+
+Paper: AudioLM (arXiv 2209.03143), hierarchical modeling of semantic and acoustic tokens; codes are laid out
+frame-major, level-minor.
+"""
+
+import torch
+from torch import Tensor
+
+from .configuration_audiolm import AudioLMStageConfig
+
+IGNORE_INDEX = -100  # label of a position that is not predicted, as everywhere in transformers
+SEMANTIC_LEVEL = -1  # the "level" of semantic tokens and of the semantic stage's end token
+NO_LEVEL = -2  # the "level" of ids that are never predicted
+
+
+def _require_range(name: str, values: Tensor, size: int) -> None:
+    if values.is_floating_point() or values.dtype == torch.bool:
+        raise TypeError(f"{name} has dtype {values.dtype}; give integers (torch.int64).")
+    if values.numel() and not (0 <= int(values.min()) and int(values.max()) < size):
+        raise ValueError(
+            f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
+        )
+
+
+def flatten_codes(audio_codes: Tensor, *, codebook_size: int, first_level: int = 0, offset: int = 0) -> Tensor:
+    """Lay codes out as one token sequence, frame by frame and level by level within a frame.
+
+    Args:
+        audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes in `[0, codebook_size)`.
+        codebook_size (`int`): entries of each codebook.
+        first_level (`int`, defaults to 0): level of the first codebook given.
+        offset (`int`, defaults to 0): id of code 0 of level 0.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch, frames * num_codebooks)`: ids `offset + level * codebook_size + code`.
+
+    Raises:
+        TypeError: if the codes are not integers.
+        ValueError: if there are not three dimensions, or a code lies outside its codebook.
+    """
+    if audio_codes.dim() != 3:
+        raise ValueError(f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames).")
+    _require_range("audio_codes", audio_codes, codebook_size)
+    levels = torch.arange(audio_codes.shape[1], device=audio_codes.device) + first_level
+    tokens = audio_codes.long() + (offset + levels * codebook_size)[:, None]
+    return tokens.transpose(1, 2).reshape(audio_codes.shape[0], -1)  # (batch, frames * num_codebooks)
+
+
+def unflatten_tokens(
+    tokens: Tensor, *, num_codebooks: int, codebook_size: int, first_level: int = 0, offset: int = 0
+) -> Tensor:
+    """Turn a token sequence back into codes; the inverse of [`flatten_codes`].
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(batch, frames * num_codebooks)`): ids, starting at a frame's first level.
+        num_codebooks (`int`): levels in each frame of the sequence.
+        codebook_size (`int`): entries of each codebook.
+        first_level (`int`, defaults to 0): level of the first codebook in the sequence.
+        offset (`int`, defaults to 0): id of code 0 of level 0.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch, num_codebooks, frames)`.
+
+    Raises:
+        ValueError: if the length is not a whole number of frames, or a token does not belong to its level.
+    """
+    if tokens.dim() != 2 or tokens.shape[1] % num_codebooks:
+        raise ValueError(
+            f"tokens has shape {tuple(tokens.shape)}; give (batch, sequence_length) with a sequence_length that is a "
+            f"multiple of num_codebooks = {num_codebooks}."
+        )
+    frames = tokens.shape[1] // num_codebooks
+    levels = torch.arange(num_codebooks, device=tokens.device) + first_level
+    codes = tokens.long().reshape(tokens.shape[0], frames, num_codebooks) - offset - levels * codebook_size
+    _require_range("tokens, less the first id of their level,", codes, codebook_size)
+    return codes.transpose(1, 2)  # (batch, num_codebooks, frames)
+
+
+def remove_repeats(semantic_tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep one of each run of equal semantic tokens.
+
+    Args:
+        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): one recording.
+
+    Returns:
+        `tuple(torch.LongTensor, torch.LongTensor)`: the tokens without consecutive repeats, and how many times each
+        of them was there.
+
+    Paper: AudioLM (arXiv 2209.03143), stages 1 and 2.
+    """
+    if semantic_tokens.dim() != 1:
+        raise ValueError(f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give one recording at a time.")
+    tokens, durations = torch.unique_consecutive(semantic_tokens, return_counts=True)
+    return tokens, durations
+
+
+def restore_repeats(semantic_tokens: Tensor, durations: Tensor) -> Tensor:
+    """Repeat every token by its duration; the inverse of [`remove_repeats`]."""
+    return torch.repeat_interleave(semantic_tokens, durations)
+
+
+def level_range(config: AudioLMStageConfig, level: int) -> tuple[int, int]:
+    """Give the ids among which a token of one level is chosen.
+
+    Args:
+        config ([`AudioLMStageConfig`]): the stage.
+        level (`int`): a codebook level, or `SEMANTIC_LEVEL`.
+
+    Returns:
+        `tuple(int, int)`: first id and one past the last. The semantic stage's range ends with the end token; the
+        beginning token that lies before it is never chosen (see [`forbidden_id`]).
+    """
+    if level == SEMANTIC_LEVEL:
+        return 0, config.eos_token_id + 1 if config.stage == "semantic" else config.num_semantic_tokens
+    start = config.acoustic_offset + level * config.codebook_size
+    return start, start + config.codebook_size
+
+
+def forbidden_id(config: AudioLMStageConfig, level: int) -> int | None:
+    """Give the one id inside [`level_range`] that is never chosen: the semantic stage's beginning token."""
+    return config.bos_token_id if level == SEMANTIC_LEVEL and config.stage == "semantic" else None
+
+
+def token_levels(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Give the level of every token of a stage's sequence.
+
+    Args:
+        tokens (`torch.LongTensor` of any shape): ids of the stage's vocabulary, or labels.
+        config ([`AudioLMStageConfig`]): the stage.
+
+    Returns:
+        `torch.LongTensor` of the same shape: codebook level; `SEMANTIC_LEVEL` for semantic tokens and the end token
+        of the semantic stage; `NO_LEVEL` for everything that is never predicted.
+    """
+    codes = tokens - config.acoustic_offset
+    is_code = (codes >= 0) & (codes < config.num_stage_codebooks * config.codebook_size)
+    is_semantic = (tokens >= 0) & (tokens < config.acoustic_offset)
+    if config.stage == "semantic":
+        is_semantic |= tokens == config.eos_token_id
+    levels = torch.where(is_code, codes.div(config.codebook_size, rounding_mode="floor"), NO_LEVEL)
+    return torch.where(is_semantic, SEMANTIC_LEVEL, levels)
+
+
+def predicted_levels(config: AudioLMStageConfig) -> list[int]:
+    """Give the levels that the stage predicts, in the order in which they take turns."""
+    if config.stage == "semantic":
+        return [SEMANTIC_LEVEL]
+    first_level = 0 if config.stage == "coarse" else config.num_coarse_codebooks
+    return list(range(first_level, config.num_stage_codebooks))
+
+
+def level_mask(config: AudioLMStageConfig, device: torch.device | str | None = None) -> Tensor:
+    """Tabulate which ids are allowed at each turn of the predicted levels.
+
+    Returns:
+        `torch.BoolTensor` of shape `(len(predicted_levels(config)), vocab_size)`: `True` where allowed.
+    """
+    levels = predicted_levels(config)
+    allowed = torch.zeros(len(levels), config.vocab_size, dtype=torch.bool, device=device)
+    for turn, level in enumerate(levels):
+        start, stop = level_range(config, level)
+        allowed[turn, start:stop] = True
+        forbidden = forbidden_id(config, level)
+        if forbidden is not None:
+            allowed[turn, forbidden] = False
+    return allowed
+
+
+def semantic_ids(semantic_tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Prepare the semantic tokens of one crop as a stage wants them: checked, repeats removed if the stage says so."""
+    _require_range("semantic_tokens", semantic_tokens, config.num_semantic_tokens)
+    return remove_repeats(semantic_tokens)[0] if config.remove_repeats else semantic_tokens.long()
+
+
+def coarse_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Flatten the coarse levels of `audio_codes (num_codebooks, frames)` into ids of the coarse or the fine stage."""
+    return flatten_codes(
+        audio_codes[None, : config.num_coarse_codebooks],
+        codebook_size=config.codebook_size,
+        offset=config.acoustic_offset,
+    )[0]
+
+
+def fine_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Flatten the fine levels of `audio_codes (num_codebooks, frames)` into ids of the fine stage."""
+    return flatten_codes(
+        audio_codes[None, config.num_coarse_codebooks : config.num_codebooks],
+        codebook_size=config.codebook_size,
+        first_level=config.num_coarse_codebooks,
+        offset=config.acoustic_offset,
+    )[0]
+
+
+def _special(token_id: int, like: Tensor) -> Tensor:
+    return torch.tensor([token_id], dtype=torch.int64, device=like.device)
+
+
+def semantic_context(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Build the semantic stage's context: bos, then ids from [`semantic_ids`]."""
+    return torch.cat([_special(config.bos_token_id, tokens), tokens])
+
+
+def conditioned_context(condition: Tensor, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Build the context of the coarse or fine stage: bos, condition ids, separator, ids already known."""
+    separator = _special(config.separator_token_id, tokens)
+    return torch.cat([_special(config.bos_token_id, tokens), condition, separator, tokens])
+
+
+def _example(input_ids: Tensor, num_predicted: int) -> dict[str, Tensor]:
+    labels = input_ids.clone()
+    labels[: len(input_ids) - num_predicted] = IGNORE_INDEX
+    return {"input_ids": input_ids, "labels": labels}
+
+
+def build_semantic_example(
+    semantic_tokens: Tensor, config: AudioLMStageConfig, *, ends_recording: bool
+) -> dict[str, Tensor]:
+    """Build one training sequence of the semantic stage from a crop.
+
+    Args:
+        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): the crop, repeats included.
+        config ([`AudioLMSemanticConfig`]): the stage.
+        ends_recording (`bool`): the crop reaches the end of its recording, so the end token is to be learned.
+
+    Returns:
+        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`.
+    """
+    tokens = semantic_ids(semantic_tokens, config)
+    if ends_recording:
+        tokens = torch.cat([tokens, _special(config.eos_token_id, tokens)])
+    return _example(semantic_context(tokens, config), len(tokens))
+
+
+def build_coarse_example(
+    semantic_tokens: Tensor, audio_codes: Tensor, config: AudioLMStageConfig, *, drop_condition: bool = False
+) -> dict[str, Tensor]:
+    """Build one training sequence of the coarse stage from a crop.
+
+    Args:
+        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): the crop, repeats included.
+        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): codes of the same crop; levels beyond
+            the coarse ones are left out.
+        config ([`AudioLMCoarseConfig`]): the stage.
+        drop_condition (`bool`, defaults to `False`): leave the semantic tokens out, so that the stage also learns
+            the unconditional distribution that `coarse_guidance_scale` needs.
+
+    Returns:
+        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels on coarse codes alone.
+    """
+    condition = semantic_ids(semantic_tokens, config)[: 0 if drop_condition else None]
+    tokens = coarse_ids(audio_codes, config)
+    return _example(conditioned_context(condition, tokens, config), len(tokens))
+
+
+def build_fine_example(audio_codes: Tensor, config: AudioLMStageConfig) -> dict[str, Tensor]:
+    """Build one training sequence of the fine stage from a crop.
+
+    Args:
+        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): all levels of the crop.
+        config ([`AudioLMFineConfig`]): the stage.
+
+    Returns:
+        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels on fine codes alone.
+    """
+    tokens = fine_ids(audio_codes, config)
+    return _example(conditioned_context(coarse_ids(audio_codes, config), tokens, config), len(tokens))
+
+
+__all__ = [
+    "IGNORE_INDEX",
+    "NO_LEVEL",
+    "SEMANTIC_LEVEL",
+    "build_coarse_example",
+    "build_fine_example",
+    "build_semantic_example",
+    "coarse_ids",
+    "conditioned_context",
+    "fine_ids",
+    "flatten_codes",
+    "forbidden_id",
+    "level_mask",
+    "level_range",
+    "predicted_levels",
+    "remove_repeats",
+    "restore_repeats",
+    "semantic_context",
+    "semantic_ids",
+    "token_levels",
+    "unflatten_tokens",
+]
