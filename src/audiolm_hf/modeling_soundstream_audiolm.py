@@ -1,0 +1,363 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The codec: waveform in, codes out, and back (SoundStream, arXiv 2107.03312, section III).
+
+A causal encoder makes one latent vector per `hop_length` samples, a residual vector quantizer turns it into
+`num_codebooks` codes, a causal decoder turns codes into samples. Encoder and decoder come in two kinds each (see
+[`SoundStreamConfig`]): strided convolutions on the waveform as in the paper, or blocks that work wholly at the frame
+rate between a short-time transform and its inverse (Vocos, arXiv 2306.00814), which is far cheaper on a CPU.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_audiolm import SoundStreamConfig
+from .residual_quantizer_audiolm import ResidualVectorQuantizer
+
+LAYER_SCALE = 0.1  # start of the residual branches' gain
+LOG_MAGNITUDE_LIMIT = 6.0  # e^6 is above any bin of a full-scale tone in a 1280-sample window
+
+
+@dataclass
+class SoundStreamEncoderOutput(ModelOutput):
+    """Codes of a batch of waveforms.
+
+    Args:
+        audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes in [0, codebook_size).
+        attention_mask (`torch.LongTensor` of shape `(batch, frames)`): 1 for frames that hold a real sample.
+    """
+
+    audio_codes: torch.LongTensor | None = None
+    attention_mask: torch.LongTensor | None = None
+
+
+@dataclass
+class SoundStreamDecoderOutput(ModelOutput):
+    """Decoded waveforms.
+
+    Args:
+        audio_values (`torch.FloatTensor` of shape `(batch, num_samples)`): samples, nominally in [-1, 1].
+    """
+
+    audio_values: torch.FloatTensor | None = None
+
+
+@dataclass
+class SoundStreamOutput(ModelOutput):
+    """Reconstruction of a batch of waveforms, with the quantizer's losses.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): `commitment_loss + codebook_loss`; the losses on the waveform are the
+            trainer's.
+        audio_values (`torch.FloatTensor` of shape `(batch, num_samples)`): reconstruction.
+        audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes.
+        commitment_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
+        codebook_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    audio_values: torch.FloatTensor | None = None
+    audio_codes: torch.LongTensor | None = None
+    commitment_loss: torch.FloatTensor | None = None
+    codebook_loss: torch.FloatTensor | None = None
+
+
+class CausalConvNeXtBlock(nn.Module):
+    """Depthwise convolution over past frames, then a two-layer network on each frame, added to the input."""
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.depthwise = nn.Conv1d(size, size, config.kernel_size, groups=size)
+        self.norm = nn.LayerNorm(size)
+        self.up_proj = nn.Linear(size, config.intermediate_size)
+        self.down_proj = nn.Linear(config.intermediate_size, size)
+        self.scale = nn.Parameter(torch.full((size,), LAYER_SCALE))
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Transform `(batch, frames, hidden_size)` to the same shape."""
+        past = F.pad(hidden_states.transpose(1, 2), (self.depthwise.kernel_size[0] - 1, 0))
+        mixed = self.depthwise(past).transpose(1, 2)
+        return hidden_states + self.scale * self.down_proj(F.gelu(self.up_proj(self.norm(mixed))))
+
+
+def _frame_blocks(config: SoundStreamConfig, num_layers: int) -> nn.Sequential:
+    blocks = [CausalConvNeXtBlock(config) for _ in range(num_layers)]
+    return nn.Sequential(nn.LayerNorm(config.hidden_size), *blocks, nn.LayerNorm(config.hidden_size))
+
+
+class SpectralEncoder(nn.Module):
+    """Short-time spectra, centred on each frame, through causal ConvNeXt blocks."""
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_bins = config.window_length // 2 + 1
+        self.in_proj = nn.Linear(3 * num_bins, config.hidden_size)
+        self.blocks = _frame_blocks(config, config.num_encoder_layers)
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        """Encode `(batch, num_samples)`, a whole number of frames, to `(batch, frames, hidden_size)`."""
+        window_length, hop_length = self.config.window_length, self.config.hop_length
+        excess = (window_length - hop_length) // 2
+        frames = F.pad(input_values.float(), (excess, excess)).unfold(1, window_length, hop_length)
+        window = torch.hann_window(window_length, device=input_values.device)
+        spectrum = torch.fft.rfft(frames * window)
+        magnitude = spectrum.abs().clamp(min=1e-5)
+        # Loudness, and the phase weighted by the cube root of the magnitude, so that quiet bins weigh little.
+        phase = torch.view_as_real(spectrum / magnitude.pow(2 / 3)).flatten(2)
+        features = torch.cat([magnitude.log(), phase], dim=-1)
+        return self.blocks(self.in_proj(features.to(self.in_proj.weight.dtype)))
+
+
+class ISTFTDecoder(nn.Module):
+    """Causal ConvNeXt blocks, then magnitude and phase of overlapping windows, centred on each frame."""
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_bins = config.window_length // 2 + 1
+        self.in_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.blocks = _frame_blocks(config, config.num_decoder_layers)
+        self.out_proj = nn.Linear(config.hidden_size, 2 * num_bins)
+
+    def forward(self, latents: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """Decode `(batch, frames, hidden_size)` to `(batch, frames * hop_length)`."""
+        log_magnitude, phase = self.out_proj(self.blocks(self.in_proj(latents))).float().chunk(2, dim=-1)
+        spectrum = torch.polar(log_magnitude.clamp(max=LOG_MAGNITUDE_LIMIT).exp(), phase)
+        window = torch.hann_window(self.config.window_length, device=latents.device)
+        frames = torch.fft.irfft(spectrum, n=self.config.window_length) * window
+        mask = frames.new_ones(frames.shape[:2]) if frame_mask is None else frame_mask.to(frames.dtype)
+        envelope = mask[:, :, None] * window.pow(2)
+        return self._overlap_add(frames * mask[:, :, None]) / self._overlap_add(envelope).clamp(min=1e-3)
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """Add windows `(batch, frames, window_length)` up at their places; the excess at both ends is cut off."""
+        window_length, hop_length = self.config.window_length, self.config.hop_length
+        num_samples = (frames.shape[1] - 1) * hop_length + window_length
+        summed = F.fold(frames.transpose(1, 2), (1, num_samples), (1, window_length), stride=(1, hop_length))
+        excess = (window_length - hop_length) // 2
+        return summed[:, 0, 0, excess : num_samples - excess]
+
+
+class CausalConv1d(nn.Conv1d):
+    """Convolution whose output depends on the current and earlier inputs only."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Convolve `(batch, channels, length)`; the length is divided by the stride."""
+        reach = (self.kernel_size[0] - 1) * self.dilation[0] + 1 - self.stride[0]
+        return super().forward(F.pad(hidden_states, (reach, 0)))
+
+
+class CausalConvTranspose1d(nn.ConvTranspose1d):
+    """Transposed convolution cut so that its output depends on the current and earlier inputs only."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Upsample `(batch, channels, length)` by the stride."""
+        upsampled = super().forward(hidden_states)
+        return upsampled[..., : hidden_states.shape[-1] * self.stride[0]]
+
+
+class ResidualUnit(nn.Module):
+    """Dilated causal convolution and a pointwise one, added to the input (SoundStream, figure 3)."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.dilated = CausalConv1d(channels, channels, 7, dilation=dilation)
+        self.pointwise = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Transform `(batch, channels, length)` to the same shape."""
+        return hidden_states + self.pointwise(F.elu(self.dilated(F.elu(hidden_states))))
+
+
+def _residual_units(channels: int) -> list[nn.Module]:
+    return [*(ResidualUnit(channels, dilation) for dilation in (1, 3, 9)), nn.ELU()]
+
+
+class ConvolutionalEncoder(nn.Module):
+    """Strided causal convolutions on the waveform (SoundStream, section III-A)."""
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        channels = config.num_channels
+        layers: list[nn.Module] = [CausalConv1d(1, channels, 7)]
+        for stride in config.strides:
+            layers += [*_residual_units(channels), CausalConv1d(channels, 2 * channels, 2 * stride, stride=stride)]
+            channels *= 2
+        self.layers = nn.Sequential(*layers, nn.ELU(), CausalConv1d(channels, config.hidden_size, 3))
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        """Encode `(batch, num_samples)`, a whole number of frames, to `(batch, frames, hidden_size)`."""
+        return self.layers(input_values[:, None]).transpose(1, 2)
+
+
+class MirroredDecoder(nn.Module):
+    """Transposed causal convolutions that mirror the encoder (SoundStream, section III-B)."""
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        channels = config.num_channels * 2 ** len(config.strides)
+        layers: list[nn.Module] = [CausalConv1d(config.hidden_size, channels, 7)]
+        for stride in reversed(config.strides):
+            upsample = CausalConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride)
+            layers += [nn.ELU(), upsample, *_residual_units(channels // 2)[:-1]]
+            channels //= 2
+        self.layers = nn.Sequential(*layers, nn.ELU(), CausalConv1d(channels, 1, 7))
+
+    def forward(self, latents: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """Decode `(batch, frames, hidden_size)` to `(batch, frames * hop_length)`."""
+        return self.layers(latents.transpose(1, 2))[:, 0]
+
+
+class SoundStreamModel(PreTrainedModel):
+    """Neural audio codec with a causal encoder and decoder and a residual vector quantizer.
+
+    Paper: SoundStream (arXiv 2107.03312), section III; the acoustic tokenizer of AudioLM (arXiv 2209.03143).
+    """
+
+    config_class = SoundStreamConfig
+    base_model_prefix = "soundstream"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    _no_split_modules = ("CausalConvNeXtBlock", "ResidualUnit")
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__(config)
+        self.encoder = SpectralEncoder(config) if config.encoder_type == "spectral" else ConvolutionalEncoder(config)
+        self.quantizer = ResidualVectorQuantizer(config)
+        self.decoder = ISTFTDecoder(config) if config.decoder_type == "istft" else MirroredDecoder(config)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
+            # Fan-in scaling; the small default of language models would leave the codebooks without variance.
+            fan_in = module.weight[0].numel()
+            init.normal_(module.weight, mean=0.0, std=1 / math.sqrt(fan_in))
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        elif hasattr(module, "initialized"):  # EMACodebook
+            init.zeros_(module.codebook)
+            init.zeros_(module.sums)
+            init.ones_(module.counts)
+            init.zeros_(module.initialized)
+        elif hasattr(module, "depthwise"):  # CausalConvNeXtBlock
+            init.constant_(module.scale, LAYER_SCALE)
+
+    def encode(
+        self, input_values: Tensor, attention_mask: Tensor | None = None, num_codebooks: int | None = None
+    ) -> SoundStreamEncoderOutput:
+        """Encode waveforms to codes.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio at `config.sampling_rate`.
+            attention_mask (`torch.Tensor` of shape `(batch, num_samples)`, *optional*): 1 for real samples, 0 for
+                padding on the right.
+            num_codebooks (`int`, *optional*): leading levels to use; all of them by default.
+
+        Returns:
+            [`SoundStreamEncoderOutput`] with `ceil(num_samples / hop_length)` frames.
+
+        Raises:
+            ValueError: if the waveform is empty or not 2-D, or `num_codebooks` is out of range.
+        """
+        num_codebooks = self._check_num_codebooks(num_codebooks)
+        padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
+        return SoundStreamEncoderOutput(
+            audio_codes=self.quantizer.encode(self.encoder(padded), num_codebooks), attention_mask=frame_mask
+        )
+
+    def decode(
+        self, audio_codes: Tensor, attention_mask: Tensor | None = None, num_samples: int | None = None
+    ) -> SoundStreamDecoderOutput:
+        """Decode codes to waveforms.
+
+        Args:
+            audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes of the first levels; any
+                number of them.
+            attention_mask (`torch.Tensor` of shape `(batch, frames)`, *optional*): 1 for real frames, 0 for padding on
+                the right, whose samples are 0.
+            num_samples (`int`, *optional*): samples to return; `frames * hop_length` by default.
+
+        Returns:
+            [`SoundStreamDecoderOutput`].
+
+        Raises:
+            ValueError: if the codes are not 3-D, have too many levels or lie outside [0, codebook_size).
+        """
+        self._check_codes(audio_codes)
+        audio_values = self._decode_latents(self.quantizer.decode(audio_codes), attention_mask)
+        return SoundStreamDecoderOutput(audio_values=audio_values[:, :num_samples])
+
+    def forward(
+        self, input_values: Tensor, attention_mask: Tensor | None = None, num_codebooks: int | None = None
+    ) -> SoundStreamOutput:
+        """Reconstruct waveforms through the quantizer, differentiably; arguments as for `encode`."""
+        num_codebooks = self._check_num_codebooks(num_codebooks)
+        padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
+        quantized = self.quantizer(self.encoder(padded), num_codebooks)
+        latents = quantized.quantized.to(self.dtype)
+        audio_values = self._decode_latents(latents, None if attention_mask is None else frame_mask)
+        return SoundStreamOutput(
+            loss=quantized.commitment_loss + quantized.codebook_loss,
+            audio_values=audio_values[:, : input_values.shape[1]],
+            audio_codes=quantized.audio_codes,
+            commitment_loss=quantized.commitment_loss,
+            codebook_loss=quantized.codebook_loss,
+        )
+
+    def _decode_latents(self, latents: Tensor, frame_mask: Tensor | None) -> Tensor:
+        audio_values = self.decoder(latents, frame_mask)
+        if frame_mask is None:
+            return audio_values
+        return audio_values * frame_mask.repeat_interleave(self.config.hop_length, dim=1)
+
+    def _pad_to_frames(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Silence the padding, complete the last frame with zeros, and mark the frames that hold real samples."""
+        if input_values.dim() != 2 or input_values.shape[1] == 0:
+            raise ValueError(
+                f"input_values has shape {tuple(input_values.shape)}; give mono audio of shape (batch, num_samples) "
+                "with at least one sample."
+            )
+        hop_length = self.config.hop_length
+        missing = -input_values.shape[1] % hop_length
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_values, dtype=torch.long)
+        else:
+            input_values = input_values * attention_mask.to(input_values.dtype)
+        frame_mask = F.pad(attention_mask.long(), (0, missing)).unfold(1, hop_length, hop_length).amax(2)
+        return F.pad(input_values, (0, missing)).to(self.dtype), frame_mask
+
+    def _check_num_codebooks(self, num_codebooks: int | None) -> int:
+        if num_codebooks is None:
+            return self.config.num_codebooks
+        if not 1 <= num_codebooks <= self.config.num_codebooks:
+            raise ValueError(f"num_codebooks is {num_codebooks}; this codec has 1 to {self.config.num_codebooks}.")
+        return num_codebooks
+
+    def _check_codes(self, audio_codes: Tensor) -> None:
+        if audio_codes.dim() != 3:
+            raise ValueError(
+                f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames)."
+            )
+        self._check_num_codebooks(audio_codes.shape[1])
+        size = self.config.codebook_size
+        if audio_codes.numel() and not (0 <= int(audio_codes.min()) and int(audio_codes.max()) < size):
+            raise ValueError(
+                f"audio_codes range from {int(audio_codes.min())} to {int(audio_codes.max())}; codes lie in [0, {size})."
+            )
+
+
+__all__ = ["SoundStreamDecoderOutput", "SoundStreamEncoderOutput", "SoundStreamModel", "SoundStreamOutput"]
