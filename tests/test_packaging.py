@@ -1,0 +1,159 @@
+"""What pip gets: the built wheel, its metadata, and the agreement of imports with declared dependencies."""
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.test_layering import PACKAGE, SOURCES, imported_modules, name_of, part_of
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # where the module is named otherwise
+EXTRAS_OF_PART = {"data": {"train"}, "training": {"train"}, "evaluation": {"evaluation", "train"}}
+CHECKPOINT_FILES = {"config.json", "model.safetensors", "generation_config.json", "processor_config.json", "README.md"}
+MAX_CHECKPOINT_BYTES = 40 * 10**6  # all bundled checkpoints together
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built by the backend itself so that nothing is downloaded."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def members(wheel: Path) -> dict[str, int]:
+    """Files of the wheel with their sizes in bytes."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {info.filename: info.file_size for info in archive.infolist()}
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        return Parser().parsestr(archive.read("audiolm_hf-0.1.0.dist-info/METADATA").decode())
+
+
+def test_wheel_holds_every_file_of_the_package_and_no_other(members: dict[str, int]):
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    expected = {str(path.relative_to(PACKAGE.parent)) for path in files}
+    info = {name for name in members if name.startswith("audiolm_hf-0.1.0.dist-info/")}
+    assert set(members) - info == expected
+    assert "audiolm_hf/py.typed" in members
+    assert "audiolm_hf-0.1.0.dist-info/licenses/LICENSE" in info
+
+
+def test_wheel_holds_the_default_checkpoint_and_an_example(members: dict[str, int]):
+    folder = "audiolm_hf/checkpoints/speech-tiny/"
+    assert {folder + name for name in CHECKPOINT_FILES} <= set(members)
+    assert any(name.startswith("audiolm_hf/examples/") and name.endswith(".flac") for name in members)
+
+
+def test_wheel_is_small_and_holds_no_pickles(members: dict[str, int]):
+    sizes = {name: size for name, size in members.items() if name.startswith("audiolm_hf/checkpoints/")}
+    assert sum(sizes.values()) <= MAX_CHECKPOINT_BYTES
+    assert not [name for name in members if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npy", ".npz"))]
+
+
+def test_metadata_says_what_is_true(metadata: Message):
+    assert metadata["Version"] == PROJECT["version"]
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["License-File"] == "LICENSE"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata.get_payload() == (ROOT / "README.md").read_text()
+
+
+def test_unpacked_wheel_runs_away_from_the_repository(wheel: Path, tmp_path: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import pathlib, sys, audiolm_hf\n"
+        "assert pathlib.Path(audiolm_hf.__file__).is_relative_to(sys.argv[1]), audiolm_hf.__file__\n"
+        "print(audiolm_hf.__version__, *(pathlib.Path(audiolm_hf.checkpoint(name)) / 'config.json'"
+        " for name in audiolm_hf.list_checkpoints()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    version, *configs = result.stdout.split()
+    assert version == PROJECT["version"]
+    assert configs
+    assert all(Path(config).is_file() for config in configs)
+
+
+def test_console_script_is_a_function():
+    (target,) = PROJECT["scripts"].values()
+    installed = [entry for entry in entry_points(group="console_scripts") if entry.name == "audiolm-hf"]
+    assert {entry.value for entry in installed} <= {target}
+    module, _, name = target.partition(":")
+    tree = ast.parse((PACKAGE.parent / Path(*module.split("."))).with_suffix(".py").read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def requirements(extra: str | None = None) -> dict[str, Requirement]:
+    """Declared requirements by distribution name, those of extras that an extra refers to included."""
+    lines = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
+    found = {}
+    for requirement in map(Requirement, lines):
+        if canonicalize_name(requirement.name) == "audiolm-hf":
+            for other in requirement.extras:
+                found |= requirements(other)
+        else:
+            found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+@pytest.mark.parametrize("extra", [None, *PROJECT["optional-dependencies"]])
+def test_every_requirement_is_bounded_below_and_named_once(extra: str | None):
+    lines = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
+    own = [canonicalize_name(Requirement(line).name) for line in lines]
+    assert len(own) == len(set(own))
+    assert own == sorted(own, key=lambda name: (name != "audiolm-hf", name))
+    for name, requirement in requirements(extra).items():
+        assert any(bound.operator in {">=", "=="} for bound in requirement.specifier), f"{name} has no lower bound"
+
+
+def test_test_extra_holds_what_every_part_needs():
+    needed = {name for extra in ("train", "evaluation", "space") for name in requirements(extra)}
+    assert needed <= set(requirements("test")) <= set(requirements("dev"))
+
+
+def test_torch_stays_below_the_first_untested_version():
+    torch = requirements()["torch"].specifier
+    assert "2.13.0" in torch
+    assert "2.14.0" not in torch
+
+
+def is_at_module_level(tree: ast.Module, node: ast.AST) -> bool:
+    functions = (inner for inner in ast.walk(tree) if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef))
+    return not any(node in set(ast.walk(function)) for function in functions)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_are_declared(path: Path):
+    """At module level only what the part's own extras install; inside functions anything declared at all."""
+    tree = ast.parse(path.read_text())
+    extras = EXTRAS_OF_PART.get(part_of(path), set())
+    allowed = set(requirements()).union(*(requirements(extra) for extra in extras))
+    declared = allowed.union(*(requirements(extra) for extra in PROJECT["optional-dependencies"]))
+    for node, module in imported_modules(tree):
+        top = module.partition(".")[0]
+        name = canonicalize_name(DISTRIBUTIONS.get(top, top))
+        if name != "audiolm-hf" and top not in sys.stdlib_module_names:
+            assert name in (allowed if is_at_module_level(tree, node) else declared), f"line {node.lineno}: {module}"
