@@ -1,0 +1,223 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Any audio in memory becomes one mono float32 batch at the model's rate.
+
+Comes in: arrays or tensors of any rate, channel count and common sample type. Goes out: `input_values` and
+`attention_mask`, both `(batch, num_samples)`, which the two tokenizers read (arXiv 2209.03143, the start of its
+figure 2). Every check of the sound itself is made here, so that later files may trust it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.utils import PaddingStrategy, TensorType
+
+try:
+    import soxr
+except ImportError:  # only needed for audio at another rate than the model's
+    soxr = None
+
+# Zero point and full scale of the integer sample types of audio files.
+_INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
+
+
+class AudioLMFeatureExtractor(SequenceFeatureExtractor):
+    r"""Turn audio of any rate, channel count and sample type into a padded mono batch.
+
+    Args:
+        feature_size (`int`, defaults to 1): channels that go out; only 1 (mono) is supported.
+        sampling_rate (`int`, defaults to 16000): rate that goes out, Hz.
+        padding_value (`float`, defaults to 0.0): fills short rows of a batch.
+        padding_side (`str`, defaults to `"right"`): where short rows are filled; the model wants `"right"`.
+        min_length_s (`float`, defaults to 0.1): shorter audio is refused, seconds.
+        silence_threshold_db (`float`, defaults to -80.0): audio whose loudest sample is below it is refused, dB
+            relative to full scale.
+
+    Raises:
+        ValueError: if a size is not usable.
+    """
+
+    model_input_names = ["input_values", "attention_mask"]
+
+    def __init__(
+        self,
+        feature_size: int = 1,
+        sampling_rate: int = 16000,
+        padding_value: float = 0.0,
+        padding_side: str = "right",
+        min_length_s: float = 0.1,
+        silence_threshold_db: float = -80.0,
+        **kwargs: Any,
+    ) -> None:
+        if feature_size != 1:
+            raise ValueError(f"feature_size is {feature_size}; only 1 (mono) is supported.")
+        if sampling_rate <= 0:
+            raise ValueError(f"sampling_rate is {sampling_rate}; give the model's rate in Hz, greater than 0.")
+        if min_length_s < 0:
+            raise ValueError(f"min_length_s is {min_length_s}; give 0 or more seconds.")
+        super().__init__(
+            feature_size=feature_size,
+            sampling_rate=sampling_rate,
+            padding_value=padding_value,
+            padding_side=padding_side,
+            **kwargs,
+        )
+        self.min_length_s = min_length_s
+        self.silence_threshold_db = silence_threshold_db
+
+    def __call__(
+        self,
+        raw_audio: np.ndarray | torch.Tensor | Sequence[Any],
+        sampling_rate: int | Sequence[int] | None = None,
+        padding: bool | str | PaddingStrategy = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | TensorType | None = None,
+    ) -> BatchFeature:
+        """Check, mix to mono, resample and pad one clip or a list of clips.
+
+        Args:
+            raw_audio (`np.ndarray`, `torch.Tensor` or a list of these): each clip of shape `(num_samples,)` or
+                `(num_channels, num_samples)`; float samples, or uint8, int16, int32 at full scale. A flat list of
+                numbers is one clip.
+            sampling_rate (`int` or `list[int]`): rate of the clips, or one rate for each clip, Hz.
+            padding (`bool`, `str` or `PaddingStrategy`, defaults to `True`): as in `SequenceFeatureExtractor.pad`.
+            max_length (`int`, *optional*): samples at the model's rate to pad or cut to.
+            truncation (`bool`, defaults to `False`): cut rows that are longer than `max_length`.
+            pad_to_multiple_of (`int`, *optional*): pad rows to a multiple of this many samples.
+            return_attention_mask (`bool`, *optional*): whether to return the mask; by default it is returned.
+            return_tensors (`str`, *optional*): `"pt"` or `"np"`.
+
+        Returns:
+            `BatchFeature` with `input_values` float32 in [-1, 1] and `attention_mask` (1 = real), both of shape
+            `(batch, num_samples)`.
+
+        Raises:
+            TypeError: if a clip is not numeric audio.
+            ValueError: if a clip is empty, has no channel, has NaN or infinite samples, is too short or silent, or if
+                its rate is missing or not positive.
+        """
+        clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
+        rates = self._rates(sampling_rate, len(clips))
+        rows = [self._prepare(clip, rate, index) for index, (clip, rate) in enumerate(zip(clips, rates, strict=True))]
+        return self.pad(
+            BatchFeature({"input_values": rows}),
+            padding=padding,
+            max_length=max_length,
+            truncation=truncation,
+            pad_to_multiple_of=pad_to_multiple_of,
+            return_attention_mask=return_attention_mask,
+            return_tensors=return_tensors,
+        )
+
+    def _rates(self, sampling_rate: int | Sequence[int] | None, num_clips: int) -> list[int]:
+        """Give every clip its rate."""
+        if num_clips == 0:
+            raise ValueError("raw_audio is an empty list; give at least one clip.")
+        if sampling_rate is None:
+            raise ValueError(
+                "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz (the model "
+                f"works at {self.sampling_rate} Hz, other rates are resampled)."
+            )
+        rates = list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
+        if len(rates) != num_clips:
+            raise ValueError(f"{len(rates)} sampling rates were given for {num_clips} clips; give one rate, or one each.")
+        for rate in rates:
+            if not isinstance(rate, int | np.integer) or isinstance(rate, bool) or rate <= 0:
+                raise ValueError(f"sampling_rate is {rate!r}; give a whole number of samples per second above 0.")
+        return [int(rate) for rate in rates]
+
+    def _prepare(self, clip: Any, rate: int, index: int) -> np.ndarray:
+        """Turn one clip into `(num_samples,)` float32 at the model's rate."""
+        name = f"Audio clip {index}"
+        audio = _to_mono(_to_float32(clip, name), name)
+        if not np.isfinite(audio).all():
+            raise ValueError(f"{name} has NaN or infinite samples; repair or drop it.")
+        self._check_sound(audio, rate, name)
+        if rate != self.sampling_rate:
+            audio = _resample(audio, rate, self.sampling_rate)
+        # Mixing cannot pass full scale, but resampling and lossy decoders overshoot it slightly.
+        return audio / max(1.0, float(np.abs(audio).max()))
+
+    def _check_sound(self, audio: np.ndarray, rate: int, name: str) -> None:
+        """Refuse audio from which nothing can be continued."""
+        length_s = len(audio) / rate
+        if length_s < self.min_length_s:
+            raise ValueError(
+                f"{name} lasts {length_s:.3f} s ({len(audio)} samples at {rate} Hz); give at least "
+                f"{self.min_length_s} s."
+            )
+        # A constant offset is as silent as zeros.
+        peak = float(np.abs(audio - audio.mean()).max())
+        if peak <= 10.0 ** (self.silence_threshold_db / 20):
+            raise ValueError(
+                f"{name} is silent: its peak is {peak:.1e} of full scale, below {self.silence_threshold_db} dB. Give "
+                "audible sound."
+            )
+
+
+def _is_batch(raw_audio: Any) -> bool:
+    """Whether a list holds clips rather than the samples of one clip."""
+    if not isinstance(raw_audio, list | tuple):
+        return False
+    return len(raw_audio) == 0 or not isinstance(raw_audio[0], int | float | np.number)
+
+
+def _to_float32(clip: Any, name: str) -> np.ndarray:
+    """Read a clip of any kind; integer samples become [-1, 1]."""
+    if isinstance(clip, torch.Tensor):
+        clip = clip.detach().cpu()
+        clip = clip.float() if clip.is_floating_point() else clip
+    if isinstance(clip, str | bytes | dict) or clip is None:
+        raise TypeError(
+            f"{name} is of type {type(clip).__name__}; the feature extractor takes arrays. Use the processor for "
+            "files, bytes and dictionaries."
+        )
+    plain_list = isinstance(clip, list | tuple)
+    try:
+        audio = np.asarray(clip, dtype=np.float32 if plain_list else None)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} cannot be read as an array of numbers (type {type(clip).__name__}).") from None
+    if np.issubdtype(audio.dtype, np.floating):
+        return audio.astype(np.float32)
+    if audio.dtype.name in _INTEGER_SAMPLES:
+        zero, full_scale = _INTEGER_SAMPLES[audio.dtype.name]
+        return ((audio.astype(np.float64) - zero) / full_scale).astype(np.float32)
+    raise TypeError(f"{name} has dtype {audio.dtype}; give floats in [-1, 1], or uint8, int16 or int32 samples.")
+
+
+def _to_mono(audio: np.ndarray, name: str) -> np.ndarray:
+    """Average the channels of `(num_channels, num_samples)`."""
+    if audio.ndim not in (1, 2):
+        raise ValueError(f"{name} has shape {audio.shape}; give (num_samples,) or (num_channels, num_samples).")
+    if audio.ndim == 2 and audio.shape[0] == 0:
+        raise ValueError(f"{name} has 0 channels (shape {audio.shape}); give at least one.")
+    if audio.shape[-1] == 0:
+        raise ValueError(f"{name} is empty (shape {audio.shape}); give audio with samples in it.")
+    if audio.ndim == 1:
+        return audio
+    if audio.shape[0] > audio.shape[1]:
+        raise ValueError(
+            f"{name} has shape {audio.shape}: more channels than samples. Channels come first, "
+            "(num_channels, num_samples); transpose it."
+        )
+    return audio.mean(axis=0, dtype=np.float32)
+
+
+def _resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """Resample `(num_samples,)` from `rate` to `target_rate`, both Hz."""
+    if soxr is None:
+        raise ImportError(
+            f"This audio is at {rate} Hz and the model works at {target_rate} Hz; resampling needs the package soxr: "
+            "pip install soxr"
+        )
+    resampled = soxr.resample(audio, rate, target_rate, quality="VHQ")
+    return np.asarray(resampled, dtype=np.float32)
+
+
+__all__ = ["AudioLMFeatureExtractor"]
