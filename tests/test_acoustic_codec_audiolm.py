@@ -1,0 +1,126 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The codec contract holds for every codec, with tiny random models."""
+
+import math
+
+import pytest
+import torch
+from transformers import DacConfig, EncodecConfig, EncodecModel, MimiConfig, Wav2Vec2Config
+
+from audiolm_hf.acoustic_codec_audiolm import build_acoustic_codec, wrap_acoustic_codec
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
+
+ENCODEC = {
+    "sampling_rate": 16000,
+    "target_bandwidths": [1.5],
+    "upsampling_ratios": [8, 5, 4, 2],
+    "num_filters": 4,
+    "hidden_size": 16,
+    "codebook_dim": 16,
+    "codebook_size": 8,
+    "num_lstm_layers": 1,
+}
+CONFIGS = {
+    "soundstream": lambda: SoundStreamConfig(
+        num_codebooks=3, codebook_size=8, codebook_dim=8, hidden_size=16, intermediate_size=32,
+        num_encoder_layers=1, num_decoder_layers=1, window_length=640,
+    ),
+    "encodec": lambda: EncodecConfig(**ENCODEC),
+    "encodec_chunked": lambda: EncodecConfig(**ENCODEC, chunk_length_s=0.1, overlap=0.1),
+    "dac": lambda: DacConfig(
+        encoder_hidden_size=4, downsampling_ratios=[2, 4, 5, 8], decoder_hidden_size=64, n_codebooks=3,
+        codebook_size=8,
+    ),
+    "mimi": lambda: MimiConfig(
+        hidden_size=16, num_filters=4, codebook_size=8, codebook_dim=8, num_quantizers=3, num_hidden_layers=1,
+        intermediate_size=16, num_attention_heads=2, num_key_value_heads=2, head_dim=8, upsample_groups=16,
+        vector_quantization_hidden_dimension=8, sampling_rate=16000, sliding_window=16,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def codec(request):
+    torch.manual_seed(0)
+    built = build_acoustic_codec(CONFIGS[request.param]())
+    for name, buffer in built.model.named_buffers():
+        if name.endswith(("embed", "embed_sum", "codebook")):  # zeros until they are trained
+            buffer.normal_()
+    built.model.eval()
+    return built
+
+
+@pytest.mark.parametrize("extra", [0, 1, -1])
+def test_shapes_and_ranges(codec, extra):
+    audio = 0.1 * torch.randn(2, 6 * codec.hop_length + extra)
+    with torch.no_grad():
+        codes = codec.encode(audio)
+        assert codes.shape == (2, codec.num_codebooks, math.ceil(audio.shape[1] / codec.hop_length))
+        assert codes.dtype == torch.int64
+        assert codes.min() >= 0
+        assert codes.max() < codec.codebook_size
+        decoded = codec.decode(codes)
+    assert decoded.shape == (2, codes.shape[2] * codec.hop_length)
+    assert decoded.dtype == torch.float32
+    assert decoded.std() > 0
+
+
+def test_rates_are_exact(codec):
+    assert isinstance(codec.frame_rate, float)
+    assert codec.frame_rate * codec.hop_length == pytest.approx(codec.sampling_rate, rel=1e-12)
+
+
+def test_leading_codebooks(codec):
+    audio = 0.1 * torch.randn(1, 4 * codec.hop_length)
+    with torch.no_grad():
+        codes = codec.encode(audio)
+        assert torch.equal(codec.encode(audio, num_codebooks=2), codes[:, :2])
+        assert codec.decode(codes[:, :2]).shape == audio.shape
+        assert not torch.equal(codec.decode(codes[:, :2]), codec.decode(codes))
+
+
+def test_padding_is_silence(codec):
+    audio = 0.1 * torch.randn(1, 4 * codec.hop_length)
+    mask = torch.ones_like(audio, dtype=torch.int64)
+    mask[:, -codec.hop_length :] = 0
+    silenced = audio * mask
+    with torch.no_grad():
+        assert torch.equal(codec.encode(audio, mask), codec.encode(silenced))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 0), (1, 1, 5)])
+def test_waveforms_of_other_shapes_are_refused(codec, shape):
+    with pytest.raises(ValueError, match="num_samples"):
+        codec.encode(torch.zeros(shape))
+
+
+def test_codes_of_other_shapes_are_refused(codec):
+    with pytest.raises(ValueError, match="audio_codes has shape"):
+        codec.decode(torch.zeros(1, codec.num_codebooks + 1, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="num_codebooks is 99"):
+        codec.encode(torch.zeros(1, codec.hop_length), num_codebooks=99)
+
+
+def test_unchunked_encodec_agrees_with_transformers():
+    torch.manual_seed(0)
+    model = EncodecModel(EncodecConfig(**ENCODEC)).eval()
+    for layer in model.quantizer.layers:
+        layer.codebook.embed.normal_()
+    codec = wrap_acoustic_codec(model)
+    audio = torch.randn(1, 5 * codec.hop_length)
+    with torch.no_grad():
+        expected = model.encode(audio[:, None], bandwidth=1.5)
+        codes = codec.encode(audio)
+        assert torch.equal(codes, expected.audio_codes[0])
+        decoded = model.decode(expected.audio_codes, expected.audio_scales).audio_values[:, 0]
+        assert torch.allclose(codec.decode(codes), decoded[:, : audio.shape[1]])
+
+
+def test_stereo_encodec_is_refused():
+    with pytest.raises(ValueError, match="mono"):
+        build_acoustic_codec(EncodecConfig(**ENCODEC, audio_channels=2))
+
+
+def test_other_models_are_refused():
+    with pytest.raises(ValueError, match="use one of soundstream"):
+        build_acoustic_codec(Wav2Vec2Config())
