@@ -1,0 +1,83 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Load the two tokenizers from a folder, whether it holds one of them or a whole AudioLM."""
+
+import json
+from pathlib import Path
+
+from transformers import AutoModel, PreTrainedModel
+
+from audiolm_hf.acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
+from audiolm_hf.configuration_audiolm import AudioLMConfig, AudioLMSemanticTokenizerConfig, SoundStreamConfig
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+
+
+def read_model_type(folder: str | Path) -> str:
+    """Read which kind of model a folder holds.
+
+    Args:
+        folder (`str` or `Path`): written by `save_pretrained`.
+
+    Returns:
+        `str`: `model_type` of its `config.json`.
+
+    Raises:
+        FileNotFoundError: there is no `config.json` in it.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}; give a folder that save_pretrained wrote.")
+    return json.loads(path.read_text(encoding="utf-8")).get("model_type", "")
+
+
+def load_codec(folder: str | Path) -> AcousticCodec:
+    """Load an acoustic codec for inference, in float32.
+
+    Args:
+        folder (`str` or `Path`): of a SoundStream, EnCodec, DAC or Mimi model, or of a whole AudioLM.
+
+    Returns:
+        [`AcousticCodec`].
+
+    Raises:
+        FileNotFoundError: the folder holds no model.
+        ValueError: it holds a model of another kind.
+    """
+    kind = read_model_type(folder)
+    if kind == AudioLMConfig.model_type:
+        return wrap_acoustic_codec(_load_audiolm(folder).codec)
+    model_class = SoundStreamModel if kind == SoundStreamConfig.model_type else AutoModel
+    return wrap_acoustic_codec(model_class.from_pretrained(folder, dtype="float32").eval())
+
+
+def load_semantic_tokenizer(folder: str | Path) -> AudioLMSemanticTokenizer:
+    """Load a semantic tokenizer for inference, in float32.
+
+    Args:
+        folder (`str` or `Path`): of a semantic tokenizer, or of a whole AudioLM.
+
+    Returns:
+        [`AudioLMSemanticTokenizer`].
+
+    Raises:
+        FileNotFoundError: the folder holds no model.
+        ValueError: it holds a model of another kind.
+    """
+    kind = read_model_type(folder)
+    if kind == AudioLMConfig.model_type:
+        return _load_audiolm(folder).semantic_tokenizer
+    if kind != AudioLMSemanticTokenizerConfig.model_type:
+        raise ValueError(
+            f"{folder} holds a model of type {kind!r}; give one of type {AudioLMSemanticTokenizerConfig.model_type!r} "
+            f"or {AudioLMConfig.model_type!r}."
+        )
+    return AudioLMSemanticTokenizer.from_pretrained(folder, dtype="float32").eval()
+
+
+def _load_audiolm(folder: str | Path) -> PreTrainedModel:
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
+    return AudioLMModel.from_pretrained(folder, dtype="float32").eval()
+
+
+__all__ = ["load_codec", "load_semantic_tokenizer", "read_model_type"]

@@ -1,0 +1,50 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The Opus codec as a yardstick beside ours, through the command line tools `opusenc` and `opusdec` (opus-tools)."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+
+def opus_is_available() -> bool:
+    """Say whether `opusenc` and `opusdec` are on the path."""
+    return shutil.which("opusenc") is not None and shutil.which("opusdec") is not None
+
+
+def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float) -> np.ndarray:
+    """Encode a recording with Opus, tuned for speech, and decode it again.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
+        sampling_rate (`int`): Hz, of the array and of the result.
+        bitrate_kbps (`float`): target rate, in kilobits per second.
+
+    Returns:
+        `np.ndarray` of shape `(num_samples,)`, float32, aligned with `array`.
+
+    Raises:
+        RuntimeError: the tools are missing, or one of them fails.
+    """
+    if not opus_is_available():
+        raise RuntimeError(
+            "opusenc or opusdec is not on the path; install opus-tools (Debian: apt install opus-tools)."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        original, coded, decoded = (Path(folder) / name for name in ("original.wav", "coded.opus", "decoded.wav"))
+        sf.write(original, array, sampling_rate, subtype="PCM_16")
+        _call("opusenc", "--quiet", "--speech", "--bitrate", f"{bitrate_kbps:g}", str(original), str(coded))
+        _call("opusdec", "--quiet", "--rate", str(sampling_rate), str(coded), str(decoded))
+        return sf.read(decoded, dtype="float32")[0]
+
+
+def _call(*command: str) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{command[0]} failed with status {result.returncode}: {result.stderr.strip()}")
+
+
+__all__ = ["opus_is_available", "opus_roundtrip"]

@@ -1,0 +1,165 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Figures of waveforms: distances between two, and properties of one.
+
+Used by the codec and continuation evaluations. PESQ and STOI come from the optional packages of the extra
+`evaluation`; the rest needs numpy and torch only.
+"""
+
+import numpy as np
+import soxr
+import torch
+from transformers.audio_utils import mel_filter_bank
+
+PESQ_SAMPLING_RATE = 16000  # ITU-T P.862.2, wide band
+PESQ_LOWEST = 1.0  # end of the opinion scale that PESQ maps to
+_SILENCE_FLOOR = 1e-10
+
+
+def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Trim arrays of shape `(num_samples,)` on the right to the shortest of them."""
+    length = min(len(array) for array in arrays)
+    return [array[:length] for array in arrays]
+
+
+def pesq_wb(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure perceived speech quality, wide band (1.0 to 4.64; ITU-T P.862.2).
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it.
+        sampling_rate (`int`): Hz; both are resampled to 16 kHz where it differs.
+
+    Returns:
+        `float`: the score; 1.0 for a silent estimate, which PESQ itself refuses; NaN where the reference holds no
+        speech that PESQ detects.
+
+    Raises:
+        ImportError: the package `pesq` is not installed.
+    """
+    from pesq import NoUtterancesError, pesq
+
+    if not np.any(estimate):
+        return PESQ_LOWEST
+    if sampling_rate != PESQ_SAMPLING_RATE:
+        reference, estimate = (soxr.resample(x, sampling_rate, PESQ_SAMPLING_RATE) for x in (reference, estimate))
+    try:
+        return float(pesq(PESQ_SAMPLING_RATE, reference, estimate, "wb"))
+    except NoUtterancesError:
+        return float("nan")
+
+
+def stoi(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure short-time objective intelligibility (about 0 to 1) of equally long `(num_samples,)` arrays.
+
+    Raises:
+        ImportError: the package `pystoi` is not installed.
+    """
+    from pystoi import stoi as pystoi_stoi
+
+    return float(pystoi_stoi(reference, estimate, sampling_rate))
+
+
+def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Measure the scale-invariant signal-to-distortion ratio of equally long arrays, in dB from -100 up."""
+    reference = reference.astype(np.float64) - reference.mean()
+    estimate = estimate.astype(np.float64) - estimate.mean()
+    target = (estimate @ reference) / max(reference @ reference, _SILENCE_FLOOR) * reference
+    noise = estimate - target
+    return float(10 * np.log10(max((target @ target) / (noise @ noise + _SILENCE_FLOOR), _SILENCE_FLOOR)))
+
+
+def power_spectrogram(array: np.ndarray, window_length: int = 1024, hop_length: int = 256) -> np.ndarray:
+    """Compute a Hann-windowed power spectrogram.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): the signal; shorter than a window, it is zero padded.
+        window_length (`int`, defaults to 1024): samples.
+        hop_length (`int`, defaults to 256): samples.
+
+    Returns:
+        `np.ndarray` of shape `(frames, window_length // 2 + 1)`.
+    """
+    signal = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    signal = torch.nn.functional.pad(signal, (0, max(0, window_length - len(signal))))
+    spectrum = torch.stft(
+        signal, window_length, hop_length, window=torch.hann_window(window_length), center=False, return_complex=True
+    )
+    return spectrum.abs().square().T.numpy()  # (frequencies, frames) -> (frames, frequencies)
+
+
+def log_mel(array: np.ndarray, sampling_rate: int, loudest: float | None = None, num_mels: int = 80) -> np.ndarray:
+    """Compute a log-mel spectrogram.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): the signal.
+        sampling_rate (`int`): Hz.
+        loudest (`float`, *optional*): energy of 0 dB; everything 80 dB below it is cut to that. By default the
+            loudest bin of this signal.
+        num_mels (`int`, defaults to 80): bands.
+
+    Returns:
+        `np.ndarray` of shape `(frames, num_mels)`, dB.
+    """
+    mel = _mel_energies(array, sampling_rate, num_mels)
+    loudest = max(float(mel.max()) if loudest is None else loudest, _SILENCE_FLOOR)
+    return 10 * np.log10(np.maximum(mel / loudest, 1e-8))
+
+
+def _mel_energies(array: np.ndarray, sampling_rate: int, num_mels: int = 80) -> np.ndarray:
+    power = power_spectrogram(array)
+    return power @ mel_filter_bank(
+        num_frequency_bins=power.shape[1],
+        num_mel_filters=num_mels,
+        min_frequency=0.0,
+        max_frequency=sampling_rate / 2,
+        sampling_rate=sampling_rate,
+        mel_scale="slaney",
+    )
+
+
+def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure the mean absolute difference of two log-mel spectrograms of equally long arrays.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original; its loudest bin is 0 dB for both.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `float`: dB.
+    """
+    loudest = float(_mel_energies(reference, sampling_rate).max())
+    first, second = (log_mel(array, sampling_rate, loudest) for array in (reference, estimate))
+    return float(np.abs(first - second).mean())
+
+
+def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Compare a coded recording with its original by every distance of this file.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it; both are trimmed to the shorter.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `dict`: `pesq_wb`, `stoi`, `si_sdr` (dB) and `mel_distance` (dB).
+    """
+    reference, estimate = match_lengths(reference, estimate)
+    return {
+        "pesq_wb": pesq_wb(reference, estimate, sampling_rate),
+        "stoi": stoi(reference, estimate, sampling_rate),
+        "si_sdr": si_sdr(reference, estimate),
+        "mel_distance": mel_distance(reference, estimate, sampling_rate),
+    }
+
+
+__all__ = [
+    "log_mel",
+    "match_lengths",
+    "mel_distance",
+    "pesq_wb",
+    "power_spectrogram",
+    "si_sdr",
+    "speech_quality",
+    "stoi",
+]
