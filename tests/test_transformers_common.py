@@ -1,7 +1,7 @@
 """transformers' own common tests, run on this package's models.
 
 Their sources are in the sdist of transformers, not in its wheel, so the sdist of the installed version is fetched and
-`transformers_common_cases.py` runs beside them, in a folder of its own. The sdist leaves out three of the folders that
+`transformers_common_cases.py` runs beside them, in a folder of its own. The sdist leaves out the other folders that
 they import from; small stubs stand in for these. `TRANSFORMERS_TESTS=path/to/transformers/tests` takes everything from
 a checkout instead, the generation tests included.
 """
@@ -24,6 +24,7 @@ STUBS = {
     "generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
     "exporters/test_export.py": "class ExportTesterMixin:\n    pass\n\n\nclass ExportGenerateTesterMixin:\n    pass\n",
     "utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
+    "../utils/fetch_hub_objects_for_ci.py": "def url_to_local_path(url):\n    return url\n",
 }
 
 

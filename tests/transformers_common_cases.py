@@ -1,18 +1,35 @@
-"""The models of this package as transformers' common tests want them; see `test_transformers_common.py`, which runs it.
+"""The parts of this package as transformers' common tests want them; `test_transformers_common.py` runs this file.
 
-Runs inside a package that holds transformers' own test files, so it cannot be collected here.
+It runs inside a package that holds transformers' own test files, so it cannot be collected here.
 """
 
 import unittest
 
+import numpy as np
 import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
-from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
+from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig, SoundStreamConfig
+from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.processing_audiolm import AudioLMProcessor
 
 from .generation.test_utils import GenerationTesterMixin
-from .test_modeling_common import ModelTesterMixin, ids_tensor, random_attention_mask
+from .test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
+from .test_processing_common import ProcessorTesterMixin
+from .test_sequence_feature_extraction_common import SequenceFeatureExtractionTestMixin
+
+# The common tests tell heads from base models, and whether labels are needed, by names in these tables.
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES |= {
+    model_class.config_class.model_type: model_class.__name__
+    for model_class in (AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel)
+}
+MODEL_MAPPING_NAMES |= {
+    model_class.config_class.model_type: model_class.__name__
+    for model_class in (SoundStreamModel, AudioLMSemanticTokenizer)
+}
 
 BACKBONE = {
     "model_type": "llama",
@@ -24,23 +41,16 @@ BACKBONE = {
     "max_position_embeddings": 512,
 }
 
-# The common tests tell heads from base models, and whether labels are needed, by names in these tables.
-for model_class in (AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel):
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_class.config_class.model_type] = model_class.__name__
-del model_class
-
 
 class StageTester:
-    """Tiny configurations and inputs of one stage."""
+    """Tiny configuration and inputs of one stage."""
 
     batch_size = 3
-    seq_length = 7
+    seq_length = encoder_seq_length = key_length = 7
     is_training = True
     hidden_size = BACKBONE["hidden_size"]
     num_hidden_layers = BACKBONE["num_hidden_layers"]
     num_attention_heads = BACKBONE["num_attention_heads"]
-    encoder_seq_length = seq_length
-    key_length = seq_length
 
     def __init__(self, config_class):
         self.config_class = config_class
@@ -56,15 +66,11 @@ class StageTester:
 
     def prepare_config_and_inputs_for_common(self):
         config = self.get_config()
-        input_ids = ids_tensor([self.batch_size, self.seq_length], config.layout_size - 4)
-        attention_mask = random_attention_mask([self.batch_size, self.seq_length])
-        return config, {"input_ids": input_ids, "attention_mask": attention_mask}
+        input_ids = ids_tensor([self.batch_size, self.seq_length], config.bos_token_id)
+        return config, {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
 
 class StageTest(ModelTesterMixin, GenerationTesterMixin):
-    test_resize_embeddings = True
-    test_missing_keys = False
-
     def setUp(self):
         self.model_tester = StageTester(self.all_model_classes[0].config_class)
 
@@ -79,3 +85,116 @@ class CoarseModelTest(StageTest, unittest.TestCase):
 
 class FineModelTest(StageTest, unittest.TestCase):
     all_model_classes = (AudioLMFineModel,)
+
+
+class WaveformTester:
+    """Tiny configuration and inputs of a model that takes waveforms."""
+
+    batch_size = 2
+    num_samples = 1600
+    is_training = False
+
+    def __init__(self, config):
+        self.config = config
+
+    def get_config(self):
+        return self.config
+
+    def prepare_config_and_inputs_for_common(self):
+        input_values = floats_tensor([self.batch_size, self.num_samples], scale=0.5)
+        return self.get_config(), {"input_values": input_values, "attention_mask": torch.ones_like(input_values)}
+
+
+class WaveformTest(ModelTesterMixin):
+    test_resize_embeddings = False
+    test_torch_exportable = False
+    has_attentions = False
+
+    @unittest.skip(reason="takes waveforms, has no token embeddings")
+    def test_inputs_embeds(self):
+        pass
+
+    @unittest.skip(reason="takes waveforms, has no token embeddings")
+    def test_model_get_set_embeddings(self):
+        pass
+
+    @unittest.skip(reason="returns codes or tokens; has no hidden states of one shape to return")
+    def test_hidden_states_output(self):
+        pass
+
+    @unittest.skip(reason="returns codes or tokens; has no hidden states of one shape to return")
+    def test_retain_grad_hidden_states_attentions(self):
+        pass
+
+
+class SoundStreamModelTest(WaveformTest, unittest.TestCase):
+    all_model_classes = (SoundStreamModel,)
+
+    def setUp(self):
+        self.model_tester = WaveformTester(
+            SoundStreamConfig(
+                strides=[4, 5, 8],
+                num_codebooks=3,
+                codebook_size=16,
+                codebook_dim=8,
+                hidden_size=32,
+                intermediate_size=64,
+                num_encoder_layers=2,
+                num_decoder_layers=2,
+                window_length=320,
+            )
+        )
+
+
+class SemanticTokenizerTest(WaveformTest, unittest.TestCase):
+    all_model_classes = (AudioLMSemanticTokenizer,)
+
+    def setUp(self):
+        encoder_config = {
+            "model_type": "wav2vec2-bert",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "conv_depthwise_kernel_size": 5,
+        }
+        config = AudioLMSemanticTokenizerConfig(encoder_config=encoder_config, layer=1, num_semantic_tokens=16)
+        self.model_tester = WaveformTester(config)
+
+
+class FeatureExtractionTester:
+    """Waveforms of different lengths."""
+
+    batch_size = 4
+    feature_size = 1
+    min_seq_length = 2000
+    max_seq_length = 4100
+    seq_length_diff = (max_seq_length - min_seq_length) // (batch_size - 1)
+
+    def prepare_feat_extract_dict(self):
+        return {"feature_size": self.feature_size, "sampling_rate": 16000, "padding_value": 0.0}
+
+    def prepare_inputs_for_common(self, equal_length=False, numpify=False):
+        lengths = [self.min_seq_length + row * self.seq_length_diff for row in range(self.batch_size)]
+        generator = np.random.default_rng(0)
+        rows = [generator.uniform(-1, 1, lengths[-1] if equal_length else length) for length in lengths]
+        return rows if numpify else [row.tolist() for row in rows]
+
+
+class FeatureExtractionTest(SequenceFeatureExtractionTestMixin, unittest.TestCase):
+    feature_extraction_class = AudioLMFeatureExtractor
+
+    def setUp(self):
+        self.feat_extract_tester = FeatureExtractionTester()
+
+
+class ProcessorTest(ProcessorTesterMixin, unittest.TestCase):
+    processor_class = AudioLMProcessor
+
+    @classmethod
+    def _setup_feature_extractor(cls):
+        return AudioLMFeatureExtractor()
+
+    @unittest.skip(reason="has no tokenizer, and so no chat template")
+    def test_chat_template_save_loading(self):
+        pass
