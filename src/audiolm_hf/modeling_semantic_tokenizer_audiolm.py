@@ -1,0 +1,360 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The semantic tokenizer: audio in, one discrete token per 40 ms out (unless configured otherwise).
+
+A speech encoder of transformers turns a waveform into hidden states; one of its layers is normalised per dimension,
+averaged over `pooling` frames and replaced by the index of the nearest k-means centroid. The semantic stage models
+these tokens and the coarse stage is conditioned on them. Normalisation and centroids are buffers, so one safetensors
+file holds the whole tokenizer. AudioLM (arXiv 2209.03143), section on semantic tokens.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.audio_utils import mel_filter_bank
+from transformers.utils import ModelOutput
+
+from .configuration_audiolm import AudioLMSemanticTokenizerConfig
+
+NUM_MEL_BINS = 80  # w2v-BERT 2.0
+STACKED_FRAMES = 2  # log-mel frames side by side in one encoder frame (w2v-BERT 2.0)
+PREEMPHASIS = 0.97  # Kaldi
+MEL_FLOOR = 2.0**-23  # Kaldi: the smallest energy before the logarithm
+INT16_SCALE = 2.0**15  # Kaldi works on 16-bit samples
+VARIANCE_EPSILON = 1e-7  # transformers' feature extractors
+
+
+@dataclass
+class AudioLMSemanticTokenizerOutput(ModelOutput):
+    """Tokens of a batch of recordings.
+
+    Args:
+        semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`): in `[0, num_semantic_tokens)`; 0
+            where `attention_mask` is 0.
+        attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`): 1 for tokens of the recording, 0 for
+            padding.
+    """
+
+    semantic_tokens: torch.LongTensor | None = None
+    attention_mask: torch.LongTensor | None = None
+
+
+def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+    """Compute Kaldi's log-mel spectrogram: 25 ms Povey windows every 10 ms, only whole windows.
+
+    Args:
+        input_values (`torch.Tensor` of shape `(batch, num_samples)`): waveform in [-1, 1], at least 25 ms long.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, frames, 80)`, float32, natural logarithm of the energy of 16-bit samples.
+    """
+    window_length, hop_length = sampling_rate // 40, sampling_rate // 100
+    fft_length = 2 ** math.ceil(math.log2(window_length))
+    frames = input_values.float().unfold(-1, window_length, hop_length) * INT16_SCALE
+    frames = frames - frames.mean(dim=-1, keepdim=True)
+    # The first sample of a window has no sample before it; Kaldi repeats it.
+    frames = frames - PREEMPHASIS * functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
+    window = torch.hann_window(window_length, periodic=False, device=frames.device) ** 0.85  # Povey
+    power = torch.fft.rfft(frames * window, n=fft_length).abs().square()
+    filters = mel_filter_bank(
+        num_frequency_bins=fft_length // 2 + 1,
+        num_mel_filters=NUM_MEL_BINS,
+        min_frequency=20,
+        max_frequency=sampling_rate // 2,
+        sampling_rate=sampling_rate,
+        norm=None,
+        mel_scale="kaldi",
+        triangularize_in_mel_space=True,
+    )
+    energy = power @ torch.as_tensor(filters, dtype=power.dtype, device=power.device)
+    return energy.clamp(min=MEL_FLOOR).log()
+
+
+def stacked_log_mel(
+    input_values: torch.Tensor, lengths: torch.Tensor, sampling_rate: int, num_frames: int
+) -> torch.Tensor:
+    """Compute the input features of w2v-BERT 2.0 for a padded batch.
+
+    Every mel bin of every recording has mean 0 and variance 1 over the windows that lie wholly inside the recording,
+    as in transformers' `SeamlessM4TFeatureExtractor`. Frames after those repeat the last of them: a recording has a
+    little more than the windows that fit into it, and silence there would look like a sound of its own.
+
+    Args:
+        input_values (`torch.Tensor` of shape `(batch, num_samples)`): waveform, 0 after the end of a recording.
+        lengths (`torch.Tensor` of shape `(batch,)`): samples of each recording.
+        sampling_rate (`int`): Hz.
+        num_frames (`int`): encoder frames wanted, 20 ms each.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, frames, 160)`, float32.
+    """
+    window_length, hop_length = sampling_rate // 40, sampling_rate // 100
+    num_windows = num_frames * STACKED_FRAMES
+    width = (num_windows - 1) * hop_length + window_length
+    input_values = functional.pad(input_values, (0, max(width - input_values.shape[-1], 0)))[:, :width]
+    mel = log_mel_spectrogram(input_values, sampling_rate)
+
+    num_real = 1 + (lengths - window_length).clamp(min=0) // hop_length
+    position = torch.arange(num_windows, device=mel.device)
+    real = (position < num_real[:, None])[..., None]  # (batch, frames, 1)
+    mean = mel.where(real, 0.0).sum(dim=1, keepdim=True) / num_real[:, None, None]
+    centred = (mel - mean).where(real, 0.0)
+    variance = centred.square().sum(dim=1, keepdim=True) / (num_real - 1).clamp(min=1)[:, None, None]
+    mel = centred / (variance + VARIANCE_EPSILON).sqrt()
+
+    source = torch.minimum(position, num_real[:, None] - 1)
+    mel = mel.gather(1, source[..., None].expand(-1, -1, NUM_MEL_BINS))
+    return mel.reshape(mel.shape[0], num_frames, STACKED_FRAMES * NUM_MEL_BINS)
+
+
+def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """Find the centroid at the least Euclidean distance; the lower index wins a tie.
+
+    Args:
+        features (`torch.Tensor` of shape `(..., hidden_size)`).
+        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`).
+
+    Returns:
+        `torch.LongTensor` of shape `(...)`.
+    """
+    centroids = centroids.float()
+    # |x - c|^2 without |x|^2, which is the same for every c.
+    return (centroids.square().sum(dim=-1) - 2 * features.float() @ centroids.T).argmin(dim=-1)
+
+
+class AudioLMSemanticTokenizer(PreTrainedModel):
+    """Turn audio into semantic tokens: a layer of a speech encoder, quantised by k-means.
+
+    A recording of `n` samples has exactly `ceil(n / config.hop_length)` tokens. Recordings in one padded batch get the
+    tokens that they get alone. The tokenizer is always in evaluation mode: its tokens are data for the stages, and
+    encoders mask their input at random in training mode.
+
+    Args:
+        config ([`AudioLMSemanticTokenizerConfig`]): the encoder, the layer and the sizes.
+
+    Paper: AudioLM (arXiv 2209.03143), semantic tokens.
+    """
+
+    config: AudioLMSemanticTokenizerConfig
+    config_class = AudioLMSemanticTokenizerConfig
+    base_model_prefix = "semantic_tokenizer"
+    main_input_name = "input_values"
+    input_modalities = "audio"
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(self, config: AudioLMSemanticTokenizerConfig) -> None:
+        super().__init__(config)
+        hidden_size = config.encoder_config.hidden_size
+        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.register_buffer("feature_mean", torch.zeros(hidden_size))
+        self.register_buffer("feature_std", torch.ones(hidden_size))
+        self.register_buffer("centroids", torch.zeros(config.num_semantic_tokens, hidden_size))
+        self.post_init()
+        self.eval()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.zeros_(self.feature_mean)
+            init.ones_(self.feature_std)
+            init.normal_(self.centroids)
+
+    @classmethod
+    def from_encoder(
+        cls, encoder: PreTrainedModel, layer: int, num_semantic_tokens: int = 1024, pooling: int = 2
+    ) -> "AudioLMSemanticTokenizer":
+        """Wrap a trained speech encoder; its centroids are random until they are fitted.
+
+        Args:
+            encoder (`PreTrainedModel`): a speech encoder, such as `AutoModel.from_pretrained("facebook/w2v-bert-2.0")`.
+                It becomes part of the tokenizer and loses the layers above `layer`.
+            layer (`int`): entry of the encoder's `hidden_states` to quantise.
+            num_semantic_tokens (`int`, defaults to 1024): k-means centroids.
+            pooling (`int`, defaults to 2): encoder frames averaged into one token.
+
+        Returns:
+            [`AudioLMSemanticTokenizer`] on the device and in the dtype of `encoder`.
+        """
+        config = AudioLMSemanticTokenizerConfig(
+            encoder_config=encoder.config.to_dict(),
+            layer=layer,
+            num_semantic_tokens=num_semantic_tokens,
+            pooling=pooling,
+        )
+        tokenizer = cls(config).to(encoder.device)
+        tokenizer.encoder = encoder.eval()
+        tokenizer.prune_to_layer()
+        return tokenizer
+
+    def prune_to_layer(self) -> None:
+        """Drop the encoder layers above `config.layer`, which the tokens do not depend on."""
+        encoder_config = self.config.encoder_config
+        layer = self.config.layer
+        # These encoders normalise the output of their last layer only, so the layer must not become the last.
+        if hasattr(encoder_config, "do_stable_layer_norm") and encoder_config.do_stable_layer_norm:
+            layer += 1
+        depth = min(max(layer, 1), encoder_config.num_hidden_layers)
+        self.encoder.encoder.layers = self.encoder.encoder.layers[:depth]
+        self.encoder.config.num_hidden_layers = depth
+        encoder_config.num_hidden_layers = depth
+
+    def train(self, mode: bool = True) -> "AudioLMSemanticTokenizer":
+        """Stay in evaluation mode, whatever `mode` is."""
+        return super().train(False)
+
+    def forward(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> AudioLMSemanticTokenizerOutput:
+        """Tokenize a batch. See [`AudioLMSemanticTokenizer.tokenize`]."""
+        return self.tokenize(input_values, attention_mask)
+
+    @torch.no_grad()
+    def tokenize(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> AudioLMSemanticTokenizerOutput:
+        """Turn waveforms into semantic tokens.
+
+        Args:
+            input_values (`torch.Tensor` of shape `(batch, num_samples)`): mono audio in [-1, 1] at
+                `config.sampling_rate`.
+            attention_mask (`torch.Tensor` of shape `(batch, num_samples)`, *optional*): 1 for samples of the
+                recording, then 0 for padding.
+
+        Returns:
+            [`AudioLMSemanticTokenizerOutput`] with int64 tokens.
+
+        Raises:
+            ValueError: if a shape is wrong, a recording is empty or padding stands before a recording.
+        """
+        features, token_mask = self.extract_features(input_values, attention_mask)
+        with torch.autocast(features.device.type, enabled=False):
+            tokens = nearest_centroid(features, self.centroids)
+        return AudioLMSemanticTokenizerOutput(
+            semantic_tokens=tokens.masked_fill(token_mask == 0, 0), attention_mask=token_mask
+        )
+
+    def extract_features(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute what is quantised: the normalised hidden states at the rate of the tokens.
+
+        Args:
+            input_values (`torch.Tensor` of shape `(batch, num_samples)`): as for `tokenize`.
+            attention_mask (`torch.Tensor` of shape `(batch, num_samples)`, *optional*): as for `tokenize`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, semantic_length, hidden_size)`, float32, and its mask, a
+            `torch.LongTensor` of shape `(batch, semantic_length)`.
+
+        Raises:
+            ValueError: if a shape is wrong, a recording is empty or padding stands before a recording.
+        """
+        lengths = _recording_lengths(input_values, attention_mask)
+        num_tokens = -(-lengths // self.config.hop_length)
+        semantic_length = -(-input_values.shape[1] // self.config.hop_length)
+        position = torch.arange(input_values.shape[1], device=input_values.device)
+        input_values = input_values.float().where(position < lengths[:, None], 0.0)
+
+        hidden_states = self._encode(input_values, lengths, num_tokens * self.config.pooling).float()
+        missing = semantic_length * self.config.pooling - hidden_states.shape[1]
+        hidden_states = functional.pad(hidden_states, (0, 0, 0, missing))
+        pooled = hidden_states.unflatten(1, (semantic_length, self.config.pooling)).mean(dim=2)
+        # Averages and affine maps commute, so normalising after pooling is the same and cheaper.
+        features = (pooled - self.feature_mean.float()) / self.feature_std.float()
+        token_mask = torch.arange(semantic_length, device=lengths.device) < num_tokens[:, None]
+        return features, token_mask.long()
+
+    def _encode(self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        """Hidden states (batch, frames, hidden_size) of the layer, as many frames as the longest recording has."""
+        if self.encoder.main_input_name == "input_features":
+            return self._encode_spectrum(input_values, lengths, num_frames)
+        encoder_config = self.config.encoder_config
+        if hasattr(encoder_config, "feat_extract_norm") and encoder_config.feat_extract_norm == "group":
+            # Their first convolution is normalised over time, padding included: one recording at a time is exact.
+            rows = [
+                self._encode_waveform(input_values[row : row + 1], lengths[row : row + 1], num_frames[row : row + 1])
+                for row in range(input_values.shape[0])
+            ]
+            return nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
+        return self._encode_waveform(input_values, lengths, num_frames)
+
+    def _encode_spectrum(
+        self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor
+    ) -> torch.Tensor:
+        """Run an encoder of log-mel spectra (Wav2Vec2Bert)."""
+        longest = int(num_frames.max())
+        with torch.autocast(input_values.device.type, enabled=False):
+            features = stacked_log_mel(input_values, lengths, self.config.sampling_rate, longest)
+        mask = torch.arange(longest, device=lengths.device) < num_frames[:, None]
+        return self._hidden_states(features, mask.long())
+
+    def _encode_waveform(
+        self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor
+    ) -> torch.Tensor:
+        """Run an encoder of waveforms (HuBERT, wav2vec 2.0, WavLM), each of mean 0 and variance 1."""
+        stride = self.config.encoder_hop_length
+        receptive_field = _receptive_field(self.config.encoder_config.conv_kernel, self.config.encoder_config.conv_stride)
+        width = (int(num_frames.max()) - 1) * stride + receptive_field
+        input_values = functional.pad(input_values, (0, max(width - input_values.shape[1], 0)))[:, :width]
+        position = torch.arange(width, device=lengths.device)
+        mean = input_values.sum(dim=1, keepdim=True) / lengths[:, None]
+        centred = (input_values - mean).where(position < lengths[:, None], 0.0)
+        variance = centred.square().sum(dim=1, keepdim=True) / lengths[:, None]
+        normalised = centred / (variance + VARIANCE_EPSILON).sqrt()
+        mask = position < ((num_frames - 1) * stride + receptive_field)[:, None]
+        return self._hidden_states(normalised, mask.long())
+
+    def _hidden_states(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        outputs = self.encoder(inputs.to(self.encoder.dtype), attention_mask=attention_mask, output_hidden_states=True)
+        return outputs.hidden_states[self.config.layer]
+
+
+def _receptive_field(kernels: list[int], strides: list[int]) -> int:
+    """Samples that one frame of a stack of convolutions sees."""
+    field, step = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field
+
+
+def _recording_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """Samples of each recording (batch,), after checking the two inputs."""
+    if input_values.ndim != 2 or input_values.shape[1] == 0:
+        raise ValueError(
+            f"input_values has the shape {tuple(input_values.shape)}; give (batch, num_samples) with at least 1 sample."
+        )
+    if attention_mask is None:
+        return torch.full((input_values.shape[0],), input_values.shape[1], device=input_values.device)
+    if attention_mask.shape != input_values.shape:
+        raise ValueError(
+            f"attention_mask has the shape {tuple(attention_mask.shape)} and input_values "
+            f"{tuple(input_values.shape)}; they must be equal."
+        )
+    real = attention_mask != 0
+    lengths = real.sum(dim=1)
+    position = torch.arange(real.shape[1], device=real.device)
+    if (real != (position < lengths[:, None])).any():
+        raise ValueError("attention_mask has zeros before ones; pad recordings on the right.")
+    if (lengths == 0).any():
+        raise ValueError(
+            f"attention_mask is 0 everywhere in row {int(lengths.argmin())}; every recording needs at least 1 sample."
+        )
+    return lengths
+
+
+__all__ = [
+    "AudioLMSemanticTokenizer",
+    "AudioLMSemanticTokenizerOutput",
+    "log_mel_spectrogram",
+    "nearest_centroid",
+    "stacked_log_mel",
+]

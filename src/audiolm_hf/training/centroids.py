@@ -1,0 +1,210 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""K-means: the centroids of the semantic tokenizer, and the targets of the semantic encoder.
+
+After a speech encoder is trained (here or elsewhere), one of its layers is run over recordings; the mean and the
+standard deviation of every dimension and the centroids of the normalised features become buffers of the tokenizer.
+AudioLM (arXiv 2209.03143), semantic tokens.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.cluster import MiniBatchKMeans
+from transformers import AutoModel
+from transformers.utils import logging
+
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
+from audiolm_hf.training.config import AudioDataConfig
+
+logger = logging.get_logger(__name__)
+
+STD_FLOOR = 1e-5  # a dimension that never moves stays 0 instead of dividing by 0
+
+
+@dataclass
+class CentroidsTrainingConfig:
+    """What `audiolm-hf train` needs to fit a semantic tokenizer.
+
+    Args:
+        data ([`AudioDataConfig`]): the recordings to fit on.
+        encoder (`str`): folder or Hub name of a speech encoder that `AutoModel` loads.
+        output (`str`): folder that receives the tokenizer.
+        layer (`int`): entry of the encoder's `hidden_states` to quantise.
+        num_semantic_tokens (`int`, defaults to 1024): centroids.
+        pooling (`int`, defaults to 2): encoder frames per token.
+        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most, drawn at random.
+        num_epochs (`int`, defaults to 20): most passes of k-means over them.
+        device (`str`, defaults to `"cpu"`): where the encoder runs.
+        seed (`int`, defaults to 0): of the draw and of the first centroids.
+    """
+
+    data: AudioDataConfig
+    encoder: str
+    output: str
+    layer: int
+    num_semantic_tokens: int = 1024
+    pooling: int = 2
+    max_features: int = 500_000
+    num_epochs: int = 20
+    device: str = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CentroidsReport:
+    """How well the centroids cover the features they were fitted on.
+
+    Args:
+        num_features (`int`): pooled frames seen.
+        inertia (`float`): mean squared distance to the nearest centroid, per frame and dimension; the features have
+            variance 1, so 1 means that nothing is explained.
+        num_used (`int`): centroids that are the nearest of at least one frame.
+        perplexity (`float`): `2 ** entropy` of the use of the centroids; all used alike gives their number.
+    """
+
+    num_features: int
+    inertia: float
+    num_used: int
+    perplexity: float
+
+
+def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int, num_epochs: int = 20) -> np.ndarray:
+    """Find centroids by mini-batch k-means, started by k-means++.
+
+    Args:
+        features (`np.ndarray` of shape `(frames, hidden_size)`).
+        num_clusters (`int`): centroids.
+        seed (`int`): of the first centroids and of the mini-batches.
+        num_epochs (`int`, defaults to 20): most passes over the features.
+
+    Returns:
+        `np.ndarray` of shape `(num_clusters, hidden_size)`, float32.
+
+    Raises:
+        ValueError: if there are fewer features than centroids.
+    """
+    if len(features) < num_clusters:
+        raise ValueError(
+            f"There are {len(features)} features for {num_clusters} centroids; give more audio or ask for fewer."
+        )
+    kmeans = MiniBatchKMeans(
+        num_clusters,
+        batch_size=max(10 * num_clusters, 4096),
+        max_iter=num_epochs,
+        n_init=1,
+        random_state=seed,
+    )
+    return kmeans.fit(np.ascontiguousarray(features, dtype=np.float32)).cluster_centers_.astype(np.float32)
+
+
+def assign_clusters(features: np.ndarray, centroids: np.ndarray, chunk: int = 65536) -> np.ndarray:
+    """Find the nearest centroid of every row, int64 of shape `(frames,)`."""
+    table = torch.from_numpy(centroids)
+    parts = [
+        nearest_centroid(torch.from_numpy(np.asarray(features[start : start + chunk], dtype=np.float32)), table)
+        for start in range(0, len(features), chunk)
+    ]
+    return torch.cat(parts).numpy()
+
+
+def fit_centroids(
+    tokenizer: AudioLMSemanticTokenizer,
+    records: Iterable[AudioRecord],
+    max_features: int = 500_000,
+    num_epochs: int = 20,
+    seed: int = 0,
+) -> CentroidsReport:
+    """Fit the normalisation and the centroids of a tokenizer, in place.
+
+    Args:
+        tokenizer ([`AudioLMSemanticTokenizer`]): its encoder is used, its buffers are replaced.
+        records (iterable of [`AudioRecord`]): the recordings.
+        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most, drawn at random.
+        num_epochs (`int`, defaults to 20): most passes of k-means over them.
+        seed (`int`, defaults to 0): of the draw and of the first centroids.
+
+    Returns:
+        [`CentroidsReport`]
+    """
+    with torch.no_grad():
+        tokenizer.feature_mean.zero_()
+        tokenizer.feature_std.fill_(1.0)
+    features = np.concatenate([_recording_features(tokenizer, record) for record in records])
+    if len(features) > max_features:
+        features = features[np.sort(np.random.default_rng(seed).permutation(len(features))[:max_features])]
+    mean = features.mean(axis=0, dtype=np.float64)
+    std = np.maximum(features.std(axis=0, dtype=np.float64), STD_FLOOR)
+    features = ((features - mean) / std).astype(np.float32)
+    centroids = fit_kmeans(features, tokenizer.config.num_semantic_tokens, seed, num_epochs)
+    with torch.no_grad():
+        tokenizer.feature_mean.copy_(torch.from_numpy(mean))
+        tokenizer.feature_std.copy_(torch.from_numpy(std))
+        tokenizer.centroids.copy_(torch.from_numpy(centroids))
+    return _report(features, centroids)
+
+
+@torch.no_grad()
+def _recording_features(tokenizer: AudioLMSemanticTokenizer, record: AudioRecord) -> np.ndarray:
+    waveform = torch.from_numpy(record.array)[None].to(tokenizer.device)
+    return tokenizer.extract_features(waveform)[0][0].cpu().numpy()
+
+
+def _report(features: np.ndarray, centroids: np.ndarray) -> CentroidsReport:
+    clusters = assign_clusters(features, centroids)
+    squared = (features - centroids[clusters]) ** 2
+    counts = np.bincount(clusters, minlength=len(centroids))
+    shares = counts[counts > 0] / len(clusters)
+    return CentroidsReport(
+        num_features=len(features),
+        inertia=float(squared.mean(dtype=np.float64)),
+        num_used=int((counts > 0).sum()),
+        perplexity=float(2 ** -(shares * np.log2(shares)).sum()),
+    )
+
+
+def train_centroids(config: CentroidsTrainingConfig) -> CentroidsReport:
+    """Fit a semantic tokenizer on recordings and save it.
+
+    Args:
+        config ([`CentroidsTrainingConfig`]): encoder, layer, sizes, data and output folder.
+
+    Returns:
+        [`CentroidsReport`], which is also written to `centroids.json` beside the tokenizer.
+    """
+    encoder = AutoModel.from_pretrained(config.encoder).to(config.device)
+    tokenizer = AudioLMSemanticTokenizer.from_encoder(
+        encoder, layer=config.layer, num_semantic_tokens=config.num_semantic_tokens, pooling=config.pooling
+    )
+    source = AudioSource(config.data.train_paths, tokenizer.config.sampling_rate)
+    report = fit_centroids(tokenizer, source, config.max_features, config.num_epochs, config.seed)
+    logger.info(f"{report}")
+    save_tokenizer(tokenizer, Path(config.output), report)
+    return report
+
+
+def save_tokenizer(tokenizer: AudioLMSemanticTokenizer, folder: Path, report: CentroidsReport) -> None:
+    """Save a tokenizer so that `folder` holds either the old one or the new one, never half of one."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    tokenizer.save_pretrained(partial)
+    (partial / "centroids.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+__all__ = [
+    "CentroidsReport",
+    "CentroidsTrainingConfig",
+    "assign_clusters",
+    "fit_centroids",
+    "fit_kmeans",
+    "save_tokenizer",
+    "train_centroids",
+]

@@ -1,0 +1,351 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Train a speech encoder from scratch by masked prediction, for the semantic tokenizer.
+
+Recordings come in, an encoder that `AutoModel` loads comes out; `centroids.py` then turns one of its layers into
+tokens. Spans of the input are hidden and the encoder predicts the cluster of every hidden frame (HuBERT, arXiv
+2106.07447). The first clusters are of MFCC, those of later iterations of a layer of the encoder of the iteration
+before, which goes on from its weights. AudioLM (arXiv 2209.03143) takes w2v-BERT, which is trained alike.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import AutoModel, Wav2Vec2BertConfig
+from transformers.utils import logging
+
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
+
+logger = logging.get_logger(__name__)
+
+SAMPLING_RATE = 16000  # Hz, of w2v-BERT 2.0
+FRAME_RATE = 50  # encoder frames per second, Hz
+
+
+@dataclass
+class IterationConfig:
+    """One round of masked prediction.
+
+    Args:
+        num_clusters (`int`): targets.
+        num_steps (`int`): training steps.
+        layer (`int`, defaults to 0): entry of the `hidden_states` of the encoder of the iteration before that is
+            clustered; the first iteration clusters MFCC and ignores it.
+    """
+
+    num_clusters: int
+    num_steps: int
+    layer: int = 0
+
+
+@dataclass
+class SemanticEncoderTrainingConfig:
+    """What `audiolm-hf train` needs to train a semantic encoder.
+
+    Args:
+        data ([`AudioDataConfig`]): the recordings.
+        output (`str`): folder of the run; the encoder is in its `encoder`.
+        encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
+        iterations (`list[IterationConfig]`): in order.
+        batch_size (`int`, defaults to 12): crops per step, over all processes.
+        crop_length_s (`float`, defaults to 3.2): seconds.
+        mask_share (`float`, defaults to 0.5): share of frames hidden.
+        mask_length_s (`float`, defaults to 0.2): seconds of a hidden span.
+        vocal_tract_warp (`float`, defaults to 0.15): largest change of the frequency axis of a crop.
+        learning_rate (`float`, defaults to 1e-3): highest.
+        warmup_share (`float`, defaults to 0.08): share of an iteration's steps until then; a cosine to 0 follows.
+        weight_decay (`float`, defaults to 0.01): of AdamW, on matrices.
+        mixed_precision (`"no"` or `"bf16"`, defaults to `"bf16"`): arithmetic of the encoder.
+        attn_implementation (`str`, defaults to `"sdpa"`): of the encoder in training.
+        max_kmeans_frames (`int`, defaults to 200000): frames that the targets are fitted on.
+        validation_batches (`int`, defaults to 8): batches of one validation.
+        validation_steps (`int`, defaults to 250): training steps between validations.
+        checkpoint_steps (`int`, defaults to 250): training steps between checkpoints.
+        seed (`int`, defaults to 0): of everything random.
+    """
+
+    data: AudioDataConfig
+    output: str
+    encoder: dict[str, Any]
+    iterations: list[IterationConfig]
+    batch_size: int = 12
+    crop_length_s: float = 3.2
+    mask_share: float = 0.5
+    mask_length_s: float = 0.2
+    vocal_tract_warp: float = 0.15
+    learning_rate: float = 1e-3
+    warmup_share: float = 0.08
+    weight_decay: float = 0.01
+    mixed_precision: str = "bf16"
+    attn_implementation: str = "sdpa"
+    max_kmeans_frames: int = 200_000
+    validation_batches: int = 8
+    validation_steps: int = 250
+    checkpoint_steps: int = 250
+    seed: int = 0
+
+
+class MaskedPredictionModel(nn.Module):
+    """A speech encoder with a linear classifier of hidden frames; only for training.
+
+    Args:
+        encoder (`PreTrainedModel`): takes `input_features` and `mask_time_indices`.
+        num_clusters (`int`): classes.
+    """
+
+    def __init__(self, encoder: nn.Module, num_clusters: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
+
+    def forward(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict the hidden frames; returns the mean cross-entropy and the share predicted right."""
+        hidden_states = self.encoder(
+            batch.input_features, attention_mask=batch.attention_mask, mask_time_indices=batch.masked
+        ).last_hidden_state
+        logits = self.classifier(hidden_states[batch.masked]).float()
+        targets = batch.targets[batch.masked]
+        accuracy = (logits.argmax(dim=-1) == targets).float().mean()
+        return functional.cross_entropy(logits, targets), accuracy
+
+
+def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, float]:
+    """Train an encoder over all iterations; a run that was stopped goes on where its last checkpoint is.
+
+    Args:
+        config ([`SemanticEncoderTrainingConfig`]): data, sizes, schedule and output folder.
+
+    Returns:
+        `dict`: `validation_loss` (nats) and `validation_accuracy` of hidden frames, of the last iteration.
+    """
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
+    tables = [
+        SpectrumTable.from_records(tqdm(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
+        for name, paths in (("training", config.data.train_paths), ("validation", config.data.validation_paths))
+    ]
+    results: dict[str, float] = {}
+    for index, iteration in enumerate(config.iterations):
+        folder = Path(config.output) / f"iteration_{index + 1}"
+        folder.mkdir(parents=True, exist_ok=True)
+        encoder = _start_encoder(config, index)
+        targets = _iteration_targets(config, index, encoder, tables)
+        trainer = _IterationTrainer(config, index, accelerator, encoder, tables, targets)
+        results = trainer.run()
+        if accelerator.is_main_process:
+            _save_encoder(encoder, folder / "encoder")
+        accelerator.wait_for_everyone()
+        logger.info(f"Iteration {index + 1} of {len(config.iterations)} ({iteration}): {results}")
+    if accelerator.is_main_process:
+        _save_encoder(encoder, Path(config.output) / "encoder")
+    return results
+
+
+def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> nn.Module:
+    """A new encoder, or that of the iteration before."""
+    if index:
+        folder = Path(config.output) / f"iteration_{index}" / "encoder"
+        return AutoModel.from_pretrained(folder, attn_implementation=config.attn_implementation)
+    torch.manual_seed(config.seed)
+    encoder_config = Wav2Vec2BertConfig(**config.encoder)
+    return AutoModel.from_config(encoder_config, attn_implementation=config.attn_implementation)
+
+
+def _save_encoder(encoder: nn.Module, folder: Path) -> None:
+    """Weights last: a folder with weights is complete."""
+    partial = folder.with_name(folder.name + ".partial")
+    encoder.save_pretrained(partial)
+    folder.mkdir(exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        os.replace(partial / name, folder / name)
+    partial.rmdir()
+
+
+def _iteration_targets(
+    config: SemanticEncoderTrainingConfig, index: int, encoder: nn.Module, tables: list[SpectrumTable]
+) -> list[np.ndarray]:
+    """Clusters of every training and every validation frame; kept in a file, as they must not change."""
+    path = Path(config.output) / f"iteration_{index + 1}" / "targets.safetensors"
+    if not path.is_file():
+        iteration = config.iterations[index]
+        features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
+        chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
+        mean, std = features[0].mean(axis=0), features[0].std(axis=0) + 1e-5
+        centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
+        clusters = [assign_clusters((part - mean) / std, centroids) for part in features]
+        tensors = dict(zip(("training", "validation"), map(torch.from_numpy, clusters), strict=True))
+        _save_atomically(tensors, path)
+    with safe_open(path, "pt") as file:
+        return [file.get_tensor(name).numpy() for name in ("training", "validation")]
+
+
+@torch.no_grad()
+def _target_features(table: SpectrumTable, encoder: nn.Module | None, layer: int) -> np.ndarray:
+    """What is clustered, float32 of shape (frames, hidden_size): MFCC without an encoder."""
+    rows = []
+    for index in tqdm(range(len(table)), desc="target features"):
+        features = table.recording(index)
+        if encoder is None:
+            rows.append(cepstral_features(features))
+            continue
+        inputs = torch.from_numpy(features.astype(np.float32))[None]
+        hidden_states = encoder.eval()(inputs, output_hidden_states=True).hidden_states
+        rows.append(hidden_states[layer][0].numpy())
+    return np.concatenate(rows)
+
+
+def _save_atomically(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+class _IterationTrainer:
+    """One iteration: steps, validations and checkpoints."""
+
+    def __init__(
+        self,
+        config: SemanticEncoderTrainingConfig,
+        index: int,
+        accelerator: Accelerator,
+        encoder: nn.Module,
+        tables: list[SpectrumTable],
+        targets: list[np.ndarray],
+    ) -> None:
+        self.config, self.index, self.accelerator = config, index, accelerator
+        self.tables, self.targets = tables, targets
+        self.num_steps = config.iterations[index].num_steps
+        self.folder = Path(config.output) / f"iteration_{index + 1}"
+        torch.manual_seed(config.seed + index)  # the classifier's first weights
+        model = MaskedPredictionModel(encoder, config.iterations[index].num_clusters)
+        optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.step = 0
+
+    def run(self) -> dict[str, float]:
+        """Train to the last step; returns the last validation."""
+        self._load_checkpoint()
+        results = self._validate()
+        progress = tqdm(total=self.num_steps, initial=self.step, desc=f"iteration {self.index + 1}")
+        while self.step < self.num_steps:
+            loss, accuracy = self._train_step()
+            self.step += 1
+            progress.update()
+            progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", refresh=False)
+            last = self.step == self.num_steps
+            if last or self.step % self.config.validation_steps == 0:
+                results = self._validate()
+                self._log({"step": self.step, "loss": loss, "accuracy": accuracy, **results})
+            if last or self.step % self.config.checkpoint_steps == 0:
+                self._save_checkpoint()
+        progress.close()
+        return results
+
+    def _train_step(self) -> tuple[float, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._schedule()
+        # Dropout, if the encoder has any, must not depend on the steps before a resume.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        self.model.train()
+        with self.accelerator.autocast():
+            loss, accuracy = self.model(self._batch(0, self.step))
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.item(), accuracy.item()
+
+    def _schedule(self) -> float:
+        """Share of the highest learning rate: linear warmup, then half a cosine."""
+        warmup = max(1, round(self.config.warmup_share * self.num_steps))
+        if self.step < warmup:
+            return (self.step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, self.num_steps - warmup)))
+
+    def _batch(self, part: int, step: int) -> MaskedBatch:
+        """This process's crops of one step; `part` 0 is training, 1 validation."""
+        config, rank = self.config, self.accelerator.process_index
+        batch = masked_batch(
+            self.tables[part],
+            self.targets[part],
+            np.random.default_rng([config.seed, self.index, part, step, rank]),
+            batch_size=max(1, config.batch_size // self.accelerator.num_processes),
+            crop_frames=round(config.crop_length_s * FRAME_RATE),
+            mask_share=config.mask_share,
+            mask_frames=round(config.mask_length_s * FRAME_RATE),
+            warp=0.0 if part else config.vocal_tract_warp,
+        )
+        device = self.accelerator.device
+        mask = batch.attention_mask
+        return MaskedBatch(
+            batch.input_features.to(device),
+            None if mask is None else mask.to(device),
+            batch.masked.to(device),
+            batch.targets.to(device),
+        )
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        self.model.eval()
+        with self.accelerator.autocast():
+            pairs = [self.model(self._batch(1, i)) for i in range(self.config.validation_batches)]
+        means = torch.tensor([[loss.item(), accuracy.item()] for loss, accuracy in pairs]).mean(dim=0)
+        means = self.accelerator.reduce(means.to(self.accelerator.device), reduction="mean").cpu()
+        return {"validation_loss": means[0].item(), "validation_accuracy": means[1].item()}
+
+    def _log(self, entry: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    def _save_checkpoint(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        weights = self.accelerator.unwrap_model(self.model).state_dict()
+        tensors = {f"model.{name}": tensor.contiguous() for name, tensor in weights.items()}
+        for place, moments in self.optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{place}.{name}": tensor for name, tensor in moments.items()})
+        _save_atomically(tensors, self.folder / "checkpoint.safetensors", {"state": json.dumps({"step": self.step})})
+
+    def _load_checkpoint(self) -> None:
+        path = self.folder / "checkpoint.safetensors"
+        if not path.is_file():
+            return
+        weights: dict[str, torch.Tensor] = {}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        with safe_open(path, "pt") as file:
+            self.step = json.loads(file.metadata()["state"])["step"]
+            for key in file.keys():  # noqa: SIM118 (safe_open is no dict)
+                kind, _, name = key.partition(".")
+                if kind == "model":
+                    weights[name] = file.get_tensor(key)
+                else:
+                    place, _, moment = name.partition(".")
+                    moments.setdefault(int(place), {})[moment] = file.get_tensor(key)
+        self.accelerator.unwrap_model(self.model).load_state_dict(weights)
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices; leave biases, normalisations and the mask embedding free."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+__all__ = ["IterationConfig", "MaskedPredictionModel", "SemanticEncoderTrainingConfig", "train_semantic_encoder"]

@@ -1,0 +1,180 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Log-mel spectra of a data set in memory, and what masked prediction needs of them.
+
+Between the recordings and the training of the semantic encoder: spectra of whole recordings are computed once, with
+the code of the semantic tokenizer; batches are random crops of them whose vocal tract length is changed; MFCC are the
+features of the first targets (HuBERT, arXiv 2106.07447).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.fft import dct
+
+from audiolm_hf.data.audio import AudioRecord
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import NUM_MEL_BINS, STACKED_FRAMES, stacked_log_mel
+
+NUM_CEPSTRA = 13  # MFCC of HuBERT's first targets
+TOKENS_FRAMES = 2  # a recording is padded to whole tokens of 2 encoder frames, as in the semantic tokenizer
+
+
+@dataclass(frozen=True)
+class SpectrumTable:
+    """Input features of many recordings, one after another.
+
+    Args:
+        features (`np.ndarray` of shape `(frames, 160)`): float16, 50 frames per second.
+        starts (`np.ndarray` of shape `(batch + 1,)`): first frame of every recording, and the end of the last.
+    """
+
+    features: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def from_records(cls, records: Iterable[AudioRecord]) -> "SpectrumTable":
+        """Compute the features of every recording."""
+        features = [_record_features(record) for record in records]
+        if not features:
+            raise ValueError("There are no recordings; name at least one file with audio in it.")
+        starts = np.concatenate([[0], np.cumsum([len(rows) for rows in features])])
+        return cls(np.concatenate(features), starts)
+
+    def __len__(self) -> int:
+        """Number of recordings."""
+        return len(self.starts) - 1
+
+    def recording(self, index: int) -> np.ndarray:
+        """Features of one recording, of shape `(frames, 160)`."""
+        return self.features[self.starts[index] : self.starts[index + 1]]
+
+
+def _record_features(record: AudioRecord) -> np.ndarray:
+    samples_per_token = TOKENS_FRAMES * record.sampling_rate // 50
+    num_frames = -(-len(record.array) // samples_per_token) * TOKENS_FRAMES
+    waveform = torch.from_numpy(record.array)[None]
+    lengths = torch.tensor([len(record.array)])
+    return stacked_log_mel(waveform, lengths, record.sampling_rate, num_frames)[0].numpy().astype(np.float16)
+
+
+def cepstral_features(features: np.ndarray) -> np.ndarray:
+    """Compute MFCC with first and second differences of one recording, each of mean 0 and variance 1 in it.
+
+    Args:
+        features (`np.ndarray` of shape `(frames, 160)`): a recording of a [`SpectrumTable`].
+
+    Returns:
+        `np.ndarray` of shape `(frames, 39)`, float32.
+    """
+    mel = features.astype(np.float32).reshape(len(features), STACKED_FRAMES, NUM_MEL_BINS).mean(axis=1)
+    cepstra = dct(mel, axis=1, norm="ortho")[:, :NUM_CEPSTRA]
+    # A recording has at least one token of two frames, so differences exist.
+    first = np.gradient(cepstra, axis=0)
+    stacked = np.concatenate([cepstra, first, np.gradient(first, axis=0)], axis=1)
+    return ((stacked - stacked.mean(axis=0)) / (stacked.std(axis=0) + 1e-5)).astype(np.float32)
+
+
+def warp_vocal_tract(features: torch.Tensor, factors: torch.Tensor, sampling_rate: int = 16000) -> torch.Tensor:
+    """Stretch the frequency axis of spectra, as a shorter or longer vocal tract does.
+
+    The targets stay those of the unchanged recording, so the encoder learns to ignore part of the speaker.
+
+    Args:
+        features (`torch.Tensor` of shape `(batch, frames, 160)`): stacked log-mel spectra.
+        factors (`torch.Tensor` of shape `(batch,)`): frequency ratio; 1 changes nothing, above 1 sounds larger.
+        sampling_rate (`int`, defaults to 16000): Hz.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, frames, 160)`.
+    """
+    lowest, highest = _mel(torch.tensor(20.0)), _mel(torch.tensor(sampling_rate / 2))
+    spacing = (highest - lowest) / (NUM_MEL_BINS + 1)
+    centre_hz = 700 * (torch.exp((lowest + spacing * torch.arange(1, NUM_MEL_BINS + 1)) / 1127) - 1)
+    source = (_mel(centre_hz * factors[:, None]) - lowest) / spacing - 1  # (batch, 80) fractional bins
+    source = source.clamp(0, NUM_MEL_BINS - 1)
+    below = source.floor().long().clamp(max=NUM_MEL_BINS - 2)
+    share = (source - below)[:, None, None]
+    mel = features.unflatten(-1, (STACKED_FRAMES, NUM_MEL_BINS))
+    index = below[:, None, None].expand(mel.shape)
+    return torch.lerp(mel.gather(-1, index), mel.gather(-1, index + 1), share.expand(mel.shape)).flatten(2)
+
+
+def _mel(frequency: torch.Tensor) -> torch.Tensor:
+    return 1127 * torch.log1p(frequency / 700)  # Kaldi's mel scale
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Crops of recordings with the frames that are hidden from the encoder.
+
+    Args:
+        input_features (`torch.Tensor` of shape `(batch, frames, 160)`).
+        attention_mask (`torch.Tensor` of shape `(batch, frames)` or `None`): `None` if no crop is padded.
+        masked (`torch.BoolTensor` of shape `(batch, frames)`): hidden frames, the ones that are predicted.
+        targets (`torch.LongTensor` of shape `(batch, frames)`).
+    """
+
+    input_features: torch.Tensor
+    attention_mask: torch.Tensor | None
+    masked: torch.Tensor
+    targets: torch.Tensor
+
+
+def masked_batch(
+    table: SpectrumTable,
+    targets: np.ndarray,
+    rng: np.random.Generator,
+    batch_size: int,
+    crop_frames: int,
+    mask_share: float,
+    mask_frames: int,
+    warp: float,
+) -> MaskedBatch:
+    """Draw crops, each recording in proportion to its length, and mask spans of them.
+
+    Args:
+        table ([`SpectrumTable`]): the recordings.
+        targets (`np.ndarray` of shape `(frames,)`): cluster of every frame of the table.
+        rng (`np.random.Generator`): the only source of randomness.
+        batch_size (`int`): crops.
+        crop_frames (`int`): frames of a crop; shorter recordings are padded.
+        mask_share (`float`): share of frames masked, in expectation.
+        mask_frames (`int`): frames of a masked span.
+        warp (`float`): the vocal tract factor is drawn from `[1 / (1 + warp), 1 + warp]`.
+
+    Returns:
+        [`MaskedBatch`]
+    """
+    inputs = np.zeros((batch_size, crop_frames, table.features.shape[1]), dtype=np.float32)
+    labels = np.zeros((batch_size, crop_frames), dtype=np.int64)
+    real = np.zeros((batch_size, crop_frames), dtype=bool)
+    for row, frame in enumerate(rng.integers(len(table.features), size=batch_size)):
+        index = int(np.searchsorted(table.starts, frame, side="right")) - 1
+        start, end = table.starts[index], table.starts[index + 1]
+        start = int(rng.integers(start, max(end - crop_frames, start) + 1))
+        end = min(end, start + crop_frames)
+        inputs[row, : end - start] = table.features[start:end]
+        labels[row, : end - start] = targets[start:end]
+        real[row, : end - start] = True
+    masked = _random_spans(rng, real.shape, mask_share, mask_frames) & real
+    masked[~masked.any(axis=1), 0] = True  # every crop has something to predict
+    factors = np.exp(rng.uniform(-1, 1, batch_size) * np.log1p(warp)).astype(np.float32)
+    features = torch.from_numpy(inputs)
+    return MaskedBatch(
+        input_features=warp_vocal_tract(features, torch.from_numpy(factors)) if warp else features,
+        attention_mask=None if real.all() else torch.from_numpy(real).long(),
+        masked=torch.from_numpy(masked),
+        targets=torch.from_numpy(labels),
+    )
+
+
+def _random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float, length: int) -> np.ndarray:
+    """Mask (batch, frames) of spans that begin anywhere; they may overlap and hang over both ends."""
+    # A frame stays free if none of the `length` places begins a span that covers it.
+    begin = rng.random((shape[0], shape[1] + length - 1)) < 1 - (1 - share) ** (1 / length)
+    covered = np.lib.stride_tricks.sliding_window_view(begin, length, axis=1)
+    return covered.any(axis=2)
+
+
+__all__ = ["MaskedBatch", "SpectrumTable", "cepstral_features", "masked_batch", "warp_vocal_tract"]
