@@ -49,9 +49,9 @@ class SoundStreamConfig(PreTrainedConfig):
         window_length (`int`, defaults to 1280): samples of the analysis and synthesis windows (spectral, istft).
         num_channels (`int`, defaults to 32): channels of the first convolution (convolutional, mirrored).
         codebook_decay (`float`, defaults to 0.99): decay of the moving averages (SoundStream).
-        dead_code_threshold (`float`, defaults to 0.5): a code whose moving use per batch falls below it is replaced
-            by an encoder output of the current batch (`"ema"` only).
-        quantizer_dropout (`float`, defaults to 0.5): share of training examples that use a random number of levels.
+        dead_code_threshold (`float`, defaults to 0.1): a code whose moving use falls below this share of the mean
+            use of its level is replaced by an encoder output of the current batch (`"ema"` only).
+        quantizer_dropout (`float`, defaults to 0.25): share of training examples that use a random number of levels.
     """
 
     model_type = "soundstream"
@@ -72,8 +72,8 @@ class SoundStreamConfig(PreTrainedConfig):
     window_length: int = 1280
     num_channels: int = 32
     codebook_decay: float = 0.99
-    dead_code_threshold: float = 0.5
-    quantizer_dropout: float = 0.5
+    dead_code_threshold: float = 0.1
+    quantizer_dropout: float = 0.25
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -304,8 +304,11 @@ class SoundStreamModel(PreTrainedModel):
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, num_codebooks: int | None = None
     ) -> SoundStreamOutput:
-        """Reconstruct waveforms through the quantizer, differentiably; arguments as for `encode`."""
-        num_codebooks = self._check_num_codebooks(num_codebooks)
+        """Reconstruct waveforms through the quantizer, differentiably.
+
+        Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantised.
+        """
+        num_codebooks = 0 if num_codebooks == 0 else self._check_num_codebooks(num_codebooks)
         padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
         quantized = self.quantizer(self.encoder(padded), num_codebooks)
         latents = quantized.quantized.to(self.dtype)

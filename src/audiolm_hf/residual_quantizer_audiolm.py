@@ -120,16 +120,16 @@ class EMACodebook(nn.Module):
         self.codebook.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
 
     def _replace_dead_codes(self, vectors: Tensor) -> None:
-        dead = self.counts < self.dead_code_threshold
         if not len(vectors):
             return
+        mean_count = self.counts.mean()
+        dead = self.counts < self.dead_code_threshold * mean_count
         drawn = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
         if _is_distributed():
             torch.distributed.broadcast(drawn, src=0)
-        # A replaced code starts with twice the threshold, so that it has time to prove its use.
-        start = 2 * self.dead_code_threshold
-        self.sums.copy_(torch.where(dead[:, None], drawn * start, self.sums))
-        self.counts.masked_fill_(dead, start)
+        # A replaced code starts at the mean use, so that it has time to prove its own.
+        self.sums.copy_(torch.where(dead[:, None], drawn * mean_count, self.sums))
+        self.counts.copy_(torch.where(dead, mean_count, self.counts))
 
     def forward(self, residual: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise `residual (num_vectors, codebook_dim)`; `active (num_vectors,)` marks those to learn from."""
@@ -206,12 +206,17 @@ class ResidualVectorQuantizer(nn.Module):
         return torch.where(torch.rand(batch, device=device) < self.dropout, drawn, num_levels)
 
     def forward(self, latents: Tensor, num_codebooks: int) -> QuantizerOutput:
-        """Quantise `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32."""
+        """Quantise `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32.
+
+        With 0 levels the latents pass unquantised, as in the first steps of a training.
+        """
         with torch.autocast(latents.device.type, enabled=False):
             return self._quantize(latents, num_codebooks)
 
     def _quantize(self, latents: Tensor, num_codebooks: int) -> QuantizerOutput:
         batch, frames, _ = latents.shape
+        if num_codebooks == 0:
+            return self._pass_through(latents)
         if self.training and self.needs_initialization:
             self.initialize(latents.detach())
         projected = self.in_proj(latents.flatten(0, 1).float())
@@ -238,6 +243,11 @@ class ResidualVectorQuantizer(nn.Module):
             commitment_loss=torch.stack(commitments).mean(),
             codebook_loss=torch.stack(codebook_losses).mean(),
         )
+
+    def _pass_through(self, latents: Tensor) -> QuantizerOutput:
+        no_codes = torch.zeros(latents.shape[0], 0, latents.shape[1], dtype=torch.long, device=latents.device)
+        no_loss = latents.new_zeros(())
+        return QuantizerOutput(self.out_proj(self.in_proj(latents.float())), no_codes, no_loss, no_loss)
 
     def encode(self, latents: Tensor, num_codebooks: int) -> Tensor:
         """Codes of `latents (batch, frames, hidden_size)`: `(batch, num_codebooks, frames)`."""

@@ -1,0 +1,121 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What the codec is trained by: distances between waveforms, and the balance of adversarial against other losses.
+
+Reconstruction: mel spectra at several scales and the waveform itself (SoundStream, arXiv 2107.03312, equation 4; DAC,
+arXiv 2306.06546, section 3.5). Adversarial: hinge losses and feature matching (SoundStream, equations 1 to 3).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+
+LOG_FLOOR = 1e-5
+
+
+class MultiScaleMelLoss(nn.Module):
+    """Mean absolute difference of log-mel spectra, averaged over window lengths.
+
+    Args:
+        sampling_rate (`int`): Hz.
+        window_lengths (`Sequence[int]`): samples; each hops by a quarter of itself.
+        num_mels (`Sequence[int]`): mel bands at each window length.
+    """
+
+    def __init__(self, sampling_rate: int, window_lengths: Sequence[int], num_mels: Sequence[int]) -> None:
+        super().__init__()
+        if len(window_lengths) != len(num_mels):
+            raise ValueError(
+                f"{len(window_lengths)} mel window lengths and {len(num_mels)} numbers of bands were given; give as "
+                "many of the one as of the other."
+            )
+        self.window_lengths = list(window_lengths)
+        for length, bands in zip(window_lengths, num_mels, strict=True):
+            filters = mel_filter_bank(
+                num_frequency_bins=length // 2 + 1,
+                num_mel_filters=bands,
+                min_frequency=0.0,
+                max_frequency=sampling_rate / 2,
+                sampling_rate=sampling_rate,
+                norm="slaney",
+                mel_scale="slaney",
+            )
+            self.register_buffer(f"filters_{length}", torch.from_numpy(filters).float(), persistent=False)
+            self.register_buffer(f"window_{length}", torch.hann_window(length), persistent=False)
+
+    def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
+        """Compare two batches of shape `(batch, num_samples)`."""
+        losses = []
+        for length in self.window_lengths:
+            estimate = self._log_mel(audio_values, length)
+            with torch.no_grad():
+                target = self._log_mel(target_values, length)
+            losses.append(F.l1_loss(estimate, target))
+        return torch.stack(losses).mean()
+
+    def _log_mel(self, audio_values: Tensor, length: int) -> Tensor:
+        window = self.get_buffer(f"window_{length}")
+        spectrum = torch.stft(audio_values.float(), length, length // 4, window=window, return_complex=True)
+        power = torch.view_as_real(spectrum).pow(2).sum(-1)
+        magnitude = (power + LOG_FLOOR**2).sqrt()
+        return (magnitude.transpose(1, 2) @ self.get_buffer(f"filters_{length}")).clamp(min=LOG_FLOOR).log10()
+
+
+def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:
+    """Hinge loss of the discriminators, averaged over them (SoundStream, equation 1)."""
+    losses = [F.relu(1 - real).mean() + F.relu(1 + fake).mean() for real, fake in zip(real_scores, fake_scores, strict=True)]
+    return torch.stack(losses).mean()
+
+
+def adversarial_loss(fake_scores: Sequence[Tensor]) -> Tensor:
+    """Hinge loss of the generator, averaged over the discriminators (SoundStream, equation 2)."""
+    return torch.stack([F.relu(1 - fake).mean() for fake in fake_scores]).mean()
+
+
+def feature_matching_loss(real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Difference of the discriminators' inner features, relative to the real ones' size (SoundStream, equation 3)."""
+    losses = []
+    for real_layers, fake_layers in zip(real_features, fake_features, strict=True):
+        for real, fake in zip(real_layers, fake_layers, strict=True):
+            losses.append(F.l1_loss(fake, real.detach()) / real.detach().abs().mean().clamp(min=1e-5))
+    return torch.stack(losses).mean()
+
+
+def balanced_gradient(
+    audio_values: Tensor, reference: Tensor, others: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> tuple[Tensor, dict[str, float]]:
+    """Gradient of several losses at the waveform, each of the others scaled against the reference's size.
+
+    Adversarial gradients vary by orders of magnitude in training; here every one of `others` has `weights[name]` times
+    the norm of the reference's gradient, whatever its own (after the loss balancer of EnCodec, arXiv 2210.13438,
+    section 3.4).
+
+    Args:
+        audio_values (`torch.Tensor` of shape `(batch, num_samples)`): the waveform that all losses start from.
+        reference (`torch.Tensor` of shape `()`): the reconstruction loss; its gradient is kept as it is.
+        others (`dict`): losses by name.
+        weights (`dict`): share of each loss, relative to the reference.
+
+    Returns:
+        The gradient, of the shape of `audio_values`, and the norms of all the gradients before scaling.
+    """
+    (total,) = torch.autograd.grad(reference, audio_values, retain_graph=True)
+    reference_norm = total.norm()
+    norms = {"reconstruction": float(reference_norm)}
+    for name, loss in others.items():
+        (gradient,) = torch.autograd.grad(loss, audio_values, retain_graph=True)
+        norm = gradient.norm()
+        norms[name] = float(norm)
+        total = total + gradient * (weights[name] * reference_norm / norm.clamp(min=1e-12))
+    return total, norms
+
+
+__all__ = [
+    "MultiScaleMelLoss",
+    "adversarial_loss",
+    "balanced_gradient",
+    "discriminator_loss",
+    "feature_matching_loss",
+]
