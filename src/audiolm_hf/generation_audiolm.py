@@ -1,37 +1,374 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Sampling: one stage of any length in windows, and the rules that keep every token inside its level."""
+"""Generation: how [`AudioLMModel`] samples, and each stage over any length in windows.
+
+In: the tokens or codes that are known of every row; out: those of the whole row. Every row moves its window when its
+own is full, so that its result does not depend on the rows beside it.
+
+Paper: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine stage in chunks.
+"""
+
+import copy
+import difflib
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, PreTrainedModel
 
-from .configuration_audiolm import AudioLMStageConfig
-from .token_layout_audiolm import level_mask
+from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
+from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
+from .token_layout_audiolm import (
+    coarse_ids,
+    conditioned_context,
+    fine_ids,
+    semantic_context,
+    semantic_ids,
+    unflatten_tokens,
+)
 
 
-class LevelLogitsProcessor(LogitsProcessor):
-    """Allow only the ids of the level whose turn it is, for plain `generate` of a stage model.
-
-    Turns are counted from the separator, or from the end of the prompt where a row has none.
+class AudioLMGenerationConfig(GenerationConfig):
+    """How [`AudioLMModel`] generates: lengths, and how each stage samples.
 
     Args:
-        config ([`AudioLMStageConfig`]): the stage.
-        prompt_length (`int`): ids of the prompt, padding included.
+        continuation_length_s (`float`, defaults to 7.0): most seconds generated.
+        min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
+        semantic_do_sample, coarse_do_sample, fine_do_sample (`bool`, default to `True`): draw each token from its
+            distribution; `False` takes the most likely one.
+        semantic_temperature, coarse_temperature, fine_temperature (`float`, default to 0.6, 0.8, 0.6): divides the
+            logits; those of AudioLM.
+        semantic_top_k, coarse_top_k, fine_top_k (`int`, default to 0): draw among this many most likely; 0 is all.
+        semantic_top_p, coarse_top_p, fine_top_p (`float`, default to 1.0): draw among the most likely ids that
+            together have this probability.
+        coarse_guidance_scale (`float`, defaults to 1.0): weight of the semantic tokens, by classifier-free guidance;
+            1 is off, at half the cost. Needs a stage trained with some of its conditions dropped.
+        fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
     """
 
-    def __init__(self, config: AudioLMStageConfig, prompt_length: int) -> None:
-        self.allowed = level_mask(config)
-        self.separator_token_id = config.separator_token_id
-        self.prompt_length = prompt_length
+    def __init__(
+        self,
+        continuation_length_s: float = 7.0,
+        min_continuation_length_s: float = 0.0,
+        semantic_do_sample: bool = True,
+        semantic_temperature: float = 0.6,
+        semantic_top_k: int = 0,
+        semantic_top_p: float = 1.0,
+        coarse_do_sample: bool = True,
+        coarse_temperature: float = 0.8,
+        coarse_top_k: int = 0,
+        coarse_top_p: float = 1.0,
+        coarse_guidance_scale: float = 1.0,
+        fine_do_sample: bool = True,
+        fine_temperature: float = 0.6,
+        fine_top_k: int = 0,
+        fine_top_p: float = 1.0,
+        fine_batch_size: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        self.continuation_length_s = continuation_length_s
+        self.min_continuation_length_s = min_continuation_length_s
+        self.semantic_do_sample = semantic_do_sample
+        self.semantic_temperature = semantic_temperature
+        self.semantic_top_k = semantic_top_k
+        self.semantic_top_p = semantic_top_p
+        self.coarse_do_sample = coarse_do_sample
+        self.coarse_temperature = coarse_temperature
+        self.coarse_top_k = coarse_top_k
+        self.coarse_top_p = coarse_top_p
+        self.coarse_guidance_scale = coarse_guidance_scale
+        self.fine_do_sample = fine_do_sample
+        self.fine_temperature = fine_temperature
+        self.fine_top_k = fine_top_k
+        self.fine_top_p = fine_top_p
+        self.fine_batch_size = fine_batch_size
+        super().__init__(**kwargs)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Set the scores `(batch, vocab_size)` of all other ids to minus infinity."""
-        num_known = torch.full(input_ids.shape[:1], input_ids.shape[1] - self.prompt_length, device=input_ids.device)
-        separators = input_ids[:, : self.prompt_length] == self.separator_token_id
-        if separators.any():
-            places = torch.arange(self.prompt_length, device=input_ids.device)
-            last = torch.where(separators, places, -1).amax(1)
-            num_known = torch.where(last < 0, num_known, input_ids.shape[1] - 1 - last)
-        self.allowed = self.allowed.to(scores.device)
-        turns = num_known % len(self.allowed)
-        return scores.masked_fill(~self.allowed[turns], -torch.inf)
+    @classmethod
+    def from_model_config(cls, model_config: Any) -> "AudioLMGenerationConfig":
+        """Give the defaults; a model's configuration holds no settings of generation."""
+        return cls()
+
+    def validate(self, *args: Any, **kwargs: Any) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: naming the option, its value and what is allowed.
+        """
+        super().validate(*args, **kwargs)
+        self._require(self.continuation_length_s > 0, "continuation_length_s", "a number of seconds above 0")
+        shortest = self.min_continuation_length_s
+        self._require(0 <= shortest < math.inf, "min_continuation_length_s", "0 seconds or more")
+        for stage in STAGE_NAMES:
+            values = self.stage_values(stage)
+            self._require(
+                values["temperature"] > 0, f"{stage}_temperature", f"above 0, or set {stage}_do_sample=False"
+            )
+            self._require(0 < values["top_p"] <= 1, f"{stage}_top_p", "above 0 and at most 1")
+            self._require(values["top_k"] >= 0, f"{stage}_top_k", "0 (off) or more")
+        self._require(self.coarse_guidance_scale >= 0, "coarse_guidance_scale", "0 or more; 1 is off")
+        self._require(self.fine_batch_size >= 1, "fine_batch_size", "1 or more")
+
+    def _require(self, holds: bool, name: str, allowed: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} is {self.__dict__[name]}; it must be {allowed}.")
+
+    def stage_values(self, stage: str) -> dict[str, Any]:
+        """Give one stage's options without their prefix."""
+        prefix = f"{stage}_"
+        return {name[len(prefix) :]: value for name, value in self.__dict__.items() if name.startswith(prefix)}
+
+    def with_options(self, **options: Any) -> "AudioLMGenerationConfig":
+        """Give a copy with some options changed.
+
+        Raises:
+            ValueError: if an option does not exist; the message names the nearest that does.
+        """
+        known = AudioLMGenerationConfig().__dict__.keys() - GenerationConfig().__dict__.keys()
+        for name in options:
+            if name not in known:
+                nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
+                raise ValueError(f"generate has no option {name!r}; did you mean {nearest!r}?")
+        changed = copy.deepcopy(self)
+        changed.update(**options)
+        return changed
+
+
+def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:
+    """Move a window's start so that something fits after what is known: half a window of it stays as context.
+
+    A window moves before the first token if the rest does not fit, and afterwards when it is full.
+    """
+    room = start + window - known
+    if room >= target - known or (room > 0 and not first):
+        return start
+    return max(start, known - window // 2)
+
+
+def window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
+    """Give the semantic tokens, or frames, that one window of a stage holds; at least 2."""
+    return max(2, int(config.window_length_s * frame_rate))
+
+
+def generate_semantic_tokens(
+    model: PreTrainedModel,
+    prompts: list[Tensor],
+    num_tokens: int,
+    seeds: list[tuple[int, ...]],
+    sampler: TokenSampler,
+    *,
+    token_rate: float,
+    min_tokens: int = 0,
+    callback: ProgressCallback | None = None,
+) -> list[Tensor]:
+    """Continue semantic tokens until the end token or a number of tokens, in windows.
+
+    Args:
+        model ([`AudioLMSemanticModel`]): the stage.
+        prompts (`list[torch.LongTensor]`): tokens of each row, repeats already removed if the stage wants that; may
+            be empty.
+        num_tokens (`int`): most tokens to add to a row.
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        sampler ([`TokenSampler`]): how to choose.
+        token_rate (`float`): tokens per second, Hz.
+        min_tokens (`int`, defaults to 0): the end token is not chosen before this many.
+        callback (`ProgressCallback`, *optional*): called with stage, done, total.
+
+    Returns:
+        `list[torch.LongTensor]`: the new tokens of each row, without the end token.
+    """
+    window = window_tokens(model.config, token_rate)
+    noise = torch.stack([row_noise(seed, path, num_tokens) for seed, *path in seeds])
+    rows, starts = list(prompts), [0] * len(prompts)
+    targets = [len(prompt) + num_tokens for prompt in prompts]
+    progress = Progress(callback, "semantic", num_tokens * len(prompts))
+    active = list(range(len(prompts)))
+    while active:
+        made = [len(rows[row]) - len(prompts[row]) for row in active]
+        for row, count in zip(active, made, strict=True):
+            starts[row] = _fitted_start(starts[row], len(rows[row]), targets[row], window, first=count == 0)
+        steps = min(min(targets[row], starts[row] + window) - len(rows[row]) for row in active)
+        new = sample_tokens(
+            model,
+            [semantic_context(rows[row][starts[row] :], model.config) for row in active],
+            torch.stack([noise[row, count : count + steps] for row, count in zip(active, made, strict=True)]),
+            sampler,
+            num_forbidden_ends=torch.tensor([min_tokens - count for count in made], device=rows[0].device),
+            progress=progress,
+        )
+        unended = []
+        for row, tokens in zip(active, new, strict=True):
+            kept = tokens[tokens != model.config.eos_token_id]
+            rows[row] = torch.cat([rows[row], kept])
+            if len(kept) == steps and len(rows[row]) < targets[row]:
+                unended.append(row)
+        active = unended
+    progress.advance(progress.total)
+    return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
+
+
+@dataclass
+class TimedTokens:
+    """Semantic tokens of one row with their places in time.
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(semantic_length,)`): the tokens.
+        starts (`torch.DoubleTensor` of shape `(semantic_length,)`): codec frame at which each begins, on the CPU.
+    """
+
+    tokens: Tensor
+    starts: Tensor
+
+    def between(self, start: int, stop: int, config: AudioLMStageConfig) -> Tensor:
+        """Give the ids of the tokens that begin in codec frames `[start, stop)`, as the stage wants them."""
+        first, last = torch.searchsorted(self.starts, self.starts.new_tensor([start, stop])).tolist()
+        return semantic_ids(self.tokens[first:last], config)
+
+
+def generate_coarse_codes(
+    model: PreTrainedModel,
+    conditions: list[TimedTokens],
+    known_codes: list[Tensor],
+    num_frames: list[int],
+    seeds: list[tuple[int, ...]],
+    sampler: TokenSampler,
+    *,
+    frame_rate: float,
+    alignment: int = 1,
+    callback: ProgressCallback | None = None,
+) -> list[Tensor]:
+    """Continue coarse codes under semantic tokens, in windows that both share.
+
+    Args:
+        model ([`AudioLMCoarseModel`]): the stage.
+        conditions (`list[TimedTokens]`): semantic tokens of each row, from its first frame to its last.
+        known_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, frames)` known of each row.
+        num_frames (`list[int]`): frames that each row is to have in all.
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        sampler ([`TokenSampler`]): how to choose.
+        frame_rate (`float`): frames per second, Hz.
+        alignment (`int`, defaults to 1): windows begin at multiples of this many frames, where semantic tokens begin.
+        callback (`ProgressCallback`, *optional*): called with stage, done, total.
+
+    Returns:
+        `list[torch.LongTensor]`: codes of shape `(num_coarse_codebooks, num_frames)` of each row, known ones included.
+    """
+    config = model.config
+    levels = config.num_coarse_codebooks
+    window = max(window_tokens(config, frame_rate) // alignment, 2) * alignment
+    rows, starts = [codes[:levels] for codes in known_codes], [0] * len(known_codes)
+    totals = [max(0, total - codes.shape[1]) * levels for total, codes in zip(num_frames, known_codes, strict=True)]
+    noise = [row_noise(seed, path, total) for (seed, *path), total in zip(seeds, totals, strict=True)]
+    progress = Progress(callback, "coarse", sum(totals))
+    while active := [row for row, codes in enumerate(rows) if codes.shape[1] < num_frames[row]]:
+        for row in active:
+            known = rows[row].shape[1]
+            first = known == known_codes[row].shape[1]
+            starts[row] = _fitted_start(starts[row], known, num_frames[row], window, first) // alignment * alignment
+        stops = [min(num_frames[row], starts[row] + window) for row in active]
+        steps = levels * min(stop - rows[row].shape[1] for row, stop in zip(active, stops, strict=True))
+        known_ids = [coarse_ids(rows[row][:, starts[row] :], config) for row in active]
+        semantic = [
+            conditions[row].between(starts[row], stop, config) for row, stop in zip(active, stops, strict=True)
+        ]
+        made = [(rows[row].shape[1] - known_codes[row].shape[1]) * levels for row in active]
+        new = sample_tokens(
+            model,
+            [conditioned_context(*pair, config) for pair in zip(semantic, known_ids, strict=True)],
+            torch.stack([noise[row][count : count + steps] for row, count in zip(active, made, strict=True)]),
+            sampler,
+            unconditional_contexts=None
+            if sampler.guidance_scale == 1
+            else [conditioned_context(ids[:0], ids, config) for ids in known_ids],
+            progress=progress,
+        )
+        codes = unflatten_tokens(
+            new, num_codebooks=levels, codebook_size=config.codebook_size, offset=config.acoustic_offset
+        )
+        for row, new_codes in zip(active, codes, strict=True):
+            rows[row] = torch.cat([rows[row], new_codes], 1)
+    return rows
+
+
+def _chunks(known: int, total: int, window: int) -> list[tuple[int, int, int]]:
+    """Cut new frames into chunks of about equal length: (first context frame, first new frame, end)."""
+    if known >= total:
+        return []
+    context = min(known, window // 3)
+    count = math.ceil((context + total - known) / window)
+    bounds = [known - context + (context + total - known) * index // count for index in range(count + 1)]
+    return [(start, max(start, known), stop) for start, stop in pairwise(bounds) if stop > known]
+
+
+def generate_fine_codes(
+    model: PreTrainedModel,
+    coarse_codes: list[Tensor],
+    known_codes: list[Tensor],
+    seeds: list[tuple[int, ...]],
+    sampler: TokenSampler,
+    *,
+    frame_rate: float,
+    callback: ProgressCallback | None = None,
+) -> list[Tensor]:
+    """Add the fine codes to coarse ones, in chunks that know nothing of each other and so are sampled together.
+
+    The first chunk of a row begins in its prompt, up to a third of a window before the first new frame.
+
+    Args:
+        model ([`AudioLMFineModel`]): the stage.
+        coarse_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, num_frames)` of each row.
+        known_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        sampler ([`TokenSampler`]): how to choose; `batch_size` chunks at a time.
+        frame_rate (`float`): frames per second, Hz.
+        callback (`ProgressCallback`, *optional*): called with stage, done, total.
+
+    Returns:
+        `list[torch.LongTensor]`: codes of shape `(num_codebooks, num_frames)` of each row, known ones included.
+    """
+    config = model.config
+    levels, window = config.num_fine_codebooks, window_tokens(config, frame_rate)
+    rows = [
+        torch.cat([coarse, coarse.new_zeros(levels, coarse.shape[1])])  # (num_codebooks, num_frames)
+        for coarse in coarse_codes
+    ]
+    chunks: list[tuple[int, int, tuple[int, int, int]]] = []
+    for row, (codes, known) in enumerate(zip(rows, known_codes, strict=True)):
+        codes[:, : known.shape[1]] = known
+        spans = _chunks(known.shape[1], codes.shape[1], window)
+        chunks += [(row, index, span) for index, span in enumerate(spans)]
+    chunks.sort(key=lambda chunk: chunk[2][2] - chunk[2][1])  # of like length together
+    progress = Progress(callback, "fine", sum((stop - new) * levels for _, _, (_, new, stop) in chunks))
+    size = sampler.batch_size or max(1, len(chunks))
+    for group in (chunks[index : index + size] for index in range(0, len(chunks), size)):
+        steps = levels * max(stop - new for _, _, (_, new, stop) in group)
+        contexts, noise = [], []
+        for row, index, (start, new, stop) in group:
+            condition = coarse_ids(rows[row][:, start:stop], config)
+            contexts.append(conditioned_context(condition, fine_ids(rows[row][:, start:new], config), config))
+            own_noise = row_noise(seeds[row][0], [*seeds[row][1:], index], (stop - new) * levels)
+            noise.append(F.pad(own_noise, (0, steps - len(own_noise))))
+        tokens = sample_tokens(model, contexts, torch.stack(noise), sampler, progress=progress)
+        codes = unflatten_tokens(
+            tokens,
+            num_codebooks=levels,
+            codebook_size=config.codebook_size,
+            first_level=config.num_coarse_codebooks,
+            offset=config.acoustic_offset,
+        )
+        for (row, _, (_, new, stop)), new_codes in zip(group, codes, strict=True):
+            rows[row][config.num_coarse_codebooks :, new:stop] = new_codes[:, : stop - new]
+    return rows
+
+
+__all__ = [
+    "AudioLMGenerationConfig",
+    "TimedTokens",
+    "generate_coarse_codes",
+    "generate_fine_codes",
+    "generate_semantic_tokens",
+    "window_tokens",
+]

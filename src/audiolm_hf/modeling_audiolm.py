@@ -1,212 +1,506 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The three language models of AudioLM, and AudioLM itself: tokenizers, codec and stages put together.
+"""AudioLM: two tokenizers and three stages put together, from waveform to longer waveform.
 
-A stage is any transformers decoder over one flat vocabulary (`token_layout_audiolm`). Its loss and its sampling use
-the same distribution: each token is chosen among the ids of its own level, so only that slice of the head is computed.
+In: `input_values (batch, num_samples)` of prompts, or none; out: `audio_values` with the prompt and what follows it.
+The flow of `AudioLMModel.generate`: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine
+stage -> codec.
 
-Paper: AudioLM (arXiv 2209.03143), semantic, coarse acoustic and fine acoustic modeling.
+Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and acoustic generation.
 """
 
-from typing import Any, ClassVar
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from transformers import AutoModel, Cache, GenerationMixin, LogitsProcessorList, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
-from transformers.utils import can_return_tuple
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
-from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
-from .generation_audiolm import LevelLogitsProcessor
-from .token_layout_audiolm import IGNORE_INDEX, NO_LEVEL, forbidden_id, level_range, token_levels
+from .acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec, wrap_acoustic_codec
+from .configuration_audiolm import AudioLMConfig
+from .generation_audiolm import (
+    AudioLMGenerationConfig,
+    TimedTokens,
+    generate_coarse_codes,
+    generate_fine_codes,
+    generate_semantic_tokens,
+)
+from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
+from .sampling_audiolm import ProgressCallback, TokenSampler
+from .token_layout_audiolm import semantic_ids
 
 
-class AudioLMStageModel(PreTrainedModel, GenerationMixin):
-    """What the three stages share: a decoder, a head, and a loss over each token's own level.
+@dataclass
+class AudioLMGenerateOutput(ModelOutput):
+    """What [`AudioLMModel.generate`] returns. Rows are `batch * num_return_sequences`, a prompt's rows adjacent.
 
     Args:
-        config ([`AudioLMStageConfig`]): `config.backbone_config` chooses the decoder.
+        audio_values (`torch.FloatTensor` of shape `(rows, num_samples)`): prompt and continuation, zeros after the end
+            of a row. The prompt's samples are those that were given.
+        audio_lengths (`torch.LongTensor` of shape `(rows,)`): samples of each row.
+        prompt_lengths (`torch.LongTensor` of shape `(rows,)`): of these, samples of the prompt.
+        semantic_tokens (`torch.LongTensor` of shape `(rows, semantic_length)`): tokens of prompt and continuation; 0
+            after the end of a row.
+        semantic_attention_mask (`torch.LongTensor` of shape `(rows, semantic_length)`): 1 for real tokens.
+        audio_codes (`torch.LongTensor` of shape `(rows, num_codebooks, frames)`): codes of prompt and continuation; 0
+            after the end of a row.
+        codes_attention_mask (`torch.LongTensor` of shape `(rows, frames)`): 1 for real frames.
     """
 
-    config_class = AudioLMStageConfig
-    base_model_prefix = "model"
-    main_input_name = "input_ids"
+    audio_values: torch.FloatTensor | None = None
+    audio_lengths: torch.LongTensor | None = None
+    prompt_lengths: torch.LongTensor | None = None
+    semantic_tokens: torch.LongTensor | None = None
+    semantic_attention_mask: torch.LongTensor | None = None
+    audio_codes: torch.LongTensor | None = None
+    codes_attention_mask: torch.LongTensor | None = None
+
+
+@dataclass
+class _Prompt:
+    """One recording to continue: samples `(num_samples,)`, tokens `(semantic_length,)`, codes `(levels, frames)`."""
+
+    audio: Tensor
+    semantic_tokens: Tensor
+    audio_codes: Tensor
+
+
+class AudioLMModel(PreTrainedModel):
+    """Continue audio: semantic tokenizer, acoustic codec and three stages in one checkpoint.
+
+    Args:
+        config ([`AudioLMConfig`]): composes the parts.
+
+    Raises:
+        ValueError: if the codec has fewer levels than the stages model, or the stages disagree about repeats.
+
+    Paper: AudioLM (arXiv 2209.03143).
+    """
+
+    config_class = AudioLMConfig
+    base_model_prefix = "audiolm"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    generation_config_class = AudioLMGenerationConfig
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar[list[str]] = []
-    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_compile_fullgraph = True
-    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
-    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
-    _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}
 
-    def __init__(self, config: AudioLMStageConfig) -> None:
+    def __init__(self, config: AudioLMConfig) -> None:
         super().__init__(config)
-        self.model = AutoModel.from_config(config.backbone_config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.semantic_tokenizer = AudioLMSemanticTokenizer(config.semantic_tokenizer_config)
+        self.codec = build_acoustic_codec(config.codec_config).model
+        self.semantic = AudioLMSemanticModel(config.semantic_config)
+        self.coarse = AudioLMCoarseModel(config.coarse_config)
+        self.fine = AudioLMFineModel(config.fine_config)
+        self._check_parts()
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        skip_logits: bool | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
-        """Run the decoder over a sequence.
+    @classmethod
+    def from_parts(
+        cls,
+        semantic_tokenizer: AudioLMSemanticTokenizer,
+        codec: PreTrainedModel,
+        semantic: AudioLMSemanticModel,
+        coarse: AudioLMCoarseModel,
+        fine: AudioLMFineModel,
+    ) -> "AudioLMModel":
+        """Put trained parts together, sharing their weights.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): ids of the stage.
-            attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
-            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*).
-            past_key_values (`Cache`, *optional*): keys and values of earlier ids.
-            inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*).
-            labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): the id itself where it is to
-                be predicted from the ids before it, -100 elsewhere.
-            use_cache (`bool`, *optional*): return `past_key_values`.
-            logits_to_keep (`int` or `torch.Tensor`, defaults to 0): last positions to compute logits for; 0 is all.
-            skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
-                The loss never needs them.
-            num_items_in_batch (`int`, *optional*): labels in the whole (accumulated, distributed) batch, by which the
-                summed loss is divided; by default those given here.
+            semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
+            codec ([`SoundStreamModel`], `EncodecModel`, `DacModel` or `MimiModel`): audio to codes and back.
+            semantic ([`AudioLMSemanticModel`]): stage 1.
+            coarse ([`AudioLMCoarseModel`]): stage 2.
+            fine ([`AudioLMFineModel`]): stage 3.
 
         Returns:
-            [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` are over the whole vocabulary, before
-            any restriction to a level.
+            [`AudioLMModel`] in evaluation mode.
+
+        Raises:
+            ValueError: if the parts do not agree with each other.
         """
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            **kwargs,
-        )
-        hidden_states = outputs.last_hidden_state
-        loss = None
-        if labels is not None:
-            losses = self._label_losses(hidden_states, labels)[1]
-            count = losses.numel() if num_items_in_batch is None else num_items_in_batch
-            loss = losses.sum() / count
-        logits = None
-        if labels is None or not (self.training if skip_logits is None else skip_logits):
-            logits = self.lm_head(slice_logits_to_keep(hidden_states, logits_to_keep))
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        parts = {
+            "semantic_tokenizer": semantic_tokenizer,
+            "codec": codec,
+            "semantic": semantic,
+            "coarse": coarse,
+            "fine": fine,
+        }
+        config = AudioLMConfig(**{f"{name}_config": part.config for name, part in parts.items()})
+        with torch.device("meta"):  # its own weights would be thrown away at once
+            model = cls(config)
+        for name, part in parts.items():
+            model.add_module(name, part)
+        return model.eval()
 
-    def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
-        """Score the ids of one level, computing no other row of the head.
-
-        Args:
-            hidden_states (`torch.FloatTensor` of shape `(..., hidden_size)`): of the decoder's last layer.
-            level (`int`): a codebook level or `SEMANTIC_LEVEL`.
-
-        Returns:
-            `torch.FloatTensor` of shape `(..., ids of the level)`, float32: column i is id
-            `level_range(config, level)[0] + i`; minus infinity for an id that is never chosen.
-        """
-        start, stop = level_range(self.config, level)
-        if type(self.lm_head) is nn.Linear:
-            logits = F.linear(hidden_states, self.lm_head.weight[start:stop])
-        else:  # an adapter or a quantised layer: its rows are not its weight's rows
-            logits = self.lm_head(hidden_states)[..., start:stop]
-        forbidden = forbidden_id(self.config, level)
-        if forbidden is None:
-            return logits.float()
-        never = torch.arange(start, stop, device=logits.device) == forbidden
-        return logits.float().masked_fill(never, -torch.inf)
-
-    def _label_losses(self, hidden_states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Score labels level by level; gives flat positions, negative log-likelihoods and whether the best id is right."""
-        targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX).flatten()  # the id that follows each position
-        positions = torch.nonzero(targets != IGNORE_INDEX)[:, 0]
-        targets = targets[positions]
-        levels, order = torch.sort(token_levels(targets, self.config), stable=True)
-        positions, targets = positions[order], targets[order]
-        groups, counts = torch.unique_consecutive(levels, return_counts=True)
-        if len(groups) and int(groups[0]) == NO_LEVEL:
+    def _check_parts(self) -> None:
+        levels = self.config.coarse_config.num_codebooks
+        if self.acoustic_codec.num_codebooks < levels:
             raise ValueError(
-                f"labels contain {int(counts[0])} ids that the {self.config.stage} stage never predicts (for example "
-                f"{int(targets[0])}); set them to {IGNORE_INDEX}."
+                f"The codec has {self.acoustic_codec.num_codebooks} codebooks and the stages model {levels} "
+                "(num_coarse_codebooks + num_fine_codebooks); model at most as many as the codec has."
             )
-        states = hidden_states.flatten(0, 1)[positions]
-        losses, correct = [], []
-        sizes = counts.tolist()
-        for level, group_states, group_targets in zip(
-            groups.tolist(), states.split(sizes), targets.split(sizes), strict=True
-        ):
-            logits = self.level_logits(group_states, level)
-            local = group_targets - level_range(self.config, level)[0]
-            losses.append(F.cross_entropy(logits, local, reduction="none"))
-            correct.append(logits.detach().argmax(-1) == local)
-        if not losses:
-            return positions, states.sum(-1).float(), positions.bool()  # empty, and part of the graph
-        return positions, torch.cat(losses), torch.cat(correct)
+        if self.config.semantic_config.remove_repeats and not self.config.coarse_config.remove_repeats:
+            raise ValueError(
+                "semantic_config.remove_repeats is True and coarse_config.remove_repeats False; the coarse stage gets "
+                "the semantic stage's tokens, so set it to True there too."
+            )
 
-    def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every label; the path of training and of validation, end token included.
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Say that `generate` is there, for pipelines and for saving `generation_config.json`."""
+        return True
 
-        Group the results by level with [`token_levels`] of the labels.
+    def adjust_generation_fn(
+        self,
+        generation_config: AudioLMGenerationConfig | None,
+        from_auto_class: bool,
+        from_pipeline: str | None,
+        pretrained_model_name_or_path: str,
+        **kwargs: Any,
+    ) -> None:
+        """Load `generation_config.json`; called by `from_pretrained`."""
+        if generation_config is not None:
+            self.generation_config = generation_config
+            return
+        kwargs.pop("trust_remote_code", None)
+        try:
+            self.generation_config = AudioLMGenerationConfig.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except OSError:  # a checkpoint without the file: the defaults hold
+            self.generation_config = AudioLMGenerationConfig()
+
+    @property
+    def acoustic_codec(self) -> AcousticCodec:
+        """The codec seen through the contract that all codecs share."""
+        return wrap_acoustic_codec(self.codec)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second of the audio that goes in and comes out, Hz."""
+        return self.config.sampling_rate
+
+    @property
+    def samples_per_step(self) -> int:
+        """Samples in the shortest stretch that is a whole number of semantic tokens and of codec frames."""
+        return math.lcm(self.config.semantic_tokenizer_config.hop_length, self.acoustic_codec.hop_length)
+
+    @property
+    def min_prompt_s(self) -> float:
+        """Seconds of the shortest prompt."""
+        return self.samples_per_step / self.sampling_rate
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        semantic_tokens: Tensor | None = None,
+        semantic_attention_mask: Tensor | None = None,
+        continuation_length_s: float | None = None,
+        min_continuation_length_s: float | None = None,
+        num_return_sequences: int = 1,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: ProgressCallback | None = None,
+        generation_config: AudioLMGenerationConfig | None = None,
+        **stage_kwargs: Any,
+    ) -> AudioLMGenerateOutput:
+        """Continue prompts, generate without one, or give semantic tokens a voice.
+
+        A prompt is tokenised from its end backwards, by whole semantic tokens: up to one token's samples at its
+        beginning are not seen by the stages, but stay in the output. A row's result depends on its prompt, the seed
+        and its number among the continuations of that prompt (among all rows, without prompts); not on the batch.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`).
-            attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*).
-            labels (`torch.LongTensor` of shape `(batch, sequence_length)`): -100 where nothing is predicted.
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): prompts in [-1, 1] at
+                `sampling_rate`. None generates unconditionally.
+            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for real samples, 0 for
+                padding on the right.
+            semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): what is to be said
+                after the prompt, in the prompt's voice; tokens at the tokenizer's rate, repeats included. The
+                semantic stage is not used then.
+            semantic_attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): 1 for real
+                tokens, 0 for padding on the right.
+            continuation_length_s (`float`, *optional*): most seconds generated. A row is shorter if the semantic stage
+                ends it.
+            min_continuation_length_s (`float`, *optional*): no row ends before this many seconds.
+            num_return_sequences (`int`, defaults to 1): continuations of each prompt.
+            batch_size (`int`, *optional*, defaults to 1): rows to generate where there is no prompt.
+            seed (`int`, *optional*): 0 or more; the same seed gives the same samples.
+            generator (`torch.Generator`, *optional*): draws the seed. With neither, torch's global generator does.
+            progress (`Callable[[str, int, int], None]`, *optional*): called with the stage's name, its tokens done and
+                its tokens in all.
+            generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own.
+            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `coarse_temperature=0.9`.
 
         Returns:
-            `tuple(torch.FloatTensor, torch.BoolTensor)`, each of shape `(batch, sequence_length)`: negative
-            log-likelihood (nats) of each label among the ids of its level, 0 where there is no label; and whether the
-            label was the most likely one.
+            [`AudioLMGenerateOutput`].
+
+        Raises:
+            TypeError: if tokens are not integers or samples not floats.
+            ValueError: if an option does not exist or is out of range, or a prompt is empty, not finite or too short.
         """
-        hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
-        positions, losses, correct = self._label_losses(hidden_states, labels)
-        # The loss of a label stands at the label, one to the right of the state that predicts it.
-        all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions + 1, losses)
-        all_correct = correct.new_zeros(labels.numel()).index_copy(0, positions + 1, correct)
-        return all_losses.view(labels.shape), all_correct.view(labels.shape)
+        lengths = {
+            "continuation_length_s": continuation_length_s,
+            "min_continuation_length_s": min_continuation_length_s,
+        }
+        given = {name: value for name, value in lengths.items() if value is not None}
+        options = (generation_config or self.generation_config).with_options(**given, **stage_kwargs)
+        if semantic_tokens is not None and given:
+            raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
+        seed = _resolve_seed(seed, generator)
+        _require_count("num_return_sequences", num_return_sequences)
+        spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
+        prompts = self._read_prompts(input_values, attention_mask, len(spoken), batch_size)
+        if spoken and len(spoken) != len(prompts):
+            raise ValueError(
+                f"There are {len(prompts)} prompts and {len(spoken)} rows of semantic_tokens; give as many."
+            )
 
-    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
-        """Keep plain `generate` inside the level whose turn it is, before any other rule looks at the scores."""
-        processors = super()._get_logits_processor(*args, **kwargs)
-        prompt_length = kwargs.get("input_ids_seq_length") or 0
-        processors.insert(0, LevelLogitsProcessor(self.config, prompt_length))
-        return processors
+        rows = [prompt for prompt in prompts for _ in range(num_return_sequences)]
+        indices = [index % num_return_sequences for index in range(len(rows))]
+        if input_values is None and not spoken:  # rows without prompts would all be the same
+            indices = list(range(len(rows)))
+        if spoken:
+            new_tokens = [tokens for tokens in spoken for _ in range(num_return_sequences)]
+            num_samples = [len(tokens) * self.semantic_tokenizer.config.hop_length for tokens in new_tokens]
+        else:
+            new_tokens, num_samples = self._continue_semantic(rows, options, [(seed, i, 0) for i in indices], progress)
+        timed = [
+            self._timed(row.semantic_tokens, tokens, 1.0 if spoken else self._mean_duration)
+            for row, tokens in zip(rows, new_tokens, strict=True)
+        ]
+        codes = self._continue_codes(rows, timed, num_samples, options, seed, indices, progress)
+        audio = self._decode(rows, codes, num_samples)
+        return _output(rows, new_tokens, codes, audio)
+
+    def _read_prompts(
+        self, input_values: Tensor | None, attention_mask: Tensor | None, num_spoken: int, batch_size: int | None
+    ) -> list[_Prompt]:
+        """Check, tokenise and encode every prompt by itself, so that padding cannot reach it."""
+        if input_values is None:
+            if batch_size is not None:
+                _require_count("batch_size", batch_size)
+            empty = torch.zeros(0, dtype=torch.int64, device=self.device)
+            levels = self.config.coarse_config.num_codebooks
+            none = _Prompt(empty.float(), empty, empty.expand(levels, 0))
+            return [none] * (num_spoken or batch_size or 1)
+        if batch_size is not None:
+            raise ValueError(f"batch_size is {batch_size}, but input_values has its own; leave batch_size out.")
+        if not input_values.is_floating_point():
+            raise TypeError(f"input_values has dtype {input_values.dtype}; give floats in [-1, 1].")
+        recordings = _unpad("input_values", input_values.to(self.device, torch.float32), attention_mask)
+        return [self._read_prompt(audio, row) for row, audio in enumerate(recordings)]
+
+    def _read_prompt(self, audio: Tensor, row: int) -> _Prompt:
+        if len(audio) < self.samples_per_step:
+            raise ValueError(
+                f"Prompt {row} has {len(audio)} samples ({len(audio) / self.sampling_rate:.3f} s); a prompt needs at "
+                f"least {self.samples_per_step} ({self.min_prompt_s:.3f} s)."
+            )
+        if not audio.isfinite().all():
+            raise ValueError(f"Prompt {row} has samples that are NaN or infinite; give finite samples in [-1, 1].")
+        whole = audio[len(audio) % self.samples_per_step :][None]
+        tokens = self.semantic_tokenizer.tokenize(whole).semantic_tokens[0]
+        levels = self.config.coarse_config.num_codebooks
+        return _Prompt(audio, tokens, self.acoustic_codec.encode(whole, num_codebooks=levels)[0])
+
+    def _read_tokens(self, semantic_tokens: Tensor | None, attention_mask: Tensor | None) -> list[Tensor]:
+        if semantic_tokens is None:
+            return []
+        rows = _unpad("semantic_tokens", semantic_tokens.to(self.device), attention_mask)
+        for row in rows:
+            semantic_ids(row, self.config.semantic_config)  # raises where a token is out of range
+        return rows
+
+    def _continue_semantic(
+        self,
+        rows: list[_Prompt],
+        options: AudioLMGenerationConfig,
+        seeds: list[tuple[int, ...]],
+        progress: ProgressCallback | None,
+    ) -> tuple[list[Tensor], list[int]]:
+        """Run stage 1: the new tokens of each row, and the samples that they stand for."""
+        shortest, longest = options.min_continuation_length_s, options.continuation_length_s
+        if shortest > longest:
+            raise ValueError(
+                f"min_continuation_length_s is {shortest} and continuation_length_s {longest}; the least must not be "
+                "more than the most."
+            )
+        token_rate = self.semantic_tokenizer.config.semantic_frame_rate / self._mean_duration
+        num_tokens = _ceil(longest * token_rate)
+        new_tokens = generate_semantic_tokens(
+            self.semantic,
+            [semantic_ids(row.semantic_tokens, self.semantic.config) for row in rows],
+            num_tokens,
+            seeds,
+            TokenSampler(**options.stage_values("semantic")),
+            token_rate=token_rate,
+            min_tokens=min(num_tokens, _ceil(shortest * token_rate)),
+            callback=progress,
+        )
+        most = max(1, round(longest * self.sampling_rate))
+        each = self.sampling_rate / token_rate
+        return new_tokens, [
+            most if len(tokens) == num_tokens else min(most, round(len(tokens) * each)) for tokens in new_tokens
+        ]
+
+    @property
+    def _mean_duration(self) -> float:
+        """Tokenizer steps that one token of the semantic stage stands for."""
+        return self.semantic.config.mean_semantic_duration if self.semantic.config.remove_repeats else 1.0
+
+    def _continue_codes(
+        self,
+        rows: list[_Prompt],
+        timed_tokens: list[TimedTokens],
+        num_samples: list[int],
+        options: AudioLMGenerationConfig,
+        seed: int,
+        indices: list[int],
+        progress: ProgressCallback | None,
+    ) -> list[Tensor]:
+        """Run stages 2 and 3: codes `(num_codebooks, frames)` of each row, the prompt's included."""
+        codec = self.acoustic_codec
+        known = [row.audio_codes for row in rows]
+        coarse_codes = generate_coarse_codes(
+            self.coarse,
+            timed_tokens,
+            known,
+            [codes.shape[1] + _ceil(n / codec.hop_length) for codes, n in zip(known, num_samples, strict=True)],
+            [(seed, index, 1) for index in indices],
+            TokenSampler(**options.stage_values("coarse")),
+            frame_rate=codec.frame_rate,
+            alignment=self.samples_per_step // codec.hop_length,
+            callback=progress,
+        )
+        return generate_fine_codes(
+            self.fine,
+            coarse_codes,
+            known,
+            [(seed, index, 2) for index in indices],
+            TokenSampler(**options.stage_values("fine")),
+            frame_rate=codec.frame_rate,
+            callback=progress,
+        )
+
+    def _timed(self, prompt_tokens: Tensor, new_tokens: Tensor, duration: float) -> TimedTokens:
+        """Place tokens in time; new ones last `duration` steps of the tokenizer each."""
+        frames = self.semantic_tokenizer.config.hop_length / self.acoustic_codec.hop_length
+        before = torch.arange(len(prompt_tokens), dtype=torch.float64)
+        after = len(prompt_tokens) + torch.arange(len(new_tokens), dtype=torch.float64) * duration
+        return TimedTokens(torch.cat([prompt_tokens, new_tokens]), torch.cat([before, after]) * frames)
+
+    def _decode(self, rows: list[_Prompt], codes: list[Tensor], num_samples: list[int]) -> list[Tensor]:
+        """Decode prompt and continuation together, and put the prompt's own samples before the continuation."""
+        codec = self.acoustic_codec
+        audio: list[Tensor] = []
+        for row, row_codes, count in zip(rows, codes, num_samples, strict=True):
+            if count == 0:
+                audio.append(row.audio)
+                continue
+            decoded = codec.decode(row_codes[None])[0]
+            boundary = row.audio_codes.shape[1] * codec.hop_length
+            continuation = _join(row.audio, decoded, boundary, codec.hop_length)[:count]
+            audio.append(torch.cat([row.audio, continuation.clamp(-1, 1)]))
+        return audio
 
 
-class AudioLMSemanticModel(AudioLMStageModel, GenerationMixin):
-    """Stage 1: continues semantic tokens. See [`AudioLMStageModel`]."""
+def _join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> Tensor:
+    """Give what follows `boundary` in `decoded`, made continuous with the prompt's own last sample.
 
-    config_class = AudioLMSemanticConfig
-
-
-class AudioLMCoarseModel(AudioLMStageModel, GenerationMixin):
-    """Stage 2: coarse codes from semantic tokens. See [`AudioLMStageModel`]."""
-
-    config_class = AudioLMCoarseConfig
-
-
-class AudioLMFineModel(AudioLMStageModel, GenerationMixin):
-    """Stage 3: fine codes from coarse codes. See [`AudioLMStageModel`]."""
-
-    config_class = AudioLMFineConfig
+    The codec's error just before the boundary, mirrored, fades out over `fade_length` samples after it.
+    """
+    continuation = decoded[boundary:].clone()
+    length = min(fade_length, boundary, len(continuation))
+    if length:
+        error = prompt[-length:] - decoded[boundary - length : boundary]
+        fade = torch.linspace(1, 0, length + 1, device=decoded.device)[:-1]
+        continuation[:length] += error.flip(0) * fade
+    return continuation
 
 
-__all__ = ["AudioLMCoarseModel", "AudioLMFineModel", "AudioLMSemanticModel", "AudioLMStageModel"]
+def _output(
+    rows: list[_Prompt], new_tokens: list[Tensor], codes: list[Tensor], audio: list[Tensor]
+) -> AudioLMGenerateOutput:
+    tokens = [torch.cat([row.semantic_tokens, new]) for row, new in zip(rows, new_tokens, strict=True)]
+    audio_lengths = torch.tensor([len(row) for row in audio], device=audio[0].device)
+    token_lengths = torch.tensor([len(row) for row in tokens], device=audio[0].device)
+    code_lengths = torch.tensor([row.shape[1] for row in codes], device=audio[0].device)
+    return AudioLMGenerateOutput(
+        audio_values=_pad(audio),
+        audio_lengths=audio_lengths,
+        prompt_lengths=torch.tensor([len(row.audio) for row in rows], device=audio[0].device),
+        semantic_tokens=_pad(tokens),
+        semantic_attention_mask=_length_mask(token_lengths),
+        audio_codes=_pad(codes),
+        codes_attention_mask=_length_mask(code_lengths),
+    )
+
+
+def _pad(rows: Sequence[Tensor]) -> Tensor:
+    """Stack rows of different lengths of their last dimension, zeros on the right."""
+    length = max(row.shape[-1] for row in rows)
+    return torch.stack([F.pad(row, (0, length - row.shape[-1])) for row in rows])
+
+
+def _length_mask(lengths: Tensor) -> Tensor:
+    return (torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]).long()
+
+
+def _unpad(name: str, values: Tensor, attention_mask: Tensor | None) -> list[Tensor]:
+    """Cut every row of `(batch, length)` to the ones of its mask."""
+    if values.dim() != 2 or values.shape[0] == 0 or values.shape[1] == 0:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; give (batch, length), neither of them 0.")
+    if attention_mask is None:
+        return list(values)
+    if attention_mask.shape != values.shape:
+        raise ValueError(
+            f"The mask of {name} has shape {tuple(attention_mask.shape)} and {name} {tuple(values.shape)}; they must "
+            "be equal."
+        )
+    real = attention_mask.to(values.device) != 0
+    lengths = real.sum(1)
+    if not torch.equal(real.long(), F.pad(_length_mask(lengths), (0, values.shape[1] - int(lengths.max())))):
+        raise ValueError(f"The mask of {name} has zeros before ones; pad rows on the right.")
+    return [row[:length] for row, length in zip(values, lengths.tolist(), strict=True)]
+
+
+def _require_count(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} is {value}; it must be 1 or more.")
+
+
+def _ceil(count: float) -> int:
+    """Round up, but not because of a float's last digits."""
+    return math.ceil(count - 1e-6)
+
+
+def _resolve_seed(seed: int | None, generator: torch.Generator | None) -> int:
+    if seed is not None and generator is not None:
+        raise ValueError(f"Both seed ({seed}) and generator were given; give one of them.")
+    if seed is None:
+        device = "cpu" if generator is None else generator.device
+        return int(torch.randint(2**62, (1,), generator=generator, device=device))
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be 0 or more.")
+    return seed
+
+
+__all__ = [
+    "AudioLMCoarseModel",
+    "AudioLMFineModel",
+    "AudioLMGenerateOutput",
+    "AudioLMModel",
+    "AudioLMSemanticModel",
+    "AudioLMStageModel",
+]

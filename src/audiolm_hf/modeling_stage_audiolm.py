@@ -1,0 +1,215 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The three language models of AudioLM, one for each stage, on one shared decoder.
+
+In: id sequences of `token_layout_audiolm`; out: logits, and a loss where there are labels. A stage is any
+transformers decoder over one flat vocabulary. Its loss and its sampling use the same distribution: each token is
+chosen among the ids of its own level, so only that slice of the head is computed.
+
+Paper: AudioLM (arXiv 2209.03143), semantic, coarse acoustic and fine acoustic modeling.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModel, Cache, GenerationMixin, LogitsProcessorList, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils import can_return_tuple
+
+from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
+from .sampling_audiolm import LevelLogitsProcessor
+from .token_layout_audiolm import IGNORE_INDEX, NO_LEVEL, forbidden_id, level_range, token_levels
+
+
+class AudioLMStageModel(PreTrainedModel, GenerationMixin):
+    """What the three stages share: a decoder, a head, and a loss over each token's own level.
+
+    Args:
+        config ([`AudioLMStageConfig`]): `config.backbone_config` chooses the decoder.
+    """
+
+    config_class = AudioLMStageConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules: ClassVar[list[str]] = []
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
+    _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}
+
+    def __init__(self, config: AudioLMStageConfig) -> None:
+        super().__init__(config)
+        self.model = AutoModel.from_config(config.backbone_config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        skip_logits: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Run the decoder over a sequence.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): ids of the stage.
+            attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
+            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default counted up.
+            past_key_values (`Cache`, *optional*): keys and values of earlier ids.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*): in place
+                of `input_ids`.
+            labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): the id itself where it is to
+                be predicted from the ids before it, -100 elsewhere.
+            use_cache (`bool`, *optional*): return `past_key_values`.
+            logits_to_keep (`int` or `torch.Tensor`, defaults to 0): last positions to compute logits for; 0 is all.
+            skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
+                The loss never needs them.
+            num_items_in_batch (`int`, *optional*): labels in the whole (accumulated, distributed) batch, by which the
+                summed loss is divided; by default those given here.
+            **kwargs: passed to the decoder.
+
+        Returns:
+            [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` are over the whole vocabulary, before
+            any restriction to a level.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        hidden_states = outputs.last_hidden_state
+        loss = None
+        if labels is not None:
+            losses = self._label_losses(hidden_states, labels)[1]
+            count = losses.numel() if num_items_in_batch is None else num_items_in_batch
+            loss = losses.sum() / count
+        logits = None
+        if labels is None or not (self.training if skip_logits is None else skip_logits):
+            logits = self.lm_head(slice_logits_to_keep(hidden_states, logits_to_keep))
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
+        """Score the ids of one level, computing no other row of the head.
+
+        Args:
+            hidden_states (`torch.FloatTensor` of shape `(..., hidden_size)`): of the decoder's last layer.
+            level (`int`): a codebook level or `SEMANTIC_LEVEL`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(..., ids of the level)`, float32: column i is id
+            `level_range(config, level)[0] + i`; minus infinity for an id that is never chosen.
+        """
+        start, stop = level_range(self.config, level)
+        if type(self.lm_head) is nn.Linear:
+            logits = F.linear(hidden_states, self.lm_head.weight[start:stop])
+        else:  # an adapter or a quantised layer: its rows are not its weight's rows
+            logits = self.lm_head(hidden_states)[..., start:stop]
+        forbidden = forbidden_id(self.config, level)
+        if forbidden is None:
+            return logits.float()
+        never = torch.arange(start, stop, device=logits.device) == forbidden
+        return logits.float().masked_fill(never, -torch.inf)
+
+    def _label_losses(self, hidden_states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score labels level by level: flat positions, negative log-likelihoods, and whether the best id is right."""
+        targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX).flatten()  # the id that follows each position
+        positions = torch.nonzero(targets != IGNORE_INDEX)[:, 0]
+        targets = targets[positions]
+        levels, order = torch.sort(token_levels(targets, self.config), stable=True)
+        positions, targets = positions[order], targets[order]
+        groups, counts = torch.unique_consecutive(levels, return_counts=True)
+        if len(groups) and int(groups[0]) == NO_LEVEL:
+            raise ValueError(
+                f"labels contain {int(counts[0])} ids that the {self.config.stage} stage never predicts (for example "
+                f"{int(targets[0])}); set them to {IGNORE_INDEX}."
+            )
+        states = hidden_states.flatten(0, 1)[positions]
+        losses, correct = [], []
+        sizes = counts.tolist()
+        for level, group_states, group_targets in zip(
+            groups.tolist(), states.split(sizes), targets.split(sizes), strict=True
+        ):
+            logits = self.level_logits(group_states, level)
+            local = group_targets - level_range(self.config, level)[0]
+            losses.append(F.cross_entropy(logits, local, reduction="none"))
+            correct.append(logits.detach().argmax(-1) == local)
+        if not losses:
+            return positions, states.sum(-1).float(), positions.bool()  # empty, and part of the graph
+        return positions, torch.cat(losses), torch.cat(correct)
+
+    def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Score every label; the path of training and of validation, end token included.
+
+        Group the results by level with [`token_levels`] of the labels.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the stage.
+            attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
+            labels (`torch.LongTensor` of shape `(batch, sequence_length)`): -100 where nothing is predicted.
+
+        Returns:
+            `tuple(torch.FloatTensor, torch.BoolTensor)`, each of shape `(batch, sequence_length)`: negative
+            log-likelihood (nats) of each label among the ids of its level, 0 where there is no label; and whether the
+            label was the most likely one.
+        """
+        hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+        positions, losses, correct = self._label_losses(hidden_states, labels)
+        # The loss of a label stands at the label, one to the right of the state that predicts it.
+        all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions + 1, losses)
+        all_correct = correct.new_zeros(labels.numel()).index_copy(0, positions + 1, correct)
+        return all_losses.view(labels.shape), all_correct.view(labels.shape)
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
+        """Keep plain `generate` inside the level whose turn it is, before any other rule looks at the scores."""
+        processors = super()._get_logits_processor(*args, **kwargs)
+        prompt_length = kwargs.get("input_ids_seq_length") or 0
+        processors.insert(0, LevelLogitsProcessor(self.config, prompt_length))
+        return processors
+
+
+class AudioLMSemanticModel(AudioLMStageModel, GenerationMixin):
+    """Stage 1: continues semantic tokens. See [`AudioLMStageModel`]."""
+
+    config_class = AudioLMSemanticConfig
+
+
+class AudioLMCoarseModel(AudioLMStageModel, GenerationMixin):
+    """Stage 2: coarse codes from semantic tokens. See [`AudioLMStageModel`]."""
+
+    config_class = AudioLMCoarseConfig
+
+
+class AudioLMFineModel(AudioLMStageModel, GenerationMixin):
+    """Stage 3: fine codes from coarse codes. See [`AudioLMStageModel`]."""
+
+    config_class = AudioLMFineConfig
+
+
+__all__ = ["AudioLMCoarseModel", "AudioLMFineModel", "AudioLMSemanticModel", "AudioLMStageModel"]

@@ -1,0 +1,258 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Sampling: tokens of one stage after known ones, every token inside its level.
+
+In: id sequences of any lengths; out: the ids that follow. A row's result depends on its own context and noise alone,
+never on the rows beside it.
+
+Paper: AudioLM (arXiv 2209.03143), inference.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import (
+    DynamicCache,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.cache_utils import DynamicLayer
+
+from .configuration_audiolm import AudioLMStageConfig
+from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, predicted_levels
+
+ProgressCallback = Callable[[str, int, int], None]
+
+
+@dataclass
+class TokenSampler:
+    """Chooses one token for each row from its scores.
+
+    Args:
+        do_sample (`bool`): draw, or take the most likely.
+        temperature (`float`), top_k (`int`), top_p (`float`): as in [`AudioLMGenerationConfig`].
+        guidance_scale (`float`, defaults to 1.0): as `coarse_guidance_scale`.
+        batch_size (`int`, *optional*): most rows at once.
+    """
+
+    do_sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    guidance_scale: float = 1.0
+    batch_size: int | None = None
+    warpers: LogitsProcessorList = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.warpers = LogitsProcessorList()
+        if self.temperature != 1:
+            self.warpers.append(TemperatureLogitsWarper(float(self.temperature)))
+        if self.top_k:
+            self.warpers.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1:
+            self.warpers.append(TopPLogitsWarper(self.top_p))
+
+    def choose(self, scores: Tensor, noise: Tensor) -> Tensor:
+        """Choose a column for each row.
+
+        Args:
+            scores (`torch.FloatTensor` of shape `(batch, ids of the level)`): logits.
+            noise (`torch.FloatTensor` of shape `(batch,)`): uniform in [0, 1), one number for each row.
+
+        Returns:
+            `torch.LongTensor` of shape `(batch,)`.
+        """
+        if not self.do_sample:
+            return scores.argmax(-1)
+        # The inverse of the cumulative distribution: one number a row, and the same on every device.
+        precise = torch.float32 if scores.device.type == "mps" else torch.float64
+        cumulative = self.warpers(None, scores).softmax(-1, dtype=precise).cumsum(-1)
+        drawn = noise[:, None].to(precise) * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
+
+
+class LevelLogitsProcessor(LogitsProcessor):
+    """Allow only the ids of the level whose turn it is, for plain `generate` of a stage model.
+
+    Turns are counted from the separator, or from the end of the prompt where a row has none.
+
+    Args:
+        config ([`AudioLMStageConfig`]): the stage.
+        prompt_length (`int`): ids of the prompt, padding included.
+    """
+
+    def __init__(self, config: AudioLMStageConfig, prompt_length: int) -> None:
+        self.allowed = level_mask(config)
+        self.separator_token_id = config.separator_token_id
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Set the scores `(batch, vocab_size)` of all other ids to minus infinity."""
+        num_known = torch.full(input_ids.shape[:1], input_ids.shape[1] - self.prompt_length, device=input_ids.device)
+        separators = input_ids[:, : self.prompt_length] == self.separator_token_id
+        if separators.any():
+            places = torch.arange(separators.shape[1], device=input_ids.device)
+            last = torch.where(separators, places, -1).amax(1)
+            num_known = torch.where(last < 0, num_known, input_ids.shape[1] - 1 - last)
+        self.allowed = self.allowed.to(scores.device)
+        turns = num_known % len(self.allowed)
+        return scores.masked_fill(~self.allowed[turns], -torch.inf)
+
+
+class _GrowingLayer(DynamicLayer):
+    """Keys and values in room reserved once; appending copies nothing that is already there."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.key_room = key_states.new_empty(*key_states.shape[:2], self.capacity, key_states.shape[3])
+        self.value_room = value_states.new_empty(*value_states.shape[:2], self.capacity, value_states.shape[3])
+        self.keys, self.values = self.key_room[:, :, :0], self.value_room[:, :, :0]
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.keys.shape[2]
+        stop = start + key_states.shape[2]
+        self.key_room[:, :, start:stop] = key_states
+        self.value_room[:, :, start:stop] = value_states
+        self.keys, self.values = self.key_room[:, :, :stop], self.value_room[:, :, :stop]
+        return self.keys, self.values
+
+
+def _build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
+    cache = DynamicCache(config=config.backbone_config)
+    cache.layers = [_GrowingLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def row_noise(seed: int, path: Sequence[int], count: int) -> Tensor:
+    """Draw the uniform numbers of one row.
+
+    Args:
+        seed (`int`): of the whole call.
+        path (`Sequence[int]`): which row, stage and chunk: every path has a generator of its own.
+        count (`int`): numbers to draw.
+
+    Returns:
+        `torch.FloatTensor` of shape `(count,)` in [0, 1).
+    """
+    state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return torch.rand(count, generator=generator)
+
+
+class Progress:
+    """Reports how much of a stage is done to an optional callback."""
+
+    def __init__(self, callback: ProgressCallback | None, stage: str, total: int) -> None:
+        self.callback, self.stage, self.total, self.done = callback, stage, total, 0
+
+    def advance(self, count: int) -> None:
+        """Report that `count` more tokens are done; never more than the total."""
+        self.done = min(self.done + count, self.total)
+        if self.callback is not None:
+            self.callback(self.stage, self.done, self.total)
+
+
+def _left_pad(contexts: list[Tensor], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    length = max(len(context) for context in contexts)
+    input_ids = contexts[0].new_full((len(contexts), length), pad_token_id)
+    for row, context in enumerate(contexts):
+        input_ids[row, length - len(context) :] = context
+    lengths = torch.tensor([len(context) for context in contexts], device=input_ids.device)
+    mask = torch.arange(length, device=input_ids.device) >= length - lengths[:, None]
+    return input_ids, mask.long()
+
+
+@torch.no_grad()
+def sample_tokens(
+    model: PreTrainedModel,
+    contexts: list[Tensor],
+    noise: Tensor,
+    sampler: TokenSampler,
+    *,
+    num_forbidden_ends: Tensor | None = None,
+    unconditional_contexts: list[Tensor] | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Continue id sequences by one stage, all by the same number of tokens.
+
+    Args:
+        model ([`AudioLMStageModel`]): the stage.
+        contexts (`list[torch.LongTensor]`): ids of each row, of any lengths; the next token is of the first predicted
+            level.
+        noise (`torch.FloatTensor` of shape `(batch, num_tokens)`): uniform numbers, one for every token to come.
+        sampler ([`TokenSampler`]): how to choose.
+        num_forbidden_ends (`torch.LongTensor` of shape `(batch,)`, *optional*): steps, from the first, at which the
+            end token is not chosen.
+        unconditional_contexts (`list[torch.LongTensor]`, *optional*): the contexts without their condition, for
+            guidance.
+        progress ([`Progress`], *optional*): advanced by one for every token of every row.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch, num_tokens)`; after a row's end token there are end tokens only.
+    """
+    config = model.config
+    batch, num_tokens = noise.shape
+    guided = unconditional_contexts is not None
+    input_ids, mask = _left_pad(contexts + (unconditional_contexts or []), config.pad_token_id)
+    noise = noise.to(input_ids.device)
+    prompt_length = input_ids.shape[1]
+    position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+    # Without padding no mask is needed, and attention kernels are faster without one.
+    mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
+    cache = _build_cache(config, prompt_length + num_tokens)
+    levels = predicted_levels(config)
+    tokens = input_ids.new_full((batch, num_tokens), config.eos_token_id)
+    ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
+    for step in range(num_tokens):
+        outputs = model.model(
+            input_ids=input_ids,
+            attention_mask=None if mask is None else mask[:, : prompt_length + step],
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        level = levels[step % len(levels)]
+        first_id = level_range(config, level)[0]
+        scores = model.level_logits(outputs.last_hidden_state[:, -1], level)
+        if guided:
+            conditional, unconditional = scores.log_softmax(-1).chunk(2)
+            scores = unconditional + sampler.guidance_scale * (conditional - unconditional)
+        if num_forbidden_ends is not None:
+            forbidden = step < num_forbidden_ends
+            scores[:, config.eos_token_id] = scores[:, config.eos_token_id].masked_fill(forbidden, -torch.inf)
+        chosen = sampler.choose(scores, noise[:, step]) + first_id
+        if level == SEMANTIC_LEVEL:
+            chosen = chosen.masked_fill(ended, config.eos_token_id)
+            ended |= chosen == config.eos_token_id
+        tokens[:, step] = chosen
+        if progress is not None:
+            progress.advance(batch)
+        if level == SEMANTIC_LEVEL and ended.all():
+            break
+        input_ids = (chosen.repeat(2) if guided else chosen)[:, None]
+        position_ids = position_ids[:, -1:] + 1
+    return tokens
+
+
+__all__ = [
+    "LevelLogitsProcessor",
+    "Progress",
+    "ProgressCallback",
+    "TokenSampler",
+    "row_noise",
+    "sample_tokens",
+]
