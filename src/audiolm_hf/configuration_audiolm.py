@@ -123,7 +123,7 @@ class SoundStreamConfig(PreTrainedConfig):
 
 @strict
 class AudioLMSemanticTokenizerConfig(PreTrainedConfig):
-    r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised and quantised by k-means.
+    r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised, quantised by k-means.
 
     Args:
         encoder_config (`PreTrainedConfig` or `dict`): any transformers speech encoder that takes `input_features`

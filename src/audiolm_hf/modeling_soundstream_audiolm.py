@@ -352,15 +352,14 @@ class SoundStreamModel(PreTrainedModel):
 
     def _check_codes(self, audio_codes: Tensor) -> None:
         if audio_codes.dim() != 3:
-            raise ValueError(
-                f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames)."
-            )
+            raise ValueError(f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames).")
         self._check_num_codebooks(audio_codes.shape[1])
         size = self.config.codebook_size
-        if audio_codes.numel() and not (0 <= int(audio_codes.min()) and int(audio_codes.max()) < size):
-            raise ValueError(
-                f"audio_codes range from {int(audio_codes.min())} to {int(audio_codes.max())}; codes lie in [0, {size})."
-            )
+        if audio_codes.numel() == 0:
+            return
+        lowest, highest = int(audio_codes.min()), int(audio_codes.max())
+        if lowest < 0 or highest >= size:
+            raise ValueError(f"audio_codes range from {lowest} to {highest}; codes lie in [0, {size}).")
 
 
 __all__ = ["SoundStreamDecoderOutput", "SoundStreamEncoderOutput", "SoundStreamModel", "SoundStreamOutput"]

@@ -39,8 +39,8 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Find the nearest row of `codebook` for each vector.
 
     Args:
-        vectors (`torch.Tensor` of shape `(num_vectors, codebook_dim)`).
-        codebook (`torch.Tensor` of shape `(codebook_size, codebook_dim)`).
+        vectors (`torch.Tensor` of shape `(num_vectors, codebook_dim)`): what to look up.
+        codebook (`torch.Tensor` of shape `(codebook_size, codebook_dim)`): the rows to choose from.
 
     Returns:
         `torch.LongTensor` of shape `(num_vectors,)`.
@@ -53,7 +53,7 @@ def kmeans(vectors: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
     """Cluster vectors by Lloyd's algorithm, started from randomly drawn vectors.
 
     Args:
-        vectors (`torch.Tensor` of shape `(num_vectors, codebook_dim)`).
+        vectors (`torch.Tensor` of shape `(num_vectors, codebook_dim)`): what to cluster.
         num_clusters (`int`): may exceed the number of vectors; centroids then repeat with a little noise.
 
     Returns:
@@ -269,4 +269,11 @@ class ResidualVectorQuantizer(nn.Module):
         return self.out_proj(total).view(batch, frames, -1)
 
 
-__all__ = ["EMACodebook", "FactorizedCodebook", "QuantizerOutput", "ResidualVectorQuantizer", "kmeans", "nearest_codes"]
+__all__ = [
+    "EMACodebook",
+    "FactorizedCodebook",
+    "QuantizerOutput",
+    "ResidualVectorQuantizer",
+    "kmeans",
+    "nearest_codes",
+]

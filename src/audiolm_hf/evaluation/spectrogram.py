@@ -22,12 +22,19 @@ def save_spectrograms(
         boundary_s (`float`, *optional*): a line is drawn at this time, in seconds (end of a prompt).
     """
     figure = Figure(figsize=(10, 2.2 * len(arrays)), layout="constrained")
-    for axes, (title, array) in zip(np.atleast_1d(figure.subplots(len(arrays), sharex=True)), arrays.items(), strict=True):
+    for axes, (title, array) in zip(
+        np.atleast_1d(figure.subplots(len(arrays), sharex=True)), arrays.items(), strict=True
+    ):
         decibels = log_mel(array, sampling_rate)
         duration = len(array) / sampling_rate
         axes.imshow(
-            decibels.T, origin="lower", aspect="auto", extent=(0, duration, 0, decibels.shape[1]), cmap="magma",
-            vmin=decibels.max() - 80, vmax=decibels.max(),
+            decibels.T,
+            origin="lower",
+            aspect="auto",
+            extent=(0, duration, 0, decibels.shape[1]),
+            cmap="magma",
+            vmin=decibels.max() - 80,
+            vmax=decibels.max(),
         )
         axes.set(title=title, ylabel="mel band")
         if boundary_s is not None:

@@ -1,12 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Checkpoints of the trainings that have a loop of their own: written whole or not at all, without pickles.
 
-A checkpoint is a folder `step-00001000` of safetensors files, one for each module and optimizer, and `state.json`. It is
-written under another name and renamed when complete, so that a killed training leaves no broken one behind.
+A checkpoint is a folder `step-00001000` of safetensors files, one for each module and optimizer, and `state.json`. It
+is written under another name and renamed when complete, so that a killed training leaves no broken one behind.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +31,8 @@ def save_training_state(
     Args:
         folder (`Path`): folder of the checkpoints.
         step (`int`): steps done.
-        modules, optimizers (`dict`): what to save, by name.
+        modules (`dict[str, nn.Module]`): what to save, by name.
+        optimizers (`dict[str, torch.optim.Optimizer]`): their states, by name.
         state (`dict`): anything JSON holds.
         keep (`int`, defaults to 2): checkpoints left in the folder.
 
@@ -50,7 +50,7 @@ def save_training_state(
         save_file(_optimizer_tensors(optimizer), partial / f"{name}.safetensors")
     (partial / STATE_FILE).write_text(json.dumps({"step": step, **state}), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
-    os.replace(partial, target)
+    partial.replace(target)
     for old in find_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return target
@@ -68,7 +68,8 @@ def load_training_state(
 
     Args:
         checkpoint (`Path`): a folder that [`save_training_state`] wrote.
-        modules, optimizers (`dict`): the same names as when it was saved; any other saved name is left alone.
+        modules (`dict[str, nn.Module]`): names as they were saved; any other saved name is left alone.
+        optimizers (`dict[str, torch.optim.Optimizer]`): likewise.
     """
     for name, module in modules.items():
         module.load_state_dict(load_file(checkpoint / f"{name}.safetensors"))

@@ -166,9 +166,7 @@ class CodecTrainer:
             self.codec.config.sampling_rate, config.mel_window_lengths, config.mel_bands
         ).to(self.accelerator.device)
         settings = config.discriminator
-        self.discriminator = CodecDiscriminator(
-            settings.window_lengths, settings.downsamplings, settings.num_channels
-        )
+        self.discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
         trained = self.codec.decoder if config.train_decoder_only else self.codec
         self.optimizer = torch.optim.AdamW(
             trained.parameters(), config.learning_rate, (0.8, 0.99), weight_decay=config.weight_decay
@@ -369,16 +367,16 @@ class CodecTrainer:
         for index, (original, decoded) in enumerate(pairs):
             sf.write(folder / f"{index}-original.wav", original, self.sampling_rate)
             sf.write(folder / f"{index}-decoded.wav", np.clip(decoded, -1, 1), self.sampling_rate)
-            save_spectrograms(
-                {"original": original, "decoded": decoded}, self.sampling_rate, folder / f"{index}.png"
-            )
+            save_spectrograms({"original": original, "decoded": decoded}, self.sampling_rate, folder / f"{index}.png")
 
 
 def _validation_figures(
     pairs: list[tuple[np.ndarray, np.ndarray]], codes: Tensor, sampling_rate: int
 ) -> dict[str, float]:
     figures = {
-        "valid_mel_db": float(np.mean([mel_distance(original, decoded, sampling_rate) for original, decoded in pairs])),
+        "valid_mel_db": float(
+            np.mean([mel_distance(original, decoded, sampling_rate) for original, decoded in pairs])
+        ),
         "valid_si_sdr": float(np.mean([si_sdr(original, decoded) for original, decoded in pairs])),
     }
     for level, level_codes in enumerate(codes):

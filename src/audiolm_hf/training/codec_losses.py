@@ -65,7 +65,9 @@ class MultiScaleMelLoss(nn.Module):
 
 def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:
     """Hinge loss of the discriminators, averaged over them (SoundStream, equation 1)."""
-    losses = [F.relu(1 - real).mean() + F.relu(1 + fake).mean() for real, fake in zip(real_scores, fake_scores, strict=True)]
+    losses = [
+        F.relu(1 - real).mean() + F.relu(1 + fake).mean() for real, fake in zip(real_scores, fake_scores, strict=True)
+    ]
     return torch.stack(losses).mean()
 
 
@@ -74,7 +76,9 @@ def adversarial_loss(fake_scores: Sequence[Tensor]) -> Tensor:
     return torch.stack([F.relu(1 - fake).mean() for fake in fake_scores]).mean()
 
 
-def feature_matching_loss(real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]) -> Tensor:
+def feature_matching_loss(
+    real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]
+) -> Tensor:
     """Difference of the discriminators' inner features, relative to the real ones' size (SoundStream, equation 3)."""
     losses = []
     for real_layers, fake_layers in zip(real_features, fake_features, strict=True):

@@ -1,0 +1,216 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Codec training: real audio, losses that fall, kill and resume, the decoder alone, losses and discriminators."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from safetensors.torch import load_file
+
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.training.checkpointing import find_checkpoints
+from audiolm_hf.training.codec import CodecTrainer, CodecTrainingConfig, train_codec
+from audiolm_hf.training.codec_losses import (
+    MultiScaleMelLoss,
+    adversarial_loss,
+    balanced_gradient,
+    discriminator_loss,
+    feature_matching_loss,
+)
+from audiolm_hf.training.config import build_config
+from audiolm_hf.training.discriminators import CodecDiscriminator
+
+TINY_CODEC = {
+    "strides": [8, 10],
+    "window_length": 320,
+    "num_codebooks": 2,
+    "codebook_size": 16,
+    "codebook_dim": 8,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_encoder_layers": 1,
+    "num_decoder_layers": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Ten seconds of gliding tones, two files."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for name in ("first", "second"):
+        pitch = np.cumsum(rng.normal(0, 0.5, 80000)) / 50 + rng.uniform(100, 300)
+        wave = sum(np.sin(2 * np.pi * np.cumsum(k * pitch) / 16000) / k for k in range(1, 6))
+        sf.write(folder / f"{name}.wav", 0.1 * wave, 16000)
+    return folder
+
+
+def tiny_training(recordings, output, **changes):
+    values = {
+        "output_folder": str(output),
+        "data": {"folder": str(recordings), "train": ["first.wav"], "validation": ["second.wav"]},
+        "codec": TINY_CODEC,
+        "max_steps": 6,
+        "decay_steps": 2,
+        "warmup_steps": 1,
+        "batch_size": 2,
+        "crop_length_s": 0.3,
+        "quantizer_start_step": 2,
+        "codebook_init_crops": 4,
+        "validation_steps": 3,
+        "validation_crops": 2,
+        "validation_crop_length_s": 0.5,
+        "checkpoint_steps": 2,
+        "mixed_precision": "no",
+        "mel_window_lengths": [512, 128],
+        "mel_bands": [40, 10],
+        "discriminator": {"start_step": 3, "window_lengths": [128], "downsamplings": [2], "num_channels": 4},
+    }
+    return build_config(CodecTrainingConfig, {**values, **changes})
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_training_writes_codec_figures_samples_and_checkpoints(recordings, tmp_path):
+    final = train_codec(tiny_training(recordings, tmp_path))
+    codec = SoundStreamModel.from_pretrained(final)
+    assert codec.config.num_codebooks == 2
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [3, 6]
+    assert {"mel", "adversarial", "feature", "discriminator", "valid_mel_db", "codes_used_1"} <= set(log[-1])
+    samples = tmp_path / "samples" / "step-00000006"
+    assert {"0-original.wav", "0-decoded.wav", "0.png"} <= {path.name for path in samples.iterdir()}
+    assert [path.name for path in find_checkpoints(tmp_path / "checkpoints")] == ["step-00000004", "step-00000006"]
+
+
+def test_a_killed_training_resumes_to_the_same_weights(recordings, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def killed_at_step_5(trainer):
+        train_step = trainer._train_step
+
+        def step():
+            if trainer.step == 5:
+                raise KilledError
+            train_step()
+
+        trainer._train_step = step
+
+    whole = train_codec(tiny_training(recordings, tmp_path / "whole"))
+    interrupted = CodecTrainer(tiny_training(recordings, tmp_path / "parts"))
+    killed_at_step_5(interrupted)
+    with pytest.raises(KilledError):
+        interrupted.train()
+    torch.manual_seed(999)  # the process that resumes has drawn other numbers before
+    resumed = train_codec(tiny_training(recordings, tmp_path / "parts"))
+    expected, actual = weights(whole), weights(resumed)
+    assert expected.keys() == actual.keys()
+    for name in expected:
+        assert torch.equal(expected[name], actual[name]), name
+
+
+def test_reconstruction_improves(recordings, tmp_path):
+    config = tiny_training(
+        recordings,
+        tmp_path,
+        max_steps=60,
+        decay_steps=10,
+        learning_rate=2e-3,
+        validation_steps=20,
+        checkpoint_steps=60,
+        quantizer_start_step=10,
+        discriminator={"start_step": None},
+    )
+    train_codec(config)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["valid_mel_db"] < 0.8 * log[0]["valid_mel_db"]
+
+
+def test_every_parameter_changes_in_a_step(recordings, tmp_path):
+    trainer = CodecTrainer(
+        tiny_training(recordings, tmp_path, quantizer_start_step=0, codec={**TINY_CODEC, "quantizer_dropout": 0.0})
+    )
+    before = {name: value.clone() for name, value in trainer.codec.named_parameters()}
+    trainer._train_step()
+    assert [name for name, value in trainer.codec.named_parameters() if torch.equal(value, before[name])] == []
+
+
+def test_training_the_decoder_alone_keeps_every_code(recordings, tmp_path):
+    first = train_codec(tiny_training(recordings, tmp_path / "all"))
+    second = train_codec(
+        tiny_training(recordings, tmp_path / "decoder", initial_codec=str(first), train_decoder_only=True)
+    )
+    before, after = weights(first), weights(second)
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decay_steps": 6}, "max_steps=6"),
+        ({"train_decoder_only": True}, "initial_codec"),
+        ({"mel_bands": [40]}, "as many"),
+        ({"discriminator": {"num_channels": 6}}, "multiple of 4"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(recordings, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        CodecTrainer(tiny_training(recordings, tmp_path, **changes))
+
+
+def test_mel_loss_is_zero_for_equal_sounds_and_grows_with_the_difference():
+    loss = MultiScaleMelLoss(16000, [512, 128], [40, 10])
+    sound, noise = torch.randn(1, 4000), torch.randn(1, 4000)
+    assert loss(sound, sound) == 0
+    assert 0 < loss(sound + 0.1 * noise, sound) < loss(sound + noise, sound)
+
+
+def test_hinge_losses():
+    real, fake = [torch.tensor([2.0, 0.0])], [torch.tensor([-2.0, 0.0])]
+    assert discriminator_loss(real, fake) == 1.0  # (0 + 1) / 2 + (0 + 1) / 2
+    assert adversarial_loss(fake) == 2.0  # (3 + 1) / 2
+    assert feature_matching_loss([[torch.full((2,), 2.0)]], [[torch.full((2,), 3.0)]]) == 0.5
+
+
+def test_balanced_gradients_have_the_asked_sizes_whatever_the_scale_of_the_loss():
+    values = torch.randn(2, 10, requires_grad=True)
+    direction = torch.randn(2, 10)
+    reference = values.pow(2).sum()
+    alone, _ = balanced_gradient(values, reference, {}, {})
+    assert torch.allclose(alone, 2 * values)
+    for scale in (1e-6, 1e6):
+        balanced, norms = balanced_gradient(
+            values, reference, {"adversarial": scale * (values * direction).sum()}, {"adversarial": 0.3}
+        )
+        added = balanced - alone
+        assert torch.allclose(added.norm(), 0.3 * alone.norm(), rtol=1e-4)
+        assert torch.allclose(added / added.norm(), direction / direction.norm(), atol=1e-4)
+        assert norms["adversarial"] == pytest.approx(scale * direction.norm().item(), rel=1e-4)
+
+
+def test_discriminators_score_every_kind_and_learn_to_tell_sounds_apart():
+    torch.manual_seed(0)
+    discriminator = CodecDiscriminator([256, 128], [1, 2], num_channels=4)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 3e-3)
+    time = torch.arange(2000) / 16000
+    for _ in range(30):
+        tones = torch.sin(2 * torch.pi * (200 + 400 * torch.rand(4, 1)) * time)
+        real, features = discriminator(tones)
+        fake, _ = discriminator(0.7 * torch.randn(4, 2000))
+        loss = discriminator_loss(real, fake)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert len(real) == 4 and all(len(layers) >= 4 for layers in features)
+    assert loss < 1.0  # 2.0 is chance
+
+
+def test_shipped_defaults_are_valid():
+    assert SoundStreamConfig().bitrate <= 6000
