@@ -1,9 +1,15 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Load the two tokenizers from a folder, whether it holds one of them or a whole AudioLM."""
+"""Load the two tokenizers from a folder, whether it holds one of them or a whole AudioLM.
+
+Weights can be rounded to float16 here, before the recordings are tokenized: a checkpoint that is later stored in
+float16 then makes the very same tokens.
+"""
 
 import json
 from pathlib import Path
 
+import torch
+from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
@@ -80,4 +86,45 @@ def _load_audiolm(folder: str | Path) -> PreTrainedModel:
     return AudioLMModel.from_pretrained(folder, dtype="float32").eval()
 
 
-__all__ = ["load_codec", "load_semantic_tokenizer", "read_model_type"]
+# Positions of centroids and codes decide between neighbours; they stay in float32.
+_FLOAT32_TENSORS = ("centroids", "feature_mean", "feature_std", "codebook", "sums", "counts")
+
+
+def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Give a model's tensors as a compact checkpoint stores them.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): any part, or a whole AudioLM.
+
+    Returns:
+        `dict`: float16 copies of all floating point tensors but centroids, codebooks and their statistics.
+
+    Raises:
+        ValueError: a weight is beyond the range of float16.
+    """
+    tensors = {}
+    halves: dict[int, Tensor] = {}  # tied weights must stay one tensor, or they would be stored twice
+    for name, tensor in model.state_dict().items():
+        tensors[name] = tensor
+        if tensor.is_floating_point() and name.rsplit(".", 1)[-1] not in _FLOAT32_TENSORS:
+            tensors[name] = halves.setdefault(tensor.data_ptr(), tensor.to(torch.float16))
+            if not bool(torch.isfinite(tensors[name]).all()):
+                raise ValueError(f"{name} has values beyond the range of float16 (65504); store it in float32.")
+    return tensors
+
+
+@torch.no_grad()
+def round_to_float16_(model: PreTrainedModel) -> None:
+    """Round a model's weights in place to what float16 can hold, see [`float16_tensors`]; their dtype stays."""
+    state = model.state_dict()
+    for name, tensor in float16_tensors(model).items():
+        state[name].copy_(tensor)
+
+
+__all__ = [
+    "float16_tensors",
+    "load_codec",
+    "load_semantic_tokenizer",
+    "read_model_type",
+    "round_to_float16_",
+]

@@ -31,6 +31,7 @@ logger = logging.get_logger(__name__)
 
 INFO_FILE = "tokens.json"
 SEGMENT_LENGTH_S = 30.0  # longer recordings are cut, so that an encoder's attention stays small
+LAST_SEGMENT_S = 1.0  # a shorter end joins the segment before it
 _VOLATILE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version", "auto_map")
 _SCHEMA = pa.schema(
     [
@@ -185,7 +186,7 @@ def tokenize_recordings(
             rows = range(start, min(start + rows_per_shard, len(source)))
             path = output / f"tokens-{start // rows_per_shard:05d}.parquet"
             if not path.exists():
-                _write_shard(path, _tokenize_rows(source, rows, semantic_tokenizer, codec, progress))
+                write_shard(path, _tokenize_rows(source, rows, semantic_tokenizer, codec, progress))
             else:
                 progress.update(len(rows))
     return TokenDataset(output)
@@ -212,7 +213,13 @@ def _write_atomically(path: Path, data: bytes) -> None:
     unfinished.replace(path)
 
 
-def _write_shard(path: Path, records: list[TokenRecord]) -> None:
+def write_shard(path: Path, records: Sequence[TokenRecord]) -> None:
+    """Write records to one parquet file, whole or not at all.
+
+    Args:
+        path (`Path`): `tokens-<number>.parquet` in a dataset's folder.
+        records (sequence of [`TokenRecord`]): what goes in.
+    """
     columns = {name: [_plain(record, name) for record in records] for name in _SCHEMA.names}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd")
@@ -251,8 +258,8 @@ def _tokenize_recording(
     grid = math.lcm(semantic_tokenizer.config.hop_length, codec.hop_length)
     segment = max(1, round(SEGMENT_LENGTH_S * recording.sampling_rate / grid)) * grid
     starts = list(range(0, len(recording.array), segment))
-    if len(starts) > 1 and len(recording.array) - starts[-1] < recording.sampling_rate:
-        starts.pop()  # an end of less than a second joins the segment before it
+    if len(starts) > 1 and len(recording.array) - starts[-1] < LAST_SEGMENT_S * recording.sampling_rate:
+        starts.pop()
     for start, end in zip(starts, [*starts[1:], len(recording.array)], strict=True):
         input_values = torch.from_numpy(recording.array[start:end])[None]
         attention_mask = torch.ones_like(input_values, dtype=torch.long)
@@ -339,4 +346,5 @@ __all__ = [
     "token_info",
     "tokenize_recordings",
     "tokenizers_hash",
+    "write_shard",
 ]

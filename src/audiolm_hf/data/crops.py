@@ -1,0 +1,320 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""From token datasets to the batches a stage learns from: crops, sequences, padding.
+
+Every batch is a function of the seed and its number alone, so a training resumes exactly without saving where the
+data stood. A crop is measured on the grid of both tokenizers: one grid unit is the shortest time that is a whole
+number of semantic tokens and of frames (40 ms at 25 and 50 Hz).
+
+Paper: AudioLM (arXiv 2209.03143), crops of 30, 10 and 3 s for the three stages.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from audiolm_hf.configuration_audiolm import AudioLMStageConfig
+from audiolm_hf.data.tokens import TokenDataset, TokenInfo, TokenRecord
+from audiolm_hf.token_layout_audiolm import (
+    IGNORE_INDEX,
+    NO_LEVEL,
+    SEMANTIC_LEVEL,
+    build_coarse_example,
+    build_fine_example,
+    build_semantic_example,
+    token_levels,
+)
+
+EDGE_SHARE = 0.125  # of a window: how far past the ends of a recording a crop is aimed, so that ends are seen as often
+BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length together
+
+
+@dataclass(frozen=True)
+class CropGrid:
+    """The common time grid of semantic tokens and frames.
+
+    Args:
+        unit (`int`): audio samples per grid unit.
+        tokens_per_unit (`int`): semantic tokens per grid unit.
+        frames_per_unit (`int`): frames of codes per grid unit.
+        sampling_rate (`int`): Hz.
+    """
+
+    unit: int
+    tokens_per_unit: int
+    frames_per_unit: int
+    sampling_rate: int
+
+    @classmethod
+    def from_info(cls, info: TokenInfo) -> "CropGrid":
+        """Derive the grid from what a dataset's tokens mean."""
+        unit = math.lcm(info.semantic_hop_length, info.hop_length)
+        return cls(unit, unit // info.semantic_hop_length, unit // info.hop_length, info.sampling_rate)
+
+    def units(self, length_s: float) -> int:
+        """Whole grid units in so many seconds, at least one."""
+        return max(1, int(length_s * self.sampling_rate / self.unit + 1e-6))
+
+    def record_units(self, record: TokenRecord) -> int:
+        """Grid units that a record fills, the last perhaps in part."""
+        return math.ceil(len(record.semantic_tokens) / self.tokens_per_unit)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A piece of a record: grid units `start` to `start + length`."""
+
+    record: int
+    start: int
+    length: int
+
+
+def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) -> list[Crop]:
+    """Cut one epoch's crops: from each record about as many windows as fit, at random places.
+
+    Args:
+        units (sequence of `int`): length of each record in grid units.
+        window (`int`): grid units per crop; a shorter record is used whole.
+        rng (`np.random.Generator`): decides.
+
+    Returns:
+        `list[Crop]`: in the order of the records. The expected total length is that of the records.
+    """
+    crops = []
+    for record, length in enumerate(units):
+        room = length - window
+        if room <= 0:
+            crops.append(Crop(record, 0, length))
+            continue
+        count = int(length / window + rng.random())
+        edge = EDGE_SHARE * window
+        places = (np.arange(count) + rng.random(count)) / count * (room + 2 * edge) - edge
+        crops += [Crop(record, int(place), window) for place in np.clip(np.round(places), 0, room)]
+    return crops
+
+
+def consecutive_crops(units: Sequence[int], window: int) -> list[Crop]:
+    """Cut every record into consecutive windows; the last may be shorter. Arguments as for [`random_crops`]."""
+    return [
+        Crop(record, start, min(window, length - start))
+        for record, length in enumerate(units)
+        for start in range(0, length, window)
+    ]
+
+
+def build_example(
+    record: TokenRecord, crop: Crop, grid: CropGrid, config: AudioLMStageConfig, drop_condition: bool = False
+) -> dict[str, Tensor]:
+    """Build the sequence of one crop; semantic tokens and codes are cut at the same times.
+
+    Args:
+        record ([`TokenRecord`]): the record of the crop.
+        crop ([`Crop`]): where to cut.
+        grid ([`CropGrid`]): what the crop's units are.
+        config ([`AudioLMStageConfig`]): the stage.
+        drop_condition (`bool`, defaults to `False`): leave out the coarse stage's semantic tokens.
+
+    Returns:
+        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`.
+    """
+    stop = crop.start + crop.length
+    tokens_slice = slice(crop.start * grid.tokens_per_unit, stop * grid.tokens_per_unit)
+    frames_slice = slice(crop.start * grid.frames_per_unit, stop * grid.frames_per_unit)
+    semantic_tokens = torch.from_numpy(record.semantic_tokens[tokens_slice].astype(np.int64))
+    audio_codes = torch.from_numpy(record.audio_codes[:, frames_slice].astype(np.int64))
+    if config.stage == "semantic":
+        ends_recording = record.ends_recording and tokens_slice.stop >= len(record.semantic_tokens)
+        return build_semantic_example(semantic_tokens, config, ends_recording=ends_recording)
+    if config.stage == "coarse":
+        return build_coarse_example(semantic_tokens, audio_codes, config, drop_condition=drop_condition)
+    return build_fine_example(audio_codes, config)
+
+
+def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConfig) -> dict[str, Tensor]:
+    """Stack sequences into one batch, padded on the right.
+
+    Args:
+        examples (sequence of `dict`): `input_ids` and `labels` of shape `(sequence_length,)` each.
+        config ([`AudioLMStageConfig`]): names the padding id.
+
+    Returns:
+        `dict`: `input_ids`, `labels` (-100 on padding) and `attention_mask`, of shape `(batch, sequence_length)`.
+    """
+    pad = torch.nn.utils.rnn.pad_sequence
+    input_ids = [example["input_ids"] for example in examples]
+    return {
+        "input_ids": pad(input_ids, batch_first=True, padding_value=config.pad_token_id),
+        "labels": pad([example["labels"] for example in examples], batch_first=True, padding_value=IGNORE_INDEX),
+        "attention_mask": pad([torch.ones_like(ids) for ids in input_ids], batch_first=True),
+    }
+
+
+def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, rng: np.random.Generator) -> Tensor:
+    """Replace a share of the input ids by random ids of the same level; special tokens stay.
+
+    What a small stage sees in training is never quite what it sees when it continues its own samples, and little data
+    is soon known by heart; noise in the inputs helps against both. Labels are not touched.
+
+    Args:
+        input_ids (`torch.LongTensor` of any shape): ids of the stage.
+        config ([`AudioLMStageConfig`]): the stage.
+        share (`float`): probability of replacement.
+        rng (`np.random.Generator`): decides.
+
+    Returns:
+        `torch.LongTensor` of the same shape.
+    """
+    if share == 0:
+        return input_ids
+    levels = token_levels(input_ids, config)
+    replaced = torch.from_numpy(rng.random(input_ids.shape) < share) & (levels != NO_LEVEL)
+    replaced &= input_ids < config.bos_token_id
+    draws = torch.from_numpy(rng.random(input_ids.shape))
+    semantic = (draws * config.num_semantic_tokens).long()
+    codes = config.acoustic_offset + levels * config.codebook_size + (draws * config.codebook_size).long()
+    return torch.where(replaced, torch.where(levels == SEMANTIC_LEVEL, semantic, codes), input_ids)
+
+
+class StageBatches(Dataset):
+    """Batches of one stage: item `i` is batch number `i`, a function of the seed and `i` alone.
+
+    Crops of like length share a batch, so that little of it is padding.
+
+    Args:
+        tokens ([`TokenDataset`]): the records.
+        config ([`AudioLMStageConfig`]): the stage; its `window_length_s` is the length of a crop.
+        batch_tokens (`int`): most ids in a batch, padding included; a single longer sequence still makes a batch.
+        num_batches (`int`): how many there are.
+        seed (`int`, defaults to 0): of crops, order, corruption and dropped conditions.
+        corruption (`float`, defaults to 0.0): share of input ids replaced, see [`corrupt_inputs`].
+        drop_condition (`float`, defaults to 0.0): share of coarse sequences without semantic tokens.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenDataset,
+        config: AudioLMStageConfig,
+        batch_tokens: int,
+        num_batches: int,
+        seed: int = 0,
+        corruption: float = 0.0,
+        drop_condition: float = 0.0,
+    ) -> None:
+        check_agreement(tokens.info, config)
+        self.tokens = tokens
+        self.config = config
+        self.batch_tokens = batch_tokens
+        self.num_batches = num_batches
+        self.seed = seed
+        self.corruption = corruption
+        self.drop_condition = drop_condition
+        self.grid = CropGrid.from_info(tokens.info)
+        self._units = [self.grid.record_units(record) for record in tokens]
+        self._first_batches = [0]  # number of the first batch of each epoch planned so far, and of the one after
+        self._plan: tuple[int, list[list[Crop]]] = (-1, [])
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Build batch number `index`; see [`pad_examples`] for its tensors."""
+        rng = np.random.default_rng([self.seed, 1, index])
+        batch = self._find(index)
+        examples = [
+            build_example(self.tokens[crop.record], crop, self.grid, self.config, rng.random() < self.drop_condition)
+            for crop in batch
+        ]
+        padded = pad_examples(examples, self.config)
+        padded["input_ids"] = corrupt_inputs(padded["input_ids"], self.config, self.corruption, rng)
+        return padded
+
+    def _find(self, index: int) -> list[Crop]:
+        while index >= self._first_batches[-1]:
+            self._first_batches.append(self._first_batches[-1] + len(self._epoch(len(self._first_batches) - 1)))
+        epoch = bisect_right(self._first_batches, index) - 1
+        return self._epoch(epoch)[index - self._first_batches[epoch]]
+
+    def _epoch(self, epoch: int) -> list[list[Crop]]:
+        """All batches of an epoch, shuffled; the last planned epoch is kept."""
+        if self._plan[0] != epoch:
+            rng = np.random.default_rng([self.seed, 0, epoch])
+            crops = random_crops(self._units, self.grid.units(self.config.window_length_s), rng)
+            crops = [crops[place] for place in rng.permutation(len(crops))]
+            batches = group_by_length(crops, self.grid, self.config, self.batch_tokens)
+            self._plan = (epoch, [batches[place] for place in rng.permutation(len(batches))])
+        return self._plan[1]
+
+
+def ids_per_unit(grid: CropGrid, config: AudioLMStageConfig) -> int:
+    """Count the ids of one grid unit in a stage's sequence (the most, where repeats are removed)."""
+    semantic = 0 if config.stage == "fine" else grid.tokens_per_unit
+    return semantic + config.num_stage_codebooks * grid.frames_per_unit
+
+
+def group_by_length(
+    crops: Sequence[Crop], grid: CropGrid, config: AudioLMStageConfig, batch_tokens: int
+) -> list[list[Crop]]:
+    """Split crops into batches of like length and at most `batch_tokens` ids, in their order but for local sorting."""
+    size = ids_per_unit(grid, config)
+    mean_length = sum(crop.length for crop in crops) / len(crops) * size
+    stride = max(1, int(BATCHES_PER_SORT * batch_tokens / mean_length))
+    batches: list[list[Crop]] = []
+    for start in range(0, len(crops), stride):
+        batch: list[Crop] = []
+        for crop in sorted(crops[start : start + stride], key=lambda crop: -crop.length):
+            if batch and (len(batch) + 1) * (batch[0].length * size + 2) > batch_tokens:
+                batches.append(batch)
+                batch = []
+            batch.append(crop)
+        batches.append(batch)
+    return batches
+
+
+def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_tokens: int) -> list[dict[str, Tensor]]:
+    """Build batches that hold every record once, in consecutive windows; arguments as for [`StageBatches`]."""
+    check_agreement(tokens.info, config)
+    grid = CropGrid.from_info(tokens.info)
+    units = [grid.record_units(record) for record in tokens]
+    crops = consecutive_crops(units, grid.units(config.window_length_s))
+    return [
+        pad_examples([build_example(tokens[crop.record], crop, grid, config) for crop in batch], config)
+        for batch in group_by_length(crops, grid, config, batch_tokens)
+    ]
+
+
+def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
+    """Check that a stage's vocabulary is the one of a token dataset.
+
+    Raises:
+        ValueError: a size differs; the semantic stage is only held to its own.
+    """
+    pairs = {"num_semantic_tokens": (config.num_semantic_tokens, info.num_semantic_tokens)}
+    if config.stage != "semantic":
+        pairs["codebook_size"] = (config.codebook_size, info.codebook_size)
+        pairs["num_coarse_codebooks + num_fine_codebooks"] = (config.num_codebooks, info.num_codebooks)
+    for name, (given, expected) in pairs.items():
+        if given != expected:
+            raise ValueError(
+                f"The stage has {name} = {given}, but the tokens were made with {expected}; make them agree."
+            )
+
+
+__all__ = [
+    "Crop",
+    "CropGrid",
+    "StageBatches",
+    "build_example",
+    "check_agreement",
+    "consecutive_crops",
+    "corrupt_inputs",
+    "group_by_length",
+    "ids_per_unit",
+    "pad_examples",
+    "random_crops",
+    "validation_batches",
+]

@@ -1,0 +1,253 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Bits per token of the stages on unheard recordings, beside n-grams fitted on the same training tokens.
+
+Stages and n-grams score the same tokens in the same order. A stage sees its conditioning tokens and at most a window
+of the past; the n-grams see the tokens just before, of the same kind of sequence, over whole recordings. Conditioning
+tokens are scored by neither.
+
+Paper: AudioLM (arXiv 2209.03143), the three stages.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from audiolm_hf.configuration_audiolm import STAGE_NAMES, AudioLMConfig, AudioLMStageConfig
+from audiolm_hf.data.crops import Crop, CropGrid, build_example, check_agreement, pad_examples
+from audiolm_hf.data.loading import read_model_type
+from audiolm_hf.data.tokens import TokenDataset, TokenRecord
+from audiolm_hf.evaluation.ngram import NGramModel, context_matrix
+from audiolm_hf.evaluation.table import format_table
+from audiolm_hf.modeling_stage_audiolm import (
+    AudioLMCoarseModel,
+    AudioLMFineModel,
+    AudioLMSemanticModel,
+    AudioLMStageModel,
+)
+from audiolm_hf.token_layout_audiolm import (
+    IGNORE_INDEX,
+    SEMANTIC_LEVEL,
+    coarse_ids,
+    fine_ids,
+    level_range,
+    predicted_levels,
+    semantic_ids,
+    token_levels,
+)
+
+NGRAM_ORDER = 5
+
+
+def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
+    """Load the stages of a whole AudioLM, or single ones.
+
+    Args:
+        folders (sequence of `str` or `Path`): folders of an AudioLM or of stage models.
+
+    Returns:
+        `dict`: stage models by name, in the order of the stages, in float32.
+
+    Raises:
+        ValueError: a folder holds another kind of model.
+    """
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
+    classes = (AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel)
+    kinds = {model_class.config_class.model_type: model_class for model_class in classes}
+    stages: dict[str, AudioLMStageModel] = {}
+    for folder in folders:
+        kind = read_model_type(folder)
+        if kind == AudioLMConfig.model_type:
+            model = AudioLMModel.from_pretrained(folder, dtype="float32").eval()
+            stages |= {"semantic": model.semantic, "coarse": model.coarse, "fine": model.fine}
+        elif kind in kinds:
+            stage = kinds[kind].from_pretrained(folder, dtype="float32").eval()
+            stages[stage.config.stage] = stage
+        else:
+            raise ValueError(f"{folder} holds a model of type {kind!r}; give an AudioLM or one of {', '.join(kinds)}.")
+    return {name: stages[name] for name in STAGE_NAMES if name in stages}
+
+
+def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray:
+    """List the ids that a stage predicts over one record, in order; int64 of shape `(sequence_length,)`."""
+    if config.stage == "semantic":
+        ids = semantic_ids(torch.from_numpy(record.semantic_tokens.astype(np.int64)), config).numpy()
+        return np.append(ids, config.eos_token_id) if record.ends_recording else ids
+    flatten = coarse_ids if config.stage == "coarse" else fine_ids
+    return flatten(torch.from_numpy(record.audio_codes.astype(np.int64)), config).numpy()
+
+
+def ngram_bits(
+    train: TokenDataset, test: TokenDataset, config: AudioLMStageConfig, order: int
+) -> dict[int, np.ndarray]:
+    """Fit n-grams on one dataset and score another.
+
+    Args:
+        train ([`TokenDataset`]): to fit on.
+        test ([`TokenDataset`]): to score.
+        config ([`AudioLMStageConfig`]): the stage whose tokens are meant.
+        order (`int`): tokens per gram; 1 is a unigram model.
+
+    Returns:
+        `dict`: bits of every test token, by level.
+    """
+    fitted, scored = (_grams(dataset, config, order) for dataset in (train, test))
+    bits = {}
+    for level in predicted_levels(config):
+        start, stop = level_range(config, level)
+        model = NGramModel(*fitted[level], stop - start)
+        bits[level] = model.bits(*scored[level])
+    return bits
+
+
+def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Contexts and targets (less the first id of their level) of all predicted tokens, by level."""
+    sequences = [predicted_ids(record, config) for record in dataset]
+    contexts = np.concatenate([context_matrix(ids, order, config.bos_token_id) for ids in sequences])
+    targets = np.concatenate(sequences)
+    levels = token_levels(torch.from_numpy(targets), config).numpy()
+    return {
+        level: (contexts[levels == level], targets[levels == level] - level_range(config, level)[0])
+        for level in predicted_levels(config)
+    }
+
+
+def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]:
+    """Cut a record into overlapping windows; each scores what those before it did not.
+
+    Args:
+        units (`int`): length of the record in grid units.
+        window (`int`): length of a window.
+        stride (`int`): from one window's start to the next one's, at most `window`.
+
+    Returns:
+        `list`: crops of record 0, each with the number of its units that are context only.
+    """
+    crops = [(Crop(0, 0, min(window, units)), 0)]
+    while crops[-1][0].start + crops[-1][0].length < units:
+        before = crops[-1][0]
+        end = min(before.start + before.length + stride, units)
+        start = max(0, end - window)
+        crops.append((Crop(0, start, end - start), before.start + before.length - start))
+    return crops
+
+
+@torch.inference_mode()
+def stage_token_bits(model: AudioLMStageModel, test: TokenDataset, overlap: float = 0.5) -> dict[int, np.ndarray]:
+    """Score every predicted token of a dataset once with a stage.
+
+    Args:
+        model ([`AudioLMStageModel`]): the stage.
+        test ([`TokenDataset`]): the recordings.
+        overlap (`float`, defaults to 0.5): share of a window that is only context, except in a record's first window.
+
+    Returns:
+        `dict`: bits of the tokens, by level.
+    """
+    config = model.config
+    grid = CropGrid.from_info(test.info)
+    window = grid.units(config.window_length_s)
+    # Without repeats a token is not a fixed time, so what is context cannot be told from its place.
+    stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
+    bits: dict[int, list[np.ndarray]] = {level: [] for level in predicted_levels(config)}
+    for record in tqdm(test, desc=f"{config.stage} stage", unit="recording"):
+        for crop, context_units in scored_crops(grid.record_units(record), window, stride):
+            example = build_example(record, crop, grid, config)
+            labels = example["labels"]
+            predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
+            labels[predicted[: context_units * predicted_per_unit(grid, config)]] = IGNORE_INDEX
+            batch = {name: tensor.to(model.device) for name, tensor in pad_examples([example], config).items()}
+            losses = model.token_losses(**batch)[0][0].cpu()
+            levels = token_levels(labels, config)
+            for level, found in bits.items():
+                found.append(losses[(levels == level) & (labels != IGNORE_INDEX)].double().numpy() / math.log(2))
+    return {level: np.concatenate(found) for level, found in bits.items()}
+
+
+def predicted_per_unit(grid: CropGrid, config: AudioLMStageConfig) -> int:
+    """Count the tokens of one grid unit that a stage predicts."""
+    if config.stage == "semantic":
+        return grid.tokens_per_unit
+    return grid.frames_per_unit * len(predicted_levels(config))
+
+
+def evaluate_likelihood(
+    stages: dict[str, AudioLMStageModel],
+    train: TokenDataset,
+    test: TokenDataset,
+    order: int = NGRAM_ORDER,
+    overlap: float = 0.5,
+) -> dict[str, Any]:
+    """Compare stages with a unigram model and an n-gram model on the same test tokens.
+
+    Args:
+        stages (`dict`): stage models by name.
+        train ([`TokenDataset`]): tokens that the n-grams are fitted on; those that the stages learned from.
+        test ([`TokenDataset`]): unheard recordings.
+        order (`int`, defaults to 5): of the n-gram model.
+        overlap (`float`, defaults to 0.5): see [`stage_token_bits`].
+
+    Returns:
+        `dict`: for each stage the bits per token of `stage`, `unigram` and `ngram` over all its tokens and, under
+        `levels`, for each level; with the number of tokens.
+
+    Raises:
+        ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.
+    """
+    if train.info != test.info:
+        raise ValueError(
+            f"The training tokens were made by tokenizers {train.info.tokenizers}, the test tokens by "
+            f"{test.info.tokenizers}; make both with the same."
+        )
+    report: dict[str, Any] = {"order": order, "train_hours": train.duration / 3600, "test_hours": test.duration / 3600}
+    report["stages"] = {}
+    for name, model in stages.items():
+        check_agreement(test.info, model.config)
+        systems = {
+            "stage": stage_token_bits(model, test, overlap),
+            "unigram": ngram_bits(train, test, model.config, 1),
+            "ngram": ngram_bits(train, test, model.config, order),
+        }
+        report["stages"][name] = _summary(systems) | {"window_length_s": model.config.window_length_s}
+    return report
+
+
+def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
+    """Mean bits over all tokens and per level."""
+    levels = [
+        {"level": "semantic" if level == SEMANTIC_LEVEL else str(level), "tokens": len(values)}
+        | {name: float(bits[level].mean()) for name, bits in systems.items()}
+        for level, values in systems["stage"].items()
+    ]
+    totals = {name: float(np.concatenate(list(bits.values())).mean()) for name, bits in systems.items()}
+    return totals | {"tokens": sum(level["tokens"] for level in levels), "levels": levels}
+
+
+def format_likelihood_report(report: dict[str, Any]) -> str:
+    """Lay out the result of [`evaluate_likelihood`] as a table for a terminal."""
+    columns = ["stage", "unigram", "ngram"]
+    rows = []
+    for name, figures in report["stages"].items():
+        rows.append([name, "all", str(figures["tokens"]), *(f"{figures[column]:.3f}" for column in columns)])
+        for level in figures["levels"] if len(figures["levels"]) > 1 else []:
+            rows.append(["", level["level"], str(level["tokens"]), *(f"{level[column]:.3f}" for column in columns)])
+    header = ["stage", "level", "tokens", "bits per token", "unigram", f"{report['order']}-gram"]
+    hours = f"n-grams fitted on {report['train_hours']:.2f} h; test {report['test_hours']:.2f} h"
+    return f"{hours}\n\n{format_table(header, rows)}\n"
+
+
+__all__ = [
+    "evaluate_likelihood",
+    "format_likelihood_report",
+    "load_stages",
+    "ngram_bits",
+    "predicted_ids",
+    "predicted_per_unit",
+    "scored_crops",
+    "stage_token_bits",
+]

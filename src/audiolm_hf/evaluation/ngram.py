@@ -1,0 +1,164 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Interpolated Kneser-Ney n-grams: the yardstick for the likelihoods of the stages.
+
+A model gives the distribution of one kind of token (say, the codes of level 2) after the last tokens of a sequence,
+whatever kinds those are. Everything is sorted arrays, so that millions of tokens are counted in seconds.
+
+Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1999), modified Kneser-Ney.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LEAST_DISCOUNT = 0.05  # keeps some probability for what was never seen, also where the counts would leave none
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Counts of one context length.
+
+    Args:
+        context_keys: sorted; a context is its parent's place among the shorter contexts, joined with one more token.
+        gram_keys: sorted; a context's place joined with an outcome.
+        weights: probability mass of each gram before backing off.
+        backoff: of each context, the mass that is left for the shorter context.
+    """
+
+    context_keys: np.ndarray
+    gram_keys: np.ndarray
+    weights: np.ndarray
+    backoff: np.ndarray
+
+
+class NGramModel:
+    """Distribution of the next token of one kind, given the tokens before it.
+
+    The longest context uses counts; every shorter one uses the number of different tokens seen to its left
+    (Kneser-Ney), except in a unigram model. Each order keeps three discounts, estimated from its counts of counts.
+
+    Args:
+        contexts (`np.ndarray` of shape `(num_tokens, order - 1)`): ids before each training token, the nearest last.
+        targets (`np.ndarray` of shape `(num_tokens,)`): the training tokens, in `[0, num_outcomes)`.
+        num_outcomes (`int`): size of the distribution.
+
+    Raises:
+        ValueError: shapes differ, there are no tokens, or a target is out of range.
+    """
+
+    def __init__(self, contexts: np.ndarray, targets: np.ndarray, num_outcomes: int) -> None:
+        if contexts.ndim != 2 or len(contexts) != len(targets) or not len(targets):
+            raise ValueError(
+                f"contexts has shape {contexts.shape} and targets {targets.shape}; give (num_tokens, order - 1) and "
+                "(num_tokens,) with one token or more."
+            )
+        if targets.min() < 0 or targets.max() >= num_outcomes:
+            raise ValueError(
+                f"targets range from {targets.min()} to {targets.max()}; allowed: 0 to {num_outcomes - 1}."
+            )
+        self.num_outcomes = num_outcomes
+        self._num_ids = int(contexts.max(initial=0)) + 1
+        self._orders = self._fit(contexts.astype(np.int64), targets.astype(np.int64))
+
+    @property
+    def order(self) -> int:
+        """Tokens in the longest gram, the predicted one included."""
+        return len(self._orders)
+
+    def _fit(self, contexts: np.ndarray, targets: np.ndarray) -> list[_Order]:
+        """Number the contexts from short to long, then count the grams from long to short."""
+        places = np.zeros(len(targets), dtype=np.int64)
+        context_keys = [np.zeros(1, dtype=np.int64)]
+        for distance in range(1, contexts.shape[1] + 1):
+            keys, places = np.unique(places * self._num_ids + contexts[:, -distance], return_inverse=True)
+            context_keys.append(keys)
+        gram_keys, counts = np.unique(places * self.num_outcomes + targets, return_counts=True)
+        orders = []
+        for keys in reversed(context_keys):
+            orders.append(self._make_order(keys, gram_keys, counts))
+            parents = keys[gram_keys // self.num_outcomes] // self._num_ids
+            gram_keys, counts = np.unique(
+                parents * self.num_outcomes + gram_keys % self.num_outcomes, return_counts=True
+            )
+        return orders[::-1]
+
+    def _make_order(self, context_keys: np.ndarray, gram_keys: np.ndarray, counts: np.ndarray) -> _Order:
+        discounts = estimate_discounts(counts)[np.minimum(counts, 3) - 1]
+        places = gram_keys // self.num_outcomes
+        totals = np.bincount(places, counts, len(context_keys))
+        return _Order(
+            context_keys=context_keys,
+            gram_keys=gram_keys,
+            weights=(counts - discounts) / totals[places],
+            backoff=np.bincount(places, discounts, len(context_keys)) / totals,
+        )
+
+    def probabilities(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Look tokens up.
+
+        Args:
+            contexts (`np.ndarray` of shape `(num_tokens, order - 1)`): ids before each token, the nearest last.
+            targets (`np.ndarray` of shape `(num_tokens,)`): tokens in `[0, num_outcomes)`.
+
+        Returns:
+            `np.ndarray` of shape `(num_tokens,)`: probabilities, which sum to 1 over all targets of a context.
+        """
+        probabilities = np.full(len(targets), 1 / self.num_outcomes)
+        places = np.zeros(len(targets), dtype=np.int64)
+        seen = np.ones(len(targets), dtype=bool)
+        for distance, order in enumerate(self._orders):
+            if distance:
+                ids = contexts[:, -distance].astype(np.int64)
+                seen &= ids < self._num_ids
+                places, found = _find(order.context_keys, places * self._num_ids + ids)
+                seen &= found
+            grams, has_gram = _find(order.gram_keys, places * self.num_outcomes + targets)
+            mixed = np.where(has_gram, order.weights[grams], 0.0) + order.backoff[places] * probabilities
+            probabilities = np.where(seen, mixed, probabilities)
+        return probabilities
+
+    def bits(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Score tokens in bits; arguments as for [`NGramModel.probabilities`]."""
+        return -np.log2(self.probabilities(contexts, targets))
+
+
+def estimate_discounts(counts: np.ndarray) -> np.ndarray:
+    """Estimate how much to take off counts of 1, 2, and 3 or more.
+
+    Args:
+        counts (`np.ndarray` of shape `(num_grams,)`): how often each gram was seen.
+
+    Returns:
+        `np.ndarray` of shape `(3,)`: discounts, the n-th in `(0, n]`.
+    """
+    once, twice, thrice, four_times = (max(1, int((counts == times).sum())) for times in (1, 2, 3, 4))
+    share = once / (once + 2 * twice)
+    estimates = [1 - 2 * share * twice / once, 2 - 3 * share * thrice / twice, 3 - 4 * share * four_times / thrice]
+    return np.clip(estimates, LEAST_DISCOUNT, [1.0, 2.0, 3.0])
+
+
+def _find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of keys, 0 where there is none, and whether there is one."""
+    places = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
+    found = sorted_keys[places] == wanted
+    return np.where(found, places, 0), found
+
+
+def context_matrix(ids: np.ndarray, order: int, start_id: int) -> np.ndarray:
+    """List the ids before each id of a sequence.
+
+    Args:
+        ids (`np.ndarray` of shape `(sequence_length,)`): the sequence.
+        order (`int`): tokens per gram.
+        start_id (`int`): stands in for what lies before the first id.
+
+    Returns:
+        `np.ndarray` of shape `(sequence_length, order - 1)`: the nearest last.
+    """
+    padded = np.concatenate([np.full(order - 1, start_id, dtype=ids.dtype), ids])
+    if order == 1:
+        return np.zeros((len(ids), 0), dtype=ids.dtype)
+    return np.lib.stride_tricks.sliding_window_view(padded, order - 1)[: len(ids)]
+
+
+__all__ = ["NGramModel", "context_matrix", "estimate_discounts"]

@@ -1,0 +1,133 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Compose trained parts into one AudioLM checkpoint: model, processor and generation defaults in one folder.
+
+In: the folders of tokenizer, codec and three stages; out: what `from_pretrained` and the pipeline load. Weights can be
+stored in float16, half the bytes; they are float32 again when loaded. Whether that changes any token is measured.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.data.loading import float16_tensors, load_codec, load_semantic_tokenizer
+from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
+from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from audiolm_hf.processing_audiolm import AudioLMProcessor
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class AssembleConfig:
+    """Which parts make the checkpoint.
+
+    Args:
+        semantic_tokenizer (`str`): folder of the semantic tokenizer.
+        codec (`str`): folder of the codec.
+        semantic (`str`): folder of the semantic stage.
+        coarse (`str`): folder of the coarse stage.
+        fine (`str`): folder of the fine stage.
+        output_folder (`str`): the checkpoint.
+        float16 (`bool`, defaults to `True`): store weights in float16, except centroids and codebooks.
+        max_megabytes (`float`, *optional*): a larger checkpoint is an error, in 10^6 bytes.
+        generation (`dict`): fields of [`AudioLMGenerationConfig`] that differ from its defaults.
+        check_data (`list[str]`): recordings on which tokens are compared before and after storing.
+        num_check_clips (`int`, defaults to 8): how many of them.
+        check_length_s (`float`, defaults to 10.0): seconds of each.
+    """
+
+    semantic_tokenizer: str
+    codec: str
+    semantic: str
+    coarse: str
+    fine: str
+    output_folder: str
+    float16: bool = True
+    max_megabytes: float | None = None
+    generation: dict[str, Any] = field(default_factory=dict)
+    check_data: list[str] = field(default_factory=list)
+    num_check_clips: int = 8
+    check_length_s: float = 10.0
+
+
+def assemble(config: AssembleConfig) -> dict[str, Any]:
+    """Write the checkpoint.
+
+    Args:
+        config ([`AssembleConfig`]): everything.
+
+    Returns:
+        `dict`: `bytes` of all files, `parameters` of each part and, where recordings are given to check,
+        `equal_semantic_tokens` and `equal_audio_codes`, the shares that storing left as they were. Also in
+        `assemble.json` beside the checkpoint's folder.
+
+    Raises:
+        ValueError: the parts do not agree, or the checkpoint is larger than allowed.
+    """
+    model = load_parts(config)
+    output = Path(config.output_folder)
+    model.save_pretrained(output, state_dict=float16_tensors(model) if config.float16 else None)
+    AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate=model.sampling_rate)).save_pretrained(output)
+    report: dict[str, Any] = {
+        "bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
+        "parameters": {name: part.num_parameters() for name, part in model.named_children()},
+    }
+    if config.check_data:
+        report |= compare_tokens(load_parts(config), output, config)
+    output.with_name(output.name + "-assemble.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    megabytes = report["bytes"] / 1e6
+    logger.info(f"{output} has {megabytes:.2f} MB: {report}")
+    if config.max_megabytes is not None and megabytes > config.max_megabytes:
+        raise ValueError(
+            f"{output} has {megabytes:.2f} MB, more than max_megabytes = {config.max_megabytes}; use smaller parts or "
+            "float16."
+        )
+    return report
+
+
+def load_parts(config: AssembleConfig) -> AudioLMModel:
+    """Load the trained parts and put them together, in float32."""
+    model = AudioLMModel.from_parts(
+        semantic_tokenizer=load_semantic_tokenizer(config.semantic_tokenizer),
+        codec=load_codec(config.codec).model,
+        semantic=AudioLMSemanticModel.from_pretrained(config.semantic, dtype="float32"),
+        coarse=AudioLMCoarseModel.from_pretrained(config.coarse, dtype="float32"),
+        fine=AudioLMFineModel.from_pretrained(config.fine, dtype="float32"),
+    )
+    model.generation_config = AudioLMGenerationConfig(**config.generation)
+    return model
+
+
+@torch.inference_mode()
+def compare_tokens(original: AudioLMModel, folder: Path, config: AssembleConfig) -> dict[str, float]:
+    """Tokenize recordings with the parts as they were trained and as they were stored.
+
+    Args:
+        original ([`AudioLMModel`]): the parts as trained.
+        folder (`Path`): the checkpoint.
+        config ([`AssembleConfig`]): names the recordings.
+
+    Returns:
+        `dict`: `equal_semantic_tokens` and `equal_audio_codes`, shares from 0 to 1.
+    """
+    stored = AudioLMModel.from_pretrained(folder).eval()
+    source = AudioSource([Path(path) for path in config.check_data], original.sampling_rate)
+    length = round(config.check_length_s * original.sampling_rate)
+    equal: dict[str, list[torch.Tensor]] = {"equal_semantic_tokens": [], "equal_audio_codes": []}
+    for place in range(min(config.num_check_clips, len(source))):
+        clip = torch.from_numpy(source[place].array[:length])[None]
+        tokens = [model.semantic_tokenizer.tokenize(clip).semantic_tokens for model in (original, stored)]
+        codes = [model.acoustic_codec.encode(clip) for model in (original, stored)]
+        equal["equal_semantic_tokens"].append((tokens[0] == tokens[1]).flatten())
+        equal["equal_audio_codes"].append((codes[0] == codes[1]).flatten())
+    return {name: float(torch.cat(found).float().mean()) for name, found in equal.items()}
+
+
+__all__ = ["AssembleConfig", "assemble", "compare_tokens", "load_parts"]
