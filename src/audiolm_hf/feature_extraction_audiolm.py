@@ -7,7 +7,7 @@ figure 2). Every check of the sound itself is made here, so that later files may
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         ValueError: if a size is not usable.
     """
 
-    model_input_names = ["input_values", "attention_mask"]
+    model_input_names: ClassVar[list[str]] = ["input_values", "attention_mask"]
 
     def __init__(
         self,
@@ -126,7 +126,9 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             )
         rates = list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
         if len(rates) != num_clips:
-            raise ValueError(f"{len(rates)} sampling rates were given for {num_clips} clips; give one rate, or one each.")
+            raise ValueError(
+                f"{len(rates)} sampling rates were given for {num_clips} clips; give one rate, or one each."
+            )
         for rate in rates:
             if not isinstance(rate, int | np.integer) or isinstance(rate, bool) or rate <= 0:
                 raise ValueError(f"sampling_rate is {rate!r}; give a whole number of samples per second above 0.")

@@ -52,6 +52,7 @@ class AudioLMProcessor(ProcessorMixin):
                 `(num_channels, num_samples)` with `sampling_rate`, a dictionary `{"array" or "raw",
                 "sampling_rate"}` or `{"bytes" or "path"}` (a row of `datasets.Audio(decode=False)`), or a list of
                 these, mixed and at different rates.
+            kwargs: options, all of them optional, as follows.
             sampling_rate (`int`, *optional*): rate of clips given as bare arrays, Hz.
             padding, max_length, truncation, pad_to_multiple_of, return_attention_mask: as in
                 [`AudioLMFeatureExtractor`].

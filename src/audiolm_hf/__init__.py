@@ -1,0 +1,68 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""AudioLM (arXiv 2209.03143) on transformers: continue audio from a short prompt, and train every part.
+
+Importing the package registers its models with transformers' Auto classes and the task "audio-continuation" with
+`transformers.pipeline`; it changes nothing else.
+"""
+
+from audiolm_hf.acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec
+from audiolm_hf.audio_file_audiolm import read_audio, write_audio
+from audiolm_hf.bundled import checkpoint, example_prompt, list_checkpoints
+from audiolm_hf.configuration_audiolm import (
+    AudioLMCoarseConfig,
+    AudioLMConfig,
+    AudioLMFineConfig,
+    AudioLMSemanticConfig,
+    AudioLMSemanticTokenizerConfig,
+    SoundStreamConfig,
+)
+from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
+from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
+from audiolm_hf.hub import add_code, export_checkpoint, pipeline, push_checkpoint
+from audiolm_hf.modeling_audiolm import (
+    AudioLMCoarseModel,
+    AudioLMFineModel,
+    AudioLMGenerateOutput,
+    AudioLMModel,
+    AudioLMSemanticModel,
+)
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
+from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.registration import register
+
+__version__ = "0.1.0"
+
+register()
+
+__all__ = [
+    "AcousticCodec",
+    "AudioContinuationPipeline",
+    "AudioLMCoarseConfig",
+    "AudioLMCoarseModel",
+    "AudioLMConfig",
+    "AudioLMFeatureExtractor",
+    "AudioLMFineConfig",
+    "AudioLMFineModel",
+    "AudioLMGenerateOutput",
+    "AudioLMGenerationConfig",
+    "AudioLMModel",
+    "AudioLMProcessor",
+    "AudioLMSemanticConfig",
+    "AudioLMSemanticModel",
+    "AudioLMSemanticTokenizer",
+    "AudioLMSemanticTokenizerConfig",
+    "SoundStreamConfig",
+    "SoundStreamModel",
+    "add_code",
+    "build_acoustic_codec",
+    "checkpoint",
+    "example_prompt",
+    "export_checkpoint",
+    "list_checkpoints",
+    "pipeline",
+    "push_checkpoint",
+    "read_audio",
+    "write_audio",
+]

@@ -1,0 +1,92 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The checkpoints and the example prompt that come with the package: from short name to path."""
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_CHECKPOINTS = _PACKAGE / "checkpoints"
+
+DEFAULT_CHECKPOINT = "speech-tiny"
+
+
+def bundled_folder(name: str) -> str:
+    """Say where the bundled checkpoint of a name lies, whether it is there or not.
+
+    Args:
+        name (`str`): short name.
+
+    Returns:
+        `str`: path of the folder.
+    """
+    return str(_CHECKPOINTS / name)
+
+
+def list_checkpoints() -> list[str]:
+    """Name the checkpoints that come with the package.
+
+    Returns:
+        `list[str]`, sorted.
+    """
+    return sorted(path.parent.name for path in _CHECKPOINTS.glob("*/config.json"))
+
+
+def checkpoint(name: str = DEFAULT_CHECKPOINT) -> str:
+    """Find the folder of a checkpoint that comes with the package.
+
+    Args:
+        name (`str`, defaults to `"speech-tiny"`): one of [`list_checkpoints`].
+
+    Returns:
+        `str`: path for `from_pretrained` and `pipeline(model=...)`.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in list_checkpoints():
+        raise ValueError(f"There is no bundled checkpoint {name!r}; there are {list_checkpoints()}.")
+    return bundled_folder(name)
+
+
+def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
+    """Turn the short name of a bundled checkpoint into its folder; leave folders and Hub names as they are.
+
+    Args:
+        name_or_path (`str` or `os.PathLike`): short name, folder, or `user/name` on the Hub.
+
+    Returns:
+        `str` for `from_pretrained`.
+
+    Raises:
+        ValueError: if it is a single word that is neither a folder nor a bundled checkpoint.
+    """
+    text = os.fspath(name_or_path)
+    if Path(text).is_dir():
+        return text
+    if text in list_checkpoints():
+        return checkpoint(text)
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        raise ValueError(
+            f"The checkpoint {text!r} is not found: it is no folder and not one of the bundled {list_checkpoints()}. "
+            "A checkpoint of the Hub is named user/name."
+        )
+    return text
+
+
+def example_prompt() -> str:
+    """Find the bundled example prompt, 4 seconds of speech (LibriSpeech, CC BY 4.0).
+
+    Returns:
+        `str`: path of a FLAC file.
+    """
+    return str(_PACKAGE / "examples" / "librispeech_19-198-0020.flac")
+
+
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "bundled_folder",
+    "checkpoint",
+    "example_prompt",
+    "list_checkpoints",
+    "resolve_checkpoint",
+]

@@ -1,0 +1,27 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""`audiolm-hf checkpoints`: list the checkpoints that come with the package."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from audiolm_hf.bundled import DEFAULT_CHECKPOINT, checkpoint, list_checkpoints
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the program's parser."""
+    parser = subparsers.add_parser("checkpoints", help="list the checkpoints that come with the package")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    for name in list_checkpoints():
+        folder = Path(checkpoint(name))
+        megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+        mark = " (default)" if name == DEFAULT_CHECKPOINT else ""
+        sys.stdout.write(f"{name}{mark}\t{megabytes:.1f} MB\t{folder}\n")
+    return 0
+
+
+__all__ = ["add_parser", "run"]

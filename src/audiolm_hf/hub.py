@@ -1,0 +1,187 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Checkpoints as folders: load the pipeline, save a folder that runs without this package, upload it.
+
+A plain `save_pretrained` folder is read by those who have the package installed. `add_code` puts the files of this
+package into it that a model needs, and tells transformers where they are, so that it also runs elsewhere with
+`trust_remote_code=True`.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import transformers
+from huggingface_hub import HfApi
+from transformers import PreTrainedModel
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder, resolve_checkpoint
+from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
+from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
+from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.registration import PARTS, Part
+
+_PACKAGE = Path(__file__).parent
+# Formats that run code when they are loaded; a checkpoint has none.
+_UNSAFE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+
+
+def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs: Any) -> AudioContinuationPipeline:
+    """Make the pipeline that continues audio, always with the installed code.
+
+    `transformers.pipeline` wants `trust_remote_code=True` for a checkpoint that carries code, even where this package
+    is installed; this function does not need it.
+
+    Args:
+        model (`str`, `os.PathLike` or [`AudioLMModel`], *optional*): short name of a bundled checkpoint, folder,
+            `user/name` on the Hub, or a model with `processor=`. Defaults to the bundled `"speech-tiny"`.
+        kwargs: as in `transformers.pipeline`, and any option of [`AudioContinuationPipeline`].
+
+    Returns:
+        [`AudioContinuationPipeline`].
+    """
+    if model is None:
+        model = bundled_folder(DEFAULT_CHECKPOINT)
+    if isinstance(model, str | os.PathLike):
+        model = resolve_checkpoint(model)
+    return transformers.pipeline(TASK, model=model, pipeline_class=AudioContinuationPipeline, **kwargs)
+
+
+def export_checkpoint(
+    model: PreTrainedModel,
+    processor: AudioLMProcessor | None,
+    folder: str | os.PathLike,
+    *,
+    with_code: bool = True,
+) -> Path:
+    """Save a model, or one part of it, to a folder.
+
+    Args:
+        model ([`AudioLMModel`], a stage, the codec or the semantic tokenizer): what to save, as safetensors.
+        processor ([`AudioLMProcessor`], *optional*): belongs to the whole model; parts have none.
+        folder (`str` or `os.PathLike`): where to; made if it is not there.
+        with_code (`bool`, defaults to `True`): make it run without this package, see [`add_code`].
+
+    Returns:
+        `Path` of the folder.
+    """
+    folder = Path(folder)
+    model.save_pretrained(folder)
+    if processor is not None:
+        processor.save_pretrained(folder)
+    if with_code:
+        add_code(folder)
+    return folder
+
+
+def add_code(folder: str | os.PathLike) -> None:
+    """Put the code that a checkpoint needs into its folder, for `trust_remote_code=True`.
+
+    Args:
+        folder (`str` or `os.PathLike`): a folder written by `save_pretrained`.
+
+    Raises:
+        ValueError: if the folder is no checkpoint of this package.
+    """
+    folder = Path(folder)
+    part = _part_of(folder)
+    references = _model_references(part)
+    config: dict[str, Any] = {"auto_map": references}
+    if _has_processor(folder):
+        own = {
+            "AutoFeatureExtractor": _reference(AudioLMFeatureExtractor),
+            "AutoProcessor": _reference(AudioLMProcessor),
+        }
+        references = references | own | {TASK: _reference(AudioContinuationPipeline)}
+        config["custom_pipelines"] = {TASK: {"impl": references[TASK], "pt": ["AutoModel"]}}
+        _update_json(folder / "processor_config.json", {"auto_map": own})
+    _update_json(folder / "config.json", config)
+    for module in {reference.partition(".")[0] for reference in references.values()}:
+        file = _PACKAGE / f"{module}.py"
+        for needed in [file, *get_relative_import_files(file)]:
+            shutil.copyfile(needed, folder / Path(needed).name)
+
+
+def push_checkpoint(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    with_code: bool = True,
+    token: str | None = None,
+) -> str:
+    """Upload a checkpoint folder to the Hub; the folder itself is not changed.
+
+    Args:
+        folder (`str` or `os.PathLike`): written by `save_pretrained` or [`export_checkpoint`].
+        repo_id (`str`): `user/name`; made if it is not there.
+        private (`bool`, *optional*): whether a new repository is private.
+        revision (`str`, *optional*): branch; defaults to `main`.
+        commit_message (`str`, *optional*): defaults to `"Upload <folder's name>"`.
+        with_code (`bool`, defaults to `True`): upload the code with it, see [`add_code`].
+        token (`str`, *optional*): of the Hub; by default that of `hf auth login`.
+
+    Returns:
+        `str`: address of the commit.
+
+    Raises:
+        ValueError: if the folder is no checkpoint, or holds weights in a format that runs code when loaded.
+    """
+    folder = Path(folder)
+    _part_of(folder)
+    unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in _UNSAFE_SUFFIXES)
+    if unsafe:
+        raise ValueError(f"{folder} holds {', '.join(unsafe)}; save weights as safetensors, and remove these files.")
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "checkpoint"
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        if with_code:
+            add_code(copy)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        commit = api.upload_folder(
+            folder_path=copy,
+            repo_id=repo_id,
+            revision=revision,
+            commit_message=commit_message or f"Upload {folder.resolve().name}",
+        )
+    return str(commit)
+
+
+def _part_of(folder: Path) -> Part:
+    """Find what kind of checkpoint a folder holds."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no config.json; give a folder written by save_pretrained.")
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    parts = {part.config_class.model_type: part for part in PARTS}
+    if model_type not in parts:
+        raise ValueError(f"{folder} holds a {model_type!r} checkpoint; this package has {sorted(parts)}.")
+    return parts[model_type]
+
+
+def _has_processor(folder: Path) -> bool:
+    return (folder / "processor_config.json").is_file()
+
+
+def _reference(own_class: type) -> str:
+    """Name a class as files of a repository on the Hub do: `module.Class`."""
+    return f"{own_class.__module__.rpartition('.')[2]}.{own_class.__name__}"
+
+
+def _model_references(part: Part) -> dict[str, str]:
+    """Say which class each Auto class loads."""
+    models = {auto_model.__name__: _reference(part.model_class) for auto_model in part.auto_models}
+    return {"AutoConfig": _reference(part.config_class), **models}
+
+
+def _update_json(path: Path, entries: dict[str, Any]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8")) | entries
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+__all__ = ["add_code", "export_checkpoint", "pipeline", "push_checkpoint"]

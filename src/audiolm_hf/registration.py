@@ -1,0 +1,71 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Which class is loaded for which configuration, and telling transformers so."""
+
+from typing import NamedTuple
+
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder
+from audiolm_hf.configuration_audiolm import (
+    AudioLMCoarseConfig,
+    AudioLMConfig,
+    AudioLMFineConfig,
+    AudioLMSemanticConfig,
+    AudioLMSemanticTokenizerConfig,
+    SoundStreamConfig,
+)
+from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
+from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMModel, AudioLMSemanticModel
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
+from audiolm_hf.processing_audiolm import AudioLMProcessor
+
+
+class Part(NamedTuple):
+    """One kind of checkpoint: its classes, and the Auto classes of transformers that load it."""
+
+    config_class: type[PreTrainedConfig]
+    model_class: type[PreTrainedModel]
+    auto_models: tuple[type, ...] = (AutoModel,)
+
+
+_STAGE = (AutoModel, AutoModelForCausalLM)  # PEFT loads causal models by the latter
+
+PARTS = (
+    Part(AudioLMConfig, AudioLMModel),
+    Part(SoundStreamConfig, SoundStreamModel),
+    Part(AudioLMSemanticTokenizerConfig, AudioLMSemanticTokenizer),
+    Part(AudioLMSemanticConfig, AudioLMSemanticModel, _STAGE),
+    Part(AudioLMCoarseConfig, AudioLMCoarseModel, _STAGE),
+    Part(AudioLMFineConfig, AudioLMFineModel, _STAGE),
+)
+
+
+def register() -> None:
+    """Make the Auto classes and `pipeline("audio-continuation")` of transformers know this package; once is enough."""
+    for part in PARTS:
+        AutoConfig.register(part.config_class.model_type, part.config_class, exist_ok=True)
+        for auto_model in part.auto_models:
+            auto_model.register(part.config_class, part.model_class, exist_ok=True)
+    AutoFeatureExtractor.register(AudioLMConfig, AudioLMFeatureExtractor, exist_ok=True)
+    AutoProcessor.register(AudioLMConfig, AudioLMProcessor, exist_ok=True)
+    if TASK not in PIPELINE_REGISTRY.supported_tasks:  # a second time would log a warning
+        PIPELINE_REGISTRY.register_pipeline(
+            TASK,
+            pipeline_class=AudioContinuationPipeline,
+            pt_model=(AutoModel,),
+            default={"model": (bundled_folder(DEFAULT_CHECKPOINT), "main")},
+        )
+
+
+__all__ = ["PARTS", "Part", "register"]

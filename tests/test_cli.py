@@ -1,0 +1,107 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The program: finding verbs, and turning errors into one line."""
+
+import argparse
+import importlib
+import tomllib
+
+import pytest
+
+from audiolm_hf import cli
+from tests.helpers_checkpoint import ROOT
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_is_there_and_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main([verb, "--help"])
+    assert exit_info.value.code == 0
+    assert f"audiolm-hf {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("module", "extra"), cli.VERBS.values())
+def test_every_extra_named_in_errors_is_declared(module, extra):
+    assert extra is None or extra in EXTRAS
+    assert callable(importlib.import_module(f"audiolm_hf.commands.{module}").add_parser)
+
+
+def test_help_lists_every_verb(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"    {verb} " in text for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("argv", [[], ["contnue"], ["continue", "--lengths", "3"]])
+def test_misuse_ends_with_the_usage(argv, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(argv)
+    assert exit_info.value.code == 2
+    assert "usage: audiolm-hf" in capsys.readouterr().err
+
+
+def stand_in(monkeypatch, error: BaseException | None) -> None:
+    """Replace the verb `checkpoints` by one that raises."""
+
+    def add_parser(subparsers: argparse._SubParsersAction) -> None:
+        def run(arguments: argparse.Namespace) -> int:
+            if error is not None:
+                raise error
+            return 0
+
+        subparsers.add_parser("checkpoints").set_defaults(run=run)
+
+    monkeypatch.setattr("audiolm_hf.commands.checkpoints.add_parser", add_parser)
+
+
+@pytest.mark.parametrize("error", [ValueError("a is 1"), TypeError("b is 2"), FileNotFoundError("c is not there")])
+def test_what_the_user_can_mend_is_one_line(monkeypatch, capsys, error):
+    stand_in(monkeypatch, error)
+    assert cli.main(["checkpoints"]) == 1
+    assert capsys.readouterr().err == f"audiolm-hf: error: {error}\n"
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    stand_in(monkeypatch, AttributeError("a defect"))
+    with pytest.raises(AttributeError, match="a defect"):
+        cli.main(["checkpoints"])
+    stand_in(monkeypatch, ModuleNotFoundError("No module named 'audiolm_hf.x'", name="audiolm_hf.x"))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["checkpoints"])
+
+
+def test_success_and_interruption_have_their_status(monkeypatch):
+    stand_in(monkeypatch, None)
+    assert cli.main(["checkpoints"]) == 0
+    stand_in(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["checkpoints"]) == 130
+
+
+def test_a_missing_package_names_the_extra(monkeypatch, capsys):
+    missing = ModuleNotFoundError("No module named 'gradio'", name="gradio")
+    monkeypatch.setitem(cli.VERBS, "checkpoints", ("checkpoints", "space"))
+    stand_in(monkeypatch, missing)
+    assert cli.main(["checkpoints"]) == 1
+    assert "needs the package gradio" in (text := capsys.readouterr().err) and "'audiolm_hf[space]'" in text
+
+
+def test_a_verb_that_cannot_be_imported_still_stands_in_the_help(monkeypatch, capsys):
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'yaml'", name="yaml")
+
+    monkeypatch.setattr(cli.importlib, "import_module", fail)
+    assert cli.main(["train", "--config", "x.yaml", "seed=1"]) == 1
+    assert capsys.readouterr().err == (
+        "audiolm-hf: error: the command 'train' needs the package yaml, which is not installed: "
+        "pip install 'audiolm_hf[train]'\n"
+    )
+
+
+def test_checkpoints_are_listed(capsys):
+    assert cli.main(["checkpoints"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    from audiolm_hf import list_checkpoints
+
+    assert [line.split("\t")[0].removesuffix(" (default)") for line in listed] == list_checkpoints()

@@ -1,0 +1,88 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Uploading, and refusing what is no checkpoint. Running an exported one: test_hub_roundtrip.py."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from audiolm_hf import AudioLMModel, add_code, export_checkpoint, hub, pipeline, push_checkpoint
+from tests.helpers_checkpoint import tiny_model, tiny_processor
+
+
+@pytest.fixture
+def uploads(monkeypatch) -> list[dict]:
+    """Stand in for the Hub; what was uploaded, with the names and texts of its files."""
+    seen: list[dict] = []
+
+    class FakeApi:
+        def __init__(self, token: str | None = None) -> None:
+            self.token = token
+
+        def create_repo(self, repo_id: str, private: bool | None, exist_ok: bool) -> SimpleNamespace:
+            seen.append({"private": private, "exist_ok": exist_ok, "token": self.token})
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, folder_path: Path, **options: object) -> str:
+            files = {path.name for path in Path(folder_path).iterdir()}
+            config = json.loads((Path(folder_path) / "config.json").read_text())
+            seen[-1] |= {"files": files, "config": config, **options}
+            return f"https://huggingface.co/{options['repo_id']}/commit/1"
+
+    monkeypatch.setattr(hub, "HfApi", FakeApi)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_checkpoint(
+        tiny_model(), tiny_processor(), tmp_path_factory.mktemp("hub") / "my-checkpoint", with_code=False
+    )
+
+
+def test_a_checkpoint_is_uploaded_with_its_code_and_left_as_it_was(uploads, folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    url = push_checkpoint(folder, "somebody/audiolm", private=True, token="secret")
+    (upload,) = uploads
+    assert url.startswith("https://huggingface.co/somebody/audiolm")
+    assert upload["private"] is True and upload["exist_ok"] is True and upload["token"] == "secret"
+    assert upload["repo_id"] == "somebody/audiolm" and upload["commit_message"] == "Upload my-checkpoint"
+    assert {"model.safetensors", "processing_audiolm.py", "modeling_audiolm.py"} <= upload["files"]
+    assert set(upload["config"]["custom_pipelines"]) == {"audio-continuation"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_checkpoint_is_uploaded_as_it_is_where_asked(uploads, folder):
+    push_checkpoint(folder, "somebody/audiolm", with_code=False, revision="next", commit_message="Second")
+    (upload,) = uploads
+    assert upload["files"] == {path.name for path in folder.iterdir()}
+    assert upload["revision"] == "next" and upload["commit_message"] == "Second"
+
+
+def test_weights_that_run_code_are_not_uploaded(uploads, tmp_path):
+    export_checkpoint(tiny_model().codec, None, tmp_path)
+    (tmp_path / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"optimizer\.pt.*safetensors"):
+        push_checkpoint(tmp_path, "somebody/audiolm")
+    assert not uploads
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"model_type": "bert"}'])
+@pytest.mark.parametrize("action", [add_code, lambda folder: push_checkpoint(folder, "somebody/audiolm")])
+def test_what_is_no_checkpoint_is_refused(uploads, tmp_path, content, action):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"no config\.json|checkpoint; this package has"):
+        action(tmp_path)
+    assert not uploads
+
+
+def test_an_unknown_checkpoint_is_one_clear_error():
+    with pytest.raises(ValueError, match="'speech-huge' is not found"):
+        pipeline("speech-huge")
+
+
+def test_a_folder_is_loaded_with_its_path_or_its_name(folder):
+    assert isinstance(pipeline(folder, device="cpu").model, AudioLMModel)
+    assert isinstance(pipeline(str(folder), device="cpu").model, AudioLMModel)

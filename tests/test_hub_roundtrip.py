@@ -1,0 +1,170 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""An exported checkpoint runs where this package is not installed, from a folder and from a Hub cache."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors import safe_open
+
+import audiolm_hf
+from audiolm_hf import add_code, export_checkpoint
+from tests.helpers_checkpoint import CLIP, run_python, tiny_model, tiny_processor
+
+REPO_ID = "somebody/audiolm-tiny"
+PARTS = {
+    "semantic_tokenizer": ("AudioLMSemanticTokenizer", "AutoModel"),
+    "codec": ("SoundStreamModel", "AutoModel"),
+    "semantic": ("AudioLMSemanticModel", "AutoModelForCausalLM"),
+    "coarse": ("AudioLMCoarseModel", "AutoModelForCausalLM"),
+    "fine": ("AudioLMFineModel", "AutoModelForCausalLM"),
+}
+OPTIONS = {"continuation_length_s": 0.4, "min_continuation_length_s": 0.4, "seed": 0}
+
+# One process for all cases, as importing transformers takes most of its time; a case that fails leaves its traceback.
+WITHOUT_PACKAGE = """
+import json, sys, traceback
+sys.modules["audiolm_hf"] = None  # hides the package, also an installed one
+import numpy as np
+import transformers
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, pipeline
+cases, clip, options, report = json.loads(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
+trust = {"trust_remote_code": True}
+
+def is_remote(thing, name):
+    kind = type(thing)
+    assert kind.__name__ == name and kind.__module__.startswith("transformers_modules."), kind
+
+def run_whole(name):
+    pipe = pipeline("audio-continuation", model=name, device="cpu", **trust)
+    is_remote(pipe, "AudioContinuationPipeline")
+    is_remote(pipe.model, "AudioLMModel")
+    is_remote(pipe.processor, "AudioLMProcessor")
+    processor = AutoProcessor.from_pretrained(name, **trust)
+    is_remote(processor.feature_extractor, "AudioLMFeatureExtractor")
+    is_remote(AutoFeatureExtractor.from_pretrained(name, **trust), "AudioLMFeatureExtractor")
+    is_remote(AutoConfig.from_pretrained(name, **trust), "AudioLMConfig")
+    model = AutoModel.from_pretrained(name, **trust).eval()
+    is_remote(model, "AudioLMModel")
+    from_pipeline = pipe(clip, **options)["audio"]
+    from_parts = processor.batch_decode(model.generate(**processor(clip), **options))[0]
+    np.testing.assert_array_equal(from_pipeline, from_parts)
+    return from_pipeline.tolist()
+
+def run_part(folder, name, auto):
+    for auto in {"AutoModel", auto}:
+        is_remote(getattr(transformers, auto).from_pretrained(folder, **trust), name)
+
+results = {}
+for case, arguments in cases.items():
+    try:
+        results[case] = run_whole(*arguments) if len(arguments) == 1 else run_part(*arguments)
+    except Exception:
+        results[case] = traceback.format_exc()
+with open(report, "w") as file:
+    json.dump(results, file)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_checkpoint(tiny_model(), tiny_processor(), tmp_path_factory.mktemp("export") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray:
+    processor = tiny_processor()
+    return processor.batch_decode(tiny_model().generate(**processor(CLIP), **OPTIONS))[0]
+
+
+def lay_out_as_hub_cache(folder: Path, home: Path) -> None:
+    """Copy a folder to where a downloaded repository of the Hub lies."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = home / "hub" / f"models--{REPO_ID.replace('/', '--')}"
+    shutil.copytree(folder, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+
+
+@pytest.fixture(scope="module")
+def without_package(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What a process in which the package cannot be imported got: by case the audio, None, or a traceback."""
+    home = tmp_path_factory.mktemp("home")
+    lay_out_as_hub_cache(exported, home)
+    cases = {"folder": [str(exported)], "hub cache": [REPO_ID]}
+    for name, classes in PARTS.items():
+        folder = export_checkpoint(getattr(tiny_model(), name), None, home / "parts" / name)
+        cases[name] = [str(folder), *classes]
+    report = home / "report.json"
+    run_python(WITHOUT_PACKAGE, json.dumps(cases), CLIP, json.dumps(OPTIONS), report, home=home)
+    return json.loads(report.read_text())
+
+
+@pytest.mark.parametrize("case", ["folder", "hub cache"])
+def test_it_runs_without_the_package(without_package, expected, case):
+    assert isinstance(without_package[case], list), without_package[case]
+    np.testing.assert_allclose(without_package[case], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_every_part_is_loaded_alone_without_the_package(without_package, case):
+    assert without_package[case] is None, without_package[case]
+
+
+def test_the_installed_package_needs_no_trust(exported, expected):
+    pipe = audiolm_hf.pipeline(exported, device="cpu")
+    for part in (pipe, pipe.model, pipe.processor):
+        assert type(part).__module__.startswith("audiolm_hf."), type(part)
+    np.testing.assert_array_equal(pipe(CLIP, **OPTIONS)["audio"], expected)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_every_part_is_loaded_equal_by_the_installed_package(tmp_path, name):
+    class_name, auto = PARTS[name]
+    part = getattr(tiny_model(), name)
+    part.save_pretrained(tmp_path)
+    again = getattr(transformers, auto).from_pretrained(tmp_path)
+    assert type(again) is type(part) and type(again).__name__ == class_name
+    for key, tensor in part.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor), key
+
+
+def test_weights_are_safetensors_and_equal(exported):
+    names = {path.name for path in exported.iterdir()}
+    assert {"config.json", "generation_config.json", "model.safetensors", "processor_config.json"} <= names
+    assert not {name for name in names if not name.endswith((".json", ".py", ".safetensors"))}
+    state = tiny_model().state_dict()
+    with safe_open(exported / "model.safetensors", "pt") as file:
+        stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dictionary
+    assert set(stored) <= set(state)
+    for key, tensor in stored.items():
+        assert torch.equal(tensor, state[key]), key
+
+
+def test_parts_do_not_carry_the_pipeline(tmp_path):
+    export_checkpoint(tiny_model().codec, None, tmp_path)
+    assert (tmp_path / "modeling_soundstream_audiolm.py").exists()
+    assert not (tmp_path / "pipeline_audiolm.py").exists()
+    assert "custom_pipelines" not in json.loads((tmp_path / "config.json").read_text())
+
+
+def test_nothing_of_this_machine_is_in_the_export(exported):
+    for path in exported.glob("*.json"):
+        text = path.read_text()
+        assert str(exported.parent) not in text and str(Path(audiolm_hf.__file__).parent) not in text
+
+
+def test_code_may_come_later_and_saving_leaves_the_model_as_it_was(tmp_path):
+    model, processor = tiny_model(), tiny_processor()
+    export_checkpoint(model, processor, tmp_path / "with")
+    export_checkpoint(model, processor, tmp_path / "without", with_code=False)
+    config = json.loads((tmp_path / "without" / "config.json").read_text())
+    assert "auto_map" not in config and "custom_pipelines" not in config
+    assert not list((tmp_path / "without").glob("*.py"))
+    add_code(tmp_path / "without")
+    for path in (tmp_path / "with").iterdir():
+        assert (tmp_path / "without" / path.name).read_bytes() == path.read_bytes(), path.name
