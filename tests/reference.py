@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Slow, obvious versions of every clever part, one loop at a time; the tests compare with them."""
 
+import torch
 
 # --- residual vector quantizer -------------------------------------------------------------------------------------
 
@@ -33,3 +34,164 @@ def ema_codebook_update(codebook, counts, sums, vectors, codes, decay):
         total = decay * sums[index] + (1 - decay) * sum(members, codebook[index] * 0)
         updated[index] = total / count
     return updated
+
+
+# Semantic tokenizer: k-means assignment and the edit distance, one entry at a time.
+
+
+def nearest_centroid(vector, centroids):
+    """Index of the centroid at the least squared distance, the first of equals."""
+    best, best_distance = 0, float("inf")
+    for index, centroid in enumerate(centroids.tolist()):
+        distance = sum((a - b) ** 2 for a, b in zip(vector.tolist(), centroid, strict=True))
+        if distance < best_distance:
+            best, best_distance = index, distance
+    return best
+
+
+def edit_distance(first, second):
+    """Fewest insertions, deletions and substitutions that turn one sequence into the other."""
+    if not first or not second:
+        return len(first) + len(second)
+    if first[0] == second[0]:
+        return edit_distance(first[1:], second[1:])
+    return 1 + min(
+        edit_distance(first[1:], second), edit_distance(first, second[1:]), edit_distance(first[1:], second[1:])
+    )
+
+
+def warping_cost(costs):
+    """Least summed cost of a path from the first to the last cell of a table by steps right, down or both."""
+    rows, columns = len(costs), len(costs[0])
+    best = {}
+    for i in range(rows):
+        for j in range(columns):
+            before = [best[cell] for cell in ((i - 1, j), (i, j - 1), (i - 1, j - 1)) if cell in best]
+            best[i, j] = costs[i][j] + (min(before) if before else 0.0)
+    return best[rows - 1, columns - 1]
+
+
+# --- token layout and stages ---------------------------------------------------------------------------------------
+
+
+def flat_tokens(codes, codebook_size, first_level=0, offset=0):
+    """Ids of `codes[batch][level][frame]`, frame after frame, level after level within a frame."""
+    rows = []
+    for row in codes:
+        tokens = []
+        for frame in range(len(row[0])):
+            for level in range(len(row)):
+                tokens.append(offset + (first_level + level) * codebook_size + int(row[level][frame]))
+        rows.append(tokens)
+    return rows
+
+
+def allowed_ids(config, turn):
+    """Ids that a stage may choose at the turn-th predicted token, counted from its separator (or from bos)."""
+    if config.stage == "semantic":
+        return [*range(config.num_semantic_tokens), config.eos_token_id]
+    first, count = (0, config.num_coarse_codebooks)
+    if config.stage == "fine":
+        first, count = config.num_coarse_codebooks, config.num_fine_codebooks
+    start = config.acoustic_offset + (first + turn % count) * config.codebook_size
+    return list(range(start, start + config.codebook_size))
+
+
+def greedy_tokens(model, context, num_tokens):
+    """Most likely allowed ids after `context`, by one whole forward pass for each; stops at the end token."""
+    ids = list(context)
+    for turn in range(num_tokens):
+        logits = model(torch.tensor([ids])).logits[0, -1].detach()
+        allowed = allowed_ids(model.config, turn)
+        ids.append(max(allowed, key=lambda token: float(logits[token])))
+        if ids[-1] == model.config.eos_token_id:
+            break
+    return ids[len(context) :]
+
+
+def mean_restricted_loss(model, input_ids, labels):
+    """Mean negative log-likelihood of the labels, each among the allowed ids of its own turn, from full logits."""
+    losses = []
+    for row_ids, row_labels in zip(input_ids, labels, strict=True):
+        logits = model(row_ids[None]).logits[0].detach()
+        turn = 0
+        for position in range(1, len(row_ids)):
+            if int(row_labels[position]) == -100:
+                continue
+            allowed = allowed_ids(model.config, turn)
+            probabilities = logits[position - 1][allowed].softmax(-1)
+            losses.append(-float(probabilities[allowed.index(int(row_labels[position]))].log()))
+            turn += 1
+    return sum(losses) / len(losses)
+
+
+def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
+    """Codes `[level][frame]` of prompt and continuation, stage by stage, where everything fits into one window.
+
+    Two frames for each semantic token; the first fine chunk covers the prompt from a third of a window before its end.
+    """
+    semantic, coarse, fine = model.semantic.config, model.coarse.config, model.fine.config
+    new_tokens = greedy_tokens(model.semantic, [semantic.bos_token_id, *prompt_tokens], num_tokens)
+    tokens = [*prompt_tokens, *(token for token in new_tokens if token != semantic.eos_token_id)]
+    codes = [list(map(int, level)) for level in prompt_codes]
+    known, total = len(codes[0]), 2 * len(tokens)
+    levels = coarse.num_coarse_codebooks
+    context = [coarse.bos_token_id, *tokens, coarse.separator_token_id]
+    context += flat_tokens([codes[:levels]], coarse.codebook_size, offset=coarse.acoustic_offset)[0]
+    new = greedy_tokens(model.coarse, context, (total - known) * levels)
+    for place, token in enumerate(new):
+        codes[place % levels].append((token - coarse.acoustic_offset) % coarse.codebook_size)
+    start = known - min(known, int(fine.window_length_s * 50) // 3)
+    chunk = [level[start:] for level in codes]
+    context = [fine.bos_token_id, *flat_tokens([chunk[:levels]], fine.codebook_size)[0], fine.separator_token_id]
+    context += flat_tokens([[level[: known - start] for level in chunk[levels:]]], fine.codebook_size, levels)[0]
+    new = greedy_tokens(model.fine, context, (total - known) * fine.num_fine_codebooks)
+    for place, token in enumerate(new):
+        codes[levels + place % fine.num_fine_codebooks].append(token % fine.codebook_size)
+    return codes
+
+
+# --- n-grams ---------------------------------------------------------------------------------------------------------
+
+
+def kneser_ney_probability(grams, context, target, num_outcomes, least_discount=0.05):
+    """Interpolated modified Kneser-Ney probability of `target` after the tuple `context`.
+
+    `grams` is a list of (context tuple, target) pairs of the training data, all contexts of one length. Every count is
+    made anew by going through the whole list.
+    """
+    longest = len(grams[0][0])
+
+    def counts_of_order(length):
+        if length == longest:
+            counts = {}
+            for gram in grams:
+                counts[gram] = counts.get(gram, 0) + 1
+            return counts
+        longer = counts_of_order(length + 1)
+        counts = {}
+        for longer_context, outcome in longer:
+            gram = (longer_context[1:], outcome)
+            counts[gram] = counts.get(gram, 0) + 1
+        return counts
+
+    def discount(count, counts):
+        times = [max(1, sum(1 for value in counts.values() if value == number)) for number in (1, 2, 3, 4)]
+        share = times[0] / (times[0] + 2 * times[1])
+        number = min(count, 3)
+        return min(number, max(least_discount, number - (number + 1) * share * times[number] / times[number - 1]))
+
+    def probability(length):
+        if length < 0:
+            return 1 / num_outcomes
+        suffix = context[len(context) - length :]
+        counts = counts_of_order(length)
+        total = sum(count for (seen, _), count in counts.items() if seen == suffix)
+        if not total:
+            return probability(length - 1)
+        left_over = sum(discount(count, counts) for (seen, _), count in counts.items() if seen == suffix) / total
+        count = counts.get((suffix, target), 0)
+        own = (count - discount(count, counts)) / total if count else 0.0
+        return own + left_over * probability(length - 1)
+
+    return probability(longest)

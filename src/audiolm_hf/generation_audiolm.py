@@ -99,7 +99,8 @@ class AudioLMGenerationConfig(GenerationConfig):
             ValueError: naming the option, its value and what is allowed.
         """
         super().validate(*args, **kwargs)
-        self._require(self.continuation_length_s > 0, "continuation_length_s", "a number of seconds above 0")
+        longest = self.continuation_length_s
+        self._require(0 < longest < math.inf, "continuation_length_s", "a number of seconds above 0")
         shortest = self.min_continuation_length_s
         self._require(0 <= shortest < math.inf, "min_continuation_length_s", "0 seconds or more")
         for stage in STAGE_NAMES:

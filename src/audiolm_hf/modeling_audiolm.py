@@ -51,13 +51,13 @@ class AudioLMGenerateOutput(ModelOutput):
         codes_attention_mask (`torch.LongTensor` of shape `(rows, frames)`): 1 for real frames.
     """
 
-    audio_values: torch.FloatTensor | None = None
-    audio_lengths: torch.LongTensor | None = None
-    prompt_lengths: torch.LongTensor | None = None
-    semantic_tokens: torch.LongTensor | None = None
-    semantic_attention_mask: torch.LongTensor | None = None
-    audio_codes: torch.LongTensor | None = None
-    codes_attention_mask: torch.LongTensor | None = None
+    audio_values: Tensor | None = None
+    audio_lengths: Tensor | None = None
+    prompt_lengths: Tensor | None = None
+    semantic_tokens: Tensor | None = None
+    semantic_attention_mask: Tensor | None = None
+    audio_codes: Tensor | None = None
+    codes_attention_mask: Tensor | None = None
 
 
 @dataclass
@@ -84,7 +84,7 @@ class AudioLMModel(PreTrainedModel):
     config_class = AudioLMConfig
     base_model_prefix = "audiolm"
     main_input_name = "input_values"
-    input_modalities = ("audio",)
+    input_modalities = "audio"
     generation_config_class = AudioLMGenerationConfig
     supports_gradient_checkpointing = True
     _supports_sdpa = True

@@ -42,8 +42,8 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
-    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
-    _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}
+    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}  # type: ignore[misc]
+    _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}  # type: ignore[misc]
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         super().__init__(config)
@@ -188,7 +188,7 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         """Keep plain `generate` inside the level whose turn it is, before any other rule looks at the scores."""
-        processors = super()._get_logits_processor(*args, **kwargs)
+        processors = super()._get_logits_processor(*args, **kwargs)  # type: ignore[misc]
         prompt_length = kwargs.get("input_ids_seq_length") or 0
         processors.insert(0, LevelLogitsProcessor(self.config, prompt_length))
         return processors

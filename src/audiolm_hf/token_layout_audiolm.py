@@ -28,7 +28,7 @@ NO_LEVEL = -2  # the "level" of ids that are never predicted
 def _require_range(name: str, values: Tensor, size: int) -> None:
     if values.is_floating_point() or values.dtype == torch.bool:
         raise TypeError(f"{name} has dtype {values.dtype}; give integers (torch.int64).")
-    if values.numel() and not (0 <= int(values.min()) and int(values.max()) < size):
+    if values.numel() and (int(values.min()) < 0 or int(values.max()) >= size):
         raise ValueError(
             f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
         )

@@ -1,0 +1,180 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The stage models: their loss, and the distribution that they sample from."""
+
+import pytest
+import torch
+
+from audiolm_hf.configuration_audiolm import AudioLMSemanticConfig
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from audiolm_hf.token_layout_audiolm import (
+    SEMANTIC_LEVEL,
+    build_coarse_example,
+    build_fine_example,
+    build_semantic_example,
+    level_range,
+    predicted_levels,
+    token_levels,
+)
+from tests.conftest import randomise, tiny_stage_config
+from tests.reference import greedy_tokens, mean_restricted_loss
+
+MODEL_CLASSES = [AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel]
+
+
+@pytest.fixture(params=MODEL_CLASSES, ids=lambda cls: cls.config_class.stage)
+def stage(request):
+    torch.manual_seed(0)
+    return randomise(request.param(request.param.config_class(**tiny_stage_config())))
+
+
+def example_batch(config, rows=2):
+    """Training sequences of crops of one length, as a batch."""
+    examples = []
+    for row in range(rows):
+        generator = torch.Generator().manual_seed(row)
+        tokens = torch.randint(0, 20, (4,), generator=generator)
+        codes = torch.randint(0, 8, (5, 8), generator=generator)
+        examples.append(
+            {
+                "semantic": lambda t, _: build_semantic_example(t, config, ends_recording=True),
+                "coarse": lambda t, c: build_coarse_example(t, c, config),
+                "fine": lambda _, c: build_fine_example(c, config),
+            }[config.stage](tokens, codes)
+        )
+    return {name: torch.stack([example[name] for example in examples]) for name in ("input_ids", "labels")}
+
+
+def test_loss_is_that_of_masked_full_logits(stage):
+    batch = example_batch(stage.config)
+    expected = mean_restricted_loss(stage, **batch)
+    assert stage(**batch).loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_and_validation_use_one_path(stage):
+    batch = example_batch(stage.config)
+    losses, correct = stage.token_losses(batch["input_ids"], None, batch["labels"])
+    real = batch["labels"] != -100
+    assert bool((losses[real] > 0).all())  # every label counts, the end token's among them
+    assert bool((losses[~real] == 0).all())
+    stage.train()  # the tiny backbone has no dropout
+    assert stage(**batch).loss.item() == pytest.approx((losses.sum() / real.sum()).item(), rel=1e-5)
+    assert not correct[~real].any()
+
+
+def test_correctness_is_that_of_the_most_likely_id(stage):
+    batch = example_batch(stage.config)
+    logits = stage(batch["input_ids"]).logits
+    _, correct = stage.token_losses(batch["input_ids"], None, batch["labels"])
+    levels = token_levels(batch["labels"], stage.config)
+    for row, position in (batch["labels"] != -100).nonzero().tolist():
+        start, stop = level_range(stage.config, int(levels[row, position]))
+        scores = logits[row, position - 1, start:stop].clone()
+        if stage.config.stage == "semantic":
+            scores[stage.config.bos_token_id] = -torch.inf
+        assert bool(correct[row, position]) == (start + int(scores.argmax()) == int(batch["labels"][row, position]))
+
+
+def test_padding_does_not_change_losses(stage):
+    batch = example_batch(stage.config, rows=1)
+    pad = torch.full((1, 3), stage.config.pad_token_id)
+    ids, labels = torch.cat([batch["input_ids"], pad], 1), torch.cat([batch["labels"], torch.full((1, 3), -100)], 1)
+    mask = torch.cat([torch.ones_like(batch["labels"]), torch.zeros(1, 3, dtype=torch.int64)], 1)
+    padded, _ = stage.token_losses(ids, mask, labels)
+    alone, _ = stage.token_losses(batch["input_ids"], None, batch["labels"])
+    assert torch.allclose(padded[:, :-3], alone, atol=1e-5)
+
+
+def test_num_items_in_batch_divides_the_sum(stage):
+    batch = example_batch(stage.config)
+    count = int((batch["labels"] != -100).sum())
+    assert torch.allclose(stage(**batch, num_items_in_batch=2 * count).loss * 2, stage(**batch).loss)
+
+
+def test_logits_are_skipped_in_training_only(stage):
+    batch = example_batch(stage.config)
+    assert stage(**batch).logits is not None
+    assert stage(**batch, skip_logits=True).logits is None
+    stage.train()
+    assert stage(**batch).logits is None
+    assert stage(batch["input_ids"]).logits is not None
+
+
+def test_labels_that_are_never_predicted_are_refused(stage):
+    ids = torch.tensor([[0, stage.config.separator_token_id]])
+    with pytest.raises(ValueError, match="never predicts"):
+        stage(ids, labels=ids)
+
+
+def test_level_logits_are_a_slice_of_the_head(stage):
+    states = torch.randn(2, stage.config.hidden_size)
+    for level in predicted_levels(stage.config):
+        start, stop = level_range(stage.config, level)
+        sliced, full = stage.level_logits(states, level), stage.lm_head(states)[:, start:stop]
+        finite = sliced.isfinite()
+        assert torch.allclose(sliced[finite], full[finite], atol=1e-6)
+        assert int((~finite).sum()) == (2 if level == SEMANTIC_LEVEL else 0)
+
+
+def test_a_replaced_head_is_used_whole(stage):
+    states = torch.randn(2, stage.config.hidden_size)
+    level = predicted_levels(stage.config)[0]
+    expected = stage.level_logits(states, level)
+    stage.lm_head = torch.nn.Sequential(stage.lm_head)  # as an adapter wraps it
+    assert torch.allclose(stage.level_logits(states, level), expected, atol=1e-6)
+
+
+def test_one_step_changes_every_parameter(stage):
+    before = {name: parameter.detach().clone() for name, parameter in stage.named_parameters()}
+    optimizer = torch.optim.AdamW(stage.parameters(), lr=0.1)
+    stage.train()(**example_batch(stage.config)).loss.backward()
+    optimizer.step()
+    assert [name for name, parameter in stage.named_parameters() if torch.equal(parameter, before[name])] == []
+
+
+def test_eager_equals_sdpa(stage):
+    batch = example_batch(stage.config)
+    expected = stage(**batch)
+    stage.set_attn_implementation("eager")
+    assert stage.model.config._attn_implementation == "eager"
+    assert torch.allclose(stage(**batch).logits, expected.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_cache": False}, {"cache_implementation": "static"}])
+def test_plain_generate_stays_in_its_levels(stage, options):
+    context = example_batch(stage.config, rows=1)["input_ids"]
+    end = 1 if stage.config.stage == "semantic" else int((context[0] == stage.config.separator_token_id).nonzero()) + 1
+    context = context[:, :end]
+    expected = greedy_tokens(stage, context[0].tolist(), 7)
+    generated = stage.generate(context, max_new_tokens=7, do_sample=False, **options)
+    assert generated[0, end:].tolist() == expected
+
+
+def test_plain_generate_counts_turns_from_each_rows_separator():
+    torch.manual_seed(0)
+    model = randomise(AudioLMCoarseModel(AudioLMCoarseModel.config_class(**tiny_stage_config())))
+    config = model.config
+    ids = torch.tensor(
+        [
+            [config.pad_token_id, config.bos_token_id, config.separator_token_id, 20],
+            [config.bos_token_id, 1, 2, config.separator_token_id],
+        ]
+    )
+    new = model.generate(ids, attention_mask=(ids != config.pad_token_id).long(), max_new_tokens=3, do_sample=False)
+    levels = token_levels(new[:, 4:], config)
+    assert levels.tolist() == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_saved_and_loaded_is_bit_equal(stage, tmp_path):
+    stage.save_pretrained(tmp_path)
+    loaded = type(stage).from_pretrained(tmp_path)
+    for name, tensor in stage.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    batch = example_batch(stage.config)
+    assert torch.equal(loaded(**batch).logits, stage(**batch).logits)
+
+
+def test_head_is_tied_as_the_configuration_says():
+    tied = AudioLMSemanticModel(AudioLMSemanticConfig(**tiny_stage_config()))
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+    untied = AudioLMSemanticModel(AudioLMSemanticConfig(**tiny_stage_config(), tie_word_embeddings=False))
+    assert untied.lm_head.weight is not untied.model.embed_tokens.weight

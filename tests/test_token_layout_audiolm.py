@@ -1,0 +1,143 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The layout is exactly invertible, and the stage sequences are the paper's."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
+from audiolm_hf.token_layout_audiolm import (
+    NO_LEVEL,
+    SEMANTIC_LEVEL,
+    build_coarse_example,
+    build_fine_example,
+    build_semantic_example,
+    flatten_codes,
+    level_mask,
+    level_range,
+    predicted_levels,
+    remove_repeats,
+    restore_repeats,
+    token_levels,
+    unflatten_tokens,
+)
+from tests.conftest import tiny_stage_config
+from tests.reference import allowed_ids, flat_tokens
+
+CONFIG_CLASSES = [AudioLMSemanticConfig, AudioLMCoarseConfig, AudioLMFineConfig]
+
+
+@st.composite
+def codes_and_layout(draw):
+    batch, levels, frames = draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.integers(0, 6))
+    size = draw(st.integers(1, 9))
+    codes = torch.randint(0, size, (batch, levels, frames), generator=torch.Generator().manual_seed(frames))
+    return codes, {
+        "codebook_size": size,
+        "first_level": draw(st.integers(0, 3)),
+        "offset": draw(st.integers(0, 30)),
+    }
+
+
+@settings(deadline=None, max_examples=60)
+@given(codes_and_layout())
+def test_unflatten_inverts_flatten(case):
+    codes, layout = case
+    tokens = flatten_codes(codes, **layout)
+    assert torch.equal(unflatten_tokens(tokens, num_codebooks=codes.shape[1], **layout), codes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(codes_and_layout())
+def test_flatten_agrees_with_the_loop(case):
+    codes, layout = case
+    assert flatten_codes(codes, **layout).tolist() == flat_tokens(codes, **layout)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 3), max_size=20))
+def test_restore_inverts_remove_repeats(tokens):
+    tokens = torch.tensor(tokens, dtype=torch.int64)
+    kept, durations = remove_repeats(tokens)
+    assert not (kept[1:] == kept[:-1]).any()
+    assert torch.equal(restore_repeats(kept, durations), tokens)
+
+
+def test_bad_codes_and_tokens_are_refused():
+    with pytest.raises(ValueError, match="from 0 to 8; the allowed range is 0 to 7"):
+        flatten_codes(torch.tensor([[[0, 8]]]), codebook_size=8)
+    with pytest.raises(TypeError, match="give integers"):
+        flatten_codes(torch.zeros(1, 1, 1), codebook_size=8)
+    with pytest.raises(ValueError, match="give \\(batch, num_codebooks, frames\\)"):
+        flatten_codes(torch.zeros(2, 2, dtype=torch.int64), codebook_size=8)
+    with pytest.raises(ValueError, match="multiple of num_codebooks = 2"):
+        unflatten_tokens(torch.tensor([[0, 8, 1]]), num_codebooks=2, codebook_size=8)
+    with pytest.raises(ValueError, match="first id of their level"):
+        unflatten_tokens(torch.tensor([[8, 0]]), num_codebooks=2, codebook_size=8)
+    with pytest.raises(ValueError, match="one recording at a time"):
+        remove_repeats(torch.zeros(1, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("config_class", CONFIG_CLASSES)
+def test_ranges_agree_with_the_loop(config_class):
+    config = config_class(**tiny_stage_config())
+    mask = level_mask(config)
+    for turn, level in enumerate(predicted_levels(config)):
+        allowed = allowed_ids(config, turn)
+        assert mask[turn].nonzero()[:, 0].tolist() == allowed
+        assert set(token_levels(torch.tensor(allowed), config).tolist()) == {level}
+        start, stop = level_range(config, level)
+        assert set(allowed) <= set(range(start, stop))
+
+
+@pytest.mark.parametrize("config_class", CONFIG_CLASSES)
+def test_special_tokens_have_no_level(config_class):
+    config = config_class(**tiny_stage_config())
+    specials = [config.bos_token_id, config.separator_token_id, config.pad_token_id, -100, config.vocab_size]
+    assert set(token_levels(torch.tensor(specials), config).tolist()) == {NO_LEVEL}
+    expected = SEMANTIC_LEVEL if config.stage == "semantic" else NO_LEVEL
+    assert token_levels(torch.tensor(config.eos_token_id), config) == expected
+
+
+def test_semantic_sequence():
+    config = AudioLMSemanticConfig(**tiny_stage_config())
+    tokens = torch.tensor([3, 3, 4])
+    example = build_semantic_example(tokens, config, ends_recording=True)
+    assert example["input_ids"].tolist() == [20, 3, 3, 4, 21]
+    assert example["labels"].tolist() == [-100, 3, 3, 4, 21]
+    assert build_semantic_example(tokens, config, ends_recording=False)["input_ids"].tolist() == [20, 3, 3, 4]
+
+
+def test_coarse_sequence():
+    config = AudioLMCoarseConfig(**tiny_stage_config())
+    codes = torch.arange(10).reshape(5, 2) % 8  # levels 0 and 1 are [0, 1] and [2, 3]
+    example = build_coarse_example(torch.tensor([7, 7]), codes, config)
+    bos, separator = 20 + 2 * 8, 20 + 2 * 8 + 2
+    assert example["input_ids"].tolist() == [bos, 7, 7, separator, 20, 30, 21, 31]
+    assert example["labels"].tolist() == [-100] * 4 + [20, 30, 21, 31]
+    dropped = build_coarse_example(torch.tensor([7, 7]), codes, config, drop_condition=True)
+    assert dropped["input_ids"].tolist() == [bos, separator, 20, 30, 21, 31]
+
+
+def test_fine_sequence():
+    config = AudioLMFineConfig(**tiny_stage_config())
+    codes = torch.arange(5)[:, None]
+    example = build_fine_example(codes, config)
+    assert example["input_ids"].tolist() == [40, 0, 9, 42, 18, 27, 36]
+    assert example["labels"].tolist() == [-100] * 4 + [18, 27, 36]
+
+
+def test_repeats_are_removed_where_the_stage_says_so():
+    tokens = torch.tensor([3, 3, 4, 4, 4, 3])
+    config = AudioLMSemanticConfig(**tiny_stage_config(remove_repeats=True))
+    assert build_semantic_example(tokens, config, ends_recording=False)["input_ids"].tolist() == [20, 3, 4, 3]
+    config = AudioLMCoarseConfig(**tiny_stage_config(remove_repeats=True))
+    ids = build_coarse_example(tokens, torch.zeros(5, 1, dtype=torch.int64), config)["input_ids"]
+    assert ids[1:4].tolist() == [3, 4, 3]
+
+
+def test_semantic_tokens_out_of_range_are_refused():
+    config = AudioLMSemanticConfig(**tiny_stage_config())
+    with pytest.raises(ValueError, match="allowed range is 0 to 19"):
+        build_semantic_example(torch.tensor([20]), config, ends_recording=False)
