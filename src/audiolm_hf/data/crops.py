@@ -30,7 +30,7 @@ from audiolm_hf.token_layout_audiolm import (
     token_levels,
 )
 
-EDGE_SHARE = 0.125  # of a window: how far past the ends of a recording a crop is aimed, so that ends are seen as often
+EDGE_SHARE = 0.5  # of a window: how far past the ends of a recording a crop is aimed, so that ends are seen as often
 BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length together
 
 

@@ -1,0 +1,49 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Token datasets of made-up recordings, written the way `audiolm-hf tokenize` writes them."""
+
+import dataclasses
+import json
+
+import numpy as np
+
+from audiolm_hf.data.tokens import INFO_FILE, TokenInfo, TokenRecord, write_shard
+
+INFO = TokenInfo(
+    tokenizers="0123456789abcdef",
+    sampling_rate=16000,
+    semantic_hop_length=640,
+    num_semantic_tokens=20,
+    hop_length=320,
+    num_codebooks=5,
+    codebook_size=8,
+)
+
+
+def made_up_record(name, semantic_length, rng, info=INFO, ends_recording=True):
+    """A record with some regularity: the next token is mostly the one before plus one, codes follow the tokens."""
+    steps = 1 + (rng.random(semantic_length) < 0.2)
+    tokens = (rng.integers(info.num_semantic_tokens) + np.cumsum(steps)) % info.num_semantic_tokens
+    frames = np.repeat(tokens, info.semantic_hop_length // info.hop_length)
+    codes = (frames[None] + np.arange(info.num_codebooks)[:, None] * 3) % info.codebook_size
+    codes = np.where(rng.random(codes.shape) < 0.2, rng.integers(info.codebook_size, size=codes.shape), codes)
+    duration = semantic_length * info.semantic_hop_length / info.sampling_rate
+    return TokenRecord(
+        id=name,
+        speaker="ann",
+        accent="",
+        source="",
+        start=0.0,
+        duration=duration,
+        ends_recording=ends_recording,
+        semantic_tokens=tokens.astype(np.int16),
+        audio_codes=codes.astype(np.int16),
+    )
+
+
+def write_tokens(folder, lengths, seed=0, info=INFO):
+    """A token dataset with one record per entry of `lengths`, in semantic tokens."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    (folder / INFO_FILE).write_text(json.dumps(dataclasses.asdict(info)))
+    write_shard(folder / "tokens-00000.parquet", [made_up_record(str(n), n, rng, info) for n in lengths])
+    return folder

@@ -1,0 +1,130 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The commands `train`, `tokenize` and `evaluate`, from their arguments to their files."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import soundfile as sf
+import yaml
+
+from audiolm_hf.commands import evaluate, tokenize, train
+from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
+from audiolm_hf.data.tokens import TokenDataset, tokenizers_hash
+from tests.helpers_tokens import write_tokens
+from tests.test_evaluation_signal import EXAMPLES, RATE
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser(prog="audiolm-hf")
+    subparsers = parser.add_subparsers(required=True)
+    for command in (train, tokenize, evaluate):
+        command.add_parser(subparsers)
+    parsed = parser.parse_args([str(argument) for argument in arguments])
+    return parsed.run(parsed)
+
+
+@pytest.fixture
+def checkpoint(tiny_audiolm, tmp_path):
+    tiny_audiolm.save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    speech = sf.read(next(EXAMPLES.glob("*.flac")), dtype="float32")[0]
+    for number in range(2):
+        sf.write(folder / f"{number}.flac", speech[number * RATE : (number + 2) * RATE], RATE)
+    sf.write(folder / "short.flac", np.zeros(100), RATE)
+    return folder
+
+
+@pytest.mark.parametrize("float16", [False, True])
+def test_tokenize_writes_a_dataset_and_says_what_it_left_out(checkpoint, recordings, tmp_path, capsys, float16):
+    options = ["--float16"] if float16 else []
+    arguments = ["--tokenizer", checkpoint, "--codec", checkpoint, "--data", recordings, "-o", tmp_path / "tokens"]
+    assert run("tokenize", *arguments, *options) == 0
+    output = capsys.readouterr().out
+    assert "2 records" in output
+    assert "short.flac: 0.01 s are shorter" in output
+    dataset = TokenDataset(tmp_path / "tokens")
+    parts = load_semantic_tokenizer(checkpoint), load_codec(checkpoint).model
+    if float16:
+        for part in parts:
+            round_to_float16_(part)
+    assert dataset.info.tokenizers == tokenizers_hash(*parts)
+
+
+def test_train_runs_what_the_file_says(tmp_path):
+    write_tokens(tmp_path / "tokens", [20, 10])
+    config = tmp_path / "semantic.yaml"
+    backbone = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    values = {
+        "kind": "stage",
+        "stage": "semantic",
+        "train_tokens": [str(tmp_path / "tokens")],
+        "validation_tokens": [str(tmp_path / "tokens")],
+        "window_length_s": 0.4,
+        "num_coarse_codebooks": 2,
+        "max_steps": 5,
+        "evaluation_steps": 2,
+        "bf16": False,
+        "use_cpu": True,
+        "backbone": backbone | {"num_key_value_heads": 1},
+    }
+    config.write_text(yaml.safe_dump(values))
+    assert run("train", "--config", config, f"output_folder={tmp_path / 'out'}", "max_steps=3") == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["steps"] == 3
+
+
+def test_evaluate_codec_prints_a_table_and_writes_json(checkpoint, recordings, tmp_path, capsys):
+    output = tmp_path / "figures" / "codec.json"
+    arguments = ["--codec", checkpoint, "--data", recordings, "--clips", 1, "--seconds", 1.5, "--opus", "-o", output]
+    assert run("evaluate", "codec", *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "PESQ-WB" in printed
+    assert str(output) in printed
+    assert json.loads(output.read_text())["num_clips"] == 1
+
+
+def test_evaluate_likelihood_prints_every_stage(checkpoint, tmp_path, capsys):
+    train_tokens, test_tokens = write_tokens(tmp_path / "train", [30] * 4), write_tokens(tmp_path / "test", [12], 1)
+    arguments = [
+        "--checkpoint",
+        checkpoint,
+        "--train-tokens",
+        train_tokens,
+        "--test-tokens",
+        test_tokens,
+        "--order",
+        3,
+    ]
+    assert run("evaluate", "likelihood", *arguments) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("semantic", "coarse", "fine", "unigram", "3-gram"))
+
+
+def test_evaluate_continuation_prints_the_yardsticks(checkpoint, recordings, capsys):
+    arguments = [
+        "--checkpoint",
+        checkpoint,
+        "--data",
+        recordings,
+        "--prompts",
+        1,
+        "--prompt-length-s",
+        1,
+        "--length-s",
+        1,
+    ]
+    assert run("evaluate", "continuation", *arguments) == 0
+    assert "prompt again" in capsys.readouterr().out
+
+
+def test_evaluation_must_be_named(capsys):
+    with pytest.raises(SystemExit):
+        run("evaluate")
+    assert "codec|likelihood|continuation" in capsys.readouterr().err

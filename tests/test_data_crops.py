@@ -1,0 +1,192 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
+from audiolm_hf.data.crops import (
+    Crop,
+    CropGrid,
+    StageBatches,
+    build_example,
+    check_agreement,
+    consecutive_crops,
+    corrupt_inputs,
+    group_by_length,
+    pad_examples,
+    random_crops,
+    validation_batches,
+)
+from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, token_levels, unflatten_tokens
+from tests.conftest import tiny_stage_config
+from tests.helpers_tokens import INFO, made_up_record, write_tokens
+
+CONFIGS = {
+    "semantic": AudioLMSemanticConfig(**tiny_stage_config(window_length_s=0.8)),
+    "coarse": AudioLMCoarseConfig(**tiny_stage_config(window_length_s=0.4)),
+    "fine": AudioLMFineConfig(**tiny_stage_config(window_length_s=0.2)),
+}
+GRID = CropGrid.from_info(INFO)
+
+
+@pytest.fixture
+def tokens(tmp_path):
+    return TokenDataset(write_tokens(tmp_path / "tokens", [30, 7, 12, 55, 3, 20]))
+
+
+def test_grid_is_the_shortest_time_both_tokenizers_divide():
+    assert (GRID.unit, GRID.tokens_per_unit, GRID.frames_per_unit) == (640, 1, 2)
+    assert GRID.units(0.4) == 10
+    odd = CropGrid.from_info(dataclasses.replace(INFO, semantic_hop_length=640, hop_length=480))
+    assert (odd.unit, odd.tokens_per_unit, odd.frames_per_unit) == (1920, 3, 4)
+    assert odd.units(0.01) == 1
+
+
+def test_semantic_tokens_and_codes_of_a_crop_are_of_the_same_time():
+    record = made_up_record("a", 30, np.random.default_rng(0))
+    config = CONFIGS["coarse"]
+    ids = build_example(record, Crop(0, 4, 10), GRID, config)["input_ids"]
+    separator = ids.tolist().index(config.separator_token_id)
+    assert ids[1:separator].tolist() == record.semantic_tokens[4:14].tolist()
+    codes = unflatten_tokens(ids[None, separator + 1 :], num_codebooks=2, codebook_size=8, offset=20)
+    np.testing.assert_array_equal(codes[0], record.audio_codes[:2, 8:28])
+
+
+def test_end_token_is_learned_only_where_the_recording_ends():
+    config = CONFIGS["semantic"]
+    record = made_up_record("a", 30, np.random.default_rng(0))
+    cut = made_up_record("a", 30, np.random.default_rng(0), ends_recording=False)
+    ends = [
+        config.eos_token_id in build_example(of, crop, GRID, config)["labels"].tolist()
+        for of, crop in ((record, Crop(0, 20, 10)), (record, Crop(0, 19, 10)), (cut, Crop(0, 20, 10)))
+    ]
+    assert ends == [True, False, False]
+
+
+def test_random_crops_are_whole_windows_inside_the_record():
+    lengths = [100, 5, 12, 30]
+    crops = random_crops(lengths, 12, np.random.default_rng(0))
+    for crop in crops:
+        assert crop.length == min(12, lengths[crop.record])
+        assert 0 <= crop.start <= lengths[crop.record] - crop.length
+
+
+def test_random_crops_see_every_unit_about_equally_often():
+    rng = np.random.default_rng(0)
+    seen = np.zeros(60)
+    for _ in range(2000):
+        for crop in random_crops([60], 12, rng):
+            seen[crop.start : crop.start + crop.length] += 1
+    assert seen.mean() / 2000 == pytest.approx(1, abs=0.02)
+    assert seen.min() / 2000 > 0.35
+    assert seen.max() / 2000 < 1.5
+
+
+def test_consecutive_crops_cover_every_unit_once():
+    crops = consecutive_crops([10, 25], 10)
+    assert crops == [Crop(0, 0, 10), Crop(1, 0, 10), Crop(1, 10, 10), Crop(1, 20, 5)]
+
+
+@pytest.mark.parametrize("stage", list(CONFIGS))
+def test_batch_is_a_function_of_seed_and_number(tokens, stage):
+    def batches(seed):
+        return StageBatches(tokens, CONFIGS[stage], 200, 40, seed=seed, corruption=0.1)
+
+    one, other = batches(1), batches(1)
+    forwards = [one[index] for index in range(40)]
+    backwards = [other[index] for index in reversed(range(40))]
+    for first, second in zip(forwards, reversed(backwards), strict=True):
+        assert all(first[name].equal(second[name]) for name in first)
+    assert any(not forwards[index]["input_ids"].equal(batches(2)[index]["input_ids"]) for index in range(3))
+
+
+@pytest.mark.parametrize("stage", list(CONFIGS))
+def test_batches_keep_to_the_token_budget_and_hold_the_whole_epoch(tokens, stage):
+    config = CONFIGS[stage]
+    batches = StageBatches(tokens, config, 200, 10**6)
+    first_epoch = batches._epoch(0)
+    expected = random_crops(
+        [30, 7, 12, 55, 3, 20], GRID.units(config.window_length_s), np.random.default_rng([0, 0, 0])
+    )
+    assert sorted(map(dataclasses.astuple, (crop for batch in first_epoch for crop in batch))) == sorted(
+        map(dataclasses.astuple, expected)
+    )
+    for index in range(len(first_epoch)):
+        batch = batches[index]
+        assert batch["input_ids"].numel() <= 200 or len(batch["input_ids"]) == 1
+
+
+def test_second_epoch_follows_the_first(tokens):
+    batches = StageBatches(tokens, CONFIGS["fine"], 200, 10**6)
+    size = len(batches._epoch(0))
+    fresh = StageBatches(tokens, CONFIGS["fine"], 200, 10**6)
+    assert fresh._find(size) == fresh._epoch(1)[0]
+    assert fresh._find(0) == fresh._epoch(0)[0]
+
+
+def test_labels_are_the_uncorrupted_ids(tokens):
+    config = CONFIGS["coarse"]
+    clean = StageBatches(tokens, config, 400, 5)[0]
+    noisy = StageBatches(tokens, config, 400, 5, corruption=0.5)[0]
+    assert clean["labels"].equal(noisy["labels"])
+    changed = clean["input_ids"] != noisy["input_ids"]
+    assert 0.25 < changed[clean["attention_mask"].bool()].float().mean() < 0.6
+
+
+@pytest.mark.parametrize("stage", list(CONFIGS))
+def test_corruption_keeps_levels_and_special_tokens(tokens, stage):
+    config = CONFIGS[stage]
+    batch = validation_batches(tokens, config, 500)[0]
+    noisy = corrupt_inputs(batch["input_ids"], config, 1.0, np.random.default_rng(0))
+    special = batch["input_ids"] >= config.bos_token_id
+    assert noisy[special].equal(batch["input_ids"][special])
+    assert token_levels(noisy, config).equal(token_levels(batch["input_ids"], config))
+    assert (noisy != batch["input_ids"])[~special].float().mean() > 0.6
+
+
+def test_dropped_condition_leaves_the_semantic_tokens_out(tokens):
+    config = CONFIGS["coarse"]
+    ids = StageBatches(tokens, config, 400, 5, drop_condition=1.0)[0]["input_ids"]
+    assert (ids[:, 1] == config.separator_token_id).all()
+
+
+def test_padding_is_on_the_right_and_masked():
+    config = CONFIGS["semantic"]
+    examples = [{"input_ids": torch.arange(n), "labels": torch.arange(n)} for n in (2, 4)]
+    batch = pad_examples(examples, config)
+    assert batch["input_ids"].tolist() == [[0, 1, config.pad_token_id, config.pad_token_id], [0, 1, 2, 3]]
+    assert batch["labels"].tolist() == [[0, 1, IGNORE_INDEX, IGNORE_INDEX], [0, 1, 2, 3]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("stage", list(CONFIGS))
+def test_validation_predicts_every_token_once(tokens, stage):
+    batches = validation_batches(tokens, CONFIGS[stage], 300)
+    labels = sum(int((batch["labels"] != IGNORE_INDEX).sum()) for batch in batches)
+    units = 30 + 7 + 12 + 55 + 3 + 20
+    assert labels == {"semantic": units + 6, "coarse": units * 4, "fine": units * 6}[stage]
+
+
+def test_like_lengths_share_a_batch():
+    rng = np.random.default_rng(0)
+    crops = [Crop(0, 0, int(length)) for length in rng.integers(1, 100, 500)]
+    batches = group_by_length(crops, GRID, CONFIGS["semantic"], 1000)
+    padded = sum(len(batch) * max(crop.length for crop in batch) for batch in batches)
+    assert padded / sum(crop.length for crop in crops) < 1.1
+    assert sum(map(len, batches)) == 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_semantic_tokens": 30}, "num_semantic_tokens = 20, but the tokens were made with 30"),
+        ({"codebook_size": 16}, "codebook_size = 8"),
+        ({"num_codebooks": 6}, r"num_coarse_codebooks \+ num_fine_codebooks = 5"),
+    ],
+)
+def test_stage_and_tokens_must_agree(changes, message):
+    with pytest.raises(ValueError, match=message):
+        check_agreement(dataclasses.replace(INFO, **changes), CONFIGS["coarse"])

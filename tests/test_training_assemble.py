@@ -1,0 +1,99 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+import soundfile as sf
+import torch
+from safetensors import safe_open
+
+from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.training.assemble import AssembleConfig, assemble
+from tests.test_evaluation_signal import EXAMPLES, RATE
+
+PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
+
+
+@pytest.fixture
+def parts(tiny_audiolm, tmp_path):
+    for name in PARTS:
+        tiny_audiolm.get_submodule(name).save_pretrained(tmp_path / name)
+    return {name: str(tmp_path / name) for name in PARTS}
+
+
+@pytest.fixture
+def recording(tmp_path):
+    speech = sf.read(next(EXAMPLES.glob("*.flac")), dtype="float32")[0][: 2 * RATE]
+    sf.write(tmp_path / "clip.flac", speech, RATE)
+    return torch.from_numpy(speech)[None]
+
+
+def test_float32_checkpoint_is_its_parts_bit_by_bit(tiny_audiolm, parts, tmp_path):
+    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), float16=False))
+    model = AudioLMModel.from_pretrained(tmp_path / "out")
+    expected = tiny_audiolm.state_dict()
+    assert all(tensor.equal(expected[name]) for name, tensor in model.state_dict().items())
+    assert AudioLMProcessor.from_pretrained(tmp_path / "out").sampling_rate == RATE
+
+
+def test_float16_checkpoint_is_half_as_large_and_loads_in_float32(parts, tmp_path):
+    sizes = [
+        assemble(AssembleConfig(**parts, output_folder=str(tmp_path / name), float16=name == "half"))["bytes"]
+        for name in ("whole", "half")
+    ]
+    assert sizes[1] < 0.75 * sizes[0]
+    with safe_open(tmp_path / "half" / "model.safetensors", "pt") as file:
+        names = set(file.keys())
+        dtypes = {name: file.get_tensor(name).dtype for name in names}
+    assert "coarse.lm_head.weight" not in names  # tied: stored once
+    assert dtypes["coarse.model.embed_tokens.weight"] == torch.float16
+    assert dtypes["semantic_tokenizer.centroids"] == torch.float32
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "float32"
+    model = AudioLMModel.from_pretrained(tmp_path / "half")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_tokens_before_and_after_storing_are_compared(parts, tmp_path, recording):
+    config = AssembleConfig(**parts, output_folder=str(tmp_path / "out"), check_data=[str(tmp_path / "clip.flac")])
+    report = assemble(config)
+    assert report == json.loads((tmp_path / "out-assemble.json").read_text())
+    original, stored = (AudioLMModel.from_parts(**load_all(parts)), AudioLMModel.from_pretrained(tmp_path / "out"))
+    with torch.inference_mode():
+        codes = [model.eval().acoustic_codec.encode(recording) for model in (original, stored)]
+    assert report["equal_audio_codes"] == pytest.approx(float((codes[0] == codes[1]).float().mean()))
+    assert 0 <= report["equal_semantic_tokens"] <= 1
+    assert set(report["parameters"]) == set(PARTS)
+
+
+def test_tokenizers_rounded_before_give_equal_tokens(parts, tmp_path, recording):
+    for name in ("semantic_tokenizer", "codec"):
+        part = load_all(parts)[name]
+        round_to_float16_(part)
+        part.save_pretrained(parts[name])
+    config = AssembleConfig(**parts, output_folder=str(tmp_path / "out"), check_data=[str(tmp_path / "clip.flac")])
+    report = assemble(config)
+    assert (report["equal_semantic_tokens"], report["equal_audio_codes"]) == (1.0, 1.0)
+
+
+def test_generation_defaults_are_stored(parts, tmp_path):
+    generation = {"continuation_length_s": 2.5, "coarse_temperature": 0.7}
+    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), generation=generation))
+    stored = AudioLMModel.from_pretrained(tmp_path / "out").generation_config
+    assert (stored.continuation_length_s, stored.coarse_temperature) == (2.5, 0.7)
+
+
+def test_checkpoint_that_is_too_large_is_an_error(parts, tmp_path):
+    with pytest.raises(ValueError, match=r"MB, more than max_megabytes = 0\.01"):
+        assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), max_megabytes=0.01))
+
+
+def load_all(parts):
+    return {
+        "semantic_tokenizer": load_semantic_tokenizer(parts["semantic_tokenizer"]),
+        "codec": load_codec(parts["codec"]).model,
+        "semantic": AudioLMSemanticModel.from_pretrained(parts["semantic"]),
+        "coarse": AudioLMCoarseModel.from_pretrained(parts["coarse"]),
+        "fine": AudioLMFineModel.from_pretrained(parts["fine"]),
+    }

@@ -1,0 +1,131 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import dataclasses
+from typing import Any, Literal
+
+import pytest
+
+from audiolm_hf.training.config import (
+    TRAINING_KINDS,
+    AudioDataConfig,
+    build_config,
+    dump_config,
+    load_config,
+    read_yaml,
+    training_kind,
+)
+
+
+@dataclasses.dataclass
+class Inner:
+    size: int = 1
+    rate: float = 1.0
+
+
+@dataclasses.dataclass
+class Outer:
+    name: str
+    mode: Literal["a", "b"] = "a"
+    inner: Inner = dataclasses.field(default_factory=Inner)
+    items: list[int] = dataclasses.field(default_factory=list)
+    limit: int | None = None
+    flag: bool = False
+    anything: dict[str, Any] = dataclasses.field(default_factory=dict)
+    inners: list[Inner] = dataclasses.field(default_factory=list)
+
+
+def test_values_reach_nested_dataclasses_with_their_types():
+    config = build_config(
+        Outer,
+        {"name": "x", "inner": {"rate": "1e-3"}, "items": [1, 2], "limit": 3, "inners": [{"size": 2}], "mode": "b"},
+    )
+    assert config == Outer("x", "b", Inner(1, 0.001), [1, 2], 3, inners=[Inner(2)])
+    assert isinstance(build_config(Inner, {"rate": 2}).rate, float)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "x", "limmit": 1}, "unknown key 'limmit'; did you mean 'limit'"),
+        ({"name": "x", "inner": {"sise": 1}}, "inner: unknown key 'sise'; did you mean 'size'"),
+        ({"mode": "a"}, "the key 'name' is missing"),
+        ({"name": 3}, r"name is 3 \(int\); it must be str"),
+        ({"name": "x", "mode": "c"}, "mode is 'c'; it must be one of 'a', 'b'"),
+        ({"name": "x", "items": [1, "two"]}, r"items\[1\] is 'two'"),
+        ({"name": "x", "items": 1}, "items is 1"),
+        ({"name": "x", "limit": True}, "limit is True"),
+        ({"name": "x", "flag": 1}, "flag is 1"),
+        ({"name": "x", "inner": {"rate": "fast"}}, "rate is 'fast'; it must be a number"),
+        ({"name": "x", "inner": 3}, "inner is 3"),
+    ],
+)
+def test_what_does_not_fit_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        build_config(Outer, values, "file.yaml")
+
+
+def test_none_is_allowed_only_where_the_type_says_so():
+    assert build_config(Outer, {"name": "x", "limit": None}).limit is None
+    with pytest.raises(ValueError, match="name is None"):
+        build_config(Outer, {"name": None})
+
+
+def test_dumped_configuration_builds_the_same_one():
+    config = Outer("x", inner=Inner(5, 0.25), items=[7])
+    import yaml
+
+    assert build_config(Outer, yaml.safe_load(dump_config(config))) == config
+
+
+@pytest.fixture
+def stage_file(tmp_path):
+    path = tmp_path / "stage.yaml"
+    path.write_text(
+        "kind: stage\nstage: coarse\noutput_folder: out\ntrain_tokens: [a]\nvalidation_tokens: [b]\n"
+        "window_length_s: 2\nmax_steps: 10\nbackbone: {hidden_size: 8}\n"
+    )
+    return path
+
+
+def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
+    config = load_config(stage_file, ["backbone.hidden_size=16", "backbone.hidden_act=relu", "train_tokens=[c, d]"])
+    assert config.backbone == {"hidden_size": 16, "hidden_act": "relu"}
+    assert config.train_tokens == ["c", "d"]
+    assert config.window_length_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_steps", "not of the form key=value"),
+        ("=3", "not of the form key=value"),
+        ("max_stepz=3", "did you mean 'max_steps'"),
+        ("max_steps.deep=3", "reaches into 'max_steps'"),
+        ("max_steps=many", "max_steps is 'many'"),
+        ("kind=stages", "did you mean 'stage'"),
+    ],
+)
+def test_bad_overrides_are_errors(stage_file, override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(stage_file, [override])
+
+
+def test_files_that_are_no_training_are_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*x\.yaml"):
+        read_yaml(tmp_path / "x.yaml")
+    for text, message in (("a: [", "not valid YAML"), ("- a", "holds list"), ("a: 1", "no key `kind`")):
+        (tmp_path / "x.yaml").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_yaml(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("kind", TRAINING_KINDS)
+def test_every_kind_has_a_dataclass_and_a_function(kind):
+    config_class, run = training_kind(kind)
+    assert dataclasses.is_dataclass(config_class)
+    assert callable(run)
+
+
+def test_data_paths_are_joined_with_the_folder():
+    data = AudioDataConfig("/data", ["a/train.parquet"], ["b"])
+    assert [path.as_posix() for path in data.train_paths] == ["/data/a/train.parquet"]
+    assert [path.as_posix() for path in data.validation_paths] == ["/data/b"]

@@ -1,0 +1,199 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import json
+import math
+
+import pytest
+import torch
+from transformers import AutoConfig, TrainerCallback
+
+from audiolm_hf.data.crops import validation_batches
+from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
+from audiolm_hf.training.config import build_config
+from audiolm_hf.training.stages import (
+    StageTrainingConfig,
+    build_stage_config,
+    build_stage_trainer,
+    mean_semantic_duration,
+    stage_bits,
+    train_stage,
+)
+from tests.helpers_tokens import write_tokens
+
+BACKBONE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+MODELS = {"semantic": AudioLMSemanticModel, "coarse": AudioLMCoarseModel, "fine": AudioLMFineModel}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokens")
+    return write_tokens(folder / "train", [30, 12, 25, 40, 9, 33], seed=0), write_tokens(
+        folder / "val", [20, 11], seed=1
+    )
+
+
+def config_of(folders, output, **changes):
+    values = {
+        "stage": "semantic",
+        "output_folder": str(output),
+        "train_tokens": [str(folders[0])],
+        "validation_tokens": [str(folders[1])],
+        "backbone": BACKBONE,
+        "window_length_s": 0.8,
+        "num_coarse_codebooks": 2,
+        "batch_tokens": 128,
+        "max_steps": 6,
+        "warmup_steps": 2,
+        "evaluation_steps": 3,
+        "logging_steps": 1,
+        "learning_rate": 1e-2,
+        "bf16": False,
+        "use_cpu": True,
+    } | changes
+    return build_config(StageTrainingConfig, values)
+
+
+class StopAfter(TrainerCallback):
+    """Stands in for a killed process."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= self.step
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("stage", list(MODELS))
+def test_stage_learns_and_every_parameter_moves(folders, tmp_path, stage):
+    config = config_of(folders, tmp_path, stage=stage, max_steps=12, evaluation_steps=12, window_length_s=0.4)
+    before = weights(build_stage_trainer(config).model)
+    final = train_stage(config)
+    model = MODELS[stage].from_pretrained(final)
+    assert all(not tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    report = json.loads((tmp_path / "report.json").read_text())
+    losses = [entry["loss"] for entry in report["log"] if "loss" in entry]
+    assert losses[-1] < losses[0]
+    assert report["steps"] == 12
+    assert report["parameters"] == model.num_parameters()
+    assert report["validation"]["all"]["bits"] < {"semantic": math.log2(21), "coarse": 3, "fine": 3}[stage]
+    levels = {
+        "semantic": {"semantic", "end"},
+        "coarse": {"level_0", "level_1"},
+        "fine": {"level_2", "level_3", "level_4"},
+    }
+    assert set(report["validation"]) == {"all"} | levels[stage]
+
+
+def test_resumed_training_equals_an_uninterrupted_one(folders, tmp_path):
+    changes = {"corruption": 0.2, "batch_tokens": 64}
+    whole = train_stage(config_of(folders, tmp_path / "whole", **changes))
+    trainer = build_stage_trainer(config_of(folders, tmp_path / "cut", **changes))
+    trainer.add_callback(StopAfter(4))
+    trainer.train()
+    assert [path.name for path in (tmp_path / "cut/checkpoints").iterdir()] == ["checkpoint-3"]
+    resumed = train_stage(config_of(folders, tmp_path / "cut", **changes))
+    one, other = (weights(AudioLMSemanticModel.from_pretrained(folder)) for folder in (whole, resumed))
+    assert all(one[name].equal(other[name]) for name in one)
+    logs = [json.loads((tmp_path / name / "report.json").read_text())["log"] for name in ("whole", "cut")]
+    rates = [
+        [(entry["step"], entry["learning_rate"], entry["loss"]) for entry in log if "loss" in entry] for log in logs
+    ]
+    assert rates[0] == rates[1]
+
+
+def test_same_seed_same_weights_other_seed_other_weights(folders, tmp_path):
+    runs = [
+        train_stage(config_of(folders, tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    first, same, other = (weights(AudioLMSemanticModel.from_pretrained(folder)) for folder in runs)
+    assert all(first[name].equal(same[name]) for name in first)
+    assert any(not first[name].equal(other[name]) for name in first)
+
+
+def test_best_checkpoint_is_kept(folders, tmp_path):
+    # A learning rate this high soon makes things worse than they were.
+    config = config_of(folders, tmp_path, max_steps=30, evaluation_steps=3, learning_rate=0.3, patience=2)
+    train_stage(config)
+    report = json.loads((tmp_path / "report.json").read_text())
+    validations = {entry["step"]: entry["eval_bits"] for entry in report["log"] if "eval_bits" in entry}
+    assert report["best_step"] == min(validations, key=validations.get)
+    assert report["validation"]["all"]["bits"] == pytest.approx(min(validations.values()), rel=1e-4)
+
+
+def test_time_budget_ends_the_training_and_saves(folders, tmp_path):
+    config = config_of(folders, tmp_path, max_steps=None, max_minutes=0.01, evaluation_steps=10**6)
+    final = train_stage(config)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["steps"] >= 1
+    assert 0.01 <= report["minutes"] < 0.5
+    assert (final / "model.safetensors").is_file()
+
+
+def test_bits_are_the_loss_of_training_over_all_labels(folders, tmp_path):
+    trainer = build_stage_trainer(config_of(folders, tmp_path, stage="coarse", window_length_s=0.4))
+    model = trainer.model.eval()
+    (batch,) = validation_batches(TokenDataset(folders[1]), model.config, 10**6)
+    bits = stage_bits(model, [batch])
+    with torch.no_grad():
+        loss = model(**batch).loss
+    assert bits["all"]["bits"] == pytest.approx(float(loss) / math.log(2), rel=1e-5)
+    parts = [bits["level_0"], bits["level_1"]]
+    total = sum(part["tokens"] for part in parts)
+    assert total == bits["all"]["tokens"] == int((batch["labels"] != IGNORE_INDEX).sum())
+    assert sum(part["bits"] * part["tokens"] for part in parts) / total == pytest.approx(bits["all"]["bits"])
+    halves = validation_batches(TokenDataset(folders[1]), model.config, 64)
+    assert len(halves) > 1
+    assert stage_bits(model, halves)["all"]["bits"] == pytest.approx(bits["all"]["bits"], rel=1e-5)
+
+
+def test_stage_is_sized_by_its_tokens(folders, tmp_path):
+    tokens = TokenDataset(folders[0])
+    config = build_stage_config(
+        config_of(folders, tmp_path, stage="fine", backbone=BACKBONE | {"model_type": "qwen2"}), tokens
+    )
+    assert (config.num_coarse_codebooks, config.num_fine_codebooks, config.vocab_size) == (2, 3, 5 * 8 + 4)
+    assert isinstance(config.backbone_config, type(AutoConfig.for_model("qwen2")))
+    with pytest.raises(ValueError, match="num_coarse_codebooks is 5; the tokens have 5 levels"):
+        build_stage_config(config_of(folders, tmp_path, num_coarse_codebooks=5), tokens)
+
+
+def test_removed_repeats_measure_the_mean_duration(folders, tmp_path):
+    tokens = TokenDataset(folders[0])
+    config = build_stage_config(config_of(folders, tmp_path, remove_repeats=True), tokens)
+    assert config.mean_semantic_duration == mean_semantic_duration(tokens) == 1.0  # the made-up tokens never repeat
+    assert config.remove_repeats
+
+
+def test_training_goes_on_from_given_weights(folders, tmp_path):
+    first = train_stage(config_of(folders, tmp_path / "first"))
+    config = config_of(folders, tmp_path / "second", initial_weights=str(first))
+    assert all(
+        tensor.equal(weights(AudioLMSemanticModel.from_pretrained(first))[name])
+        for name, tensor in build_stage_trainer(config).model.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_steps": None}, "Neither max_steps nor max_minutes"),
+        ({"corruption": 1.5}, "corruption is 1.5"),
+        ({"drop_condition": -0.1, "stage": "coarse"}, "drop_condition is -0.1"),
+        ({"drop_condition": 0.1}, "only the coarse stage has it"),
+        ({"stage": "medium"}, "stage is 'medium'; it must be one of 'semantic', 'coarse', 'fine'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_errors(folders, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        config_of(folders, tmp_path, **changes)
