@@ -90,6 +90,13 @@ def test_num_items_in_batch_divides_the_sum(stage):
     assert torch.allclose(stage(**batch, num_items_in_batch=2 * count).loss * 2, stage(**batch).loss)
 
 
+def test_labels_may_come_already_shifted(stage):
+    batch = example_batch(stage.config)
+    shifted = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+    unshifted = torch.full_like(shifted, -100)
+    assert torch.equal(stage(batch["input_ids"], labels=unshifted, shift_labels=shifted).loss, stage(**batch).loss)
+
+
 def test_logits_are_skipped_in_training_only(stage):
     batch = example_batch(stage.config)
     assert stage(**batch).logits is not None

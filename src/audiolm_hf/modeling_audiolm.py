@@ -94,11 +94,12 @@ class AudioLMModel(PreTrainedModel):
 
     def __init__(self, config: AudioLMConfig) -> None:
         super().__init__(config)
-        self.semantic_tokenizer = AudioLMSemanticTokenizer(config.semantic_tokenizer_config)
+        stages = config.stage_configs
+        self.semantic_tokenizer = AudioLMSemanticTokenizer(config.semantic_tokenizer_config)  # type: ignore[arg-type]
         self.codec = build_acoustic_codec(config.codec_config).model
-        self.semantic = AudioLMSemanticModel(config.semantic_config)
-        self.coarse = AudioLMCoarseModel(config.coarse_config)
-        self.fine = AudioLMFineModel(config.fine_config)
+        self.semantic = AudioLMSemanticModel(stages["semantic"])
+        self.coarse = AudioLMCoarseModel(stages["coarse"])
+        self.fine = AudioLMFineModel(stages["fine"])
         self._check_parts()
         self.post_init()
 
@@ -310,7 +311,7 @@ class AudioLMModel(PreTrainedModel):
         if not audio.isfinite().all():
             raise ValueError(f"Prompt {row} has samples that are NaN or infinite; give finite samples in [-1, 1].")
         whole = audio[len(audio) % self.samples_per_step :][None]
-        tokens = self.semantic_tokenizer.tokenize(whole).semantic_tokens[0]
+        tokens = self.semantic_tokenizer.tokenize(whole)["semantic_tokens"][0]
         levels = self.config.coarse_config.num_codebooks
         return _Prompt(audio, tokens, self.acoustic_codec.encode(whole, num_codebooks=levels)[0])
 

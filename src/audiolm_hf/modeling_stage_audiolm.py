@@ -42,8 +42,8 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
-    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}  # type: ignore[misc]
-    _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}  # type: ignore[misc]
+    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
+    _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         super().__init__(config)
@@ -64,6 +64,7 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         skip_logits: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        shift_labels: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run the decoder over a sequence.
@@ -83,6 +84,8 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
                 The loss never needs them.
             num_items_in_batch (`int`, *optional*): labels in the whole (accumulated, distributed) batch, by which the
                 summed loss is divided; by default those given here.
+            shift_labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): in place of `labels`
+                for the loss, already one to the left, where a sequence is spread over processes.
             **kwargs: passed to the decoder.
 
         Returns:
@@ -101,7 +104,8 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
         hidden_states = outputs.last_hidden_state
         loss = None
         if labels is not None:
-            losses = self._label_losses(hidden_states, labels)[1]
+            targets = _next_labels(labels) if shift_labels is None else shift_labels
+            losses = self._target_losses(hidden_states, targets)[1]
             count = losses.numel() if num_items_in_batch is None else num_items_in_batch
             loss = losses.sum() / count
         logits = None
@@ -137,9 +141,9 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
         never = torch.arange(start, stop, device=logits.device) == forbidden
         return logits.float().masked_fill(never, -torch.inf)
 
-    def _label_losses(self, hidden_states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Score labels level by level: flat positions, negative log-likelihoods, and whether the best id is right."""
-        targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX).flatten()  # the id that follows each position
+    def _target_losses(self, hidden_states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score targets level by level: flat positions, negative log-likelihoods, and whether the best id is right."""
+        targets = targets.flatten()
         positions = torch.nonzero(targets != IGNORE_INDEX)[:, 0]
         targets = targets[positions]
         levels, order = torch.sort(token_levels(targets, self.config), stable=True)
@@ -180,7 +184,7 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
             label was the most likely one.
         """
         hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
-        positions, losses, correct = self._label_losses(hidden_states, labels)
+        positions, losses, correct = self._target_losses(hidden_states, _next_labels(labels))
         # The loss of a label stands at the label, one to the right of the state that predicts it.
         all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions + 1, losses)
         all_correct = correct.new_zeros(labels.numel()).index_copy(0, positions + 1, correct)
@@ -188,10 +192,15 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         """Keep plain `generate` inside the level whose turn it is, before any other rule looks at the scores."""
-        processors = super()._get_logits_processor(*args, **kwargs)  # type: ignore[misc]
+        processors = super()._get_logits_processor(*args, **kwargs)
         prompt_length = kwargs.get("input_ids_seq_length") or 0
         processors.insert(0, LevelLogitsProcessor(self.config, prompt_length))
         return processors
+
+
+def _next_labels(labels: Tensor) -> Tensor:
+    """Put the label of the following position at each position."""
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
 
 
 class AudioLMSemanticModel(AudioLMStageModel, GenerationMixin):

@@ -212,7 +212,7 @@ def sample_tokens(
     prompt_length = input_ids.shape[1]
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
     # Without padding no mask is needed, and attention kernels are faster without one.
-    mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
+    whole_mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
     cache = _build_cache(config, prompt_length + num_tokens)
     levels = predicted_levels(config)
     tokens = input_ids.new_full((batch, num_tokens), config.eos_token_id)
@@ -220,7 +220,7 @@ def sample_tokens(
     for step in range(num_tokens):
         outputs = model.model(
             input_ids=input_ids,
-            attention_mask=None if mask is None else mask[:, : prompt_length + step],
+            attention_mask=None if whole_mask is None else whole_mask[:, : prompt_length + step],
             position_ids=position_ids,
             past_key_values=cache,
             use_cache=True,
