@@ -317,7 +317,7 @@ class AudioLMSemanticConfig(AudioLMStageConfig):
     """Stage 1: semantic tokens from earlier semantic tokens. See [`AudioLMStageConfig`]."""
 
     model_type = "audiolm_semantic"
-    stage: ClassVar[str] = "semantic"
+    stage = "semantic"
 
 
 @strict
@@ -325,7 +325,7 @@ class AudioLMCoarseConfig(AudioLMStageConfig):
     """Stage 2: coarse codes from semantic tokens and earlier coarse codes. See [`AudioLMStageConfig`]."""
 
     model_type = "audiolm_coarse"
-    stage: ClassVar[str] = "coarse"
+    stage = "coarse"
 
     window_length_s: float | int = 10.0
 
@@ -335,7 +335,7 @@ class AudioLMFineConfig(AudioLMStageConfig):
     """Stage 3: fine codes from coarse codes and earlier fine codes. See [`AudioLMStageConfig`]."""
 
     model_type = "audiolm_fine"
-    stage: ClassVar[str] = "fine"
+    stage = "fine"
 
     window_length_s: float | int = 3.0
 
@@ -383,8 +383,8 @@ class AudioLMConfig(PreTrainedConfig):
         return self.codec_config.sampling_rate
 
     @property
-    def stage_configs(self) -> dict[str, AudioLMStageConfig]:
-        """The stages by name, in order."""
+    def stage_configs(self) -> dict[str, Any]:
+        """The stages' [`AudioLMStageConfig`] by name, in order."""
         return {"semantic": self.semantic_config, "coarse": self.coarse_config, "fine": self.fine_config}
 
     def validate_agreement(self) -> None:

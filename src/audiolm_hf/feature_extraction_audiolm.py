@@ -124,7 +124,9 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz (the model "
                 f"works at {self.sampling_rate} Hz, other rates are resampled)."
             )
-        rates = list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
+        rates: list[Any] = (
+            list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
+        )
         if len(rates) != num_clips:
             raise ValueError(
                 f"{len(rates)} sampling rates were given for {num_clips} clips; give one rate, or one each."

@@ -33,8 +33,8 @@ class SoundStreamEncoderOutput(ModelOutput):
         attention_mask (`torch.LongTensor` of shape `(batch, frames)`): 1 for frames that hold a real sample.
     """
 
-    audio_codes: torch.LongTensor | None = None
-    attention_mask: torch.LongTensor | None = None
+    audio_codes: torch.Tensor | None = None
+    attention_mask: torch.Tensor | None = None
 
 
 @dataclass
@@ -45,7 +45,7 @@ class SoundStreamDecoderOutput(ModelOutput):
         audio_values (`torch.FloatTensor` of shape `(batch, num_samples)`): samples, nominally in [-1, 1].
     """
 
-    audio_values: torch.FloatTensor | None = None
+    audio_values: torch.Tensor | None = None
 
 
 @dataclass
@@ -61,11 +61,11 @@ class SoundStreamOutput(ModelOutput):
         codebook_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
     """
 
-    loss: torch.FloatTensor | None = None
-    audio_values: torch.FloatTensor | None = None
-    audio_codes: torch.LongTensor | None = None
-    commitment_loss: torch.FloatTensor | None = None
-    codebook_loss: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    audio_values: torch.Tensor | None = None
+    audio_codes: torch.Tensor | None = None
+    commitment_loss: torch.Tensor | None = None
+    codebook_loss: torch.Tensor | None = None
 
 
 class CausalConvNeXtBlock(nn.Module):
@@ -158,7 +158,7 @@ class CausalConv1d(nn.Conv1d):
 class CausalConvTranspose1d(nn.ConvTranspose1d):
     """Transposed convolution cut so that its output depends on the current and earlier inputs only."""
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    def forward(self, hidden_states: Tensor) -> Tensor:  # type: ignore[override] # no output_size
         """Upsample `(batch, channels, length)` by the stride."""
         upsampled = super().forward(hidden_states)
         return upsampled[..., : hidden_states.shape[-1] * self.stride[0]]

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Which class is loaded for which configuration, and telling transformers so."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformers import (
     AutoConfig,
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
     config_class: type[PreTrainedConfig]
     model_class: type[PreTrainedModel]
-    auto_models: tuple[type, ...] = (AutoModel,)
+    auto_models: tuple[Any, ...] = (AutoModel,)
 
 
 _STAGE = (AutoModel, AutoModelForCausalLM)  # PEFT loads causal models by the latter

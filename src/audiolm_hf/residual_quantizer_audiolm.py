@@ -7,6 +7,7 @@ and `FactorizedCodebook` (low-dimensional L2-normalised codes learned by gradien
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +87,11 @@ def _is_distributed() -> bool:
 
 class EMACodebook(nn.Module):
     """One level whose codes are exponential moving averages of the vectors assigned to them."""
+
+    codebook: Tensor
+    sums: Tensor
+    counts: Tensor
+    initialized: Tensor
 
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()
@@ -172,6 +178,10 @@ class FactorizedCodebook(nn.Module):
 
 class ResidualVectorQuantizer(nn.Module):
     """Quantise latents level by level; any number of leading levels gives a usable result."""
+
+    in_proj: nn.Module
+    out_proj: nn.Module
+    levels: Any  # a `ModuleList`, whose items would count as bare modules
 
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()

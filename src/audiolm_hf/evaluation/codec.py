@@ -34,7 +34,7 @@ def first_clips(source: AudioSource, num_clips: int, clip_length_s: float) -> li
         `list[np.ndarray]`: float32 arrays of shape `(num_samples,)`.
     """
     length = round(clip_length_s * source.sampling_rate)
-    clips = []
+    clips: list[np.ndarray] = []
     for record in source:
         if len(clips) == num_clips:
             break

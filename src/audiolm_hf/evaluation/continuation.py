@@ -206,7 +206,7 @@ def evaluate_continuation(
 
 
 def _long_enough(source: AudioSource, num_samples: int, count: int) -> list[Any]:
-    chosen = []
+    chosen: list[Any] = []
     for place, duration in enumerate(source.durations):
         if len(chosen) < count and duration * source.sampling_rate >= num_samples:
             chosen.append(source[place])

@@ -219,7 +219,7 @@ def evaluate_likelihood(
 
 def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
     """Mean bits over all tokens and per level."""
-    levels = [
+    levels: list[dict[str, Any]] = [
         {"level": "semantic" if level == SEMANTIC_LEVEL else str(level), "tokens": len(values)}
         | {name: float(bits[level].mean()) for name, bits in systems.items()}
         for level, values in systems["stage"].items()

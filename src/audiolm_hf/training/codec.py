@@ -168,10 +168,10 @@ class CodecTrainer:
         settings = config.discriminator
         self.discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
         trained = self.codec.decoder if config.train_decoder_only else self.codec
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer: Any = torch.optim.AdamW(
             trained.parameters(), config.learning_rate, (0.8, 0.99), weight_decay=config.weight_decay
         )
-        self.discriminator_optimizer = torch.optim.AdamW(
+        self.discriminator_optimizer: Any = torch.optim.AdamW(
             self.discriminator.parameters(), settings.learning_rate, (0.8, 0.99), weight_decay=config.weight_decay
         )
         self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer = self.accelerator.prepare(

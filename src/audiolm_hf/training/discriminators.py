@@ -18,6 +18,8 @@ LEAK = 0.2  # slope of the leaky ReLU on the negative side
 class SpectralDiscriminator(nn.Module):
     """2-D convolutions on the real and imaginary part of one short-time spectrum."""
 
+    window: Tensor
+
     def __init__(self, window_length: int, num_channels: int) -> None:
         super().__init__()
         self.window_length = window_length

@@ -174,7 +174,7 @@ def _random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float
     # A frame stays free if none of the `length` places begins a span that covers it.
     begin = rng.random((shape[0], shape[1] + length - 1)) < 1 - (1 - share) ** (1 / length)
     covered = np.lib.stride_tricks.sliding_window_view(begin, length, axis=1)
-    return covered.any(axis=2)
+    return np.any(covered, axis=2)
 
 
 __all__ = ["MaskedBatch", "SpectrumTable", "cepstral_features", "masked_batch", "warp_vocal_tract"]

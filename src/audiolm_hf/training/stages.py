@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, Trainer, TrainerControl, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
@@ -213,6 +213,9 @@ class StageTrainer(Trainer):
         bf16_evaluation (`bool`): as in training.
         **kwargs: of [`~transformers.Trainer`]; `eval_dataset` is a list of batches from [`validation_batches`].
     """
+
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
+    control: TrainerControl
 
     def __init__(
         self,
