@@ -50,7 +50,7 @@ def test_the_figure_shows_all_of_the_sound():
     wave, mel = figure.axes
     prompt, new, _ = wave.lines
     assert len(prompt.get_xdata()) == 8000 and len(new.get_xdata()) == 16000
-    assert wave.get_xlim() == (0, 1.5) and mel.images[0].get_extent()[:2] == (0, 1.5)
+    assert tuple(wave.get_xlim()) == (0, 1.5) and tuple(mel.images[0].get_extent()[:2]) == (0, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_p
 
 gradio_client = pytest.importorskip("gradio_client")
 SPACE = ROOT / "spaces" / "audio_continuation"
-START_S = 180
+START_S = 300
 
 
 def free_port() -> int:

@@ -61,7 +61,7 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
         ValueError: if it is a single word that is neither a folder nor a bundled checkpoint.
     """
     text = os.fspath(name_or_path)
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return text
     if text in list_checkpoints():
         return checkpoint(text)

@@ -35,21 +35,6 @@ def _is_own(error: ModuleNotFoundError) -> bool:
     return (error.name or "").partition(".")[0] == "audiolm_hf"
 
 
-def _add_verb(subparsers: argparse._SubParsersAction, verb: str) -> None:
-    """Add one verb; a verb whose packages are not installed only says so."""
-    try:
-        module = importlib.import_module(f"audiolm_hf.commands.{VERBS[verb][0]}")
-    except ModuleNotFoundError as error:
-        if _is_own(error):
-            raise
-        message = _missing_extra(verb, error)
-        parser = subparsers.add_parser(verb, help=message, add_help=False)
-        parser.add_argument("rest", nargs=argparse.REMAINDER)
-        parser.set_defaults(run=lambda arguments: _fail(message))
-        return
-    module.add_parser(subparsers)
-
-
 def _fail(message: str) -> int:
     sys.stderr.write(f"audiolm-hf: error: {message}\n")
     return 1
@@ -59,15 +44,25 @@ def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
     """Build the parser of the program.
 
     Args:
-        verbs (`Sequence[str]`): verbs to load; by default all.
+        verbs (`Sequence[str]`): verbs to load; by default all, for the overview.
 
     Returns:
         `argparse.ArgumentParser` whose result has the attribute `run`.
+
+    Raises:
+        ModuleNotFoundError: if a package is missing that a single verb needs; among several, its help says so.
     """
     parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command")
     for verb in verbs:
-        _add_verb(subparsers, verb)
+        try:
+            module = importlib.import_module(f"audiolm_hf.commands.{VERBS[verb][0]}")
+        except ModuleNotFoundError as error:
+            if _is_own(error) or len(verbs) == 1:
+                raise
+            subparsers.add_parser(verb, help=_missing_extra(verb, error))  # for the overview
+        else:
+            module.add_parser(subparsers)
     return parser
 
 
@@ -81,14 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         `int`: exit status, 0 if all went well.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    known = argv and argv[0] in VERBS
-    arguments = build_parser([argv[0]] if known else tuple(VERBS)).parse_args(argv)
+    verbs = argv[:1] if argv and argv[0] in VERBS else list(VERBS)
     try:
+        arguments = build_parser(verbs).parse_args(argv)
         return arguments.run(arguments)
     except ModuleNotFoundError as error:
         if _is_own(error):
             raise
-        return _fail(_missing_extra(arguments.verb, error))
+        return _fail(_missing_extra(verbs[0], error))
     except _USER_ERRORS as error:
         return _fail(str(error))
     except KeyboardInterrupt:

@@ -97,7 +97,7 @@ def add_code(folder: str | os.PathLike) -> None:
         }
         references = references | own | {TASK: _reference(AudioContinuationPipeline)}
         config["custom_pipelines"] = {TASK: {"impl": references[TASK], "pt": ["AutoModel"]}}
-        _update_json(folder / "processor_config.json", {"auto_map": own})
+        _update_json(folder / "processor_config.json", {"auto_map": own, "feature_extractor": {"auto_map": own}})
     _update_json(folder / "config.json", config)
     for module in {reference.partition(".")[0] for reference in references.values()}:
         file = _PACKAGE / f"{module}.py"
@@ -179,8 +179,11 @@ def _model_references(part: Part) -> dict[str, str]:
     return {"AutoConfig": _reference(part.config_class), **models}
 
 
-def _update_json(path: Path, entries: dict[str, Any]) -> None:
-    content = json.loads(path.read_text(encoding="utf-8")) | entries
+def _update_json(path: Path, entries: dict[str, dict[str, Any]]) -> None:
+    """Set entries of a JSON file; of an entry that is an object, only those given."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in entries.items():
+        content[key] = content.get(key, {}) | value
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
