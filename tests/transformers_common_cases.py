@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
+import audiolm_hf  # noqa: F401 # the Auto classes know the feature extractor and the processor by it
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig, SoundStreamConfig
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
@@ -73,6 +74,9 @@ class StageTester:
 class StageTest(ModelTesterMixin, GenerationTesterMixin):
     def setUp(self):
         self.model_tester = StageTester(self.all_model_classes[0].config_class)
+
+    def _logits_scored_by_loss(self, model, logits):
+        return logits[..., : model.config.bos_token_id]  # special tokens come last, and are refused as labels
 
 
 class SemanticModelTest(StageTest, unittest.TestCase):
@@ -148,6 +152,14 @@ class SoundStreamModelTest(WaveformTest, unittest.TestCase):
 
 class SemanticTokenizerTest(WaveformTest, unittest.TestCase):
     all_model_classes = (AudioLMSemanticTokenizer,)
+
+    @unittest.skip(reason="returns tokens; has no hidden states to return")
+    def test_can_capture_specific_layers_hidden_states(self):
+        pass
+
+    @unittest.skip(reason="returns tokens; has no hidden states or attentions to capture")
+    def test_capture_outputs_decorator(self):
+        pass
 
     def setUp(self):
         encoder_config = {
