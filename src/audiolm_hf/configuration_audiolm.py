@@ -175,7 +175,9 @@ class AudioLMSemanticTokenizerConfig(PreTrainedConfig):
         return self.sampling_rate / self.hop_length
 
 
-# Sizes that generic code (caches, resizing, tensor parallelism) reads from the top configuration of a causal model.
+# What generic code (caches, resizing, tensor parallelism, generation) reads from the top configuration of a causal
+# model, and sets there. The special tokens, set from the layout: `bos` begins every sequence, `eos` ends a recording
+# (semantic stage), `pad` fills short rows of a batch and is always masked.
 _BACKBONE_VIEWS = (
     "vocab_size",
     "hidden_size",
@@ -183,6 +185,9 @@ _BACKBONE_VIEWS = (
     "num_attention_heads",
     "num_key_value_heads",
     "max_position_embeddings",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
 )
 
 
@@ -237,14 +242,13 @@ class AudioLMStageConfig(PreTrainedConfig):
         if isinstance(self.backbone_config, PreTrainedConfig):
             self.backbone_config = copy.deepcopy(self.backbone_config)
         super().__post_init__(**kwargs)
+        # Ids of a text model mean nothing here.
+        specials = {"bos_token_id": 4, "eos_token_id": 3, "pad_token_id": 1}
+        views = {name: self.layout_size - place for name, place in specials.items()} | views
+        if not named:
+            views.setdefault("vocab_size", self.layout_size)
         for name, value in views.items():
             setattr(self, name, value)
-        if not named and "vocab_size" not in views:
-            self.backbone_config.vocab_size = self.layout_size
-        # Ids of a text model mean nothing here; the stage's own special tokens are set on the stage.
-        self.backbone_config.bos_token_id = self.bos_token_id
-        self.backbone_config.eos_token_id = self.eos_token_id
-        self.backbone_config.pad_token_id = self.pad_token_id
 
     def validate_layout(self) -> None:
         """Check that every size is positive and that the vocabulary holds the layout."""
@@ -288,24 +292,9 @@ class AudioLMStageConfig(PreTrainedConfig):
         return self.acoustic_offset + self.num_stage_codebooks * self.codebook_size + NUM_SPECIAL_TOKENS
 
     @property
-    def bos_token_id(self) -> int:
-        """First token of every sequence."""
-        return self.layout_size - 4
-
-    @property
-    def eos_token_id(self) -> int:
-        """Last token of a recording (semantic stage)."""
-        return self.layout_size - 3
-
-    @property
     def separator_token_id(self) -> int:
         """Between the conditioning tokens and the predicted ones (coarse and fine stage)."""
         return self.layout_size - 2
-
-    @property
-    def pad_token_id(self) -> int:
-        """Fills short rows of a batch; always masked."""
-        return self.layout_size - 1
 
 
 for _name in _BACKBONE_VIEWS:

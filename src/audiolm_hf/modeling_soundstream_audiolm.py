@@ -9,13 +9,14 @@ rate between a short-time transform and its inverse (Vocos, arXiv 2306.00814), w
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_audiolm import SoundStreamConfig
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
@@ -301,12 +302,18 @@ class SoundStreamModel(PreTrainedModel):
         audio_values = self._decode_latents(self.quantizer.decode(audio_codes), attention_mask)
         return SoundStreamDecoderOutput(audio_values=audio_values[:, :num_samples])
 
+    @can_return_tuple
     def forward(
-        self, input_values: Tensor, attention_mask: Tensor | None = None, num_codebooks: int | None = None
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        num_codebooks: int | None = None,
+        **kwargs: Any,
     ) -> SoundStreamOutput:
         """Reconstruct waveforms through the quantizer, differentiably.
 
-        Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantised.
+        Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantised. `return_dict=False` gives a
+        tuple, as everywhere in transformers.
         """
         num_codebooks = 0 if num_codebooks == 0 else self._check_num_codebooks(num_codebooks)
         padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
