@@ -116,8 +116,8 @@ def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.T
     """Find the centroid at the least Euclidean distance; the lower index wins a tie.
 
     Args:
-        features (`torch.Tensor` of shape `(..., hidden_size)`).
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`).
+        features (`torch.Tensor` of shape `(..., hidden_size)`): what is quantised.
+        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): the choices.
 
     Returns:
         `torch.LongTensor` of shape `(...)`.
@@ -174,14 +174,14 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         """Wrap a trained speech encoder; its centroids are random until they are fitted.
 
         Args:
-            encoder (`PreTrainedModel`): a speech encoder, such as `AutoModel.from_pretrained("facebook/w2v-bert-2.0")`.
-                It becomes part of the tokenizer and loses the layers above `layer`.
+            encoder (`PreTrainedModel`): a speech encoder, such as that of `facebook/w2v-bert-2.0` from
+                `AutoModel.from_pretrained`. It becomes part of the tokenizer and loses the layers above `layer`.
             layer (`int`): entry of the encoder's `hidden_states` to quantise.
             num_semantic_tokens (`int`, defaults to 1024): k-means centroids.
             pooling (`int`, defaults to 2): encoder frames averaged into one token.
 
         Returns:
-            [`AudioLMSemanticTokenizer`] on the device and in the dtype of `encoder`.
+            [`AudioLMSemanticTokenizer`] on the device of `encoder`.
         """
         config = AudioLMSemanticTokenizerConfig(
             encoder_config=encoder.config.to_dict(),
@@ -301,7 +301,9 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
     ) -> torch.Tensor:
         """Run an encoder of waveforms (HuBERT, wav2vec 2.0, WavLM), each of mean 0 and variance 1."""
         stride = self.config.encoder_hop_length
-        receptive_field = _receptive_field(self.config.encoder_config.conv_kernel, self.config.encoder_config.conv_stride)
+        receptive_field = _receptive_field(
+            self.config.encoder_config.conv_kernel, self.config.encoder_config.conv_stride
+        )
         width = (int(num_frames.max()) - 1) * stride + receptive_field
         input_values = functional.pad(input_values, (0, max(width - input_values.shape[1], 0)))[:, :width]
         position = torch.arange(width, device=lengths.device)
@@ -330,7 +332,7 @@ def _recording_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor 
     """Samples of each recording (batch,), after checking the two inputs."""
     if input_values.ndim != 2 or input_values.shape[1] == 0:
         raise ValueError(
-            f"input_values has the shape {tuple(input_values.shape)}; give (batch, num_samples) with at least 1 sample."
+            f"input_values has the shape {tuple(input_values.shape)}; give (batch, num_samples), 1 sample or more."
         )
     if attention_mask is None:
         return torch.full((input_values.shape[0],), input_values.shape[1], device=input_values.device)
@@ -346,7 +348,7 @@ def _recording_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor 
         raise ValueError("attention_mask has zeros before ones; pad recordings on the right.")
     if (lengths == 0).any():
         raise ValueError(
-            f"attention_mask is 0 everywhere in row {int(lengths.argmin())}; every recording needs at least 1 sample."
+            f"attention_mask is 0 everywhere in row {int(lengths.argmin())}; give each recording 1 sample or more."
         )
     return lengths
 

@@ -6,8 +6,8 @@ standard deviation of every dimension and the centroids of the normalised featur
 AudioLM (arXiv 2209.03143), semantic tokens.
 """
 
+import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 from transformers import AutoModel
 from transformers.utils import logging
 
@@ -25,6 +27,7 @@ from audiolm_hf.training.config import AudioDataConfig
 
 logger = logging.get_logger(__name__)
 
+BATCH_SIZE = 8  # recordings through the encoder at once
 STD_FLOOR = 1e-5  # a dimension that never moves stays 0 instead of dividing by 0
 
 
@@ -39,10 +42,11 @@ class CentroidsTrainingConfig:
         layer (`int`): entry of the encoder's `hidden_states` to quantise.
         num_semantic_tokens (`int`, defaults to 1024): centroids.
         pooling (`int`, defaults to 2): encoder frames per token.
-        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most, drawn at random.
+        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most; recordings are taken in
+            random order until there are as many.
         num_epochs (`int`, defaults to 20): most passes of k-means over them.
         device (`str`, defaults to `"cpu"`): where the encoder runs.
-        seed (`int`, defaults to 0): of the draw and of the first centroids.
+        seed (`int`, defaults to 0): of that order and of the first centroids.
     """
 
     data: AudioDataConfig
@@ -79,7 +83,7 @@ def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int, num_epochs: i
     """Find centroids by mini-batch k-means, started by k-means++.
 
     Args:
-        features (`np.ndarray` of shape `(frames, hidden_size)`).
+        features (`np.ndarray` of shape `(frames, hidden_size)`): what is clustered.
         num_clusters (`int`): centroids.
         seed (`int`): of the first centroids and of the mini-batches.
         num_epochs (`int`, defaults to 20): most passes over the features.
@@ -126,9 +130,10 @@ def fit_centroids(
     Args:
         tokenizer ([`AudioLMSemanticTokenizer`]): its encoder is used, its buffers are replaced.
         records (iterable of [`AudioRecord`]): the recordings.
-        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most, drawn at random.
+        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most; later recordings are not
+            read.
         num_epochs (`int`, defaults to 20): most passes of k-means over them.
-        seed (`int`, defaults to 0): of the draw and of the first centroids.
+        seed (`int`, defaults to 0): of the first centroids.
 
     Returns:
         [`CentroidsReport`]
@@ -136,9 +141,7 @@ def fit_centroids(
     with torch.no_grad():
         tokenizer.feature_mean.zero_()
         tokenizer.feature_std.fill_(1.0)
-    features = np.concatenate([_recording_features(tokenizer, record) for record in records])
-    if len(features) > max_features:
-        features = features[np.sort(np.random.default_rng(seed).permutation(len(features))[:max_features])]
+    features = _collect_features(tokenizer, records, max_features)
     mean = features.mean(axis=0, dtype=np.float64)
     std = np.maximum(features.std(axis=0, dtype=np.float64), STD_FLOOR)
     features = ((features - mean) / std).astype(np.float32)
@@ -151,9 +154,21 @@ def fit_centroids(
 
 
 @torch.no_grad()
-def _recording_features(tokenizer: AudioLMSemanticTokenizer, record: AudioRecord) -> np.ndarray:
-    waveform = torch.from_numpy(record.array)[None].to(tokenizer.device)
-    return tokenizer.extract_features(waveform)[0][0].cpu().numpy()
+def _collect_features(
+    tokenizer: AudioLMSemanticTokenizer, records: Iterable[AudioRecord], max_features: int
+) -> np.ndarray:
+    """Pooled features (frames, hidden_size) of as many recordings as are needed."""
+    parts: list[np.ndarray] = []
+    remaining = iter(records)
+    with tqdm(total=max_features, unit="feature", desc="features") as progress:
+        while progress.n < max_features and (batch := list(itertools.islice(remaining, BATCH_SIZE))):
+            arrays = [torch.from_numpy(record.array) for record in batch]
+            inputs = pad_sequence(arrays, batch_first=True).to(tokenizer.device)
+            mask = pad_sequence([torch.ones_like(array) for array in arrays], batch_first=True).to(tokenizer.device)
+            features, real = tokenizer.extract_features(inputs, mask)
+            parts.append(features[real == 1].cpu().numpy())
+            progress.update(len(parts[-1]))
+    return np.concatenate(parts)[:max_features]
 
 
 def _report(features: np.ndarray, centroids: np.ndarray) -> CentroidsReport:
@@ -183,7 +198,10 @@ def train_centroids(config: CentroidsTrainingConfig) -> CentroidsReport:
         encoder, layer=config.layer, num_semantic_tokens=config.num_semantic_tokens, pooling=config.pooling
     )
     source = AudioSource(config.data.train_paths, tokenizer.config.sampling_rate)
-    report = fit_centroids(tokenizer, source, config.max_features, config.num_epochs, config.seed)
+    order = np.random.default_rng(config.seed).permutation(len(source))
+    report = fit_centroids(
+        tokenizer, (source[index] for index in order), config.max_features, config.num_epochs, config.seed
+    )
     logger.info(f"{report}")
     save_tokenizer(tokenizer, Path(config.output), report)
     return report
@@ -196,7 +214,7 @@ def save_tokenizer(tokenizer: AudioLMSemanticTokenizer, folder: Path, report: Ce
     tokenizer.save_pretrained(partial)
     (partial / "centroids.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    partial.replace(folder)
 
 
 __all__ = [

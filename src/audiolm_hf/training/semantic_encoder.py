@@ -9,7 +9,6 @@ before, which goes on from its weights. AudioLM (arXiv 2209.03143) takes w2v-BER
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -27,12 +25,15 @@ from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.checkpointing import find_checkpoints, load_training_state, save_training_state
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
 
 logger = logging.get_logger(__name__)
 
 SAMPLING_RATE = 16000  # Hz, of w2v-BERT 2.0
+ADAM_BETAS = (0.9, 0.98)  # HuBERT
+TARGET_WINDOW = 200  # frames: as far as a crop sees, and short enough for a CPU
 FRAME_RATE = 50  # encoder frames per second, Hz
 
 
@@ -65,6 +66,8 @@ class SemanticEncoderTrainingConfig:
         crop_length_s (`float`, defaults to 3.2): seconds.
         mask_share (`float`, defaults to 0.5): share of frames hidden.
         mask_length_s (`float`, defaults to 0.2): seconds of a hidden span.
+        visible_weight (`float`, defaults to 1.0): weight of the loss on the frames that are not hidden; without it a
+            small encoder predicts nothing but the mean for the first hundreds of steps.
         vocal_tract_warp (`float`, defaults to 0.15): largest change of the frequency axis of a crop.
         learning_rate (`float`, defaults to 1e-3): highest.
         warmup_share (`float`, defaults to 0.08): share of an iteration's steps until then; a cosine to 0 follows.
@@ -86,6 +89,7 @@ class SemanticEncoderTrainingConfig:
     crop_length_s: float = 3.2
     mask_share: float = 0.5
     mask_length_s: float = 0.2
+    visible_weight: float = 1.0
     vocal_tract_warp: float = 0.15
     learning_rate: float = 1e-3
     warmup_share: float = 0.08
@@ -100,27 +104,32 @@ class SemanticEncoderTrainingConfig:
 
 
 class MaskedPredictionModel(nn.Module):
-    """A speech encoder with a linear classifier of hidden frames; only for training.
+    """A speech encoder with a linear classifier of frames; only for training.
 
     Args:
         encoder (`PreTrainedModel`): takes `input_features` and `mask_time_indices`.
         num_clusters (`int`): classes.
+        visible_weight (`float`): weight of the loss on frames that are not hidden.
     """
 
-    def __init__(self, encoder: nn.Module, num_clusters: int) -> None:
+    def __init__(self, encoder: nn.Module, num_clusters: int, visible_weight: float) -> None:
         super().__init__()
         self.encoder = encoder
+        self.visible_weight = visible_weight
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
-    def forward(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predict the hidden frames; returns the mean cross-entropy and the share predicted right."""
+    def forward(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Predict all frames; returns the loss, and the cross-entropy and the accuracy of the hidden frames."""
         hidden_states = self.encoder(
             batch.input_features, attention_mask=batch.attention_mask, mask_time_indices=batch.masked
         ).last_hidden_state
-        logits = self.classifier(hidden_states[batch.masked]).float()
-        targets = batch.targets[batch.masked]
-        accuracy = (logits.argmax(dim=-1) == targets).float().mean()
-        return functional.cross_entropy(logits, targets), accuracy
+        logits = self.classifier(hidden_states).float()
+        losses = functional.cross_entropy(logits.transpose(1, 2), batch.targets, reduction="none")
+        visible = ~batch.masked if batch.attention_mask is None else (batch.attention_mask == 1) & ~batch.masked
+        masked_loss = losses[batch.masked].mean()
+        visible_loss = (losses * visible).sum() / visible.sum().clamp(min=1)
+        accuracy = (logits.argmax(dim=-1) == batch.targets)[batch.masked].float().mean()
+        return masked_loss + self.visible_weight * visible_loss, masked_loss.detach(), accuracy
 
 
 def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, float]:
@@ -137,21 +146,20 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
         SpectrumTable.from_records(tqdm(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
         for name, paths in (("training", config.data.train_paths), ("validation", config.data.validation_paths))
     ]
-    results: dict[str, float] = {}
-    for index, iteration in enumerate(config.iterations):
+    for index in range(len(config.iterations)):
         folder = Path(config.output) / f"iteration_{index + 1}"
+        if (folder / "encoder" / "model.safetensors").is_file():
+            continue  # done before a resume
         folder.mkdir(parents=True, exist_ok=True)
         encoder = _start_encoder(config, index)
         targets = _iteration_targets(config, index, encoder, tables)
-        trainer = _IterationTrainer(config, index, accelerator, encoder, tables, targets)
-        results = trainer.run()
+        _IterationTrainer(config, index, accelerator, encoder, tables, targets).run()
         if accelerator.is_main_process:
             _save_encoder(encoder, folder / "encoder")
+            _save_encoder(encoder, Path(config.output) / "encoder")
         accelerator.wait_for_everyone()
-        logger.info(f"Iteration {index + 1} of {len(config.iterations)} ({iteration}): {results}")
-    if accelerator.is_main_process:
-        _save_encoder(encoder, Path(config.output) / "encoder")
-    return results
+    last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    return {name: last[name] for name in ("validation_loss", "validation_accuracy")}
 
 
 def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> nn.Module:
@@ -170,7 +178,7 @@ def _save_encoder(encoder: nn.Module, folder: Path) -> None:
     encoder.save_pretrained(partial)
     folder.mkdir(exist_ok=True)
     for name in ("config.json", "model.safetensors"):
-        os.replace(partial / name, folder / name)
+        (partial / name).replace(folder / name)
     partial.rmdir()
 
 
@@ -187,30 +195,35 @@ def _iteration_targets(
         centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
         clusters = [assign_clusters((part - mean) / std, centroids) for part in features]
         tensors = dict(zip(("training", "validation"), map(torch.from_numpy, clusters), strict=True))
-        _save_atomically(tensors, path)
-    with safe_open(path, "pt") as file:
-        return [file.get_tensor(name).numpy() for name in ("training", "validation")]
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors, partial)
+        partial.replace(path)
+    tensors = load_file(path)
+    return [tensors[name].numpy() for name in ("training", "validation")]
+
+
+def _target_features(table: SpectrumTable, encoder: nn.Module | None, layer: int) -> np.ndarray:
+    """What is clustered, float32 of shape (frames, hidden_size): MFCC without an encoder."""
+    recordings = [table.recording(index) for index in range(len(table))]
+    if encoder is None:
+        return np.concatenate([cepstral_features(features) for features in recordings])
+    return np.concatenate([_layer_features(features, encoder, layer) for features in tqdm(recordings, "features")])
 
 
 @torch.no_grad()
-def _target_features(table: SpectrumTable, encoder: nn.Module | None, layer: int) -> np.ndarray:
-    """What is clustered, float32 of shape (frames, hidden_size): MFCC without an encoder."""
-    rows = []
-    for index in tqdm(range(len(table)), desc="target features"):
-        features = table.recording(index)
-        if encoder is None:
-            rows.append(cepstral_features(features))
-            continue
-        inputs = torch.from_numpy(features.astype(np.float32))[None]
-        hidden_states = encoder.eval()(inputs, output_hidden_states=True).hidden_states
-        rows.append(hidden_states[layer][0].numpy())
-    return np.concatenate(rows)
+def _layer_features(features: np.ndarray, encoder: nn.Module, layer: int) -> np.ndarray:
+    """Hidden states of one recording, every dimension of mean 0 and variance 1 in it, to take out much of the voice.
 
-
-def _save_atomically(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    They are computed in windows, as attention is the dearest part of long recordings.
+    """
+    count = min(TARGET_WINDOW, len(features))
+    windows = torch.from_numpy(features.astype(np.float32)).split(count)
+    real = nn.utils.rnn.pad_sequence([torch.ones(len(window)) for window in windows], batch_first=True)
+    inputs = nn.utils.rnn.pad_sequence(windows, batch_first=True).to(encoder.device)
+    mask = real.long().to(encoder.device)
+    hidden_states = encoder.eval()(inputs, attention_mask=mask, output_hidden_states=True).hidden_states
+    rows = hidden_states[layer][mask == 1].float().cpu().numpy()
+    return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
 
 
 class _IterationTrainer:
@@ -229,16 +242,16 @@ class _IterationTrainer:
         self.tables, self.targets = tables, targets
         self.num_steps = config.iterations[index].num_steps
         self.folder = Path(config.output) / f"iteration_{index + 1}"
+        self.checkpoints = self.folder / "checkpoints"
         torch.manual_seed(config.seed + index)  # the classifier's first weights
-        model = MaskedPredictionModel(encoder, config.iterations[index].num_clusters)
-        optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+        model = MaskedPredictionModel(encoder, config.iterations[index].num_clusters, config.visible_weight)
+        optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), betas=ADAM_BETAS)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.step = 0
 
-    def run(self) -> dict[str, float]:
-        """Train to the last step; returns the last validation."""
+    def run(self) -> None:
+        """Train to the last step."""
         self._load_checkpoint()
-        results = self._validate()
         progress = tqdm(total=self.num_steps, initial=self.step, desc=f"iteration {self.index + 1}")
         while self.step < self.num_steps:
             loss, accuracy = self._train_step()
@@ -247,12 +260,10 @@ class _IterationTrainer:
             progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", refresh=False)
             last = self.step == self.num_steps
             if last or self.step % self.config.validation_steps == 0:
-                results = self._validate()
-                self._log({"step": self.step, "loss": loss, "accuracy": accuracy, **results})
+                self._log({"step": self.step, "loss": loss, "accuracy": accuracy, **self._validate()})
             if last or self.step % self.config.checkpoint_steps == 0:
                 self._save_checkpoint()
         progress.close()
-        return results
 
     def _train_step(self) -> tuple[float, float]:
         for group in self.optimizer.param_groups:
@@ -261,12 +272,12 @@ class _IterationTrainer:
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.model.train()
         with self.accelerator.autocast():
-            loss, accuracy = self.model(self._batch(0, self.step))
+            loss, masked_loss, accuracy = self.model(self._batch(0, self.step))
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss.item(), accuracy.item()
+        return masked_loss.item(), accuracy.item()
 
     def _schedule(self) -> float:
         """Share of the highest learning rate: linear warmup, then half a cosine."""
@@ -301,8 +312,8 @@ class _IterationTrainer:
     def _validate(self) -> dict[str, float]:
         self.model.eval()
         with self.accelerator.autocast():
-            pairs = [self.model(self._batch(1, i)) for i in range(self.config.validation_batches)]
-        means = torch.tensor([[loss.item(), accuracy.item()] for loss, accuracy in pairs]).mean(dim=0)
+            results = [self.model(self._batch(1, i)) for i in range(self.config.validation_batches)]
+        means = torch.tensor([[loss.item(), accuracy.item()] for _, loss, accuracy in results]).mean(dim=0)
         means = self.accelerator.reduce(means.to(self.accelerator.device), reduction="mean").cpu()
         return {"validation_loss": means[0].item(), "validation_accuracy": means[1].item()}
 
@@ -312,31 +323,15 @@ class _IterationTrainer:
                 file.write(json.dumps(entry) + "\n")
 
     def _save_checkpoint(self) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        weights = self.accelerator.unwrap_model(self.model).state_dict()
-        tensors = {f"model.{name}": tensor.contiguous() for name, tensor in weights.items()}
-        for place, moments in self.optimizer.state_dict()["state"].items():
-            tensors.update({f"optimizer.{place}.{name}": tensor for name, tensor in moments.items()})
-        _save_atomically(tensors, self.folder / "checkpoint.safetensors", {"state": json.dumps({"step": self.step})})
+        if self.accelerator.is_main_process:
+            modules = {"model": self.accelerator.unwrap_model(self.model)}
+            save_training_state(self.checkpoints, self.step, modules, {"optimizer": self.optimizer}, {}, keep=1)
 
     def _load_checkpoint(self) -> None:
-        path = self.folder / "checkpoint.safetensors"
-        if not path.is_file():
-            return
-        weights: dict[str, torch.Tensor] = {}
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        with safe_open(path, "pt") as file:
-            self.step = json.loads(file.metadata()["state"])["step"]
-            for key in file.keys():  # noqa: SIM118 (safe_open is no dict)
-                kind, _, name = key.partition(".")
-                if kind == "model":
-                    weights[name] = file.get_tensor(key)
-                else:
-                    place, _, moment = name.partition(".")
-                    moments.setdefault(int(place), {})[moment] = file.get_tensor(key)
-        self.accelerator.unwrap_model(self.model).load_state_dict(weights)
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        checkpoints = find_checkpoints(self.checkpoints)
+        if checkpoints:
+            modules = {"model": self.accelerator.unwrap_model(self.model)}
+            self.step = load_training_state(checkpoints[-1], modules, {"optimizer": self.optimizer})["step"]
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

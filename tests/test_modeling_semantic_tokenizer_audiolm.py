@@ -1,0 +1,235 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The semantic tokenizer against transformers' feature extractor, loop oracles and itself, one recording at a time."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    HubertConfig,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
+    Wav2Vec2Config,
+    WavLMConfig,
+)
+
+from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
+    AudioLMSemanticTokenizer,
+    log_mel_spectrogram,
+    nearest_centroid,
+    stacked_log_mel,
+)
+from tests import reference
+
+# transformers' WavLM hands torch masks of two types.
+pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask and attn_mask")
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+CONVOLUTIONS = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+ENCODERS = {
+    "wav2vec2-bert": Wav2Vec2BertConfig(**SIZES, conv_depthwise_kernel_size=5),
+    "hubert": HubertConfig(**SIZES, **CONVOLUTIONS),
+    "hubert-large": HubertConfig(**SIZES, **CONVOLUTIONS, feat_extract_norm="layer", do_stable_layer_norm=True),
+    "wav2vec2": Wav2Vec2Config(**SIZES, **CONVOLUTIONS, feat_extract_norm="layer"),
+    "wavlm": WavLMConfig(**SIZES, **CONVOLUTIONS),
+}
+
+
+def tiny_tokenizer(name="wav2vec2-bert", layer=2, **changes):
+    torch.manual_seed(0)
+    config = AudioLMSemanticTokenizerConfig(
+        encoder_config=ENCODERS[name].to_dict(), layer=layer, num_semantic_tokens=40, **changes
+    )
+    tokenizer = AudioLMSemanticTokenizer(config)
+    # Centroids among the features, so that tokens depend on the sound.
+    with torch.no_grad():
+        features = tokenizer.extract_features(noise(4 * 16000, seed=9))[0][0]
+        tokenizer.centroids.copy_(features[:40])
+    return tokenizer
+
+
+def noise(num_samples, seed=0, batch=1):
+    """Noise whose colour and loudness change, in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    white = torch.randn(batch, num_samples, generator=generator)
+    time = torch.arange(num_samples) / 16000
+    return (0.1 * white + 0.2 * torch.sin(2000 * time + 30 * torch.sin(9 * time))).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny_tokenizer()
+
+
+@pytest.mark.parametrize("num_samples", [880, 4720, 16000, 12345])
+def test_features_are_those_of_the_seamless_feature_extractor(num_samples):
+    waveform = noise(num_samples)
+    expected = SeamlessM4TFeatureExtractor()(
+        waveform[0].numpy(), sampling_rate=16000, pad_to_multiple_of=None, return_tensors="pt"
+    )["input_features"]
+    num_frames = -(-num_samples // 640) * 2
+    features = stacked_log_mel(waveform, torch.tensor([num_samples]), 16000, num_frames)
+    assert features.shape == (1, num_frames, 160)
+    torch.testing.assert_close(features[:, : expected.shape[1]], expected, atol=2e-3, rtol=0)
+
+
+def test_frames_after_the_last_window_repeat_it():
+    features = stacked_log_mel(noise(6400), torch.tensor([6400]), 16000, 20)
+    mel = features.reshape(40, 80)
+    last = (6400 - 400) // 160
+    assert (mel[last + 1 :] == mel[last]).all()
+    assert not (mel[last] == mel[last - 1]).all()
+
+
+def test_digital_silence_is_finite():
+    assert log_mel_spectrogram(torch.zeros(1, 800), 16000).isfinite().all()
+    assert stacked_log_mel(torch.zeros(1, 100), torch.tensor([100]), 16000, 2).abs().max() < 0.1
+
+
+@settings(max_examples=40, deadline=None)
+@given(num_samples=st.integers(1, 5000), pooling=st.sampled_from([1, 2, 3]))
+def test_number_of_tokens_is_the_ceiling(num_samples, pooling):
+    tokenizer = tiny_tokenizers()[pooling]
+    tokens = tokenizer.tokenize(noise(num_samples)).semantic_tokens
+    assert tokens.shape == (1, -(-num_samples // (320 * pooling)))
+    assert tokens.dtype == torch.int64
+    assert tokens.min() >= 0
+    assert tokens.max() < 40
+
+
+_TOKENIZERS = {}
+
+
+def tiny_tokenizers():
+    """A tokenizer for each pooling, built once."""
+    if not _TOKENIZERS:
+        _TOKENIZERS.update({pooling: tiny_tokenizer(pooling=pooling) for pooling in (1, 2, 3)})
+    return _TOKENIZERS
+
+
+@pytest.mark.parametrize("num_samples", [1, 79, 320, 641, 6400])
+@pytest.mark.parametrize("name", ["hubert", "hubert-large", "wav2vec2", "wavlm"])
+def test_number_of_tokens_of_waveform_encoders(name, num_samples):
+    tokens = tiny_tokenizer(name).tokenize(noise(num_samples)).semantic_tokens
+    assert tokens.shape == (1, -(-num_samples // 640))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_padded_batch_equals_single_recordings(name):
+    tokenizer = tiny_tokenizer(name)
+    lengths = [9000, 300, 6401, 4000]
+    rows = [noise(length, seed) for seed, length in enumerate(lengths)]
+    padded = torch.full((4, 9000), 0.5)  # padding must not be heard, whatever it holds
+    mask = torch.zeros(4, 9000, dtype=torch.long)
+    for row, (waveform, length) in enumerate(zip(rows, lengths, strict=True)):
+        padded[row, :length] = waveform[0]
+        mask[row, :length] = 1
+    batch = tokenizer.tokenize(padded, mask)
+    features, _ = tokenizer.extract_features(padded, mask)
+    for row, waveform in enumerate(rows):
+        single = tokenizer.tokenize(waveform)
+        count = single.semantic_tokens.shape[1]
+        assert batch.attention_mask[row].tolist() == [1] * count + [0] * (15 - count)
+        assert batch.semantic_tokens[row, count:].eq(0).all()
+        assert (batch.semantic_tokens[row, :count] == single.semantic_tokens[0]).all()
+        expected = tokenizer.extract_features(waveform)[0][0]
+        torch.testing.assert_close(features[row, :count], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_nearest_centroid_is_the_loop_oracle():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(50, 6, generator=generator)
+    centroids = torch.randn(9, 6, generator=generator)
+    expected = [reference.nearest_centroid(row, centroids) for row in features]
+    assert nearest_centroid(features, centroids).tolist() == expected
+    assert nearest_centroid(features.view(5, 10, 6), centroids).shape == (5, 10)
+
+
+def test_tokens_are_the_nearest_centroids_of_normalised_pooled_hidden_states(tokenizer):
+    waveform = noise(6400)
+    inputs = stacked_log_mel(waveform, torch.tensor([6400]), 16000, 20)
+    with torch.no_grad():
+        hidden_states = tokenizer.encoder(inputs, output_hidden_states=True).hidden_states[2][0]
+        mean = torch.randn(32, generator=torch.Generator().manual_seed(1))
+        tokenizer.feature_mean.copy_(mean)
+        tokenizer.feature_std.fill_(0.5)
+    normalised = (hidden_states - mean) / 0.5
+    pooled = [(normalised[2 * i] + normalised[2 * i + 1]) / 2 for i in range(10)]
+    expected = [reference.nearest_centroid(row, tokenizer.centroids) for row in pooled]
+    assert tokenizer.tokenize(waveform).semantic_tokens[0].tolist() == expected
+    with torch.no_grad():
+        tokenizer.feature_mean.zero_()
+        tokenizer.feature_std.fill_(1.0)
+
+
+def test_tokens_depend_on_the_sound_but_not_on_its_level(tokenizer):
+    tokens = tokenizer.tokenize(noise(32000)).semantic_tokens
+    assert len(tokens.unique()) > 5
+    assert (tokenizer.tokenize(noise(32000) * 0.25).semantic_tokens == tokens).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_pruning_keeps_the_tokens(name, layer):
+    tokenizer = tiny_tokenizer(name, layer)
+    before = tokenizer.tokenize(noise(8000)).semantic_tokens
+    parameters = tokenizer.num_parameters()
+    tokenizer.prune_to_layer()
+    assert (tokenizer.tokenize(noise(8000)).semantic_tokens == before).all()
+    assert tokenizer.config.encoder_config.num_hidden_layers == len(tokenizer.encoder.encoder.layers)
+    if layer == 1:
+        assert tokenizer.num_parameters() < parameters
+
+
+def test_save_and_load_are_bit_equal(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    loaded = AudioLMSemanticTokenizer.from_pretrained(tmp_path)
+    expected = tokenizer.state_dict()
+    assert loaded.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+    assert torch.equal(loaded.tokenize(noise(20000)).semantic_tokens, tokenizer.tokenize(noise(20000)).semantic_tokens)
+
+
+def test_from_encoder_keeps_its_weights_and_drops_the_layers_above():
+    torch.manual_seed(3)
+    encoder = Wav2Vec2BertModel(copy.deepcopy(ENCODERS["wav2vec2-bert"]))
+    with torch.no_grad():
+        inputs = stacked_log_mel(noise(6400), torch.tensor([6400]), 16000, 20)
+        expected = encoder.eval()(inputs, output_hidden_states=True).hidden_states[1][0]
+    tokenizer = AudioLMSemanticTokenizer.from_encoder(encoder, layer=1, num_semantic_tokens=7, pooling=1)
+    assert len(tokenizer.encoder.encoder.layers) == 1
+    assert tokenizer.centroids.shape == (7, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(tokenizer.extract_features(noise(6400))[0][0], expected)
+
+
+def test_stays_in_evaluation_mode(tokenizer):
+    first = tokenizer.train().tokenize(noise(16000)).semantic_tokens
+    assert not any(module.training for module in tokenizer.modules())
+    assert torch.equal(tokenizer.tokenize(noise(16000)).semantic_tokens, first)
+
+
+def test_half_precision_changes_few_tokens(tokenizer):
+    expected = tokenizer.tokenize(noise(64000)).semantic_tokens
+    half = tiny_tokenizer().to(torch.bfloat16)
+    assert (half.tokenize(noise(64000)).semantic_tokens == expected).float().mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("input_values", "attention_mask", "message"),
+    [
+        (torch.zeros(640), None, r"shape \(640,\)"),
+        (torch.zeros(1, 0), None, "1 sample or more"),
+        (torch.zeros(1, 640), torch.ones(1, 641), "must be equal"),
+        (torch.zeros(1, 4), torch.tensor([[0, 1, 1, 1]]), "on the right"),
+        (torch.zeros(2, 4), torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]]), "row 1"),
+    ],
+)
+def test_errors(tokenizer, input_values, attention_mask, message):
+    with pytest.raises(ValueError, match=message):
+        tokenizer.tokenize(input_values, attention_mask)
