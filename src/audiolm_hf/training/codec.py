@@ -18,6 +18,7 @@ import soundfile as sf
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 from transformers.utils import logging
@@ -159,9 +160,9 @@ class CodecTrainer:
     def __init__(self, config: CodecTrainingConfig) -> None:
         self.config = config
         self.folder = Path(config.output_folder)
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
         torch.manual_seed(config.seed)
         self.codec = self._build_codec()
+        self.accelerator = _accelerator(config, self.codec)
         self.mel_loss = MultiScaleMelLoss(
             self.codec.config.sampling_rate, config.mel_window_lengths, config.mel_bands
         ).to(self.accelerator.device)
@@ -368,6 +369,19 @@ class CodecTrainer:
             sf.write(folder / f"{index}-original.wav", original, self.sampling_rate)
             sf.write(folder / f"{index}-decoded.wav", np.clip(decoded, -1, 1), self.sampling_rate)
             save_spectrograms({"original": original, "decoded": decoded}, self.sampling_rate, folder / f"{index}.png")
+
+
+def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accelerator:
+    """Set up for one process or for several, on a CPU too."""
+    settings = DistributedDataParallelKwargs(
+        # The quantizer keeps its codebooks equal by itself, and copies made in place would spoil backward passes.
+        broadcast_buffers=False,
+        # The first steps leave out the quantizer, which has parameters in every level then.
+        find_unused_parameters=codec.config.quantizer_type == "factorized",
+    )
+    return Accelerator(
+        mixed_precision=config.mixed_precision, cpu=not torch.accelerator.is_available(), kwargs_handlers=[settings]
+    )
 
 
 def _validation_figures(
