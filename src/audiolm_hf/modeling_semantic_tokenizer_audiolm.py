@@ -39,8 +39,8 @@ class AudioLMSemanticTokenizerOutput(ModelOutput):
             padding.
     """
 
-    semantic_tokens: torch.LongTensor | None = None
-    attention_mask: torch.LongTensor | None = None
+    semantic_tokens: torch.Tensor | None = None
+    attention_mask: torch.Tensor | None = None
 
 
 def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch.Tensor:

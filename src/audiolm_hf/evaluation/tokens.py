@@ -132,11 +132,11 @@ def same_word_accuracy(distances: np.ndarray, words: Sequence[str], speakers: Se
     Returns:
         `float`: share of recordings whose nearest neighbour among the other speakers' has their word.
     """
-    words, speakers = np.asarray(words), np.asarray(speakers)
     if len(set(speakers)) < 2:
         raise ValueError(f"All recordings are of the speaker {speakers[0]!r}; give recordings of two or more.")
-    others = np.where(speakers[:, None] == speakers[None, :], np.inf, distances)
-    return float((words[others.argmin(axis=1)] == words).mean())
+    said, voices = np.asarray(words), np.asarray(speakers)
+    others = np.where(voices[:, None] == voices[None, :], np.inf, distances)
+    return float((said[others.argmin(axis=1)] == said).mean())
 
 
 class _CharacterProbe(nn.Module):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import AutoModel, Wav2Vec2BertConfig
+from transformers import AutoModel, PreTrainedModel, Wav2Vec2BertConfig
 from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioSource
@@ -112,7 +112,7 @@ class MaskedPredictionModel(nn.Module):
         visible_weight (`float`): weight of the loss on frames that are not hidden.
     """
 
-    def __init__(self, encoder: nn.Module, num_clusters: int, visible_weight: float) -> None:
+    def __init__(self, encoder: PreTrainedModel, num_clusters: int, visible_weight: float) -> None:
         super().__init__()
         self.encoder = encoder
         self.visible_weight = visible_weight
@@ -152,7 +152,8 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
             continue  # done before a resume
         folder.mkdir(parents=True, exist_ok=True)
         encoder = _start_encoder(config, index)
-        targets = _iteration_targets(config, index, encoder, tables)
+        with accelerator.main_process_first():  # the others read the file that it writes
+            targets = _iteration_targets(config, index, encoder, tables)
         _IterationTrainer(config, index, accelerator, encoder, tables, targets).run()
         if accelerator.is_main_process:
             _save_encoder(encoder, folder / "encoder")
@@ -162,7 +163,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
     return {name: last[name] for name in ("validation_loss", "validation_accuracy")}
 
 
-def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> nn.Module:
+def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrainedModel:
     """A new encoder, or that of the iteration before."""
     if index:
         folder = Path(config.output) / f"iteration_{index}" / "encoder"
@@ -172,7 +173,7 @@ def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> nn.Modu
     return AutoModel.from_config(encoder_config, attn_implementation=config.attn_implementation)
 
 
-def _save_encoder(encoder: nn.Module, folder: Path) -> None:
+def _save_encoder(encoder: PreTrainedModel, folder: Path) -> None:
     """Weights last: a folder with weights is complete."""
     partial = folder.with_name(folder.name + ".partial")
     encoder.save_pretrained(partial)
@@ -183,7 +184,7 @@ def _save_encoder(encoder: nn.Module, folder: Path) -> None:
 
 
 def _iteration_targets(
-    config: SemanticEncoderTrainingConfig, index: int, encoder: nn.Module, tables: list[SpectrumTable]
+    config: SemanticEncoderTrainingConfig, index: int, encoder: PreTrainedModel, tables: list[SpectrumTable]
 ) -> list[np.ndarray]:
     """Clusters of every training and every validation frame; kept in a file, as they must not change."""
     path = Path(config.output) / f"iteration_{index + 1}" / "targets.safetensors"
@@ -202,7 +203,7 @@ def _iteration_targets(
     return [tensors[name].numpy() for name in ("training", "validation")]
 
 
-def _target_features(table: SpectrumTable, encoder: nn.Module | None, layer: int) -> np.ndarray:
+def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, layer: int) -> np.ndarray:
     """What is clustered, float32 of shape (frames, hidden_size): MFCC without an encoder."""
     recordings = [table.recording(index) for index in range(len(table))]
     if encoder is None:
@@ -211,7 +212,7 @@ def _target_features(table: SpectrumTable, encoder: nn.Module | None, layer: int
 
 
 @torch.no_grad()
-def _layer_features(features: np.ndarray, encoder: nn.Module, layer: int) -> np.ndarray:
+def _layer_features(features: np.ndarray, encoder: PreTrainedModel, layer: int) -> np.ndarray:
     """Hidden states of one recording, every dimension of mean 0 and variance 1 in it, to take out much of the voice.
 
     They are computed in windows, as attention is the dearest part of long recordings.
@@ -234,7 +235,7 @@ class _IterationTrainer:
         config: SemanticEncoderTrainingConfig,
         index: int,
         accelerator: Accelerator,
-        encoder: nn.Module,
+        encoder: PreTrainedModel,
         tables: list[SpectrumTable],
         targets: list[np.ndarray],
     ) -> None:
