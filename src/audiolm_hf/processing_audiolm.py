@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import AudioKwargs, ProcessorMixin
+from transformers.processing_utils import AudioKwargs, ProcessingKwargs, ProcessorMixin
 
 from .audio_file_audiolm import provenance, read_audio, write_audio
 
@@ -76,7 +76,7 @@ class AudioLMProcessor(ProcessorMixin):
 
     def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Sort options as every transformers processor does, but refuse unknown ones."""
-        known = {"audio_kwargs", "common_kwargs", *AudioKwargs.__annotations__}
+        known = {"common_kwargs", *ProcessingKwargs.__annotations__, *AudioKwargs.__annotations__}
         unknown = sorted(set(kwargs) - known)
         if unknown:
             raise TypeError(f"{type(self).__name__} does not know the option {unknown[0]!r}.")
