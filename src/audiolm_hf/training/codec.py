@@ -168,6 +168,9 @@ class CodecTrainer:
         ).to(self.accelerator.device)
         settings = config.discriminator
         self.discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
+        if config.train_decoder_only:
+            self.codec.encoder.requires_grad_(False)
+            self.codec.quantizer.requires_grad_(False)
         trained = self.codec.decoder if config.train_decoder_only else self.codec
         self.optimizer: Any = torch.optim.AdamW(
             trained.parameters(), config.learning_rate, (0.8, 0.99), weight_decay=config.weight_decay
