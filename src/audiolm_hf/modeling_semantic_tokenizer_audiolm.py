@@ -9,6 +9,7 @@ file holds the whole tokenizer. AudioLM (arXiv 2209.03143), section on semantic 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_audiolm import AudioLMSemanticTokenizerConfig
 
@@ -155,7 +156,7 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         self.encoder = AutoModel.from_config(config.encoder_config)
         self.register_buffer("feature_mean", torch.zeros(hidden_size))
         self.register_buffer("feature_std", torch.ones(hidden_size))
-        self.register_buffer("centroids", torch.zeros(config.num_semantic_tokens, hidden_size))
+        self.register_buffer("centroids", _unfitted_centroids(config))
         self.post_init()
         self.eval()
 
@@ -165,7 +166,7 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         if module is self:
             init.zeros_(self.feature_mean)
             init.ones_(self.feature_std)
-            init.normal_(self.centroids)
+            init.copy_(self.centroids, _unfitted_centroids(self.config))
 
     @classmethod
     def from_encoder(
@@ -210,10 +211,11 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         """Stay in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
+    @can_return_tuple
     def forward(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> AudioLMSemanticTokenizerOutput:
-        """Tokenize a batch. See [`AudioLMSemanticTokenizer.tokenize`]."""
+        """Tokenize a batch; see [`AudioLMSemanticTokenizer.tokenize`]. `return_dict=False` gives a tuple."""
         return self.tokenize(input_values, attention_mask)
 
     @torch.no_grad()
@@ -317,6 +319,12 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
     def _hidden_states(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         outputs = self.encoder(inputs.to(self.encoder.dtype), attention_mask=attention_mask, output_hidden_states=True)
         return outputs.hidden_states[self.config.layer]
+
+
+def _unfitted_centroids(config: AudioLMSemanticTokenizerConfig) -> torch.Tensor:
+    """Distinct places (num_semantic_tokens, hidden_size) until centroids are fitted, the same in every run."""
+    shape = (config.num_semantic_tokens, config.encoder_config.hidden_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def _receptive_field(kernels: list[int], strides: list[int]) -> int:
