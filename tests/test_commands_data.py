@@ -99,12 +99,13 @@ def test_evaluate_likelihood_prints_every_stage(checkpoint, tmp_path, capsys):
         train_tokens,
         "--test-tokens",
         test_tokens,
-        "--order",
+        "--orders",
+        1,
         3,
     ]
     assert run("evaluate", "likelihood", *arguments) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("semantic", "coarse", "fine", "unigram", "3-gram"))
+    assert all(name in printed for name in ("semantic", "coarse", "fine", "1-gram", "3-gram"))
 
 
 def test_evaluate_continuation_prints_the_yardsticks(checkpoint, recordings, capsys):

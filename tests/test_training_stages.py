@@ -11,12 +11,12 @@ from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
 from audiolm_hf.training.config import build_config
+from audiolm_hf.training.stage_bits import stage_bits
 from audiolm_hf.training.stages import (
     StageTrainingConfig,
     build_stage_config,
     build_stage_trainer,
     mean_semantic_duration,
-    stage_bits,
     train_stage,
 )
 from tests.helpers_tokens import write_tokens
@@ -184,6 +184,19 @@ def test_training_goes_on_from_given_weights(folders, tmp_path):
     )
 
 
+def test_embeddings_start_at_the_codebooks_if_a_codec_is_named(folders, tmp_path, tiny_audiolm):
+    tiny_audiolm.codec.save_pretrained(tmp_path / "codec")
+    tiny_audiolm.semantic_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    changes = {"stage": "coarse", "codec": str(tmp_path / "codec"), "semantic_tokenizer": str(tmp_path / "tokenizer")}
+    model, again = (build_stage_trainer(config_of(folders, tmp_path, **changes)).model for _ in range(2))
+    table = model.get_input_embeddings().weight
+    assert table.equal(again.get_input_embeddings().weight)
+    distances = torch.cdist(table[20:28], table[20:28])  # the codes of level 0
+    codebook = tiny_audiolm.codec.quantizer.levels[0].codebook
+    ratio = distances / torch.cdist(codebook, codebook)
+    assert torch.allclose(ratio[~ratio.isnan()], ratio[0, 1], rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -191,6 +204,7 @@ def test_training_goes_on_from_given_weights(folders, tmp_path):
         ({"corruption": 1.5}, "corruption is 1.5"),
         ({"drop_condition": -0.1, "stage": "coarse"}, "drop_condition is -0.1"),
         ({"drop_condition": 0.1}, "only the coarse stage has it"),
+        ({"initial_weights": "a", "codec": "b"}, "leave out codec and semantic_tokenizer"),
         ({"stage": "medium"}, "stage is 'medium'; it must be one of 'semantic', 'coarse', 'fine'"),
     ],
 )

@@ -33,13 +33,13 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
 
 
 def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser("likelihood", help="bits per token of the stages, beside unigrams and n-grams")
+    parser = kinds.add_parser("likelihood", help="bits per token of the stages, beside n-grams")
     parser.add_argument(
         "--checkpoint", type=Path, nargs="+", required=True, help="folder of an AudioLM, or of one or more stages"
     )
     parser.add_argument("--train-tokens", type=Path, nargs="+", required=True, help="token datasets for the n-grams")
     parser.add_argument("--test-tokens", type=Path, nargs="+", required=True, help="token datasets to measure on")
-    parser.add_argument("--order", type=int, default=5, help="of the n-grams (default 5)")
+    parser.add_argument("--orders", type=int, nargs="+", default=[1, 2, 3, 5], help="of the n-grams (default 1 2 3 5)")
     parser.add_argument("--overlap", type=float, default=0.5, help="context share of a stage's windows (default 0.5)")
     _add_output(parser)
     parser.set_defaults(run=run_likelihood)
@@ -82,7 +82,7 @@ def run_likelihood(arguments: argparse.Namespace) -> int:
         load_stages(arguments.checkpoint),
         TokenDataset(arguments.train_tokens),
         TokenDataset(arguments.test_tokens),
-        arguments.order,
+        arguments.orders,
         arguments.overlap,
     )
     return _finish(report, format_likelihood_report(report), arguments.output)

@@ -40,7 +40,7 @@ from audiolm_hf.token_layout_audiolm import (
     token_levels,
 )
 
-NGRAM_ORDER = 5
+NGRAM_ORDERS = (1, 2, 3, 5)  # beside the longest, shorter ones: with little data they can be the better yardstick
 
 
 def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
@@ -180,21 +180,21 @@ def evaluate_likelihood(
     stages: dict[str, AudioLMStageModel],
     train: TokenDataset,
     test: TokenDataset,
-    order: int = NGRAM_ORDER,
+    orders: Sequence[int] = NGRAM_ORDERS,
     overlap: float = 0.5,
 ) -> dict[str, Any]:
-    """Compare stages with a unigram model and an n-gram model on the same test tokens.
+    """Compare stages with n-gram models on the same test tokens.
 
     Args:
         stages (`dict`): stage models by name.
         train ([`TokenDataset`]): tokens that the n-grams are fitted on; those that the stages learned from.
         test ([`TokenDataset`]): unheard recordings.
-        order (`int`, defaults to 5): of the n-gram model.
+        orders (sequence of `int`, defaults to `(1, 2, 3, 5)`): of the n-gram models.
         overlap (`float`, defaults to 0.5): see [`stage_token_bits`].
 
     Returns:
-        `dict`: for each stage the bits per token of `stage`, `unigram` and `ngram` over all its tokens and, under
-        `levels`, for each level; with the number of tokens.
+        `dict`: under `stages`, for each stage the bits per token of `stage`, `1-gram`, `2-gram` and so on over all its
+        tokens and, under `levels`, for each level; with the number of tokens.
 
     Raises:
         ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.
@@ -204,15 +204,16 @@ def evaluate_likelihood(
             f"The training tokens were made by tokenizers {train.info.tokenizers}, the test tokens by "
             f"{test.info.tokenizers}; make both with the same."
         )
-    report: dict[str, Any] = {"order": order, "train_hours": train.duration / 3600, "test_hours": test.duration / 3600}
-    report["stages"] = {}
+    report: dict[str, Any] = {
+        "orders": list(orders),
+        "train_hours": train.duration / 3600,
+        "test_hours": test.duration / 3600,
+        "stages": {},
+    }
     for name, model in stages.items():
         check_agreement(test.info, model.config)
-        systems = {
-            "stage": stage_token_bits(model, test, overlap),
-            "unigram": ngram_bits(train, test, model.config, 1),
-            "ngram": ngram_bits(train, test, model.config, order),
-        }
+        systems = {"stage": stage_token_bits(model, test, overlap)}
+        systems |= {f"{order}-gram": ngram_bits(train, test, model.config, order) for order in orders}
         report["stages"][name] = _summary(systems) | {"window_length_s": model.config.window_length_s}
     return report
 
@@ -230,13 +231,13 @@ def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
 
 def format_likelihood_report(report: dict[str, Any]) -> str:
     """Lay out the result of [`evaluate_likelihood`] as a table for a terminal."""
-    columns = ["stage", "unigram", "ngram"]
+    columns = ["stage", *(f"{order}-gram" for order in report["orders"])]
     rows = []
     for name, figures in report["stages"].items():
         rows.append([name, "all", str(figures["tokens"]), *(f"{figures[column]:.3f}" for column in columns)])
         for level in figures["levels"] if len(figures["levels"]) > 1 else []:
             rows.append(["", level["level"], str(level["tokens"]), *(f"{level[column]:.3f}" for column in columns)])
-    header = ["stage", "level", "tokens", "bits per token", "unigram", f"{report['order']}-gram"]
+    header = ["stage", "level", "tokens", "bits per token", *columns[1:]]
     hours = f"n-grams fitted on {report['train_hours']:.2f} h; test {report['test_hours']:.2f} h"
     return f"{hours}\n\n{format_table(header, rows)}\n"
 

@@ -8,8 +8,6 @@ Paper: AudioLM (arXiv 2209.03143), training of the three stages.
 """
 
 import json
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +26,7 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMStageConfig,
 )
 from audiolm_hf.data.crops import StageBatches, validation_batches
+from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.modeling_stage_audiolm import (
     AudioLMCoarseModel,
@@ -35,9 +34,10 @@ from audiolm_hf.modeling_stage_audiolm import (
     AudioLMSemanticModel,
     AudioLMStageModel,
 )
-from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, token_levels
 from audiolm_hf.training.clock import ClockCallback, TrainingClock
 from audiolm_hf.training.config import dump_config
+from audiolm_hf.training.embeddings import code_vectors, start_embeddings_
+from audiolm_hf.training.stage_bits import stage_bits
 
 logger = logging.get_logger(__name__)
 
@@ -62,6 +62,9 @@ class StageTrainingConfig:
         num_coarse_codebooks (`int`, defaults to 4): leading levels that the coarse stage predicts.
         remove_repeats (`bool`, defaults to `False`): model semantic tokens without consecutive repeats.
         initial_weights (`str`, *optional*): folder of a stage model to start from, instead of random weights.
+        codec (`str`, *optional*): folder of the SoundStream whose codebooks start the embeddings of the codes.
+        semantic_tokenizer (`str`, *optional*): folder of the tokenizer whose centroids start the embeddings of the
+            semantic tokens.
         batch_tokens (`int`, defaults to 8192): most ids per batch, padding included.
         max_steps (`int`, *optional*): optimizer steps; give this or `max_minutes` or both.
         max_minutes (`float`, *optional*): stop, with the learning rate at its end, after so many minutes of training.
@@ -89,6 +92,8 @@ class StageTrainingConfig:
     num_coarse_codebooks: int = 4
     remove_repeats: bool = False
     initial_weights: str | None = None
+    codec: str | None = None
+    semantic_tokenizer: str | None = None
     batch_tokens: int = 8192
     max_steps: int | None = None
     max_minutes: float | None = None
@@ -112,6 +117,11 @@ class StageTrainingConfig:
         for name, share in (("corruption", self.corruption), ("drop_condition", self.drop_condition)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share, so give a number from 0 to 1.")
+        if self.initial_weights is not None and (self.codec or self.semantic_tokenizer):
+            raise ValueError(
+                f"initial_weights is {self.initial_weights!r}, so the embeddings are there already; leave out codec "
+                "and semantic_tokenizer."
+            )
         if self.drop_condition and self.stage != "coarse":
             raise ValueError(
                 f"drop_condition is {self.drop_condition} for the {self.stage} stage; only the coarse stage has it."
@@ -156,52 +166,6 @@ def mean_semantic_duration(tokens: TokenDataset) -> float:
     total = sum(len(record.semantic_tokens) for record in tokens)
     runs = sum(1 + int((record.semantic_tokens[1:] != record.semantic_tokens[:-1]).sum()) for record in tokens)
     return total / runs
-
-
-@torch.inference_mode()
-def stage_bits(
-    model: AudioLMStageModel, batches: Sequence[dict[str, Tensor]], bf16: bool = False
-) -> dict[str, dict[str, float]]:
-    """Measure the negative log-likelihood of every label.
-
-    Args:
-        model ([`AudioLMStageModel`]): the stage.
-        batches (sequence of `dict`): from [`validation_batches`].
-        bf16 (`bool`, defaults to `False`): compute in bfloat16 where it is safe.
-
-    Returns:
-        `dict`: for `"all"`, and for each level (`"semantic"`, `"end"`, `"level_0"`, ...), a dictionary of `bits` per
-        token, `accuracy` of the most likely token, and the number of `tokens`.
-    """
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    sums: dict[str, Tensor] = {}
-    for batch in batches:
-        on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            losses, correct = model.token_losses(**on_device)
-        labels = on_device["labels"]
-        for name, chosen in _label_groups(labels, model.config).items():
-            figures = [losses[chosen].double().sum() / math.log(2), correct[chosen].double().sum(), chosen.sum()]
-            sums[name] = sums.get(name, torch.zeros(3, dtype=torch.float64)) + torch.stack(
-                [figure.double().cpu() for figure in figures]
-            )
-    model.train(was_training)
-    return {
-        name: {"bits": float(bits / count), "accuracy": float(hits / count), "tokens": int(count)}
-        for name, (bits, hits, count) in sums.items()
-    }
-
-
-def _label_groups(labels: Tensor, config: AudioLMStageConfig) -> dict[str, Tensor]:
-    """Masks of the labels by what they are, for those kinds that occur."""
-    levels = token_levels(labels, config)
-    labelled = labels != IGNORE_INDEX
-    ends = labelled & (labels == config.eos_token_id)
-    groups = {"all": labelled, "semantic": labelled & (levels == SEMANTIC_LEVEL) & ~ends, "end": ends}
-    groups |= {f"level_{level}": labelled & (levels == level) for level in range(config.num_stage_codebooks)}
-    return {name: chosen for name, chosen in groups.items() if bool(chosen.any())}
 
 
 class StageTrainer(Trainer):
@@ -295,17 +259,29 @@ def _training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> Tr
     )
 
 
+def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageConfig) -> AudioLMStageModel:
+    """Build the stage that training starts from: given weights, or random ones with embeddings placed by `codec`."""
+    model_class = _STAGES[config.stage][1]
+    if config.initial_weights is not None:
+        return model_class.from_pretrained(config.initial_weights, dtype="float32", config=stage_config)
+    model = model_class(stage_config)
+    start_embeddings_(
+        model,
+        levels=None if config.codec is None else code_vectors(load_codec(config.codec).model),
+        centroids=None
+        if config.semantic_tokenizer is None
+        else load_semantic_tokenizer(config.semantic_tokenizer).centroids,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    return model
+
+
 def build_stage_trainer(config: StageTrainingConfig) -> StageTrainer:
     """Put model, data and schedule together, ready to train; see [`train_stage`]."""
     set_seed(config.seed)
     tokens = TokenDataset(config.train_tokens)
     stage_config = build_stage_config(config, tokens)
-    model_class = _STAGES[config.stage][1]
-    model = (
-        model_class(stage_config)
-        if config.initial_weights is None
-        else model_class.from_pretrained(config.initial_weights, dtype="float32", config=stage_config)
-    )
+    model = build_stage_model(config, stage_config)
     clock = TrainingClock(config.max_steps, config.max_minutes)
     batches = StageBatches(
         tokens,
@@ -372,8 +348,8 @@ __all__ = [
     "StageTrainer",
     "StageTrainingConfig",
     "build_stage_config",
+    "build_stage_model",
     "build_stage_trainer",
     "mean_semantic_duration",
-    "stage_bits",
     "train_stage",
 ]
