@@ -126,11 +126,14 @@ class EMACodebook(nn.Module):
         self.codebook.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
 
     def _replace_dead_codes(self, vectors: Tensor) -> None:
-        if not len(vectors):
+        if not len(vectors) and not _is_distributed():
             return
         mean_count = self.counts.mean()
         dead = self.counts < self.dead_code_threshold * mean_count
-        drawn = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
+        if len(vectors):
+            drawn = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
+        else:  # the other processes may have some: every one must reach the broadcast
+            drawn = self.codebook.clone()
         if _is_distributed():
             torch.distributed.broadcast(drawn, src=0)
         # A replaced code starts at the mean use, so that it has time to prove its own.
