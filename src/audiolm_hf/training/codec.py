@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import soundfile as sf
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
@@ -38,6 +37,7 @@ from audiolm_hf.training.codec_losses import (
 )
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.discriminators import CodecDiscriminator
+from audiolm_hf.training.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
 
 logger = logging.get_logger(__name__)
 
@@ -91,6 +91,8 @@ class CodecTrainingConfig:
         gain_db (`float`): crops are made louder or quieter by up to so many decibels.
         mel_window_lengths, mel_bands (`list[int]`): scales of the mel loss.
         mel_weight, waveform_weight, commitment_weight, codebook_weight (`float`): weights of the losses.
+        loudness_weight, envelope_weight (`float`): weights of the losses that follow a listener, see
+            `perceptual_losses`; 0 leaves them out.
         quantizer_start_step (`int`): steps before it train encoder and decoder without quantizer, so that the
             codebooks are placed among latents that mean something.
         codebook_init_crops (`int`): crops whose latents place the codebooks by k-means at that step.
@@ -122,6 +124,8 @@ class CodecTrainingConfig:
     waveform_weight: float = 2.0
     commitment_weight: float = 0.25
     codebook_weight: float = 1.0
+    loudness_weight: float = 0.0
+    envelope_weight: float = 0.0
     quantizer_start_step: int = 400
     codebook_init_crops: int = 256
     max_gradient_norm: float = 1.0
@@ -163,9 +167,13 @@ class CodecTrainer:
         torch.manual_seed(config.seed)
         self.codec = self._build_codec()
         self.accelerator = _accelerator(config, self.codec)
-        self.mel_loss = MultiScaleMelLoss(
-            self.codec.config.sampling_rate, config.mel_window_lengths, config.mel_bands
-        ).to(self.accelerator.device)
+        self.reconstruction_weights = {
+            "mel": config.mel_weight,
+            "waveform": config.waveform_weight,
+            "loudness": config.loudness_weight,
+            "envelope": config.envelope_weight,
+        }
+        self.reconstruction_losses = self._build_reconstruction_losses()
         settings = config.discriminator
         self.discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
         if config.train_decoder_only:
@@ -200,6 +208,21 @@ class CodecTrainer:
         if self.config.initial_codec is None:
             return SoundStreamModel(SoundStreamConfig(**self.config.codec))
         return SoundStreamModel.from_pretrained(self.config.initial_codec, dtype=torch.float32)
+
+    def _build_reconstruction_losses(self) -> dict[str, torch.nn.Module]:
+        """The losses whose weight is not 0."""
+        config, rate = self.config, self.codec.config.sampling_rate
+        losses = {
+            "mel": MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands),
+            "waveform": torch.nn.L1Loss(),
+            "loudness": LoudnessLoss(rate),
+            "envelope": EnvelopeCorrelationLoss(rate),
+        }
+        return {
+            name: loss.to(self.accelerator.device)
+            for name, loss in losses.items()
+            if self.reconstruction_weights[name]
+        }
 
     def train(self) -> Path:
         """Run the remaining steps and save the codec in `final`."""
@@ -291,10 +314,8 @@ class CodecTrainer:
         with self.accelerator.autocast():
             output = self.codec(target, num_codebooks=None if quantized else 0)
         audio_values = output.audio_values.float()
-        mel, waveform = self.mel_loss(audio_values, target), F.l1_loss(audio_values, target)
-        self._record(mel=mel, waveform=waveform, commitment=output.commitment_loss)
-        reconstruction = self.config.mel_weight * mel + self.config.waveform_weight * waveform
-        gradient = self._gradient(audio_values, target, reconstruction)
+        self._record(commitment=output.commitment_loss)
+        gradient = self._gradient(audio_values, target, self._reconstruction_loss(audio_values, target))
         quantization = (
             self.config.commitment_weight * output.commitment_loss + self.config.codebook_weight * output.codebook_loss
         )
@@ -303,6 +324,11 @@ class CodecTrainer:
         self.accelerator.clip_grad_norm_(self.codec.parameters(), self.config.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def _reconstruction_loss(self, audio_values: Tensor, target: Tensor) -> Tensor:
+        losses = {name: loss(audio_values, target) for name, loss in self.reconstruction_losses.items()}
+        self._record(**losses)
+        return torch.stack([self.reconstruction_weights[name] * value for name, value in losses.items()]).sum()
 
     def _gradient(self, audio_values: Tensor, target: Tensor, reconstruction: Tensor) -> Tensor:
         """Gradient of all losses at the waveform; teaches the discriminators on the way."""

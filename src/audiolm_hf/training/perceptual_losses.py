@@ -1,0 +1,157 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Losses of the codec that weigh an error as a listener would.
+
+`LoudnessLoss` follows the perceptual model of PESQ (ITU-T P.862): loudness in Bark bands, small errors masked, added
+sound worse than missing sound. `EnvelopeCorrelationLoss` follows STOI (Taal et al. 2011): the correlation of
+third-octave envelopes over a third of a second. Both are smooth stand-ins for the measures, not the measures.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Level of a target after scaling: its mean power over all bands, relative to the threshold; near the 79 dB of P.862.
+TARGET_POWER = 3e8
+LOUDNESS_EXPONENT = 0.23  # Zwicker's law
+LOUDNESS_SCALE = 0.187
+THRESHOLD_POWER = 0.25  # hearing threshold where the ear is most sensitive
+NUM_BARK_BANDS = 49
+MASKED_SHARE = 0.25  # a difference below this share of the softer loudness is not heard
+FRAMES_PER_EVENT = 20
+EVENT_EXPONENT = 6.0  # one bad frame spoils its surroundings
+
+
+def bark(frequency: Tensor) -> Tensor:
+    """Map Hz to Bark (Traunmüller 1990)."""
+    return 26.81 * frequency / (1960.0 + frequency) - 0.53
+
+
+def bark_filters(sampling_rate: int, window_length: int, num_bands: int) -> Tensor:
+    """Share of each frequency bin in each of equally wide Bark bands, `(num_bins, num_bands)`; rows add up to 1."""
+    width = sampling_rate / window_length
+    centers = torch.arange(window_length // 2 + 1) * width
+    low = bark((centers - width / 2).clamp(min=0.0))
+    high = bark((centers + width / 2).clamp(max=sampling_rate / 2))
+    edges = torch.linspace(float(low[0]), float(high[-1]), num_bands + 1)
+    overlap = torch.minimum(high[:, None], edges[None, 1:]) - torch.maximum(low[:, None], edges[None, :-1])
+    return overlap.clamp(min=0.0) / (high - low)[:, None]
+
+
+def hearing_threshold(frequency: Tensor) -> Tensor:
+    """Softest audible power at each frequency in Hz, 1 where the ear is most sensitive (Terhardt 1979)."""
+    khz = (frequency / 1000.0).clamp(min=0.02)
+    decibels = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
+    return 10 ** ((decibels - decibels.min()) / 10)
+
+
+class LoudnessLoss(nn.Module):
+    """Disturbance of loudness in points of the raw PESQ scale: about 4.5 less what PESQ would say.
+
+    Args:
+        sampling_rate (`int`): Hz.
+        window_length (`int`, defaults to 512): samples; hops by half of itself.
+    """
+
+    filters: Tensor
+    window: Tensor
+    threshold: Tensor
+
+    def __init__(self, sampling_rate: int, window_length: int = 512) -> None:
+        super().__init__()
+        self.window_length = window_length
+        filters = bark_filters(sampling_rate, window_length, NUM_BARK_BANDS)
+        self.band_width = float(bark(torch.tensor(sampling_rate / 2)) - bark(torch.tensor(0.0))) / NUM_BARK_BANDS
+        frequency = torch.linspace(0, sampling_rate / 2, window_length // 2 + 1)
+        centers = (filters * frequency[:, None]).sum(0) / filters.sum(0)
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("window", torch.hann_window(window_length), persistent=False)
+        self.register_buffer("threshold", THRESHOLD_POWER * hearing_threshold(centers), persistent=False)
+
+    def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
+        """Compare two batches of shape `(batch, num_samples)`; returns the mean, shape `()`."""
+        target = self._band_power(target_values)
+        gain = TARGET_POWER / target.sum(2).mean(1).clamp(min=1e-9)[:, None, None]
+        target, estimate = target * gain, self._band_power(audio_values) * gain
+        heard, wanted = self._loudness(estimate), self._loudness(target)
+        masked = MASKED_SHARE * torch.minimum(heard, wanted).detach()
+        disturbance = ((heard - wanted).abs() - masked).clamp(min=0.0)
+        # Sound that was not there before is heard as a thing of its own.
+        ratio = ((estimate.detach() + 50.0) / (target + 50.0)) ** 1.2
+        asymmetry = torch.where(ratio < 3.0, torch.zeros_like(ratio), ratio.clamp(max=12.0))
+        symmetric = self.band_width**1.5 * NUM_BARK_BANDS * (disturbance.pow(2).mean(2) + 1e-8).sqrt()
+        added = self.band_width * (disturbance * asymmetry).sum(2)
+        return (0.1 * self._over_time(symmetric) + 0.0309 * self._over_time(added)).mean()
+
+    def _band_power(self, values: Tensor) -> Tensor:
+        """Power in Bark bands, `(batch, frames, num_bands)`."""
+        spectrum = torch.stft(
+            values.float(), self.window_length, self.window_length // 2, window=self.window, return_complex=True
+        )
+        return torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ self.filters
+
+    def _loudness(self, power: Tensor) -> Tensor:
+        relative = (power / self.threshold).clamp(min=1.0)
+        scale = LOUDNESS_SCALE * (self.threshold / 0.5) ** LOUDNESS_EXPONENT
+        return scale * ((0.5 + 0.5 * relative) ** LOUDNESS_EXPONENT - 1.0)
+
+    def _over_time(self, disturbance: Tensor) -> Tensor:
+        """Disturbance `(batch, frames)` to `(batch,)`: a high norm within events, the root mean square over them."""
+        size = min(FRAMES_PER_EVENT, disturbance.shape[1])
+        events = disturbance.clamp(max=45.0).unfold(1, size, max(1, size // 2))
+        # Relative to the loudest, so that the high power neither overflows nor vanishes.
+        peak = events.amax(2, keepdim=True).detach().clamp(min=1e-4)
+        norms = peak[..., 0] * ((events / peak).pow(EVENT_EXPONENT).mean(2) + 1e-8) ** (1 / EVENT_EXPONENT)
+        return (norms.pow(2).mean(1) + 1e-8).sqrt()
+
+
+class EnvelopeCorrelationLoss(nn.Module):
+    """1 less the mean correlation of third-octave envelopes over segments of 0.384 s.
+
+    Args:
+        sampling_rate (`int`): Hz.
+    """
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self, sampling_rate: int) -> None:
+        super().__init__()
+        self.window_length = round(0.0256 * sampling_rate)
+        self.fft_length = 2 ** math.ceil(math.log2(self.window_length))
+        frequency = torch.linspace(0, sampling_rate / 2, self.fft_length // 2 + 1)
+        centers = 150.0 * 2 ** (torch.arange(15) / 3)
+        inside = (frequency[:, None] >= centers / 2 ** (1 / 6)) & (frequency[:, None] < centers * 2 ** (1 / 6))
+        self.register_buffer("filters", inside.float(), persistent=False)
+        self.register_buffer("window", torch.hann_window(self.window_length), persistent=False)
+
+    def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
+        """Compare two batches of shape `(batch, num_samples)`; returns the mean, shape `()`."""
+        estimate, target = self._segments(audio_values), self._segments(target_values)
+        energy = target.pow(2).sum((2, 3))
+        # Louder than the target by more than 15 dB counts no further; STOI limits one bad frame's part so.
+        gain = target.norm(dim=3, keepdim=True) / estimate.norm(dim=3, keepdim=True).clamp(min=1e-8)
+        estimate = torch.minimum(estimate * gain, target * (1 + 10 ** (15 / 20)))
+        estimate, target = estimate - estimate.mean(3, keepdim=True), target - target.mean(3, keepdim=True)
+        scale = (estimate.norm(dim=3) * target.norm(dim=3)).clamp(min=1e-8)
+        correlation = ((estimate * target).sum(3) / scale).mean(2)
+        active = (energy > 1e-4 * energy.amax()).float()  # within 40 dB of the loudest, as STOI leaves out silence
+        return 1 - (correlation * active).sum() / active.sum().clamp(min=1.0)
+
+    def _segments(self, values: Tensor) -> Tensor:
+        """Envelopes `(batch, segments, bands, 30)`, half a segment apart."""
+        spectrum = torch.stft(
+            values.float(),
+            self.fft_length,
+            self.window_length // 2,
+            win_length=self.window_length,
+            window=self.window,
+            return_complex=True,
+        )
+        power = torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ self.filters
+        envelopes = (power + 1e-10).sqrt().transpose(1, 2)
+        size = min(30, envelopes.shape[2])
+        return envelopes.unfold(2, size, max(1, size // 2)).transpose(1, 2)
+
+
+__all__ = ["EnvelopeCorrelationLoss", "LoudnessLoss"]
