@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import EarlyStoppingCallback, Trainer, TrainerControl, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerControl, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
@@ -276,12 +276,13 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
     return model
 
 
-def build_stage_trainer(config: StageTrainingConfig) -> StageTrainer:
+def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> StageTrainer:
     """Put model, data and schedule together, ready to train; see [`train_stage`]."""
     set_seed(config.seed)
     tokens = TokenDataset(config.train_tokens)
-    stage_config = build_stage_config(config, tokens)
-    model = build_stage_model(config, stage_config)
+    if model is None:
+        model = build_stage_model(config, build_stage_config(config, tokens))
+    stage_config = model.config
     clock = TrainingClock(config.max_steps, config.max_minutes)
     batches = StageBatches(
         tokens,
@@ -308,11 +309,13 @@ def build_stage_trainer(config: StageTrainingConfig) -> StageTrainer:
     )
 
 
-def train_stage(config: StageTrainingConfig) -> Path:
+def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> Path:
     """Train one stage, or resume its training, and keep the checkpoint with the best validation.
 
     Args:
         config ([`StageTrainingConfig`]): everything.
+        model ([`AudioLMStageModel`] or a `PeftModel` of one, *optional*): train this one, in place of the one that
+            `config` describes; of a `PeftModel` only the adapter is trained and saved.
 
     Returns:
         `Path`: the folder of the finished model, `output_folder/final`.
@@ -320,7 +323,7 @@ def train_stage(config: StageTrainingConfig) -> Path:
     Raises:
         ValueError: the token datasets do not agree with each other or with the configuration.
     """
-    trainer = build_stage_trainer(config)
+    trainer = build_stage_trainer(config, model)
     parameters = trainer.model.num_parameters()
     logger.info(f"The {config.stage} stage has {parameters} parameters.")
     output = Path(config.output_folder)
