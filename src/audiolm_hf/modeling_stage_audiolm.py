@@ -131,14 +131,21 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
             `level_range(config, level)[0] + i`; minus infinity for an id that is never chosen.
         """
         start, stop = level_range(self.config, level)
-        if type(self.lm_head) is nn.Linear:
-            logits = F.linear(hidden_states, self.lm_head.weight[start:stop])
-        else:  # an adapter or a quantised layer: its rows are not its weight's rows
-            logits = self.lm_head(hidden_states)[..., start:stop]
+        if self._head_has_rows:
+            return self._restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
+        return self._restrict(self.lm_head(hidden_states)[..., start:stop], level)
+
+    @property
+    def _head_has_rows(self) -> bool:
+        """Whether the rows of the head's weight are those of its output; not so for adapters, quantised or shards."""
+        return type(self.lm_head) is nn.Linear
+
+    def _restrict(self, logits: Tensor, level: int) -> Tensor:
+        """Give the logits of one level as float32, minus infinity for an id that is never chosen."""
         forbidden = forbidden_id(self.config, level)
         if forbidden is None:
             return logits.float()
-        never = torch.arange(start, stop, device=logits.device) == forbidden
+        never = torch.arange(*level_range(self.config, level), device=logits.device) == forbidden
         return logits.float().masked_fill(never, -torch.inf)
 
     def _target_losses(self, hidden_states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,17 +162,19 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
                 f"{int(targets[0])}); set them to {IGNORE_INDEX}."
             )
         states = hidden_states.flatten(0, 1)[positions]
+        # A sharded head must be called exactly once in every forward pass, labels or none.
+        scores = None if self._head_has_rows and len(states) else self.lm_head(states)
         losses, correct = [], []
         sizes = counts.tolist()
-        for level, group_states, group_targets in zip(
-            groups.tolist(), states.split(sizes), targets.split(sizes), strict=True
-        ):
-            logits = self.level_logits(group_states, level)
-            local = group_targets - level_range(self.config, level)[0]
+        rows = states if scores is None else scores
+        for level, group, group_targets in zip(groups.tolist(), rows.split(sizes), targets.split(sizes), strict=True):
+            start, stop = level_range(self.config, level)
+            logits = self.level_logits(group, level) if scores is None else self._restrict(group[:, start:stop], level)
+            local = group_targets - start
             losses.append(F.cross_entropy(logits, local, reduction="none"))
             correct.append(logits.detach().argmax(-1) == local)
         if not losses:
-            return positions, states.sum(-1).float(), positions.bool()  # empty, and part of the graph
+            return positions, rows.sum(-1).float(), positions.bool()  # empty, and part of the graph
         return positions, torch.cat(losses), torch.cat(correct)
 
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
