@@ -102,11 +102,50 @@ def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
         ("max_steps.deep=3", "reaches into 'max_steps'"),
         ("max_steps=many", "max_steps is 'many'"),
         ("kind=stages", "did you mean 'stage'"),
+        ("backbone.hiden_size=3", "backbone: unknown key 'hiden_size'; did you mean 'hidden_size'"),
+        ("backbone.model_type=lama", "model_type is 'lama', which transformers does not know; did you mean 'llama'"),
+        ("backbone={a: [}", "not valid YAML after the ="),
     ],
 )
 def test_bad_overrides_are_errors(stage_file, override, message):
     with pytest.raises(ValueError, match=message):
         load_config(stage_file, [override])
+
+
+def test_keys_of_models_are_held_to_their_configurations(stage_file, tmp_path):
+    assert (
+        load_config(stage_file, ["backbone={model_type: gpt2, n_layer: 2, hidden_size: 8}"]).backbone["n_layer"] == 2
+    )
+    with pytest.raises(ValueError, match="backbone: unknown key 'n_layer'"):
+        load_config(stage_file, ["backbone={n_layer: 2}"])
+    assemble = "kind: assemble\nsemantic_tokenizer: t\ncodec: c\nsemantic: s\ncoarse: c\nfine: f\noutput_folder: o\n"
+    files = {
+        "kind: codec\noutput_folder: o\ndata: {folder: d, train: [a]}\ncodec: {num_codebook: 3}": "'num_codebooks'",
+        "kind: semantic_encoder\noutput: o\ndata: {folder: d, train: [a]}\niterations: []\nencoder: {layers: 3}": (
+            "encoder: unknown key 'layers'"
+        ),
+        assemble + "generation: {semantic_temprature: 1}": "did you mean 'semantic_temperature'",
+    }
+    for text, message in files.items():
+        (tmp_path / "file.yaml").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_config(tmp_path / "file.yaml")
+
+
+def test_an_override_changes_one_of_two_places_that_share_an_alias(tmp_path):
+    (tmp_path / "file.yaml").write_text("kind: recipe\nfirst: &a {size: 1}\nsecond: *a\n")
+    values = read_yaml(tmp_path / "file.yaml", ["second.size=2"])
+    assert (values["first"], values["second"]) == ({"size": 1}, {"size": 2})
+
+
+def test_overrides_reach_into_lists_by_place(tmp_path):
+    path = tmp_path / "encoder.yaml"
+    path.write_text("kind: semantic_encoder\noutput: o\nencoder: {}\niterations: [{num_clusters: 4, num_steps: 2}]\n")
+    config = load_config(path, ["data={folder: d, train: [a]}", "iterations.0.num_steps=9"])
+    assert config.iterations[0].num_steps == 9
+    for override, message in (("iterations.1.num_steps=9", "reaches for '1'"), ("iterations.0=9", "ends in a list")):
+        with pytest.raises(ValueError, match=message):
+            load_config(path, [override])
 
 
 def test_files_that_are_no_training_are_errors(tmp_path):

@@ -2,11 +2,11 @@
 """From a YAML file and `key=value` overrides to a checked dataclass, for every training.
 
 `audiolm-hf train` comes in here: the key `kind` at the top of the file chooses the training, whose dataclass names
-every other key and its type. A key or a value that does not fit is an error that says what would.
+every other key and its type. A key or a value that does not fit is an error that says what would; so is a key of a
+model (`backbone`, `codec`, `encoder`, `generation`) that its configuration does not have.
 """
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -15,7 +15,9 @@ from typing import Any
 
 import yaml
 
-TRAINING_KINDS = ("codec", "semantic_encoder", "centroids", "stage", "assemble")
+from audiolm_hf.training.model_fields import check_model_fields, did_you_mean
+
+TRAINING_KINDS = ("codec", "semantic_encoder", "centroids", "tokenize", "stage", "assemble", "recipe")
 
 
 @dataclasses.dataclass
@@ -68,6 +70,10 @@ def training_kind(kind: str) -> tuple[type, Callable[[Any], Any]]:
             from audiolm_hf.training.centroids import CentroidsTrainingConfig, train_centroids
 
             return CentroidsTrainingConfig, train_centroids
+        case "tokenize":
+            from audiolm_hf.training.tokenize import TokenizeConfig, tokenize
+
+            return TokenizeConfig, tokenize
         case "stage":
             from audiolm_hf.training.stages import StageTrainingConfig, train_stage
 
@@ -76,8 +82,12 @@ def training_kind(kind: str) -> tuple[type, Callable[[Any], Any]]:
             from audiolm_hf.training.assemble import AssembleConfig, assemble
 
             return AssembleConfig, assemble
+        case "recipe":
+            from audiolm_hf.training.recipe import RecipeConfig, run_recipe
+
+            return RecipeConfig, run_recipe
     raise ValueError(
-        f"kind is {kind!r}; it must be one of {', '.join(TRAINING_KINDS)}{_did_you_mean(kind, TRAINING_KINDS)}."
+        f"kind is {kind!r}; it must be one of {', '.join(TRAINING_KINDS)}{did_you_mean(str(kind), TRAINING_KINDS)}."
     )
 
 
@@ -86,8 +96,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
 
     Args:
         path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's dataclass.
-        overrides (`list[str]`): `key=value` changes; dots reach into nested keys (`data.folder=/tmp/data`), and
-            values are read as YAML.
+        overrides (`list[str]`): `key=value` changes; dots reach into nested keys (`data.folder=/tmp/data`), in a
+            list by the items' `name` or place (`steps.codec.max_steps=5`), and values are read as YAML.
 
     Returns:
         The dataclass of the training, with every value checked against its type.
@@ -95,9 +105,30 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
     Raises:
         ValueError: an unknown or missing key, a value of the wrong type, or a malformed override.
     """
-    values = read_yaml(path, overrides)
-    config_class, _ = training_kind(values.pop("kind"))
-    return build_config(config_class, values, where=str(path))
+    return build_training(read_yaml(path, overrides), str(path), Path(path).parent)
+
+
+def build_training(values: dict[str, Any], where: str, here: Path) -> Any:
+    """Build the dataclass of a training from the content of its file.
+
+    Args:
+        values (`dict`): with the key `kind`; not changed.
+        where (`str`): what the errors call the place these values come from.
+        here (`Path`): folder of the file, for a training that names other files.
+
+    Returns:
+        The dataclass of the training.
+
+    Raises:
+        ValueError: see [`load_config`].
+    """
+    settings = {key: value for key, value in values.items() if key != "kind"}
+    config_class, _ = training_kind(values["kind"])
+    if "here" in {field.name for field in dataclasses.fields(config_class)}:
+        settings.setdefault("here", str(here))
+    config = build_config(config_class, settings, where)
+    check_model_fields(values["kind"], settings, where)
+    return config
 
 
 def run_training(path: str | Path, overrides: Sequence[str] = ()) -> Any:
@@ -117,6 +148,7 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
         raise ValueError(f"{path} is not valid YAML: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {type(values).__name__}; it must hold `key: value` lines.")
+    values = _unshared(values)
     for override in overrides:
         _apply_override(values, override)
     if "kind" not in values:
@@ -124,16 +156,43 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     return values
 
 
+def _unshared(value: Any) -> Any:
+    """A copy in which two places never hold one object, as YAML's `*alias` makes them do; an override is for one."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ValueError(f"The override {override!r} is not of the form key=value, such as data.folder=/tmp/data.")
     *parents, last = key.split(".")
+    inner: Any = values
     for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
+        inner = _item_of(inner, parent, override) if isinstance(inner, list) else inner.setdefault(parent, {})
+        if not isinstance(inner, (dict, list)):
             raise ValueError(f"The override {override!r} reaches into {parent!r}, which holds one value; shorten it.")
-    values[last] = yaml.safe_load(text)
+    if isinstance(inner, list):
+        raise ValueError(f"The override {override!r} ends in a list; give the list whole, or reach into an item.")
+    try:
+        inner[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"The override {override!r} is not valid YAML after the =: {error}.") from error
+
+
+def _item_of(items: list[Any], name: str, override: str) -> Any:
+    """The item of a list with that `name` or at that place."""
+    named = {item["name"]: item for item in items if isinstance(item, dict) and "name" in item}
+    if name in named:
+        return named[name]
+    if name.isdecimal() and int(name) < len(items):
+        return items[int(name)]
+    known = [*named] or [str(place) for place in range(len(items))]
+    raise ValueError(
+        f"The override {override!r} reaches for {name!r} in a list{did_you_mean(name, known)}. It has: "
+        f"{', '.join(known)}."
+    )
 
 
 def build_config(config_class: type, values: dict[str, Any], where: str = "configuration") -> Any:
@@ -154,7 +213,7 @@ def build_config(config_class: type, values: dict[str, Any], where: str = "confi
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in values:
         if key not in fields:
-            raise ValueError(f"{where}: unknown key {key!r}{_did_you_mean(key, fields)}. Known: {', '.join(fields)}.")
+            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(key, fields)}. Known: {', '.join(fields)}.")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -212,15 +271,11 @@ def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
-def _did_you_mean(key: str, known: typing.Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
-
-
 __all__ = [
     "TRAINING_KINDS",
     "AudioDataConfig",
     "build_config",
+    "build_training",
     "dump_config",
     "load_config",
     "read_yaml",

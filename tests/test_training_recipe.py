@@ -1,0 +1,215 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import json
+import subprocess
+import sys
+
+import pytest
+import soundfile as sf
+import yaml
+
+from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.training.config import load_config, run_training
+from audiolm_hf.training.recipe import resolve_steps
+from audiolm_hf.training.tokenize import TokenizeConfig
+from tests.helpers_checkpoint import CLIP, DATA, OTHER_CLIP, ROOT, environment
+from tests.helpers_tokens import write_tokens
+
+STAGE = {
+    "kind": "stage",
+    "stage": "semantic",
+    "train_tokens": ["$output/tokens"],
+    "validation_tokens": ["$output/tokens"],
+    "window_length_s": 0.8,
+    "num_coarse_codebooks": 2,
+    "backbone": {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+    },
+    "batch_tokens": 64,
+    "max_steps": 2,
+    "warmup_steps": 1,
+    "evaluation_steps": 1,
+    "bf16": False,
+    "use_cpu": True,
+}
+
+
+def stage(name, **changes):
+    return STAGE | {"name": name, "output_folder": f"$output/{name}"} | changes
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    """Writes a recipe of the given steps; its tokens are there."""
+    write_tokens(tmp_path / "out" / "tokens", [30, 12, 25])
+
+    def write(*steps, **changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(
+            yaml.safe_dump({"kind": "recipe", "output_folder": str(tmp_path / "out"), "steps": [*steps]} | changes)
+        )
+        return path
+
+    return write
+
+
+def test_steps_run_in_order_and_only_once(recipe_file, tmp_path):
+    path = recipe_file(stage("a"), stage("b", initial_weights="$output/a/final", max_steps=3))
+    assert run_training(path) == ["a", "b"]
+    marks = {name: json.loads((tmp_path / f"out/steps/{name}.json").read_text()) for name in ("a", "b")}
+    assert marks["b"]["settings"]["initial_weights"] == f"{tmp_path}/out/a/final"
+    weights = (tmp_path / "out/b/final/model.safetensors").stat().st_mtime_ns
+    assert run_training(path) == []
+    (tmp_path / "out/steps/b.json").unlink()
+    assert run_training(path) == ["b"]
+    assert (tmp_path / "out/b/final/model.safetensors").stat().st_mtime_ns > weights
+
+
+def test_a_step_that_fails_is_the_first_of_the_next_run(recipe_file, tmp_path):
+    path = recipe_file(stage("a"), stage("b", train_tokens=["$output/later"]))
+    with pytest.raises(FileNotFoundError, match="later"):
+        run_training(path)
+    write_tokens(tmp_path / "out" / "later", [20, 20])
+    assert run_training(path) == ["b"]
+
+
+def test_a_done_step_with_other_settings_is_an_error(recipe_file):
+    run_training(recipe_file(stage("a", max_steps=1)))
+    with pytest.raises(ValueError, match="The step a was done with other max_steps, seed than asked for"):
+        run_training(recipe_file(stage("a", max_steps=2, seed=5), stage("b")))
+
+
+def test_a_file_s_keys_can_be_changed_in_the_recipe_and_by_overrides(recipe_file, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "stage.yaml").write_text(yaml.safe_dump(STAGE | {"output_folder": "elsewhere"}))
+    step = {"name": "a", "config": "sub/stage.yaml", "seed": 3, "backbone": {"hidden_size": 32}}
+    path = recipe_file(step, {"name": "b", "config": "sub/stage.yaml"})
+    first, second = resolve_steps(load_config(path, ["steps.b.max_steps=7", "steps.0.backbone.num_hidden_layers=2"]))
+    assert (first.config.seed, first.config.output_folder, second.config.max_steps) == (3, "elsewhere", 7)
+    assert first.config.backbone == STAGE["backbone"] | {"hidden_size": 32, "num_hidden_layers": 2}
+    assert first.config.train_tokens == [f"{tmp_path}/out/tokens"]
+
+
+def test_the_data_folder_reaches_every_step_and_its_files_those_that_name_none(recipe_file):
+    tokenize = {"kind": "tokenize", "semantic_tokenizer": "$data/t", "codec": "c", "output_folder": "o"}
+    path = recipe_file(
+        tokenize | {"name": "own", "data": {"train": ["x"], "folder": "/old"}},
+        tokenize | {"name": "shared"},
+        data={"folder": "$here/audio", "train": ["a"]},
+    )
+    own, shared = resolve_steps(load_config(path, ["data.validation=[v]"]))
+    assert (own.config.data.train, own.config.data.validation) == (["x"], ["v"])
+    assert [step.config.data.folder for step in (own, shared)] == [f"{path.parent}/audio"] * 2
+    assert (shared.config.data.train, shared.config.semantic_tokenizer) == (["a"], f"{path.parent}/audio/t")
+    assert resolve_steps(load_config(path, ["data.folder=/new"]))[0].config.data.folder == "/new"
+
+
+@pytest.mark.parametrize(
+    ("steps", "overrides", "message"),
+    [
+        ([], [], "steps is empty"),
+        ([STAGE], [], r"steps\[0\] has the name None"),
+        ([stage("a"), stage("a")], [], r"steps\[1\] has the name 'a'"),
+        ([{"name": "a", "knd": "stage"}], [], "step a has neither `kind` nor `config` but knd"),
+        ([{"name": "a", "kind": "recipe", "steps": []}], [], "step a is a recipe itself"),
+        ([stage("a", kind="stages")], [], "did you mean 'stage'"),
+        ([stage("a"), stage("b", max_stepz=1)], [], "step b: unknown key 'max_stepz'; did you mean 'max_steps'"),
+        ([stage("a")], ["steps.a.backbone.hiden_size=1"], "backbone: unknown key 'hiden_size'; did you mean 'hidden_"),
+        ([stage("coarse")], ["steps.corse.seed=1"], "reaches for 'corse' in a list; did you mean 'coarse'"),
+        ([stage("a")], ["steps.a=1"], "ends in a list"),
+        ([stage("a")], ["stepz.a.seed=1"], "unknown key 'stepz'; did you mean 'steps'"),
+        ([stage("a", seed="one")], [], "step a: seed is 'one'"),
+    ],
+)
+def test_what_does_not_fit_is_named_before_anything_runs(recipe_file, tmp_path, steps, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        run_training(recipe_file(*steps), overrides)
+    assert not (tmp_path / "out" / "steps").exists()
+
+
+def test_a_missing_file_of_a_step_is_an_error(recipe_file):
+    with pytest.raises(FileNotFoundError, match=r"no file .*/coarse\.yaml"):
+        load_config(recipe_file({"name": "a", "config": "coarse.yaml"}))
+
+
+def test_the_other_processes_wait_for_what_one_does_alone(recipe_file, tmp_path, monkeypatch):
+    step = {"name": "a", "kind": "tokenize", "semantic_tokenizer": "t", "codec": "c", "output_folder": "o"}
+    path = recipe_file(step, data={"folder": "d", "train": ["x"]})
+    monkeypatch.setenv("RANK", "1")
+    mark = tmp_path / "out/steps/a.json"
+
+    def first_process(seconds):
+        mark.parent.mkdir()
+        mark.write_text("{}")
+
+    monkeypatch.setattr("audiolm_hf.training.recipe.time.sleep", first_process)
+    assert run_training(path) == ["a"]  # with tokenizers that are not there: nothing was done here
+
+
+def test_tokenize_writes_both_splits(tmp_path, tiny_audiolm):
+    tiny_audiolm.semantic_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    tiny_audiolm.codec.save_pretrained(tmp_path / "codec")
+    path = tmp_path / "tokens.yaml"
+    path.write_text(
+        f"kind: tokenize\nsemantic_tokenizer: {tmp_path}/tokenizer\ncodec: {tmp_path}/codec\n"
+        f"output_folder: {tmp_path}/tokens\ndata: {{folder: {DATA}, train: [{CLIP.name}]}}\n"
+    )
+    assert isinstance(load_config(path), TokenizeConfig)
+    run_training(path)
+    assert [entry.name for entry in (tmp_path / "tokens").iterdir()] == ["train"]
+    assert run_training(path, [f"data.validation=[{OTHER_CLIP.name}]"]) == tmp_path / "tokens"
+    lengths = [TokenDataset(tmp_path / "tokens" / name).duration for name in ("train", "validation")]
+    assert lengths == pytest.approx([2.5, 2.9], abs=0.1)
+
+
+def write_parquet(path, clips):
+    """Recordings the way a `datasets` user has them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    audio = [{"bytes": clip.read_bytes(), "path": clip.name} for clip in clips]
+    pq.write_table(pa.table({"audio": audio, "speaker": [clip.stem.split("-")[0] for clip in clips]}), path)
+
+
+CONTINUE = """
+import sys, json
+import numpy as np
+import audiolm_hf
+from transformers import pipeline
+
+result = pipeline("audio-continuation", model=sys.argv[1])(sys.argv[2], continuation_length_s=0.5, seed=0)
+print(json.dumps([len(result["audio"]), result["sampling_rate"], bool(np.isfinite(result["audio"]).all())]))
+"""
+
+
+@pytest.mark.slow
+def test_debug_trains_everything_from_parquet_and_the_pipeline_runs_it(tmp_path):
+    clips = sorted(DATA.glob("*.flac"))
+    write_parquet(tmp_path / "train.parquet", clips[:2])
+    write_parquet(tmp_path / "validation.parquet", clips[2:])
+    command = [sys.executable, "-m", "audiolm_hf.cli", "train", "--config", str(ROOT / "configs" / "debug.yaml")]
+    command += [f"data.folder={tmp_path}", "data.train=[train.parquet]", "data.validation=[validation.parquet]"]
+    variables = environment(tmp_path) | {"PYTHONWARNINGS": "default"}
+
+    def run(arguments):
+        return subprocess.run(arguments, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+
+    result = run(command)
+    assert result.returncode == 0, result.stderr[-4000:]
+    folder = tmp_path / "runs" / "debug"
+    names = ["codec", "semantic_encoder", "centroids", "tokens", "semantic", "coarse", "fine", "checkpoint"]
+    assert sorted(path.stem for path in (folder / "steps").glob("*.json")) == sorted(names)
+    log = [json.loads(line) for line in (folder / "codec" / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 12 and {"mel", "adversarial", "valid_mel_db"} <= set(log[-1])
+    report = json.loads((folder / "coarse" / "report.json").read_text())
+    assert report["steps"] == 4 and report["validation"]["all"]["bits"] > 0
+
+    heard = run([sys.executable, "-c", CONTINUE, str(folder / "checkpoint"), str(clips[2])])
+    assert heard.returncode == 0, heard.stderr[-4000:]
+    num_samples, rate, finite = json.loads(heard.stdout.splitlines()[-1])
+    assert finite and rate == 16000 and num_samples > sf.info(clips[2]).frames
+    again = run(command)
+    assert again.returncode == 0 and again.stderr.count("done before") == len(names)
