@@ -23,6 +23,7 @@ SHIPPED_FLOW = (
     "sampling_audiolm",
     "generation_audiolm",
     "modeling_stage_audiolm",
+    "adapters_audiolm",
     "modeling_audiolm",
     "processing_audiolm",
     "pipeline_audiolm",
@@ -41,7 +42,7 @@ PACKAGE_FLOW = {
     "cli": {"commands"},
 }
 SHIPPED_LIBRARIES = {"torch", "numpy", "transformers", "huggingface_hub"}
-GUARDED_LIBRARIES = {"soundfile", "soxr"}  # only inside try, so that a checkpoint also loads without them
+GUARDED_LIBRARIES = {"soundfile", "soxr", "peft"}  # only inside try, so that a checkpoint also loads without them
 UNSAFE_MODULES = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 MAX_LINES = 600
 

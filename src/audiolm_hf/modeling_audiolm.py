@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec, wrap_acoustic_codec
+from .adapters_audiolm import AudioLMAdapterMixin
 from .configuration_audiolm import AudioLMConfig
 from .generation_audiolm import (
     AudioLMGenerationConfig,
@@ -69,7 +70,7 @@ class _Prompt:
     audio_codes: Tensor
 
 
-class AudioLMModel(PreTrainedModel):
+class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
     """Continue audio: semantic tokenizer, acoustic codec and three stages in one checkpoint.
 
     Args:
@@ -176,6 +177,11 @@ class AudioLMModel(PreTrainedModel):
             self.generation_config = AudioLMGenerationConfig.from_pretrained(pretrained_model_name_or_path, **kwargs)
         except OSError:  # a checkpoint without the file: the defaults hold
             self.generation_config = AudioLMGenerationConfig()
+
+    @property
+    def stages(self) -> dict[str, PreTrainedModel]:
+        """The three stages by name, in the order in which they generate."""
+        return {"semantic": self.semantic, "coarse": self.coarse, "fine": self.fine}
 
     @property
     def acoustic_codec(self) -> AcousticCodec:
