@@ -9,17 +9,20 @@ from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineCon
 from audiolm_hf.data.crops import (
     Crop,
     CropGrid,
+    SequenceLengths,
     StageBatches,
     build_example,
     check_agreement,
     consecutive_crops,
     corrupt_inputs,
     group_by_length,
+    longest_sequence,
     pad_examples,
     random_crops,
     validation_batches,
 )
 from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, token_levels, unflatten_tokens
 from tests.conftest import tiny_stage_config
 from tests.helpers_tokens import INFO, made_up_record, write_tokens
@@ -173,10 +176,67 @@ def test_validation_predicts_every_token_once(tokens, stage):
 def test_like_lengths_share_a_batch():
     rng = np.random.default_rng(0)
     crops = [Crop(0, 0, int(length)) for length in rng.integers(1, 100, 500)]
-    batches = group_by_length(crops, GRID, CONFIGS["semantic"], 1000)
+    batches = group_by_length(crops, lambda crop: crop.length, 1000)
     padded = sum(len(batch) * max(crop.length for crop in batch) for batch in batches)
     assert padded / sum(crop.length for crop in crops) < 1.1
     assert sum(map(len, batches)) == 500
+
+
+@pytest.mark.parametrize("remove_repeats", [False, True])
+@pytest.mark.parametrize("stage", list(CONFIGS))
+def test_lengths_are_those_of_the_sequences(tmp_path, stage, remove_repeats):
+    config = type(CONFIGS[stage])(**tiny_stage_config(window_length_s=0.4, remove_repeats=remove_repeats))
+    rng = np.random.default_rng(0)
+    record = made_up_record("a", 31, rng, ends_recording=False)
+    record = dataclasses.replace(record, semantic_tokens=np.repeat(record.semantic_tokens, 2)[:31])
+    lengths = SequenceLengths([record], GRID, config)
+    for crop in (Crop(0, 0, 31), Crop(0, 3, 10), Crop(0, 4, 10), Crop(0, 30, 1)):
+        length = len(build_example(record, crop, GRID, config)["input_ids"])
+        assert lengths(crop) - length == (config.stage == "semantic")  # room for the end token
+    assert longest_sequence(INFO, config) == {"semantic": 12, "coarse": 52, "fine": 102}[stage]
+
+
+@pytest.mark.parametrize("stage", list(CONFIGS))
+def test_little_is_padding(tmp_path, stage):
+    lengths = np.random.default_rng(0).integers(5, 400, 60).tolist()
+    tokens = TokenDataset(write_tokens(tmp_path / "many", lengths))
+    config = type(CONFIGS[stage])(**tiny_stage_config(window_length_s=8.0, remove_repeats=True))
+    batches = StageBatches(tokens, config, 16 * longest_sequence(INFO, config), 10**6)
+    ids = [batches[index]["attention_mask"] for index in range(len(batches._epoch(0)))]
+    padding = 1 - sum(int(mask.sum()) for mask in ids) / sum(mask.numel() for mask in ids)
+    assert padding == pytest.approx(batches.padding_share(), abs=0.01)
+    assert padding < 0.12  # little data; a whole corpus has a tenth of it
+
+
+@pytest.mark.parametrize("parts", [2, 3, 100])
+def test_parts_are_the_rows_of_the_batch(tokens, parts):
+    settings = {"seed": 3, "corruption": 0.3, "drop_condition": 0.3}
+    whole = StageBatches(tokens, CONFIGS["coarse"], 300, 6, **settings)
+    shared = StageBatches(tokens, CONFIGS["coarse"], 300, 6, **settings, parts=parts)
+    assert len(shared) == 6 * parts
+
+    def rows(batch):
+        return [
+            tuple(ids[mask.bool()].tolist())
+            for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True)
+            if (labels != IGNORE_INDEX).any()
+        ]
+
+    for number in range(6):
+        found = [row for part in range(parts) for row in rows(shared[number * parts + part])]
+        assert sorted(found) == sorted(rows(whole[number]))
+
+
+def test_sequences_of_a_batch_do_not_see_each_other(tokens):
+    model = AudioLMCoarseModel(CONFIGS["coarse"]).eval()
+    batch = validation_batches(tokens, CONFIGS["coarse"], 10**6)[0]
+    with torch.no_grad():
+        together = model.token_losses(**batch)[0]
+        for row, mask in enumerate(batch["attention_mask"].bool()):
+            alone = model.token_losses(
+                batch["input_ids"][row : row + 1, mask], None, batch["labels"][row : row + 1, mask]
+            )[0]
+            torch.testing.assert_close(together[row, mask], alone[0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

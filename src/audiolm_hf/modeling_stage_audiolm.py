@@ -8,6 +8,7 @@ chosen among the ids of its own level, so only that slice of the head is compute
 Paper: AudioLM (arXiv 2209.03143), semantic, coarse acoustic and fine acoustic modeling.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -41,14 +42,17 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tied_weights_keys: Mapping[str, str] = {"lm_head.weight": "model.embed_tokens.weight"}  # or as the decoder says
     _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
     _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         super().__init__(config)
         self.model = AutoModel.from_config(config.backbone_config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        embeddings = self.model.get_input_embeddings()
+        self.lm_head = nn.Linear(embeddings.weight.shape[1], config.vocab_size, bias=False)
+        name = next(name for name, module in self.model.named_modules() if module is embeddings)
+        self._tied_weights_keys = {"lm_head.weight": f"model.{name}.weight"}
         self.post_init()
 
     @can_return_tuple

@@ -10,7 +10,7 @@ Paper: AudioLM (arXiv 2209.03143), crops of 30, 10 and 3 s for the three stages.
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,9 +181,11 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
 
 
 class StageBatches(Dataset):
-    """Batches of one stage: item `i` is batch number `i`, a function of the seed and `i` alone.
+    """The batches of one stage, each in `parts` equal shares: a function of the seed and the number alone.
 
-    Crops of like length share a batch, so that little of it is padding.
+    Crops of like length share a batch, so that little of it is padding. Item `i` is part `i % parts` of batch
+    `i // parts`. Processes and accumulation steps each take parts, so that what is learned from one batch does not
+    depend on how many of them there are.
 
     Args:
         tokens ([`TokenDataset`]): the records.
@@ -193,6 +195,7 @@ class StageBatches(Dataset):
         seed (`int`, defaults to 0): of crops, order, corruption and dropped conditions.
         corruption (`float`, defaults to 0.0): share of input ids replaced, see [`corrupt_inputs`].
         drop_condition (`float`, defaults to 0.0): share of coarse sequences without semantic tokens.
+        parts (`int`, defaults to 1): shares of each batch.
     """
 
     def __init__(
@@ -204,6 +207,7 @@ class StageBatches(Dataset):
         seed: int = 0,
         corruption: float = 0.0,
         drop_condition: float = 0.0,
+        parts: int = 1,
     ) -> None:
         check_agreement(tokens.info, config)
         self.tokens = tokens
@@ -213,31 +217,46 @@ class StageBatches(Dataset):
         self.seed = seed
         self.corruption = corruption
         self.drop_condition = drop_condition
+        self.parts = parts
         self.grid = CropGrid.from_info(tokens.info)
         self._units = [self.grid.record_units(record) for record in tokens]
+        self._lengths = SequenceLengths(tokens, self.grid, config)
         self._first_batches = [0]  # number of the first batch of each epoch planned so far, and of the one after
         self._plan: tuple[int, list[list[Crop]]] = (-1, [])
 
     def __len__(self) -> int:
-        return self.num_batches
+        return self.num_batches * self.parts
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Build batch number `index`; see [`pad_examples`] for its tensors."""
-        rng = np.random.default_rng([self.seed, 1, index])
-        batch = self._find(index)
-        examples = [
-            build_example(self.tokens[crop.record], crop, self.grid, self.config, rng.random() < self.drop_condition)
-            for crop in batch
-        ]
-        padded = pad_examples(examples, self.config)
-        padded["input_ids"] = corrupt_inputs(padded["input_ids"], self.config, self.corruption, rng)
-        return padded
+        """Build part `index % parts` of a batch; see [`pad_examples`] for its tensors.
 
-    def _find(self, index: int) -> list[Crop]:
-        while index >= self._first_batches[-1]:
+        A part that no sequence is left for holds one without labels, from which nothing is learned.
+        """
+        number, part = divmod(index, self.parts)
+        crops = self._find(number)
+        examples = [self._example(number, row, crops[row]) for row in range(part, len(crops), self.parts)]
+        if not examples:
+            idle = self._example(number, 0, crops[0])
+            examples = [idle | {"labels": torch.full_like(idle["labels"], IGNORE_INDEX)}]
+        return pad_examples(examples, self.config)
+
+    def padding_share(self) -> float:
+        """Give the share of padding among the ids of the first epoch."""
+        batches = [[self._lengths(crop) for crop in batch] for batch in self._epoch(0)]
+        return 1 - sum(map(sum, batches)) / sum(len(lengths) * max(lengths) for lengths in batches)
+
+    def _example(self, number: int, row: int, crop: Crop) -> dict[str, Tensor]:
+        """Build one row of a batch; its random numbers are its own."""
+        rng = np.random.default_rng([self.seed, 1, number, row])
+        drop = rng.random() < self.drop_condition
+        example = build_example(self.tokens[crop.record], crop, self.grid, self.config, drop)
+        return example | {"input_ids": corrupt_inputs(example["input_ids"], self.config, self.corruption, rng)}
+
+    def _find(self, number: int) -> list[Crop]:
+        while number >= self._first_batches[-1]:
             self._first_batches.append(self._first_batches[-1] + len(self._epoch(len(self._first_batches) - 1)))
-        epoch = bisect_right(self._first_batches, index) - 1
-        return self._epoch(epoch)[index - self._first_batches[epoch]]
+        epoch = bisect_right(self._first_batches, number) - 1
+        return self._epoch(epoch)[number - self._first_batches[epoch]]
 
     def _epoch(self, epoch: int) -> list[list[Crop]]:
         """All batches of an epoch, shuffled; the last planned epoch is kept."""
@@ -245,32 +264,76 @@ class StageBatches(Dataset):
             rng = np.random.default_rng([self.seed, 0, epoch])
             crops = random_crops(self._units, self.grid.units(self.config.window_length_s), rng)
             crops = [crops[place] for place in rng.permutation(len(crops))]
-            batches = group_by_length(crops, self.grid, self.config, self.batch_tokens)
+            batches = group_by_length(crops, self._lengths, self.batch_tokens)
             self._plan = (epoch, [batches[place] for place in rng.permutation(len(batches))])
         return self._plan[1]
 
 
-def ids_per_unit(grid: CropGrid, config: AudioLMStageConfig) -> int:
-    """Count the ids of one grid unit in a stage's sequence (the most, where repeats are removed)."""
+class SequenceLengths:
+    """Counts the ids of a crop's sequence without building it.
+
+    Args:
+        tokens ([`TokenDataset`]): the records.
+        grid ([`CropGrid`]): what a crop's units are.
+        config ([`AudioLMStageConfig`]): the stage; where it removes repeats, the count is of what is left.
+    """
+
+    def __init__(self, tokens: TokenDataset, grid: CropGrid, config: AudioLMStageConfig) -> None:
+        self.tokens = tokens
+        self.grid = grid
+        self.config = config
+        self._changes: dict[int, np.ndarray] = {}  # of each record met: changes of token up to each place
+
+    def __call__(self, crop: Crop) -> int:
+        """Count the ids of one crop, special tokens included."""
+        record = self.tokens[crop.record]
+        stop = crop.start + crop.length
+        frames = min(stop * self.grid.frames_per_unit, record.audio_codes.shape[1])
+        codes = (frames - crop.start * self.grid.frames_per_unit) * self.config.num_stage_codebooks
+        return 2 + codes + (0 if self.config.stage == "fine" else self._semantic(record, crop, stop))
+
+    def _semantic(self, record: TokenRecord, crop: Crop, stop: int) -> int:
+        first = crop.start * self.grid.tokens_per_unit
+        last = min(stop * self.grid.tokens_per_unit, len(record.semantic_tokens))
+        if not self.config.remove_repeats:
+            return last - first
+        if crop.record not in self._changes:
+            self._changes[crop.record] = np.cumsum(np.diff(record.semantic_tokens, prepend=-1) != 0)
+        changes = self._changes[crop.record]
+        return int(changes[last - 1] - changes[first]) + 1
+
+
+def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
+    """Count the ids of the longest sequence that a stage can meet in training: a whole window, no repeats removed."""
+    grid = CropGrid.from_info(info)
     semantic = 0 if config.stage == "fine" else grid.tokens_per_unit
-    return semantic + config.num_stage_codebooks * grid.frames_per_unit
+    per_unit = semantic + config.num_stage_codebooks * grid.frames_per_unit
+    return 2 + per_unit * grid.units(config.window_length_s)
 
 
-def group_by_length(
-    crops: Sequence[Crop], grid: CropGrid, config: AudioLMStageConfig, batch_tokens: int
-) -> list[list[Crop]]:
-    """Split crops into batches of like length and at most `batch_tokens` ids, in their order but for local sorting."""
-    size = ids_per_unit(grid, config)
-    mean_length = sum(crop.length for crop in crops) / len(crops) * size
-    stride = max(1, int(BATCHES_PER_SORT * batch_tokens / mean_length))
+def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch_tokens: int) -> list[list[Crop]]:
+    """Split crops into batches of like length, in their order but for local sorting.
+
+    Args:
+        crops (sequence of [`Crop`]): what to batch.
+        lengths (callable): ids of a crop's sequence, see [`SequenceLengths`].
+        batch_tokens (`int`): most ids in a batch, padding included; a single longer sequence still makes a batch.
+
+    Returns:
+        `list[list[Crop]]`: longest first inside every batch.
+    """
+    sizes = [lengths(crop) for crop in crops]
+    stride = max(1, int(BATCHES_PER_SORT * batch_tokens * len(crops) / sum(sizes)))
     batches: list[list[Crop]] = []
     for start in range(0, len(crops), stride):
         batch: list[Crop] = []
-        for crop in sorted(crops[start : start + stride], key=lambda crop: -crop.length):
-            if batch and (len(batch) + 1) * (batch[0].length * size + 2) > batch_tokens:
+        longest = 0
+        for place in sorted(range(start, min(start + stride, len(crops))), key=lambda place: -sizes[place]):
+            if batch and (len(batch) + 1) * longest > batch_tokens:
                 batches.append(batch)
                 batch = []
-            batch.append(crop)
+            longest = longest if batch else sizes[place]
+            batch.append(crops[place])
         batches.append(batch)
     return batches
 
@@ -283,7 +346,7 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
     crops = consecutive_crops(units, grid.units(config.window_length_s))
     return [
         pad_examples([build_example(tokens[crop.record], crop, grid, config) for crop in batch], config)
-        for batch in group_by_length(crops, grid, config, batch_tokens)
+        for batch in group_by_length(crops, SequenceLengths(tokens, grid, config), batch_tokens)
     ]
 
 
@@ -307,13 +370,14 @@ def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
 __all__ = [
     "Crop",
     "CropGrid",
+    "SequenceLengths",
     "StageBatches",
     "build_example",
     "check_agreement",
     "consecutive_crops",
     "corrupt_inputs",
     "group_by_length",
-    "ids_per_unit",
+    "longest_sequence",
     "pad_examples",
     "random_crops",
     "validation_batches",

@@ -5,8 +5,9 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -18,14 +19,26 @@ FINAL_FACTOR = 0.01  # of the peak learning rate
 class TrainingClock:
     """The share of a training that is done: of its steps or of its minutes, whichever is further.
 
+    The clock stands still between readings, and a reading is the main process's on every process, so that all of
+    them take the same learning rate and stop after the same step.
+
     Args:
         max_steps (`int`, *optional*): steps of the whole training.
         max_minutes (`float`, *optional*): minutes of the whole training, over all its resumptions.
+        schedule (`"cosine"`, `"linear"` or `"constant"`, defaults to `"cosine"`): the learning rate after its rise;
+            the first two end at a hundredth of the peak.
     """
 
-    def __init__(self, max_steps: int | None = None, max_minutes: float | None = None) -> None:
+    def __init__(
+        self,
+        max_steps: int | None = None,
+        max_minutes: float | None = None,
+        schedule: Literal["cosine", "linear", "constant"] = "cosine",
+    ) -> None:
         self.max_steps = max_steps
         self.max_minutes = max_minutes
+        self.schedule = schedule
+        self.elapsed_s = 0.0  # seconds of training at the last reading, those before a resumption included
         self._before_s = 0.0
         self._started: float | None = None
 
@@ -34,15 +47,23 @@ class TrainingClock:
         """`max_steps`, or a number that no training reaches."""
         return UNLIMITED_STEPS if self.max_steps is None else self.max_steps
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds of training so far, those before a resumption included."""
-        return self._before_s + (0.0 if self._started is None else time.monotonic() - self._started)
-
     def start(self, before_s: float = 0.0) -> None:
         """Start to count, after `before_s` seconds of an earlier run."""
-        self._before_s = before_s
+        self.elapsed_s = self._before_s = before_s
         self._started = time.monotonic()
+
+    def read(self, device: torch.device | None = None) -> None:
+        """Take the time; where it decides anything, the main process tells it to the others.
+
+        Args:
+            device (`torch.device`, *optional*): that the processes exchange tensors on.
+        """
+        if self._started is not None:
+            self.elapsed_s = self._before_s + time.monotonic() - self._started
+        if self.max_minutes is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+            told = torch.tensor(self.elapsed_s, dtype=torch.float64, device=device)
+            torch.distributed.broadcast(told, src=0)
+            self.elapsed_s = float(told)
 
     def share_done(self, step: int) -> float:
         """Give the share of the training that is done after so many steps, 0 to 1."""
@@ -54,14 +75,26 @@ class TrainingClock:
         return min(1.0, max(shares))
 
     def learning_rate_factor(self, step: int, warmup_steps: int) -> float:
-        """Give the learning rate of a step as a share of its peak: a linear rise, then a cosine."""
+        """Give the learning rate of a step as a share of its peak: a linear rise, then the schedule."""
         rise = min(1.0, (step + 1) / max(1, warmup_steps))
-        cosine = 0.5 * (1 + math.cos(math.pi * self.share_done(step)))
-        return rise * (FINAL_FACTOR + (1 - FINAL_FACTOR) * cosine)
+        done = self.share_done(step)
+        left = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[self.schedule]
+        return rise * (FINAL_FACTOR + (1 - FINAL_FACTOR) * left)
+
+
+def write_elapsed(folder: Path, clock: TrainingClock) -> None:
+    """Put the time of a clock into a checkpoint's folder."""
+    (folder / CLOCK_FILE).write_text(json.dumps({"elapsed_s": clock.elapsed_s}), encoding="utf-8")
+
+
+def read_elapsed(folder: Path) -> float:
+    """Give the seconds that [`write_elapsed`] put into a folder; 0 where there are none."""
+    path = folder / CLOCK_FILE
+    return json.loads(path.read_text(encoding="utf-8"))["elapsed_s"] if path.is_file() else 0.0
 
 
 class ClockCallback(TrainerCallback):
-    """Stops a Trainer when its clock has run out, keeps the time in its checkpoints, and draws a progress bar.
+    """Reads the clock at every step, stops a Trainer when it has run out, and draws a progress bar.
 
     Args:
         clock ([`TrainingClock`]): the clock.
@@ -76,10 +109,15 @@ class ClockCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the clock where the checkpoint left it."""
-        path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / CLOCK_FILE
-        self.clock.start(json.loads(path.read_text(encoding="utf-8"))["elapsed_s"] if path.is_file() else 0.0)
+        self.clock.start(read_elapsed(Path(args.output_dir) / f"checkpoint-{state.global_step}"))
         if state.is_world_process_zero:
             self._bar = tqdm(total=self.clock.max_steps, initial=state.global_step, desc="train", unit="step")
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Read the clock, before the next learning rate and the end are decided by it."""
+        self.clock.read(args.device)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -111,12 +149,6 @@ class ClockCallback(TrainerCallback):
         if self._bar is not None:
             self._bar.set_postfix(self._last)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Put the time beside the checkpoint just written."""
-        path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / CLOCK_FILE
-        if state.is_world_process_zero and path.parent.is_dir():
-            path.write_text(json.dumps({"elapsed_s": self.clock.elapsed_s}), encoding="utf-8")
-
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -126,4 +158,4 @@ class ClockCallback(TrainerCallback):
             self._bar = None
 
 
-__all__ = ["ClockCallback", "TrainingClock"]
+__all__ = ["ClockCallback", "TrainingClock", "read_elapsed", "write_elapsed"]

@@ -12,9 +12,13 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, token_levels
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def stage_bits(
-    model: AudioLMStageModel, batches: Sequence[dict[str, Tensor]], bf16: bool = False
+    model: AudioLMStageModel,
+    batches: Sequence[dict[str, Tensor]],
+    bf16: bool = False,
+    process_index: int = 0,
+    num_processes: int = 1,
 ) -> dict[str, dict[str, float]]:
     """Measure the negative log-likelihood of every label.
 
@@ -22,30 +26,42 @@ def stage_bits(
         model ([`AudioLMStageModel`]): the stage.
         batches (sequence of `dict`): from [`validation_batches`].
         bf16 (`bool`, defaults to `False`): compute in bfloat16 where it is safe.
+        process_index (`int`, defaults to 0): which of several processes this is.
+        num_processes (`int`, defaults to 1): how many share the batches; all of them must call, and all get the same.
 
     Returns:
         `dict`: for `"all"`, and for each level (`"semantic"`, `"end"`, `"level_0"`, ...), a dictionary of `bits` per
         token, `accuracy` of the most likely token, and the number of `tokens`.
     """
     device = next(model.parameters()).device
+    names = ["all", "semantic", "end", *(f"level_{level}" for level in range(model.config.num_stage_codebooks))]
+    sums = torch.zeros(len(names), 3, dtype=torch.float64)
     was_training = model.training
     model.eval()
-    sums: dict[str, Tensor] = {}
-    for batch in batches:
+    for start in range(0, len(batches), num_processes):
+        batch = _batch_or_idle(batches, start + process_index)
         on_device = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses, correct = model.token_losses(**on_device)
-        labels = on_device["labels"]
-        for name, chosen in _label_groups(labels, model.config).items():
+        for name, chosen in _label_groups(on_device["labels"], model.config).items():
             figures = [losses[chosen].double().sum() / math.log(2), correct[chosen].double().sum(), chosen.sum()]
-            sums[name] = sums.get(name, torch.zeros(3, dtype=torch.float64)) + torch.stack(
-                [figure.double().cpu() for figure in figures]
-            )
+            sums[names.index(name)] += torch.stack([figure.double().cpu() for figure in figures])
     model.train(was_training)
+    if num_processes > 1:
+        sums = sums.to(device)
+        torch.distributed.all_reduce(sums)
     return {
-        name: {"bits": float(bits / count), "accuracy": float(hits / count), "tokens": int(count)}
-        for name, (bits, hits, count) in sums.items()
+        name: {"bits": bits / count, "accuracy": hits / count, "tokens": int(count)}
+        for name, (bits, hits, count) in zip(names, sums.tolist(), strict=True)
+        if count
     }
+
+
+def _batch_or_idle(batches: Sequence[dict[str, Tensor]], place: int) -> dict[str, Tensor]:
+    """One batch; past the last, the last without labels, since every process must run the model equally often."""
+    if place < len(batches):
+        return batches[place]
+    return batches[-1] | {"labels": torch.full_like(batches[-1]["labels"], IGNORE_INDEX)}
 
 
 def _label_groups(labels: Tensor, config: AudioLMStageConfig) -> dict[str, Tensor]:

@@ -1,0 +1,132 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Samples to hear and see while the coarse or the fine stage trains.
+
+Every so many validations the stage continues the codes of a validation crop, given what it is given in generation,
+and the codec turns them into `step-<number>.wav` and `.png`, beside the same crop from its own codes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.configuration_audiolm import AudioLMStageConfig
+from audiolm_hf.data.crops import Crop, CropGrid, build_example
+from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, predicted_levels, unflatten_tokens
+
+PROMPT_SHARE = 0.3  # of the crop, as 3 s of 10 in the paper
+TEMPERATURE = 0.8
+
+
+class SampleCallback(TrainerCallback):
+    """Lets the stage continue one validation crop, always the same and from the same random numbers.
+
+    Args:
+        codec ([`AcousticCodec`]): turns codes into sound.
+        tokens ([`TokenDataset`]): the validation data; the crop is the beginning of its longest record.
+        config ([`AudioLMStageConfig`]): the stage, coarse or fine.
+        folder (`Path`): for the files.
+        every (`int`): validations from one sample to the next.
+
+    Raises:
+        ValueError: the codec has other codes than the tokens.
+    """
+
+    def __init__(
+        self, codec: AcousticCodec, tokens: TokenDataset, config: AudioLMStageConfig, folder: Path, every: int
+    ) -> None:
+        if (codec.num_codebooks, codec.codebook_size) != (tokens.info.num_codebooks, tokens.info.codebook_size):
+            raise ValueError(
+                f"The codec has {codec.num_codebooks} codebooks of {codec.codebook_size}, the tokens were made with "
+                f"{tokens.info.num_codebooks} of {tokens.info.codebook_size}; name the codec that made them."
+            )
+        self.codec = codec
+        self.config = config
+        self.folder = folder
+        self.every = every
+        grid = CropGrid.from_info(tokens.info)
+        record = max(tokens, key=lambda record: len(record.semantic_tokens))
+        crop = Crop(0, 0, min(grid.record_units(record), grid.units(config.window_length_s)))
+        self._example = build_example(record, crop, grid, config)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write a sample, if it is time for one. Every process samples, for the model may be spread over them."""
+        if model is None or state.global_step // int(args.eval_steps) % self.every:
+            return
+        ids = self._continue(model)
+        if state.is_world_process_zero:
+            self._write(f"step-{state.global_step:07d}", ids)
+
+    def _continue(self, model: PreTrainedModel) -> Tensor:
+        """Sample the end of the crop; ids `(sequence_length,)` of the whole."""
+        ids = self._example["input_ids"]
+        known = len(ids) - self._num_predicted + self._prompt_frames * len(predicted_levels(self.config))
+        prompt = ids[None, :known].to(model.device)
+        was_training = model.training
+        model.eval()
+        devices = [prompt.device] if prompt.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):  # training's own random numbers stay as they are
+            torch.manual_seed(0)
+            sampled = model.generate(
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=len(ids) - known,
+                do_sample=True,
+                temperature=TEMPERATURE,
+                pad_token_id=self.config.pad_token_id,
+            )
+        model.train(was_training)
+        return sampled[0].cpu()
+
+    @property
+    def _num_predicted(self) -> int:
+        return int((self._example["labels"] != IGNORE_INDEX).sum())
+
+    @property
+    def _prompt_frames(self) -> int:
+        return int(PROMPT_SHARE * self._num_predicted / len(predicted_levels(self.config)))
+
+    def _write(self, name: str, ids: Tensor) -> None:
+        # matplotlib comes with the extra `evaluation`; training without samples does not need it
+        from audiolm_hf.evaluation.spectrogram import save_spectrograms
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"from its own codes": self._decode(self._example["input_ids"]), "continued": self._decode(ids)}
+        rate = self.codec.sampling_rate
+        sf.write(self.folder / f"{name}.wav", arrays["continued"], rate)
+        boundary_s = self._prompt_frames * self.codec.hop_length / rate
+        save_spectrograms(arrays, rate, self.folder / f"{name}.png", boundary_s=boundary_s)
+
+    @torch.no_grad()
+    def _decode(self, ids: Tensor) -> np.ndarray:
+        """Turn the codes of a sequence into samples; those of the fine stage come after the coarse ones they need."""
+        size, offset = self.config.codebook_size, self.config.acoustic_offset
+        coarse = self.config.num_coarse_codebooks
+        start = len(ids) - self._num_predicted
+        if self.config.stage == "coarse":
+            parts = [unflatten_tokens(ids[None, start:], num_codebooks=coarse, codebook_size=size, offset=offset)]
+        else:
+            fine = self.config.num_fine_codebooks
+            parts = [
+                unflatten_tokens(ids[None, 1 : start - 1], num_codebooks=coarse, codebook_size=size, offset=offset),
+                unflatten_tokens(
+                    ids[None, start:], num_codebooks=fine, codebook_size=size, first_level=coarse, offset=offset
+                ),
+            ]
+        return self.codec.decode(torch.cat(parts, dim=1))[0].float().cpu().numpy()
+
+
+__all__ = ["SampleCallback"]

@@ -1,0 +1,98 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Start a stage from a text language model: its decoder is kept, its word embeddings are not.
+
+In: a folder that `save_pretrained` of any decoder wrote (Llama, Qwen2, ...); out: the same decoder with embeddings for
+the stage's ids. A decoder that knows text learns speech tokens faster than one that knows nothing.
+
+Paper: the recipe of TWIST (arXiv 2305.13009) and Slam.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from audiolm_hf.data.loading import read_model_type
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+
+_PROBE_LENGTH = 4  # ids of the sequence that shows whether a model looks ahead
+
+
+def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrainedConfig:
+    """Read the configuration of a language model's decoder, for a stage of its sizes.
+
+    Args:
+        folder (`str` or `Path`): of the language model.
+        changes (`dict`): fields that are to differ, such as `attention_dropout`. The vocabulary is the stage's own.
+
+    Returns:
+        [`~transformers.PreTrainedConfig`].
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the model is no decoder of one token sequence, or `changes` names another type.
+    """
+    model_type = read_model_type(folder)
+    if changes.get("model_type", model_type) != model_type:
+        raise ValueError(
+            f"backbone.model_type is {changes['model_type']!r}, but the language model in {folder} is a "
+            f"{model_type!r}; leave it out."
+        )
+    config = AutoConfig.from_pretrained(folder)
+    if config.is_encoder_decoder or config.get_text_config() is not config:
+        raise ValueError(
+            f"{folder} holds a {model_type!r} model, which is not one decoder of one token sequence; give a text "
+            "language model such as Llama, Qwen2 or OPT."
+        )
+    config.dtype = torch.float32
+    for name, value in changes.items():
+        if name != "model_type":
+            setattr(config, name, value)
+    return config
+
+
+def warm_start_(model: AudioLMStageModel, folder: str | Path) -> None:
+    """Put a language model's decoder into a stage, in place; the stage's embeddings and head stay as they are.
+
+    Args:
+        model ([`AudioLMStageModel`]): the stage, built on [`warm_backbone_config`].
+        folder (`str` or `Path`): of the language model.
+
+    Raises:
+        ValueError: a weight of the decoder is missing or has another shape, or the model looks ahead.
+    """
+    decoder = AutoModel.from_pretrained(folder, dtype="float32")
+    _require_causal(decoder, folder)
+    weights, expected = (_without_embeddings(part) for part in (decoder, model.model))
+    flaws = sorted(weights.keys() ^ expected.keys())
+    flaws += sorted(name for name in weights.keys() & expected.keys() if weights[name].shape != expected[name].shape)
+    if flaws:
+        raise ValueError(
+            f"The decoder in {folder} does not fit the stage's: {len(flaws)} weights are missing or of another shape, "
+            f"for example {flaws[0]}. Leave the sizes out of `backbone`; they are the language model's."
+        )
+    model.model.load_state_dict(weights, strict=False)
+
+
+def _without_embeddings(decoder: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights but those of the token embeddings."""
+    table = decoder.get_input_embeddings().weight.data_ptr()
+    return {name: tensor for name, tensor in decoder.state_dict().items() if tensor.data_ptr() != table}
+
+
+@torch.no_grad()
+def _require_causal(decoder: PreTrainedModel, folder: str | Path) -> None:
+    """Check that what comes later changes nothing before it."""
+    ids = torch.arange(_PROBE_LENGTH)[None] + 5
+    changed = ids.clone()
+    changed[0, -1] += 1
+    decoder.eval()
+    one, other = (decoder(input_ids=given).last_hidden_state[0, :-1] for given in (ids, changed))
+    if not torch.allclose(one, other, atol=1e-5):
+        raise ValueError(
+            f"{folder} holds a {decoder.config.model_type!r} model that looks ahead; give a decoder, which does not."
+        )
+
+
+__all__ = ["warm_backbone_config", "warm_start_"]
