@@ -104,7 +104,9 @@ def test_quantizer_dropout_uses_fewer_levels_in_training_only():
     dropped = quantizer.train()(latents, 3).quantized
     rows_changed = (full - dropped).abs().amax((1, 2)) > 0.2
     assert 0.3 < rows_changed.float().mean() < 1.0
-    assert torch.equal(quantizer.eval()(latents, 3).quantized, quantizer.eval()(latents, 3).quantized)
+    # The training step has moved the codebooks a little, so what evaluation gives is compared with all their levels.
+    all_levels = quantizer.decode(quantizer.eval().encode(latents, 3))
+    assert torch.allclose(quantizer(latents, 3).quantized, all_levels, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["ema", "factorized"])

@@ -85,6 +85,20 @@ def _is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
+def _place() -> tuple[int, int]:
+    """This process's number and the number of processes that train together."""
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if _is_distributed() else (0, 1)
+
+
+def _of_all_processes(vectors: Tensor, rows: int) -> Tensor:
+    """Vectors `(rows * frames, ...)` of every process, in the order of the one batch that was dealt out row by row."""
+    if not _is_distributed():
+        return vectors
+    parts = [torch.empty_like(vectors) for _ in range(_place()[1])]
+    torch.distributed.all_gather(parts, vectors.contiguous())
+    return torch.stack([part.unflatten(0, (rows, -1)) for part in parts], dim=1).flatten(0, 2)
+
+
 class EMACodebook(nn.Module):
     """One level whose codes are exponential moving averages of the vectors assigned to them."""
 
@@ -115,38 +129,42 @@ class EMACodebook(nn.Module):
         self.initialized.fill_(True)
 
     @torch.no_grad()
-    def _update(self, vectors: Tensor, codes: Tensor) -> None:
-        counts, sums = cluster_sums(vectors, codes, len(self.codebook))
+    def _update(self, vectors: Tensor, codes: Tensor, active: Tensor, rows: int) -> None:
+        counts, sums = cluster_sums(vectors[active], codes[active], len(self.codebook))
         if _is_distributed():
             torch.distributed.all_reduce(counts)
             torch.distributed.all_reduce(sums)
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
-        self._replace_dead_codes(vectors)
+        self._replace_dead_codes(vectors, active, rows)
         self.codebook.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
 
-    def _replace_dead_codes(self, vectors: Tensor) -> None:
-        if not len(vectors) and not _is_distributed():
-            return
+    def _replace_dead_codes(self, vectors: Tensor, active: Tensor, rows: int) -> None:
         mean_count = self.counts.mean()
         dead = self.counts < self.dead_code_threshold * mean_count
-        if len(vectors):
-            drawn = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
-        else:  # the other processes may have some: every one must reach the broadcast
-            drawn = self.codebook.clone()
+        if not dead.any():  # the counts, and so this, are the same in every process
+            return
+        candidates = _of_all_processes(vectors, rows)[_of_all_processes(active, rows)]
+        if not len(candidates):
+            return
+        drawn = candidates[torch.randint(len(candidates), (len(dead),), device=vectors.device)]
         if _is_distributed():
-            torch.distributed.broadcast(drawn, src=0)
+            torch.distributed.broadcast(drawn, src=0)  # where their random numbers differ
         # A replaced code starts at the mean use, so that it has time to prove its own.
         self.sums.copy_(torch.where(dead[:, None], drawn * mean_count, self.sums))
         self.counts.copy_(torch.where(dead, mean_count, self.counts))
 
-    def forward(self, residual: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantise `residual (num_vectors, codebook_dim)`; `active (num_vectors,)` marks those to learn from."""
+    def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantise `residual (num_vectors, codebook_dim)`; `active (num_vectors,)` marks those to learn from.
+
+        `rows` is the batch that the vectors come from, frame after frame.
+        """
         codes = nearest_codes(residual.detach(), self.codebook)
         quantized = self.decode(codes)
         if self.training:
-            learned = residual.detach() if active is None else residual.detach()[active]
-            self._update(learned, codes if active is None else codes[active])
+            if active is None:
+                active = torch.ones_like(codes, dtype=torch.bool)
+            self._update(residual.detach(), codes, active, rows)
         commitment = (residual - quantized).pow(2).mean(1)
         return quantized, codes, commitment, commitment.new_zeros(commitment.shape)
 
@@ -164,7 +182,7 @@ class FactorizedCodebook(nn.Module):
         self.out_proj = nn.Linear(config.codebook_dim, config.hidden_size)
         self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
 
-    def forward(self, residual: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise `residual (num_vectors, hidden_size)`; every vector is learned from through the losses."""
         projected = self.in_proj(residual)
         codes = nearest_codes(F.normalize(projected.detach()), F.normalize(self.codebook.weight))
@@ -205,18 +223,26 @@ class ResidualVectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor) -> None:
-        """Place every level's codes by k-means on what the levels before it leave of `latents (..., hidden_size)`."""
+        """Place every level's codes by k-means on what the levels before it leave of `latents (..., hidden_size)`.
+
+        Several processes give the same latents each, or agree on what the first one finds in its own.
+        """
         residual = self.in_proj(latents.flatten(0, -2).float())
         for level in self.levels:
             level.initialize(residual)
             residual = residual - level.decode(nearest_codes(residual, level.codebook))
 
     def _draw_num_levels(self, batch: int, num_levels: int, device: torch.device) -> Tensor | None:
-        """Levels in use for each row when training with quantizer dropout (SoundStream, section III-C)."""
+        """Levels in use for each row when training with quantizer dropout (SoundStream, section III-C).
+
+        Every process draws for the rows of all and takes its own: with equal seeds, several train like one.
+        """
         if not self.training or self.dropout == 0:
             return None
-        drawn = torch.randint(1, num_levels + 1, (batch,), device=device)
-        return torch.where(torch.rand(batch, device=device) < self.dropout, drawn, num_levels)
+        rank, count = _place()
+        drawn = torch.randint(1, num_levels + 1, (batch * count,), device=device)
+        dropped = torch.rand(batch * count, device=device) < self.dropout
+        return torch.where(dropped, drawn, num_levels)[rank::count]
 
     def forward(self, latents: Tensor, num_codebooks: int) -> QuantizerOutput:
         """Quantise `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32.
@@ -231,14 +257,14 @@ class ResidualVectorQuantizer(nn.Module):
         if num_codebooks == 0:
             return self._pass_through(latents)
         if self.training and self.needs_initialization:
-            self.initialize(latents.detach())
+            self.initialize(_of_all_processes(latents.detach().flatten(0, 1), batch))
         projected = self.in_proj(latents.flatten(0, 1).float())
         residual, total = projected, torch.zeros_like(projected)
         num_levels = self._draw_num_levels(batch, num_codebooks, latents.device)
         codes, commitments, codebook_losses = [], [], []
         for index, level in enumerate(self.levels[:num_codebooks]):
             active = None if num_levels is None else (num_levels > index).repeat_interleave(frames)
-            quantized, level_codes, commitment, codebook_loss = level(residual, active)
+            quantized, level_codes, commitment, codebook_loss = level(residual, active, batch)
             if active is not None:
                 weight = active.to(quantized.dtype)
                 quantized, commitment = quantized * weight[:, None], commitment * weight

@@ -8,7 +8,6 @@ AudioLM (arXiv 2209.03143), semantic tokens.
 
 import itertools
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
+from audiolm_hf.training.checkpointing import replace_folder
 from audiolm_hf.training.config import AudioDataConfig
 
 logger = logging.get_logger(__name__)
@@ -209,12 +209,12 @@ def train_centroids(config: CentroidsTrainingConfig) -> CentroidsReport:
 
 def save_tokenizer(tokenizer: AudioLMSemanticTokenizer, folder: Path, report: CentroidsReport) -> None:
     """Save a tokenizer so that `folder` holds either the old one or the new one, never half of one."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    tokenizer.save_pretrained(partial)
-    (partial / "centroids.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+
+    def write(unfinished: Path) -> None:
+        tokenizer.save_pretrained(unfinished)
+        (unfinished / "centroids.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
+
+    replace_folder(folder, write)
 
 
 __all__ = [

@@ -2,32 +2,36 @@
 """Trains the codec, adversarially if asked, on random crops; stops and resumes at any step with the same result.
 
 Everything random in step n (crops, quantizer dropout, replaced codes) follows from the seed and n, so a checkpoint
-holds weights and optimizers only. Losses: see `codec_losses`. The discriminators start at `adversarial_start_step`
+holds weights, optimizers and the figures not yet logged. Every process draws the whole batch and takes its rows, so
+that several train like one. Losses: see `codec_losses`. The discriminators start at `adversarial_start_step`
 and are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
 """
 
-import json
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import soundfile as sf
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
-from transformers.utils import logging
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, load_audio_segments
-from audiolm_hf.evaluation.signal import mel_distance, si_sdr
-from audiolm_hf.evaluation.spectrogram import save_spectrograms
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-from audiolm_hf.training.checkpointing import find_checkpoints, load_training_state, save_training_state
+from audiolm_hf.training.checkpointing import (
+    append_log,
+    load_training_state,
+    replace_folder,
+    rewind_log,
+    save_training_state,
+)
+from audiolm_hf.training.codec_config import CodecTrainingConfig, DiscriminatorConfig
 from audiolm_hf.training.codec_losses import (
     MultiScaleMelLoss,
     adversarial_loss,
@@ -35,115 +39,11 @@ from audiolm_hf.training.codec_losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.codec_validation import validate_codec
 from audiolm_hf.training.discriminators import CodecDiscriminator
 from audiolm_hf.training.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
-
-logger = logging.get_logger(__name__)
-
-NUM_SAMPLES_SHOWN = 3  # validation clips written as audio and spectrogram
-
-
-@dataclass
-class DiscriminatorConfig:
-    """The discriminators and their part in the loss.
-
-    Args:
-        start_step (`int`, *optional*): first adversarial step; `None` trains without discriminators.
-        window_lengths (`list[int]`): samples, one spectral discriminator each.
-        downsamplings (`list[int]`): factors, one waveform discriminator each.
-        num_channels (`int`): channels of the first convolutions.
-        learning_rate (`float`): of the discriminators.
-        update_probability (`float`): share of the steps in which they learn.
-        adversarial_weight, feature_weight (`float`): size of the gradients at the waveform, relative to that of the
-            reconstruction losses.
-        warmup_steps (`int`): steps over which both weights rise from 0.
-    """
-
-    start_step: int | None = None
-    window_lengths: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    downsamplings: list[int] = field(default_factory=lambda: [1, 2, 4])
-    num_channels: int = 32
-    learning_rate: float = 3e-4
-    update_probability: float = 2 / 3
-    adversarial_weight: float = 0.1
-    feature_weight: float = 0.3
-    warmup_steps: int = 200
-
-
-@dataclass
-class CodecTrainingConfig:
-    """One codec training, as its YAML file holds it.
-
-    Args:
-        output_folder (`str`): checkpoints, samples, figures and, in `final`, the trained codec.
-        data ([`AudioDataConfig`]): recordings.
-        codec (`dict`): fields of [`SoundStreamConfig`] that differ from their defaults.
-        initial_codec (`str`, *optional*): folder of a codec to start from instead of random weights.
-        train_decoder_only (`bool`): leave encoder and codebooks, and thus all codes, as they are.
-        max_steps (`int`): training steps in all.
-        decay_steps (`int`): last steps, over which the learning rate falls to 0 along a cosine.
-        warmup_steps (`int`): first steps, over which it rises from 0.
-        learning_rate (`float`): highest learning rate (AdamW, betas 0.8 and 0.99).
-        weight_decay (`float`): of AdamW.
-        batch_size (`int`): crops per step, over all processes.
-        crop_length_s (`float`): seconds.
-        gain_db (`float`): crops are made louder or quieter by up to so many decibels.
-        mel_window_lengths, mel_bands (`list[int]`): scales of the mel loss.
-        mel_weight, waveform_weight, commitment_weight, codebook_weight (`float`): weights of the losses.
-        loudness_weight, envelope_weight (`float`): weights of the losses that follow a listener, see
-            `perceptual_losses`; 0 leaves them out.
-        quantizer_start_step (`int`): steps before it train encoder and decoder without quantizer, so that the
-            codebooks are placed among latents that mean something.
-        codebook_init_crops (`int`): crops whose latents place the codebooks by k-means at that step.
-        max_gradient_norm (`float`): gradients are scaled down to it.
-        validation_steps (`int`): steps between validations.
-        validation_crops, validation_crop_length_s: how much is validated on.
-        checkpoint_steps (`int`): steps between checkpoints.
-        mixed_precision (`str`): `"bf16"` or `"no"`.
-        seed (`int`): of everything random.
-    """
-
-    output_folder: str
-    data: AudioDataConfig
-    codec: dict[str, Any] = field(default_factory=dict)
-    initial_codec: str | None = None
-    train_decoder_only: bool = False
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    max_steps: int = 10000
-    decay_steps: int = 2000
-    warmup_steps: int = 200
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.01
-    batch_size: int = 8
-    crop_length_s: float = 1.0
-    gain_db: float = 6.0
-    mel_window_lengths: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    mel_bands: list[int] = field(default_factory=lambda: [160, 80, 40, 20, 10])
-    mel_weight: float = 15.0
-    waveform_weight: float = 2.0
-    commitment_weight: float = 0.25
-    codebook_weight: float = 1.0
-    loudness_weight: float = 0.0
-    envelope_weight: float = 0.0
-    quantizer_start_step: int = 400
-    codebook_init_crops: int = 256
-    max_gradient_norm: float = 1.0
-    validation_steps: int = 1000
-    validation_crops: int = 16
-    validation_crop_length_s: float = 4.0
-    checkpoint_steps: int = 500
-    mixed_precision: Literal["bf16", "no"] = "bf16"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.decay_steps + self.warmup_steps > self.max_steps:
-            raise ValueError(
-                f"warmup_steps + decay_steps is {self.warmup_steps + self.decay_steps}, more than "
-                f"max_steps={self.max_steps}; lower the one or raise the other."
-            )
-        if self.train_decoder_only and self.initial_codec is None:
-            raise ValueError("train_decoder_only needs a trained encoder; give its folder as initial_codec.")
+from audiolm_hf.training.processes import mean_over_processes, own_rows
+from audiolm_hf.training.tracking import start_tracking, tracker_settings
 
 
 def train_codec(config: CodecTrainingConfig) -> Path:
@@ -154,6 +54,10 @@ def train_codec(config: CodecTrainingConfig) -> Path:
 
     Returns:
         `Path`: folder of the trained codec.
+
+    Raises:
+        ValueError: the processes cannot share the batch evenly, or a crop is shorter than a window of a loss.
+        ImportError: the tracker of `report_to` is not installed.
     """
     return CodecTrainer(config).train()
 
@@ -167,6 +71,7 @@ class CodecTrainer:
         torch.manual_seed(config.seed)
         self.codec = self._build_codec()
         self.accelerator = _accelerator(config, self.codec)
+        self.own_rows = own_rows(config.batch_size)
         self.reconstruction_weights = {
             "mel": config.mel_weight,
             "waveform": config.waveform_weight,
@@ -174,6 +79,8 @@ class CodecTrainer:
             "envelope": config.envelope_weight,
         }
         self.reconstruction_losses = self._build_reconstruction_losses()
+        crop_length = round(config.crop_length_s * self.sampling_rate)
+        self._check_crop_length(crop_length)
         settings = config.discriminator
         self.discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
         if config.train_decoder_only:
@@ -190,7 +97,6 @@ class CodecTrainer:
             self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer
         )
         source = AudioSource(config.data.train_paths, self.sampling_rate)
-        crop_length = round(config.crop_length_s * self.sampling_rate)
         self.crops = AudioCropDataset(source, crop_length, config.seed)
         self.figures: dict[str, list[float]] = defaultdict(list)
         self.step = 0
@@ -211,22 +117,39 @@ class CodecTrainer:
 
     def _build_reconstruction_losses(self) -> dict[str, torch.nn.Module]:
         """The losses whose weight is not 0."""
-        config, rate = self.config, self.codec.config.sampling_rate
-        losses = {
-            "mel": MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands),
-            "waveform": torch.nn.L1Loss(),
-            "loudness": LoudnessLoss(rate),
-            "envelope": EnvelopeCorrelationLoss(rate),
+        config, rate = self.config, self.sampling_rate
+        losses: dict[str, Callable[[], torch.nn.Module]] = {
+            "mel": lambda: MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands),
+            "waveform": torch.nn.L1Loss,
+            "loudness": lambda: LoudnessLoss(rate),
+            "envelope": lambda: EnvelopeCorrelationLoss(rate),
         }
         return {
-            name: loss.to(self.accelerator.device)
-            for name, loss in losses.items()
+            name: build().to(self.accelerator.device)
+            for name, build in losses.items()
             if self.reconstruction_weights[name]
         }
+
+    def _check_crop_length(self, crop_length: int) -> None:
+        """Refuse crops that a loss or a discriminator cannot look at."""
+        needed = {
+            f"the {name} loss": loss.min_num_samples
+            for name, loss in self.reconstruction_losses.items()
+            if isinstance(loss, MultiScaleMelLoss | LoudnessLoss | EnvelopeCorrelationLoss)
+        }
+        if self.config.discriminator.start_step is not None:
+            needed["the largest discriminator"] = max(self.config.discriminator.window_lengths, default=1)
+        for name, num_samples in needed.items():
+            if crop_length < num_samples:
+                raise ValueError(
+                    f"crop_length_s is {self.config.crop_length_s}, {crop_length} samples, and {name} needs "
+                    f"{num_samples}; give at least {num_samples / self.sampling_rate:g} s or leave it out."
+                )
 
     def train(self) -> Path:
         """Run the remaining steps and save the codec in `final`."""
         self._resume()
+        start_tracking(self.accelerator, "codec", self.config)
         progress = tqdm(
             total=self.config.max_steps,
             initial=self.step,
@@ -243,15 +166,20 @@ class CodecTrainer:
             if self.step % self.config.checkpoint_steps == 0 or self.step == self.config.max_steps:
                 self._save()
         progress.close()
+        self.accelerator.end_training()
         if self.accelerator.is_main_process:
-            self._model.save_pretrained(self.folder / "final")
+            replace_folder(self.folder / "final", self._model.save_pretrained)
+        self.accelerator.wait_for_everyone()
         return self.folder / "final"
 
     def _resume(self) -> None:
-        checkpoints = find_checkpoints(self.folder / "checkpoints")
-        if checkpoints:
-            self.step = load_training_state(checkpoints[-1], self._modules(), self._optimizers())["step"]
-            logger.info(f"Going on from step {self.step} ({checkpoints[-1]}).")
+        state = load_training_state(self.folder / "checkpoints", self._modules(), self._optimizers())
+        if state is not None:
+            self.step = state["step"]
+            self.figures.update(state["figures"])
+        if self.accelerator.is_main_process:
+            rewind_log(self.folder / "log.jsonl", self.step)
+        self.accelerator.wait_for_everyone()
 
     def _modules(self) -> dict[str, torch.nn.Module]:
         return {"codec": self._model, "discriminator": self.accelerator.unwrap_model(self.discriminator)}
@@ -263,10 +191,9 @@ class CodecTrainer:
         }
 
     def _save(self) -> None:
+        state = {"config": asdict(self.config), "figures": self.figures}
         if self.accelerator.is_main_process:
-            save_training_state(
-                self.folder / "checkpoints", self.step, self._modules(), self._optimizers(), asdict(self.config)
-            )
+            save_training_state(self.folder / "checkpoints", self.step, self._modules(), self._optimizers(), state)
         self.accelerator.wait_for_everyone()
 
     @torch.no_grad()
@@ -297,8 +224,7 @@ class CodecTrainer:
         batch = batch * 10 ** (gain_db / 20)
         # Louder crops must not clip.
         batch = batch / batch.abs().amax(1, keepdim=True).clamp(min=1.0)
-        rank, count = self.accelerator.process_index, self.accelerator.num_processes
-        return batch[rank::count].to(self.accelerator.device)
+        return batch[self.own_rows].to(self.accelerator.device)
 
     def _train_step(self) -> None:
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
@@ -337,10 +263,12 @@ class CodecTrainer:
             return balanced_gradient(audio_values, reconstruction, {}, {})[0]
         if torch.rand(()) < settings.update_probability:
             self._train_discriminator(audio_values.detach(), target)
+        # Their own gradients are not wanted here, and must not be waited for.
+        discriminator = self.accelerator.unwrap_model(self.discriminator)
         with self.accelerator.autocast():
-            fake_scores, fake_features = self.discriminator(audio_values)
+            fake_scores, fake_features = discriminator(audio_values)
             with torch.no_grad():
-                _, real_features = self.discriminator(target)
+                _, real_features = discriminator(target)
         losses = {
             "adversarial": adversarial_loss(fake_scores),
             "feature": feature_matching_loss(real_features, fake_features),
@@ -365,39 +293,26 @@ class CodecTrainer:
         for name, value in losses.items():
             self.figures[name].append(float(value.detach()))
 
-    @torch.no_grad()
+    def _mean_figures(self) -> dict[str, float]:
+        """Means of what was recorded since the last validation, over all processes."""
+        means = torch.tensor([np.mean(values) for values in self.figures.values()], device=self.accelerator.device)
+        names = list(self.figures)
+        self.figures.clear()
+        return dict(zip(names, mean_over_processes(means).tolist(), strict=True))
+
     def _validate(self) -> dict[str, float]:
-        """Reconstruct the validation crops; append the figures to `log.jsonl` and write a few samples."""
+        """Reconstruct the validation crops; log the figures and write a few samples."""
+        figures = self._mean_figures()
         if not self.accelerator.is_main_process:
             return {}
-        figures = {name: float(np.mean(values)) for name, values in self.figures.items() if values}
-        self.figures.clear()
-        model = self._model.eval()
-        pairs = []
-        codes = []
-        if self.config.data.validation:
-            source = AudioSource(self.config.data.validation_paths, self.sampling_rate)
-            segments = load_audio_segments(source, self.config.validation_crop_length_s, self.config.validation_crops)
-            for segment in segments:
-                values = torch.from_numpy(segment)[None].to(self.accelerator.device)
-                audio_codes = model.encode(values).audio_codes
-                decoded = model.decode(audio_codes, num_samples=len(segment)).audio_values[0].cpu().numpy()
-                pairs.append((segment, decoded))
-                codes.append(audio_codes[0].cpu())
-            figures |= _validation_figures(pairs, torch.cat(codes, dim=1), self.sampling_rate)
-            self._write_samples(pairs[:NUM_SAMPLES_SHOWN])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"step": self.step, "time": time.time(), **figures}) + "\n")
+        config = self.config
+        if config.data.validation:
+            source = AudioSource(config.data.validation_paths, self.sampling_rate)
+            segments = load_audio_segments(source, config.validation_crop_length_s, config.validation_crops)
+            figures |= validate_codec(self._model, segments, self.folder / "samples" / f"step-{self.step:08d}")
+        append_log(self.folder / "log.jsonl", {"step": self.step, "time": time.time(), **figures})
+        self.accelerator.log(figures, step=self.step)
         return {name: round(value, 3) for name, value in figures.items() if name in ("mel", "valid_mel_db")}
-
-    def _write_samples(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        folder = self.folder / "samples" / f"step-{self.step:08d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, (original, decoded) in enumerate(pairs):
-            sf.write(folder / f"{index}-original.wav", original, self.sampling_rate)
-            sf.write(folder / f"{index}-decoded.wav", np.clip(decoded, -1, 1), self.sampling_rate)
-            save_spectrograms({"original": original, "decoded": decoded}, self.sampling_rate, folder / f"{index}.png")
 
 
 def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accelerator:
@@ -409,22 +324,11 @@ def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accele
         find_unused_parameters=codec.config.quantizer_type == "factorized",
     )
     return Accelerator(
-        mixed_precision=config.mixed_precision, cpu=not torch.accelerator.is_available(), kwargs_handlers=[settings]
+        mixed_precision=config.mixed_precision,
+        cpu=not torch.accelerator.is_available(),
+        kwargs_handlers=[settings],
+        **tracker_settings(config.report_to, Path(config.output_folder)),
     )
-
-
-def _validation_figures(
-    pairs: list[tuple[np.ndarray, np.ndarray]], codes: Tensor, sampling_rate: int
-) -> dict[str, float]:
-    figures = {
-        "valid_mel_db": float(
-            np.mean([mel_distance(original, decoded, sampling_rate) for original, decoded in pairs])
-        ),
-        "valid_si_sdr": float(np.mean([si_sdr(original, decoded) for original, decoded in pairs])),
-    }
-    for level, level_codes in enumerate(codes):
-        figures[f"codes_used_{level}"] = len(level_codes.unique())
-    return figures
 
 
 __all__ = ["CodecTrainer", "CodecTrainingConfig", "DiscriminatorConfig", "train_codec"]

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
+from audiolm_hf.training.processes import mean_over_processes, sum_over_processes
+
 LOG_FLOOR = 1e-5
 
 
@@ -22,6 +24,9 @@ class MultiScaleMelLoss(nn.Module):
         sampling_rate (`int`): Hz.
         window_lengths (`Sequence[int]`): samples; each hops by a quarter of itself.
         num_mels (`Sequence[int]`): mel bands at each window length.
+
+    Attributes:
+        min_num_samples (`int`): shortest waveforms that can be compared.
     """
 
     def __init__(self, sampling_rate: int, window_lengths: Sequence[int], num_mels: Sequence[int]) -> None:
@@ -32,6 +37,7 @@ class MultiScaleMelLoss(nn.Module):
                 "many of the one as of the other."
             )
         self.window_lengths = list(window_lengths)
+        self.min_num_samples = max(window_lengths)
         for length, bands in zip(window_lengths, num_mels, strict=True):
             filters = mel_filter_bank(
                 num_frequency_bins=length // 2 + 1,
@@ -79,12 +85,18 @@ def adversarial_loss(fake_scores: Sequence[Tensor]) -> Tensor:
 def feature_matching_loss(
     real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]
 ) -> Tensor:
-    """Difference of the discriminators' inner features, relative to the real ones' size (SoundStream, equation 3)."""
-    losses = []
-    for real_layers, fake_layers in zip(real_features, fake_features, strict=True):
-        for real, fake in zip(real_layers, fake_layers, strict=True):
-            losses.append(F.l1_loss(fake, real.detach()) / real.detach().abs().mean().clamp(min=1e-5))
-    return torch.stack(losses).mean()
+    """Difference of the discriminators' inner features, relative to the real ones' size (SoundStream, equation 3).
+
+    The size is that of the batch of all processes.
+    """
+    pairs = [
+        (real.detach(), fake)
+        for real_layers, fake_layers in zip(real_features, fake_features, strict=True)
+        for real, fake in zip(real_layers, fake_layers, strict=True)
+    ]
+    differences = torch.stack([F.l1_loss(fake, real) for real, fake in pairs])
+    sizes = mean_over_processes(torch.stack([real.abs().mean() for real, _ in pairs]))
+    return (differences / sizes.clamp(min=1e-5)).mean()
 
 
 def balanced_gradient(
@@ -94,7 +106,7 @@ def balanced_gradient(
 
     Adversarial gradients vary by orders of magnitude in training; here every one of `others` has `weights[name]` times
     the norm of the reference's gradient, whatever its own (after the loss balancer of EnCodec, arXiv 2210.13438,
-    section 3.4).
+    section 3.4). The norms are those of the batch of all processes.
 
     Args:
         audio_values (`torch.Tensor` of shape `(batch, num_samples)`): the waveform that all losses start from.
@@ -105,15 +117,15 @@ def balanced_gradient(
     Returns:
         The gradient, of the shape of `audio_values`, and the norms of all the gradients before scaling.
     """
-    (total,) = torch.autograd.grad(reference, audio_values, retain_graph=True)
-    reference_norm = total.norm()
-    norms = {"reconstruction": float(reference_norm)}
-    for name, loss in others.items():
-        (gradient,) = torch.autograd.grad(loss, audio_values, retain_graph=True)
-        norm = gradient.norm()
-        norms[name] = float(norm)
-        total = total + gradient * (weights[name] * reference_norm / norm.clamp(min=1e-12))
-    return total, norms
+    gradients = {
+        name: torch.autograd.grad(loss, audio_values, retain_graph=True)[0]
+        for name, loss in {"reconstruction": reference, **others}.items()
+    }
+    norms = sum_over_processes(torch.stack([gradient.pow(2).sum() for gradient in gradients.values()])).sqrt()
+    total = gradients["reconstruction"]
+    for name, norm in zip(list(gradients)[1:], norms[1:], strict=True):
+        total = total + gradients[name] * (weights[name] * norms[0] / norm.clamp(min=1e-12))
+    return total, dict(zip(gradients, norms.tolist(), strict=True))
 
 
 __all__ = [

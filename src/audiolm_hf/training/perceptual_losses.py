@@ -20,6 +20,12 @@ NUM_BARK_BANDS = 49
 MASKED_SHARE = 0.25  # a difference below this share of the softer loudness is not heard
 FRAMES_PER_EVENT = 20
 EVENT_EXPONENT = 6.0  # one bad frame spoils its surroundings
+QUIETEST_TARGET_DB = -45.0  # dBFS; a target below it is a pause, and is not made as loud as speech
+NUM_THIRD_OCTAVES = 15  # STOI: from 150 Hz
+FRAMES_PER_SEGMENT = 30  # STOI: 0.384 s
+ACTIVE_SHARE = 1e-4  # of the loudest segment's energy: within 40 dB, as STOI leaves out silence
+LEAST_MODULATION = 0.01  # of a band's size: an envelope flatter than this has nothing to correlate
+HIGHEST_GAIN = 100.0  # 40 dB; what is softer still is not worth its huge gradients
 
 
 def bark(frequency: Tensor) -> Tensor:
@@ -51,6 +57,9 @@ class LoudnessLoss(nn.Module):
     Args:
         sampling_rate (`int`): Hz.
         window_length (`int`, defaults to 512): samples; hops by half of itself.
+
+    Attributes:
+        min_num_samples (`int`): shortest waveforms that can be compared.
     """
 
     filters: Tensor
@@ -59,19 +68,22 @@ class LoudnessLoss(nn.Module):
 
     def __init__(self, sampling_rate: int, window_length: int = 512) -> None:
         super().__init__()
-        self.window_length = window_length
+        self.window_length = self.min_num_samples = window_length
         filters = bark_filters(sampling_rate, window_length, NUM_BARK_BANDS)
         self.band_width = float(bark(torch.tensor(sampling_rate / 2)) - bark(torch.tensor(0.0))) / NUM_BARK_BANDS
         frequency = torch.linspace(0, sampling_rate / 2, window_length // 2 + 1)
         centers = (filters * frequency[:, None]).sum(0) / filters.sum(0)
         self.register_buffer("filters", filters, persistent=False)
-        self.register_buffer("window", torch.hann_window(window_length), persistent=False)
+        window = torch.hann_window(window_length)
+        # Of white noise at that level: the same in every bin.
+        self.least_power = 10 ** (QUIETEST_TARGET_DB / 10) * float(window.pow(2).sum()) * len(frequency)
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("threshold", THRESHOLD_POWER * hearing_threshold(centers), persistent=False)
 
     def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
         """Compare two batches of shape `(batch, num_samples)`; returns the mean, shape `()`."""
         target = self._band_power(target_values)
-        gain = TARGET_POWER / target.sum(2).mean(1).clamp(min=1e-9)[:, None, None]
+        gain = TARGET_POWER / target.sum(2).mean(1).clamp(min=self.least_power)[:, None, None]
         target, estimate = target * gain, self._band_power(audio_values) * gain
         heard, wanted = self._loudness(estimate), self._loudness(target)
         masked = MASKED_SHARE * torch.minimum(heard, wanted).detach()
@@ -110,6 +122,12 @@ class EnvelopeCorrelationLoss(nn.Module):
 
     Args:
         sampling_rate (`int`): Hz.
+
+    Attributes:
+        min_num_samples (`int`): shortest waveforms that can be compared.
+
+    Raises:
+        ValueError: the sampling rate has no room for the third octaves up to 4.3 kHz.
     """
 
     filters: Tensor
@@ -119,24 +137,35 @@ class EnvelopeCorrelationLoss(nn.Module):
         super().__init__()
         self.window_length = round(0.0256 * sampling_rate)
         self.fft_length = 2 ** math.ceil(math.log2(self.window_length))
+        self.min_num_samples = (FRAMES_PER_SEGMENT - 1) * (self.window_length // 2)
         frequency = torch.linspace(0, sampling_rate / 2, self.fft_length // 2 + 1)
-        centers = 150.0 * 2 ** (torch.arange(15) / 3)
+        centers = 150.0 * 2 ** (torch.arange(NUM_THIRD_OCTAVES) / 3)
+        if sampling_rate / 2 < centers[-1] * 2 ** (1 / 6):
+            raise ValueError(
+                f"The envelope loss hears up to 4.3 kHz, and a sampling rate of {sampling_rate} Hz ends at "
+                f"{sampling_rate / 2:.0f} Hz; give at least 8600 Hz, or envelope_weight: 0."
+            )
         inside = (frequency[:, None] >= centers / 2 ** (1 / 6)) & (frequency[:, None] < centers * 2 ** (1 / 6))
         self.register_buffer("filters", inside.float(), persistent=False)
         self.register_buffer("window", torch.hann_window(self.window_length), persistent=False)
 
     def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
-        """Compare two batches of shape `(batch, num_samples)`; returns the mean, shape `()`."""
+        """Compare two batches of shape `(batch, num_samples)`; returns the mean, shape `()`; 0 for a silent target."""
         estimate, target = self._segments(audio_values), self._segments(target_values)
         energy = target.pow(2).sum((2, 3))
+        size = target.norm(dim=3)
         # Louder than the target by more than 15 dB counts no further; STOI limits one bad frame's part so.
-        gain = target.norm(dim=3, keepdim=True) / estimate.norm(dim=3, keepdim=True).clamp(min=1e-8)
+        gain = (size / estimate.norm(dim=3)).clamp(max=HIGHEST_GAIN)[..., None]
         estimate = torch.minimum(estimate * gain, target * (1 + 10 ** (15 / 20)))
         estimate, target = estimate - estimate.mean(3, keepdim=True), target - target.mean(3, keepdim=True)
-        scale = (estimate.norm(dim=3) * target.norm(dim=3)).clamp(min=1e-8)
-        correlation = ((estimate * target).sum(3) / scale).mean(2)
-        active = (energy > 1e-4 * energy.amax()).float()  # within 40 dB of the loudest, as STOI leaves out silence
-        return 1 - (correlation * active).sum() / active.sum().clamp(min=1.0)
+        least = LEAST_MODULATION * size
+        modulation = target.norm(dim=3)
+        scale = torch.maximum(estimate.norm(dim=3), least) * torch.maximum(modulation, least)
+        lost = 1 - (estimate * target).sum(3) / scale
+        loudest = energy.amax(1, keepdim=True)
+        active = (modulation > least) & (energy > ACTIVE_SHARE * loudest)[..., None]
+        # A mean for each clip first: how loud one is must not matter to another, nor how a batch is dealt out.
+        return ((lost * active).sum((1, 2)) / active.sum((1, 2)).clamp(min=1)).mean()
 
     def _segments(self, values: Tensor) -> Tensor:
         """Envelopes `(batch, segments, bands, 30)`, half a segment apart."""
@@ -150,8 +179,7 @@ class EnvelopeCorrelationLoss(nn.Module):
         )
         power = torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ self.filters
         envelopes = (power + 1e-10).sqrt().transpose(1, 2)
-        size = min(30, envelopes.shape[2])
-        return envelopes.unfold(2, size, max(1, size // 2)).transpose(1, 2)
+        return envelopes.unfold(2, FRAMES_PER_SEGMENT, FRAMES_PER_SEGMENT // 2).transpose(1, 2)
 
 
 __all__ = ["EnvelopeCorrelationLoss", "LoudnessLoss"]

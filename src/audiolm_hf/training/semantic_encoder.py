@@ -9,7 +9,9 @@ before, which goes on from its weights. AudioLM (arXiv 2209.03143) takes w2v-BER
 
 import json
 import math
+import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,18 @@ from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
-from audiolm_hf.training.checkpointing import find_checkpoints, load_training_state, save_training_state
+from audiolm_hf.training.checkpointing import (
+    append_log,
+    load_training_state,
+    replace_file,
+    replace_folder,
+    rewind_log,
+    save_training_state,
+)
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
+from audiolm_hf.training.tracking import Tracker, start_tracking, tracker_settings
 
 logger = logging.get_logger(__name__)
 
@@ -78,6 +89,8 @@ class SemanticEncoderTrainingConfig:
         validation_batches (`int`, defaults to 8): batches of one validation.
         validation_steps (`int`, defaults to 250): training steps between validations.
         checkpoint_steps (`int`, defaults to 250): training steps between checkpoints.
+        report_to (`str`, defaults to `"none"`): where figures go besides `log.jsonl`: `"none"`, `"tensorboard"`,
+            `"wandb"` or `"trackio"`.
         seed (`int`, defaults to 0): of everything random.
     """
 
@@ -100,6 +113,7 @@ class SemanticEncoderTrainingConfig:
     validation_batches: int = 8
     validation_steps: int = 250
     checkpoint_steps: int = 250
+    report_to: Tracker = "none"
     seed: int = 0
 
 
@@ -119,16 +133,20 @@ class MaskedPredictionModel(nn.Module):
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
     def forward(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Predict all frames; returns the loss, and the cross-entropy and the accuracy of the hidden frames."""
+        """Predict all frames; returns the loss, and the cross-entropy and the accuracy of the hidden frames.
+
+        All are means over the frames of the batch of all processes, once they are averaged over the processes.
+        """
         hidden_states = self.encoder(
             batch.input_features, attention_mask=batch.attention_mask, mask_time_indices=batch.masked
         ).last_hidden_state
         logits = self.classifier(hidden_states).float()
         losses = functional.cross_entropy(logits.transpose(1, 2), batch.targets, reduction="none")
         visible = ~batch.masked if batch.attention_mask is None else (batch.attention_mask == 1) & ~batch.masked
-        masked_loss = losses[batch.masked].mean()
-        visible_loss = (losses * visible).sum() / visible.sum().clamp(min=1)
-        accuracy = (logits.argmax(dim=-1) == batch.targets)[batch.masked].float().mean()
+        counts = mean_over_processes(torch.stack([batch.masked.sum(), visible.sum()]).float()).clamp(min=1)
+        masked_loss = losses[batch.masked].sum() / counts[0]
+        visible_loss = losses[visible].sum() / counts[1]
+        accuracy = (logits.argmax(dim=-1) == batch.targets)[batch.masked].sum() / counts[0]
         return masked_loss + self.visible_weight * visible_loss, masked_loss.detach(), accuracy
 
 
@@ -140,8 +158,18 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
 
     Returns:
         `dict`: `validation_loss` (nats) and `validation_accuracy` of hidden frames, of the last iteration.
+
+    Raises:
+        ValueError: the processes cannot share the batch evenly.
+        ImportError: the tracker of `report_to` is not installed.
     """
-    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        cpu=not torch.cuda.is_available(),
+        **tracker_settings(config.report_to, Path(config.output)),
+    )
+    rows = own_rows(config.batch_size)
+    start_tracking(accelerator, "semantic-encoder", config)
     tables = [
         SpectrumTable.from_records(tqdm(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
         for name, paths in (("training", config.data.train_paths), ("validation", config.data.validation_paths))
@@ -154,11 +182,14 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
         encoder = _start_encoder(config, index)
         with accelerator.main_process_first():  # the others read the file that it writes
             targets = _iteration_targets(config, index, encoder, tables)
-        _IterationTrainer(config, index, accelerator, encoder, tables, targets).run()
+        _IterationTrainer(config, index, accelerator, rows, encoder, tables, targets).run()
         if accelerator.is_main_process:
-            _save_encoder(encoder, folder / "encoder")
-            _save_encoder(encoder, Path(config.output) / "encoder")
+            replace_folder(folder / "encoder", encoder.save_pretrained)
         accelerator.wait_for_everyone()
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        replace_folder(Path(config.output) / "encoder", partial(_copy_files, folder / "encoder"))
+    accelerator.wait_for_everyone()
     last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     return {name: last[name] for name in ("validation_loss", "validation_accuracy")}
 
@@ -173,14 +204,9 @@ def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrai
     return AutoModel.from_config(encoder_config, attn_implementation=config.attn_implementation)
 
 
-def _save_encoder(encoder: PreTrainedModel, folder: Path) -> None:
-    """Weights last: a folder with weights is complete."""
-    partial = folder.with_name(folder.name + ".partial")
-    encoder.save_pretrained(partial)
-    folder.mkdir(exist_ok=True)
-    for name in ("config.json", "model.safetensors"):
-        (partial / name).replace(folder / name)
-    partial.rmdir()
+def _copy_files(source: Path, target: Path) -> None:
+    for path in source.iterdir():
+        shutil.copyfile(path, target / path.name)
 
 
 def _iteration_targets(
@@ -196,9 +222,7 @@ def _iteration_targets(
         centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
         clusters = [assign_clusters((part - mean) / std, centroids) for part in features]
         tensors = dict(zip(("training", "validation"), map(torch.from_numpy, clusters), strict=True))
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial)
-        partial.replace(path)
+        replace_file(path, lambda unfinished: save_file(tensors, unfinished))
     tensors = load_file(path)
     return [tensors[name].numpy() for name in ("training", "validation")]
 
@@ -235,12 +259,13 @@ class _IterationTrainer:
         config: SemanticEncoderTrainingConfig,
         index: int,
         accelerator: Accelerator,
+        rows: slice,
         encoder: PreTrainedModel,
         tables: list[SpectrumTable],
         targets: list[np.ndarray],
     ) -> None:
         self.config, self.index, self.accelerator = config, index, accelerator
-        self.tables, self.targets = tables, targets
+        self.rows, self.tables, self.targets = rows, tables, targets
         self.num_steps = config.iterations[index].num_steps
         self.folder = Path(config.output) / f"iteration_{index + 1}"
         self.checkpoints = self.folder / "checkpoints"
@@ -261,7 +286,7 @@ class _IterationTrainer:
             progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", refresh=False)
             last = self.step == self.num_steps
             if last or self.step % self.config.validation_steps == 0:
-                self._log({"step": self.step, "loss": loss, "accuracy": accuracy, **self._validate()})
+                self._log({"loss": loss, "accuracy": accuracy, **self._validate()})
             if last or self.step % self.config.checkpoint_steps == 0:
                 self._save_checkpoint()
         progress.close()
@@ -278,7 +303,7 @@ class _IterationTrainer:
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return masked_loss.item(), accuracy.item()
+        return mean_over_processes(torch.stack([masked_loss, accuracy])).tolist()
 
     def _schedule(self) -> float:
         """Share of the highest learning rate: linear warmup, then half a cosine."""
@@ -289,16 +314,17 @@ class _IterationTrainer:
 
     def _batch(self, part: int, step: int) -> MaskedBatch:
         """This process's crops of one step; `part` 0 is training, 1 validation."""
-        config, rank = self.config, self.accelerator.process_index
+        config = self.config
         batch = masked_batch(
             self.tables[part],
             self.targets[part],
-            np.random.default_rng([config.seed, self.index, part, step, rank]),
-            batch_size=max(1, config.batch_size // self.accelerator.num_processes),
+            np.random.default_rng([config.seed, self.index, part, step, 0]),  # 0: the stream of the shipped recipe
+            batch_size=config.batch_size,
             crop_frames=round(config.crop_length_s * FRAME_RATE),
             mask_share=config.mask_share,
             mask_frames=round(config.mask_length_s * FRAME_RATE),
             warp=0.0 if part else config.vocal_tract_warp,
+            rows=self.rows,
         )
         device = self.accelerator.device
         mask = batch.attention_mask
@@ -314,25 +340,32 @@ class _IterationTrainer:
         self.model.eval()
         with self.accelerator.autocast():
             results = [self.model(self._batch(1, i)) for i in range(self.config.validation_batches)]
-        means = torch.tensor([[loss.item(), accuracy.item()] for _, loss, accuracy in results]).mean(dim=0)
-        means = self.accelerator.reduce(means.to(self.accelerator.device), reduction="mean").cpu()
-        return {"validation_loss": means[0].item(), "validation_accuracy": means[1].item()}
+        figures = torch.stack([torch.stack([loss, accuracy]) for _, loss, accuracy in results])
+        means = mean_over_processes(figures.mean(dim=0))
+        return dict(zip(("validation_loss", "validation_accuracy"), means.tolist(), strict=True))
 
-    def _log(self, entry: dict[str, float]) -> None:
+    def _log(self, figures: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+            append_log(self.folder / "log.jsonl", {"step": self.step, **figures})
+        # One axis for all iterations in a tracker.
+        before = sum(iteration.num_steps for iteration in self.config.iterations[: self.index])
+        self.accelerator.log(figures, step=before + self.step)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.accelerator.unwrap_model(self.model)}
 
     def _save_checkpoint(self) -> None:
         if self.accelerator.is_main_process:
-            modules = {"model": self.accelerator.unwrap_model(self.model)}
-            save_training_state(self.checkpoints, self.step, modules, {"optimizer": self.optimizer}, {}, keep=1)
+            save_training_state(self.checkpoints, self.step, self._modules(), {"optimizer": self.optimizer}, {})
+        self.accelerator.wait_for_everyone()
 
     def _load_checkpoint(self) -> None:
-        checkpoints = find_checkpoints(self.checkpoints)
-        if checkpoints:
-            modules = {"model": self.accelerator.unwrap_model(self.model)}
-            self.step = load_training_state(checkpoints[-1], modules, {"optimizer": self.optimizer})["step"]
+        state = load_training_state(self.checkpoints, self._modules(), {"optimizer": self.optimizer})
+        if state is not None:
+            self.step = state["step"]
+        if self.accelerator.is_main_process:
+            rewind_log(self.folder / "log.jsonl", self.step)
+        self.accelerator.wait_for_everyone()
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -130,6 +130,7 @@ def masked_batch(
     mask_share: float,
     mask_frames: int,
     warp: float,
+    rows: slice = slice(None),
 ) -> MaskedBatch:
     """Draw crops, each recording in proportion to its length, and mask spans of them.
 
@@ -142,6 +143,7 @@ def masked_batch(
         mask_share (`float`): share of frames masked, in expectation.
         mask_frames (`int`): frames of a masked span.
         warp (`float`): the vocal tract factor is drawn from `[1 / (1 + warp), 1 + warp]`.
+        rows (`slice`, defaults to all): crops of the batch that are returned; they do not depend on it.
 
     Returns:
         [`MaskedBatch`]
@@ -160,12 +162,12 @@ def masked_batch(
     masked = _random_spans(rng, real.shape, mask_share, mask_frames) & real
     masked[~masked.any(axis=1), 0] = True  # every crop has something to predict
     factors = np.exp(rng.uniform(-1, 1, batch_size) * np.log1p(warp)).astype(np.float32)
-    features = torch.from_numpy(inputs)
+    features = torch.from_numpy(inputs[rows])
     return MaskedBatch(
-        input_features=warp_vocal_tract(features, torch.from_numpy(factors)) if warp else features,
-        attention_mask=None if real.all() else torch.from_numpy(real).long(),
-        masked=torch.from_numpy(masked),
-        targets=torch.from_numpy(labels),
+        input_features=warp_vocal_tract(features, torch.from_numpy(factors[rows])) if warp else features,
+        attention_mask=None if real.all() else torch.from_numpy(real[rows]).long(),
+        masked=torch.from_numpy(masked[rows]),
+        targets=torch.from_numpy(labels[rows]),
     )
 
 

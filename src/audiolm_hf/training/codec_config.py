@@ -1,0 +1,115 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Everything that can be set in a codec training, as its YAML file holds it; `codec` is what runs it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.tracking import Tracker
+
+
+@dataclass
+class DiscriminatorConfig:
+    """The discriminators and their part in the loss.
+
+    Args:
+        start_step (`int`, *optional*): first adversarial step; `None` trains without discriminators.
+        window_lengths (`list[int]`): samples, one spectral discriminator each.
+        downsamplings (`list[int]`): factors, one waveform discriminator each.
+        num_channels (`int`): channels of the first convolutions.
+        learning_rate (`float`): of the discriminators.
+        update_probability (`float`): share of the steps in which they learn.
+        adversarial_weight, feature_weight (`float`): size of the gradients at the waveform, relative to that of the
+            reconstruction losses.
+        warmup_steps (`int`): steps over which both weights rise from 0.
+    """
+
+    start_step: int | None = None
+    window_lengths: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    downsamplings: list[int] = field(default_factory=lambda: [1, 2, 4])
+    num_channels: int = 32
+    learning_rate: float = 3e-4
+    update_probability: float = 2 / 3
+    adversarial_weight: float = 0.1
+    feature_weight: float = 0.3
+    warmup_steps: int = 200
+
+
+@dataclass
+class CodecTrainingConfig:
+    """One codec training, as its YAML file holds it.
+
+    Args:
+        output_folder (`str`): checkpoints, samples, figures and, in `final`, the trained codec.
+        data ([`AudioDataConfig`]): recordings.
+        codec (`dict`): fields of [`SoundStreamConfig`] that differ from their defaults.
+        initial_codec (`str`, *optional*): folder of a codec to start from instead of random weights.
+        train_decoder_only (`bool`): leave encoder and codebooks, and thus all codes, as they are.
+        max_steps (`int`): training steps in all.
+        decay_steps (`int`): last steps, over which the learning rate falls to 0 along a cosine.
+        warmup_steps (`int`): first steps, over which it rises from 0.
+        learning_rate (`float`): highest learning rate (AdamW, betas 0.8 and 0.99).
+        weight_decay (`float`): of AdamW.
+        batch_size (`int`): crops per step, over all processes.
+        crop_length_s (`float`): seconds.
+        gain_db (`float`): crops are made louder or quieter by up to so many decibels.
+        mel_window_lengths, mel_bands (`list[int]`): scales of the mel loss.
+        mel_weight, waveform_weight, commitment_weight, codebook_weight (`float`): weights of the losses.
+        loudness_weight, envelope_weight (`float`): weights of the losses that follow a listener, see
+            `perceptual_losses`; 0 leaves them out.
+        quantizer_start_step (`int`): steps before it train encoder and decoder without quantizer, so that the
+            codebooks are placed among latents that mean something.
+        codebook_init_crops (`int`): crops whose latents place the codebooks by k-means at that step.
+        max_gradient_norm (`float`): gradients are scaled down to it.
+        validation_steps (`int`): steps between validations.
+        validation_crops, validation_crop_length_s: how much is validated on.
+        checkpoint_steps (`int`): steps between checkpoints.
+        mixed_precision (`str`): `"bf16"` or `"no"`.
+        report_to (`str`): where figures go besides `log.jsonl`: `"none"`, `"tensorboard"`, `"wandb"` or `"trackio"`.
+        seed (`int`): of everything random.
+    """
+
+    output_folder: str
+    data: AudioDataConfig
+    codec: dict[str, Any] = field(default_factory=dict)
+    initial_codec: str | None = None
+    train_decoder_only: bool = False
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    max_steps: int = 10000
+    decay_steps: int = 2000
+    warmup_steps: int = 200
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    batch_size: int = 8
+    crop_length_s: float = 1.0
+    gain_db: float = 6.0
+    mel_window_lengths: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    mel_bands: list[int] = field(default_factory=lambda: [160, 80, 40, 20, 10])
+    mel_weight: float = 15.0
+    waveform_weight: float = 2.0
+    commitment_weight: float = 0.25
+    codebook_weight: float = 1.0
+    loudness_weight: float = 0.0
+    envelope_weight: float = 0.0
+    quantizer_start_step: int = 400
+    codebook_init_crops: int = 256
+    max_gradient_norm: float = 1.0
+    validation_steps: int = 1000
+    validation_crops: int = 16
+    validation_crop_length_s: float = 4.0
+    checkpoint_steps: int = 500
+    mixed_precision: Literal["bf16", "no"] = "bf16"
+    report_to: Tracker = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.decay_steps + self.warmup_steps > self.max_steps:
+            raise ValueError(
+                f"warmup_steps + decay_steps is {self.warmup_steps + self.decay_steps}, more than "
+                f"max_steps={self.max_steps}; lower the one or raise the other."
+            )
+        if self.train_decoder_only and self.initial_codec is None:
+            raise ValueError("train_decoder_only needs a trained encoder; give its folder as initial_codec.")
+
+
+__all__ = ["CodecTrainingConfig", "DiscriminatorConfig"]

@@ -1,0 +1,59 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What is measured and shown of a codec while it trains: figures of validation clips, audio and spectrograms."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+from torch import Tensor
+
+from audiolm_hf.evaluation.signal import mel_distance, si_sdr
+from audiolm_hf.evaluation.spectrogram import save_spectrograms
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+
+NUM_SAMPLES_SHOWN = 3  # validation clips written as audio and spectrogram
+
+
+@torch.no_grad()
+def validate_codec(model: SoundStreamModel, segments: Sequence[np.ndarray], folder: Path) -> dict[str, float]:
+    """Encode and decode clips, measure what is lost, and write the first few of them.
+
+    Args:
+        model ([`SoundStreamModel`]): the codec.
+        segments (list of `np.ndarray` of shape `(num_samples,)`): the clips.
+        folder (`Path`): receives originals, decoded audio and spectrograms.
+
+    Returns:
+        `dict`: `valid_mel_db` and `valid_si_sdr` (dB), and `codes_used_N`, the different codes of level N.
+    """
+    model.eval()
+    sampling_rate = model.config.sampling_rate
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    codes: list[Tensor] = []
+    for segment in segments:
+        audio_codes = model.encode(torch.from_numpy(segment)[None].to(model.device)).audio_codes
+        decoded = model.decode(audio_codes, num_samples=len(segment)).audio_values[0].float().cpu().numpy()
+        pairs.append((segment, decoded))
+        codes.append(audio_codes[0].cpu())
+    write_samples(pairs[:NUM_SAMPLES_SHOWN], sampling_rate, folder)
+    figures = {
+        "valid_mel_db": float(np.mean([mel_distance(*pair, sampling_rate) for pair in pairs])),
+        "valid_si_sdr": float(np.mean([si_sdr(*pair) for pair in pairs])),
+    }
+    for level, level_codes in enumerate(torch.cat(codes, dim=1)):
+        figures[f"codes_used_{level}"] = len(level_codes.unique())
+    return figures
+
+
+def write_samples(pairs: Sequence[tuple[np.ndarray, np.ndarray]], sampling_rate: int, folder: Path) -> None:
+    """Write pairs of original and decoded audio, and their spectrograms one above the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, (original, decoded) in enumerate(pairs):
+        sf.write(folder / f"{index}-original.wav", original, sampling_rate)
+        sf.write(folder / f"{index}-decoded.wav", np.clip(decoded, -1, 1), sampling_rate)
+        save_spectrograms({"original": original, "decoded": decoded}, sampling_rate, folder / f"{index}.png")
+
+
+__all__ = ["validate_codec", "write_samples"]

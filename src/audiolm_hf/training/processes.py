@@ -1,0 +1,55 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What several processes of one training share: the rows of a batch, sums and means over all of them.
+
+A batch is drawn whole in every process and dealt out row by row, and whatever divides a loss is summed over all
+processes first. Several processes then take the same steps as one with the same batch.
+"""
+
+import torch
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """Say whether several processes train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def process_count() -> int:
+    """Give the number of processes that train together."""
+    return torch.distributed.get_world_size() if is_distributed() else 1
+
+
+def own_rows(batch_size: int) -> slice:
+    """Choose the rows of a batch that this process takes.
+
+    Args:
+        batch_size (`int`): rows, over all processes.
+
+    Returns:
+        `slice` of the rows.
+
+    Raises:
+        ValueError: the rows cannot be dealt out evenly.
+    """
+    count = process_count()
+    if batch_size % count:
+        raise ValueError(
+            f"batch_size is {batch_size}, which {count} processes cannot share evenly; give a multiple of {count}."
+        )
+    return slice(torch.distributed.get_rank() if count > 1 else 0, None, count)
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Add up the `values` of all processes; no gradient passes."""
+    total = values.detach().clone()
+    if is_distributed():
+        torch.distributed.all_reduce(total)
+    return total
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Average the `values` of all processes; no gradient passes."""
+    return sum_over_processes(values) / process_count()
+
+
+__all__ = ["is_distributed", "mean_over_processes", "own_rows", "process_count", "sum_over_processes"]
