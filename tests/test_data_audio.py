@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -96,7 +97,8 @@ def test_stereo_at_another_rate_becomes_mono_at_the_asked_rate():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "cannot read"),
+        (b"", "it is empty"),
+        (Path("missing.wav"), "no such file"),
         (b"RIFF nonsense", "cannot read"),
         (encoded(np.zeros(0, np.float32), format="WAV"), "no samples"),
     ],
@@ -104,6 +106,21 @@ def test_stereo_at_another_rate_becomes_mono_at_the_asked_rate():
 def test_undecodable_bytes_say_why(data, reason):
     with pytest.raises(ValueError, match=reason):
         decode_audio(data, RATE)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "expected"),
+    [(0.0, None, (0, 8000)), (0.25, None, (4000, 8000)), (0.1, 0.2, (1600, 3200)), (0.4, 9.0, (6400, 8000))],
+)
+def test_part_of_a_file_is_cut_out(start_s, end_s, expected):
+    data = encoded(tone(0.5))
+    array = decode_audio(data, RATE, start_s, end_s)
+    np.testing.assert_array_equal(array, decode_audio(data, RATE)[slice(*expected)])
+
+
+def test_part_beyond_the_end_is_refused():
+    with pytest.raises(ValueError, match="no samples after 0.6 s"):
+        decode_audio(encoded(tone(0.5)), RATE, 0.6, 0.8)
 
 
 def test_nan_samples_are_refused():

@@ -1,34 +1,27 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Recorded audio as records: parquet files, folders of audio files, and lists of paths.
+"""Recorded audio as records: parquet files, folders of audio files, lists of paths, and `datasets` saved to disk.
 
 The first step of everything that learns or measures: paths go in, mono float32 arrays at one sampling rate come out,
 with the speaker and accent of each recording. Files that cannot be read are left out and listed with the reason.
 Audio is decoded with soundfile from bytes and resampled with soxr; torchcodec is never needed.
 """
 
-import csv
 import io
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile as sf
 import soxr
 import torch
 from torch.utils.data import Dataset
 from transformers.utils import logging
 
-logger = logging.get_logger(__name__)
+from audiolm_hf.data.clips import Clip, ClipReader, list_clips
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
-MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
-_LABELS = ("speaker", "accent", "text", "source")
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,29 +62,16 @@ class AudioRecord:
         return len(self.array) / self.sampling_rate
 
 
-@dataclass(frozen=True)
-class _Clip:
-    """Where a recording is and what is known of it before it is decoded; `row` is -1 for a file of its own."""
-
-    path: Path
-    row: int
-    duration: float
-    speaker: str = ""
-    accent: str = ""
-    text: str = ""
-    source: str = ""
-
-    @property
-    def id(self) -> str:
-        return self.path.as_posix() if self.row < 0 else f"{self.path.as_posix()}#{self.row}"
-
-
-def decode_audio(data: bytes | Path, sampling_rate: int) -> np.ndarray:
+def decode_audio(
+    data: bytes | Path, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None
+) -> np.ndarray:
     """Decode one recording to mono at the asked rate.
 
     Args:
         data (`bytes` or `Path`): an encoded audio file, or where it lies.
         sampling_rate (`int`): Hz of the result; other rates are resampled.
+        start_s (`float`, defaults to 0.0): where the recording begins in the file, in seconds.
+        end_s (`float`, *optional*): where it ends, in seconds; no later than the end of the file.
 
     Returns:
         `np.ndarray` of shape `(num_samples,)`, float32, contiguous.
@@ -100,19 +80,33 @@ def decode_audio(data: bytes | Path, sampling_rate: int) -> np.ndarray:
         ValueError: the data is no audio that soundfile reads, holds no samples, or holds NaN or infinity.
     """
     try:
-        channels, rate = sf.read(
-            io.BytesIO(data) if isinstance(data, bytes) else data, dtype="float32", always_2d=True
-        )
+        with _open_audio(data) as file:
+            rate = file.samplerate
+            if start_s:
+                file.seek(min(round(start_s * rate), file.frames))
+            wanted = -1 if end_s is None else max(0, round(end_s * rate) - file.tell())
+            channels = file.read(wanted, dtype="float32", always_2d=True)
     except (sf.SoundFileError, OSError) as error:
-        raise ValueError(f"soundfile cannot read it ({error})") from error
+        raise ValueError(_unreadable(data, error)) from error
     array = channels.mean(axis=1)  # (num_samples, channels) -> (num_samples,)
     if not len(array):
-        raise ValueError("it holds no samples")
+        raise ValueError("it holds no samples" + (f" after {start_s} s" if start_s else ""))
     if not np.isfinite(array).all():
         raise ValueError("it holds NaN or infinite samples")
     if rate != sampling_rate:
         array = soxr.resample(array, rate, sampling_rate, quality="VHQ")
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _open_audio(data: bytes | Path) -> sf.SoundFile:
+    return sf.SoundFile(io.BytesIO(data) if isinstance(data, bytes) else data)
+
+
+def _unreadable(data: bytes | Path, error: Exception) -> str:
+    """Say why there is no audio in a file."""
+    if isinstance(data, Path) and not data.exists():
+        return "there is no such file"
+    return "it is empty" if data == b"" else f"soundfile cannot read it ({error})"
 
 
 class AudioSource(Sequence[AudioRecord]):
@@ -122,10 +116,8 @@ class AudioSource(Sequence[AudioRecord]):
     fails while it is decoded raises when indexed and is left out when iterated. Both are listed in `skipped`.
 
     Args:
-        paths (`str`, `Path` or a sequence of them): parquet files with a column `audio` (a struct of `bytes` and
-            `path`) and optional `speaker`, `accent`, `text`, `source`, `duration`; folders, searched for audio files;
-            manifests (`.txt` with a path a line, `.csv` or `.jsonl` with a column `path` and the same optional
-            columns; paths are relative to the manifest); or audio files.
+        paths (`str`, `Path` or a sequence of them): parquet files, folders, lists, datasets saved to disk or audio
+            files, see [`~audiolm_hf.data.clips.list_clips`].
         sampling_rate (`int`): Hz of the arrays that come out.
         min_duration_s (`float`, defaults to 0.0): shorter recordings are left out, in seconds.
 
@@ -140,10 +132,11 @@ class AudioSource(Sequence[AudioRecord]):
         self.sampling_rate = sampling_rate
         self.paths = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
         self._skipped: dict[str, str] = {}
-        self._tables: dict[Path, pa.ChunkedArray] = {}
-        self._clips: list[_Clip] = []
-        for path in self.paths:
-            self._clips += [clip for clip in self._index(path) if self._is_long_enough(clip, min_duration_s)]
+        listed = list_clips(self.paths)
+        self._reader = ClipReader(listed.datasets)
+        timed = (self._with_duration(clip) for clip in listed.clips)
+        self._clips = [clip for clip in timed if clip is not None and self._is_long_enough(clip, min_duration_s)]
+        self._durations = np.array([clip.duration for clip in self._clips], dtype=np.float64)
         for skipped in self.skipped:
             logger.warning(f"Left out {skipped.id}: {skipped.reason}.")
         if not self._clips:
@@ -158,7 +151,7 @@ class AudioSource(Sequence[AudioRecord]):
     def __getitem__(self, index: int) -> AudioRecord:  # type: ignore[override]
         clip = self._clips[index]
         try:
-            array = decode_audio(self._encoded(clip), self.sampling_rate)
+            array = decode_audio(self._reader.read(clip), self.sampling_rate, clip.start_s, clip.end_s)
         except ValueError as error:
             self._skipped[clip.id] = str(error)
             raise ValueError(f"{clip.id}: {error}.") from error
@@ -186,88 +179,27 @@ class AudioSource(Sequence[AudioRecord]):
     @property
     def durations(self) -> np.ndarray:
         """Stated length of every recording in seconds, float64."""
-        return np.array([clip.duration for clip in self._clips])
+        return self._durations
 
-    def _is_long_enough(self, clip: _Clip, min_duration_s: float) -> bool:
-        if clip.duration >= min_duration_s:
+    def _is_long_enough(self, clip: Clip, min_duration_s: float) -> bool:
+        if clip.duration is None or clip.duration >= min_duration_s:
             return True
         self._skipped[clip.id] = f"{clip.duration:.2f} s are shorter than min_duration_s={min_duration_s}"
         return False
 
-    def _index(self, path: Path) -> Iterator[_Clip]:
-        if not path.exists():
-            raise FileNotFoundError(
-                f"There is no {path}; give an existing parquet file, folder, manifest or audio file."
-            )
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-            return self._index_files((file, {}) for file in files)
-        suffix = path.suffix.lower()
-        if suffix == ".parquet":
-            return self._index_parquet(path)
-        if suffix in MANIFEST_SUFFIXES:
-            return self._index_files(_read_manifest(path))
-        if suffix in AUDIO_SUFFIXES:
-            return self._index_files([(path, {})])
-        raise ValueError(
-            f"{path} is neither a folder, a .parquet file, a manifest {MANIFEST_SUFFIXES} nor an audio file "
-            f"{AUDIO_SUFFIXES}; convert it to one of these."
-        )
-
-    def _index_files(self, files: Iterable[tuple[Path, dict[str, str]]]) -> Iterator[_Clip]:
-        for path, labels in files:
-            duration = self._header_duration(path, path.as_posix())
-            if duration is not None:
-                yield _Clip(path, -1, duration, **labels)
-
-    def _index_parquet(self, path: Path) -> Iterator[_Clip]:
-        file = pq.ParquetFile(path)
-        names = file.schema_arrow.names
-        if "audio" not in names:
-            raise ValueError(f"{path} has the columns {names} but no `audio` (a struct of `bytes` and `path`).")
-        labels = [name for name in (*_LABELS, "duration") if name in names]
-        columns = file.read(columns=labels).to_pydict()
-        for row in range(file.metadata.num_rows):
-            clip = _Clip(path, row, 0.0, **{name: str(columns[name][row] or "") for name in labels if name in _LABELS})
-            duration = columns["duration"][row] if "duration" in names else None
-            if duration is None:
-                duration = self._header_duration(self._encoded(clip), clip.id)
-            if duration is not None:
-                yield replace(clip, duration=duration)
-
-    def _header_duration(self, data: bytes | Path, id: str) -> float | None:
-        """Length in seconds by the file's header, or `None` (and an entry in `skipped`) if it cannot be read."""
+    def _with_duration(self, clip: Clip) -> Clip | None:
+        """Add the length by the file's header; `None` (and an entry in `skipped`) if that cannot be read."""
+        if clip.duration is not None:
+            return clip
+        data = self._reader.read(clip)
         try:
-            return float(sf.info(io.BytesIO(data) if isinstance(data, bytes) else data).duration)
+            with _open_audio(data) as file:
+                length = file.frames / file.samplerate
         except (sf.SoundFileError, OSError) as error:
-            self._skipped[id] = f"soundfile cannot read it ({error})"
+            self._skipped[clip.id] = _unreadable(data, error)
             return None
-
-    def _encoded(self, clip: _Clip) -> bytes | Path:
-        if clip.row < 0:
-            return clip.path
-        if clip.path not in self._tables:
-            self._tables[clip.path] = pq.read_table(clip.path, columns=["audio"], memory_map=True)["audio"]
-        return self._tables[clip.path][clip.row].as_py()["bytes"] or b""
-
-
-def _read_manifest(path: Path) -> list[tuple[Path, dict[str, str]]]:
-    """Paths and labels listed by a manifest."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    rows: list[dict[str, Any]]
-    if path.suffix.lower() == ".txt":
-        rows = [{"path": line.strip()} for line in lines]
-    elif path.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(lines))
-    else:
-        rows = [json.loads(line) for line in lines]
-    for number, row in enumerate(rows, start=1):
-        if not row.get("path"):
-            raise ValueError(f"Entry {number} of {path} has no `path` but {sorted(row)}; name the column `path`.")
-    return [
-        (path.parent / row["path"], {name: str(row[name]) for name in _LABELS if row.get(name) is not None})
-        for row in rows
-    ]
+        end_s = length if clip.end_s is None else min(clip.end_s, length)
+        return replace(clip, duration=max(0.0, end_s - clip.start_s))
 
 
 def load_audio_segments(
