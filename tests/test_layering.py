@@ -36,7 +36,7 @@ PACKAGE_FLOW = {
     "__init__": {"bundled", "registration", "hub"},
     "data": set(),
     "evaluation": {"data"},
-    "training": {"data", "evaluation"},
+    "training": {"bundled", "data", "evaluation"},
     "demo": {"bundled", "hub"},
     "commands": {"__init__", "bundled", "data", "demo", "evaluation", "hub", "training"},
     "cli": {"commands"},

@@ -17,7 +17,7 @@ import yaml
 
 from audiolm_hf.training.model_fields import check_model_fields, did_you_mean
 
-TRAINING_KINDS = ("codec", "semantic_encoder", "centroids", "tokenize", "stage", "assemble", "recipe")
+TRAINING_KINDS = ("codec", "semantic_encoder", "centroids", "tokenize", "stage", "lora", "assemble", "recipe")
 
 
 @dataclasses.dataclass
@@ -78,6 +78,10 @@ def training_kind(kind: str) -> tuple[type, Callable[[Any], Any]]:
             from audiolm_hf.training.stages import StageTrainingConfig, train_stage
 
             return StageTrainingConfig, train_stage
+        case "lora":
+            from audiolm_hf.training.lora import LoraTrainingConfig, train_lora
+
+            return LoraTrainingConfig, train_lora
         case "assemble":
             from audiolm_hf.training.assemble import AssembleConfig, assemble
 

@@ -1,0 +1,94 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The recordings of one voice (or one instrument): which of them are learned from, and which are kept for judging.
+
+Adaptation and its evaluation both choose here, in the order of the data, so that no recording is on both sides. A
+recording is known by its original (`source`) where the data says it: the same utterance in another file is the same.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+
+
+@dataclass(frozen=True)
+class VoiceSplit:
+    """Recordings of one voice by their use: to learn from, to choose the best checkpoint by, and neither."""
+
+    train: list[AudioRecord]
+    validation: list[AudioRecord]
+    held_back: list[AudioRecord]
+
+
+def recording_name(record: AudioRecord) -> str:
+    """Name a recording by its original, or by its file (and row) where that is not known."""
+    return record.source or Path(record.id).name
+
+
+def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRecord]:
+    """Decode all recordings of one speaker.
+
+    Args:
+        source ([`AudioSource`]): recordings of any number of speakers.
+        speaker (`str`, *optional*): label of the speaker; without it, all recordings are one voice.
+
+    Returns:
+        `list[AudioRecord]`: in the order of the source.
+
+    Raises:
+        ValueError: there are none of that speaker.
+    """
+    records = list(source)
+    chosen = [record for record in records if speaker is None or record.speaker == speaker]
+    if not chosen:
+        known = sorted({record.speaker for record in records})
+        raise ValueError(f"There is no recording of the speaker {speaker!r}; the data has {known}.")
+    return chosen
+
+
+def split_voice(records: Sequence[AudioRecord], train_minutes: float, validation_minutes: float) -> VoiceSplit:
+    """Take the first recordings to learn from, the next to choose by, and leave the rest.
+
+    Args:
+        records (sequence of [`AudioRecord`]): of one voice.
+        train_minutes (`float`): recordings are taken until they last at least so long.
+        validation_minutes (`float`): likewise, after those.
+
+    Returns:
+        [`VoiceSplit`]: its `held_back` may be empty.
+
+    Raises:
+        ValueError: a length is not above 0, or the recordings do not last that long.
+    """
+    if train_minutes <= 0 or validation_minutes <= 0:
+        raise ValueError(
+            f"train_minutes is {train_minutes} and validation_minutes {validation_minutes}; both must be above 0."
+        )
+    train, rest = _take(records, train_minutes)
+    validation, held_back = _take(rest, validation_minutes)
+    if not train or not validation:
+        total = sum(record.duration for record in records) / 60
+        raise ValueError(
+            f"The {len(records)} recordings last {total:.1f} minutes, too short for {train_minutes} to learn from and "
+            f"{validation_minutes} to choose by; give more recordings or smaller numbers."
+        )
+    return VoiceSplit(train, validation, held_back)
+
+
+def _take(records: Sequence[AudioRecord], minutes: float) -> tuple[list[AudioRecord], list[AudioRecord]]:
+    """The first recordings that together last so long, and the others; none if all of them are too short."""
+    length = 0.0
+    for place, record in enumerate(records):
+        length += record.duration
+        if length >= 60 * minutes:
+            return list(records[: place + 1]), list(records[place + 1 :])
+    return [], list(records)
+
+
+def leave_out(records: Sequence[AudioRecord], names: Collection[str]) -> list[AudioRecord]:
+    """Give the recordings that are not among those named, see [`recording_name`]."""
+    return [record for record in records if recording_name(record) not in names]
+
+
+__all__ = ["VoiceSplit", "leave_out", "read_voice", "recording_name", "split_voice"]

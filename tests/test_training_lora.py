@@ -1,0 +1,223 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from audiolm_hf import AudioLMModel
+from audiolm_hf.adapters_audiolm import read_adapter_info
+from audiolm_hf.cli import main
+from audiolm_hf.training.config import build_config
+from audiolm_hf.training.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
+from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
+
+# What PEFT asks of transformers as it wraps a model.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+STAGE = {"rank": 4, "max_steps": 4, "evaluation_steps": 2, "batch_tokens": 200, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    tiny_model().save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Eight half seconds of two speakers, listed by a file."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    lines = ["path,speaker,source"]
+    for number in range(8):
+        sf.write(folder / f"{number}.wav", 0.1 * rng.standard_normal(8000), 16000)
+        lines.append(f"{number}.wav,{'ann' if number % 4 else 'bob'},book/{number}")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def values_of(base, data, output, **changes):
+    recordings = {"folder": str(data), "recordings": ["list.csv"], "speaker": "ann"}
+    return {
+        "base": str(base),
+        "output_folder": str(output),
+        "data": recordings | {"train_minutes": 1.2 / 60, "validation_minutes": 0.5 / 60},
+        "coarse": STAGE,
+        "fine": STAGE,
+        "bf16": False,
+        "use_cpu": True,
+    } | changes
+
+
+def config_of(base, data, output, **changes):
+    return build_config(LoraTrainingConfig, values_of(base, data, output, **changes))
+
+
+def adapter_tensors(folder):
+    return {
+        f"{path.parent.name}.{name}": tensor
+        for path in sorted(folder.glob("*/adapter_model.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(base, data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained")
+    train_lora(config_of(base, data, output))
+    return output
+
+
+def test_only_adapters_change(trained, base, tmp_path):
+    model = AudioLMModel.from_pretrained(trained / "adapter")
+    before = AudioLMModel.from_pretrained(base).state_dict()
+    after = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items()}
+    assert before.keys() == {name for name in after if ".lora_" not in name}
+    assert all(tensor.equal(after[name]) for name, tensor in before.items())
+    tensors = adapter_tensors(trained / "adapter")
+    assert {name.partition(".")[0] for name in tensors} == {"coarse", "fine"}
+    assert len(tensors) == 2 * 2 * 7 * 2  # stages, layers, linear layers of each, A and B
+    assert all(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name)  # zeros at first
+    fresh = adapt_stage(tiny_model().coarse, config_of(base, trained, tmp_path).coarse, "x", seed=0)
+    starts = {f"coarse.{name.replace('.default', '')}": weight for name, weight in fresh.named_parameters()}
+    assert all(not tensor.equal(starts[name]) for name, tensor in tensors.items() if name.startswith("coarse."))
+
+
+def test_folder_is_an_adapter_and_says_what_it_learned(trained, base):
+    info = read_adapter_info(trained / "adapter")
+    assert info.base == base.resolve().as_posix()
+    assert info.recordings["speaker"] == "ann"
+    assert info.recordings["train"] == ["book/1", "book/2", "book/3"]
+    assert info.recordings["validation"] == ["book/5"]
+    model = AudioLMModel.from_pretrained(trained / "adapter")
+    stage = PeftModel.from_pretrained(tiny_model().fine, trained / "adapter" / "fine")
+    assert stage.peft_config["default"].base_model_name_or_path == info.base
+    ids = torch.randint(0, 20, (1, 6))
+    assert torch.equal(stage(ids).logits, model.fine(ids).logits)
+    report = json.loads((trained / "report.json").read_text())
+    assert set(report) == {"coarse", "fine"}
+    assert report["coarse"]["parameters"]["stage"] == tiny_model().coarse.num_parameters()
+    for figures in report.values():
+        assert figures["after"]["all"]["bits"] < figures["before"]["all"]["bits"]
+
+
+def test_merged_equals_unmerged_after_training(trained):
+    model = AudioLMModel.from_pretrained(trained / "adapter")
+    ids = torch.randint(0, 20, (2, 9))
+    before = [stage(ids).logits for stage in model.stages.values()]
+    model.merge_and_unload()
+    for stage, expected in zip(model.stages.values(), before, strict=True):
+        torch.testing.assert_close(stage(ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+class StopAfter(TrainerCallback):
+    """Stands in for a killed process."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= 3
+
+
+def test_resumed_training_equals_an_uninterrupted_one(trained, base, data, tmp_path, monkeypatch):
+    config = config_of(base, data, tmp_path)
+    with monkeypatch.context() as patch:
+        from audiolm_hf.training import stages
+
+        build = stages.build_stage_trainer
+
+        def build_and_stop(*arguments):
+            trainer = build(*arguments)
+            trainer.add_callback(StopAfter())
+            return trainer
+
+        patch.setattr(stages, "build_stage_trainer", build_and_stop)
+        train_lora(config)
+    cut = adapter_tensors(tmp_path / "adapter")
+    train_lora(config)
+    whole, resumed = adapter_tensors(trained / "adapter"), adapter_tensors(tmp_path / "adapter")
+    assert any(not tensor.equal(cut[name]) for name, tensor in whole.items())
+    assert all(tensor.equal(resumed[name]) for name, tensor in whole.items())
+
+
+def test_training_goes_through_the_program(base, data, tmp_path, capsys):
+    config = tmp_path / "voice.yaml"
+    values = values_of(base, data, tmp_path / "run", coarse=None, fine=None, semantic=STAGE | {"max_steps": 1})
+    config.write_text(json.dumps({"kind": "lora"} | values))  # JSON is YAML
+    assert main(["train", "--config", str(config), "data.train_minutes=0.01"]) == 0
+    output = tmp_path / "out.wav"
+    arguments = ["--length-s", "0.1", "--device", "cpu", "-o", str(output)]
+    assert main(["continue", str(CLIP), "--checkpoint", str(tmp_path / "run/adapter"), *arguments]) == 0
+    assert sf.info(output).duration == pytest.approx(sf.info(CLIP).duration + 0.1, abs=0.01)
+    capsys.readouterr()
+    assert main(["train", "--config", str(config), "semantic.rnk=4"]) == 1
+    assert "did you mean 'rank'?" in capsys.readouterr().err
+
+
+def test_other_base_in_the_same_folder_is_refused(trained, data, tmp_path):
+    model = tiny_model()
+    model.coarse.model.norm.weight.data *= 2
+    model.save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds a training on another base"):
+        train_lora(config_of(tmp_path, data, trained))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coarse": None, "fine": None}, "No stage is to be adapted"),
+        ({"coarse": STAGE | {"rank": 0}}, "rank is 0"),
+        ({"coarse": STAGE | {"dropout": 1.0}}, "dropout is 1.0"),
+        ({"quantization": "2bit"}, "quantization is '2bit'; it must be one of"),
+    ],
+)
+def test_settings_that_make_no_sense_are_errors(base, data, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        config_of(base, data, tmp_path, **changes)
+
+
+def test_shared_head_and_embeddings_are_not_adapted(base, data, tmp_path):
+    config = config_of(base, data, tmp_path, coarse=STAGE | {"target_modules": ["q_proj", "lm_head"]})
+    with pytest.raises(ValueError, match="target_modules names lm_head; head and embeddings of this stage"):
+        adapt_stage(tiny_model().coarse, config.coarse, "x", 0)
+    config = config_of(base, data, tmp_path, coarse=STAGE | {"target_modules": ["qproj"]})
+    with pytest.raises(ValueError, match="qproj"):
+        adapt_stage(tiny_model().coarse, config.coarse, "x", 0)
+
+
+def test_quantisation_without_its_library_or_without_an_accelerator_is_an_error(monkeypatch):
+    assert quantization_config("none") is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="quantization is '4bit', which needs bitsandbytes"):
+        quantization_config("4bit")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(ValueError, match="quantization is '8bit' and the training would run on the CPU"):
+        quantization_config("8bit", use_cpu=True)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_adapters_as_one(trained, base, data, tmp_path):
+    config = tmp_path / "voice.yaml"
+    config.write_text(json.dumps({"kind": "lora"} | values_of(base, data, tmp_path / "two")))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    process = subprocess.run(
+        [*launcher, "-m", "audiolm_hf.cli", "train", "--config", str(config)],
+        cwd=tmp_path,
+        env=environment(tmp_path) | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-5000:]
+    one, two = adapter_tensors(trained / "adapter"), adapter_tensors(tmp_path / "two" / "adapter")
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-5)
