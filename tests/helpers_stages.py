@@ -1,0 +1,74 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Small trainings of the stages, run the same way by one process and by several; a case is what it changes."""
+
+from pathlib import Path
+
+import torch
+
+from audiolm_hf.training.config import build_config
+from audiolm_hf.training.stages import StageTrainingConfig, build_stage_trainer
+
+BACKBONE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+CASES = {
+    "semantic": {"stage": "semantic", "corruption": 0.2},
+    "coarse": {"stage": "coarse", "drop_condition": 0.3, "window_length_s": 0.4},
+    "fine": {"stage": "fine", "window_length_s": 0.2},
+    "accumulated": {"stage": "fine", "window_length_s": 0.2, "gradient_accumulation_steps": 2},
+    "checkpointing": {"stage": "fine", "window_length_s": 0.2, "gradient_checkpointing": True},
+    "idle": {"stage": "semantic", "batch_tokens": 20},  # one sequence a batch: nothing is left for the second process
+}
+
+
+def config_of(folders, output, **changes):
+    """A training of a tiny stage on the token datasets `folders`, for training and for validation."""
+    values = {
+        "stage": "semantic",
+        "output_folder": str(output),
+        "train_tokens": [str(folders[0])],
+        "validation_tokens": [str(folders[1])],
+        "backbone": BACKBONE,
+        "window_length_s": 0.8,
+        "num_coarse_codebooks": 2,
+        "batch_tokens": 128,
+        "max_steps": 6,
+        "warmup_steps": 2,
+        "evaluation_steps": 3,
+        "logging_steps": 1,
+        "learning_rate": 1e-2,
+        "bf16": False,
+        "use_cpu": True,
+    } | changes
+    return build_config(StageTrainingConfig, values)
+
+
+def run_case(case: str, source: Path, output: Path, **changes) -> dict[str, torch.Tensor]:
+    """Train a case: the weights after the last step, and the figures of every step and validation."""
+    config = config_of((source / "train", source / "validation"), output, **CASES[case] | changes)
+    trainer = build_stage_trainer(config)
+    labels = []
+    step = trainer.training_step
+
+    def counted(model, inputs, *arguments):
+        labels.append(int((inputs["labels"] != -100).sum()))
+        return step(model, inputs, *arguments)
+
+    trainer.training_step = counted
+    trainer.train()
+    weights = trainer.accelerator.get_state_dict(trainer.model)
+    figures = {
+        f"{name}-{entry['step']}": torch.tensor(entry[name])
+        for entry in trainer.state.log_history
+        for name in ("loss", "grad_norm", "learning_rate", "eval_bits", "eval_accuracy")
+        if name in entry
+    }
+    return (
+        {name: tensor.detach().clone() for name, tensor in weights.items()}
+        | figures
+        | {"labels": torch.tensor(labels)}
+    )

@@ -1,0 +1,53 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""One of several processes that train stages together; `test_training_stages_distributed.py` starts them.
+
+Called as `stages_worker.py SOURCE OUTPUT CASE...`; every process writes what it ends with to
+`OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are `clock`, a training by minutes in which
+the second process's watch runs fast, and `files`, a whole training with a folder of its own for each process.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from safetensors.torch import save_file
+
+from audiolm_hf.training import clock as clock_module
+from audiolm_hf.training.stages import train_stage
+from tests.helpers_stages import CASES, config_of, run_case
+
+RANK = int(os.environ["RANK"])
+
+
+def run_clock(source: Path, output: Path) -> dict[str, torch.Tensor]:
+    if RANK == 1:
+        clock_module.time = SimpleNamespace(monotonic=lambda: 3 * time.monotonic())
+    return run_case("semantic", source, output, max_steps=None, max_minutes=0.02, evaluation_steps=10**6)
+
+
+def run_files(source: Path, output: Path) -> dict[str, torch.Tensor]:
+    folders = (source / "train", source / "validation")
+    train_stage(config_of(folders, output / str(RANK), stage="fine", window_length_s=0.2, max_steps=2))
+    return {}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    source, output = Path(sys.argv[1]), Path(sys.argv[2])
+    for case in sys.argv[3:]:
+        if case in CASES:
+            results = run_case(case, source, output / case)
+        else:
+            results = {"clock": run_clock, "files": run_files}[case](source, output / case)
+        save_file(
+            {name: tensor.contiguous() for name, tensor in results.items()}, output / f"{case}-{RANK}.safetensors"
+        )
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
