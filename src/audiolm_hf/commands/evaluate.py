@@ -10,14 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from audiolm_hf.commands.evaluate_voice import add_voice
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command and its sub-commands to the program's parser."""
     parser = subparsers.add_parser("evaluate", help="measure a codec, the stages' likelihoods, or continuations")
-    kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="codec|likelihood|continuation")
+    kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="codec|likelihood|continuation|voice")
     _add_codec(kinds)
     _add_likelihood(kinds)
     _add_continuation(kinds)
+    add_voice(kinds)
 
 
 def _add_codec(kinds: argparse._SubParsersAction) -> None:

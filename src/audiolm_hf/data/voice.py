@@ -77,7 +77,7 @@ def split_voice(records: Sequence[AudioRecord], train_minutes: float, validation
 
 
 def _take(records: Sequence[AudioRecord], minutes: float) -> tuple[list[AudioRecord], list[AudioRecord]]:
-    """The first recordings that together last so long, and the others; none if all of them are too short."""
+    """The first recordings that together last so long, and the others; if all are too short, none and all."""
     length = 0.0
     for place, record in enumerate(records):
         length += record.duration
@@ -86,9 +86,14 @@ def _take(records: Sequence[AudioRecord], minutes: float) -> tuple[list[AudioRec
     return [], list(records)
 
 
+def skip_minutes(records: Sequence[AudioRecord], minutes: float) -> list[AudioRecord]:
+    """Give the recordings after the first that together last so many minutes; all of them for 0."""
+    return _take(records, minutes)[1] if minutes > 0 else list(records)
+
+
 def leave_out(records: Sequence[AudioRecord], names: Collection[str]) -> list[AudioRecord]:
     """Give the recordings that are not among those named, see [`recording_name`]."""
     return [record for record in records if recording_name(record) not in names]
 
 
-__all__ = ["VoiceSplit", "leave_out", "read_voice", "recording_name", "split_voice"]
+__all__ = ["VoiceSplit", "leave_out", "read_voice", "recording_name", "skip_minutes", "split_voice"]
