@@ -156,7 +156,7 @@ def test_plain_generate_stays_in_its_levels(stage, options):
     assert generated[0, end:].tolist() == expected
 
 
-def test_plain_generate_counts_turns_from_each_rows_separator():
+def test_plain_generate_takes_turns_by_each_rows_last_token():
     torch.manual_seed(0)
     model = randomise(AudioLMCoarseModel(AudioLMCoarseModel.config_class(**tiny_stage_config())))
     config = model.config
@@ -169,6 +169,10 @@ def test_plain_generate_counts_turns_from_each_rows_separator():
     new = model.generate(ids, attention_mask=(ids != config.pad_token_id).long(), max_new_tokens=3, do_sample=False)
     levels = token_levels(new[:, 4:], config)
     assert levels.tolist() == [[1, 0, 1], [0, 1, 0]]
+    later = model.generate(new, attention_mask=(new != config.pad_token_id).long(), max_new_tokens=2, do_sample=False)
+    assert token_levels(later[:, 7:], config).tolist() == [[0, 1], [1, 0]]
+    embeddings = model.get_input_embeddings()(ids[1:])
+    assert token_levels(model.generate(inputs_embeds=embeddings, max_new_tokens=2), config).tolist() == [[0, 1]]
 
 
 def test_saved_and_loaded_is_bit_equal(stage, tmp_path):

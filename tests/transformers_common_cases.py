@@ -68,7 +68,8 @@ class StageTester:
     def prepare_config_and_inputs_for_common(self):
         config = self.get_config()
         input_ids = ids_tensor([self.batch_size, self.seq_length], config.bos_token_id)
-        return config, {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+        # Padded on the right, each row by another number: packing and padding are compared where there is padding.
+        return config, {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids).tril(diagonal=3)}
 
 
 class StageTest(ModelTesterMixin, GenerationTesterMixin):
@@ -83,11 +84,17 @@ class SemanticModelTest(StageTest, unittest.TestCase):
     all_model_classes = (AudioLMSemanticModel,)
 
 
-class CoarseModelTest(StageTest, unittest.TestCase):
+class AcousticStageTest(StageTest):
+    @unittest.skip(reason="goes on from embeddings alone, which do not tell the level of the token before")
+    def test_generate_continue_from_inputs_embeds(self):
+        pass
+
+
+class CoarseModelTest(AcousticStageTest, unittest.TestCase):
     all_model_classes = (AudioLMCoarseModel,)
 
 
-class FineModelTest(StageTest, unittest.TestCase):
+class FineModelTest(AcousticStageTest, unittest.TestCase):
     all_model_classes = (AudioLMFineModel,)
 
 

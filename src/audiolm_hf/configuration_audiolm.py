@@ -176,8 +176,9 @@ class AudioLMSemanticTokenizerConfig(PreTrainedConfig):
 
 
 # What generic code (caches, resizing, tensor parallelism, generation) reads from the top configuration of a causal
-# model, and sets there. The special tokens, set from the layout: `bos` begins every sequence, `eos` ends a recording
-# (semantic stage), `pad` fills short rows of a batch and is always masked.
+# model, and sets there. The special tokens are set from the layout: `bos` begins every sequence, `eos` ends a
+# recording (semantic stage), `pad` fills short rows and is always masked. What `generate` is told about them can be
+# changed (no `eos_token_id`: never stop); the layout cannot.
 _BACKBONE_VIEWS = (
     "vocab_size",
     "hidden_size",
@@ -290,6 +291,16 @@ class AudioLMStageConfig(PreTrainedConfig):
     def layout_size(self) -> int:
         """Ids of the flat vocabulary: semantic tokens | level 0 | level 1 | ... | special tokens."""
         return self.acoustic_offset + self.num_stage_codebooks * self.codebook_size + NUM_SPECIAL_TOKENS
+
+    @property
+    def begin_token_id(self) -> int:
+        """Before every sequence, whatever `bos_token_id` says."""
+        return self.layout_size - 4
+
+    @property
+    def end_token_id(self) -> int:
+        """After the last semantic token of a recording, whatever `eos_token_id` says."""
+        return self.layout_size - 3
 
     @property
     def separator_token_id(self) -> int:

@@ -202,7 +202,7 @@ def generate_semantic_tokens(
         )
         unended = []
         for row, tokens in zip(active, new, strict=True):
-            kept = tokens[tokens != model.config.eos_token_id]
+            kept = tokens[tokens != model.config.end_token_id]
             rows[row] = torch.cat([rows[row], kept])
             if len(kept) == steps and len(rows[row]) < targets[row]:
                 unended.append(row)

@@ -206,8 +206,7 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         """Keep plain `generate` inside the level whose turn it is, before any other rule looks at the scores."""
         processors = super()._get_logits_processor(*args, **kwargs)
-        prompt_length = kwargs.get("input_ids_seq_length") or 0
-        processors.insert(0, LevelLogitsProcessor(self.config, prompt_length))
+        processors.insert(0, LevelLogitsProcessor(self.config))
         return processors
 
 

@@ -26,7 +26,7 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 
 from .configuration_audiolm import AudioLMStageConfig
-from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, predicted_levels
+from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, predicted_levels, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -81,28 +81,25 @@ class TokenSampler:
 class LevelLogitsProcessor(LogitsProcessor):
     """Allow only the ids of the level whose turn it is, for plain `generate` of a stage model.
 
-    Turns are counted from the separator, or from the end of the prompt where a row has none.
+    A token of a predicted level is followed by one of the next; whatever else a row ends with (a separator, a token of
+    the condition, nothing at all), by one of the first. So a row depends on its own last token alone.
 
     Args:
         config ([`AudioLMStageConfig`]): the stage.
-        prompt_length (`int`): ids of the prompt, padding included.
     """
 
-    def __init__(self, config: AudioLMStageConfig, prompt_length: int) -> None:
+    def __init__(self, config: AudioLMStageConfig) -> None:
         self.allowed = level_mask(config)
-        self.separator_token_id = config.separator_token_id
-        self.prompt_length = prompt_length
+        levels = token_levels(torch.arange(config.vocab_size), config)
+        self.next_turns = torch.zeros_like(levels)
+        for turn, level in enumerate(predicted_levels(config), start=1):
+            self.next_turns[levels == level] = turn % len(self.allowed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Set the scores `(batch, vocab_size)` of all other ids to minus infinity."""
-        num_known = torch.full(input_ids.shape[:1], input_ids.shape[1] - self.prompt_length, device=input_ids.device)
-        separators = input_ids[:, : self.prompt_length] == self.separator_token_id
-        if separators.any():
-            places = torch.arange(separators.shape[1], device=input_ids.device)
-            last = torch.where(separators, places, -1).amax(1)
-            num_known = torch.where(last < 0, num_known, input_ids.shape[1] - 1 - last)
-        self.allowed = self.allowed.to(scores.device)
-        turns = num_known % len(self.allowed)
+        self.allowed, self.next_turns = self.allowed.to(scores.device), self.next_turns.to(scores.device)
+        # Without ids (a prompt of embeddings), every row begins with the first level.
+        turns = self.next_turns[input_ids[:, -1]] if input_ids.shape[1] else input_ids.new_zeros(len(input_ids))
         return scores.masked_fill(~self.allowed[turns], -torch.inf)
 
 
@@ -215,7 +212,7 @@ def sample_tokens(
     whole_mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
     cache = _build_cache(config, prompt_length + num_tokens)
     levels = predicted_levels(config)
-    tokens = input_ids.new_full((batch, num_tokens), config.eos_token_id)
+    tokens = input_ids.new_full((batch, num_tokens), config.end_token_id)
     ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
     for step in range(num_tokens):
         outputs = model.model(
@@ -233,11 +230,11 @@ def sample_tokens(
             scores = unconditional + sampler.guidance_scale * (conditional - unconditional)
         if num_forbidden_ends is not None:
             forbidden = step < num_forbidden_ends
-            scores[:, config.eos_token_id] = scores[:, config.eos_token_id].masked_fill(forbidden, -torch.inf)
+            scores[:, config.end_token_id] = scores[:, config.end_token_id].masked_fill(forbidden, -torch.inf)
         chosen = sampler.choose(scores, noise[:, step]) + first_id
         if level == SEMANTIC_LEVEL:
-            chosen = chosen.masked_fill(ended, config.eos_token_id)
-            ended |= chosen == config.eos_token_id
+            chosen = chosen.masked_fill(ended, config.end_token_id)
+            ended |= chosen == config.end_token_id
         tokens[:, step] = chosen
         if progress is not None:
             progress.advance(batch)

@@ -123,14 +123,14 @@ def level_range(config: AudioLMStageConfig, level: int) -> tuple[int, int]:
         beginning token that lies before it is never chosen (see [`forbidden_id`]).
     """
     if level == SEMANTIC_LEVEL:
-        return 0, config.eos_token_id + 1 if config.stage == "semantic" else config.num_semantic_tokens
+        return 0, config.end_token_id + 1 if config.stage == "semantic" else config.num_semantic_tokens
     start = config.acoustic_offset + level * config.codebook_size
     return start, start + config.codebook_size
 
 
 def forbidden_id(config: AudioLMStageConfig, level: int) -> int | None:
     """Give the one id inside [`level_range`] that is never chosen: the semantic stage's beginning token."""
-    return config.bos_token_id if level == SEMANTIC_LEVEL and config.stage == "semantic" else None
+    return config.begin_token_id if level == SEMANTIC_LEVEL and config.stage == "semantic" else None
 
 
 def token_levels(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
@@ -148,7 +148,7 @@ def token_levels(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     is_code = (codes >= 0) & (codes < config.num_stage_codebooks * config.codebook_size)
     is_semantic = (tokens >= 0) & (tokens < config.acoustic_offset)
     if config.stage == "semantic":
-        is_semantic |= tokens == config.eos_token_id
+        is_semantic |= tokens == config.end_token_id
     levels = torch.where(is_code, codes.div(config.codebook_size, rounding_mode="floor"), NO_LEVEL)
     return torch.where(is_semantic, SEMANTIC_LEVEL, levels)
 
@@ -209,13 +209,13 @@ def _special(token_id: int, like: Tensor) -> Tensor:
 
 def semantic_context(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Build the semantic stage's context: bos, then ids from [`semantic_ids`]."""
-    return torch.cat([_special(config.bos_token_id, tokens), tokens])
+    return torch.cat([_special(config.begin_token_id, tokens), tokens])
 
 
 def conditioned_context(condition: Tensor, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Build the context of the coarse or fine stage: bos, condition ids, separator, ids already known."""
     separator = _special(config.separator_token_id, tokens)
-    return torch.cat([_special(config.bos_token_id, tokens), condition, separator, tokens])
+    return torch.cat([_special(config.begin_token_id, tokens), condition, separator, tokens])
 
 
 def _example(input_ids: Tensor, num_predicted: int) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ def build_semantic_example(
     """
     tokens = semantic_ids(semantic_tokens, config)
     if ends_recording:
-        tokens = torch.cat([tokens, _special(config.eos_token_id, tokens)])
+        tokens = torch.cat([tokens, _special(config.end_token_id, tokens)])
     return _example(semantic_context(tokens, config), len(tokens))
 
 
