@@ -1,33 +1,32 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import importlib.util
 import json
 import math
 
+import numpy as np
 import pytest
+import soundfile as sf
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoConfig, TrainerCallback
 
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.crops import validation_batches
 from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
-from audiolm_hf.training.config import build_config
 from audiolm_hf.training.stage_bits import stage_bits
 from audiolm_hf.training.stages import (
-    StageTrainingConfig,
     build_stage_config,
     build_stage_trainer,
     mean_semantic_duration,
     train_stage,
 )
+from tests.conftest import tiny_config
+from tests.helpers_stages import BACKBONE, config_of, run_case
 from tests.helpers_tokens import write_tokens
 
-BACKBONE = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-}
 MODELS = {"semantic": AudioLMSemanticModel, "coarse": AudioLMCoarseModel, "fine": AudioLMFineModel}
 
 
@@ -35,29 +34,8 @@ MODELS = {"semantic": AudioLMSemanticModel, "coarse": AudioLMCoarseModel, "fine"
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokens")
     return write_tokens(folder / "train", [30, 12, 25, 40, 9, 33], seed=0), write_tokens(
-        folder / "val", [20, 11], seed=1
+        folder / "validation", [20, 11], seed=1
     )
-
-
-def config_of(folders, output, **changes):
-    values = {
-        "stage": "semantic",
-        "output_folder": str(output),
-        "train_tokens": [str(folders[0])],
-        "validation_tokens": [str(folders[1])],
-        "backbone": BACKBONE,
-        "window_length_s": 0.8,
-        "num_coarse_codebooks": 2,
-        "batch_tokens": 128,
-        "max_steps": 6,
-        "warmup_steps": 2,
-        "evaluation_steps": 3,
-        "logging_steps": 1,
-        "learning_rate": 1e-2,
-        "bf16": False,
-        "use_cpu": True,
-    } | changes
-    return build_config(StageTrainingConfig, values)
 
 
 class StopAfter(TrainerCallback):
@@ -197,6 +175,101 @@ def test_embeddings_start_at_the_codebooks_if_a_codec_is_named(folders, tmp_path
     assert torch.allclose(ratio[~ratio.isnan()], ratio[0, 1], rtol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def fine(folders, tmp_path_factory):
+    """What a plain training of the fine stage ends with, as the yardstick of its options."""
+    return run_case("fine", folders[0].parent, tmp_path_factory.mktemp("fine"))
+
+
+def largest_difference(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one if "." in name)
+
+
+@pytest.mark.parametrize("changes", [{"gradient_accumulation_steps": 3}, {"gradient_checkpointing": True}], ids=str)
+def test_saving_memory_changes_nothing(fine, folders, tmp_path, changes):
+    other = run_case("fine", folders[0].parent, tmp_path, **changes)
+    assert len(other["labels"]) == 6 * changes.get("gradient_accumulation_steps", 1)
+    assert largest_difference(fine, other) < 2e-4
+
+
+def test_gradient_checkpointing_keeps_no_activations_of_layers(folders, tmp_path):
+    def kept(**changes):
+        trainer = build_stage_trainer(config_of(folders, tmp_path, stage="fine", max_steps=1, **changes))
+        trainer.train()
+        (batch,) = validation_batches(TokenDataset(folders[1]), trainer.model.config, 10**6)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()), lambda _: None):
+            trainer.model.train()(**batch)
+        return sum(sizes)
+
+    assert kept(gradient_checkpointing=True) < 0.6 * kept()
+
+
+def test_bfloat16_computes_otherwise_and_keeps_float32_weights(fine, folders, tmp_path):
+    other = run_case("fine", folders[0].parent, tmp_path, bf16=True)
+    assert 1e-5 < largest_difference(fine, other) < 0.2
+    assert all(tensor.dtype == torch.float32 for name, tensor in other.items() if "." in name)
+
+
+@pytest.mark.slow
+def test_compiled_training_learns_the_same(fine, folders, tmp_path):
+    trainer = build_stage_trainer(config_of(folders, tmp_path, torch_compile=True))
+    assert trainer.model.model._compiled_call_impl is not None
+    other = run_case("fine", folders[0].parent, tmp_path, torch_compile=True)
+    assert largest_difference(fine, other) < 2e-3
+
+
+def test_figures_of_every_level_reach_tensorboard(folders, tmp_path):
+    train_stage(config_of(folders, tmp_path, stage="coarse", report_to=["tensorboard"], max_steps=3))
+    (events,) = (tmp_path / "checkpoints").rglob("events.out.tfevents.*")
+    found = EventAccumulator(str(events.parent)).Reload()
+    report = json.loads((tmp_path / "report.json").read_text())
+    for level in ("level_0", "level_1"):
+        for figure in ("bits", "accuracy"):
+            (event,) = found.Scalars(f"eval/{figure}_{level}")
+            assert event.step == 3
+            assert event.value == pytest.approx(report["validation"][level][figure], rel=1e-5)
+    assert {"train/loss", "train/learning_rate", "eval/bits"} <= set(found.Tags()["scalars"])
+    assert 0 <= report["padding"] < 0.5
+
+
+def test_a_tracker_that_is_not_installed_is_named(folders, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "wandb" else find(name))
+    with pytest.raises(ValueError, match="report_to names 'wandb', which is not installed; run `pip install wandb`"):
+        build_stage_trainer(config_of(folders, tmp_path, report_to=["wandb"]))
+
+
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
+def test_samples_are_heard_and_seen_and_leave_the_training_as_it_was(folders, tmp_path, tiny_audiolm, stage):
+    tiny_audiolm.codec.save_pretrained(tmp_path / "codec")
+    changes = {"stage": stage, "codec": str(tmp_path / "codec"), "backbone": BACKBONE | {"attention_dropout": 0.1}}
+    changes |= {"max_steps": 4, "evaluation_steps": 1}
+    plain = train_stage(config_of(folders, tmp_path / "plain", **changes))
+    sampled = train_stage(config_of(folders, tmp_path / "sampled", **changes, sample_evaluations=2))
+    files = sorted(path.name for path in (tmp_path / "sampled/samples").iterdir())
+    assert files == [f"step-{step:07d}.{kind}" for step in (2, 4) for kind in ("png", "wav")]
+    audio, rate = sf.read(tmp_path / "sampled/samples/step-0000004.wav")
+    assert (len(audio), rate) == (int(0.8 * 16000), 16000)
+    assert np.abs(audio).max() > 0
+    assert (sampled / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
+
+
+def test_samples_need_the_codec_of_the_tokens(folders, tmp_path):
+    SoundStreamModel(SoundStreamConfig(**tiny_config().codec_config.to_dict() | {"num_codebooks": 4})).save_pretrained(
+        tmp_path / "codec"
+    )
+    stage = train_stage(config_of(folders, tmp_path, stage="fine", max_steps=1))
+    changes = {
+        "stage": "fine",
+        "codec": str(tmp_path / "codec"),
+        "sample_evaluations": 1,
+        "initial_weights": str(stage),
+    }
+    with pytest.raises(ValueError, match="The codec has 4 codebooks of 8, the tokens were made with 5 of 8"):
+        build_stage_trainer(config_of(folders, tmp_path, **changes))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -205,6 +278,14 @@ def test_embeddings_start_at_the_codebooks_if_a_codec_is_named(folders, tmp_path
         ({"drop_condition": -0.1, "stage": "coarse"}, "drop_condition is -0.1"),
         ({"drop_condition": 0.1}, "only the coarse stage has it"),
         ({"initial_weights": "a", "codec": "b"}, "leave out codec and semantic_tokenizer"),
+        ({"backbone": {}}, "Neither backbone nor warm_start"),
+        ({"initial_weights": "a", "warm_start": "b"}, "starts from one of them"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
+        ({"sample_evaluations": 1}, "semantic stage, whose tokens have no sound"),
+        ({"sample_evaluations": 1, "stage": "fine"}, "without codec"),
+        ({"sample_evaluations": 0, "stage": "fine", "codec": "a"}, "sample_evaluations is 0"),
+        ({"report_to": ["tensorbored"]}, "must be one of 'tensorboard', 'wandb', 'trackio'"),
+        ({"schedule": "cosin"}, "must be one of 'cosine', 'linear', 'constant'"),
         ({"stage": "medium"}, "stage is 'medium'; it must be one of 'semantic', 'coarse', 'fine'"),
     ],
 )

@@ -10,7 +10,7 @@ Paper: AudioLM (arXiv 2209.03143), crops of 30, 10 and 3 s for the three stages.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -219,7 +219,6 @@ class StageBatches(Dataset):
         self.drop_condition = drop_condition
         self.parts = parts
         self.grid = CropGrid.from_info(tokens.info)
-        self._units = [self.grid.record_units(record) for record in tokens]
         self._lengths = SequenceLengths(tokens, self.grid, config)
         self._first_batches = [0]  # number of the first batch of each epoch planned so far, and of the one after
         self._plan: tuple[int, list[list[Crop]]] = (-1, [])
@@ -262,7 +261,7 @@ class StageBatches(Dataset):
         """All batches of an epoch, shuffled; the last planned epoch is kept."""
         if self._plan[0] != epoch:
             rng = np.random.default_rng([self.seed, 0, epoch])
-            crops = random_crops(self._units, self.grid.units(self.config.window_length_s), rng)
+            crops = random_crops(self._lengths.units, self.grid.units(self.config.window_length_s), rng)
             crops = [crops[place] for place in rng.permutation(len(crops))]
             batches = group_by_length(crops, self._lengths, self.batch_tokens)
             self._plan = (epoch, [batches[place] for place in rng.permutation(len(batches))])
@@ -270,7 +269,7 @@ class StageBatches(Dataset):
 
 
 class SequenceLengths:
-    """Counts the ids of a crop's sequence without building it.
+    """Counts the ids of a crop's sequence without building it; the records are read once, in their order.
 
     Args:
         tokens ([`TokenDataset`]): the records.
@@ -278,29 +277,31 @@ class SequenceLengths:
         config ([`AudioLMStageConfig`]): the stage; where it removes repeats, the count is of what is left.
     """
 
-    def __init__(self, tokens: TokenDataset, grid: CropGrid, config: AudioLMStageConfig) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: Iterable[TokenRecord], grid: CropGrid, config: AudioLMStageConfig) -> None:
         self.grid = grid
         self.config = config
-        self._changes: dict[int, np.ndarray] = {}  # of each record met: changes of token up to each place
+        self.units: list[int] = []  # grid units of each record
+        self._sizes: list[tuple[int, int]] = []  # semantic tokens and frames of each record
+        self._changes: list[np.ndarray] = []  # one bit a token: it differs from the one before
+        for record in tokens:
+            self.units.append(grid.record_units(record))
+            self._sizes.append((len(record.semantic_tokens), record.audio_codes.shape[1]))
+            if config.remove_repeats:
+                self._changes.append(np.packbits(np.diff(record.semantic_tokens, prepend=-1) != 0))
 
     def __call__(self, crop: Crop) -> int:
         """Count the ids of one crop, special tokens included."""
-        record = self.tokens[crop.record]
         stop = crop.start + crop.length
-        frames = min(stop * self.grid.frames_per_unit, record.audio_codes.shape[1])
+        frames = min(stop * self.grid.frames_per_unit, self._sizes[crop.record][1])
         codes = (frames - crop.start * self.grid.frames_per_unit) * self.config.num_stage_codebooks
-        return 2 + codes + (0 if self.config.stage == "fine" else self._semantic(record, crop, stop))
+        return 2 + codes + (0 if self.config.stage == "fine" else self._semantic(crop))
 
-    def _semantic(self, record: TokenRecord, crop: Crop, stop: int) -> int:
+    def _semantic(self, crop: Crop) -> int:
         first = crop.start * self.grid.tokens_per_unit
-        last = min(stop * self.grid.tokens_per_unit, len(record.semantic_tokens))
+        last = min((crop.start + crop.length) * self.grid.tokens_per_unit, self._sizes[crop.record][0])
         if not self.config.remove_repeats:
             return last - first
-        if crop.record not in self._changes:
-            self._changes[crop.record] = np.cumsum(np.diff(record.semantic_tokens, prepend=-1) != 0)
-        changes = self._changes[crop.record]
-        return int(changes[last - 1] - changes[first]) + 1
+        return 1 + int(np.unpackbits(self._changes[crop.record])[first + 1 : last].sum())
 
 
 def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
@@ -342,11 +343,11 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
     """Build batches that hold every record once, in consecutive windows; arguments as for [`StageBatches`]."""
     check_agreement(tokens.info, config)
     grid = CropGrid.from_info(tokens.info)
-    units = [grid.record_units(record) for record in tokens]
-    crops = consecutive_crops(units, grid.units(config.window_length_s))
+    lengths = SequenceLengths(tokens, grid, config)
+    crops = consecutive_crops(lengths.units, grid.units(config.window_length_s))
     return [
         pad_examples([build_example(tokens[crop.record], crop, grid, config) for crop in batch], config)
-        for batch in group_by_length(crops, SequenceLengths(tokens, grid, config), batch_tokens)
+        for batch in group_by_length(crops, lengths, batch_tokens)
     ]
 
 
