@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Slow, obvious versions of every clever part, one loop at a time; the tests compare with them."""
 
+import math
+
 import torch
 
 # --- residual vector quantizer -------------------------------------------------------------------------------------
@@ -195,3 +197,93 @@ def kneser_ney_probability(grams, context, target, num_outcomes, least_discount=
         return own + left_over * probability(length - 1)
 
     return probability(longest)
+
+
+# -- evaluation of tokens --------------------------------------------------------------------------------------------
+
+
+def mutual_information(tokens, labels):
+    """Bits that tokens say of labels, from the definition, one pair of values after the other."""
+    total = 0.0
+    for token in set(tokens):
+        for label in set(labels):
+            joint = sum(t == token and lab == label for t, lab in zip(tokens, labels, strict=True)) / len(tokens)
+            if joint:
+                apart = tokens.count(token) / len(tokens) * labels.count(label) / len(labels)
+                total += joint * math.log2(joint / apart)
+    return total
+
+
+def abx_error(items, distance, across):
+    """ABX error over all triples; items are (phone, context, speaker), distance(i, j) is of their places."""
+    pairs = {}
+    for a, (phone, context, speaker) in enumerate(items):
+        for b, (other_phone, other_context, other_speaker) in enumerate(items):
+            if other_phone == phone or other_context != context or other_speaker != speaker:
+                continue
+            for x, (x_phone, x_context, x_speaker) in enumerate(items):
+                if x == a or x_phone != phone or x_context != context or (x_speaker != speaker) != across:
+                    continue
+                near, far = distance(a, x), distance(b, x)
+                wrong = 1.0 if near > far else 0.5 if near == far else 0.0
+                cells = pairs.setdefault((phone, other_phone), {})
+                cells.setdefault((context, speaker, x_speaker), []).append(wrong)
+    means = [sum(sum(c) / len(c) for c in cells.values()) / len(cells) for cells in pairs.values()]
+    return sum(means) / len(means) if means else float("nan")
+
+
+# --- losses that follow a listener ---------------------------------------------------------------------------------
+
+
+def band_powers(power, sampling_rate, window_length, num_bands):
+    """Power of every Bark band of one frame, bin by bin: each gives the share of its width that lies in the band."""
+
+    def bark(hz):
+        return 26.81 * hz / (1960 + hz) - 0.53
+
+    width, nyquist = sampling_rate / window_length, sampling_rate / 2
+    first, last = bark(0.0), bark(nyquist)
+    totals = []
+    for band in range(num_bands):
+        low = first + (last - first) * band / num_bands
+        high = first + (last - first) * (band + 1) / num_bands
+        total = 0.0
+        for index, value in enumerate(power):
+            start, end = bark(max(0.0, (index - 0.5) * width)), bark(min(nyquist, (index + 0.5) * width))
+            total += value * max(0.0, min(end, high) - max(start, low)) / (end - start)
+        totals.append(total)
+    return totals
+
+
+def loudness_of_power(power, threshold):
+    """Loudness in sone of one band of one frame (Zwicker, as in P.862): nothing below the threshold."""
+    if power <= threshold:
+        return 0.0
+    return 0.187 * (threshold / 0.5) ** 0.23 * ((0.5 + 0.5 * power / threshold) ** 0.23 - 1)
+
+
+def event_norm(disturbances):
+    """Root mean square over events of 20 frames, half overlapping, of the 6-norm of each; a frame counts up to 45."""
+    squares = []
+    for start in range(0, len(disturbances) - 19, 10):
+        event = [min(value, 45.0) for value in disturbances[start : start + 20]]
+        squares.append((sum(value**6 for value in event) / 20) ** (2 / 6))
+    return (sum(squares) / len(squares)) ** 0.5
+
+
+def envelope_correlation(estimate, target):
+    """Mean correlation of envelopes `[segment][band][frame]`, one segment and band at a time (STOI's middle part)."""
+    energies = [float((segment**2).sum()) for segment in target]
+    correlations = []
+    for segment in range(len(target)):
+        if energies[segment] <= 1e-4 * max(energies):
+            continue
+        for band in range(len(target[segment])):
+            wanted, heard = target[segment][band].tolist(), estimate[segment][band].tolist()
+            gain = (sum(value**2 for value in wanted) / sum(value**2 for value in heard)) ** 0.5
+            heard = [min(gain * x, (1 + 10 ** (15 / 20)) * y) for x, y in zip(heard, wanted, strict=True)]
+            wanted = [value - sum(wanted) / len(wanted) for value in wanted]
+            heard = [value - sum(heard) / len(heard) for value in heard]
+            size = (sum(value**2 for value in wanted) * sum(value**2 for value in heard)) ** 0.5
+            correlations.append(sum(x * y for x, y in zip(heard, wanted, strict=True)) / size)
+    return sum(correlations) / len(correlations)

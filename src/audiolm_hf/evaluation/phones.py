@@ -1,0 +1,227 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Which phone is said when: recordings and their transcripts are aligned to phones.
+
+In: recordings of English with `text`; out: phones with times, the labels that semantic tokens are measured against.
+The aligner is PocketSphinx, whose wheel holds an acoustic model and a pronunciation dictionary (CMUdict), so that
+nothing is downloaded. Alignments are kept in a folder, one JSON file for each recording, and used again.
+
+Paper: AudioLM (arXiv 2209.03143), phonetic discriminability of the semantic tokens.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soxr
+from pocketsphinx import Decoder
+from tqdm import tqdm
+
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+
+SILENCE = "SIL"
+UNKNOWN = "SPN"  # all phones of a word that the dictionary does not have
+ALIGNER_SAMPLING_RATE = 16000  # of PocketSphinx's English model
+_FRAME_RATE = 100  # of its alignments
+_VERSION = 1  # part of the cache's keys: counts changes of this file that change alignments
+
+# A rough spelling pronunciation. It only holds the place of a word between its neighbours: the phones of such a word
+# count as UNKNOWN.
+_SPELLING = {
+    "tch": "CH", "igh": "AY", "th": "TH", "sh": "SH", "ch": "CH", "ph": "F", "ck": "K", "ng": "NG", "qu": "K W",
+    "ee": "IY", "ea": "IY", "oo": "UW", "ou": "AW", "ow": "OW", "ai": "EY", "ay": "EY", "au": "AO", "aw": "AO",
+    "oi": "OY", "oy": "OY", "er": "ER", "ar": "AA R", "or": "AO R", "a": "AE", "b": "B", "c": "K", "d": "D", "e": "EH",
+    "f": "F", "g": "G", "h": "HH", "i": "IH", "j": "JH", "k": "K", "l": "L", "m": "M", "n": "N", "o": "AA", "p": "P",
+    "q": "K", "r": "R", "s": "S", "t": "T", "u": "AH", "v": "V", "w": "W", "x": "K S", "y": "IY", "z": "Z",
+}  # fmt: skip
+_SPELLING_PATTERN = re.compile("|".join(sorted(_SPELLING, key=len, reverse=True)))
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone of a recording.
+
+    Args:
+        label (`str`): ARPABET without stress, [`SILENCE`] or [`UNKNOWN`].
+        onset (`float`): where it begins, in seconds.
+        offset (`float`): where it ends, in seconds.
+    """
+
+    label: str
+    onset: float
+    offset: float
+
+
+@dataclass
+class Alignments:
+    """The phones of some recordings.
+
+    Args:
+        phones (`dict[str, list[Phone]]`): by the recordings' ids, in order of time.
+        failed (`dict[str, str]`): recordings that could not be aligned, with the reason.
+        unknown_words (`dict[str, int]`): words that the dictionary does not have, and how often they are said.
+        num_words (`int`): words said in all.
+    """
+
+    phones: dict[str, list[Phone]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    unknown_words: dict[str, int] = field(default_factory=dict)
+    num_words: int = 0
+
+
+def split_words(text: str) -> list[str]:
+    """Give the words of a transcript, in lower case, without punctuation."""
+    return [word for part in re.findall(r"[a-z']+", text.lower()) if (word := part.strip("'"))]
+
+
+def spelling_pronunciation(word: str) -> str:
+    """Guess phones of a word from its letters, roughly; ARPABET with spaces between."""
+    return " ".join(_SPELLING[part] for part in _SPELLING_PATTERN.findall(word))
+
+
+class PhoneAligner:
+    """Align recordings of English with what is said in them."""
+
+    def __init__(self) -> None:
+        # One mean over each recording: the running one would make alignments depend on what was aligned before. Wide
+        # beams, and no second search of the lattice of words: with it, a fifth of the recordings end nowhere.
+        self._decoder = Decoder(
+            lm=None, cmn="batch", bestpath=False, beam=1e-100, pbeam=1e-100, wbeam=1e-80, loglevel="FATAL"
+        )
+        self._unknown: set[str] = set()
+
+    def unknown_words(self, text: str) -> list[str]:
+        """List the words of a transcript that the dictionary does not have, as often as they are said."""
+        return [word for word in split_words(text) if self._is_unknown(word)]
+
+    def _is_unknown(self, word: str) -> bool:
+        if word not in self._unknown and self._decoder.lookup_word(word) is None:
+            self._decoder.add_word(word, spelling_pronunciation(word), True)
+            self._unknown.add(word)
+        return word in self._unknown
+
+    def align(self, array: np.ndarray, sampling_rate: int, text: str) -> list[Phone]:
+        """Find when each phone of a transcript is said.
+
+        Args:
+            array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
+            sampling_rate (`int`): Hz.
+            text (`str`): what is said.
+
+        Returns:
+            `list[Phone]`: in order of time, without gaps; silences included.
+
+        Raises:
+            ValueError: the transcript is empty, or cannot be found in the recording.
+        """
+        words = split_words(text)
+        if not words:
+            raise ValueError(f"The transcript {text!r} has no words; give what is said.")
+        for word in words:
+            self._is_unknown(word)  # adds it
+        if sampling_rate != ALIGNER_SAMPLING_RATE:
+            array = soxr.resample(array, sampling_rate, ALIGNER_SAMPLING_RATE)
+        samples = np.round(np.clip(array, -1, 1) * 32767).astype(np.int16).tobytes()
+        self._decoder.set_align_text(" ".join(words))
+        self._pass(samples)  # words
+        if self._decoder.hyp() is None:
+            raise ValueError(f"The words {text[:60]!r} are not found in the recording; check the transcript.")
+        self._decoder.set_alignment()
+        self._pass(samples)  # phones of those words
+        return self._phones()
+
+    def _pass(self, samples: bytes) -> None:
+        self._decoder.start_utt()
+        self._decoder.process_raw(samples, full_utt=True)
+        self._decoder.end_utt()
+
+    def _phones(self) -> list[Phone]:
+        phones = []
+        for word in self._decoder.get_alignment():
+            name = word.name.partition("(")[0]  # "to(3)" is the third pronunciation of "to"
+            for phone in word:
+                label = SILENCE if name.startswith("<") else UNKNOWN if name in self._unknown else phone.name
+                start, stop = phone.start, phone.start + phone.duration
+                phones.append(Phone(label, start / _FRAME_RATE, stop / _FRAME_RATE))
+        return phones
+
+
+def align_recordings(source: AudioSource, cache: str | Path | None = None) -> Alignments:
+    """Align recordings with their transcripts.
+
+    Args:
+        source ([`AudioSource`]): recordings with `text`.
+        cache (`str` or `Path`, *optional*): folder of alignments; found ones are used again, new ones are added.
+
+    Returns:
+        [`Alignments`]
+
+    Raises:
+        ValueError: no recording has a transcript that can be found in it.
+    """
+    aligner = PhoneAligner()
+    result = Alignments()
+    unknown: Counter[str] = Counter()
+    for record in tqdm(source, desc="align", unit="recording"):
+        unknown.update(aligner.unknown_words(record.text))
+        result.num_words += len(split_words(record.text))
+        try:
+            result.phones[record.id] = _align_cached(aligner, record, None if cache is None else Path(cache))
+        except (ValueError, RuntimeError) as error:
+            result.failed[record.id] = str(error)
+    result.unknown_words = dict(unknown)
+    if not result.phones:
+        raise ValueError(
+            f"None of the {len(source)} recordings could be aligned ({next(iter(result.failed.values()), '')}); give "
+            "English recordings whose `text` is what is said."
+        )
+    return result
+
+
+def _align_cached(aligner: PhoneAligner, record: AudioRecord, cache: Path | None) -> list[Phone]:
+    if cache is None:
+        return aligner.align(record.array, record.sampling_rate, record.text)
+    content = f"{_VERSION} {record.sampling_rate} {record.text}\n".encode() + record.array.tobytes()
+    path = cache / f"{hashlib.sha256(content).hexdigest()[:32]}.json"
+    if path.is_file():
+        return [Phone(*row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    phones = aligner.align(record.array, record.sampling_rate, record.text)
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps([[phone.label, phone.onset, phone.offset] for phone in phones]), encoding="utf-8")
+    partial.replace(path)
+    return phones
+
+
+def phone_labels(phones: list[Phone], num_frames: int, frame_rate: float) -> np.ndarray:
+    """Give the phone at the middle of every frame.
+
+    Args:
+        phones (`list[Phone]`): of one recording.
+        num_frames (`int`): how many labels.
+        frame_rate (`float`): frames a second, such as a tokenizer's `semantic_frame_rate`, Hz.
+
+    Returns:
+        `np.ndarray` of shape `(frames,)` of `str`; [`UNKNOWN`] before the first and after the last phone.
+    """
+    middles = (np.arange(num_frames) + 0.5) / frame_rate
+    labels = np.full(num_frames, UNKNOWN, dtype="<U8")
+    for phone in phones:
+        labels[(middles >= phone.onset) & (middles < phone.offset)] = phone.label
+    return labels
+
+
+__all__ = [
+    "SILENCE",
+    "UNKNOWN",
+    "Alignments",
+    "Phone",
+    "PhoneAligner",
+    "align_recordings",
+    "phone_labels",
+    "spelling_pronunciation",
+    "split_words",
+]
