@@ -4,14 +4,16 @@
 import argparse
 import json
 
+import datasets
 import numpy as np
 import pytest
 import soundfile as sf
 import yaml
 
 from audiolm_hf.commands import evaluate, tokenize, train
-from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
-from audiolm_hf.data.tokens import TokenDataset, tokenizers_hash
+from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.data.tokenizers import load_tokenizers, tokenizers_hash
+from audiolm_hf.data.tokens import TokenDataset, write_shard
 from tests.helpers_tokens import write_tokens
 from tests.test_evaluation_signal import EXAMPLES, RATE
 
@@ -50,12 +52,62 @@ def test_tokenize_writes_a_dataset_and_says_what_it_left_out(checkpoint, recordi
     output = capsys.readouterr().out
     assert "2 records" in output
     assert "short.flac: 0.01 s are shorter" in output
-    dataset = TokenDataset(tmp_path / "tokens")
-    parts = load_semantic_tokenizer(checkpoint), load_codec(checkpoint).model
-    if float16:
-        for part in parts:
-            round_to_float16_(part)
-    assert dataset.info.tokenizers == tokenizers_hash(*parts)
+    pair = load_tokenizers(checkpoint, checkpoint, float16)
+    expected = tokenizers_hash(pair.semantic_tokenizer, pair.codec.model)
+    assert TokenDataset(tmp_path / "tokens").info.tokenizers == expected
+    (line,) = (tmp_path / "tokens" / "skipped.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == f"{recordings}/short.flac"
+
+
+def test_tokenize_takes_a_dataset_by_name(checkpoint, recordings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    files = [recordings / f"{number}.flac" for number in range(2)]
+    audio = [{"bytes": file.read_bytes(), "path": None} for file in files]
+    table = datasets.Dataset.from_dict({"audio": audio}).cast_column("audio", datasets.Audio())
+    (tmp_path / "named").mkdir()
+    table.to_parquet(tmp_path / "named" / "train.parquet")
+    tokenizers = ["--tokenizer", checkpoint, "--codec", checkpoint]
+    named = ["--dataset", tmp_path / "named", "--split", "train", "--streaming"]
+    assert run("tokenize", *tokenizers, *named, "-o", tmp_path / "streamed") == 0
+    assert run("tokenize", *tokenizers, "--data", *files, "-o", tmp_path / "listed") == 0
+    assert "2 records" in capsys.readouterr().out
+    for record, other in zip(TokenDataset(tmp_path / "streamed"), TokenDataset(tmp_path / "listed"), strict=True):
+        np.testing.assert_array_equal(record.audio_codes, other.audio_codes)
+    assert TokenDataset(tmp_path / "streamed")[1].id == f"{tmp_path}/named/train#1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "nothing"], "no nothing; give an existing"),
+        (["--data", "tests", "--split", "train"], "--split belongs to --dataset"),
+        (["--data", "tests", "--num-workers", 0], "num_workers is 0; give 1 or more"),
+        (["--data", "tests", "--num-machines", 2, "--machine-index", 2], "machine_index is 2 of 2.*give 0 to 1"),
+        (["--dataset", "nothing/here"], "No split of nothing/here is named; give --split"),
+    ],
+)
+def test_tokenize_says_what_is_wrong(checkpoint, tmp_path, options, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        run("tokenize", "--tokenizer", checkpoint, "--codec", checkpoint, *options, "-o", tmp_path / "out")
+
+
+def test_tokenize_takes_one_kind_of_source(capsys):
+    for options in ([], ["--data", "a", "--dataset", "b"]):
+        with pytest.raises(SystemExit):
+            run("tokenize", "--tokenizer", "t", "--codec", "c", *options, "-o", "out")
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_many_left_out_recordings_are_counted(tmp_path, capsys):
+    folder = write_tokens(tmp_path / "tokens", [20])
+    write_shard(folder / "tokens-00001.parquet", [], [SkippedAudio(f"{n}.wav", "it is empty") for n in range(12)])
+    tokenize._report(TokenDataset(folder), folder)
+    printed = capsys.readouterr().out
+    assert "12 recordings left out" in printed
+    assert printed.count("it is empty") == 10
+    assert "and 2 more in" in printed
+    tokenize._report(None, folder)
+    assert "other machines are not all there yet" in capsys.readouterr().out
 
 
 def test_train_runs_what_the_file_says(tmp_path):

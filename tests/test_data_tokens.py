@@ -1,137 +1,128 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import copy
 import dataclasses
 import json
+from itertools import pairwise
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-import soundfile as sf
-import torch
 
-from audiolm_hf.data import tokens as tokens_module
-from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.data.loading import float16_tensors, load_codec, load_semantic_tokenizer, round_to_float16_
-from audiolm_hf.data.tokens import TokenDataset, token_info, tokenize_recordings, tokenizers_hash
-from tests.helpers_tokens import INFO, write_tokens
-
-RATE = 16000
+from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.data.tokens import TokenDataset, read_skipped, shard_path, shard_paths, write_atomically, write_shard
+from tests.helpers_tokens import INFO, made_up_record, write_tokens
 
 
-@pytest.fixture(scope="module")
-def tokenizers(tiny_audiolm):
-    return tiny_audiolm.semantic_tokenizer, tiny_audiolm.acoustic_codec
+def make_records(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [made_up_record(f"r{number}", length, rng) for number, length in enumerate(lengths)]
 
 
-@pytest.fixture
-def source(tmp_path):
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "audio"
+def write_dataset(folder, *shards, **values):
     folder.mkdir()
-    for number, length in enumerate((8000, 5001, 12000, 6400, 7000)):
-        sf.write(folder / f"{number}.flac", rng.uniform(-0.5, 0.5, length), RATE)
-    return AudioSource(folder, RATE)
+    (folder / "tokens.json").write_text(json.dumps(dataclasses.asdict(INFO) | values))
+    for number, records in enumerate(shards):
+        write_shard(shard_path(folder, number), records)
+    return folder
 
 
-def rows(dataset):
-    return [(r.id, r.duration, r.semantic_tokens.tolist(), r.audio_codes.tolist()) for r in dataset]
+def check_equal(record, expected):
+    for field in dataclasses.fields(expected):
+        value, other = vars(record)[field.name], vars(expected)[field.name]
+        if isinstance(other, np.ndarray):
+            assert value.dtype == np.int16
+            np.testing.assert_array_equal(value, other)
+        else:
+            assert value == other, field.name
 
 
-def test_tokens_are_those_of_the_tokenizers(source, tokenizers, tmp_path):
-    semantic_tokenizer, codec = tokenizers
-    dataset = tokenize_recordings(source, semantic_tokenizer, codec, tmp_path / "out", rows_per_shard=2)
-    assert [record.id for record in dataset] == source.ids
-    for record, recording in zip(dataset, source, strict=True):
-        clip = torch.from_numpy(recording.array)[None]
-        with torch.inference_mode():
-            expected = semantic_tokenizer.tokenize(clip).semantic_tokens[0]
-            codes = codec.encode(clip)[0]
-        np.testing.assert_array_equal(record.semantic_tokens, expected)
-        np.testing.assert_array_equal(record.audio_codes, codes)
-        assert len(record.semantic_tokens) == -(-len(recording.array) // 640)
-        assert record.audio_codes.shape == (codec.num_codebooks, -(-len(recording.array) // 320))
-        assert record.duration == pytest.approx(recording.duration)
-        assert record.ends_recording
-    assert dataset.duration == pytest.approx(source.durations.sum())
+def test_records_come_back_from_any_place(tmp_path):
+    records = make_records([30, 7, 1, 55, 3, 20, 9] * 6)
+    folder = write_dataset(tmp_path / "tokens", records[:40], [], records[40:])  # several row groups; an empty shard
+    dataset = TokenDataset(folder, cache_bytes=1)
+    assert len(dataset) == len(records)
+    for index in (41, 0, 39, 40, 16, 15, -1):
+        check_equal(dataset[index], records[index])
+    for record, expected in zip(dataset, records, strict=True):
+        check_equal(record, expected)
+    with pytest.raises(IndexError):
+        dataset[len(records)]
+    assert dataset.duration == pytest.approx(sum(record.duration for record in records))
+    np.testing.assert_allclose(dataset.durations, [record.duration for record in records])
 
 
-def test_interrupted_run_goes_on_without_loss_or_doubles(source, tokenizers, tmp_path, monkeypatch):
-    whole = tokenize_recordings(source, *tokenizers, tmp_path / "whole", rows_per_shard=2)
-    calls = []
-    original = tokens_module._tokenize_recording
-
-    def stops_at_the_fourth(recording, *arguments):
-        calls.append(recording.id)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return original(recording, *arguments)
-
-    monkeypatch.setattr(tokens_module, "_tokenize_recording", stops_at_the_fourth)
-    with pytest.raises(KeyboardInterrupt):
-        tokenize_recordings(source, *tokenizers, tmp_path / "out", rows_per_shard=2)
-    assert [path.name for path in (tmp_path / "out").glob("*.parquet")] == ["tokens-00000.parquet"]
-    (tmp_path / "out" / "tokens-00001.parquet.unfinished").write_bytes(b"half a shard")
-    resumed = tokenize_recordings(source, *tokenizers, tmp_path / "out", rows_per_shard=2)
-    assert rows(resumed) == rows(whole)
-    assert calls[4:] == source.ids[2:]  # the finished shard was not made again
+def test_records_are_read_when_asked_for_and_kept_within_limits(tmp_path):
+    records = make_records([50] * 64)
+    folder = write_dataset(tmp_path / "tokens", records)
+    group_bytes = 16 * (records[0].semantic_tokens.nbytes + records[0].audio_codes.nbytes)
+    dataset = TokenDataset(folder, cache_bytes=2 * group_bytes)
+    assert not dataset._cache
+    first = dataset[0]
+    assert dataset[0] is first
+    for index in (16, 0, 32):  # the group of record 16 was not used for longest
+        dataset[index]
+    assert list(dataset._cache) == [0, 2]
+    assert dataset._cached_bytes == 2 * group_bytes
+    assert dataset[0] is first
+    assert not copy.deepcopy(dataset)._cache  # nor does it go to another process
+    check_equal(copy.deepcopy(dataset)[63], records[63])
 
 
-def test_long_recording_is_cut_on_the_grid(source, tokenizers, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokens_module, "SEGMENT_LENGTH_S", 0.2)
-    monkeypatch.setattr(tokens_module, "LAST_SEGMENT_S", 0.05)
-    dataset = tokenize_recordings(source, *tokenizers, tmp_path / "out")
-    first = [record for record in dataset if record.id == source.ids[0]]
-    assert [record.start for record in first] == [0.0, 0.2, 0.4]
-    assert [record.ends_recording for record in first] == [False, False, True]
-    assert [len(record.semantic_tokens) for record in first] == [5, 5, 3]
-    second = [record for record in dataset if record.id == source.ids[1]]
-    assert [round(record.duration, 4) for record in second] == [0.2, 0.1126]
+def test_repeats_are_stored_as_durations_and_restored(tmp_path):
+    rng = np.random.default_rng(0)
+    lengths = [rng.integers(1, 40, size=rng.integers(1, 9)) for _ in range(40)] + [np.array([1]), np.array([700])]
+    rows = [np.repeat(rng.integers(0, 20, size=len(found)), found).astype(np.int16) for found in lengths]
+    records = [dataclasses.replace(make_records([1])[0], semantic_tokens=tokens) for tokens in rows]
+    folder = write_dataset(tmp_path / "tokens", records)
+    for record, expected in zip(TokenDataset(folder), records, strict=True):
+        check_equal(record, expected)
+    for row, tokens in zip(pq.read_table(shard_path(folder, 0)).to_pylist(), rows, strict=True):
+        kept, durations = row["semantic_tokens"], row["semantic_durations"]
+        assert all(token != following for token, following in pairwise(kept))
+        assert [token for token, times in zip(kept, durations, strict=True) for _ in range(times)] == tokens.tolist()
 
 
-def test_broken_recording_is_left_out(tokenizers, tmp_path):
-    sf.write(tmp_path / "a.wav", np.full(8000, 0.1), RATE, subtype="FLOAT")
-    nan = np.full(8000, 0.1, np.float32)
-    nan[5] = np.nan
-    sf.write(tmp_path / "b.wav", nan, RATE, subtype="FLOAT")
-    source = AudioSource(tmp_path, RATE)
-    dataset = tokenize_recordings(source, *tokenizers, tmp_path / "out")
-    assert len(dataset) == 1
-    assert "NaN" in source.skipped[0].reason
+def test_shards_open_as_parquet_with_datasets(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    records = make_records([30, 7, 12])
+    folder = write_dataset(tmp_path / "tokens", records[:2])
+    write_shard(shard_path(folder, 1), records[2:], [SkippedAudio("x", "it is empty")])
+    (folder / "skipped.jsonl").write_text('{"id": "x", "reason": "it is empty"}\n')
+    files = [str(path) for path in shard_paths(folder)]
+    opened = datasets.load_dataset("parquet", data_files=files, split="train")
+    for row, record in zip(opened, records, strict=True):
+        assert np.repeat(row["semantic_tokens"], row["semantic_durations"]).tolist() == record.semantic_tokens.tolist()
+        assert row["audio_codes"] == record.audio_codes.tolist()
+        assert (row["id"], row["speaker"], row["duration"]) == (record.id, record.speaker, record.duration)
+    assert set(opened.column_names) == {
+        *("id", "speaker", "accent", "source", "start", "duration", "ends_recording"),
+        *("semantic_tokens", "semantic_durations", "audio_codes"),
+    }
 
 
-def test_folder_of_other_tokens_is_refused(source, tokenizers, tmp_path):
-    tokenize_recordings(source, *tokenizers, tmp_path / "out")
-    with pytest.raises(ValueError, match="other rows_per_shard than asked"):
-        tokenize_recordings(source, *tokenizers, tmp_path / "out", rows_per_shard=3)
-    with pytest.raises(ValueError, match="other recordings than asked"):
-        tokenize_recordings(AudioSource(source.paths[0] / "0.flac", RATE), *tokenizers, tmp_path / "out")
+def test_what_a_shard_lacks_is_kept_with_it(tmp_path):
+    folder = write_dataset(tmp_path / "tokens", make_records([3]))
+    skipped = [SkippedAudio("ä.wav", "it is empty"), SkippedAudio("b.wav", 'it "ends"')]
+    write_shard(shard_path(folder, 1), [], skipped)
+    assert read_skipped(folder) == skipped
 
 
-def test_hash_follows_weights_and_configuration_and_nothing_else(tiny_audiolm, tmp_path):
-    semantic_tokenizer, codec = tiny_audiolm.semantic_tokenizer, tiny_audiolm.codec
-    before = tokenizers_hash(semantic_tokenizer, codec)
-    semantic_tokenizer.save_pretrained(tmp_path / "tokenizer")
-    codec.save_pretrained(tmp_path / "codec")
-    loaded = load_semantic_tokenizer(tmp_path / "tokenizer"), load_codec(tmp_path / "codec").model
-    assert tokenizers_hash(*loaded) == before
-    with torch.no_grad():
-        loaded[0].centroids[0, 0] += 1e-3
-    assert tokenizers_hash(*loaded) != before
-    loaded = load_semantic_tokenizer(tmp_path / "tokenizer"), load_codec(tmp_path / "codec").model
-    loaded[1].config.codebook_decay = 0.5
-    assert tokenizers_hash(*loaded) != before
+def test_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomically(path, b"first")
+    with pytest.raises(TypeError):
+        write_atomically(path, "no bytes")
+    assert path.read_bytes() == b"first"
 
 
-def test_tokenizers_must_share_a_rate_and_fit_sixteen_bits(tokenizers, tiny_audiolm, tmp_path):
-    semantic_tokenizer, codec = tokenizers
-    info = token_info(semantic_tokenizer, codec)
-    assert dataclasses.replace(INFO, tokenizers=info.tokenizers) == info
-    tiny_audiolm.semantic_tokenizer.save_pretrained(tmp_path)
-    other = load_semantic_tokenizer(tmp_path)
-    other.config.sampling_rate = 8000
-    with pytest.raises(ValueError, match="8000 Hz and the codec at 16000"):
-        token_info(other, codec)
-    other.config.sampling_rate, other.config.num_semantic_tokens = 16000, 40000
-    with pytest.raises(ValueError, match="at most 32768"):
-        token_info(other, codec)
+def test_shards_beyond_five_digits_stay_in_order(tmp_path):
+    names = ["tokens-00002.parquet", "tokens-100000.parquet", "tokens-99999.parquet"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in shard_paths(tmp_path)] == [names[0], names[2], names[1]]
 
 
 def test_reading_checks_the_folders(tmp_path):
@@ -141,46 +132,23 @@ def test_reading_checks_the_folders(tmp_path):
         TokenDataset(tmp_path)
     with pytest.raises(ValueError, match="different tokenizers"):
         TokenDataset([first, write_tokens(tmp_path / "x", [3], info=dataclasses.replace(INFO, tokenizers="0"))])
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "tokens.json").write_text(json.dumps(dataclasses.asdict(INFO)))
     with pytest.raises(ValueError, match="hold no tokens"):
-        TokenDataset(tmp_path / "empty")
+        TokenDataset(write_dataset(tmp_path / "empty"))
 
 
-def test_parts_are_loaded_from_a_whole_model_too(tiny_audiolm, tmp_path):
-    tiny_audiolm.save_pretrained(tmp_path / "whole")
-    tiny_audiolm.coarse.save_pretrained(tmp_path / "coarse")
-    assert tokenizers_hash(load_semantic_tokenizer(tmp_path / "whole"), load_codec(tmp_path / "whole").model) == (
-        tokenizers_hash(tiny_audiolm.semantic_tokenizer, tiny_audiolm.codec)
-    )
-    with pytest.raises(ValueError, match="audiolm_coarse"):
-        load_semantic_tokenizer(tmp_path / "coarse")
-    with pytest.raises(ValueError, match="audiolm_coarse"):
-        load_codec(tmp_path / "coarse")
-    with pytest.raises(FileNotFoundError, match=r"no .*config\.json; give a folder"):
-        load_codec(tmp_path)
+def test_unfinished_dataset_is_refused(tmp_path):
+    folder = write_dataset(tmp_path / "listed", make_records([3]), num_shards=2)
+    with pytest.raises(ValueError, match="has 1 of 2 shards; finish"):
+        TokenDataset(folder)
+    folder = write_dataset(tmp_path / "streamed", make_records([3]), num_shards=None)
+    (folder / "stream.json").touch()
+    with pytest.raises(ValueError, match="1 of an unknown number of shards; finish"):
+        TokenDataset(folder)
 
 
-def test_float16_rounding_keeps_centroids_codebooks_and_ties(tiny_audiolm, tmp_path):
-    tiny_audiolm.save_pretrained(tmp_path)
-    model = type(tiny_audiolm).from_pretrained(tmp_path)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    stored = float16_tensors(model)
-    assert stored["coarse.lm_head.weight"] is stored["coarse.model.embed_tokens.weight"]
-    round_to_float16_(model)
-    for name, tensor in model.state_dict().items():
-        assert tensor.dtype == before[name].dtype
-        assert tensor.equal(stored[name].to(tensor.dtype))
-        if name.endswith(("centroids", "codebook", "feature_mean")):
-            assert stored[name].dtype == torch.float32
-            assert tensor.equal(before[name])
-    assert any(not tensor.equal(before[name]) for name, tensor in model.state_dict().items())
-
-
-def test_weights_beyond_float16_are_refused(tiny_audiolm, tmp_path):
-    tiny_audiolm.coarse.save_pretrained(tmp_path)
-    model = type(tiny_audiolm.coarse).from_pretrained(tmp_path)
-    with torch.no_grad():
-        model.lm_head.weight[0, 0] = 1e6
-    with pytest.raises(ValueError, match="range of float16"):
-        float16_tensors(model)
+def test_shard_of_another_version_is_refused(tmp_path):
+    folder = write_dataset(tmp_path / "tokens", make_records([3]))
+    table = pq.read_table(shard_path(folder, 0)).drop_columns(["semantic_durations"])
+    pq.write_table(pa.table(table), shard_path(folder, 0))
+    with pytest.raises(ValueError, match="no column semantic_durations.*tokenize the recordings again"):
+        TokenDataset(folder)

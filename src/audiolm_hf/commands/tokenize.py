@@ -3,7 +3,15 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audiolm_hf.data.clips import ClipList, ClipStream
+    from audiolm_hf.data.tokens import TokenDataset
+
+SHOWN_SKIPPED = 10  # the rest is in the file that lists them all
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -15,37 +23,94 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the semantic tokenizer")
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="parquet files, folders or manifests")
+    _add_source(parser)
     parser.add_argument("--min-duration-s", type=float, default=0.1, help="leave out shorter recordings (default 0.1)")
     parser.add_argument(
         "--float16",
         action="store_true",
         help="round the tokenizers' weights to float16 first, as `assemble` stores them",
     )
+    parser.add_argument("--device", default="cpu", help="where the tokenizers work, such as cuda (default cpu)")
+    parser.add_argument("--num-workers", type=int, default=1, help="processes (default 1, which uses all threads)")
+    parser.add_argument("--num-machines", type=int, default=1, help="computers that share one output folder")
+    parser.add_argument("--machine-index", type=int, default=0, help="which of them this is, from 0")
+    parser.add_argument(
+        "--recordings-per-shard", type=int, default=64, help="recordings in each parquet file (default 64)"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the token dataset")
     parser.set_defaults(run=run)
 
 
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        help="parquet files, folders of audio files, datasets saved to disk, audio files, or lists: .txt with a path "
+        "a line, .csv or .jsonl with `path` and optional speaker, accent, source, start, end",
+    )
+    source.add_argument("--dataset", help="a dataset of the Hub, user/name, or what else `load_dataset` takes")
+    parser.add_argument("--split", help="of --dataset, such as train")
+    parser.add_argument("--config-name", help="configuration of --dataset")
+    parser.add_argument("--revision", help="branch, tag or commit of --dataset")
+    parser.add_argument("--streaming", action="store_true", help="do not download all of --dataset first")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
-    from audiolm_hf.data.tokens import tokenize_recordings
+    from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
+    from audiolm_hf.data.tokenizers import load_tokenizers
 
-    codec = load_codec(arguments.codec)
-    semantic_tokenizer = load_semantic_tokenizer(arguments.tokenizer)
-    if arguments.float16:
-        round_to_float16_(codec.model)
-        round_to_float16_(semantic_tokenizer)
-    source = AudioSource(arguments.data, codec.sampling_rate, arguments.min_duration_s)
-    dataset = tokenize_recordings(source, semantic_tokenizer, codec, arguments.output)
-    sys.stdout.write(
-        f"{len(dataset)} records, {dataset.duration / 3600:.2f} h, in {arguments.output} "
-        f"(tokenizers {dataset.info.tokenizers}); {len(source.skipped)} recordings left out.\n"
+    plan = TokenizationPlan(
+        recordings_per_shard=arguments.recordings_per_shard,
+        min_duration_s=arguments.min_duration_s,
+        num_workers=arguments.num_workers,
+        num_machines=arguments.num_machines,
+        machine_index=arguments.machine_index,
     )
-    for skipped in source.skipped:
-        sys.stdout.write(f"  {skipped.id}: {skipped.reason}\n")
+    load = partial(load_tokenizers, arguments.tokenizer, arguments.codec, arguments.float16, arguments.device)
+    _report(tokenize_recordings(_open_source(arguments), load, arguments.output, plan), arguments.output)
     return 0
+
+
+def _open_source(arguments: argparse.Namespace) -> "ClipList | ClipStream":
+    from audiolm_hf.data.clips import ClipStream, dataset_clips, list_clips
+
+    named = {name: vars(arguments)[name] for name in ("split", "config_name", "revision", "streaming")}
+    if arguments.data:
+        given = [name for name, value in named.items() if value]
+        if given:
+            raise ValueError(f"--{given[0].replace('_', '-')} belongs to --dataset; leave it out with --data.")
+        return list_clips(arguments.data)
+    from audiolm_hf.data.hf_datasets import open_dataset
+
+    dataset = open_dataset(arguments.dataset, **named)
+    parts = (arguments.dataset, arguments.config_name, arguments.revision, arguments.split)
+    name = "/".join(part for part in parts if part)
+    if not arguments.streaming:
+        return dataset_clips(name, dataset)
+    splits = dataset.info.splits or {}
+    return ClipStream(name, dataset, splits[arguments.split].num_examples if arguments.split in splits else None)
+
+
+def _report(dataset: "TokenDataset | None", output: Path) -> None:
+    from audiolm_hf.data.tokens import SKIPPED_FILE, read_skipped
+
+    skipped = read_skipped(output)
+    if dataset is None:
+        sys.stdout.write(
+            f"This machine's shards of {output} are done; those of other machines are not all there yet.\n"
+        )
+    else:
+        sys.stdout.write(
+            f"{len(dataset)} records, {dataset.duration / 3600:.2f} h, in {output} "
+            f"(tokenizers {dataset.info.tokenizers}); {len(skipped)} recordings left out.\n"
+        )
+    for entry in skipped[:SHOWN_SKIPPED]:
+        sys.stdout.write(f"  {entry.id}: {entry.reason}\n")
+    if len(skipped) > SHOWN_SKIPPED:
+        sys.stdout.write(f"  and {len(skipped) - SHOWN_SKIPPED} more in {output / SKIPPED_FILE}\n")
 
 
 __all__ = ["add_parser", "run"]

@@ -106,7 +106,8 @@ def _unreadable(data: bytes | Path, error: Exception) -> str:
     """Say why there is no audio in a file."""
     if isinstance(data, Path) and not data.exists():
         return "there is no such file"
-    return "it is empty" if data == b"" else f"soundfile cannot read it ({error})"
+    size = data.stat().st_size if isinstance(data, Path) else len(data)
+    return f"soundfile cannot read it ({error})" if size else "it is empty"
 
 
 class AudioSource(Sequence[AudioRecord]):

@@ -1,38 +1,37 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Token datasets: recordings turned once into semantic tokens and codes, and read back for training and evaluation.
+"""Token datasets: what recordings became once they were tokenized, on disk and as records.
 
-A token dataset is a folder of parquet shards and `tokens.json`, which names the tokenizers by a hash of their
-configurations and weights. The three stages learn from it without touching audio again.
+A token dataset is a folder of parquet shards, `tokens-<number>.parquet`, and `tokens.json`, which says what the tokens
+mean and names the tokenizers by a hash. The three stages learn from it without touching audio again. The semantic
+tokens of a row are kept without consecutive repeats, with the number of times each was there; frames of codes are not.
 
-Paper: AudioLM (arXiv 2209.03143), the two tokenizers.
+Paper: AudioLM (arXiv 2209.03143), the two tokenizers; stages 1 and 2 for the repeats.
 """
 
 import dataclasses
-import hashlib
 import json
-import math
-from collections.abc import Iterator, Sequence
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
-from transformers import PreTrainedModel
-from transformers.utils import logging
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
-from audiolm_hf.data.audio import AudioRecord, AudioSource
-from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-
-logger = logging.get_logger(__name__)
+from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
 
 INFO_FILE = "tokens.json"
-SEGMENT_LENGTH_S = 30.0  # longer recordings are cut, so that an encoder's attention stays small
-LAST_SEGMENT_S = 1.0  # a shorter end joins the segment before it
-_VOLATILE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version", "auto_map")
+STREAM_FILE = "stream.json"  # where a stream is to go on; gone when it is finished
+SKIPPED_FILE = "skipped.jsonl"
+RECORDS_PER_ROW_GROUP = 16  # read together: few enough that one record is cheap, enough to compress well
+_SKIPPED_KEY = b"audiolm_hf.skipped"
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -43,9 +42,11 @@ _SCHEMA = pa.schema(
         ("duration", pa.float64()),
         ("ends_recording", pa.bool_()),
         ("semantic_tokens", pa.list_(pa.int16())),
+        ("semantic_durations", pa.list_(pa.int32())),
         ("audio_codes", pa.list_(pa.list_(pa.int16()))),
     ]
 )
+_PLAIN_COLUMNS = ("id", "speaker", "accent", "source", "start", "duration", "ends_recording")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TokenInfo:
     """What the tokens of a dataset mean.
 
     Args:
-        tokenizers (`str`): hash of both tokenizers, see [`tokenizers_hash`].
+        tokenizers (`str`): hash of both tokenizers, see [`~audiolm_hf.data.tokenizers.tokenizers_hash`].
         sampling_rate (`int`): Hz.
         semantic_hop_length (`int`): samples per semantic token.
         num_semantic_tokens (`int`): size of the semantic vocabulary.
@@ -83,7 +84,7 @@ class TokenRecord:
         start (`float`): seconds into the recording at which the segment begins.
         duration (`float`): seconds of the segment.
         ends_recording (`bool`): the segment is the last of its recording.
-        semantic_tokens (`np.ndarray` of shape `(semantic_length,)`): int16.
+        semantic_tokens (`np.ndarray` of shape `(semantic_length,)`): int16, with repeats.
         audio_codes (`np.ndarray` of shape `(num_codebooks, frames)`): int16.
     """
 
@@ -98,197 +99,107 @@ class TokenRecord:
     audio_codes: np.ndarray
 
 
-def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel) -> str:
-    """Hash the configurations and weights of both tokenizers.
+def shard_path(folder: Path, number: int) -> Path:
+    """Give the path of one shard of a token dataset."""
+    return folder / f"tokens-{number:05d}.parquet"
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """List the finished shards of a token dataset, in order."""
+    return sorted(folder.glob("tokens-*.parquet"), key=lambda path: (len(path.name), path.name))
+
+
+def write_atomically(path: Path, data: bytes, scratch: Path | None = None) -> None:
+    """Write a file whole or not at all, whatever happens meanwhile.
 
     Args:
-        semantic_tokenizer ([`AudioLMSemanticTokenizer`]): the first.
-        codec ([`~transformers.PreTrainedModel`]): the second, as it is inside its [`AcousticCodec`].
-
-    Returns:
-        `str`: 16 hexadecimal digits; equal for equal values, wherever the weights were loaded from.
+        path (`Path`): the file.
+        data (`bytes`): what goes in.
+        scratch (`Path`, *optional*): folder on the same disk for the unfinished file; that of `path` by default.
     """
-    digest = hashlib.sha256()
-    for model in (semantic_tokenizer, codec):
-        digest.update(json.dumps(_stable(model.config.to_dict()), sort_keys=True, default=str).encode())
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _stable(values: object) -> object:
-    """Drop the keys of a configuration that say where and with what it was saved."""
-    if isinstance(values, dict):
-        return {str(key): _stable(value) for key, value in values.items() if key not in _VOLATILE_KEYS}
-    return values
-
-
-def token_info(semantic_tokenizer: AudioLMSemanticTokenizer, codec: AcousticCodec) -> TokenInfo:
-    """Describe the tokens that two tokenizers make.
-
-    Raises:
-        ValueError: the two work at different sampling rates, or have vocabularies too large for 16 bits.
-    """
-    config = semantic_tokenizer.config
-    if config.sampling_rate != codec.sampling_rate:
-        raise ValueError(
-            f"The semantic tokenizer works at {config.sampling_rate} Hz and the codec at {codec.sampling_rate} Hz; "
-            "use two of one rate."
-        )
-    if max(config.num_semantic_tokens, codec.codebook_size) > 2**15:
-        raise ValueError(
-            f"num_semantic_tokens is {config.num_semantic_tokens} and codebook_size {codec.codebook_size}; tokens are "
-            f"stored in 16 bits, so at most {2**15} of each."
-        )
-    return TokenInfo(
-        tokenizers=tokenizers_hash(semantic_tokenizer, codec.model),
-        sampling_rate=codec.sampling_rate,
-        semantic_hop_length=config.hop_length,
-        num_semantic_tokens=config.num_semantic_tokens,
-        hop_length=codec.hop_length,
-        num_codebooks=codec.num_codebooks,
-        codebook_size=codec.codebook_size,
-    )
-
-
-def tokenize_recordings(
-    source: AudioSource,
-    semantic_tokenizer: AudioLMSemanticTokenizer,
-    codec: AcousticCodec,
-    output: str | Path,
-    rows_per_shard: int = 64,
-) -> "TokenDataset":
-    """Turn recordings into a token dataset.
-
-    Each shard is written whole or not at all, and shards that are there are not made again: after an interruption,
-    the same call goes on where it stopped.
-
-    Args:
-        source ([`AudioSource`]): the recordings, at the tokenizers' sampling rate.
-        semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
-        codec ([`AcousticCodec`]): audio to codes.
-        output (`str` or `Path`): folder of the dataset.
-        rows_per_shard (`int`, defaults to 64): recordings per shard.
-
-    Returns:
-        [`TokenDataset`]: the finished dataset.
-
-    Raises:
-        ValueError: the folder holds tokens of other tokenizers, recordings or shard sizes.
-    """
-    output = Path(output)
-    info = token_info(semantic_tokenizer, codec)
-    recordings = hashlib.sha256("\n".join(source.ids).encode()).hexdigest()[:16]
-    _claim_folder(output, dataclasses.asdict(info) | {"recordings": recordings, "rows_per_shard": rows_per_shard})
-    with tqdm(total=len(source), desc="tokenize", unit="recording", smoothing=0.05) as progress:
-        for start in range(0, len(source), rows_per_shard):
-            rows = range(start, min(start + rows_per_shard, len(source)))
-            path = output / f"tokens-{start // rows_per_shard:05d}.parquet"
-            if not path.exists():
-                write_shard(path, _tokenize_rows(source, rows, semantic_tokenizer, codec, progress))
-            else:
-                progress.update(len(rows))
-    return TokenDataset(output)
-
-
-def _claim_folder(output: Path, claim: dict[str, object]) -> None:
-    """Write what a folder is to hold, or check that it says the same already."""
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / INFO_FILE
-    if not path.exists():
-        _write_atomically(path, (json.dumps(claim, indent=2) + "\n").encode())
-    found = json.loads(path.read_text(encoding="utf-8"))
-    different = sorted(key for key in claim if found.get(key) != claim[key])
-    if different:
-        raise ValueError(
-            f"{output} holds tokens with other {', '.join(different)} than asked for now; give another folder, or "
-            "remove this one."
-        )
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(data)
+    unfinished = (scratch or path.parent) / f"{path.name}.{os.getpid()}.unfinished"
+    with unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     unfinished.replace(path)
 
 
-def write_shard(path: Path, records: Sequence[TokenRecord]) -> None:
+def write_shard(
+    path: Path,
+    records: Sequence[TokenRecord],
+    skipped: Sequence[SkippedAudio] = (),
+    scratch: Path | None = None,
+) -> None:
     """Write records to one parquet file, whole or not at all.
 
     Args:
         path (`Path`): `tokens-<number>.parquet` in a dataset's folder.
         records (sequence of [`TokenRecord`]): what goes in.
+        skipped (sequence of [`SkippedAudio`]): what should have gone in; kept in the file's metadata, so that a
+            shard and the list of what it lacks cannot come apart.
+        scratch (`Path`, *optional*): see [`write_atomically`].
     """
-    columns = {name: [_plain(record, name) for record in records] for name in _SCHEMA.names}
+    runs = [remove_repeats(torch.from_numpy(record.semantic_tokens)) for record in records]
+    columns = {name: [vars(record)[name] for record in records] for name in _PLAIN_COLUMNS}
+    columns["semantic_tokens"] = _list_array([tokens.numpy() for tokens, _ in runs], pa.int16())
+    columns["semantic_durations"] = _list_array([durations.numpy() for _, durations in runs], pa.int32())
+    levels = _list_array([level for record in records for level in record.audio_codes], pa.int16())
+    columns["audio_codes"] = pa.ListArray.from_arrays(_offsets([len(r.audio_codes) for r in records]), levels)
+    table = pa.table(columns, schema=_SCHEMA)
+    listed = json.dumps([dataclasses.asdict(entry) for entry in skipped])
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd")
-    _write_atomically(path, sink.getvalue().to_pybytes())
+    pq.write_table(
+        table.replace_schema_metadata({_SKIPPED_KEY: listed.encode()}),
+        sink,
+        compression="zstd",
+        row_group_size=RECORDS_PER_ROW_GROUP,
+    )
+    write_atomically(path, sink.getvalue().to_pybytes(), scratch)
 
 
-def _plain(record: TokenRecord, name: str) -> object:
-    value = vars(record)[name]
-    return list(value) if isinstance(value, np.ndarray) else value
+def _offsets(lengths: Sequence[int]) -> pa.Array:
+    return pa.array([0, *accumulate(lengths)], pa.int32())
 
 
-def _tokenize_rows(
-    source: AudioSource,
-    rows: range,
-    semantic_tokenizer: AudioLMSemanticTokenizer,
-    codec: AcousticCodec,
-    progress: tqdm,
-) -> list[TokenRecord]:
-    records: list[TokenRecord] = []
-    for row in rows:
-        try:
-            recording = source[row]
-        except ValueError as error:
-            logger.warning(f"Left out {error}")
-        else:
-            records += _tokenize_recording(recording, semantic_tokenizer, codec)
-        progress.update()
-    return records
+def _list_array(arrays: Sequence[np.ndarray], type: pa.DataType) -> pa.ListArray:
+    values = np.concatenate(arrays) if arrays else np.zeros(0)
+    values = values.astype(type.to_pandas_dtype())
+    return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), pa.array(values, type))
 
 
-@torch.inference_mode()
-def _tokenize_recording(
-    recording: AudioRecord, semantic_tokenizer: AudioLMSemanticTokenizer, codec: AcousticCodec
-) -> Iterator[TokenRecord]:
-    """Tokens of each segment; every segment but the last is a whole number of both hops."""
-    grid = math.lcm(semantic_tokenizer.config.hop_length, codec.hop_length)
-    segment = max(1, round(SEGMENT_LENGTH_S * recording.sampling_rate / grid)) * grid
-    starts = list(range(0, len(recording.array), segment))
-    if len(starts) > 1 and len(recording.array) - starts[-1] < LAST_SEGMENT_S * recording.sampling_rate:
-        starts.pop()
-    for start, end in zip(starts, [*starts[1:], len(recording.array)], strict=True):
-        input_values = torch.from_numpy(recording.array[start:end])[None]
-        attention_mask = torch.ones_like(input_values, dtype=torch.long)
-        tokens = semantic_tokenizer.tokenize(input_values, attention_mask).semantic_tokens[0]
-        yield TokenRecord(
-            id=recording.id,
-            speaker=recording.speaker,
-            accent=recording.accent,
-            source=recording.source,
-            start=start / recording.sampling_rate,
-            duration=(end - start) / recording.sampling_rate,
-            ends_recording=end == len(recording.array),
-            semantic_tokens=tokens.cpu().numpy().astype(np.int16),
-            audio_codes=codec.encode(input_values, attention_mask)[0].cpu().numpy().astype(np.int16),
-        )
+def read_skipped(folder: str | Path) -> list[SkippedAudio]:
+    """List what the finished shards of a token dataset lack, and why.
+
+    Args:
+        folder (`str` or `Path`): of the dataset.
+
+    Returns:
+        `list[SkippedAudio]`: in the order of the recordings.
+    """
+    listed = (pq.read_schema(path).metadata or {} for path in shard_paths(Path(folder)))
+    return [SkippedAudio(**entry) for found in listed for entry in json.loads(found.get(_SKIPPED_KEY, b"[]"))]
+
+
+def count_records(folder: str | Path) -> int:
+    """Count the records in the finished shards of a token dataset."""
+    return sum(pq.read_metadata(path).num_rows for path in shard_paths(Path(folder)))
 
 
 class TokenDataset(Sequence[TokenRecord]):
-    """The records of one or more token datasets, held in memory as 16 bit integers.
+    """The records of one or more token datasets; read when they are asked for, a few at a time.
 
     Args:
-        folders (`str`, `Path` or a sequence of them): folders written by [`tokenize_recordings`].
+        folders (`str`, `Path` or a sequence of them): folders that `audiolm-hf tokenize` wrote.
+        cache_bytes (`int`, defaults to 1 GiB): tokens and codes kept in memory (about 4.5 MB for an hour of audio with
+            12 codebooks at 50 Hz); the ones not used for longest make room.
 
     Raises:
         FileNotFoundError: a folder is no token dataset.
-        ValueError: the folders were made with different tokenizers, or hold no records.
+        ValueError: the folders were made with different tokenizers, are not finished, or hold no records.
     """
 
-    def __init__(self, folders: str | Path | Sequence[str | Path]) -> None:
+    def __init__(self, folders: str | Path | Sequence[str | Path], cache_bytes: int = 2**30) -> None:
         self.folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
         infos = [_read_info(folder) for folder in self.folders]
         if not infos or any(info != infos[0] for info in infos):
@@ -297,27 +208,55 @@ class TokenDataset(Sequence[TokenRecord]):
                 "recordings again with one pair."
             )
         self.info = infos[0]
-        self._records = [
-            record
-            for folder in self.folders
-            for path in sorted(folder.glob("tokens-*.parquet"))
-            for record in _read_shard(path)
-        ]
-        if not self._records:
+        self.cache_bytes = cache_bytes
+        self._groups: list[tuple[Path, int]] = []
+        sizes, durations = [], [np.zeros(0)]
+        for path in (path for folder in self.folders for path in shard_paths(folder)):
+            file = _open_shard(path)
+            self._groups += [(path, group) for group in range(file.num_row_groups)]
+            sizes += [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            durations.append(file.read(columns=["duration"])["duration"].to_numpy())
+        self._ends = list(accumulate(sizes))  # the record after each row group
+        self.durations = np.concatenate(durations)
+        self._cache: OrderedDict[int, list[TokenRecord]] = OrderedDict()
+        self._cached_bytes = 0
+        if not len(self):
             raise ValueError(
                 f"{[str(folder) for folder in self.folders]} hold no tokens; finish `audiolm-hf tokenize`."
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_cache": OrderedDict(), "_cached_bytes": 0}  # another process reads for itself
+
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.durations)
 
     def __getitem__(self, index: int) -> TokenRecord:  # type: ignore[override]
-        return self._records[index]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        index %= len(self)
+        group = bisect_right(self._ends, index)
+        return self._read(group)[index - self._ends[group]]  # counted from the end of the group
 
     @property
     def duration(self) -> float:
         """Seconds of audio in all records."""
-        return sum(record.duration for record in self._records)
+        return float(self.durations.sum())
+
+    def _read(self, group: int) -> list[TokenRecord]:
+        if group in self._cache:
+            self._cache.move_to_end(group)
+            return self._cache[group]
+        records = _read_row_group(*self._groups[group])
+        self._cache[group] = records
+        self._cached_bytes += _num_bytes(records)
+        while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:
+            self._cached_bytes -= _num_bytes(self._cache.popitem(last=False)[1])
+        return records
+
+
+def _num_bytes(records: list[TokenRecord]) -> int:
+    return sum(record.semantic_tokens.nbytes + record.audio_codes.nbytes for record in records)
 
 
 def _read_info(folder: Path) -> TokenInfo:
@@ -325,26 +264,62 @@ def _read_info(folder: Path) -> TokenInfo:
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}; give a folder that `audiolm-hf tokenize` wrote.")
     values = json.loads(path.read_text(encoding="utf-8"))
+    found, expected = len(shard_paths(folder)), values.get("num_shards")
+    if (folder / STREAM_FILE).exists() or (expected is not None and found < expected):
+        raise ValueError(
+            f"{folder} has {found} of {expected or 'an unknown number of'} shards; finish `audiolm-hf tokenize`, it "
+            "goes on where it stopped."
+        )
     return TokenInfo(**{field.name: values[field.name] for field in dataclasses.fields(TokenInfo)})
 
 
-def _read_shard(path: Path) -> Iterator[TokenRecord]:
-    for row in pq.read_table(path).to_pylist():
-        yield TokenRecord(
-            **row
-            | {
-                "semantic_tokens": np.array(row["semantic_tokens"], dtype=np.int16),
-                "audio_codes": np.array(row["audio_codes"], dtype=np.int16),
-            }
+def _open_shard(path: Path) -> pq.ParquetFile:
+    file = pq.ParquetFile(path, memory_map=True)
+    missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}: another version wrote it; tokenize the recordings again."
         )
+    return file
+
+
+def _read_row_group(path: Path, group: int) -> list[TokenRecord]:
+    table = pq.ParquetFile(path, memory_map=True).read_row_group(group, columns=_SCHEMA.names, use_threads=False)
+    plain = table.select(_PLAIN_COLUMNS).to_pylist()
+    tokens, durations, codes = (
+        table[name].combine_chunks() for name in ("semantic_tokens", "semantic_durations", "audio_codes")
+    )
+    return [
+        TokenRecord(
+            **fields,
+            semantic_tokens=restore_repeats(_row(tokens, row), _row(durations, row)).numpy(),
+            audio_codes=_matrix(codes, row),
+        )
+        for row, fields in enumerate(plain)
+    ]
+
+
+def _row(lists: pa.ListArray, row: int) -> torch.Tensor:
+    return torch.from_numpy(np.array(lists[row].values))
+
+
+def _matrix(lists: pa.ListArray, row: int) -> np.ndarray:
+    """Codes of one row, `(num_codebooks, frames)`."""
+    levels = lists[row].values
+    return np.array(levels.flatten()).reshape(len(levels), -1)
 
 
 __all__ = [
+    "INFO_FILE",
+    "SKIPPED_FILE",
+    "STREAM_FILE",
     "TokenDataset",
     "TokenInfo",
     "TokenRecord",
-    "token_info",
-    "tokenize_recordings",
-    "tokenizers_hash",
+    "count_records",
+    "read_skipped",
+    "shard_path",
+    "shard_paths",
+    "write_atomically",
     "write_shard",
 ]

@@ -24,8 +24,11 @@ from transformers import BitsAndBytesConfig, set_seed
 from audiolm_hf.adapters_audiolm import AdapterInfo, base_name, fingerprint
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.crops import validation_batches
-from audiolm_hf.data.tokens import TokenDataset, tokenize_recordings
+from audiolm_hf.data.tokenization import tokenize_recordings
+from audiolm_hf.data.tokenizers import TokenizerPair
+from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.data.voice import read_voice, recording_name, split_voice
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
@@ -242,9 +245,10 @@ def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path)
     data = config.data
     source = AudioSource([Path(data.folder) / name for name in data.recordings], base.sampling_rate)
     split = split_voice(read_voice(source, data.speaker), data.train_minutes, data.validation_minutes)
+    tokenizers = TokenizerPair(base.semantic_tokenizer, base.acoustic_codec)
     for name, records in (("train", split.train), ("validation", split.validation)):
-        copies = AudioSource(_copy_recordings(records, output / "recordings" / name), base.sampling_rate)
-        tokenize_recordings(copies, base.semantic_tokenizer, base.acoustic_codec, output / "tokens" / name)
+        copies = list_clips(_copy_recordings(records, output / "recordings" / name))
+        tokenize_recordings(copies, lambda: tokenizers, output / "tokens" / name)
     return {
         "speaker": data.speaker,
         "train_minutes": round(sum(record.duration for record in split.train) / 60, 2),

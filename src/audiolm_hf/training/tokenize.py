@@ -5,11 +5,12 @@ After codec and semantic tokenizer are trained, before the stages are. AudioLM (
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
-from audiolm_hf.data.tokens import tokenize_recordings
+from audiolm_hf.data.clips import list_clips
+from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
+from audiolm_hf.data.tokenizers import load_tokenizers
 from audiolm_hf.training.config import AudioDataConfig
 
 
@@ -44,16 +45,12 @@ def tokenize(config: TokenizeConfig) -> Path:
     Returns:
         `Path`: the folder of the datasets.
     """
-    codec = load_codec(config.codec)
-    semantic_tokenizer = load_semantic_tokenizer(config.semantic_tokenizer)
-    if config.float16:
-        round_to_float16_(codec.model)
-        round_to_float16_(semantic_tokenizer)
+    load = partial(load_tokenizers, config.semantic_tokenizer, config.codec, config.float16)
+    plan = TokenizationPlan(min_duration_s=config.min_duration_s)
     output = Path(config.output_folder)
     for name, paths in (("train", config.data.train_paths), ("validation", config.data.validation_paths)):
         if paths:
-            source = AudioSource(paths, codec.sampling_rate, config.min_duration_s)
-            tokenize_recordings(source, semantic_tokenizer, codec, output / name)
+            tokenize_recordings(list_clips(paths), load, output / name, plan)
     return output
 
 

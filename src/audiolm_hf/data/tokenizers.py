@@ -1,0 +1,198 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Both tokenizers at work: one decoded recording in, the records of a token dataset out.
+
+Also the hash by which a dataset knows its tokenizers: it covers what decides the tokens and nothing else, so that a
+codec's decoder may become better without any recording being tokenized again.
+
+Paper: AudioLM (arXiv 2209.03143), the two tokenizers.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.data.audio import AudioRecord
+from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
+from audiolm_hf.data.tokens import TokenInfo, TokenRecord
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+
+SEGMENT_LENGTH_S = 30.0  # longer recordings are cut, so that an encoder's attention stays small
+LAST_SEGMENT_S = 1.0  # a shorter end joins the segment before it
+
+# What does not decide any token: where and with what a configuration was saved ...
+_VOLATILE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version", "auto_map")
+# ... how a codec learned, and how SoundStream turns codes into sound ...
+_SOUNDSTREAM_KEYS = (
+    "codebook_decay",
+    "dead_code_threshold",
+    "decoder_type",
+    "initializer_range",
+    "num_decoder_layers",
+    "quantizer_dropout",
+)
+# ... the weights between codes and sound, by their first names, in any of the codecs ...
+_DECODER_PREFIXES = ("decoder.", "decoder_transformer.", "quantizer.out_proj.")
+# ... and the moving averages from which SoundStream's codebooks were made.
+_STATISTICS = ("sums", "counts", "initialized")
+
+
+@dataclass(frozen=True)
+class TokenizerPair:
+    """The two tokenizers, at work on one device.
+
+    Args:
+        semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
+        codec ([`AcousticCodec`]): audio to codes.
+    """
+
+    semantic_tokenizer: AudioLMSemanticTokenizer
+    codec: AcousticCodec
+
+
+def load_tokenizers(
+    semantic_tokenizer: str | Path, codec: str | Path, float16: bool = False, device: str = "cpu"
+) -> TokenizerPair:
+    """Load both tokenizers for inference.
+
+    Args:
+        semantic_tokenizer (`str` or `Path`): folder of the semantic tokenizer, or of a whole AudioLM.
+        codec (`str` or `Path`): folder of the codec, or of a whole AudioLM.
+        float16 (`bool`, defaults to `False`): round the weights to float16 first, as `assemble` stores them.
+        device (`str`, defaults to `"cpu"`): where they work.
+
+    Returns:
+        [`TokenizerPair`].
+
+    Raises:
+        FileNotFoundError: a folder holds no model.
+        ValueError: a folder holds a model of another kind, or there is no such device.
+    """
+    pair = TokenizerPair(load_semantic_tokenizer(semantic_tokenizer), load_codec(codec))
+    for model in (pair.semantic_tokenizer, pair.codec.model):
+        if float16:
+            round_to_float16_(model)
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as error:  # torch's ways to say that a device is not there
+            raise ValueError(f"The device {device!r} cannot be used ({error}); give cpu or another one.") from error
+    return pair
+
+
+def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel) -> str:
+    """Hash what decides the tokens: the configurations and weights of both tokenizers, but for the codec's decoder.
+
+    Args:
+        semantic_tokenizer ([`AudioLMSemanticTokenizer`]): the first.
+        codec ([`~transformers.PreTrainedModel`]): the second, as it is inside its [`AcousticCodec`].
+
+    Returns:
+        `str`: 16 hexadecimal digits; equal for equal values, wherever the weights were loaded from.
+    """
+    digest = hashlib.sha256()
+    codec_keys = _SOUNDSTREAM_KEYS if codec.config.model_type == "soundstream" else ()
+    _update(digest, semantic_tokenizer.config.to_dict(), semantic_tokenizer.state_dict())
+    config = {key: value for key, value in codec.config.to_dict().items() if key not in codec_keys}
+    _update(digest, config, {name: tensor for name, tensor in codec.state_dict().items() if _decides_codes(name)})
+    return digest.hexdigest()[:16]
+
+
+def _decides_codes(name: str) -> bool:
+    """Tell whether a codec's tensor takes part in encoding."""
+    return not name.startswith(_DECODER_PREFIXES) and name.rpartition(".")[2] not in _STATISTICS
+
+
+def _update(digest: "hashlib._Hash", config: dict[str, object], tensors: dict[str, Tensor]) -> None:
+    digest.update(json.dumps(_stable(config), sort_keys=True, default=str).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _stable(values: object) -> object:
+    """Drop the keys of a configuration that say where and with what it was saved."""
+    if isinstance(values, dict):
+        return {str(key): _stable(value) for key, value in values.items() if key not in _VOLATILE_KEYS}
+    return values
+
+
+def token_info(tokenizers: TokenizerPair) -> TokenInfo:
+    """Describe the tokens that two tokenizers make.
+
+    Raises:
+        ValueError: the two work at different sampling rates, or have vocabularies too large for 16 bits.
+    """
+    config, codec = tokenizers.semantic_tokenizer.config, tokenizers.codec
+    if config.sampling_rate != codec.sampling_rate:
+        raise ValueError(
+            f"The semantic tokenizer works at {config.sampling_rate} Hz and the codec at {codec.sampling_rate} Hz; "
+            "use two of one rate."
+        )
+    if max(config.num_semantic_tokens, codec.codebook_size) > 2**15:
+        raise ValueError(
+            f"num_semantic_tokens is {config.num_semantic_tokens} and codebook_size {codec.codebook_size}; tokens are "
+            f"stored in 16 bits, so at most {2**15} of each."
+        )
+    return TokenInfo(
+        tokenizers=tokenizers_hash(tokenizers.semantic_tokenizer, codec.model),
+        sampling_rate=codec.sampling_rate,
+        semantic_hop_length=config.hop_length,
+        num_semantic_tokens=config.num_semantic_tokens,
+        hop_length=codec.hop_length,
+        num_codebooks=codec.num_codebooks,
+        codebook_size=codec.codebook_size,
+    )
+
+
+@torch.inference_mode()
+def tokenize_recording(
+    recording: AudioRecord, tokenizers: TokenizerPair, start_s: float = 0.0
+) -> Iterator[TokenRecord]:
+    """Tokenize one recording, a long one in segments; all but the last are a whole number of both hops.
+
+    Args:
+        recording ([`AudioRecord`]): at the tokenizers' sampling rate.
+        tokenizers ([`TokenizerPair`]): both.
+        start_s (`float`, defaults to 0.0): where the recording begins in its file, in seconds.
+
+    Yields:
+        [`TokenRecord`]: the segments in order.
+    """
+    grid = math.lcm(tokenizers.semantic_tokenizer.config.hop_length, tokenizers.codec.hop_length)
+    segment = max(1, round(SEGMENT_LENGTH_S * recording.sampling_rate / grid)) * grid
+    starts = list(range(0, len(recording.array), segment))
+    if len(starts) > 1 and len(recording.array) - starts[-1] < LAST_SEGMENT_S * recording.sampling_rate:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(recording.array)], strict=True):
+        input_values = torch.from_numpy(recording.array[start:end])[None].to(tokenizers.semantic_tokenizer.device)
+        attention_mask = torch.ones_like(input_values, dtype=torch.long)
+        tokens = tokenizers.semantic_tokenizer.tokenize(input_values, attention_mask).semantic_tokens[0]
+        codes = tokenizers.codec.encode(input_values, attention_mask)[0]
+        yield TokenRecord(
+            id=recording.id,
+            speaker=recording.speaker,
+            accent=recording.accent,
+            source=recording.source,
+            start=start_s + start / recording.sampling_rate,
+            duration=(end - start) / recording.sampling_rate,
+            ends_recording=end == len(recording.array),
+            semantic_tokens=tokens.cpu().numpy().astype(np.int16),
+            audio_codes=codes.cpu().numpy().astype(np.int16),
+        )
+
+
+__all__ = [
+    "TokenizerPair",
+    "load_tokenizers",
+    "token_info",
+    "tokenize_recording",
+    "tokenizers_hash",
+]
