@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, pipeline
 
 from audiolm_hf import AudioLMModel, checkpoint
-from audiolm_hf.adapters_audiolm import ADAPTER_FILE, base_name, fingerprint, read_adapter_info
+from audiolm_hf.adapters_audiolm import ADAPTER_FILE, _share_quantization, base_name, fingerprint, read_adapter_info
 from tests.helpers_checkpoint import CLIP, tiny_model, tiny_processor
 
 OPTIONS = {"continuation_length_s": 0.12, "min_continuation_length_s": 0.12, "seed": 3}
@@ -169,6 +169,16 @@ def test_base_of_other_sizes_is_refused(folders, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="is not the one that the adapter .* was trained on, its sizes are others"):
         AutoModel.from_pretrained(tmp_path)
+
+
+def test_stages_know_that_they_are_quantised():
+    # What transformers says of the whole model, PEFT asks the stage; else it would add floats to integers in a merge.
+    model = tiny_model()
+    _share_quantization(model)
+    assert "is_loaded_in_8bit" not in vars(model.coarse)
+    model.is_loaded_in_8bit = True
+    _share_quantization(model)
+    assert model.coarse.is_loaded_in_8bit and "is_loaded_in_4bit" not in vars(model.coarse)
 
 
 def test_missing_weights_are_an_error(folders, tmp_path):

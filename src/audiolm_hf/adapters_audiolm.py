@@ -149,7 +149,9 @@ class AudioLMAdapterMixin:
         if pretrained_model_name_or_path is not None and "subfolder" not in kwargs:
             info = read_adapter_info(pretrained_model_name_or_path, **options)
         if info is None:
-            return load(pretrained_model_name_or_path, *model_args, **kwargs)
+            loaded = load(pretrained_model_name_or_path, *model_args, **kwargs)
+            _share_quantization(loaded[0] if isinstance(loaded, tuple) else loaded)
+            return loaded
         kwargs.pop("revision", None)  # of the adapter
         try:
             loaded = load(_find_base(info.base), *model_args, **kwargs)
@@ -159,6 +161,7 @@ class AudioLMAdapterMixin:
                 "trained on, its sizes are others; train the adapter again."
             ) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
+        _share_quantization(model)
         model.load_adapter(os.fspath(pretrained_model_name_or_path), adapter_kwargs=options)
         return loaded
 
@@ -346,6 +349,14 @@ class AudioLMAdapterMixin:
         AdapterInfo(base, {stage: fingerprint(self.stages[stage]) for stage in changed}, dict(recordings or {})).save(
             folder
         )
+
+
+def _share_quantization(model: Any) -> None:
+    """Tell the stages that they are held in 8 or 4 bits: PEFT asks the model that it adapts, which is a stage."""
+    for flag in ("is_loaded_in_8bit", "is_loaded_in_4bit"):
+        if vars(model).get(flag):
+            for stage in model.stages.values():
+                vars(stage)[flag] = True
 
 
 @contextmanager
