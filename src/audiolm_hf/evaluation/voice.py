@@ -2,7 +2,7 @@
 """Does a checkpoint, or an adapter on it, speak in one given voice? Speaker similarity of its continuations.
 
 Recordings of the voice that were not learned from are begun and continued, with and without the adapter and with the
-same seeds. Every continuation is compared with the voice (the mean embedding of the speaker's other recordings) and
+same seeds. Every continuation is compared with the voice (the mean embedding of other recordings of the speaker) and
 with its prompt; real continuations, the same through the codec, and another speaker's words stand beside them.
 """
 
@@ -19,7 +19,8 @@ from audiolm_hf.evaluation.table import format_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
 RESAMPLES = 10_000
-BATCH_SIZE = 6  # prompts continued at once; a row's result does not depend on it
+VOICE_RECORDINGS = 24  # at most: some minutes fix the mean embedding of a voice
+BATCH_SIZE = 16  # prompts continued at once; a row's result does not depend on it
 _FIGURES = {"voice": "to the voice", "prompt": "to its prompt"}
 
 
@@ -63,8 +64,9 @@ def evaluate_voice(
         raise ValueError(
             f"{len(chosen)} of {len(recordings)} recordings last {end / model.sampling_rate:g} s; give two or more."
         )
-    embeddings = [embedder.embed(record.array, model.sampling_rate) for record in recordings]
-    voices = {record.id: _voice(record, recordings, embeddings) for record in chosen}
+    heard = recordings[:VOICE_RECORDINGS]
+    embeddings = [embedder.embed(record.array, model.sampling_rate) for record in heard]
+    voices = {record.id: _voice(record, heard, embeddings) for record in chosen}
 
     prompts = np.stack([record.array[:boundary] for record in chosen])
     options = {"continuation_length_s": continuation_length_s, "num_return_sequences": num_continuations, "seed": seed}
@@ -102,7 +104,7 @@ def evaluate_voice(
 
 
 def _voice(record: AudioRecord, recordings: Sequence[AudioRecord], embeddings: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean embedding of the speaker's recordings but one."""
+    """Mean embedding of the speaker's recordings, this one left out."""
     others = [vector for other, vector in zip(recordings, embeddings, strict=True) if other.id != record.id]
     return np.mean(others, axis=0)
 
@@ -175,4 +177,4 @@ def format_voice_report(report: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-__all__ = ["BATCH_SIZE", "RESAMPLES", "evaluate_voice", "format_voice_report"]
+__all__ = ["BATCH_SIZE", "RESAMPLES", "VOICE_RECORDINGS", "evaluate_voice", "format_voice_report"]
