@@ -3,11 +3,13 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
@@ -151,6 +153,36 @@ def test_training_the_decoder_alone_keeps_every_code(recordings, tmp_path):
     assert changed == {"decoder"}
 
 
+def test_figures_reach_tensorboard(recordings, tmp_path):
+    train_codec(tiny_training(recordings, tmp_path, report_to="tensorboard", discriminator={"start_step": None}))
+    events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents.*")).parent))
+    events.Reload()
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    for name in ("mel", "valid_mel_db", "codes_used_1"):
+        assert [event.step for event in events.Scalars(name)] == [3, 6]
+        assert [event.value for event in events.Scalars(name)] == pytest.approx([entry[name] for entry in log])
+
+
+def test_a_tracker_that_is_not_installed_is_an_error(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install wandb"):
+        train_codec(tiny_training(recordings, tmp_path, report_to="wandb"))
+
+
+def test_samples_and_spectrograms_show_original_and_decoded_audio(recordings, tmp_path):
+    train_codec(tiny_training(recordings, tmp_path, discriminator={"start_step": None}))
+    folder = tmp_path / "samples" / "step-00000003"
+    original, rate = sf.read(folder / "1-original.wav", dtype="float32")
+    whole, _ = sf.read(recordings / "second.wav", dtype="float32")
+    assert rate == 16000
+    assert np.allclose(original, whole[8000:16000], atol=1e-4)  # the second half second
+    decoded, _ = sf.read(folder / "1-decoded.wav", dtype="float32")
+    assert decoded.shape == original.shape and decoded.any()
+    picture = plt.imread(folder / "1.png")
+    assert min(picture.shape[:2]) > 100
+    assert picture[..., :3].std() > 0.05  # not one colour
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -158,6 +190,12 @@ def test_training_the_decoder_alone_keeps_every_code(recordings, tmp_path):
         ({"train_decoder_only": True}, "initial_codec"),
         ({"mel_bands": [40]}, "as many"),
         ({"discriminator": {"num_channels": 6}}, "multiple of 4"),
+        ({"crop_length_s": 0.03}, "480 samples, and the mel loss needs 512; give at least 0.032 s"),
+        ({"crop_length_s": 0.3, "envelope_weight": 1.0}, "the envelope loss needs"),
+        (
+            {"crop_length_s": 0.1, "mel_weight": 0.0, "loudness_weight": 1.0, "discriminator": {"start_step": 1}},
+            "discriminator needs 2048",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(recordings, tmp_path, changes, message):

@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModel, Wav2Vec2BertConfig
 
 from audiolm_hf.data.audio import AudioRecord
@@ -85,6 +86,33 @@ def test_training_writes_an_encoder_and_a_log(folder, tmp_path):
     assert targets["training"].max() < 8
     # The second iteration goes on from the first and clusters its features.
     assert not (load_file(tmp_path / "iteration_1" / "targets.safetensors")["training"] == targets["training"]).all()
+
+
+def test_figures_of_all_iterations_reach_tensorboard(folder, tmp_path):
+    train_semantic_encoder(tiny_config(folder, tmp_path, report_to="tensorboard"))
+    events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents.*")).parent))
+    events.Reload()
+    assert [event.step for event in events.Scalars("validation_loss")] == [2, 4, 6, 8]
+
+
+def test_an_interrupted_end_is_made_up_for(folder, tmp_path):
+    config = tiny_config(folder, tmp_path)
+    train_semantic_encoder(config)
+    (tmp_path / "encoder" / "model.safetensors").unlink()  # killed before the last copy was there
+    train_semantic_encoder(config)
+    last, copy = (load_file(tmp_path / part / "model.safetensors") for part in ("iteration_2/encoder", "encoder"))
+    assert last.keys() == copy.keys() and all(torch.equal(last[name], copy[name]) for name in last)
+
+
+def test_a_batch_is_dealt_out_without_a_change():
+    table = SpectrumTable.from_records([record(0, 64000), record(1, 40000)])
+    targets = np.arange(len(table.features))
+    arguments = {"batch_size": 6, "crop_frames": 150, "mask_share": 0.5, "mask_frames": 5, "warp": 0.2}
+    whole = masked_batch(table, targets, np.random.default_rng(3), **arguments)
+    for rank in range(2):
+        part = masked_batch(table, targets, np.random.default_rng(3), **arguments, rows=slice(rank, None, 2))
+        for name in ("input_features", "attention_mask", "masked", "targets"):
+            assert torch.equal(getattr(part, name), getattr(whole, name)[rank::2]), name
 
 
 def test_validation_loss_falls(folder, tmp_path):

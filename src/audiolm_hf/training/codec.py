@@ -43,7 +43,7 @@ from audiolm_hf.training.codec_validation import validate_codec
 from audiolm_hf.training.discriminators import CodecDiscriminator
 from audiolm_hf.training.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
 from audiolm_hf.training.processes import mean_over_processes, own_rows
-from audiolm_hf.training.tracking import start_tracking, tracker_settings
+from audiolm_hf.training.tracking import start_tracking, stop_tracking, tracker_settings
 
 
 def train_codec(config: CodecTrainingConfig) -> Path:
@@ -166,7 +166,7 @@ class CodecTrainer:
             if self.step % self.config.checkpoint_steps == 0 or self.step == self.config.max_steps:
                 self._save()
         progress.close()
-        self.accelerator.end_training()
+        stop_tracking(self.accelerator)
         if self.accelerator.is_main_process:
             replace_folder(self.folder / "final", self._model.save_pretrained)
         self.accelerator.wait_for_everyone()

@@ -25,6 +25,7 @@ NUM_THIRD_OCTAVES = 15  # STOI: from 150 Hz
 FRAMES_PER_SEGMENT = 30  # STOI: 0.384 s
 ACTIVE_SHARE = 1e-4  # of the loudest segment's energy: within 40 dB, as STOI leaves out silence
 LEAST_MODULATION = 0.01  # of a band's size: an envelope flatter than this has nothing to correlate
+LEAST_BAND_POWER = 1e-6  # 100 dB below a tone of full scale
 HIGHEST_GAIN = 100.0  # 40 dB; what is softer still is not worth its huge gradients
 
 
@@ -178,7 +179,7 @@ class EnvelopeCorrelationLoss(nn.Module):
             return_complex=True,
         )
         power = torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ self.filters
-        envelopes = (power + 1e-10).sqrt().transpose(1, 2)
+        envelopes = (power + LEAST_BAND_POWER).sqrt().transpose(1, 2)
         return envelopes.unfold(2, FRAMES_PER_SEGMENT, FRAMES_PER_SEGMENT // 2).transpose(1, 2)
 
 

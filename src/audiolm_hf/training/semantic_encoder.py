@@ -38,7 +38,7 @@ from audiolm_hf.training.checkpointing import (
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
-from audiolm_hf.training.tracking import Tracker, start_tracking, tracker_settings
+from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
 
 logger = logging.get_logger(__name__)
 
@@ -186,7 +186,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
         if accelerator.is_main_process:
             replace_folder(folder / "encoder", encoder.save_pretrained)
         accelerator.wait_for_everyone()
-    accelerator.end_training()
+    stop_tracking(accelerator)
     if accelerator.is_main_process:
         replace_folder(Path(config.output) / "encoder", partial(_copy_files, folder / "encoder"))
     accelerator.wait_for_everyone()

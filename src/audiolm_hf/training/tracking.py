@@ -46,4 +46,10 @@ def start_tracking(accelerator: Accelerator, name: str, config: Any) -> None:
     accelerator.init_trackers(f"audiolm_hf-{name}", values)
 
 
-__all__ = ["Tracker", "start_tracking", "tracker_settings"]
+def stop_tracking(accelerator: Accelerator) -> None:
+    """Close the tracker, if there is one; `Accelerator.end_training` would part the processes, too."""
+    for tracker in accelerator.trackers:
+        tracker.finish()
+
+
+__all__ = ["Tracker", "start_tracking", "stop_tracking", "tracker_settings"]

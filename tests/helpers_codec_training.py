@@ -1,0 +1,88 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The tiny trainings of codec and semantic encoder that are run on several processes, and killed, by the tests."""
+
+from unittest.mock import patch
+
+import torch
+
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.residual_quantizer_audiolm import EMACodebook
+from audiolm_hf.training.codec import CodecTrainer
+from audiolm_hf.training.semantic_encoder import IterationConfig, _IterationTrainer, train_semantic_encoder
+from tests.test_training_codec import TINY_CODEC, tiny_training
+from tests.test_training_semantic_encoder import ENCODER, tiny_config
+
+# Codes are dead below half the mean use and many levels are dropped, so that both happen in every step.
+EMA_CODEC = {**TINY_CODEC, "dead_code_threshold": 0.5, "quantizer_dropout": 0.7, "num_codebooks": 3}
+FACTORIZED_CODEC = {**TINY_CODEC, "quantizer_type": "factorized", "quantizer_dropout": 0.5}
+ADVERSARIAL = {"start_step": 3, "window_lengths": [128], "downsamplings": [2], "num_channels": 4, "warmup_steps": 2}
+CODECS = {
+    "ema": {"codec": EMA_CODEC, "discriminator": {"start_step": None}},
+    "ema-adversarial": {"codec": EMA_CODEC, "discriminator": ADVERSARIAL},
+    "factorized": {"codec": FACTORIZED_CODEC, "discriminator": {"start_step": None}},
+    "factorized-adversarial": {"codec": FACTORIZED_CODEC, "discriminator": ADVERSARIAL},
+    "listener": {
+        "codec": EMA_CODEC,
+        "discriminator": {"start_step": None},
+        "crop_length_s": 0.45,
+        "loudness_weight": 1.0,
+        "envelope_weight": 1.0,
+    },
+}
+
+
+def codec_config(name, source, output):
+    return tiny_training(source, output, batch_size=4, validation_crops=1, **CODECS[name])
+
+
+def encoder_config(source, output):
+    # Dropout is the one thing that differs with the number of processes.
+    encoder = {**ENCODER, "conformer_conv_dropout": 0.0}
+    return tiny_config(
+        source, output, encoder=encoder, iterations=[IterationConfig(6, num_steps=4), IterationConfig(4, 2, layer=1)]
+    )
+
+
+def trained_codec(name, source, output):
+    """Weights before and after, and the crops of the first step, of this process."""
+    trainer = CodecTrainer(codec_config(name, source, output))
+    before = {key: value.clone() for key, value in trainer._model.state_dict().items()}
+    draw, batches = trainer._draw_batch, []
+
+    def draw_and_keep():
+        batches.append(draw())
+        return batches[-1]
+
+    trainer._draw_batch = draw_and_keep
+    trainer.train()
+    return before, {key: value.clone() for key, value in trainer._model.state_dict().items()}, batches[0]
+
+
+def trained_encoder(source, output):
+    """Weights of the last iteration before and after it, and the inputs of its first step, of this process."""
+    kept, run = [], _IterationTrainer.run
+
+    def run_and_keep(trainer):
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        batch = trainer._batch(0, 0).input_features
+        run(trainer)
+        kept.append((before, {key: value.clone() for key, value in model.state_dict().items()}, batch))
+
+    with patch.object(_IterationTrainer, "run", run_and_keep):
+        train_semantic_encoder(encoder_config(source, output))
+    return kept[-1]
+
+
+def replaced_codes(rank, count):
+    """Codebook after steps in which only even rows may be learned from: of two processes, the second has none."""
+    torch.manual_seed(0)
+    level = EMACodebook(SoundStreamConfig(codebook_size=8, codebook_dim=4, hidden_size=4, dead_code_threshold=0.9))
+    level.initialize(torch.randn(50, 4))
+    for step in range(3):
+        torch.manual_seed(step)
+        batch = torch.randn(4, 5, 4)
+        active = torch.tensor([True, False, True, False])[:, None].expand(4, 5)
+        own = slice(rank, None, count)
+        level.train()(batch[own].flatten(0, 1), active[own].flatten(), len(batch[own]))
+    return level.codebook
