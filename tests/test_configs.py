@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from audiolm_hf.cli import main
 from audiolm_hf.training.config import load_config
 
 FOLDER = Path(__file__).parent.parent / "configs"
@@ -15,6 +16,48 @@ FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "a
 def test_configuration_loads(path):
     overrides = [] if "\ndata:" not in path.read_text() else ["data.folder=/data"]
     assert load_config(path, overrides) is not None
+
+
+PAPER = FOLDER / "paper"
+PARTS = ["codec", "centroids", "semantic", "coarse", "fine"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_sizes_are_the_paper_s(part):
+    config = load_config(PAPER / f"{part}.yaml", ["data.folder=/data"] if part in ("codec", "centroids") else [])
+    if part == "codec":
+        sizes = {name: config.codec[name] for name in ("sampling_rate", "strides", "num_codebooks", "codebook_size")}
+        assert sizes == {"sampling_rate": 16000, "strides": [2, 4, 5, 8], "num_codebooks": 12, "codebook_size": 1024}
+        assert config.discriminator.start_step is not None
+    elif part == "centroids":
+        assert (config.layer, config.num_semantic_tokens, config.pooling) == (7, 1024, 2)
+    else:
+        window, ids = {"semantic": (30, 752), "coarse": (10, 2252), "fine": (3, 1802)}[part]
+        assert (config.window_length_s, config.batch_tokens, config.max_steps) == (window, 256 * ids, 1_000_000)
+        assert config.remove_repeats == (part != "fine")
+        sizes = [config.backbone[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")]
+        assert [*sizes, config.backbone["intermediate_size"]] == [12, 16, 1024, 4096]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
+def test_estimate_in_a_file_is_what_the_command_prints(part, capsys, monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)
+    lines = (PAPER / f"{part}.yaml").read_text().splitlines()
+    (place,) = [place for place, line in enumerate(lines) if line.startswith("# Estimate, by `audiolm-hf ")]
+    command = lines[place].partition("`audiolm-hf ")[2].partition("`")[0]
+    assert main(command.split()) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert lines[place + 1 : place + 1 + len(printed)] == [f"#   {line}" for line in printed]
+    hours = printed[-1].split(": ")[1].split(" h ")[0]
+    steps = printed[-1].split(" steps")[0]
+    rows = [
+        line
+        for line in (PAPER / "README.md").read_text().splitlines()
+        if line.startswith(f"| {printed[0].split(':')[0]} |")
+    ]
+    assert len(rows) == 1 and rows[0].endswith(f"| {steps} | {hours} |")
+    assert f" {printed[2].split(': ')[1].split(' GiB')[0]} |" in rows[0]
 
 
 def test_there_are_configurations():

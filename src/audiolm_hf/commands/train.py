@@ -1,20 +1,31 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf train`: run the training that a YAML file describes."""
+"""`audiolm-hf train`: run the training that a YAML file describes, or say what it will need."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from audiolm_hf.training.config import TRAINING_KINDS, run_training
+from audiolm_hf.training.config import TRAINING_KINDS, load_config, read_yaml, run_training
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "train",
-        help="train one part of AudioLM from a YAML file",
-        description=f"Train one part of AudioLM. The key `kind` of the file says which: {', '.join(TRAINING_KINDS)}.",
+        help="train one part of AudioLM, or all of them, from a YAML file",
+        description=f"Train from a YAML file. The key `kind` of the file says what: {', '.join(TRAINING_KINDS)}.",
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the training")
+    parser.add_argument(
+        "--estimate", action="store_true", help="do not train; print parameters, memory, operations and hours"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="estimate for so many devices (default 1)")
+    parser.add_argument("--device", default="h100", help="estimate for this accelerator (default h100)")
+    parser.add_argument(
+        "--utilisation",
+        type=float,
+        help="estimate at this share of its peak (default: assumed, 0.4 for a stage, 0.05 for a codec)",
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="changes to the file, such as data.folder=/tmp/data seed=1"
     )
@@ -23,8 +34,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    run_training(arguments.config, arguments.overrides)
+    if arguments.estimate:
+        sys.stdout.write(estimate(arguments) + "\n")
+    else:
+        run_training(arguments.config, arguments.overrides)
     return 0
 
 
-__all__ = ["add_parser", "run"]
+def estimate(arguments: argparse.Namespace) -> str:
+    """Write what the training will need; a table if it is a recipe."""
+    from audiolm_hf.training.estimate import describe, estimate_recipe, estimate_training, table
+    from audiolm_hf.training.hardware import find_accelerator
+
+    if arguments.processes < 1:
+        raise ValueError(f"--processes is {arguments.processes}; give 1 or more.")
+    if arguments.utilisation is not None and not 0 < arguments.utilisation <= 1:
+        raise ValueError(f"--utilisation is {arguments.utilisation}; give a share, above 0 and at most 1.")
+    device = find_accelerator(arguments.device)
+    kind = read_yaml(arguments.config, arguments.overrides)["kind"]
+    config = load_config(arguments.config, arguments.overrides)
+    if kind == "recipe":
+        return table(estimate_recipe(config, arguments.processes), device, arguments.utilisation)
+    return describe(estimate_training(kind, config, arguments.processes), device, arguments.utilisation)
+
+
+__all__ = ["add_parser", "estimate", "run"]
