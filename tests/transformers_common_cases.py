@@ -4,15 +4,17 @@ It runs inside a package that holds transformers' own test files, so it cannot b
 """
 
 import unittest
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
+from transformers.utils import ModelOutput, can_return_tuple
 
 import audiolm_hf  # noqa: F401 # the Auto classes know the feature extractor and the processor by it
-from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig, SoundStreamConfig
+from audiolm_hf.configuration_audiolm import AudioLMConfig, AudioLMSemanticTokenizerConfig, SoundStreamConfig
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
-from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMModel, AudioLMSemanticModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
@@ -29,7 +31,7 @@ MODEL_FOR_CAUSAL_LM_MAPPING_NAMES |= {
 }
 MODEL_MAPPING_NAMES |= {
     model_class.config_class.model_type: model_class.__name__
-    for model_class in (SoundStreamModel, AudioLMSemanticTokenizer)
+    for model_class in (SoundStreamModel, AudioLMSemanticTokenizer, AudioLMModel)
 }
 
 BACKBONE = {
@@ -40,6 +42,31 @@ BACKBONE = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
+}
+
+
+SOUNDSTREAM = {
+    "strides": [4, 5, 8],
+    "num_codebooks": 3,
+    "codebook_size": 16,
+    "codebook_dim": 8,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 2,
+    "window_length": 320,
+}
+SEMANTIC_TOKENIZER = {
+    "encoder_config": {
+        "model_type": "wav2vec2-bert",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "conv_depthwise_kernel_size": 5,
+    },
+    "layer": 1,
+    "num_semantic_tokens": 16,
 }
 
 
@@ -68,6 +95,8 @@ class StageTester:
     def prepare_config_and_inputs_for_common(self):
         config = self.get_config()
         input_ids = ids_tensor([self.batch_size, self.seq_length], config.bos_token_id)
+        if config.stage != "semantic":
+            input_ids[:, -1] = config.separator_token_id  # as a prompt ends: what follows is the first level
         # Padded on the right, each row by another number: packing and padding are compared where there is padding.
         return config, {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids).tril(diagonal=3)}
 
@@ -142,19 +171,7 @@ class SoundStreamModelTest(WaveformTest, unittest.TestCase):
     all_model_classes = (SoundStreamModel,)
 
     def setUp(self):
-        self.model_tester = WaveformTester(
-            SoundStreamConfig(
-                strides=[4, 5, 8],
-                num_codebooks=3,
-                codebook_size=16,
-                codebook_dim=8,
-                hidden_size=32,
-                intermediate_size=64,
-                num_encoder_layers=2,
-                num_decoder_layers=2,
-                window_length=320,
-            )
-        )
+        self.model_tester = WaveformTester(SoundStreamConfig(**SOUNDSTREAM))
 
 
 class SemanticTokenizerTest(WaveformTest, unittest.TestCase):
@@ -173,16 +190,60 @@ class SemanticTokenizerTest(WaveformTest, unittest.TestCase):
         pass
 
     def setUp(self):
-        encoder_config = {
-            "model_type": "wav2vec2-bert",
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "conv_depthwise_kernel_size": 5,
+        self.model_tester = WaveformTester(AudioLMSemanticTokenizerConfig(**SEMANTIC_TOKENIZER))
+
+
+class AudioLMTester(WaveformTester):
+    """Tiny configuration of the whole, and the waveforms that its `generate` takes."""
+
+    def __init__(self):
+        stage = {"num_semantic_tokens": 16, "codebook_size": 16, "num_coarse_codebooks": 1, "num_fine_codebooks": 2}
+        stages = {
+            f"{name}_config": {"backbone_config": dict(BACKBONE), **stage} for name in ("semantic", "coarse", "fine")
         }
-        config = AudioLMSemanticTokenizerConfig(encoder_config=encoder_config, layer=1, num_semantic_tokens=16)
-        self.model_tester = WaveformTester(config)
+        super().__init__(
+            AudioLMConfig(semantic_tokenizer_config=SEMANTIC_TOKENIZER, codec_config=dict(SOUNDSTREAM), **stages)
+        )
+
+
+@dataclass
+class ScoredAudio(ModelOutput):
+    audio_values: torch.Tensor | None = None
+    semantic_logits: torch.Tensor | None = None
+    coarse_logits: torch.Tensor | None = None
+    fine_logits: torch.Tensor | None = None
+
+
+class ScoringAudioLMModel(AudioLMModel):
+    """The whole has no `forward`; with one that goes through every part, the tests can compare what they did to it."""
+
+    @can_return_tuple
+    def forward(self, input_values, attention_mask=None, **kwargs):
+        tokens = self.semantic_tokenizer.tokenize(input_values, attention_mask).semantic_tokens
+        codes = self.acoustic_codec.encode(input_values, attention_mask)
+        flat = codes.transpose(1, 2).flatten(1)
+        return ScoredAudio(
+            audio_values=self.acoustic_codec.decode(codes),
+            semantic_logits=self.semantic(tokens).logits,
+            coarse_logits=self.coarse(tokens).logits,
+            fine_logits=self.fine(flat).logits,
+        )
+
+
+class AudioLMModelTest(WaveformTest, unittest.TestCase):
+    all_model_classes = (ScoringAudioLMModel,)
+    all_generative_model_classes = ()  # its `generate` is its own: waveforms to waveforms, in three stages
+
+    @unittest.skip(reason="of classes outside it, transformers passes over modules without weights of their own")
+    def test_can_init_all_missing_weights(self):
+        pass
+
+    @unittest.skip(reason="compares boolean buffers by calling a dictionary")
+    def test_torch_save_load(self):
+        pass
+
+    def setUp(self):
+        self.model_tester = AudioLMTester()
 
 
 class FeatureExtractionTester:

@@ -86,6 +86,7 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
     base_model_prefix = "audiolm"
     main_input_name = "input_values"
     input_modalities = "audio"
+    output_modalities = ("audio",)
     generation_config_class = AudioLMGenerationConfig
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -165,12 +166,14 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
         generation_config: AudioLMGenerationConfig | None,
         from_auto_class: bool,
         from_pipeline: str | None,
-        pretrained_model_name_or_path: str,
+        pretrained_model_name_or_path: str | None,
         **kwargs: Any,
     ) -> None:
         """Load `generation_config.json`; called by `from_pretrained`."""
         if generation_config is not None:
             self.generation_config = generation_config
+            return
+        if pretrained_model_name_or_path is None:  # weights given as `state_dict`: the defaults hold
             return
         kwargs.pop("trust_remote_code", None)
         try:

@@ -78,9 +78,6 @@ class AudioContinuationPipeline(Pipeline):
             raise ValueError("inputs is an empty list; give at least one prompt.")
         return super().__call__(inputs, **kwargs)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}: {type(self.model).__name__}, {self.model.dtype}, on {self.device}"
-
     def _sanitize_parameters(
         self,
         sampling_rate: int | None = None,
