@@ -2,19 +2,32 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, pipeline
 
-from audiolm_hf import AudioLMModel, checkpoint
+from audiolm_hf import AudioLMModel, add_code, checkpoint
 from audiolm_hf.adapters_audiolm import ADAPTER_FILE, _share_quantization, base_name, fingerprint, read_adapter_info
-from tests.helpers_checkpoint import CLIP, tiny_model, tiny_processor
+from tests.helpers_checkpoint import CLIP, run_python, tiny_model, tiny_processor
 
 OPTIONS = {"continuation_length_s": 0.12, "min_continuation_length_s": 0.12, "seed": 3}
 # What PEFT asks of transformers as it wraps a model.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+
+
+WITHOUT_PACKAGE = """
+import json, sys
+sys.modules["audiolm_hf"] = None  # hides the package, also an installed one
+import numpy as np
+from transformers import pipeline
+folder, clip, options, output = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
+pipe = pipeline("audio-continuation", model=folder, device="cpu", trust_remote_code=True)
+assert type(pipe.model).__module__.startswith("transformers_modules.")
+np.save(output, pipe(clip, **options)["audio"])
+"""
 
 
 def codes(model):
@@ -206,3 +219,13 @@ def test_names_and_orders_that_make_no_sense_are_errors(folders, tmp_path):
             act("eve")
     with pytest.raises(ValueError, match=r"without the options \['push_to_hub'\]"):
         model.save_pretrained(tmp_path, push_to_hub=True)
+
+
+@pytest.mark.slow
+def test_folder_with_code_runs_without_the_package(folders, tmp_path):
+    shutil.copytree(folders / "ann", tmp_path / "ann")
+    add_code(tmp_path / "ann")
+    arguments = (tmp_path / "ann", CLIP, json.dumps(OPTIONS), tmp_path / "audio.npy")
+    run_python(WITHOUT_PACKAGE, *arguments, home=tmp_path)
+    expected = pipeline("audio-continuation", model=str(folders / "ann"))(str(CLIP), **OPTIONS)["audio"]
+    np.testing.assert_array_equal(np.load(tmp_path / "audio.npy"), expected)
