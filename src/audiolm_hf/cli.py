@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "tokenize": ("tokenize", "train"),
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluation"),
+    "benchmark": ("benchmark", "train"),
     "push": ("push", None),
     "demo": ("demo", "space"),
 }
