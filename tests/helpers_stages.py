@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from audiolm_hf.training.config import build_config
 from audiolm_hf.training.stages import StageTrainingConfig, build_stage_trainer
@@ -18,9 +19,10 @@ BACKBONE = {
 CASES = {
     "semantic": {"stage": "semantic", "corruption": 0.2},
     "coarse": {"stage": "coarse", "drop_condition": 0.3, "window_length_s": 0.4},
-    "fine": {"stage": "fine", "window_length_s": 0.2},
-    "accumulated": {"stage": "fine", "window_length_s": 0.2, "gradient_accumulation_steps": 2},
-    "checkpointing": {"stage": "fine", "window_length_s": 0.2, "gradient_checkpointing": True},
+    "fine": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640},
+    "accumulated": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640, "gradient_accumulation_steps": 2},
+    "checkpointing": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640, "gradient_checkpointing": True},
+    "sharded": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640},
     "idle": {"stage": "semantic", "batch_tokens": 20},  # one sequence a batch: nothing is left for the second process
 }
 
@@ -47,6 +49,13 @@ def config_of(folders, output, **changes):
     return build_config(StageTrainingConfig, values)
 
 
+def resumed_config(source: Path, output: Path, max_steps: int):
+    """A training with samples that may stop after any steps: its learning rate does not know the last one."""
+    changes = {"stage": "coarse", "schedule": "constant", "evaluation_steps": 2, "max_steps": max_steps}
+    changes |= {"codec": str(source / "codec"), "sample_evaluations": 1, "window_length_s": 0.4}
+    return config_of((source / "train", source / "validation"), output, **changes)
+
+
 def run_case(case: str, source: Path, output: Path, **changes) -> dict[str, torch.Tensor]:
     """Train a case: the weights after the last step, and the figures of every step and validation."""
     config = config_of((source / "train", source / "validation"), output, **CASES[case] | changes)
@@ -67,8 +76,6 @@ def run_case(case: str, source: Path, output: Path, **changes) -> dict[str, torc
         for name in ("loss", "grad_norm", "learning_rate", "eval_bits", "eval_accuracy")
         if name in entry
     }
-    return (
-        {name: tensor.detach().clone() for name, tensor in weights.items()}
-        | figures
-        | {"labels": torch.tensor(labels)}
-    )
+    figures["labels"] = torch.tensor(labels)
+    figures["sharded"] = torch.tensor(isinstance(trainer.model, FSDPModule))
+    return {name: tensor.detach().clone() for name, tensor in weights.items()} | figures

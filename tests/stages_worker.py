@@ -3,7 +3,8 @@
 
 Called as `stages_worker.py SOURCE OUTPUT CASE...`; every process writes what it ends with to
 `OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are `clock`, a training by minutes in which
-the second process's watch runs fast, and `files`, a whole training with a folder of its own for each process.
+the second process's watch runs fast; `files`, a whole training with a folder of its own for each process; and
+`resumed`, a whole training that is interrupted and goes on.
 """
 
 import os
@@ -13,11 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 
 from audiolm_hf.training import clock as clock_module
+from audiolm_hf.training import stages
 from audiolm_hf.training.stages import train_stage
-from tests.helpers_stages import CASES, config_of, run_case
+from tests.helpers_stages import CASES, config_of, resumed_config, run_case
 
 RANK = int(os.environ["RANK"])
 
@@ -34,14 +38,34 @@ def run_files(source: Path, output: Path) -> dict[str, torch.Tensor]:
     return {}
 
 
+def run_resumed(source: Path, output: Path) -> dict[str, torch.Tensor]:
+    for max_steps in (2, 4):
+        train_stage(resumed_config(source, output, max_steps))
+    return {}
+
+
+def shard_on_the_cpu() -> None:
+    """Let accelerate shard: it would only on accelerators, though torch does it on processors just as well."""
+    make = stages.training_arguments
+
+    def make_and_tell(*arguments):
+        made = make(*arguments)
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        return made
+
+    stages.training_arguments = make_and_tell
+
+
 def main() -> None:
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        shard_on_the_cpu()
     torch.set_num_threads(1)
     source, output = Path(sys.argv[1]), Path(sys.argv[2])
     for case in sys.argv[3:]:
         if case in CASES:
             results = run_case(case, source, output / case)
         else:
-            results = {"clock": run_clock, "files": run_files}[case](source, output / case)
+            results = {"clock": run_clock, "files": run_files, "resumed": run_resumed}[case](source, output / case)
         save_file(
             {name: tensor.contiguous() for name, tensor in results.items()}, output / f"{case}-{RANK}.safetensors"
         )

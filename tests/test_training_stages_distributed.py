@@ -9,14 +9,33 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.config import load_config_from_file
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
-from tests.helpers_stages import CASES, run_case
+from audiolm_hf.configuration_audiolm import AudioLMFineConfig
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMFineModel
+from audiolm_hf.training.stages import train_stage
+from tests.conftest import TINY_BACKBONE, tiny_config, tiny_stage_config
+from tests.helpers_stages import CASES, resumed_config, run_case
 from tests.helpers_tokens import write_tokens
 
 ROOT = Path(__file__).parents[1]
 WORKER = Path(__file__).with_name("stages_worker.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+SMALL = {
+    "llama": TINY_BACKBONE,
+    "qwen2": TINY_BACKBONE | {"model_type": "qwen2"},
+    "opt": {
+        "model_type": "opt",
+        "hidden_size": 32,
+        "ffn_dim": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "word_embed_proj_dim": 32,
+    },
+}
 TIMEOUT_S = 600  # two processes that wait for each other would never end
 
 
@@ -48,19 +67,30 @@ def run_cases(cases, source: Path, output: Path, launcher=TORCHRUN) -> dict[str,
     return {case: [load_file(output / f"{case}-{rank}.safetensors") for rank in range(2)] for case in cases}
 
 
+def accelerate_launch(name: str) -> tuple[str, ...]:
+    """The command that starts processes by one of the shipped configurations."""
+    program = [sys.executable, "-m", "accelerate.commands.launch"]
+    return (*program, "--config_file", str(ROOT / f"configs/accelerate/{name}.yaml"), "--main_process_port", "0")
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokens")
     write_tokens(folder / "train", [30, 12, 25, 40, 9, 33], seed=0)
     write_tokens(folder / "validation", [20, 11, 7], seed=1)
+    SoundStreamModel(tiny_config().codec_config).save_pretrained(folder / "codec")
     return folder
 
 
 def check_equal_to_one_process(case: str, ranks: list[dict[str, torch.Tensor]], source: Path, folder: Path) -> None:
     labels = [rank.pop("labels") for rank in ranks]
     assert not labels[0].equal(labels[1])  # each has its own part, or a mean of means would do
-    assert all(ranks[0][name].equal(ranks[1][name]) for name in ranks[0])
+    sharded = [bool(rank.pop("sharded")) for rank in ranks]
+    assert sharded == [case == "sharded"] * 2
+    assert all(ranks[0][name].equal(ranks[1][name]) for name in ranks[0].keys() & ranks[1].keys())
+    assert case == "sharded" or ranks[0].keys() == ranks[1].keys()  # shards are gathered by the first process alone
     alone = run_case(case, source, folder / "alone", gradient_accumulation_steps=1)
+    del alone["sharded"]
     assert int(alone.pop("labels").sum()) == int(sum(part.sum() for part in labels))
     assert alone.keys() == ranks[0].keys()
     for name, tensor in alone.items():
@@ -82,7 +112,33 @@ def test_two_processes_learn_the_same_by_one_clock_and_one_writes(source: Path, 
 
 @pytest.mark.slow
 def test_every_stage_learns_the_same_on_two_processes(source: Path, tmp_path: Path):
-    cases = [case for case in CASES if case != "coarse"]
-    found = run_cases(cases, source, tmp_path)
+    cases = [case for case in CASES if case not in {"coarse", "sharded"}]
+    found = run_cases(cases, source, tmp_path, accelerate_launch("ddp"))
     for case in cases:
         check_equal_to_one_process(case, found[case], source, tmp_path / case)
+
+
+@pytest.mark.slow
+def test_shards_of_a_stage_learn_the_same_and_go_on_from_a_checkpoint(source: Path, tmp_path: Path):
+    found = run_cases(["sharded", "resumed"], source, tmp_path, accelerate_launch("fsdp2"))
+    check_equal_to_one_process("sharded", found["sharded"], source, tmp_path)
+    alone = train_stage(resumed_config(source, tmp_path / "whole", max_steps=4))
+    weights = load_file(alone / "model.safetensors")
+    for name, tensor in load_file(tmp_path / "resumed/final/model.safetensors").items():
+        torch.testing.assert_close(tensor, weights[name], atol=2e-4, rtol=1e-3)
+    assert (tmp_path / "resumed/samples/step-0000004.wav").is_file()
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2"])
+def test_configurations_are_accelerates_own(name: str):
+    config = load_config_from_file(str(ROOT / f"configs/accelerate/{name}.yaml"))
+    assert (config.num_processes, config.use_cpu) == (2, False)
+    assert config.distributed_type == {"ddp": DistributedType.MULTI_GPU, "fsdp2": DistributedType.FSDP}[name]
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "opt"])
+def test_layers_to_shard_are_named(model_type: str):
+    model = AudioLMFineModel(AudioLMFineConfig(**tiny_stage_config(backbone_config=SMALL[model_type])))
+    names = {type(module).__name__ for module in model.modules()}
+    assert model._no_split_modules
+    assert set(model._no_split_modules) <= names

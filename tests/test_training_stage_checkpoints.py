@@ -1,0 +1,152 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from audiolm_hf.training import stage_checkpoints
+from audiolm_hf.training.stage_checkpoints import (
+    checkpoint_flaw,
+    list_checkpoints,
+    newest_checkpoint,
+    remove_old_checkpoints,
+    seal_checkpoint,
+)
+from audiolm_hf.training.stages import train_stage
+from tests.helpers_stages import config_of
+from tests.helpers_tokens import write_tokens
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Three sealed checkpoints of two small files."""
+    for step in (3, 6, 12):
+        folder = tmp_path / f"checkpoint-{step}"
+        (folder / "inner").mkdir(parents=True)
+        (folder / "weights").write_bytes(bytes(100))
+        (folder / "inner/state.json").write_text("{}")
+        seal_checkpoint(folder)
+    return tmp_path
+
+
+@pytest.fixture
+def warnings_of(caplog):
+    logging.getLogger("transformers").propagate = True
+    yield caplog
+    logging.getLogger("transformers").propagate = False
+
+
+def test_whole_checkpoints_are_found_by_their_step(checkpoints):
+    (checkpoints / "checkpoint-best").mkdir()
+    assert [path.name for path in list_checkpoints(checkpoints)] == ["checkpoint-3", "checkpoint-6", "checkpoint-12"]
+    assert newest_checkpoint(checkpoints).name == "checkpoint-12"
+    assert newest_checkpoint(checkpoints / "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "flaw"),
+    [
+        (lambda folder: (folder / "weights").write_bytes(bytes(50)), "weights is not what was saved"),
+        (lambda folder: (folder / "weights").write_bytes(b"\1" + bytes(99)), "weights is not what was saved"),
+        (lambda folder: (folder / "inner/state.json").unlink(), "inner/state.json is missing"),
+        (lambda folder: (folder / "sealed.json").unlink(), "it was not finished"),
+        (lambda folder: (folder / "sealed.json").write_text('{"wei'), "sealed.json is damaged"),
+    ],
+)
+def test_damage_is_seen_and_the_one_before_taken(checkpoints, warnings_of, damage, flaw):
+    damage(checkpoints / "checkpoint-12")
+    assert checkpoint_flaw(checkpoints / "checkpoint-12") == flaw
+    assert newest_checkpoint(checkpoints).name == "checkpoint-6"
+    assert f"checkpoint-12 cannot be resumed from: {flaw}. Going back to the one before." in warnings_of.text
+
+
+def test_two_checkpoints_and_the_best_are_kept(checkpoints):
+    shutil.copytree(checkpoints / "checkpoint-3", checkpoints / "checkpoint-1")
+    remove_old_checkpoints(checkpoints, checkpoints / "checkpoint-1")
+    assert [path.name for path in list_checkpoints(checkpoints)] == ["checkpoint-1", "checkpoint-6", "checkpoint-12"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokens")
+    return write_tokens(folder / "train", [30, 12, 25, 40, 9, 33], seed=0), write_tokens(
+        folder / "validation", [20, 11]
+    )
+
+
+def weights_and_log(output):
+    """The final weights, and the figures of every step."""
+    log = json.loads((output / "report.json").read_text())["log"]
+    figures = [
+        {name: entry[name] for name in entry if "train_" not in name} for entry in log if "train_loss" not in entry
+    ]
+    return load_file(output / "final/model.safetensors"), figures
+
+
+def check_equal(one, other):
+    (weights, log), (other_weights, other_log) = weights_and_log(one), weights_and_log(other)
+    assert all(weights[name].equal(other_weights[name]) for name in weights)
+    assert log == other_log
+
+
+@pytest.fixture(scope="module")
+def whole(folders, tmp_path_factory):
+    """A training that nothing interrupts."""
+    output = tmp_path_factory.mktemp("whole")
+    train_stage(config_of(folders, output, **SETTINGS))
+    return output
+
+
+SETTINGS = {"max_steps": 8, "evaluation_steps": 2, "corruption": 0.2}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_training_goes_on_from_before_a_broken_checkpoint(whole, folders, tmp_path, warnings_of, name):
+    output = tmp_path / "broken"
+    shutil.copytree(whole, output)
+    shutil.rmtree(output / "final")
+    last = output / "checkpoints/checkpoint-8"
+    with (last / name).open("r+b") as file:
+        file.truncate(40)
+    train_stage(config_of(folders, output, **SETTINGS))
+    assert f"checkpoint-8 cannot be resumed from: {name} is not what was saved" in warnings_of.text
+    assert checkpoint_flaw(last) is None
+    check_equal(whole, output)
+
+
+def test_a_checkpoint_counts_only_when_it_is_sealed(folders, tmp_path, monkeypatch):
+    def crash(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("audiolm_hf.training.stage_trainer.seal_checkpoint", crash)
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(config_of(folders, tmp_path, **SETTINGS))
+    assert (tmp_path / "checkpoints/checkpoint-2/model.safetensors").is_file()
+    assert stage_checkpoints.newest_checkpoint(tmp_path / "checkpoints") is None
+
+
+@pytest.mark.slow
+def test_killed_training_ends_with_the_weights_of_an_uninterrupted_one(whole, folders, tmp_path):
+    output = tmp_path / "killed"
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["audiolm_hf.training.stages"])
+    for step, delay_s in ((2, 0.0), (4, 0.002), (6, 0.02), (8, 0.0)):  # while a checkpoint is written, and after
+        process = processes.Process(target=train_stage, args=(config_of(folders, output, **SETTINGS),))
+        process.start()
+        while not (output / f"checkpoints/checkpoint-{step}").exists() and process.is_alive():
+            time.sleep(0.0005)
+        time.sleep(delay_s)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (output / "final").exists()
+    process = processes.Process(target=train_stage, args=(config_of(folders, output, **SETTINGS),))
+    process.start()
+    process.join()
+    check_equal(whole, output)
