@@ -17,17 +17,15 @@ EMA_CODEC = {**TINY_CODEC, "dead_code_threshold": 0.5, "quantizer_dropout": 0.7,
 FACTORIZED_CODEC = {**TINY_CODEC, "quantizer_type": "factorized", "quantizer_dropout": 0.5}
 ADVERSARIAL = {"start_step": 3, "window_lengths": [128], "downsamplings": [2], "num_channels": 4, "warmup_steps": 2}
 CODECS = {
-    "ema": {"codec": EMA_CODEC, "discriminator": {"start_step": None}},
-    "ema-adversarial": {"codec": EMA_CODEC, "discriminator": ADVERSARIAL},
-    "factorized": {"codec": FACTORIZED_CODEC, "discriminator": {"start_step": None}},
-    "factorized-adversarial": {"codec": FACTORIZED_CODEC, "discriminator": ADVERSARIAL},
-    "listener": {
+    "ema": {
         "codec": EMA_CODEC,
         "discriminator": {"start_step": None},
         "crop_length_s": 0.45,
         "loudness_weight": 1.0,
         "envelope_weight": 1.0,
     },
+    "ema-adversarial": {"codec": EMA_CODEC, "discriminator": ADVERSARIAL},
+    "factorized": {"codec": FACTORIZED_CODEC, "discriminator": {"start_step": None}},
 }
 
 

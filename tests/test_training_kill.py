@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[1]
-KINDS = ["ema", "ema-adversarial", "factorized-adversarial", "encoder"]
+KINDS = ["ema-adversarial", "factorized", "encoder"]
 
 
 @pytest.fixture(scope="module")

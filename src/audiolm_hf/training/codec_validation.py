@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -33,7 +34,7 @@ def validate_codec(model: SoundStreamModel, segments: Sequence[np.ndarray], fold
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     codes: list[Tensor] = []
     for segment in segments:
-        audio_codes = model.encode(torch.from_numpy(segment)[None].to(model.device)).audio_codes
+        audio_codes: Any = model.encode(torch.from_numpy(segment)[None].to(model.device)).audio_codes
         decoded = model.decode(audio_codes, num_samples=len(segment)).audio_values[0].float().cpu().numpy()
         pairs.append((segment, decoded))
         codes.append(audio_codes[0].cpu())

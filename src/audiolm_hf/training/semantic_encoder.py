@@ -303,7 +303,8 @@ class _IterationTrainer:
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return mean_over_processes(torch.stack([masked_loss, accuracy])).tolist()
+        loss, accuracy = mean_over_processes(torch.stack([masked_loss, accuracy])).tolist()
+        return loss, accuracy
 
     def _schedule(self) -> float:
         """Share of the highest learning rate: linear warmup, then half a cosine."""
