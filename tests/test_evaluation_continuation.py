@@ -1,25 +1,34 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The protocol on a tiny model, and its yardsticks: what really came next must beat the floors by its own figures."""
+
 import json
-import sys
-import types
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.evaluation import continuation as continuation_module
 from audiolm_hf.evaluation.continuation import (
+    TASKS,
+    choose_recordings,
     evaluate_continuation,
     format_continuation_report,
-    frame_levels,
-    measure_continuation,
-    repetition,
-    silence_share,
-    speaker_embedder,
-    spectral_flatness,
-    timbre_similarity,
 )
+from tests.test_evaluation_music import C_MAJOR, notes
+from tests.test_evaluation_prosody import buzz
 from tests.test_evaluation_signal import EXAMPLES, RATE
+from tests.test_evaluation_speaker import needs_resemblyzer
+
+
+def write_source(folder, clips):
+    """A source of (speaker, array) clips."""
+    rows = []
+    for number, (speaker, array) in enumerate(clips):
+        sf.write(folder / f"{number}.wav", array, RATE)
+        rows.append({"path": f"{number}.wav", "speaker": speaker, "text": f"piece {speaker}"})
+    (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return AudioSource(folder / "list.jsonl", RATE)
 
 
 @pytest.fixture(scope="module")
@@ -28,85 +37,73 @@ def speech():
 
 
 @pytest.fixture(scope="module")
-def parts(speech):
-    """Prompt, real continuation, white noise and silence."""
-    prompt, real = speech[: 2 * RATE], speech[2 * RATE : 5 * RATE]
-    level = np.sqrt((prompt**2).mean())
-    noise = (level * np.random.default_rng(0).standard_normal(len(real))).astype(np.float32)
-    return prompt, real, noise, np.zeros_like(real)
+def two_speakers(speech, tmp_path_factory):
+    """A real voice and a buzz, two recordings each, and one that is too short."""
+    half = len(speech) // 2
+    clips = [("ann", speech[:half]), ("bob", buzz(90, 1.9)), ("ann", speech[half:]), ("bob", buzz(100, 1.9))]
+    return write_source(tmp_path_factory.mktemp("speakers"), [*clips, ("bob", buzz(95, 0.4))])
 
 
-def test_levels_are_relative_to_full_scale():
-    np.testing.assert_allclose(frame_levels(np.full(1000, 0.1), RATE), -20)
-    assert len(frame_levels(np.zeros(999), RATE)) == 3
-
-
-def test_silence_is_told_from_sound(parts):
-    prompt, real, noise, silence = parts
-    assert silence_share(silence, prompt, RATE) == 1
-    assert silence_share(noise, prompt, RATE) == 0
-    assert silence_share(real, prompt, RATE) < 0.6
-
-
-def test_noise_is_flat_and_speech_is_not(parts):
-    _, real, noise, _ = parts
-    assert spectral_flatness(noise) == pytest.approx(np.exp(-np.euler_gamma), abs=0.02)
-    assert spectral_flatness(real) < 0.3
-
-
-def test_repeats_are_found_wherever_they_come_from(parts):
-    prompt, real, _, _ = parts
-    assert repetition(prompt, prompt, RATE) > 0.99 > 0.95 > repetition(real, prompt, RATE)
-    looped = np.tile(real[: RATE // 2], 6)
-    assert repetition(looped, prompt, RATE) > repetition(real, prompt, RATE)
-    assert np.isnan(repetition(real[:2000], prompt, RATE))
-
-
-def test_timbre_of_the_same_voice_is_nearer_than_noise(parts):
-    prompt, real, noise, silence = parts
-    assert timbre_similarity(prompt, prompt, RATE) == pytest.approx(1)
-    assert timbre_similarity(real, prompt, RATE) > 0.8 > timbre_similarity(noise, prompt, RATE)
-    assert timbre_similarity(silence, prompt, RATE) == 0
-
-
-def test_speaker_similarity_is_measured_where_an_embedder_is_given(parts):
-    prompt, real, _, silence = parts
-    figures = measure_continuation(real, prompt, RATE, embed=lambda array: np.array([0.6, 0.8]))
-    assert figures["speaker_similarity"] == pytest.approx(1)
-    assert measure_continuation(silence, prompt, RATE, embed=lambda array: np.ones(1))["speaker_similarity"] == 0
-    assert "speaker_similarity" not in measure_continuation(real, prompt, RATE)
-
-
-def test_embedder_is_resemblyzers_where_it_is_installed(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert speaker_embedder(RATE) is None
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    fake = types.ModuleType("resemblyzer")
-    fake.VoiceEncoder = lambda device, verbose: types.SimpleNamespace(embed_utterance=lambda array: array[:2])
-    fake.preprocess_wav = lambda array, source_sr: array * source_sr
-    monkeypatch.setitem(sys.modules, "resemblyzer", fake)
-    assert speaker_embedder(2)(np.array([1.0, 2.0, 3.0])).tolist() == [2.0, 4.0]
-
-
-def test_model_stands_beside_its_yardsticks(tiny_audiolm, speech, tmp_path):
-    for number, length_s in enumerate((2.5, 0.5, 2.5)):
-        sf.write(tmp_path / f"{number}.flac", speech[: round(length_s * RATE)], RATE)
-    source = AudioSource(tmp_path, RATE)
-    report = evaluate_continuation(tiny_audiolm, source, 2, 1.0, 1.0, seed=3)
+@needs_resemblyzer
+def test_speech_stands_between_its_toplines_and_floors(tiny_audiolm, two_speakers):
+    report = evaluate_continuation(tiny_audiolm, two_speakers, 2, 0.9, 0.9, seed=3)
     json.dumps(report)
-    assert report["num_prompts"] == 2  # the short one is passed over
     systems = report["systems"]
-    assert list(systems) == ["model", "real", "real, coded", "prompt again", "white noise", "silence"]
+    floors = ["another speaker", "prompt again", "white noise", "silence"]
+    assert list(systems) == ["model", "real", "real, coded", *floors]
+    assert set(systems["model"]) == set(TASKS["speech"].figures)
+    assert systems["real"]["speaker_similarity"] > systems["another speaker"]["speaker_similarity"] + 0.1
+    assert systems["real"]["speaker_similarity"] > systems["white noise"]["speaker_similarity"]
+    assert systems["real"]["speaker_found"] == 1 > systems["another speaker"]["speaker_found"]
     assert systems["silence"]["silence_share"] == 1
     assert systems["prompt again"]["repetition"] > 0.99
     assert systems["white noise"]["flatness"] > systems["real"]["flatness"]
+    assert report["differences"]["real"]["level_db"]["mean"] == pytest.approx(
+        systems["model"]["level_db"] - systems["real"]["level_db"]
+    )
+    assert report["intervals"]["real"]["level_db"]["count"] == report["num_prompts"] == 2
     text = format_continuation_report(report)
-    assert all(name in text for name in (*systems, "timbre", "2 prompts of 1 s"))
-    again = evaluate_continuation(tiny_audiolm, source, 2, 1.0, 1.0, seed=3)
-    assert again["systems"] == systems
+    assert all(name in text for name in (*systems, "2 prompts of 0.9 s", "model minus it", "nearest of 2 speakers"))
 
 
-def test_recordings_that_are_too_short_are_an_error(tiny_audiolm, speech, tmp_path):
-    sf.write(tmp_path / "a.flac", speech[:RATE], RATE)
-    with pytest.raises(ValueError, match=r"No recording lasts 10.0 s \(the longest 1.0 s\)"):
-        evaluate_continuation(tiny_audiolm, AudioSource(tmp_path, RATE))
+def test_piano_stands_between_its_toplines_and_floors(tiny_audiolm, tmp_path):
+    clips = [(f"piece {key}", notes([pitch + key for pitch in C_MAJOR * 2], 0.1)) for key in (0, 6)]
+    report = evaluate_continuation(tiny_audiolm, write_source(tmp_path, clips), 2, 1.2, 1.2, kind="piano")
+    systems = report["systems"]
+    assert set(systems["model"]) == set(TASKS["piano"].figures)
+    assert systems["real"]["key_agreement"] == 1 > systems["another piece"]["key_agreement"]
+    assert systems["real"]["pitch_class_similarity"] > 0.9 > systems["another piece"]["pitch_class_similarity"]
+    assert systems["silence"]["key_agreement"] == 0
+    assert "pitch classes" in format_continuation_report(report)
+
+
+def test_figures_are_those_of_the_seed(tiny_audiolm, tmp_path):
+    source = write_source(tmp_path, [("piece", notes(C_MAJOR, 0.1))])
+    first, again, other = (
+        evaluate_continuation(tiny_audiolm, source, 1, 0.6, 0.3, seed, kind="piano")["rows"] for seed in (0, 0, 1)
+    )
+    assert json.dumps(first) == json.dumps(again)  # NaN, which equals nothing, is among them
+    assert first["model"] != other["model"] and first["white noise"] != other["white noise"]
+    assert json.dumps(first["real"]) == json.dumps(other["real"])
+
+
+def test_without_resemblyzer_or_other_speakers_their_figures_are_left_out(tiny_audiolm, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr(continuation_module, "speaker_embedding_is_available", lambda: False)
+    source = write_source(tmp_path, [("ann", speech[: 2 * RATE])])
+    report = evaluate_continuation(tiny_audiolm, source, 2, 0.9, 0.5)
+    assert "another speaker" not in report["systems"]
+    assert "speaker_similarity" not in report["systems"]["model"]
+    assert "pip install --no-deps resemblyzer" in format_continuation_report(report)
+
+
+def test_speakers_take_turns(two_speakers):
+    chosen = choose_recordings(two_speakers, RATE, 3)
+    assert [record.speaker for record in chosen] == ["ann", "bob", "ann"]
+    assert chosen[0].id != chosen[2].id
+    assert len(choose_recordings(two_speakers, RATE, 9)) == 4
+
+
+def test_recordings_that_are_too_short_are_an_error(tiny_audiolm, two_speakers):
+    with pytest.raises(ValueError, match=r"No recording lasts 10.0 s \(the longest 2.0 s\)"):
+        evaluate_continuation(tiny_audiolm, two_speakers)
+    assert np.isfinite(two_speakers.durations).all()

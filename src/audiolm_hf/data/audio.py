@@ -106,8 +106,11 @@ def _unreadable(data: bytes | Path, error: Exception) -> str:
     """Say why there is no audio in a file."""
     if isinstance(data, Path) and not data.exists():
         return "there is no such file"
-    size = data.stat().st_size if isinstance(data, Path) else len(data)
-    return f"soundfile cannot read it ({error})" if size else "it is empty"
+    if not (data.stat().st_size if isinstance(data, Path) else len(data)):
+        return "it is empty"
+    # The whole message of soundfile names an object in memory, another one in every run.
+    reason = error.error_string if isinstance(error, sf.LibsndfileError) else error
+    return f"soundfile cannot read it ({reason})"
 
 
 class AudioSource(Sequence[AudioRecord]):
@@ -176,6 +179,11 @@ class AudioSource(Sequence[AudioRecord]):
     def ids(self) -> list[str]:
         """The id of every recording, in order."""
         return [clip.id for clip in self._clips]
+
+    @property
+    def speakers(self) -> list[str]:
+        """The speaker of every recording, in order; `""` where none is given."""
+        return [clip.speaker for clip in self._clips]
 
     @property
     def durations(self) -> np.ndarray:

@@ -1,152 +1,151 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Sanity figures of continuations: is it sound, is it speech-like, is it new, is it in the prompt's voice?
+"""How good continuations are: beginnings of recordings are continued, and the result is measured.
 
-The same figures are taken of the model's continuations and of yardsticks: what the speaker really said next, the same
-through the codec, white noise, silence, and the prompt played again. None of the figures judges words or meaning.
+The same figures are taken of the model's continuations, of toplines (what really came next, and the same through the
+codec) and of floors (another speaker or piece, the prompt again, white noise, silence). Every mean stands with a
+bootstrap interval over the prompts, and with its difference to the floor, prompt by prompt. None of the figures judges
+words or meaning.
 
-Paper: AudioLM (arXiv 2209.03143), continuations of 3 s prompts.
+Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.signal import log_mel, power_spectrogram
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.evaluation.bootstrap import paired_difference, summarise
+from audiolm_hf.evaluation.music import music_figures
+from audiolm_hf.evaluation.prosody import prosody_figures
+from audiolm_hf.evaluation.sound import sound_figures
+from audiolm_hf.evaluation.speaker import INSTALL_COMMAND, SpeakerEmbedder, speaker_embedding_is_available
 from audiolm_hf.evaluation.table import format_table
+from audiolm_hf.evaluation.voice_judge import VoiceJudge
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
-FIGURES = {
+ContinuationKind = Literal["speech", "piano"]
+SOUND_FIGURES = {
     "level_db": "level dB",
     "silence_share": "silence",
     "flatness": "flatness",
     "repetition": "repetition",
     "timbre_similarity": "timbre",
-    "speaker_similarity": "speaker",
 }
-SILENCE_DB = -35.0  # below the prompt's loud frames: speech pauses and nothing else
-REPEAT_WINDOW_S = 0.5  # about two syllables: longer than anything speech repeats by chance
+SPEECH_FIGURES = {
+    "speaker_similarity": "speaker",
+    "speaker_found": "found",
+    "syllable_rate": "syllables/s",
+    "pause_share": "pauses",
+    "voiced_share": "voiced",
+    "pitch_hz": "pitch Hz",
+    "pitch_spread": "spread st",
+}
+PIANO_FIGURES = {
+    "same_key": "same key",
+    "key_agreement": "key",
+    "pitch_class_similarity": "pitch classes",
+    "onset_rate": "onsets/s",
+    "onset_ratio": "rate ratio",
+    "inter_onset_ratio": "gap ratio",
+    "level_difference_db": "level diff dB",
+}
 
 
-def frame_levels(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Measure the level of every 20 ms of `(num_samples,)` samples, in dB relative to full scale."""
-    length = sampling_rate // 50
-    frames = array[: len(array) // length * length].reshape(-1, length).astype(np.float64)
-    return 10 * np.log10(np.maximum((frames**2).mean(axis=1), 1e-12))
-
-
-def silence_share(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
-    """Give the share of 20 ms frames that lie 35 dB or more below the loud frames of the prompt."""
-    loud = np.percentile(frame_levels(prompt, sampling_rate), 95)
-    return float((frame_levels(array, sampling_rate) < loud + SILENCE_DB).mean())
-
-
-def spectral_flatness(array: np.ndarray) -> float:
-    """Average the geometric by the arithmetic mean of power spectra: 0.56 for white noise, near 0 for voices."""
-    power = power_spectrogram(array).astype(np.float64) + 1e-12
-    return float((np.exp(np.log(power).mean(axis=1)) / power.mean(axis=1)).mean())
-
-
-def repetition(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
-    """Measure how much of a continuation was heard before.
-
-    Every half second of its log-mel spectrogram is compared with every earlier half second, of the prompt or of the
-    continuation itself.
+@dataclass(frozen=True)
+class ContinuationTask:
+    """What a kind of audio is continued and measured by.
 
     Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the continuation.
-        prompt (`np.ndarray` of shape `(num_samples,)`): what came before it.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `float`: mean over the windows of their highest correlation with earlier ones; 1 for a copy.
+        prompt_length_s (`float`): seconds given.
+        continuation_length_s (`float`): seconds continued.
+        figures (`dict[str, str]`): all figures, with their titles.
+        decisive (`tuple[str, ...]`): those whose differences are printed.
+        floor (`str`): name of the floor made of other recordings.
     """
-    loudest = max(float(power_spectrogram(prompt).max()), 1e-10)
-    mels = np.concatenate([log_mel(part, sampling_rate, loudest, num_mels=40) for part in (prompt, array)])
-    boundary = len(log_mel(prompt, sampling_rate, loudest, num_mels=40))
-    window = round(REPEAT_WINDOW_S * sampling_rate / 256)  # frames of power_spectrogram
-    views = np.lib.stride_tricks.sliding_window_view(mels, window, axis=0).reshape(len(mels) - window + 1, -1)
-    views = views - views.mean(axis=1, keepdims=True)
-    views = views / np.maximum(np.linalg.norm(views, axis=1, keepdims=True), 1e-6)
-    peaks = [
-        float((views[: start - window + 1] @ views[start]).max()) for start in range(boundary, len(views), window)
-    ]
-    return float(np.mean(peaks)) if peaks else float("nan")
+
+    prompt_length_s: float
+    continuation_length_s: float
+    figures: dict[str, str]
+    decisive: tuple[str, ...]
+    floor: str
+
+    def source_of(self, record: AudioRecord) -> str:
+        """Give what the floor's recording must differ in: the speaker, or the piece."""
+        return record.speaker if self.floor == "another speaker" else record.text or record.id
 
 
-def timbre_similarity(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
-    """Correlate the average spectra (log-mel, of the loud half of the frames) of a continuation and its prompt."""
-    averages = []
-    for part in (array, prompt):
-        mel = log_mel(part, sampling_rate)
-        loudness = mel.mean(axis=1)
-        averages.append(mel[loudness >= np.median(loudness)].mean(axis=0))
-    if min(average.std() for average in averages) < 1e-6:  # silence has no timbre
-        return 0.0
-    return float(np.corrcoef(*averages)[0, 1])
+TASKS: dict[ContinuationKind, ContinuationTask] = {
+    "speech": ContinuationTask(
+        3.0, 7.0, SOUND_FIGURES | SPEECH_FIGURES, ("speaker_similarity", "speaker_found"), "another speaker"
+    ),
+    "piano": ContinuationTask(
+        4.0, 10.0, SOUND_FIGURES | PIANO_FIGURES, ("key_agreement", "pitch_class_similarity"), "another piece"
+    ),
+}
 
 
-def speaker_embedder(sampling_rate: int) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Give resemblyzer's speaker embedding as a function of samples, or `None` where it is not installed."""
-    if importlib.util.find_spec("resemblyzer") is None:
-        return None
-    from resemblyzer import VoiceEncoder, preprocess_wav
-
-    encoder = VoiceEncoder("cpu", verbose=False)
-
-    def embed(array: np.ndarray) -> np.ndarray:
-        return encoder.embed_utterance(preprocess_wav(array, source_sr=sampling_rate))
-
-    return embed
-
-
-def measure_continuation(
-    array: np.ndarray,
-    prompt: np.ndarray,
-    sampling_rate: int,
-    embed: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> dict[str, float]:
-    """Take all figures of one continuation.
+def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list[AudioRecord]:
+    """Take recordings that are long enough, one of each speaker in turn.
 
     Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the continuation without its prompt.
-        prompt (`np.ndarray` of shape `(num_samples,)`): the prompt.
-        sampling_rate (`int`): Hz.
-        embed (`Callable`, *optional*): speaker embedding of unit length, see [`speaker_embedder`].
+        source ([`AudioSource`]): the recordings.
+        num_samples (`int`): least length.
+        count (`int`): most recordings.
 
     Returns:
-        `dict`: the keys of `FIGURES`; no `speaker_similarity` without `embed`.
+        `list[AudioRecord]`: in an order that depends on the source alone.
+
+    Raises:
+        ValueError: no recording is long enough.
     """
-    figures = {
-        "level_db": float(10 * np.log10(max(float((array.astype(np.float64) ** 2).mean()), 1e-12))),
-        "silence_share": silence_share(array, prompt, sampling_rate),
-        "flatness": spectral_flatness(array),
-        "repetition": repetition(array, prompt, sampling_rate),
-        "timbre_similarity": timbre_similarity(array, prompt, sampling_rate),
-    }
-    if embed is not None:
-        # Silence has no voice: the embedder would be given nothing.
-        figures["speaker_similarity"] = float(embed(array) @ embed(prompt)) if np.any(array) else 0.0
-    return figures
+    by_speaker: dict[str, list[int]] = {}
+    for place, (speaker, duration) in enumerate(zip(source.speakers, source.durations, strict=True)):
+        if round(duration * source.sampling_rate) >= num_samples:
+            by_speaker.setdefault(speaker, []).append(place)
+    turns = [(turn, place) for places in by_speaker.values() for turn, place in enumerate(places)]
+    if not turns:
+        raise ValueError(
+            f"No recording lasts {num_samples / source.sampling_rate:.1f} s (the longest {source.durations.max():.1f} "
+            "s); give longer recordings, or a shorter prompt and continuation."
+        )
+    return [source[place] for _, place in sorted(turns)[:count]]
 
 
-def yardsticks(prompt: np.ndarray, real: np.ndarray, model: AudioLMModel, seed: int) -> dict[str, np.ndarray]:
+def yardsticks(
+    prompt: np.ndarray, real: np.ndarray, model: AudioLMModel, seed: int, other: np.ndarray | None, floor: str
+) -> dict[str, np.ndarray]:
     """Make the continuations that a model's are compared with, each as long as the real one."""
     rng = np.random.default_rng(seed)
     level = np.sqrt((prompt.astype(np.float64) ** 2).mean())
-    clip = torch.from_numpy(real)[None]
-    coded = model.acoustic_codec.decode(model.acoustic_codec.encode(clip))[0, : len(real)].numpy()
+    clip = torch.from_numpy(real)[None].to(model.device)
+    coded = model.acoustic_codec.decode(model.acoustic_codec.encode(clip))[0, : len(real)].float().cpu().numpy()
     return {
         "real": real,
         "real, coded": coded,
+        **({} if other is None else {floor: other}),
         "prompt again": np.resize(prompt, len(real)),
         "white noise": (level * rng.standard_normal(len(real))).astype(np.float32),
         "silence": np.zeros_like(real),
     }
+
+
+def continue_prompt(
+    model: AudioLMModel, prompt: np.ndarray, continuation_length_s: float, seed: int, **stage_kwargs: Any
+) -> np.ndarray:
+    """Continue one prompt by exactly so many seconds; float32 of shape `(num_samples,)`, without the prompt."""
+    output = model.generate(
+        torch.from_numpy(prompt)[None].to(model.device),
+        continuation_length_s=continuation_length_s,
+        min_continuation_length_s=continuation_length_s,
+        seed=seed,
+        **stage_kwargs,
+    )
+    start, stop = int(output.prompt_lengths[0]), int(output.audio_lengths[0])
+    return output.audio_values[0, start:stop].float().cpu().numpy()
 
 
 @torch.inference_mode()
@@ -154,9 +153,10 @@ def evaluate_continuation(
     model: AudioLMModel,
     source: AudioSource,
     num_prompts: int = 8,
-    prompt_length_s: float = 3.0,
-    continuation_length_s: float = 7.0,
+    prompt_length_s: float | None = None,
+    continuation_length_s: float | None = None,
     seed: int = 0,
+    kind: ContinuationKind = "speech",
     **stage_kwargs: Any,
 ) -> dict[str, Any]:
     """Continue the beginnings of recordings and measure the result.
@@ -164,87 +164,157 @@ def evaluate_continuation(
     Args:
         model ([`AudioLMModel`]): continues.
         source ([`AudioSource`]): unheard recordings at the model's rate; those too short are passed over.
-        num_prompts (`int`, defaults to 8): the first so many recordings of sufficient length.
-        prompt_length_s (`float`, defaults to 3.0): seconds given.
-        continuation_length_s (`float`, defaults to 7.0): seconds continued.
-        seed (`int`, defaults to 0): of the samples and the noise.
+        num_prompts (`int`, defaults to 8): most recordings, one of each speaker in turn.
+        prompt_length_s (`float`, *optional*): seconds given; 3 of speech, 4 of piano.
+        continuation_length_s (`float`, *optional*): seconds continued; 7 of speech, 10 of piano.
+        seed (`int`, defaults to 0): of the samples, the noise and the intervals.
+        kind (`"speech"` or `"piano"`, defaults to `"speech"`): which figures are taken.
         **stage_kwargs: options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
 
     Returns:
-        `dict`: `systems`, the mean figures of the model and of each yardstick by name; the number of prompts.
+        `dict`: `systems`, the mean figures of the model and of each yardstick by name; `intervals`, the same with
+        `low` and `high`; `differences` of the model to the yardsticks, prompt by prompt; `rows`, the figures of every
+        prompt; the settings.
 
     Raises:
         ValueError: no recording is long enough.
     """
-    embed = speaker_embedder(model.sampling_rate)
-    boundary = round(prompt_length_s * model.sampling_rate)
-    end = boundary + round(continuation_length_s * model.sampling_rate)
-    clips = [record.array[:end] for record in _long_enough(source, end, num_prompts)]
-    figures: dict[str, list[dict[str, float]]] = {}
-    for number, clip in enumerate(tqdm(clips, desc="continue", unit="prompt")):
-        prompt, real = clip[:boundary], clip[boundary:]
-        output = model.generate(
-            torch.from_numpy(prompt)[None],
-            continuation_length_s=continuation_length_s,
-            min_continuation_length_s=continuation_length_s,
-            seed=seed + number,
-            **stage_kwargs,
-        )
-        start, stop = int(output.prompt_lengths[0]), int(output.audio_lengths[0])
-        systems = {"model": output.audio_values[0, start:stop].float().cpu().numpy()}
-        systems |= yardsticks(prompt, real, model, seed + number)
+    task = TASKS[kind]
+    rate = model.sampling_rate
+    prompt_length_s = task.prompt_length_s if prompt_length_s is None else prompt_length_s
+    if continuation_length_s is None:
+        continuation_length_s = task.continuation_length_s
+    boundary = round(prompt_length_s * rate)
+    end = boundary + round(continuation_length_s * rate)
+    records = choose_recordings(source, end, num_prompts)
+    judge = VoiceJudge(SpeakerEmbedder(), source) if kind == "speech" and speaker_embedding_is_available() else None
+    rows: dict[str, list[dict[str, float]]] = {}
+    for number, record in enumerate(tqdm(records, desc="continue", unit="prompt")):
+        prompt, real = record.array[:boundary], record.array[boundary:end]
+        generated = continue_prompt(model, prompt, continuation_length_s, seed + number, **stage_kwargs)
+        other = _other_recording(records, number, task)
+        span = None if other is None else other.array[boundary:end]
+        systems = {"model": generated, **yardsticks(prompt, real, model, seed + number, span, task.floor)}
+        measure = _measure(kind, prompt, record, judge)
         for name, array in systems.items():
-            figures.setdefault(name, []).append(measure_continuation(array, prompt, model.sampling_rate, embed))
-    return {
-        "systems": {name: _means(rows) for name, rows in figures.items()},
-        "num_prompts": len(clips),
+            rows.setdefault(name, []).append(measure(array))
+    return _report(rows, seed) | {
+        "kind": kind,
+        "num_prompts": len(records),
+        "num_speakers": len({record.speaker for record in records}),
+        "recordings": [record.id.rpartition("/")[2] for record in records],
         "prompt_length_s": prompt_length_s,
         "continuation_length_s": continuation_length_s,
         "seed": seed,
-        "speaker_note": "" if embed else "Speaker similarity is not measured: resemblyzer is not installed.",
+        "speaker_note": _speaker_note(kind, judge),
     }
 
 
-def _long_enough(source: AudioSource, num_samples: int, count: int) -> list[Any]:
-    chosen: list[Any] = []
-    for place, duration in enumerate(source.durations):
-        if len(chosen) < count and duration * source.sampling_rate >= num_samples:
-            chosen.append(source[place])
-    if not chosen:
-        raise ValueError(
-            f"No recording lasts {num_samples / source.sampling_rate:.1f} s (the longest {source.durations.max():.1f} "
-            "s); give longer recordings, or a shorter prompt and continuation."
-        )
-    return chosen
+def _other_recording(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> AudioRecord | None:
+    """The next recording of another speaker (or piece), or `None` if there is none."""
+    for step in range(1, len(records)):
+        other = records[(number + step) % len(records)]
+        if task.source_of(other) != task.source_of(records[number]):
+            return other
+    return None
 
 
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def _measure(
+    kind: ContinuationKind, prompt: np.ndarray, record: AudioRecord, judge: VoiceJudge | None
+) -> Callable[[np.ndarray], dict[str, float]]:
+    rate = record.sampling_rate
+    prompt_vector = None if judge is None else judge.embedder.embed(prompt, rate)
+
+    def measure(array: np.ndarray) -> dict[str, float]:
+        figures = sound_figures(array, prompt, rate)
+        figures |= (prosody_figures if kind == "speech" else music_figures)(array, prompt, rate)
+        if judge is not None and prompt_vector is not None:
+            figures |= judge.figures(array, prompt_vector, record)
+        return figures
+
+    return measure
+
+
+def _speaker_note(kind: ContinuationKind, judge: VoiceJudge | None) -> str:
+    if kind != "speech":
+        return ""
+    if judge is None:
+        return f"The speaker is not measured: resemblyzer is not installed ({INSTALL_COMMAND})."
+    chance = 1 / judge.num_speakers
+    return f"Speaker found: the nearest of {judge.num_speakers} speakers, chance {chance:.2f}."
+
+
+def _report(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, Any]:
+    """Means, intervals and differences of figures by system and prompt."""
+    columns = {
+        system: {name: [row[name] for row in figures] for name in figures[0]} for system, figures in rows.items()
+    }
+    intervals = {
+        system: {name: summarise(values, seed) for name, values in by_name.items()}
+        for system, by_name in columns.items()
+    }
+    own = columns["model"]
+    differences = {
+        system: {name: paired_difference(own[name], values, seed) for name, values in by_name.items()}
+        for system, by_name in columns.items()
+        # A floor that only some prompts have cannot be paired.
+        if system != "model" and len(rows[system]) == len(rows["model"])
+    }
+    return {
+        "systems": {
+            system: {name: value["mean"] for name, value in by_name.items()} for system, by_name in intervals.items()
+        },
+        "intervals": intervals,
+        "differences": differences,
+        "rows": rows,
+    }
 
 
 def format_continuation_report(report: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_continuation`] as a table for a terminal."""
-    names = [name for name in FIGURES if name in next(iter(report["systems"].values()))]
+    """Lay out the result of [`evaluate_continuation`] as tables for a terminal."""
+    task = TASKS[report["kind"]]
+    measured = next(iter(report["systems"].values()))
+    names = [name for name in task.figures if name in measured]
     rows = [[system, *(f"{figures[name]:.2f}" for name in names)] for system, figures in report["systems"].items()]
+    decisive = [name for name in task.decisive if name in measured]
     parts = [
         f"{report['num_prompts']} prompts of {report['prompt_length_s']:g} s, "
-        f"continued by {report['continuation_length_s']:g} s",
-        format_table(["system", *(FIGURES[name] for name in names)], rows),
+        f"continued by {report['continuation_length_s']:g} s, seed {report['seed']}",
+        format_table(["system", *(task.figures[name] for name in names)], rows),
+        "Means with 95 % bootstrap intervals over the prompts, and the model's differences, prompt by prompt"
+        if decisive
+        else "",
+        _interval_table(report, decisive, task) if decisive else "",
         report["speaker_note"],
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _interval_table(report: dict[str, Any], names: Sequence[str], task: ContinuationTask) -> str:
+    def cell(summary: dict[str, float] | None) -> str:
+        if summary is None:
+            return "-"
+        return f"{summary['mean']:.3f} [{summary['low']:.3f}, {summary['high']:.3f}]"
+
+    header = ["system"]
+    for name in names:
+        header += [task.figures[name], "model minus it"]
+    rows = []
+    for system, figures in report["intervals"].items():
+        differences = report["differences"].get(system, {})
+        rows.append([system])
+        for name in names:
+            rows[-1] += [cell(figures[name]), cell(differences.get(name))]
+    return format_table(header, rows)
+
+
 __all__ = [
-    "FIGURES",
+    "TASKS",
+    "ContinuationKind",
+    "ContinuationTask",
+    "choose_recordings",
+    "continue_prompt",
     "evaluate_continuation",
     "format_continuation_report",
-    "frame_levels",
-    "measure_continuation",
-    "repetition",
-    "silence_share",
-    "speaker_embedder",
-    "spectral_flatness",
-    "timbre_similarity",
     "yardsticks",
 ]

@@ -117,6 +117,22 @@ def _mel_energies(array: np.ndarray, sampling_rate: int, num_mels: int = 80) -> 
     )
 
 
+def frame_levels(array: np.ndarray, sampling_rate: int, frame_rate: int = 50) -> np.ndarray:
+    """Measure the level of consecutive frames.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): the signal.
+        sampling_rate (`int`): Hz.
+        frame_rate (`int`, defaults to 50): frames a second.
+
+    Returns:
+        `np.ndarray` of shape `(frames,)`: dB relative to full scale, -120 at least; the rest of a frame is left out.
+    """
+    length = sampling_rate // frame_rate
+    frames = array[: len(array) // length * length].reshape(-1, length).astype(np.float64)
+    return 10 * np.log10(np.maximum((frames**2).mean(axis=1), 1e-12))
+
+
 def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
     """Measure the mean absolute difference of two log-mel spectrograms of equally long arrays.
 
@@ -154,6 +170,7 @@ def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: i
 
 
 __all__ = [
+    "frame_levels",
     "log_mel",
     "match_lengths",
     "mel_distance",

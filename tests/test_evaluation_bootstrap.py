@@ -1,0 +1,40 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Intervals hold the true mean about as often as they say, pairs cancel what prompts have in common."""
+
+import numpy as np
+import pytest
+
+from audiolm_hf.evaluation.bootstrap import bootstrap_interval, paired_difference, summarise
+
+
+def test_intervals_hold_the_true_mean_about_as_often_as_they_say():
+    generator = np.random.default_rng(0)
+    inside = 0
+    for trial in range(150):
+        low, high = bootstrap_interval(generator.normal(3.0, 2.0, 30), trial, num_resamples=500)
+        inside += low <= 3.0 <= high
+    assert 0.86 < inside / 150 < 0.99
+
+
+def test_intervals_are_those_of_the_seed():
+    values = [1.0, 2.0, 5.0, 9.0]
+    assert bootstrap_interval(values, 1) == bootstrap_interval(values, 1)
+    low, high = bootstrap_interval(values, 1)
+    assert 1.0 <= low < np.mean(values) < high <= 9.0
+    assert bootstrap_interval([4.0, 4.0], 0) == (4.0, 4.0)
+
+
+def test_missing_values_are_left_out():
+    assert summarise([1.0, float("nan"), 3.0])["mean"] == 2.0
+    assert summarise([1.0, float("nan"), 3.0])["count"] == 2
+    nothing = summarise([float("nan")])
+    assert np.isnan(nothing["mean"]) and np.isnan(nothing["low"]) and nothing["count"] == 0
+
+
+def test_pairs_cancel_what_prompts_share():
+    prompts = np.random.default_rng(0).normal(0, 10, 20)
+    difference = paired_difference(prompts + 1, prompts)
+    assert difference["low"] == pytest.approx(1) and difference["high"] == pytest.approx(1)
+    assert summarise(prompts + 1)["low"] < 0
+    with pytest.raises(ValueError, match="2 and 1 figures"):
+        paired_difference([1.0, 2.0], [1.0])
