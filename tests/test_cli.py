@@ -8,8 +8,9 @@ import tomllib
 
 import pytest
 
+import audiolm_hf_cli
 from audiolm_hf import cli, list_checkpoints
-from tests.helpers_checkpoint import ROOT
+from tests.helpers_checkpoint import ROOT, run_python
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -33,6 +34,24 @@ def test_help_lists_every_verb(capsys):
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert not [verb for verb in cli.VERBS if not re.search(rf"^    {verb}\b", text, re.MULTILINE)]
+
+
+def test_the_overview_is_that_of_the_verbs_and_imports_no_torch(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")  # the width of the help, here and there
+    code = (
+        "import sys, audiolm_hf_cli\n"
+        "sys.argv[1:] = ['--help']\n"
+        "status = audiolm_hf_cli.main()\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'audiolm_hf'} & set(sys.modules)\n"
+        "sys.exit(f'{heavy} imported' if heavy else status)"
+    )
+    assert run_python(code, home=tmp_path) == cli.build_parser().format_help()
+
+
+def test_the_entry_hands_over_everything_else(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["audiolm-hf", "checkpoints"])
+    assert audiolm_hf_cli.main() == 0
+    assert capsys.readouterr().out.startswith(list_checkpoints()[0])
 
 
 @pytest.mark.parametrize("argv", [[], ["contnue"], ["continue", "--lengths", "3"]])

@@ -53,7 +53,7 @@ def metadata(wheel: Path) -> Message:
 
 def test_wheel_holds_every_file_of_the_package_and_no_other(members: dict[str, int]):
     files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    expected = {str(path.relative_to(PACKAGE.parent)) for path in files}
+    expected = {str(path.relative_to(PACKAGE.parent)) for path in files} | {"audiolm_hf_cli.py"}
     info = {name for name in members if name.startswith("audiolm_hf-0.1.0.dist-info/")}
     assert set(members) - info == expected
     assert "audiolm_hf/py.typed" in members

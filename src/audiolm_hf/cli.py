@@ -2,7 +2,7 @@
 """The program `audiolm-hf`: finds the verb, runs it, and turns an error into one line.
 
 Each verb is a module of `commands` with `add_parser(subparsers)`; the parser's default `run` takes the parsed
-arguments and returns the exit status.
+arguments and returns the exit status. `audiolm_hf_cli` shows the overview without importing this package.
 """
 
 import argparse

@@ -1,0 +1,43 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The entry of the program `audiolm-hf`: shows the overview by itself, and hands everything else to `audiolm_hf.cli`.
+
+It lies beside the package because importing the package imports torch and transformers, which takes seconds.
+"""
+
+import argparse
+import sys
+
+DESCRIPTION = "Continue audio with AudioLM, and train it."
+# Verb -> its line in the overview.
+SUMMARIES = {
+    "continue": "continue a sound file",
+    "checkpoints": "list the checkpoints that come with the package",
+    "tokenize": "turn recordings into semantic tokens and codes",
+    "train": "train one part of AudioLM, or all of them, from a YAML file",
+    "evaluate": "measure a codec, the stages' likelihoods, or continuations",
+    "benchmark": "measure the speed of training and of generation",
+    "push": "upload a checkpoint to the Hugging Face Hub",
+    "demo": "start the demo in a browser",
+}
+
+
+def build_overview() -> argparse.ArgumentParser:
+    """Build a parser that knows every verb's name and summary, and none of its options."""
+    parser = argparse.ArgumentParser(prog="audiolm-hf", description=DESCRIPTION)
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command")
+    for verb, summary in SUMMARIES.items():
+        subparsers.add_parser(verb, help=summary)
+    return parser
+
+
+def main() -> int:
+    """Run the program with the arguments of the process; returns its exit status."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        build_overview().print_help()
+        return 0
+    from audiolm_hf.cli import main as run
+
+    return run()
+
+
+__all__ = ["SUMMARIES", "build_overview", "main"]
