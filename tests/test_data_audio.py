@@ -118,6 +118,11 @@ def test_part_of_a_file_is_cut_out(start_s, end_s, expected):
     np.testing.assert_array_equal(array, decode_audio(data, RATE)[slice(*expected)])
 
 
+def test_reason_is_the_same_in_every_run():
+    with pytest.raises(ValueError, match=r"^soundfile cannot read it \(Format not recognised.\)$"):
+        decode_audio(b"RIFF nonsense", RATE)
+
+
 def test_part_beyond_the_end_is_refused():
     with pytest.raises(ValueError, match="no samples after 0.6 s"):
         decode_audio(encoded(tone(0.5)), RATE, 0.6, 0.8)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audiolm_hf.data.manifests import MANIFEST_SUFFIXES, ManifestEntry, label_columns, read_manifest
+from audiolm_hf.data.manifests import MANIFEST_SUFFIXES, Labels, ManifestEntry, label_columns, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -264,20 +264,17 @@ def _parquet_rows(path: Path) -> list[Clip]:
         raise ValueError(f"{path} is not a parquet file that can be read ({error}); make or copy it again.") from error
     _audio_column(file.schema_arrow, path)
     names = file.schema_arrow.names
-    labels = label_columns(names)
-    durations = ["duration"] if "duration" in names else []
-    columns = file.read(columns=[*labels.values(), *durations]).to_pydict()
-    stated = columns["duration"] if durations else [None] * file.metadata.num_rows
-    return [
-        Clip(
-            f"{path.as_posix()}#{row}",
-            path,
-            row,
-            duration=None if stated[row] is None else float(stated[row]),
-            **{label: str(columns[name][row]) for label, name in labels.items() if columns[name][row] is not None},
-        )
-        for row in range(file.metadata.num_rows)
-    ]
+    columns = label_columns(names)
+    stated = ["duration"] if "duration" in names else []
+    table = file.read(columns=[*columns.values(), *stated]).to_pydict()
+    durations: list[float | None] = table["duration"] if stated else [None] * file.metadata.num_rows
+    clips = []
+    for row, duration in enumerate(durations):
+        labels: Labels = {
+            label: str(table[name][row]) for label, name in columns.items() if table[name][row] is not None
+        }
+        clips.append(Clip(f"{path.as_posix()}#{row}", path, row, duration=duration, **labels))
+    return clips
 
 
 def _audio_column(schema: pa.Schema, path: Path) -> str:

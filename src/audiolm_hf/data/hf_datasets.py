@@ -22,7 +22,7 @@ from datasets import (
 from datasets.exceptions import DatasetGenerationError
 from datasets.utils.file_utils import xopen
 
-from audiolm_hf.data.manifests import label_columns
+from audiolm_hf.data.manifests import Labels, label_columns
 
 
 class EncodedAudio(Audio):
@@ -130,9 +130,9 @@ def audio_column(features: dict[str, Any], name: str) -> str:
     return columns[0]
 
 
-def label_values(row: dict[str, Any], features: Features) -> dict[str, str]:
+def label_values(row: dict[str, Any], features: Features) -> Labels:
     """Give the labels of one row as text; classes by their names."""
-    labels = {}
+    labels: Labels = {}
     for label, column in label_columns(features).items():
         value, feature = row[column], features[column]
         if value is not None:
@@ -140,7 +140,7 @@ def label_values(row: dict[str, Any], features: Features) -> dict[str, str]:
     return labels
 
 
-def read_labels(dataset: Dataset) -> Iterator[dict[str, str]]:
+def read_labels(dataset: Dataset) -> Iterator[Labels]:
     """Give the labels of every row of a dataset, without reading its audio."""
     columns = sorted(label_columns(dataset.features).values())
     if not columns:

@@ -14,6 +14,7 @@ from typing import Any
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
 LABELS = ("speaker", "accent", "text", "source")
+Labels = dict[str, Any]  # text by names of LABELS; `Any` so that they can be given to what has other fields, too
 # Where a label is found if not under its own name: what it is called in datasets of the Hub.
 _OTHER_NAMES = {
     "speaker": ("speaker_id", "client_id"),
@@ -31,13 +32,13 @@ class ManifestEntry:
         path (`Path`): the audio file.
         start_s (`float`): where the recording begins in the file, in seconds.
         end_s (`float`, *optional*): where it ends, in seconds; the end of the file by default.
-        labels (`dict[str, str]`): those of `LABELS` that are given.
+        labels (`dict`): those of `LABELS` that are given.
     """
 
     path: Path
     start_s: float = 0.0
     end_s: float | None = None
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
 
 
 def label_columns(names: Iterable[str]) -> dict[str, str]:
@@ -107,4 +108,4 @@ def _read_seconds(row: dict[str, Any], column: str, name: str) -> float | None:
     return seconds
 
 
-__all__ = ["LABELS", "MANIFEST_SUFFIXES", "ManifestEntry", "label_columns", "read_manifest"]
+__all__ = ["LABELS", "MANIFEST_SUFFIXES", "Labels", "ManifestEntry", "label_columns", "read_manifest"]

@@ -115,15 +115,15 @@ def run_in_processes(
     with ExitStack() as stack:
         following = next(jobs, None)
         while following is not None or busy:
+            idle: list[Connection] = []
             if following is not None and len(workers) < num_workers:
                 connection, process = _start_worker(maker, load_tokenizers, stack)
                 workers[connection] = process
-                idle = [connection]
+                idle.append(connection)
             else:
-                idle = []
-                for connection in wait(list(busy)):
-                    number = _receive(connection, workers[connection], busy[connection])
-                    if number is None:
+                ready = wait(list(busy))
+                for connection in [connection for connection in busy if connection in ready]:
+                    if _receive(connection, workers[connection], busy[connection]) is None:
                         advance()
                     else:
                         idle.append(connection)
