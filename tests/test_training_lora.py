@@ -86,7 +86,7 @@ def test_only_adapters_change(trained, base, tmp_path):
     assert {name.partition(".")[0] for name in tensors} == {"coarse", "fine"}
     assert len(tensors) == 2 * 2 * 7 * 2  # stages, layers, linear layers of each, A and B
     assert all(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name)  # zeros at first
-    fresh = adapt_stage(tiny_model().coarse, config_of(base, trained, tmp_path).coarse, "x", seed=0)
+    fresh = adapt_stage(tiny_model().coarse, config_of(base, trained, tmp_path).coarse, seed=0)
     starts = {f"coarse.{name.replace('.default', '')}": weight for name, weight in fresh.named_parameters()}
     assert all(not tensor.equal(starts[name]) for name, tensor in tensors.items() if name.startswith("coarse."))
 
@@ -186,10 +186,10 @@ def test_settings_that_make_no_sense_are_errors(base, data, tmp_path, changes, m
 def test_shared_head_and_embeddings_are_not_adapted(base, data, tmp_path):
     config = config_of(base, data, tmp_path, coarse=STAGE | {"target_modules": ["q_proj", "lm_head"]})
     with pytest.raises(ValueError, match="target_modules names lm_head; head and embeddings of this stage"):
-        adapt_stage(tiny_model().coarse, config.coarse, "x", 0)
+        adapt_stage(tiny_model().coarse, config.coarse, 0)
     config = config_of(base, data, tmp_path, coarse=STAGE | {"target_modules": ["qproj"]})
     with pytest.raises(ValueError, match="qproj"):
-        adapt_stage(tiny_model().coarse, config.coarse, "x", 0)
+        adapt_stage(tiny_model().coarse, config.coarse, 0)
 
 
 def test_quantisation_without_its_library_or_without_an_accelerator_is_an_error(monkeypatch):

@@ -145,11 +145,10 @@ class AudioLMAdapterMixin:
         """
         load = super().from_pretrained  # type: ignore[misc]
         options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-        info = None
-        if pretrained_model_name_or_path is not None and "subfolder" not in kwargs:
-            info = read_adapter_info(pretrained_model_name_or_path, **options)
-        if info is None:
-            loaded = load(pretrained_model_name_or_path, *model_args, **kwargs)
+        source = pretrained_model_name_or_path
+        info = None if source is None or "subfolder" in kwargs else read_adapter_info(source, **options)
+        if source is None or info is None:
+            loaded = load(source, *model_args, **kwargs)
             _share_quantization(loaded[0] if isinstance(loaded, tuple) else loaded)
             return loaded
         kwargs.pop("revision", None)  # of the adapter
@@ -157,12 +156,12 @@ class AudioLMAdapterMixin:
             loaded = load(_find_base(info.base), *model_args, **kwargs)
         except RuntimeError as error:  # weights of other shapes than config.json beside the adapter says
             raise ValueError(
-                f"The checkpoint {info.base!r} is not the one that the adapter {pretrained_model_name_or_path} was "
-                "trained on, its sizes are others; train the adapter again."
+                f"The checkpoint {info.base!r} is not the one that the adapter {source} was trained on, its sizes are "
+                "others; train the adapter again."
             ) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         _share_quantization(model)
-        model.load_adapter(os.fspath(pretrained_model_name_or_path), adapter_kwargs=options)
+        model.load_adapter(source, adapter_kwargs=options)
         return loaded
 
     def load_adapter(
@@ -184,7 +183,7 @@ class AudioLMAdapterMixin:
         """
         options = dict(kwargs.pop("adapter_kwargs", None) or {})
         info = None if peft_model_id is None else read_adapter_info(peft_model_id, **options)
-        if info is None:
+        if peft_model_id is None or info is None:
             source = None if peft_model_id is None else os.fspath(peft_model_id)
             return super().load_adapter(source, adapter_name, adapter_kwargs=options, **kwargs)  # type: ignore[misc]
         if not is_peft_available():
@@ -343,8 +342,11 @@ class AudioLMAdapterMixin:
         name, base, folder = self._adapter_name, base_name(self.name_or_path), Path(save_directory)
         changed = [stage for stage, names in self._adapters().items() if name in names]
         for stage in changed:
-            self.stages[stage].peft_config[name].base_model_name_or_path = base
+            config = self.stages[stage].peft_config[name]
+            config.base_model_name_or_path = ""  # or PEFT would look for the base on the Hub while it saves
             self.stages[stage].save_pretrained(folder / stage)
+            config.base_model_name_or_path = base
+            config.save_pretrained(folder / stage)
         self.config.save_pretrained(folder)  # type: ignore[attr-defined]
         AdapterInfo(base, {stage: fingerprint(self.stages[stage]) for stage in changed}, dict(recordings or {})).save(
             folder

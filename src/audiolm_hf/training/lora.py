@@ -18,7 +18,7 @@ from typing import Any, Literal
 import soundfile as sf
 import torch
 from accelerate import PartialState
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig, set_seed
 
 from audiolm_hf.adapters_audiolm import AdapterInfo, base_name, fingerprint
@@ -39,8 +39,7 @@ from audiolm_hf.training.stage_config import StageTrainingConfig
 from audiolm_hf.training.stages import train_stage
 
 _BASE_FILE = "base.json"
-# The adapter's own files, out of what PEFT writes.
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 @dataclass
@@ -69,7 +68,7 @@ class LoraStageConfig:
 
     Args:
         rank (`int`, defaults to 16): of the change of each weight matrix.
-        alpha (`float`, *optional*): the change is scaled by `alpha / rank`; by default twice the rank.
+        alpha (`int`, *optional*): the change is scaled by `alpha / rank`; by default twice the rank.
         dropout (`float`, defaults to 0.0): of the adapter's input, 0 to 1.
         target_modules (`list[str]`, *optional*): names of the layers it changes; by default all linear ones but the
             head, whose weights are also the embeddings.
@@ -84,7 +83,7 @@ class LoraStageConfig:
     """
 
     rank: int = 16
-    alpha: float | None = None
+    alpha: int | None = None
     dropout: float = 0.0
     target_modules: list[str] | None = None
     max_steps: int = 300
@@ -270,13 +269,12 @@ def _copy_recordings(records: list[AudioRecord], folder: Path) -> Path:
     return folder
 
 
-def adapt_stage(stage: AudioLMStageModel, config: LoraStageConfig, base: str, seed: int) -> PeftModel:
+def adapt_stage(stage: AudioLMStageModel, config: LoraStageConfig, seed: int) -> PeftModel:
     """Freeze a stage and put a fresh adapter on it, which changes nothing yet.
 
     Args:
         stage ([`AudioLMStageModel`]): changed in place.
         config ([`LoraStageConfig`]): what the adapter is like.
-        base (`str`): name of the checkpoint that the stage is part of.
         seed (`int`): of the adapter's first weights.
 
     Returns:
@@ -292,7 +290,7 @@ def adapt_stage(stage: AudioLMStageModel, config: LoraStageConfig, base: str, se
             "adapter would tear apart. Leave them out."
         )
     set_seed(seed)
-    stage.name_or_path = base  # PEFT writes it into adapter_config.json
+    stage.name_or_path = ""  # or PEFT would look for the stage on the Hub whenever it saves
     if stage_is_quantized(stage):
         stage = prepare_model_for_kbit_training(stage, use_gradient_checkpointing=False)
     return get_peft_model(
@@ -327,7 +325,7 @@ def train_adapter(
     """
     output = Path(config.output_folder)
     lora = config.stages[name]
-    adapted = adapt_stage(stage, lora, base, config.seed)
+    adapted = adapt_stage(stage, lora, config.seed)
     validation = TokenDataset(output / "tokens" / "validation")
     batches = validation_batches(validation, stage.config, lora.batch_tokens)
     before = stage_bits(adapted, batches)
@@ -374,8 +372,10 @@ def write_adapter(output: Path, base: AudioLMModel, processor: AudioLMProcessor,
     shutil.rmtree(unfinished, ignore_errors=True)
     for stage in info.stages:
         (unfinished / stage).mkdir(parents=True)
-        for name in _ADAPTER_FILES:
-            shutil.copyfile(output / stage / "final" / name, unfinished / stage / name)
+        shutil.copyfile(output / stage / "final" / _WEIGHTS_FILE, unfinished / stage / _WEIGHTS_FILE)
+        adapter_config = PeftConfig.from_pretrained(output / stage / "final")
+        adapter_config.base_model_name_or_path = info.base
+        adapter_config.save_pretrained(unfinished / stage)
     config = type(base.config).from_dict(base.config.to_dict())
     config.save_pretrained(unfinished)
     processor.save_pretrained(unfinished)
