@@ -14,11 +14,11 @@ import torch
 from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioRecord
+from audiolm_hf.evaluation.bootstrap import paired_difference
 from audiolm_hf.evaluation.speaker import SpeakerEmbedder, speaker_similarity
 from audiolm_hf.evaluation.table import format_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
-RESAMPLES = 10_000
 VOICE_RECORDINGS = 24  # at most: some minutes fix the mean embedding of a voice
 BATCH_SIZE = 16  # prompts continued at once; a row's result does not depend on it
 _FIGURES = {"voice": "to the voice", "prompt": "to its prompt"}
@@ -122,15 +122,14 @@ def _continue_all(model: AudioLMModel, prompts: np.ndarray, options: dict[str, A
 
 def _continue(model: AudioLMModel, prompts: np.ndarray, options: dict[str, Any], name: str) -> list[list[np.ndarray]]:
     clips: list[list[np.ndarray]] = []
-    for start in tqdm(range(0, len(prompts), BATCH_SIZE), desc=f"continue, {name}", unit="batch"):
-        batch = torch.from_numpy(prompts[start : start + BATCH_SIZE])
+    for first in tqdm(range(0, len(prompts), BATCH_SIZE), desc=f"continue, {name}", unit="batch"):
+        batch = torch.from_numpy(prompts[first : first + BATCH_SIZE])
         length = options["continuation_length_s"]
         output = model.generate(batch, min_continuation_length_s=length, **options)
+        starts, stops = output.prompt_lengths.tolist(), output.audio_lengths.tolist()
         rows = [
-            audio[prompt_length:audio_length].float().cpu().numpy()
-            for audio, prompt_length, audio_length in zip(
-                output.audio_values, output.prompt_lengths, output.audio_lengths, strict=True
-            )
+            audio[start:stop].float().cpu().numpy()
+            for audio, start, stop in zip(output.audio_values.unbind(), starts, stops, strict=True)
         ]
         each = options["num_return_sequences"]
         clips += [rows[place : place + each] for place in range(0, len(rows), each)]
@@ -143,20 +142,13 @@ def _coded(model: AudioLMModel, array: np.ndarray) -> np.ndarray:
     return codec.decode(codec.encode(clip))[0, : len(array)].cpu().numpy()
 
 
-def _gains(rows: dict[str, dict[str, list[float]]], seed: int) -> dict[str, dict[str, float]]:
+def _gains(rows: dict[str, dict[str, list[float]]], seed: int) -> dict[str, dict[str, Any]]:
     """Mean difference between adapter and base over the prompts, with its 95 % bootstrap interval."""
-    rng = np.random.default_rng(seed)
     gains = {}
     for figure in _FIGURES:
-        differences = np.array(rows["adapter"][figure]) - np.array(rows["base"][figure])
-        resampled = rng.choice(differences, (RESAMPLES, len(differences))).mean(axis=1)
-        low, high = np.percentile(resampled, [2.5, 97.5])
-        gains[figure] = {
-            "mean": float(differences.mean()),
-            "low": float(low),
-            "high": float(high),
-            "prompts_better": int((differences > 0).sum()),
-        }
+        with_adapter, without = rows["adapter"][figure], rows["base"][figure]
+        better = sum(first > second for first, second in zip(with_adapter, without, strict=True))
+        gains[figure] = paired_difference(with_adapter, without, seed) | {"prompts_better": better}
     return gains
 
 
@@ -177,4 +169,4 @@ def format_voice_report(report: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-__all__ = ["BATCH_SIZE", "RESAMPLES", "VOICE_RECORDINGS", "evaluate_voice", "format_voice_report"]
+__all__ = ["BATCH_SIZE", "VOICE_RECORDINGS", "evaluate_voice", "format_voice_report"]
