@@ -62,7 +62,17 @@ def test_more_levels_sound_better_and_opus_stands_beside(source):
         assert 1.2 < opus[0]["pesq_wb"] < 3.5
     json.dumps(report)
     text = format_codec_report(report)
-    assert all(name in text for name in (*METRICS.values(), "codec, 1 levels", "perplexity"))
+    assert all(name in text for name in (*METRICS["speech"].values(), "codec, 1 levels", "perplexity"))
+
+
+def test_piano_is_not_judged_by_figures_of_speech(source):
+    report = evaluate_codec(PerfectCodec(), source, 1, 1.0, num_codebooks=[1], kind="piano")
+    whole, coarse, *opus = report["systems"]
+    assert set(METRICS["piano"]) | {"name", "kbps"} == set(whole)
+    assert whole["multi_scale_mel_distance"] < 1 < coarse["multi_scale_mel_distance"]
+    assert whole["spectral_convergence"] < 0.01 < coarse["spectral_convergence"]
+    assert [system["kbps"] for system in opus] in ([6, 12], [])
+    assert "PESQ" not in format_codec_report(report)
 
 
 def test_missing_opus_is_said(source, monkeypatch):

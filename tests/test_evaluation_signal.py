@@ -11,9 +11,12 @@ from audiolm_hf.evaluation.signal import (
     log_mel,
     match_lengths,
     mel_distance,
+    multi_scale_mel_distance,
     pesq_wb,
     power_spectrogram,
     si_sdr,
+    sound_quality,
+    spectral_convergence,
     speech_quality,
     stoi,
 )
@@ -46,13 +49,23 @@ def test_scores_fall_with_noise(speech):
         assert better["pesq_wb"] > worse["pesq_wb"]
         assert better["stoi"] > worse["stoi"]
         assert better["si_sdr"] > worse["si_sdr"]
-        assert better["mel_distance"] < worse["mel_distance"]
+        for name in ("mel_distance", "multi_scale_mel_distance", "spectral_convergence"):
+            assert better[name] < worse[name]
 
 
 def test_identical_signals_score_best(speech):
     assert pesq_wb(speech, speech, RATE) == pytest.approx(4.644, abs=0.01)
     assert stoi(speech, speech, RATE) == pytest.approx(1, abs=1e-3)
     assert mel_distance(speech, speech, RATE) == 0
+    assert multi_scale_mel_distance(speech, speech, RATE) == 0
+    assert spectral_convergence(speech, speech) == 0
+
+
+def test_convergence_of_silence_is_one_and_a_gain_is_seen_as_it_is(speech):
+    assert spectral_convergence(speech, np.zeros_like(speech)) == pytest.approx(1)
+    assert spectral_convergence(speech, 0.75 * speech) == pytest.approx(0.25, abs=1e-3)
+    quieter = sound_quality(speech, speech[:-100] / 10, RATE)["multi_scale_mel_distance"]
+    assert 10 < quieter < 20.01  # 20 dB, but for what lies below the floor
 
 
 def test_silent_estimates_score_lowest_and_silent_references_not_at_all(speech):

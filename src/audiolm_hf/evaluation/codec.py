@@ -2,12 +2,13 @@
 """How good a codec sounds, how it uses its codebooks, and how it stands beside Opus.
 
 In: an [`AcousticCodec`] and recordings; out: a dictionary for a JSON file, and a table. The first seconds of the
-first clips are coded one by one; PESQ-WB, STOI, SI-SDR and the mel distance compare the result with the original.
+first clips are coded one by one; PESQ-WB and STOI (of speech alone), SI-SDR and distances of spectra compare the
+result with the original.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,10 +17,21 @@ from tqdm import tqdm
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.opus import opus_is_available, opus_roundtrip
-from audiolm_hf.evaluation.signal import speech_quality
+from audiolm_hf.evaluation.signal import sound_quality, speech_quality
 from audiolm_hf.evaluation.table import format_table
 
-METRICS = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "si_sdr": "SI-SDR dB", "mel_distance": "mel dB"}
+CodecKind = Literal["speech", "piano"]
+_SOUND_METRICS = {
+    "si_sdr": "SI-SDR dB",
+    "mel_distance": "mel dB",
+    "multi_scale_mel_distance": "multi-mel dB",
+    "spectral_convergence": "convergence",
+}
+METRICS: dict[CodecKind, dict[str, str]] = {
+    "speech": {"pesq_wb": "PESQ-WB", "stoi": "STOI"} | _SOUND_METRICS,
+    "piano": _SOUND_METRICS,
+}
+OPUS_KBPS: dict[CodecKind, tuple[float, ...]] = {"speech": (6.0, 8.0), "piano": (6.0, 12.0)}
 
 
 def first_clips(source: AudioSource, num_clips: int, clip_length_s: float) -> list[np.ndarray]:
@@ -70,7 +82,8 @@ def evaluate_codec(
     num_clips: int = 24,
     clip_length_s: float = 10.0,
     num_codebooks: Sequence[int] = (),
-    opus_kbps: Sequence[float] = (6.0,),
+    opus_kbps: Sequence[float] | None = None,
+    kind: CodecKind = "speech",
 ) -> dict[str, Any]:
     """Code clips with a codec and with Opus and compare both with the originals.
 
@@ -80,10 +93,12 @@ def evaluate_codec(
         num_clips (`int`, defaults to 24): the first so many recordings are used.
         clip_length_s (`float`, defaults to 10.0): seconds of each, from its start.
         num_codebooks (sequence of `int`): also measure with only so many leading levels.
-        opus_kbps (sequence of `float`, defaults to `(6.0,)`): rates of Opus, in kilobits per second.
+        opus_kbps (sequence of `float`, *optional*): rates of Opus, in kilobits per second; 6 and 8 for speech, 6 and
+            12 for piano.
+        kind (`"speech"` or `"piano"`, defaults to `"speech"`): piano is not judged by figures of speech.
 
     Returns:
-        `dict`: `systems`, a list with the mean figures of each system (`name`, `kbps`, the keys of `METRICS`);
+        `dict`: `systems`, a list with the mean figures of each system (`name`, `kbps`, the keys of `METRICS[kind]`);
         `codebooks`, the use of each level; `opus_note`, why Opus is missing, if it is; and the settings.
 
     Raises:
@@ -98,16 +113,18 @@ def evaluate_codec(
         raise ValueError(f"num_codebooks is {list(num_codebooks)}; this codec has 1 to {codec.num_codebooks} levels.")
     clips = first_clips(source, num_clips, clip_length_s)
     codes = [_encode(codec, clip) for clip in tqdm(clips, desc="encode", unit="clip")]
+    opus_kbps = OPUS_KBPS[kind] if opus_kbps is None else opus_kbps
     systems = []
     for count in levels:
         decoded = (codec.decode(code[:, :count])[0].float().numpy() for code in codes)
         kbps = codec.frame_rate * count * math.log2(codec.codebook_size) / 1000
-        systems.append(_score(f"codec, {count} levels", kbps, clips, decoded, codec.sampling_rate))
+        systems.append(_score(f"codec, {count} levels", kbps, clips, decoded, codec.sampling_rate, kind))
     available = opus_is_available()
     for kbps in opus_kbps if available else ():
-        decoded = (opus_roundtrip(clip, codec.sampling_rate, kbps) for clip in clips)
-        systems.append(_score(f"Opus, {kbps:g} kbps", kbps, clips, decoded, codec.sampling_rate))
+        decoded = (opus_roundtrip(clip, codec.sampling_rate, kbps, kind == "piano") for clip in clips)
+        systems.append(_score(f"Opus, {kbps:g} kbps", kbps, clips, decoded, codec.sampling_rate, kind))
     return {
+        "kind": kind,
         "systems": systems,
         "codebooks": codebook_usage([code[0].numpy() for code in codes], codec.codebook_size),
         "codebook_size": codec.codebook_size,
@@ -125,22 +142,26 @@ def _encode(codec: AcousticCodec, clip: np.ndarray) -> torch.Tensor:
     return codec.encode(input_values, torch.ones_like(input_values, dtype=torch.long)).cpu()
 
 
-def _score(name: str, kbps: float, clips: Sequence[np.ndarray], decoded: Any, sampling_rate: int) -> dict[str, Any]:
+def _score(
+    name: str, kbps: float, clips: Sequence[np.ndarray], decoded: Any, sampling_rate: int, kind: CodecKind
+) -> dict[str, Any]:
     """Mean figures of one system; clips without speech are left out of PESQ alone."""
+    quality = speech_quality if kind == "speech" else sound_quality
     rows = [
-        speech_quality(clip, estimate, sampling_rate)
+        quality(clip, estimate, sampling_rate)
         for clip, estimate in tqdm(zip(clips, decoded, strict=True), desc=name, total=len(clips), unit="clip")
     ]
     return {"name": name, "kbps": kbps} | {
-        metric: float(np.nanmean([row[metric] for row in rows])) for metric in METRICS
+        metric: float(np.nanmean([row[metric] for row in rows])) for metric in METRICS[kind]
     }
 
 
 def format_codec_report(report: dict[str, Any]) -> str:
     """Lay out the result of [`evaluate_codec`] as a table for a terminal."""
-    header = ["system", "kbps", *METRICS.values()]
+    metrics = METRICS[report["kind"]]
+    header = ["system", "kbps", *metrics.values()]
     rows = [
-        [system["name"], f"{system['kbps']:.2f}", *(f"{system[metric]:.3f}" for metric in METRICS)]
+        [system["name"], f"{system['kbps']:.2f}", *(f"{system[metric]:.3f}" for metric in metrics)]
         for system in report["systems"]
     ]
     size = report["codebook_size"]
@@ -157,4 +178,12 @@ def format_codec_report(report: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-__all__ = ["METRICS", "codebook_usage", "evaluate_codec", "first_clips", "format_codec_report"]
+__all__ = [
+    "METRICS",
+    "OPUS_KBPS",
+    "CodecKind",
+    "codebook_usage",
+    "evaluate_codec",
+    "first_clips",
+    "format_codec_report",
+]

@@ -15,13 +15,14 @@ def opus_is_available() -> bool:
     return shutil.which("opusenc") is not None and shutil.which("opusdec") is not None
 
 
-def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float) -> np.ndarray:
-    """Encode a recording with Opus, tuned for speech, and decode it again.
+def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float, music: bool = False) -> np.ndarray:
+    """Encode a recording with Opus and decode it again.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
         sampling_rate (`int`): Hz, of the array and of the result.
         bitrate_kbps (`float`): target rate, in kilobits per second.
+        music (`bool`, defaults to `False`): tune for music, not for speech.
 
     Returns:
         `np.ndarray` of shape `(num_samples,)`, float32, aligned with `array`.
@@ -36,7 +37,8 @@ def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float) -
     with tempfile.TemporaryDirectory() as folder:
         original, coded, decoded = (Path(folder) / name for name in ("original.wav", "coded.opus", "decoded.wav"))
         sf.write(original, array, sampling_rate, subtype="PCM_16")
-        _call("opusenc", "--quiet", "--speech", "--bitrate", f"{bitrate_kbps:g}", str(original), str(coded))
+        tuning = "--music" if music else "--speech"
+        _call("opusenc", "--quiet", tuning, "--bitrate", f"{bitrate_kbps:g}", str(original), str(coded))
         _call("opusdec", "--quiet", "--rate", str(sampling_rate), str(coded), str(decoded))
         return sf.read(decoded, dtype="float32")[0]
 

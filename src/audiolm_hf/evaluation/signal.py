@@ -13,6 +13,9 @@ from transformers.audio_utils import mel_filter_bank
 PESQ_SAMPLING_RATE = 16000  # ITU-T P.862.2, wide band
 PESQ_LOWEST = 1.0  # end of the opinion scale that PESQ maps to
 _SILENCE_FLOOR = 1e-10
+# SoundStream's reconstruction loss: windows of 2^6 to 2^11 samples; bands so that none is narrower than a bin.
+_MEL_SCALES = {64: 5, 128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}
+_CONVERGENCE_WINDOWS = (512, 1024, 2048)
 
 
 def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
@@ -105,8 +108,8 @@ def log_mel(array: np.ndarray, sampling_rate: int, loudest: float | None = None,
     return 10 * np.log10(np.maximum(mel / loudest, 1e-8))
 
 
-def _mel_energies(array: np.ndarray, sampling_rate: int, num_mels: int = 80) -> np.ndarray:
-    power = power_spectrogram(array)
+def _mel_energies(array: np.ndarray, sampling_rate: int, num_mels: int = 80, window_length: int = 1024) -> np.ndarray:
+    power = power_spectrogram(array, window_length, window_length // 4)
     return power @ mel_filter_bank(
         num_frequency_bins=power.shape[1],
         num_mel_filters=num_mels,
@@ -149,8 +152,47 @@ def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int
     return float(np.abs(first - second).mean())
 
 
-def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Compare a coded recording with its original by every distance of this file.
+def multi_scale_mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure the mean absolute difference of log-mel spectrograms of six resolutions.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original; in each resolution its loudest bin is 0 dB,
+            and what lies 80 dB below it does not count.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it, equally long.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `float`: dB, averaged over windows of 64 to 2048 samples.
+
+    Paper: SoundStream (arXiv 2107.03312), the reconstruction loss.
+    """
+    distances = []
+    for window_length, num_mels in _MEL_SCALES.items():
+        first, second = (_mel_energies(x, sampling_rate, num_mels, window_length) for x in (reference, estimate))
+        floor = max(float(first.max()), _SILENCE_FLOOR) * 1e-8
+        distances.append(np.abs(10 * np.log10(np.maximum(first, floor) / np.maximum(second, floor))).mean())
+    return float(np.mean(distances))
+
+
+def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Measure the error of a spectrogram's magnitudes relative to the original's: 0 is perfect, silence has 1.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it, equally long.
+
+    Returns:
+        `float`: averaged over windows of 512, 1024 and 2048 samples.
+    """
+    errors = []
+    for window in _CONVERGENCE_WINDOWS:
+        first, second = (np.sqrt(power_spectrogram(array, window, window // 4)) for array in (reference, estimate))
+        errors.append(np.linalg.norm(first - second) / max(float(np.linalg.norm(first)), _SILENCE_FLOOR))
+    return float(np.mean(errors))
+
+
+def sound_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Compare a coded recording of any sound with its original.
 
     Args:
         reference (`np.ndarray` of shape `(num_samples,)`): the original.
@@ -158,15 +200,33 @@ def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: i
         sampling_rate (`int`): Hz.
 
     Returns:
-        `dict`: `pesq_wb`, `stoi`, `si_sdr` (dB) and `mel_distance` (dB).
+        `dict`: `si_sdr` (dB), `mel_distance` (dB), `multi_scale_mel_distance` (dB) and `spectral_convergence`.
+    """
+    reference, estimate = match_lengths(reference, estimate)
+    return {
+        "si_sdr": si_sdr(reference, estimate),
+        "mel_distance": mel_distance(reference, estimate, sampling_rate),
+        "multi_scale_mel_distance": multi_scale_mel_distance(reference, estimate, sampling_rate),
+        "spectral_convergence": spectral_convergence(reference, estimate),
+    }
+
+
+def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Compare coded speech with its original by every distance of this file.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it; both are trimmed to the shorter.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `dict`: `pesq_wb`, `stoi` and the keys of [`sound_quality`].
     """
     reference, estimate = match_lengths(reference, estimate)
     return {
         "pesq_wb": pesq_wb(reference, estimate, sampling_rate),
         "stoi": stoi(reference, estimate, sampling_rate),
-        "si_sdr": si_sdr(reference, estimate),
-        "mel_distance": mel_distance(reference, estimate, sampling_rate),
-    }
+    } | sound_quality(reference, estimate, sampling_rate)
 
 
 __all__ = [
@@ -174,9 +234,12 @@ __all__ = [
     "log_mel",
     "match_lengths",
     "mel_distance",
+    "multi_scale_mel_distance",
     "pesq_wb",
     "power_spectrogram",
     "si_sdr",
+    "sound_quality",
+    "spectral_convergence",
     "speech_quality",
     "stoi",
 ]
