@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One of several processes that train stages together; `test_training_stages_distributed.py` starts them.
+"""One of several processes that train stages together; `test_training_distributed.py` starts them.
 
 Called as `stages_worker.py SOURCE OUTPUT CASE...`; every process writes what it ends with to
 `OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are `clock`, a training by minutes in which

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerControl, TrainingArguments
 
@@ -75,8 +75,8 @@ class StageTrainer(Trainer):
 
     def validate(self, bf16: bool = False) -> dict[str, dict[str, float]]:
         """Score the validation batches, every process its share; see [`stage_bits`] for what is returned."""
-        if isinstance(self.model, FSDPModule) and "token_losses" not in vars(self.model):
-            register_fsdp_forward_method(self.model, "token_losses")
+        if "token_losses" not in vars(self.model):
+            register_fsdp_forward_method(self.model, "token_losses")  # does nothing where the model is whole
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         return stage_bits(self.model, self.eval_dataset, bf16, *share)
 

@@ -218,11 +218,15 @@ def _resume_from(trainer: StageTrainer) -> str | None:
 
 def _save_final(trainer: StageTrainer, folder: Path) -> None:
     """Save the model, gathered if it is spread over processes, whole or not at all."""
-    weights = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    weights = None
+    if trainer.is_fsdp_enabled:
+        weights = trainer.accelerator.get_state_dict(trainer.model)
+        weights = {name: weight for name, weight in weights.items() if name not in model.all_tied_weights_keys}
     if trainer.is_world_process_zero():
         unfinished = folder.with_name(f".{folder.name}-unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(unfinished, state_dict=weights)
+        model.save_pretrained(unfinished, state_dict=weights)
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.replace(folder)
     trainer.accelerator.wait_for_everyone()
