@@ -12,10 +12,24 @@ from audiolm_hf.training.semantic_encoder import IterationConfig, _IterationTrai
 from tests.test_training_codec import TINY_CODEC, tiny_training
 from tests.test_training_semantic_encoder import ENCODER, tiny_config
 
-# Codes are dead below half the mean use and many levels are dropped, so that both happen in every step.
-EMA_CODEC = {**TINY_CODEC, "dead_code_threshold": 0.5, "quantizer_dropout": 0.7, "num_codebooks": 3}
+# Codes die soon and many levels are dropped, so that both happen in every step.
+EMA_CODEC = {
+    **TINY_CODEC,
+    "codebook_decay": 0.5,
+    "dead_code_threshold": 0.9,
+    "quantizer_dropout": 0.7,
+    "num_codebooks": 3,
+}
 FACTORIZED_CODEC = {**TINY_CODEC, "quantizer_type": "factorized", "quantizer_dropout": 0.5}
-ADVERSARIAL = {"start_step": 3, "window_lengths": [128], "downsamplings": [2], "num_channels": 4, "warmup_steps": 2}
+ADVERSARIAL = {
+    "start_step": 3,
+    "window_lengths": [128],
+    "downsamplings": [2],
+    "num_channels": 4,
+    "warmup_steps": 1,
+    "adversarial_weight": 1.0,
+    "feature_weight": 1.0,
+}
 CODECS = {
     "ema": {
         "codec": EMA_CODEC,
@@ -75,7 +89,9 @@ def trained_encoder(source, output):
 def replaced_codes(rank, count):
     """Codebook after steps in which only even rows may be learned from: of two processes, the second has none."""
     torch.manual_seed(0)
-    level = EMACodebook(SoundStreamConfig(codebook_size=8, codebook_dim=4, hidden_size=4, dead_code_threshold=0.9))
+    level = EMACodebook(
+        SoundStreamConfig(codebook_size=8, codebook_dim=4, hidden_size=4, dead_code_threshold=0.9, codebook_decay=0.5)
+    )
     level.initialize(torch.randn(50, 4))
     for step in range(3):
         torch.manual_seed(step)

@@ -78,16 +78,27 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_training_writes_codec_figures_samples_and_checkpoints(recordings, tmp_path):
-    final = train_codec(tiny_training(recordings, tmp_path))
-    codec = SoundStreamModel.from_pretrained(final)
+@pytest.fixture(scope="module")
+def finished(recordings, tmp_path_factory):
+    """Folder of a training that came to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    train_codec(tiny_training(recordings, folder, report_to="tensorboard"))
+    return folder
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_training_writes_codec_figures_samples_and_checkpoints(finished):
+    codec = SoundStreamModel.from_pretrained(finished / "final")
     assert codec.config.num_codebooks == 2
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = log_of(finished)
     assert [entry["step"] for entry in log] == [3, 6]
     assert {"mel", "adversarial", "feature", "discriminator", "valid_mel_db", "codes_used_1"} <= set(log[-1])
-    samples = tmp_path / "samples" / "step-00000006"
+    samples = finished / "samples" / "step-00000006"
     assert {"0-original.wav", "0-decoded.wav", "0.png"} <= {path.name for path in samples.iterdir()}
-    assert [path.name for path in find_checkpoints(tmp_path / "checkpoints")] == ["step-00000004", "step-00000006"]
+    assert [path.name for path in find_checkpoints(finished / "checkpoints")] == ["step-00000004", "step-00000006"]
 
 
 def test_a_killed_training_resumes_to_the_same_weights(recordings, tmp_path):
@@ -130,7 +141,7 @@ def test_reconstruction_improves(recordings, tmp_path):
         discriminator={"start_step": None},
     )
     train_codec(config)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = log_of(tmp_path)
     assert log[-1]["valid_mel_db"] < 0.8 * log[0]["valid_mel_db"]
 
 
@@ -153,11 +164,10 @@ def test_training_the_decoder_alone_keeps_every_code(recordings, tmp_path):
     assert changed == {"decoder"}
 
 
-def test_figures_reach_tensorboard(recordings, tmp_path):
-    train_codec(tiny_training(recordings, tmp_path, report_to="tensorboard", discriminator={"start_step": None}))
-    events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents.*")).parent))
+def test_figures_reach_tensorboard(finished):
+    events = EventAccumulator(str(next(finished.rglob("events.out.tfevents.*")).parent))
     events.Reload()
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = log_of(finished)
     for name in ("mel", "valid_mel_db", "codes_used_1"):
         assert [event.step for event in events.Scalars(name)] == [3, 6]
         assert [event.value for event in events.Scalars(name)] == pytest.approx([entry[name] for entry in log])
@@ -169,9 +179,8 @@ def test_a_tracker_that_is_not_installed_is_an_error(recordings, tmp_path, monke
         train_codec(tiny_training(recordings, tmp_path, report_to="wandb"))
 
 
-def test_samples_and_spectrograms_show_original_and_decoded_audio(recordings, tmp_path):
-    train_codec(tiny_training(recordings, tmp_path, discriminator={"start_step": None}))
-    folder = tmp_path / "samples" / "step-00000003"
+def test_samples_and_spectrograms_show_original_and_decoded_audio(recordings, finished):
+    folder = finished / "samples" / "step-00000003"
     original, rate = sf.read(folder / "1-original.wav", dtype="float32")
     whole, _ = sf.read(recordings / "second.wav", dtype="float32")
     assert rate == 16000

@@ -73,34 +73,41 @@ def tiny_config(folder: Path, output: Path, **changes) -> SemanticEncoderTrainin
     return replace(config, **changes)
 
 
-def test_training_writes_an_encoder_and_a_log(folder, tmp_path):
-    results = train_semantic_encoder(tiny_config(folder, tmp_path))
-    encoder = AutoModel.from_pretrained(tmp_path / "encoder")
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """Configuration and results of a training that came to its end."""
+    config = tiny_config(folder, tmp_path_factory.mktemp("finished"), report_to="tensorboard")
+    return config, train_semantic_encoder(config)
+
+
+def test_training_writes_an_encoder_and_a_log(finished):
+    config, results = finished
+    output = Path(config.output)
+    encoder = AutoModel.from_pretrained(output / "encoder")
     assert encoder.config.num_hidden_layers == 2
-    lines = [json.loads(line) for line in (tmp_path / "iteration_2" / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (output / "iteration_2" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
     assert lines[-1]["validation_loss"] == results["validation_loss"]
     assert 0 <= results["validation_accuracy"] <= 1
-    targets = load_file(tmp_path / "iteration_2" / "targets.safetensors")
+    targets = load_file(output / "iteration_2" / "targets.safetensors")
     assert targets["training"].shape == (200,)
     assert targets["training"].max() < 8
     # The second iteration goes on from the first and clusters its features.
-    assert not (load_file(tmp_path / "iteration_1" / "targets.safetensors")["training"] == targets["training"]).all()
+    assert not (load_file(output / "iteration_1" / "targets.safetensors")["training"] == targets["training"]).all()
 
 
-def test_figures_of_all_iterations_reach_tensorboard(folder, tmp_path):
-    train_semantic_encoder(tiny_config(folder, tmp_path, report_to="tensorboard"))
-    events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents.*")).parent))
+def test_figures_of_all_iterations_reach_tensorboard(finished):
+    events = EventAccumulator(str(next(Path(finished[0].output).rglob("events.out.tfevents.*")).parent))
     events.Reload()
     assert [event.step for event in events.Scalars("validation_loss")] == [2, 4, 6, 8]
 
 
-def test_an_interrupted_end_is_made_up_for(folder, tmp_path):
-    config = tiny_config(folder, tmp_path)
-    train_semantic_encoder(config)
-    (tmp_path / "encoder" / "model.safetensors").unlink()  # killed before the last copy was there
-    train_semantic_encoder(config)
-    last, copy = (load_file(tmp_path / part / "model.safetensors") for part in ("iteration_2/encoder", "encoder"))
+def test_an_interrupted_end_is_made_up_for(finished):
+    config, results = finished
+    output = Path(config.output)
+    (output / "encoder" / "model.safetensors").unlink()  # killed before the last copy was there
+    assert train_semantic_encoder(replace(config, report_to="none")) == results
+    last, copy = (load_file(output / part / "model.safetensors") for part in ("iteration_2/encoder", "encoder"))
     assert last.keys() == copy.keys() and all(torch.equal(last[name], copy[name]) for name in last)
 
 
