@@ -43,7 +43,14 @@ CODEC = {
     "kind": "codec",
     "output_folder": "out",
     "data": {"folder": "d", "train": ["a"]},
-    "codec": {"hidden_size": 8, "num_channels": 4, "encoder_type": "convolutional", "decoder_type": "mirrored"},
+    "codec": {
+        "strides": [4, 10],
+        "num_codebooks": 2,
+        "hidden_size": 8,
+        "num_channels": 4,
+        "encoder_type": "convolutional",
+        "decoder_type": "mirrored",
+    },
     "discriminator": {"window_lengths": [256], "downsamplings": [2], "num_channels": 4, "start_step": 0},
     "batch_size": 6,
     "crop_length_s": 0.04,
@@ -171,7 +178,7 @@ def test_a_codec_is_what_its_modules_count(tmp_path):
     with FlopCounterMode(display=False) as counter:
         codec.decoder(codec.encoder(crop)).sum().backward()
         generator = counter.get_total_flops()
-    quantizer = 2 * 6 * 2 * 12 * 1024 * 32
+    quantizer = 2 * 6 * 16 * 2 * 1024 * 32
     with FlopCounterMode(display=False) as counter:
         judges(crop)
     judging = counter.get_total_flops() * (2 * 3 * 2 / 3 + 4)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Also in evaluation/throughput.py; importing it here would load torch for every `--help`.
+# Also in training/throughput.py; importing it here would load torch for every `--help`.
 VARIANTS = ("eager", "sdpa", "compile", "flash_attention_2")
 DTYPES = ("bf16", "float32")
 
@@ -69,7 +69,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_training_benchmark(arguments: argparse.Namespace) -> int:
     """Run `benchmark training`; returns the exit status."""
-    from audiolm_hf.evaluation.throughput import ThroughputOptions, format_training, measure_training
+    from audiolm_hf.training.throughput import ThroughputOptions, format_training, measure_training
 
     names = ("num_layers", "hidden_size", "num_heads", "intermediate_size", "batch", "length", "steps", "rounds")
     settings: dict[str, Any] = {name: vars(arguments)[name] for name in (*names, "variants", "dtypes")}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiolm_hf.evaluation.throughput import device_name, time_call
+from audiolm_hf.evaluation.timing import device_name, time_call
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.sampling_audiolm import TokenSampler, row_noise, sample_tokens

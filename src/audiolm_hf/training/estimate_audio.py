@@ -2,6 +2,7 @@
 """What the trainings that read audio will need; see `estimate`. Operations are counted in a run without memory."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel, Wav2Vec2BertConfig, Wav2Vec2BertModel
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.training.centroids import BATCH_SIZE, CentroidsTrainingConfig
-from audiolm_hf.training.codec_config import CodecTrainingConfig
+from audiolm_hf.training.codec_config import CodecTrainingConfig, DiscriminatorConfig
 from audiolm_hf.training.discriminators import CodecDiscriminator
 from audiolm_hf.training.estimate_result import FLOAT32_BYTES, Estimate, trained_state_bytes
 from audiolm_hf.training.fake_run import autocast, count_flops, saved_bytes, without_memory
@@ -23,33 +24,50 @@ LIVE_COPIES = 40  # hidden states of one layer of the encoder alive at once, its
 
 def estimate_codec(config: CodecTrainingConfig, num_processes: int) -> Estimate:
     """Estimate a codec's training; losses and short-time transforms are left out of the operations."""
-    settings = config.discriminator
     bf16 = config.mixed_precision == "bf16"
     at_once = math.ceil(config.batch_size / num_processes)
     with without_memory():
         codec = SoundStreamModel(SoundStreamConfig(**config.codec)).train()
-        judges = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
         crop = torch.zeros(1, round(config.crop_length_s * codec.config.sampling_rate))
         activations = at_once * saved_bytes(lambda: _reconstruct(codec, crop), [codec], bf16)
-        judging = at_once * saved_bytes(lambda: judges(crop), [judges], bf16)
         flops = float(count_flops(lambda: _reconstruct(codec, crop))) + _quantizer_flops(codec, crop)
-        judge_forward = count_flops(lambda: _scores(judges, crop), backward=False)
         parameters = _trained_parameters(codec, config.train_decoder_only)
-        judge_parameters = sum(parameter.numel() for parameter in judges.parameters())
-    memory = trained_state_bytes(parameters, num_processes) | {"activations": float(activations)}
-    if settings.start_step is not None:
-        memory["discriminators"] = sum(trained_state_bytes(judge_parameters, num_processes).values()) + 2 * judging
-        # Both clips forward and back when they learn; the decoded one forward and back and the real one forward after.
-        flops += judge_forward * (2 * 3 * settings.update_probability + 3 + 1)
+        memory = trained_state_bytes(parameters, num_processes) | {"activations": float(activations)}
+        if config.discriminator.start_step is not None:
+            judges = _judge(config.discriminator, crop, bf16)
+            parameters += judges.parameters
+            states = sum(trained_state_bytes(judges.parameters, num_processes).values())
+            memory["discriminators"] = states + 2 * at_once * judges.saved
+            # Both clips go forward and back where the discriminators learn; then, for the codec, the decoded one goes
+            # forward and back and the real one forward.
+            flops += judges.forward_flops * (2 * 3 * config.discriminator.update_probability + 3 + 1)
     return Estimate(
         kind="codec",
         name="codec",
-        parameters=parameters + (0 if settings.start_step is None else judge_parameters),
+        parameters=parameters,
         batch=f"{config.batch_size} crops of {config.crop_length_s:g} s, {at_once} at once in each process",
         steps=config.max_steps,
         flops_per_step=flops * config.batch_size,
         memory=memory,
         bf16=bf16,
+    )
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """Parameters of all discriminators, and what one crop costs them: operations forward, bytes kept."""
+
+    parameters: int
+    forward_flops: int
+    saved: int
+
+
+def _judge(settings: DiscriminatorConfig, crop: Tensor, bf16: bool) -> _Judges:
+    judges = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
+    return _Judges(
+        parameters=sum(parameter.numel() for parameter in judges.parameters()),
+        forward_flops=count_flops(lambda: _scores(judges, crop), backward=False),
+        saved=saved_bytes(lambda: judges(crop), [judges], bf16),
     )
 
 

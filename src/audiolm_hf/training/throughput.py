@@ -2,13 +2,11 @@
 """How fast a stage trains: tokens a second and the share of the device's peak, for several ways to compute the same.
 
 All variants take turns in one run, so that their ratios hold even where something else uses the machine. Operations
-are counted as in `training/estimate_stage`. Paper: AudioLM (arXiv 2209.03143), the coarse stage at its size.
+are counted as in `estimate_stage`. Paper: AudioLM (arXiv 2209.03143), the coarse stage at its size.
 """
 
-import platform
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,6 +16,7 @@ from torch import Tensor
 from transformers.utils import is_flash_attn_2_available
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig
+from audiolm_hf.evaluation.timing import device_name, time_call
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.training.estimate_stage import StageShape, decoder_flops, head_flops, linear_weights
 from audiolm_hf.training.hardware import recognise_accelerator
@@ -144,34 +143,12 @@ class Variant:
         optimizer.zero_grad()
 
 
-def synchronize(device: str) -> None:
-    """Wait until an accelerator has done all that it was given."""
-    if torch.device(device).type != "cpu":
-        torch.accelerator.synchronize()
-
-
-def time_call(run: Callable[[], object], device: str) -> float:
-    """Seconds of one call, the device's work included."""
-    synchronize(device)
-    start = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
 def measured_peak_flops(dtype: str, device: str) -> float:
     """Operations a second of one large matrix product, the best of a few: the peak where no data sheet is known."""
     kind = torch.bfloat16 if dtype == "bf16" else torch.float32
     left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device).to(kind) for _ in range(2))
     times = [time_call(lambda: left @ right, device) for _ in range(NUM_PRODUCTS + 1)]
     return 2 * MATRIX_SIZE**3 / min(times[1:])
-
-
-def device_name(device: str) -> str:
-    """What the driver calls the device."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads" if device == "cpu" else device
 
 
 def peak_flops(dtype: str, device: str) -> tuple[float, str]:
@@ -288,12 +265,9 @@ __all__ = [
     "Variant",
     "build_batch",
     "build_stage",
-    "device_name",
     "format_training",
     "measure_training",
     "measured_peak_flops",
     "peak_flops",
-    "synchronize",
-    "time_call",
     "training_rows",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiolm_hf.cli import main
-from audiolm_hf.evaluation.throughput import (
+from audiolm_hf.training.throughput import (
     ThroughputOptions,
     Variant,
     build_batch,
@@ -112,7 +112,7 @@ def test_what_cannot_be_measured_is_an_error(changes, message):
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr("audiolm_hf.evaluation.throughput.is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr("audiolm_hf.training.throughput.is_flash_attn_2_available", lambda: False)
     with pytest.raises(ValueError, match="needs the package flash-attn"):
         ThroughputOptions(variants=("flash_attention_2",))
 
