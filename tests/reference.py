@@ -287,3 +287,18 @@ def envelope_correlation(estimate, target):
             size = (sum(value**2 for value in wanted) * sum(value**2 for value in heard)) ** 0.5
             correlations.append(sum(x * y for x, y in zip(heard, wanted, strict=True)) / size)
     return sum(correlations) / len(correlations)
+
+
+# --- low band of the codec -------------------------------------------------------------------------------------------
+
+
+def low_band_coefficient(samples, hop_length, frame, index):
+    """One coefficient of the modified discrete cosine transform, sample by sample."""
+    total = 0.0
+    for offset in range(2 * hop_length):
+        place = frame * hop_length - hop_length // 2 + offset
+        sample = samples[place] if 0 <= place < len(samples) else 0.0
+        window = math.sin(math.pi * (offset + 0.5) / (2 * hop_length))
+        cosine = math.cos(math.pi / hop_length * (offset + 0.5 + hop_length / 2) * (index + 0.5))
+        total += sample * window * cosine * math.sqrt(2 / hop_length)
+    return total

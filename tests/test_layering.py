@@ -18,6 +18,7 @@ SHIPPED_FLOW = (
     "feature_extraction_audiolm",
     "modeling_semantic_tokenizer_audiolm",
     "residual_quantizer_audiolm",
+    "low_band_audiolm",
     "modeling_soundstream_audiolm",
     "acoustic_codec_audiolm",
     "sampling_audiolm",

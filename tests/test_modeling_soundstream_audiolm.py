@@ -17,6 +17,7 @@ KINDS = [
     {"encoder_type": "spectral", "decoder_type": "istft"},
     {"encoder_type": "convolutional", "decoder_type": "mirrored"},
     {"encoder_type": "convolutional", "decoder_type": "istft", "quantizer_type": "factorized"},
+    {"low_band_dim": 3, "low_band_start_level": 1},
 ]
 
 
@@ -180,6 +181,9 @@ def test_decode_refuses(codes, message):
         ({"window_length": 321}, "window_length"),
         ({"window_length": 320}, "window_length"),
         ({"encoder_type": "lstm"}, "encoder_type"),
+        ({"low_band_dim": 321}, "low_band_dim is 321"),
+        ({"low_band_dim": 4, "quantizer_type": "factorized"}, "factorized"),
+        ({"low_band_dim": 4, "low_band_start_level": 12}, "low_band_start_level is 12"),
     ],
 )
 def test_configuration_refuses(changes, message):

@@ -25,8 +25,20 @@ def _require_positive(config: PreTrainedConfig, *names: str) -> None:
             raise ValueError(f"{type(config).__name__}.{name} is {value}; it must be greater than 0.")
 
 
+class _CodeReferences:
+    """Keeps references to code out of what is saved without code."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all fields; where the code lies only if it is saved, too, as transformers does with remote code."""
+        fields = super().to_dict()  # type: ignore[misc]
+        if self._auto_class is None:  # type: ignore[attr-defined]
+            fields.pop("auto_map", None)
+        fields.pop("custom_pipelines", None)  # written when the pipeline is saved
+        return fields
+
+
 @strict
-class SoundStreamConfig(PreTrainedConfig):
+class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
     r"""Configuration of [`SoundStreamModel`], a causal neural codec with a residual vector quantizer.
 
     Args:
@@ -52,6 +64,11 @@ class SoundStreamConfig(PreTrainedConfig):
         dead_code_threshold (`float`, defaults to 0.1): a code whose moving use falls below this share of the mean
             use of its level is replaced by an encoder output of the current batch (`"ema"` only).
         quantizer_dropout (`float`, defaults to 0.25): share of training examples that use a random number of levels.
+        low_band_dim (`int`, defaults to 0): lowest cosine coefficients of each frame, `frame_rate / 2` Hz wide each,
+            that are coded as they are, phase included, beside the latent; 0 leaves them out (`"ema"` only).
+        low_band_start_level (`int`, defaults to 4): first level that codes them; the levels before, which the coarse
+            stage predicts, code the latent alone.
+        low_band_scale (`float`, defaults to 16.0): size of the compressed coefficients beside the latent.
     """
 
     model_type = "soundstream"
@@ -74,6 +91,9 @@ class SoundStreamConfig(PreTrainedConfig):
     codebook_decay: float = 0.99
     dead_code_threshold: float = 0.1
     quantizer_dropout: float = 0.25
+    low_band_dim: int = 0
+    low_band_start_level: int = 4
+    low_band_scale: float = 16.0
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -94,6 +114,21 @@ class SoundStreamConfig(PreTrainedConfig):
                     f"SoundStreamConfig.window_length is {self.window_length} and hop_length {self.hop_length} (the "
                     "product of strides); window_length - hop_length must be positive and even."
                 )
+
+    def validate_low_band(self) -> None:
+        """Check that the low band fits the frame, the quantizer and its levels."""
+        if self.low_band_dim == 0:
+            return
+        if not 0 < self.low_band_dim <= self.hop_length or self.quantizer_type != "ema":
+            raise ValueError(
+                f"SoundStreamConfig.low_band_dim is {self.low_band_dim} with quantizer_type {self.quantizer_type!r}; "
+                f'it can be 0 to {self.hop_length} (hop_length), and above 0 with "ema" only.'
+            )
+        if not 0 <= self.low_band_start_level < self.num_codebooks:
+            raise ValueError(
+                f"SoundStreamConfig.low_band_start_level is {self.low_band_start_level}; give a level from 0 to "
+                f"{self.num_codebooks - 1} (num_codebooks - 1)."
+            )
 
     @property
     def hop_length(self) -> int:
@@ -122,7 +157,7 @@ class SoundStreamConfig(PreTrainedConfig):
 
 
 @strict
-class AudioLMSemanticTokenizerConfig(PreTrainedConfig):
+class AudioLMSemanticTokenizerConfig(_CodeReferences, PreTrainedConfig):
     r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised, quantised by k-means.
 
     Args:
@@ -203,7 +238,7 @@ def _backbone_view(name: str) -> property:
 
 
 @strict
-class AudioLMStageConfig(PreTrainedConfig):
+class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
     r"""What the three stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
 
     Args:
@@ -341,7 +376,7 @@ class AudioLMFineConfig(AudioLMStageConfig):
 
 
 @strict
-class AudioLMConfig(PreTrainedConfig):
+class AudioLMConfig(_CodeReferences, PreTrainedConfig):
     r"""The two tokenizers and the three stages of one AudioLM; checked to agree with each other.
 
     Args:

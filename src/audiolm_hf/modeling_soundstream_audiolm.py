@@ -19,6 +19,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_audiolm import SoundStreamConfig
+from .low_band_audiolm import analyze_low_band, synthesize_low_band
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 
 LAYER_SCALE = 0.1  # start of the residual branches' gain
@@ -276,9 +277,15 @@ class SoundStreamModel(PreTrainedModel):
         """
         num_codebooks = self._check_num_codebooks(num_codebooks)
         padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
-        return SoundStreamEncoderOutput(
-            audio_codes=self.quantizer.encode(self.encoder(padded), num_codebooks), attention_mask=frame_mask
-        )
+        audio_codes = self.quantizer.encode(self.encoder(padded), num_codebooks, self.low_band(padded))
+        return SoundStreamEncoderOutput(audio_codes=audio_codes, attention_mask=frame_mask)
+
+    def low_band(self, input_values: Tensor) -> Tensor | None:
+        """Coefficients `(batch, frames, low_band_dim)` that are coded beside the latents, if the codec has them."""
+        config = self.config
+        if not config.low_band_dim:
+            return None
+        return analyze_low_band(input_values, config.hop_length, config.low_band_dim, config.low_band_scale)
 
     def decode(
         self, audio_codes: Tensor, attention_mask: Tensor | None = None, num_samples: int | None = None
@@ -299,7 +306,7 @@ class SoundStreamModel(PreTrainedModel):
             ValueError: if the codes are not 3-D, have too many levels or lie outside [0, codebook_size).
         """
         self._check_codes(audio_codes)
-        audio_values = self._decode_latents(self.quantizer.decode(audio_codes), attention_mask)
+        audio_values = self._decode_latents(*self.quantizer.decode(audio_codes), attention_mask)
         return SoundStreamDecoderOutput(audio_values=audio_values[:, :num_samples])
 
     @can_return_tuple
@@ -317,9 +324,10 @@ class SoundStreamModel(PreTrainedModel):
         """
         num_codebooks = 0 if num_codebooks == 0 else self._check_num_codebooks(num_codebooks)
         padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
-        quantized = self.quantizer(self.encoder(padded), num_codebooks)
-        latents = quantized.quantized.to(self.dtype)
-        audio_values = self._decode_latents(latents, None if attention_mask is None else frame_mask)
+        quantized = self.quantizer(self.encoder(padded), num_codebooks, self.low_band(padded))
+        audio_values = self._decode_latents(
+            quantized.quantized, quantized.low_band, None if attention_mask is None else frame_mask
+        )
         return SoundStreamOutput(
             loss=quantized.commitment_loss + quantized.codebook_loss,
             audio_values=audio_values[:, : input_values.shape[1]],
@@ -328,8 +336,13 @@ class SoundStreamModel(PreTrainedModel):
             codebook_loss=quantized.codebook_loss,
         )
 
-    def _decode_latents(self, latents: Tensor, frame_mask: Tensor | None) -> Tensor:
-        audio_values = self.decoder(latents, frame_mask)
+    def _decode_latents(self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
+        audio_values = self.decoder(latents.to(self.dtype), frame_mask)
+        if low_band is not None:
+            config = self.config
+            if frame_mask is not None:  # windows of padding must not reach into real frames
+                low_band = low_band * frame_mask[:, :, None].to(low_band.dtype)
+            audio_values = audio_values + synthesize_low_band(low_band, config.hop_length, config.low_band_scale)
         if frame_mask is None:
             return audio_values
         return audio_values * frame_mask.repeat_interleave(self.config.hop_length, dim=1)

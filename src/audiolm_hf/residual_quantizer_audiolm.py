@@ -28,12 +28,15 @@ class QuantizerOutput:
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): chosen codes.
         commitment_loss (`torch.Tensor` of shape `()`): pulls the latent towards the codes.
         codebook_loss (`torch.Tensor` of shape `()`): pulls the codes towards the latent; 0 for moving averages.
+        low_band (`torch.Tensor` of shape `(batch, frames, low_band_dim)`, *optional*): quantised low band; 0 where
+            only the levels before its first one are in use.
     """
 
     quantized: Tensor
     audio_codes: Tensor
     commitment_loss: Tensor
     codebook_loss: Tensor
+    low_band: Tensor | None = None
 
 
 def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
@@ -107,11 +110,12 @@ class EMACodebook(nn.Module):
     counts: Tensor
     initialized: Tensor
 
-    def __init__(self, config: SoundStreamConfig) -> None:
+    def __init__(self, config: SoundStreamConfig, index: int = 0) -> None:
         super().__init__()
         self.decay = config.codebook_decay
         self.dead_code_threshold = config.dead_code_threshold
-        size, dim = config.codebook_size, config.codebook_dim
+        has_low_band = index >= config.low_band_start_level
+        size, dim = config.codebook_size, config.codebook_dim + has_low_band * config.low_band_dim
         self.register_buffer("codebook", torch.zeros(size, dim))
         self.register_buffer("sums", torch.zeros(size, dim))
         self.register_buffer("counts", torch.ones(size))
@@ -176,7 +180,7 @@ class EMACodebook(nn.Module):
 class FactorizedCodebook(nn.Module):
     """One level that projects to a few dimensions and compares L2-normalised codes learned by gradient."""
 
-    def __init__(self, config: SoundStreamConfig) -> None:
+    def __init__(self, config: SoundStreamConfig, index: int) -> None:
         super().__init__()
         self.in_proj = nn.Linear(config.hidden_size, config.codebook_dim)
         self.out_proj = nn.Linear(config.codebook_dim, config.hidden_size)
@@ -202,6 +206,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     in_proj: nn.Module
     out_proj: nn.Module
+    low_band_proj: nn.Module | None
     levels: Any  # a `ModuleList`, whose items would count as bare modules
 
     def __init__(self, config: SoundStreamConfig) -> None:
@@ -213,24 +218,51 @@ class ResidualVectorQuantizer(nn.Module):
             self.out_proj = nn.Linear(config.codebook_dim, config.hidden_size)
         else:
             self.in_proj = self.out_proj = nn.Identity()
+        self.latent_dim = config.codebook_dim if self.is_ema else config.hidden_size
+        self.low_band_dim = config.low_band_dim
+        # The decoder is told what the low band holds, so that it leaves room for it.
+        self.low_band_proj = (
+            nn.Linear(config.low_band_dim, config.hidden_size, bias=False) if self.low_band_dim else None
+        )
         level = EMACodebook if self.is_ema else FactorizedCodebook
-        self.levels = nn.ModuleList(level(config) for _ in range(config.num_codebooks))
+        self.levels = nn.ModuleList(level(config, index) for index in range(config.num_codebooks))
 
     @property
     def needs_initialization(self) -> bool:
         """Whether the codebooks still wait for vectors to be placed by."""
-        return self.is_ema and not bool(self.levels[0].initialized)
+        return self.is_ema and not all(bool(level.initialized) for level in self.levels)
 
     @torch.no_grad()
-    def initialize(self, latents: Tensor) -> None:
-        """Place every level's codes by k-means on what the levels before it leave of `latents (..., hidden_size)`.
+    def initialize(self, latents: Tensor, low_band: Tensor | None = None) -> None:
+        """Place codes by k-means on what the levels before leave of `latents (..., hidden_size)` and `low_band`.
 
-        Several processes give the same latents each, or agree on what the first one finds in its own.
+        Levels that have codes keep them. Several processes give the same latents each, or agree on what the first one
+        finds in its own.
         """
-        residual = self.in_proj(latents.flatten(0, -2).float())
+        residual = self._join(latents.flatten(0, -2), None if low_band is None else low_band.flatten(0, -2))
         for level in self.levels:
-            level.initialize(residual)
-            residual = residual - level.decode(nearest_codes(residual, level.codebook))
+            part = residual[:, : level.codebook.shape[1]]
+            if not level.initialized:
+                level.initialize(part)
+            residual = residual - self._widen(level.decode(nearest_codes(part, level.codebook)))
+
+    def _join(self, latents: Tensor, low_band: Tensor | None) -> Tensor:
+        """What is quantised, `(num_vectors, latent_dim + low_band_dim)`."""
+        projected = self.in_proj(latents.float())
+        return projected if low_band is None else torch.cat([projected, low_band.float()], dim=1)
+
+    def _widen(self, quantized: Tensor) -> Tensor:
+        """Complete the vectors of a level that codes no low band by zeros."""
+        return F.pad(quantized, (0, self.latent_dim + self.low_band_dim - quantized.shape[1]))
+
+    def _split(self, total: Tensor, batch: int) -> tuple[Tensor, Tensor | None]:
+        """Latents `(batch, frames, hidden_size)` and low band `(batch, frames, low_band_dim)` of joined vectors."""
+        total = total.view(batch, -1, total.shape[1])
+        latents = self.out_proj(total[..., : self.latent_dim])
+        if self.low_band_proj is None:
+            return latents, None
+        low_band = total[..., self.latent_dim :]
+        return latents + self.low_band_proj(low_band), low_band
 
     def _draw_num_levels(self, batch: int, num_levels: int, device: torch.device) -> Tensor | None:
         """Levels in use for each row when training with quantizer dropout (SoundStream, section III-C).
@@ -244,27 +276,32 @@ class ResidualVectorQuantizer(nn.Module):
         dropped = torch.rand(batch * count, device=device) < self.dropout
         return torch.where(dropped, drawn, num_levels)[rank::count]
 
-    def forward(self, latents: Tensor, num_codebooks: int) -> QuantizerOutput:
+    def forward(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> QuantizerOutput:
         """Quantise `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32.
 
-        With 0 levels the latents pass unquantised, as in the first steps of a training.
+        `low_band (batch, frames, low_band_dim)` is quantised with them where the codec has one. With 0 levels
+        everything passes unquantised, as in the first steps of a training.
         """
         with torch.autocast(latents.device.type, enabled=False):
-            return self._quantize(latents, num_codebooks)
+            return self._quantize(latents, num_codebooks, low_band)
 
-    def _quantize(self, latents: Tensor, num_codebooks: int) -> QuantizerOutput:
+    def _quantize(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None) -> QuantizerOutput:
         batch, frames, _ = latents.shape
+        flat_low_band = None if low_band is None else low_band.flatten(0, 1)
         if num_codebooks == 0:
-            return self._pass_through(latents)
+            return self._pass_through(latents, flat_low_band)
         if self.training and self.needs_initialization:
-            self.initialize(_of_all_processes(latents.detach().flatten(0, 1), batch))
-        projected = self.in_proj(latents.flatten(0, 1).float())
+            self.initialize(
+                _of_all_processes(latents.detach().flatten(0, 1), batch),
+                None if flat_low_band is None else _of_all_processes(flat_low_band, batch),
+            )
+        projected = self._join(latents.flatten(0, 1), flat_low_band)
         residual, total = projected, torch.zeros_like(projected)
         num_levels = self._draw_num_levels(batch, num_codebooks, latents.device)
         codes, commitments, codebook_losses = [], [], []
         for index, level in enumerate(self.levels[:num_codebooks]):
             active = None if num_levels is None else (num_levels > index).repeat_interleave(frames)
-            quantized, level_codes, commitment, codebook_loss = level(residual, active, batch)
+            quantized, level_codes, commitment, codebook_loss = self._apply_level(level, residual, active, batch)
             if active is not None:
                 weight = active.to(quantized.dtype)
                 quantized, commitment = quantized * weight[:, None], commitment * weight
@@ -276,36 +313,55 @@ class ResidualVectorQuantizer(nn.Module):
             codebook_losses.append(codebook_loss.mean())
         if self.is_ema:
             total = projected + (total - projected).detach()
+        quantized, quantized_low_band = self._split(total, batch)
         return QuantizerOutput(
-            quantized=self.out_proj(total).view(batch, frames, -1),
+            quantized=quantized,
             audio_codes=torch.stack([level_codes.view(batch, frames) for level_codes in codes], dim=1),
             commitment_loss=torch.stack(commitments).mean(),
             codebook_loss=torch.stack(codebook_losses).mean(),
+            low_band=quantized_low_band,
         )
 
-    def _pass_through(self, latents: Tensor) -> QuantizerOutput:
+    def _apply_level(
+        self, level: Any, residual: Tensor, active: Tensor | None, rows: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantise the part of the residual that a level codes."""
+        if not self.is_ema:
+            return level(residual, active, rows)
+        quantized, codes, commitment, codebook_loss = level(residual[:, : level.codebook.shape[1]], active, rows)
+        return self._widen(quantized), codes, commitment, codebook_loss
+
+    def _pass_through(self, latents: Tensor, low_band: Tensor | None) -> QuantizerOutput:
+        batch = latents.shape[0]
         no_codes = torch.zeros(latents.shape[0], 0, latents.shape[1], dtype=torch.long, device=latents.device)
         no_loss = latents.new_zeros(())
-        return QuantizerOutput(self.out_proj(self.in_proj(latents.float())), no_codes, no_loss, no_loss)
+        quantized, quantized_low_band = self._split(self._join(latents.flatten(0, 1), low_band), batch)
+        return QuantizerOutput(quantized, no_codes, no_loss, no_loss, quantized_low_band)
 
-    def encode(self, latents: Tensor, num_codebooks: int) -> Tensor:
-        """Codes of `latents (batch, frames, hidden_size)`: `(batch, num_codebooks, frames)`."""
+    def encode(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> Tensor:
+        """Codes, `(batch, num_codebooks, frames)`, of `latents (batch, frames, hidden_size)` and their low band."""
         batch, frames, _ = latents.shape
-        residual = self.in_proj(latents.flatten(0, 1).float())
+        residual = self._join(latents.flatten(0, 1), None if low_band is None else low_band.flatten(0, 1))
         codes = []
         for level in self.levels[:num_codebooks]:
-            quantized, level_codes, _, _ = level(residual, None)
+            quantized, level_codes, _, _ = self._apply_level(level, residual, None, batch)
             residual = residual - quantized
             codes.append(level_codes.view(batch, frames))
         return torch.stack(codes, dim=1)
 
-    def decode(self, audio_codes: Tensor) -> Tensor:
-        """Latents, `(batch, frames, hidden_size)`, of `audio_codes (batch, num_codebooks, frames)`."""
-        batch, _, frames = audio_codes.shape
-        total = sum(
-            level.decode(codes.reshape(-1)) for level, codes in zip(self.levels, audio_codes.unbind(1), strict=False)
-        )
-        return self.out_proj(total).view(batch, frames, -1)
+    def decode(self, audio_codes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Look `audio_codes (batch, num_codebooks, frames)` up.
+
+        Returns:
+            Latents `(batch, frames, hidden_size)`, and the low band `(batch, frames, low_band_dim)` if there is one.
+        """
+        total = torch.stack(
+            [
+                self._widen(level.decode(codes.reshape(-1)))
+                for level, codes in zip(self.levels, audio_codes.unbind(1), strict=False)
+            ]
+        ).sum(0)
+        return self._split(total, audio_codes.shape[0])
 
 
 __all__ = [

@@ -40,7 +40,7 @@ _SOUNDSTREAM_KEYS = (
     "quantizer_dropout",
 )
 # ... the weights between codes and sound, by their first names, in any of the codecs ...
-_DECODER_PREFIXES = ("decoder.", "decoder_transformer.", "quantizer.out_proj.")
+_DECODER_PREFIXES = ("decoder.", "decoder_transformer.", "quantizer.out_proj.", "quantizer.low_band_proj.")
 # ... and the moving averages from which SoundStream's codebooks were made.
 _STATISTICS = ("sums", "counts", "initialized")
 
@@ -99,8 +99,9 @@ def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel)
     """
     digest = hashlib.sha256()
     codec_keys = _SOUNDSTREAM_KEYS if codec.config.model_type == "soundstream" else ()
-    _update(digest, semantic_tokenizer.config.to_dict(), semantic_tokenizer.state_dict())
-    config = {key: value for key, value in codec.config.to_dict().items() if key not in codec_keys}
+    # What differs from the defaults, as in config.json: a field that a later version adds changes nothing by itself.
+    _update(digest, semantic_tokenizer.config.to_diff_dict(), semantic_tokenizer.state_dict())
+    config = {key: value for key, value in codec.config.to_diff_dict().items() if key not in codec_keys}
     _update(digest, config, {name: tensor for name, tensor in codec.state_dict().items() if _decides_codes(name)})
     return digest.hexdigest()[:16]
 

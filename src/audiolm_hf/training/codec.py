@@ -21,7 +21,6 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
-from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, load_audio_segments
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.training.checkpointing import (
@@ -39,6 +38,7 @@ from audiolm_hf.training.codec_losses import (
     discriminator_loss,
     feature_matching_loss,
 )
+from audiolm_hf.training.codec_start import start_codec
 from audiolm_hf.training.codec_validation import validate_codec
 from audiolm_hf.training.discriminators import CodecDiscriminator
 from audiolm_hf.training.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
@@ -69,7 +69,7 @@ class CodecTrainer:
         self.config = config
         self.folder = Path(config.output_folder)
         torch.manual_seed(config.seed)
-        self.codec = self._build_codec()
+        self.codec = start_codec(config.initial_codec, config.codec)
         self.accelerator = _accelerator(config, self.codec)
         self.own_rows = own_rows(config.batch_size)
         self.reconstruction_weights = {
@@ -109,11 +109,6 @@ class CodecTrainer:
     def sampling_rate(self) -> int:
         """Of the codec, Hz."""
         return self._model.config.sampling_rate
-
-    def _build_codec(self) -> SoundStreamModel:
-        if self.config.initial_codec is None:
-            return SoundStreamModel(SoundStreamConfig(**self.config.codec))
-        return SoundStreamModel.from_pretrained(self.config.initial_codec, dtype=torch.float32)
 
     def _build_reconstruction_losses(self) -> dict[str, torch.nn.Module]:
         """The losses whose weight is not 0."""
@@ -202,11 +197,12 @@ class CodecTrainer:
         # Crops past the end of the training's own, so that none is seen twice.
         first = self.config.max_steps
         size = self.config.batch_size
-        latents = [
-            self._model.encoder(self.crops.batch(first + index, size)["input_values"].to(self.accelerator.device))
+        batches = [
+            self.crops.batch(first + index, size)["input_values"].to(self.accelerator.device)
             for index in range(max(1, self.config.codebook_init_crops // size))
         ]
-        self._model.quantizer.initialize(torch.cat(latents).float())
+        latents = torch.cat([self._model.encoder(batch) for batch in batches]).float()
+        self._model.quantizer.initialize(latents, self._model.low_band(torch.cat(batches)))
 
     def _learning_rate(self) -> float:
         config = self.config

@@ -1,0 +1,44 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The codec that a training starts from: a new one, a trained one, or a trained one with other sizes."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+
+
+def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> SoundStreamModel:
+    """Build the codec that a training starts from.
+
+    Args:
+        initial_codec (`str` or `Path`, *optional*): folder of a trained codec; random weights by default.
+        changes (`dict`): fields of [`SoundStreamConfig`] that differ from its defaults, or from the trained codec's.
+
+    Returns:
+        [`SoundStreamModel`] in float32. Weights of a trained codec are taken over wherever name and shape agree;
+        levels whose codes have another width wait for k-means, and a low band that is new has no part in the
+        decoder's input yet.
+    """
+    if initial_codec is None:
+        return SoundStreamModel(SoundStreamConfig(**changes))
+    trained = SoundStreamModel.from_pretrained(initial_codec, dtype=torch.float32)
+    if not changes:
+        return trained
+    model = SoundStreamModel(SoundStreamConfig(**trained.config.to_dict() | changes))
+    given, own = trained.state_dict(), model.state_dict()
+    kept = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    for name in own:
+        if name.endswith(".codebook") and name not in kept:
+            level = name.removesuffix("codebook")
+            kept = {key: value for key, value in kept.items() if not key.startswith(level)}
+    model.load_state_dict(kept, strict=False)
+    if model.quantizer.low_band_proj is not None and trained.quantizer.low_band_proj is None:
+        nn.init.zeros_(model.quantizer.low_band_proj.weight)
+    return model
+
+
+__all__ = ["start_codec"]
