@@ -55,6 +55,10 @@ def run_whole(name):
     np.testing.assert_array_equal(from_pipeline, from_parts)
     return from_pipeline.tolist()
 
+def run_saved_again(name, folder):
+    pipeline("audio-continuation", model=name, device="cpu", **trust).save_pretrained(folder)
+    return run_whole(folder)
+
 def run_part(folder, name, auto):
     for auto in {"AutoModel", auto}:
         is_remote(getattr(transformers, auto).from_pretrained(folder, **trust), name)
@@ -62,7 +66,7 @@ def run_part(folder, name, auto):
 results = {}
 for case, arguments in cases.items():
     try:
-        results[case] = run_whole(*arguments) if len(arguments) == 1 else run_part(*arguments)
+        results[case] = {1: run_whole, 2: run_saved_again, 3: run_part}[len(arguments)](*arguments)
     except Exception:
         results[case] = traceback.format_exc()
 with open(report, "w") as file:
@@ -95,7 +99,7 @@ def without_package(exported: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """What a process in which the package cannot be imported got: by case the audio, None, or a traceback."""
     home = tmp_path_factory.mktemp("home")
     lay_out_as_hub_cache(exported, home)
-    cases = {"folder": [str(exported)], "hub cache": [REPO_ID]}
+    cases = {"folder": [str(exported)], "hub cache": [REPO_ID], "saved again": [str(exported), str(home / "again")]}
     for name, classes in PARTS.items():
         folder = export_checkpoint(getattr(tiny_model(), name), None, home / "parts" / name)
         cases[name] = [str(folder), *classes]
@@ -104,7 +108,7 @@ def without_package(exported: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return json.loads(report.read_text())
 
 
-@pytest.mark.parametrize("case", ["folder", "hub cache"])
+@pytest.mark.parametrize("case", ["folder", "hub cache", "saved again"])
 def test_it_runs_without_the_package(without_package, expected, case):
     assert isinstance(without_package[case], list), without_package[case]
     np.testing.assert_allclose(without_package[case], expected, atol=1e-6)
@@ -156,6 +160,19 @@ def test_nothing_of_this_machine_is_in_the_export(exported):
     for path in exported.glob("*.json"):
         text = path.read_text()
         assert str(exported.parent) not in text and str(Path(audiolm_hf.__file__).parent) not in text
+
+
+def test_what_the_package_saves_again_does_not_name_code_that_is_not_there(exported, tmp_path, expected):
+    pipe = audiolm_hf.pipeline(exported, device="cpu")
+    pipe.save_pretrained(tmp_path / "whole")
+    pipe.model.codec.save_pretrained(tmp_path / "codec")
+    for path in tmp_path.glob("*/*.json"):
+        assert "auto_map" not in path.read_text() and "custom_pipelines" not in path.read_text(), path
+    again = transformers.pipeline("audio-continuation", model=str(tmp_path / "whole"), device="cpu")
+    np.testing.assert_array_equal(again(CLIP, **OPTIONS)["audio"], expected)
+    add_code(tmp_path / "whole")
+    for path in exported.glob("*.json"):
+        assert (tmp_path / "whole" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_code_may_come_later_and_saving_leaves_the_model_as_it_was(tmp_path):

@@ -115,6 +115,13 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             return_tensors=return_tensors,
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give all fields; where the code lies only if it is saved, too, as transformers does with remote code."""
+        fields = super().to_dict()
+        if self._auto_class is None:
+            fields.pop("auto_map", None)
+        return fields
+
     def _rates(self, sampling_rate: int | Sequence[int] | None, num_clips: int) -> list[int]:
         """Give every clip its rate."""
         if num_clips == 0:

@@ -5,11 +5,14 @@ Joins [`AudioLMProcessor`] and `AudioLMModel.generate` behind transformers' `pip
 arXiv 2209.03143). Last of the files that travel with a checkpoint.
 """
 
+import json
 import os
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.base import Pipeline
 
 TASK = "audio-continuation"
@@ -131,7 +134,8 @@ class AudioContinuationPipeline(Pipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model and the processor to one folder that `pipeline` loads again.
 
-        Without code: `audiolm_hf.export_checkpoint` adds it for machines where the package is not installed.
+        Without code: `audiolm_hf.export_checkpoint` adds it for machines where the package is not installed. There,
+        a pipeline that runs from such a folder saves the code again.
 
         Args:
             save_directory (`str` or `os.PathLike`): folder, made if it is not there.
@@ -139,6 +143,12 @@ class AudioContinuationPipeline(Pipeline):
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
+        if self.model._auto_class is not None:
+            custom_object_save(self, save_directory)
+            path = Path(save_directory) / "config.json"
+            entry = {"impl": f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}", "pt": ["AutoModel"]}
+            config = json.loads(path.read_text(encoding="utf-8")) | {"custom_pipelines": {TASK: entry}}
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 __all__ = ["TASK", "AudioContinuation", "AudioContinuationPipeline"]
