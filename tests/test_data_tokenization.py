@@ -124,6 +124,20 @@ def test_interrupted_run_goes_on_without_loss_or_doubles(audio, load, whole, tmp
     assert "5/5" in progress
 
 
+def test_number_of_threads_is_the_plans_and_only_for_the_run(audio, load, tmp_path, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    original = workers_module.tokenize_recording
+
+    def tokenize(*arguments):
+        seen.append(torch.get_num_threads())
+        return original(*arguments)
+
+    monkeypatch.setattr(workers_module, "tokenize_recording", tokenize)
+    tokenize_recordings(list_clips(audio), load, tmp_path, TokenizationPlan(num_threads=before + 1))
+    assert seen == [before + 1] * 5
+    assert torch.get_num_threads() == before
+
+
 def test_machines_share_the_shards(audio, load, whole, tmp_path, monkeypatch):
     asked = stop_at(99, monkeypatch)
     first = TokenizationPlan(recordings_per_shard=2, num_machines=2, machine_index=0)
@@ -237,6 +251,7 @@ def test_sources_without_tokens_are_clear_errors(audio, load, tmp_path, stream):
     ("values", "message"),
     [
         ({"num_workers": 0}, "num_workers is 0; give 1 or more"),
+        ({"num_threads": 0}, "num_threads is 0; give 1 or more"),
         ({"recordings_per_shard": 0}, "recordings_per_shard is 0; give 1 or more"),
         ({"num_machines": 2, "machine_index": 2}, "machine_index is 2 of 2 machines; give 0 to 1"),
     ],

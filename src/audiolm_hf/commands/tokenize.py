@@ -31,7 +31,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="round the tokenizers' weights to float16 first, as `assemble` stores them",
     )
     parser.add_argument("--device", default="cpu", help="where the tokenizers work, such as cuda (default cpu)")
-    parser.add_argument("--num-workers", type=int, default=1, help="processes (default 1, which uses all threads)")
+    parser.add_argument(
+        "--num-workers", type=int, default=1, help="processes (default 1); any number, the same tokens"
+    )
+    parser.add_argument(
+        "--num-threads", type=int, default=1, help="of each process (default 1); more processes are faster on a CPU"
+    )
     parser.add_argument("--num-machines", type=int, default=1, help="computers that share one output folder")
     parser.add_argument("--machine-index", type=int, default=0, help="which of them this is, from 0")
     parser.add_argument(
@@ -66,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         recordings_per_shard=arguments.recordings_per_shard,
         min_duration_s=arguments.min_duration_s,
         num_workers=arguments.num_workers,
+        num_threads=arguments.num_threads,
         num_machines=arguments.num_machines,
         machine_index=arguments.machine_index,
     )

@@ -3,6 +3,7 @@
 
 A shard holds a fixed range of the recordings, and is written whole or not at all. So a run that was stopped at any
 moment goes on with the shards that are not there, and neither the number of processes nor of machines changes a byte.
+Every process uses the same number of threads, as that decides the last bits of a sum, and so a code in a million.
 """
 
 import dataclasses
@@ -41,7 +42,8 @@ class TokenizationPlan:
     Args:
         recordings_per_shard (`int`, defaults to 64): what a stop can cost each process at most.
         min_duration_s (`float`, defaults to 0.0): shorter recordings are left out, in seconds.
-        num_workers (`int`, defaults to 1): processes; a single one uses all threads, several use one thread each.
+        num_workers (`int`, defaults to 1): processes.
+        num_threads (`int`, defaults to 1): of each process.
         num_machines (`int`, defaults to 1): computers that work on the same folder, each on every so many-th shard.
         machine_index (`int`, defaults to 0): which of them this is, from 0.
 
@@ -52,11 +54,12 @@ class TokenizationPlan:
     recordings_per_shard: int = 64
     min_duration_s: float = 0.0
     num_workers: int = 1
+    num_threads: int = 1
     num_machines: int = 1
     machine_index: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("recordings_per_shard", "num_workers", "num_machines"):
+        for name in ("recordings_per_shard", "num_workers", "num_threads", "num_machines"):
             if vars(self)[name] < 1:
                 raise ValueError(f"{name} is {vars(self)[name]}; give 1 or more.")
         if not 0 <= self.machine_index < self.num_machines:
@@ -117,7 +120,7 @@ def tokenize_recordings(
             shards = _StreamedShards(source, output, plan, write)
         _claim_folder(output, claim, write)
         datasets = source.datasets if isinstance(source, ClipList) else {}
-        maker = ShardMaker(output, scratch, datasets, plan.min_duration_s)
+        maker = ShardMaker(output, scratch, datasets, plan.min_duration_s, plan.num_threads)
         with tqdm(total=shards.total, initial=shards.done, desc="tokenize", unit="recording", smoothing=0.05) as bar:
             jobs = shards.jobs(bar.update)
             if plan.num_workers == 1:

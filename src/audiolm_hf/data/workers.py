@@ -48,12 +48,14 @@ class ShardMaker:
         scratch (`Path`): folder of unfinished files, on the same disk.
         datasets (`dict`): those of the [`ClipList`].
         min_duration_s (`float`): shorter recordings are left out, in seconds.
+        num_threads (`int`, defaults to 1): of each process.
     """
 
     output: Path
     scratch: Path
     datasets: dict[Path, "Dataset"]
     min_duration_s: float
+    num_threads: int = 1
 
     def make(self, job: ShardJob, tokenizers: TokenizerPair, reader: ClipReader, advance: Callable[[], None]) -> None:
         """Write the shard of a job; `advance` is called after every recording."""
@@ -82,9 +84,14 @@ def run_here(
 ) -> Iterator[int]:
     """Do the jobs in this process; gives the number of every shard once it is written."""
     reader = ClipReader(maker.datasets, max_row_groups=1)
-    for job in jobs:
-        maker.make(job, tokenizers, reader, advance)
-        yield job.number
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(maker.num_threads)
+        for job in jobs:
+            maker.make(job, tokenizers, reader, advance)
+            yield job.number
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def run_in_processes(
@@ -94,7 +101,7 @@ def run_in_processes(
     num_workers: int,
     advance: Callable[[], None],
 ) -> Iterator[int]:
-    """Do the jobs in fresh processes of one thread each.
+    """Do the jobs in fresh processes.
 
     Args:
         jobs (iterator of [`ShardJob`]): one is asked for ahead of need.
@@ -168,7 +175,7 @@ def _receive(connection: Connection, process: BaseProcess, number: int) -> int |
 def _work(connection: Connection, maker: ShardMaker, load_tokenizers: Callable[[], TokenizerPair]) -> None:
     """Do what the connection gives until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends this one
-    torch.set_num_threads(1)
+    torch.set_num_threads(maker.num_threads)
     try:
         tokenizers = load_tokenizers()
         reader = ClipReader(maker.datasets, max_row_groups=1)
