@@ -68,7 +68,7 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
             that are coded as they are, phase included, beside the latent; 0 leaves them out (`"ema"` only).
         low_band_start_level (`int`, defaults to 4): first level that codes them; the levels before, which the coarse
             stage predicts, code the latent alone.
-        low_band_scale (`float`, defaults to 16.0): size of the compressed coefficients beside the latent.
+        low_band_scale (`float`, defaults to 40.0): weight of the coefficients in the choice of codes.
     """
 
     model_type = "soundstream"
@@ -93,7 +93,7 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
     quantizer_dropout: float = 0.25
     low_band_dim: int = 0
     low_band_start_level: int = 4
-    low_band_scale: float = 16.0
+    low_band_scale: float = 40.0
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -150,10 +150,12 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
         """Samples after the end of a frame that its codes or its decoded samples may depend on.
 
         0 for the convolutional encoder with the mirrored decoder. Windows that are centred on their frame see
-        `(window_length - hop_length) / 2` samples ahead, once in the encoder and once in the decoder.
+        `(window_length - hop_length) / 2` samples ahead, once in the encoder and once in the decoder; the low band is
+        put in its place through windows of two frames.
         """
         excess = (self.window_length - self.hop_length) // 2
-        return excess * ((self.encoder_type == "spectral") + (self.decoder_type == "istft"))
+        windows = excess * ((self.encoder_type == "spectral") + (self.decoder_type == "istft"))
+        return windows + 2 * self.hop_length * (self.low_band_dim > 0)
 
 
 @strict

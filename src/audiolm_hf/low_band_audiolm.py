@@ -26,34 +26,31 @@ def low_band_basis(hop_length: int, num_coefficients: int, device: torch.device)
     )
 
 
-def analyze_low_band(input_values: Tensor, hop_length: int, num_coefficients: int, scale: float) -> Tensor:
-    """Transform waveforms to compressed coefficients.
-
-    Args:
-        input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): a whole number of frames.
-        hop_length (`int`): samples per frame.
-        num_coefficients (`int`): of the lowest frequencies; each spans `sampling_rate / (2 * hop_length)` Hz.
-        scale (`float`): what compressed coefficients are multiplied with.
-
-    Returns:
-        `torch.FloatTensor` of shape `(batch, frames, num_coefficients)`.
-    """
+def cosine_analysis(values: Tensor, basis: Tensor) -> Tensor:
+    """Coefficients `(batch, frames, num_coefficients)` of waveforms `(batch, num_samples)` of whole frames."""
+    hop_length = len(basis) // 2
     half = hop_length // 2
-    windows = F.pad(input_values.float(), (half, hop_length - half)).unfold(1, 2 * hop_length, hop_length)
-    coefficients = windows @ low_band_basis(hop_length, num_coefficients, input_values.device)
-    return scale * coefficients.sign() * coefficients.abs() ** COMPRESSION
+    return F.pad(values.float(), (half, hop_length - half)).unfold(1, 2 * hop_length, hop_length) @ basis
 
 
-def synthesize_low_band(low_band: Tensor, hop_length: int, scale: float) -> Tensor:
-    """Transform compressed coefficients `(batch, frames, num_coefficients)` to waveforms `(batch, num_samples)`."""
-    expanded = low_band.sign() * (low_band.abs() / scale) ** (1 / COMPRESSION)
-    windows = expanded @ low_band_basis(hop_length, low_band.shape[2], low_band.device).t()
-    num_samples = low_band.shape[1] * hop_length
+def cosine_synthesis(coefficients: Tensor, basis: Tensor) -> Tensor:
+    """Waveforms `(batch, frames * hop_length)` of coefficients `(batch, frames, num_coefficients)`."""
+    hop_length = len(basis) // 2
+    num_samples = coefficients.shape[1] * hop_length
+    windows = (coefficients @ basis.t()).transpose(1, 2)
+    summed = F.fold(windows, (1, num_samples + hop_length), (1, 2 * hop_length), stride=(1, hop_length))
     half = hop_length // 2
-    summed = F.fold(
-        windows.transpose(1, 2), (1, num_samples + hop_length), (1, 2 * hop_length), stride=(1, hop_length)
-    )
     return summed[:, 0, 0, half : half + num_samples]
 
 
-__all__ = ["analyze_low_band", "low_band_basis", "synthesize_low_band"]
+def compress_low_band(coefficients: Tensor, scale: float) -> Tensor:
+    """Bring coefficients of any shape to the range in which they are quantised; `scale` is their weight there."""
+    return scale * coefficients.sign() * coefficients.abs() ** COMPRESSION
+
+
+def expand_low_band(low_band: Tensor, scale: float) -> Tensor:
+    """Undo [`compress_low_band`]."""
+    return low_band.sign() * (low_band.abs() / scale) ** (1 / COMPRESSION)
+
+
+__all__ = ["compress_low_band", "cosine_analysis", "cosine_synthesis", "expand_low_band", "low_band_basis"]

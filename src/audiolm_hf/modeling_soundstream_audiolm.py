@@ -19,7 +19,13 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_audiolm import SoundStreamConfig
-from .low_band_audiolm import analyze_low_band, synthesize_low_band
+from .low_band_audiolm import (
+    compress_low_band,
+    cosine_analysis,
+    cosine_synthesis,
+    expand_low_band,
+    low_band_basis,
+)
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 
 LAYER_SCALE = 0.1  # start of the residual branches' gain
@@ -285,7 +291,8 @@ class SoundStreamModel(PreTrainedModel):
         config = self.config
         if not config.low_band_dim:
             return None
-        return analyze_low_band(input_values, config.hop_length, config.low_band_dim, config.low_band_scale)
+        basis = low_band_basis(config.hop_length, config.low_band_dim, input_values.device)
+        return compress_low_band(cosine_analysis(input_values, basis), config.low_band_scale)
 
     def decode(
         self, audio_codes: Tensor, attention_mask: Tensor | None = None, num_samples: int | None = None
@@ -338,14 +345,24 @@ class SoundStreamModel(PreTrainedModel):
 
     def _decode_latents(self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
         audio_values = self.decoder(latents.to(self.dtype), frame_mask)
-        if low_band is not None:
-            config = self.config
-            if frame_mask is not None:  # windows of padding must not reach into real frames
-                low_band = low_band * frame_mask[:, :, None].to(low_band.dtype)
-            audio_values = audio_values + synthesize_low_band(low_band, config.hop_length, config.low_band_scale)
         if frame_mask is None:
+            return audio_values if low_band is None else self._replace_low_band(audio_values, low_band, None)
+        sample_mask = frame_mask.repeat_interleave(self.config.hop_length, dim=1)
+        audio_values = audio_values * sample_mask
+        if low_band is None:
             return audio_values
-        return audio_values * frame_mask.repeat_interleave(self.config.hop_length, dim=1)
+        return self._replace_low_band(audio_values, low_band, frame_mask) * sample_mask
+
+    def _replace_low_band(self, audio_values: Tensor, low_band: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """Put the coded low band in place of the decoder's own, in rows whose levels code one."""
+        config = self.config
+        basis = low_band_basis(config.hop_length, config.low_band_dim, audio_values.device)
+        own = cosine_analysis(audio_values, basis)
+        replaced = low_band.flatten(1).any(1)[:, None, None]
+        if frame_mask is not None:  # windows of padding must not reach into real frames
+            replaced = replaced & (frame_mask[:, :, None] > 0)
+        difference = expand_low_band(low_band, config.low_band_scale) - own
+        return audio_values + cosine_synthesis(torch.where(replaced, difference, torch.zeros_like(own)), basis)
 
     def _pad_to_frames(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Silence the padding, complete the last frame with zeros, and mark the frames that hold real samples."""
