@@ -192,6 +192,11 @@ def test_saving_memory_changes_nothing(fine, folders, tmp_path, changes):
     assert largest_difference(fine, other) < 2e-4
 
 
+def test_validation_too_is_in_parts_that_fit(folders, tmp_path):
+    trainer = build_stage_trainer(config_of(folders, tmp_path, batch_tokens=200, gradient_accumulation_steps=4))
+    assert max(batch["input_ids"].numel() for batch in trainer.eval_dataset) <= 50
+
+
 def test_gradient_checkpointing_keeps_no_activations_of_layers(folders, tmp_path):
     def kept(**changes):
         trainer = build_stage_trainer(config_of(folders, tmp_path, stage="fine", max_steps=1, **changes))

@@ -148,7 +148,7 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
         model=model,
         args=arguments,
         train_dataset=batches,
-        eval_dataset=validation_batches(validation, stage_config, config.batch_tokens),
+        eval_dataset=validation_batches(validation, stage_config, config.batch_tokens // batches.parts),
         callbacks=[ClockCallback(clock), *_optional_callbacks(config, stage_config, validation)],
     )
 
