@@ -93,18 +93,21 @@ def test_a_file_s_keys_can_be_changed_in_the_recipe_and_by_overrides(recipe_file
     assert first.config.train_tokens == [f"{tmp_path}/out/tokens"]
 
 
-def test_the_data_folder_reaches_every_step_and_its_files_those_that_name_none(recipe_file):
+def test_the_data_folder_and_given_files_reach_every_step(recipe_file):
     tokenize = {"kind": "tokenize", "semantic_tokenizer": "$data/t", "codec": "c", "output_folder": "o"}
     path = recipe_file(
         tokenize | {"name": "own", "data": {"train": ["x"], "folder": "/old"}},
         tokenize | {"name": "shared"},
-        data={"folder": "$here/audio", "train": ["a"]},
+        data={"folder": "$here/audio", "validation": ["v"]},
     )
-    own, shared = resolve_steps(load_config(path, ["data.validation=[v]"]))
+    with pytest.raises(ValueError, match="step shared: data: the key 'train' is missing"):
+        load_config(path)
+    own, shared = resolve_steps(load_config(path, ["steps.shared.data.train=[a]"]))
     assert (own.config.data.train, own.config.data.validation) == (["x"], ["v"])
     assert [step.config.data.folder for step in (own, shared)] == [f"{path.parent}/audio"] * 2
     assert (shared.config.data.train, shared.config.semantic_tokenizer) == (["a"], f"{path.parent}/audio/t")
-    assert resolve_steps(load_config(path, ["data.folder=/new"]))[0].config.data.folder == "/new"
+    own, shared = resolve_steps(load_config(path, ["data.folder=/new", "data.train=[b]"]))
+    assert [step.config.data.train for step in (own, shared)] == [["b"], ["b"]] and own.config.data.folder == "/new"
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,27 @@ def test_tokenize_writes_both_splits(tmp_path, tiny_audiolm):
     assert run_training(path, [f"data.validation=[{OTHER_CLIP.name}]"]) == tmp_path / "tokens"
     lengths = [TokenDataset(tmp_path / "tokens" / name).duration for name in ("train", "validation")]
     assert lengths == pytest.approx([2.5, 2.9], abs=0.1)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_trainings_of_a_recipe(recipe_file, tmp_path, tiny_audiolm):
+    tiny_audiolm.semantic_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    tiny_audiolm.codec.save_pretrained(tmp_path / "codec")
+    tokenize = {"name": "tokens", "kind": "tokenize", "output_folder": "$output/both"}
+    tokenize |= {"semantic_tokenizer": "$here/tokenizer", "codec": "$here/codec"}
+    made = {"train_tokens": ["$output/both/train"], "validation_tokens": ["$output/both/train"]}
+    data = {"folder": str(DATA), "train": [CLIP.name, OTHER_CLIP.name]}
+    path = recipe_file(tokenize, stage("a", **made), data=data)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617"]
+    command = [*launch, "-m", "audiolm_hf.cli", "train", "--config", str(path)]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert json.loads((tmp_path / "out/a/report.json").read_text())["steps"] == 2
+    assert (tmp_path / "out/both/train/tokens.json").is_file()
+    assert sorted(path.name for path in (tmp_path / "out/steps").iterdir()) == ["a.json", "tokens.json"]
+    assert run_training(path) == []
 
 
 def write_parquet(path, clips):

@@ -53,7 +53,7 @@ def _check(values: dict[str, Any], name: str, known: Iterable[str], where: str) 
             )
 
 
-def _fields(config_class: type) -> list[str]:
+def _fields(config_class: Any) -> list[str]:
     """Every key of a configuration; none if it does not declare them."""
     if not dataclasses.is_dataclass(config_class):
         return []

@@ -34,7 +34,7 @@ class RecipeData:
 
     Args:
         folder (`str`): folder of the data, for every step; given on the command line as `data.folder=...`.
-        train (`list[str]`): as in [`AudioDataConfig`], for steps that name none.
+        train (`list[str]`): as in [`AudioDataConfig`]; where given, for every step, whatever its file names.
         validation (`list[str]`): likewise.
     """
 
@@ -54,7 +54,7 @@ class RecipeConfig:
         steps (`list[dict]`): each with a `name` of its own and either `kind` and the keys of that training, or
             `config`, the name of its YAML file, from the recipe's folder; other keys then change that file's.
         output_folder (`str`): receives the marks of finished steps in `steps`.
-        data ([`RecipeData`], *optional*): completes the `data` of every step that has one.
+        data ([`RecipeData`], *optional*): goes into the `data` of every step that has one.
         here (`str`, defaults to `"."`): the recipe's folder; known without being given.
     """
 
@@ -129,7 +129,7 @@ def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> St
 
 def _complete_data(shared: RecipeData, own: dict[str, Any]) -> dict[str, Any]:
     given = {name: paths for name, paths in (("train", shared.train), ("validation", shared.validation)) if paths}
-    return given | own | {"folder": shared.folder}
+    return own | given | {"folder": shared.folder}
 
 
 def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
