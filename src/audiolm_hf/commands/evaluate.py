@@ -1,38 +1,60 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf evaluate`: measure a codec, the likelihoods of the stages, or continuations.
+"""`audiolm-hf evaluate`: measure a codec, tokens, the likelihoods of the stages, continuations, or a whole checkpoint.
 
 Every evaluation prints a table and, with `--output`, writes all its figures as JSON.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.commands.evaluate_checkpoint import add_checkpoint
 from audiolm_hf.commands.evaluate_voice import add_voice
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command and its sub-commands to the program's parser."""
-    parser = subparsers.add_parser("evaluate", help="measure a codec, the stages' likelihoods, or continuations")
-    kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="codec|likelihood|continuation|voice")
+    parser = subparsers.add_parser("evaluate", help="measure a checkpoint or a part of it")
+    kinds = parser.add_subparsers(
+        dest="evaluation", required=True, metavar="checkpoint|codec|tokens|likelihood|continuation|voice"
+    )
+    add_checkpoint(kinds)
     _add_codec(kinds)
+    _add_tokens(kinds)
     _add_likelihood(kinds)
     _add_continuation(kinds)
     add_voice(kinds)
 
 
 def _add_codec(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser("codec", help="PESQ-WB, STOI, SI-SDR, mel distance and codebook use, beside Opus")
-    parser.add_argument("--codec", type=Path, required=True, help="folder of a codec or of a whole AudioLM")
+    parser = kinds.add_parser(
+        "codec", help="PESQ-WB, STOI, SI-SDR, distances of spectra and codebook use, beside Opus"
+    )
+    parser.add_argument("--codec", required=True, help="bundled checkpoint, or folder of a codec or an AudioLM")
+    _add_kind(parser)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="parquet files, folders or manifests")
     parser.add_argument("--clips", type=int, default=24, help="how many recordings (default 24)")
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds of each (default 10)")
     parser.add_argument("--num-codebooks", type=int, nargs="*", default=[], help="also with so many leading levels")
-    parser.add_argument("--opus", type=float, nargs="*", default=[6.0], help="rates of Opus, kbps (default 6)")
+    parser.add_argument("--opus", type=float, nargs="*", help="rates of Opus, kbps (default: speech 6 8, piano 6 12)")
     _add_output(parser)
     parser.set_defaults(run=run_codec)
+
+
+def _add_tokens(kinds: argparse._SubParsersAction) -> None:
+    parser = kinds.add_parser("tokens", help="what semantic tokens know of phones and speakers, or of notes")
+    parser.add_argument("--checkpoint", required=True, help="bundled checkpoint, or folder of an AudioLM")
+    _add_kind(parser)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="test recordings; speech with `text`")
+    parser.add_argument("--train-data", type=Path, nargs="+", required=True, help="to fit the clusters of spectra on")
+    parser.add_argument("--train-minutes", type=float, default=80.0, help="how much of it (default 80)")
+    parser.add_argument("--midi", type=Path, help="parquet file of the MIDI files of --data (piano)")
+    parser.add_argument("--alignments", type=Path, help="folder that keeps the alignments (speech)")
+    parser.add_argument("--seed", type=int, default=0, help="of the clusters (default 0)")
+    _add_output(parser)
+    parser.set_defaults(run=run_tokens)
 
 
 def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
@@ -49,15 +71,20 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
 
 
 def _add_continuation(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser("continuation", help="sanity figures of continuations, beside real ones and noise")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of an AudioLM")
+    parser = kinds.add_parser("continuation", help="figures of continuations, beside toplines and floors")
+    parser.add_argument("--checkpoint", required=True, help="bundled checkpoint, or folder of an AudioLM")
+    _add_kind(parser)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="parquet files, folders or manifests")
     parser.add_argument("--prompts", type=int, default=8, help="how many (default 8)")
-    parser.add_argument("--prompt-length-s", type=float, default=3.0, help="seconds given (default 3)")
-    parser.add_argument("--length-s", type=float, default=7.0, help="seconds continued (default 7)")
+    parser.add_argument("--prompt-length-s", type=float, help="seconds given (default: speech 3, piano 4)")
+    parser.add_argument("--length-s", type=float, help="seconds continued (default: speech 7, piano 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
     _add_output(parser)
     parser.set_defaults(run=run_continuation)
+
+
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="of audio (default speech)")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -70,10 +97,31 @@ def run_codec(arguments: argparse.Namespace) -> int:
     from audiolm_hf.data.loading import load_codec
     from audiolm_hf.evaluation.codec import evaluate_codec, format_codec_report
 
-    codec = load_codec(arguments.codec)
+    codec = load_codec(resolve_checkpoint(arguments.codec))
     source = AudioSource(arguments.data, codec.sampling_rate)
-    report = evaluate_codec(codec, source, arguments.clips, arguments.seconds, arguments.num_codebooks, arguments.opus)
+    report = evaluate_codec(
+        codec, source, arguments.clips, arguments.seconds, arguments.num_codebooks, arguments.opus, arguments.kind
+    )
     return _finish(report, format_codec_report(report), arguments.output)
+
+
+def run_tokens(arguments: argparse.Namespace) -> int:
+    """Run `evaluate tokens`; returns the exit status."""
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.evaluation.piano_token_report import evaluate_piano_tokens, format_piano_token_report
+    from audiolm_hf.evaluation.token_report import evaluate_tokens, format_token_report
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
+    if arguments.kind == "piano" and arguments.midi is None:
+        raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
+    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval()
+    test, train = (AudioSource(paths, model.sampling_rate) for paths in (arguments.data, arguments.train_data))
+    parts = (model.semantic_tokenizer, model.acoustic_codec, test, train)
+    if arguments.kind == "piano":
+        report = evaluate_piano_tokens(*parts, arguments.midi, arguments.train_minutes, arguments.seed)
+        return _finish(report, format_piano_token_report(report), arguments.output)
+    report = evaluate_tokens(*parts, arguments.alignments, arguments.train_minutes, arguments.seed)
+    return _finish(report, format_token_report(report), arguments.output)
 
 
 def run_likelihood(arguments: argparse.Namespace) -> int:
@@ -97,21 +145,29 @@ def run_continuation(arguments: argparse.Namespace) -> int:
     from audiolm_hf.evaluation.continuation import evaluate_continuation, format_continuation_report
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
-    model = AudioLMModel.from_pretrained(arguments.checkpoint).eval()
+    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval()
     source = AudioSource(arguments.data, model.sampling_rate)
     report = evaluate_continuation(
-        model, source, arguments.prompts, arguments.prompt_length_s, arguments.length_s, arguments.seed
+        model,
+        source,
+        arguments.prompts,
+        arguments.prompt_length_s,
+        arguments.length_s,
+        arguments.seed,
+        arguments.kind,
     )
     return _finish(report, format_continuation_report(report), arguments.output)
 
 
 def _finish(report: dict[str, Any], text: str, output: Path | None) -> int:
+    from audiolm_hf.evaluation.parts import to_json
+
     sys.stdout.write(text)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        output.write_text(to_json(report), encoding="utf-8")
         sys.stdout.write(f"All figures: {output}\n")
     return 0
 
 
-__all__ = ["add_parser", "run_codec", "run_continuation", "run_likelihood"]
+__all__ = ["add_parser", "run_codec", "run_continuation", "run_likelihood", "run_tokens"]
