@@ -121,6 +121,13 @@ def test_training_learns_the_low_band_by_moving_averages():
     assert codec.quantizer.low_band_proj.weight.grad.any()
 
 
+def test_dropout_often_stops_right_before_the_low_band():
+    quantizer = ResidualVectorQuantizer(tiny_config(quantizer_dropout=0.8)).train()
+    drawn = quantizer._draw_num_levels(4000, 4, torch.device("cpu"))
+    shares = [(drawn == count).float().mean().item() for count in (1, 2, 3, 4)]
+    assert shares == pytest.approx([0.1, 0.5, 0.1, 0.3], abs=0.03)
+
+
 def test_a_trained_codec_gains_a_low_band_and_keeps_its_leading_codes(tmp_path):
     trained = randomise(SoundStreamModel(tiny_config(low_band_dim=0)), scale=0.05).train()
     values = torch.randn(4, 20 * HOP)

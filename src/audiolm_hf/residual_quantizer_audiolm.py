@@ -219,7 +219,7 @@ class ResidualVectorQuantizer(nn.Module):
         else:
             self.in_proj = self.out_proj = nn.Identity()
         self.latent_dim = config.codebook_dim if self.is_ema else config.hidden_size
-        self.low_band_dim = config.low_band_dim
+        self.low_band_dim, self.low_band_start_level = config.low_band_dim, config.low_band_start_level
         # The decoder is told what the low band holds, so that it leaves room for it.
         self.low_band_proj = (
             nn.Linear(config.low_band_dim, config.hidden_size, bias=False) if self.low_band_dim else None
@@ -267,13 +267,18 @@ class ResidualVectorQuantizer(nn.Module):
     def _draw_num_levels(self, batch: int, num_levels: int, device: torch.device) -> Tensor | None:
         """Levels in use for each row when training with quantizer dropout (SoundStream, section III-C).
 
+        Where there is a low band, every other dropped row stops right before it, at what the coarse stage predicts.
         Every process draws for the rows of all and takes its own: with equal seeds, several train like one.
         """
         if not self.training or self.dropout == 0:
             return None
         rank, count = _place()
         drawn = torch.randint(1, num_levels + 1, (batch * count,), device=device)
-        dropped = torch.rand(batch * count, device=device) < self.dropout
+        chance = torch.rand(batch * count, device=device)
+        dropped = chance < self.dropout
+        if self.low_band_dim:
+            drawn = torch.where(chance < self.dropout / 2, drawn.new_tensor(self.low_band_start_level), drawn)
+            drawn = drawn.clamp(1, num_levels)
         return torch.where(dropped, drawn, num_levels)[rank::count]
 
     def forward(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> QuantizerOutput:
