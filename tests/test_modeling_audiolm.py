@@ -176,6 +176,31 @@ def test_saved_and_loaded_is_bit_equal(tiny_audiolm, prompt, tmp_path):
     assert torch.equal(loaded.generate(prompt, **LONG).audio_values, model.generate(prompt, **LONG).audio_values)
 
 
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_the_way_of_attention_reaches_the_parts_and_changes_nothing(tiny_audiolm, prompt, tmp_path, implementation):
+    tiny_audiolm.save_pretrained(tmp_path)
+    loaded = AudioLMModel.from_pretrained(tmp_path, attn_implementation=implementation)
+    for stage in loaded.stages.values():
+        assert stage.model.config._attn_implementation == implementation
+    output, usual = loaded.generate(prompt, **LONG), tiny_audiolm.generate(prompt, **LONG)
+    assert torch.equal(output.audio_codes, usual.audio_codes)
+    assert torch.allclose(output.audio_values, usual.audio_values, atol=1e-5)
+
+
+def test_gradient_checkpointing_reaches_the_stages(tiny_audiolm):
+    model = copy.deepcopy(tiny_audiolm)
+    model.activation_checkpointing_enable()
+    assert all(stage.is_activation_checkpointing for stage in model.stages.values())
+    model.activation_checkpointing_disable()
+    assert not any(stage.is_activation_checkpointing for stage in model.stages.values())
+
+
+def test_pipelines_find_what_goes_in_and_what_comes_out(tiny_audiolm):
+    assert tiny_audiolm.main_input_name == "input_values"
+    assert "audio" in tiny_audiolm.input_modalities and tiny_audiolm.output_modalities == ("audio",)
+    assert tiny_audiolm.can_generate() and tiny_audiolm.generation_config_class is type(tiny_audiolm.generation_config)
+
+
 def test_parts_make_the_same_model(tiny_audiolm, prompt):
     parts = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
     model = AudioLMModel.from_parts(**{name: tiny_audiolm.get_submodule(name) for name in parts})

@@ -70,9 +70,43 @@ def test_every_mode_keeps_tokens_inside_their_level(stage, mode):
             assert start <= token < stop, (mode, place, token)
 
 
+@pytest.fixture(params=["eager", "sdpa"])
+def attention(request, stage):
+    before = stage.config._attn_implementation
+    stage.set_attn_implementation(request.param)
+    yield request.param
+    stage.set_attn_implementation(before)
+
+
 @pytest.mark.parametrize("mode", ["no cache", "static cache"])
-def test_greedy_tokens_do_not_depend_on_the_cache(stage, mode):
+def test_greedy_tokens_do_not_depend_on_the_cache(stage, attention, mode):
     assert torch.equal(generate(stage, **MODES["greedy"]), generate(stage, **MODES[mode]))
+
+
+@pytest.mark.parametrize("mode", ["greedy", "no cache", "static cache"])
+def test_a_row_does_not_depend_on_its_batch(stage, attention, mode):
+    batched = generate(stage, **MODES[mode])
+    input_ids, mask = prompts(stage.config)
+    for row in range(2):
+        ids = input_ids[row : row + 1, mask[row].argmax() :]  # without its padding
+        options = {"max_new_tokens": NUM_TOKENS, "pad_token_id": stage.config.pad_token_id, **MODES[mode]}
+        alone = stage.generate(ids, **options)[0, ids.shape[1] :]
+        assert torch.equal(batched[row, : len(alone)], alone)
+
+
+def test_scores_are_those_of_the_whole_sequence(stage, attention):
+    """With a cache, each step sees one token; all of them at once must give the same."""
+    input_ids, mask = prompts(stage.config)
+    options = {"do_sample": False, "max_new_tokens": NUM_TOKENS, "output_logits": True}
+    output = stage.generate(input_ids, attention_mask=mask, return_dict_in_generate=True, eos_token_id=None, **options)
+    tokens = output.sequences
+    whole_mask = torch.cat([mask, mask.new_ones(2, NUM_TOKENS)], 1)
+    positions = (whole_mask.cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad():
+        whole = stage(tokens, attention_mask=whole_mask, position_ids=positions, use_cache=False).logits
+    torch.testing.assert_close(
+        torch.stack(output.logits, 1), whole[:, input_ids.shape[1] - 1 : -1], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_one_beam_is_greedy_and_prompt_lookup_changes_nothing(stage):
