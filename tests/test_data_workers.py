@@ -45,11 +45,13 @@ def checkpoint(tiny_audiolm, tmp_path_factory):
     return folder
 
 
-def wait_for(condition, what, timeout_s=180):
+def wait_for(condition, what, process, timeout_s=300):
+    """Wait until something is so, while a process works on it."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
+        if process.poll() not in (None, -signal.SIGKILL) or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"no {what}: {process.communicate()}")
         time.sleep(0.002)
 
 
@@ -102,10 +104,10 @@ def test_two_workers_give_the_bytes_of_one_though_killed(audio, checkpoint, tmp_
 
     # a worker is killed: one clear error
     process = start()
-    wait_for(lambda: shards(output), "the first shard")
+    wait_for(lambda: shards(output), "first shard", process)
     killed = workers_of(process)
     os.kill(int(killed[0]), signal.SIGKILL)
-    _, errors = process.communicate(timeout=180)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
     assert "A worker ended with status -9" in errors
     assert "Traceback" not in errors
@@ -113,16 +115,16 @@ def test_two_workers_give_the_bytes_of_one_though_killed(audio, checkpoint, tmp_
     process = start()
     done = len(shards(output))
     assert 0 < done < NUM_RECORDINGS // 2
-    wait_for(lambda: len(shards(output)) > done, "another shard")
+    wait_for(lambda: len(shards(output)) > done, "other shard", process)
     orphans = workers_of(process)
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "the end of the orphans")
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "end of the orphans", process)
     assert orphans
     assert len(shards(output)) < NUM_RECORDINGS // 2
     # and nothing has been lost
     process = start()
-    printed, errors = process.communicate(timeout=180)
+    printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert f"{NUM_RECORDINGS - 2} records" in printed
     assert "2 recordings left out" in printed

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -286,27 +286,24 @@ def _open_shard(path: Path) -> pq.ParquetFile:
 def _read_row_group(path: Path, group: int) -> list[TokenRecord]:
     table = pq.ParquetFile(path, memory_map=True).read_row_group(group, columns=_SCHEMA.names, use_threads=False)
     plain = table.select(_PLAIN_COLUMNS).to_pylist()
-    tokens, durations, codes = (
-        table[name].combine_chunks() for name in ("semantic_tokens", "semantic_durations", "audio_codes")
+    tokens, durations, levels = (
+        _rows(table[name].combine_chunks()) for name in ("semantic_tokens", "semantic_durations", "audio_codes")
     )
     return [
         TokenRecord(
             **fields,
-            semantic_tokens=restore_repeats(_row(tokens, row), _row(durations, row)).numpy(),
-            audio_codes=_matrix(codes, row),
+            semantic_tokens=restore_repeats(*map(torch.from_numpy, (tokens[row], durations[row]))).numpy(),
+            audio_codes=np.stack(levels[row]),
         )
         for row, fields in enumerate(plain)
     ]
 
 
-def _row(lists: pa.ListArray, row: int) -> torch.Tensor:
-    return torch.from_numpy(np.array(lists[row].values))
-
-
-def _matrix(lists: pa.ListArray, row: int) -> np.ndarray:
-    """Codes of one row, `(num_codebooks, frames)`."""
-    levels = lists[row].values
-    return np.array(levels.flatten()).reshape(len(levels), -1)
+def _rows(lists: pa.ListArray) -> list[Any]:
+    """Give the arrays of a column of lists; of a column of lists of lists, lists of arrays."""
+    nested = pa.types.is_list(lists.type.value_type)
+    values = _rows(lists.values) if nested else np.array(lists.values)  # a copy: views of files cannot be written to
+    return [values[start:stop] for start, stop in pairwise(lists.offsets.to_pylist())]
 
 
 __all__ = [
