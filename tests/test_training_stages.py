@@ -245,16 +245,16 @@ def test_a_tracker_that_is_not_installed_is_named(folders, tmp_path, monkeypatch
         build_stage_trainer(config_of(folders, tmp_path, report_to=["wandb"]))
 
 
-@pytest.mark.parametrize("stage", ["coarse", "fine"])
+@pytest.mark.parametrize("stage", ["coarse", pytest.param("fine", marks=pytest.mark.slow)])
 def test_samples_are_heard_and_seen_and_leave_the_training_as_it_was(folders, tmp_path, tiny_audiolm, stage):
     tiny_audiolm.codec.save_pretrained(tmp_path / "codec")
     changes = {"stage": stage, "codec": str(tmp_path / "codec"), "backbone": BACKBONE | {"attention_dropout": 0.1}}
-    changes |= {"max_steps": 4, "evaluation_steps": 1}
+    changes |= {"max_steps": 2, "evaluation_steps": 1}
     plain = train_stage(config_of(folders, tmp_path / "plain", **changes))
     sampled = train_stage(config_of(folders, tmp_path / "sampled", **changes, sample_evaluations=2))
     files = sorted(path.name for path in (tmp_path / "sampled/samples").iterdir())
-    assert files == [f"step-{step:07d}.{kind}" for step in (2, 4) for kind in ("png", "wav")]
-    audio, rate = sf.read(tmp_path / "sampled/samples/step-0000004.wav")
+    assert files == ["step-0000002.png", "step-0000002.wav"]
+    audio, rate = sf.read(tmp_path / "sampled/samples/step-0000002.wav")
     assert (len(audio), rate) == (int(0.8 * 16000), 16000)
     assert np.abs(audio).max() > 0
     assert (sampled / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
