@@ -36,8 +36,9 @@ def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs:
     is installed; this function does not need it.
 
     Args:
-        model (`str`, `os.PathLike` or [`AudioLMModel`], *optional*): short name of a bundled checkpoint, folder,
-            `user/name` on the Hub, or a model with `processor=`. Defaults to the bundled `"speech-tiny"`.
+        model (`str`, `os.PathLike` or [`AudioLMModel`], *optional*): short name of a bundled checkpoint, folder (of a
+            checkpoint or of an adapter), `user/name` on the Hub, or a model with `processor=`. Defaults to the bundled
+            `"speech-tiny"`.
         kwargs: as in `transformers.pipeline`, and any option of [`AudioContinuationPipeline`].
 
     Returns:
