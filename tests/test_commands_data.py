@@ -180,4 +180,4 @@ def test_evaluate_continuation_prints_the_yardsticks(checkpoint, recordings, cap
 def test_evaluation_must_be_named(capsys):
     with pytest.raises(SystemExit):
         run("evaluate")
-    assert "codec|likelihood|continuation" in capsys.readouterr().err
+    assert "codec|tokens|likelihood|continuation" in capsys.readouterr().err
