@@ -159,6 +159,7 @@ def test_states_of_the_optimizer_are_what_adamw_keeps(tokens, tmp_path):
     assert estimate_training("stage", config, num_processes=2).memory["gradients"] == 2 * memory["gradients"]
 
 
+@pytest.mark.slow
 def test_processes_and_accumulation_share_a_batch(tokens, tmp_path):
     config = training(STAGE, tmp_path, train_tokens=[str(tokens)])
     one, two = (estimate_training("stage", config, processes) for processes in (1, 2))
@@ -170,6 +171,7 @@ def test_processes_and_accumulation_share_a_batch(tokens, tmp_path):
     assert two.memory["activations"] == accumulated.memory["activations"] < one.memory["activations"]
 
 
+@pytest.mark.slow
 def test_a_codec_is_what_its_modules_count(tmp_path):
     estimate = estimate_training("codec", training(CODEC, tmp_path))
     codec = SoundStreamModel(SoundStreamConfig(**CODEC["codec"])).train()
@@ -198,6 +200,7 @@ def test_storage_is_counted_once_and_without_parameters():
     assert storage_bytes([tensor, tensor[:3], layer.weight, torch.zeros(2, dtype=torch.bfloat16)], [layer]) == 44
 
 
+@pytest.mark.slow
 def test_a_small_encoder_s_folder_is_estimated(tmp_path, tiny_audiolm):
     tiny_audiolm.semantic_tokenizer.encoder.save_pretrained(tmp_path / "encoder")
     values = {"kind": "centroids", "data": {"folder": "d", "train": ["a"]}, "output": "o", "layer": 1}
