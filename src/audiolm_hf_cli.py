@@ -14,7 +14,7 @@ SUMMARIES = {
     "checkpoints": "list the checkpoints that come with the package",
     "tokenize": "turn recordings into semantic tokens and codes",
     "train": "train one part of AudioLM, or all of them, from a YAML file",
-    "evaluate": "measure a codec, the stages' likelihoods, or continuations",
+    "evaluate": "measure a checkpoint or a part of it",
     "benchmark": "measure the speed of training and of generation",
     "push": "upload a checkpoint to the Hugging Face Hub",
     "demo": "start the demo in a browser",
