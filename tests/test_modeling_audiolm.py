@@ -288,3 +288,23 @@ def test_parts_that_disagree_are_refused():
 def test_configuration_round_trip(tiny_audiolm):
     again = AudioLMConfig.from_dict(tiny_audiolm.config.to_dict())
     assert again.to_dict() == tiny_audiolm.config.to_dict()
+
+
+def test_without_the_fine_stage_the_coarse_codes_are_decoded(tiny_audiolm, prompt):
+    stages = []
+    complete = tiny_audiolm.generate(prompt, continuation_length_s=0.2, seed=0)
+    output = tiny_audiolm.generate(
+        prompt,
+        continuation_length_s=0.2,
+        seed=0,
+        use_fine_stage=False,
+        progress=lambda stage, done, total: stages.append(stage),
+    )
+    assert set(stages) == {"semantic", "coarse"}
+    levels = tiny_audiolm.config.coarse_config.num_coarse_codebooks
+    assert torch.equal(output.audio_codes, complete.audio_codes[:, :levels])
+    assert output.audio_values.shape == complete.audio_values.shape
+    decoded = tiny_audiolm.acoustic_codec.decode(output.audio_codes)[0]
+    start = 2 * tiny_audiolm.acoustic_codec.hop_length  # past the cross-fade; the stages do not see 100 samples
+    found = output.audio_values[0, 6500 + start :]
+    assert torch.allclose(found, decoded[6400 + start :][: len(found)].clamp(-1, 1), atol=1e-5)

@@ -47,6 +47,8 @@ class AudioLMGenerationConfig(GenerationConfig):
         coarse_guidance_scale (`float`, defaults to 1.0): weight of the semantic tokens, by classifier-free guidance;
             1 is off, at half the cost. Needs a stage trained with some of its conditions dropped.
         fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
+        use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
+            the fine stage could not learn more than how often each code occurs.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class AudioLMGenerationConfig(GenerationConfig):
         fine_top_k: int = 0,
         fine_top_p: float = 1.0,
         fine_batch_size: int = 32,
+        use_fine_stage: bool = True,
         **kwargs: Any,
     ) -> None:
         self.continuation_length_s = continuation_length_s
@@ -85,6 +88,7 @@ class AudioLMGenerationConfig(GenerationConfig):
         self.fine_top_k = fine_top_k
         self.fine_top_p = fine_top_p
         self.fine_batch_size = fine_batch_size
+        self.use_fine_stage = use_fine_stage
         super().__init__(**kwargs)
 
     @classmethod

@@ -382,7 +382,7 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
         indices: list[int],
         progress: ProgressCallback | None,
     ) -> list[Tensor]:
-        """Run stages 2 and 3: codes `(num_codebooks, frames)` of each row, the prompt's included."""
+        """Run stage 2, and 3 if wanted: codes `(num_codebooks, frames)` of each row, the prompt's included."""
         codec = self.acoustic_codec
         known = [row.audio_codes for row in rows]
         coarse_codes = generate_coarse_codes(
@@ -396,6 +396,8 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
             alignment=self.samples_per_step // codec.hop_length,
             callback=progress,
         )
+        if not options.use_fine_stage:
+            return coarse_codes
         return generate_fine_codes(
             self.fine,
             coarse_codes,
