@@ -39,8 +39,8 @@ class MelDistance(evaluate.Metric):
             for prediction, reference in zip(predictions, references, strict=True)
         ]
         return {
-            "mel_distance": float(np.mean([mel_distance(*pair, sampling_rate) for pair in pairs])),
+            "mel_distance": float(np.mean([mel_distance(first, second, sampling_rate) for first, second in pairs])),
             "multi_scale_mel_distance": float(
-                np.mean([multi_scale_mel_distance(*pair, sampling_rate) for pair in pairs])
+                np.mean([multi_scale_mel_distance(first, second, sampling_rate) for first, second in pairs])
             ),
         }
