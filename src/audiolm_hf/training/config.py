@@ -17,7 +17,7 @@ import yaml
 
 from audiolm_hf.training.model_fields import check_model_fields, did_you_mean
 
-TRAINING_KINDS = ("codec", "semantic_encoder", "centroids", "tokenize", "stage", "lora", "assemble", "recipe")
+TRAINING_KINDS = ("codec", "semantic_encoder", "centroids", "tokenize", "stage", "lora", "assemble", "render", "recipe")
 
 
 @dataclasses.dataclass
@@ -86,6 +86,10 @@ def training_kind(kind: str) -> tuple[type, Callable[[Any], Any]]:
             from audiolm_hf.training.assemble import AssembleConfig, assemble
 
             return AssembleConfig, assemble
+        case "render":
+            from audiolm_hf.training.render import RenderConfig, render
+
+            return RenderConfig, render
         case "recipe":
             from audiolm_hf.training.recipe import RecipeConfig, run_recipe
 

@@ -1,0 +1,131 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Render piano from MIDI files with fluidsynth, for the recipes that learn from music.
+
+In: parquet files with a column `midi` (and `path`, `composer`, `title`, `source`); out: a folder of FLAC files and
+`recordings.jsonl`, which every other training takes as data.
+"""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import soundfile as sf
+import soxr
+from tqdm import tqdm
+
+from audiolm_hf.data.tokens import write_atomically
+from audiolm_hf.training.config import AudioDataConfig
+
+SYNTHESIS_RATE = 44100  # Hz
+LEVEL_DB = -24.0  # root mean square of a piece
+HIGHEST_PEAK = 0.9
+
+
+@dataclass
+class RenderConfig:
+    """What is rendered, and where to.
+
+    Args:
+        data ([`AudioDataConfig`]): its `train` are parquet files with a column `midi`.
+        output_folder (`str`): FLAC files and `recordings.jsonl`.
+        soundfont (`str`): SF2 file whose piano is played; Debian's `fluid-soundfont-gm` installs the default.
+        sampling_rate (`int`, defaults to 16000): of the result, Hz.
+        max_length_s (`float`, *optional*): seconds kept of each piece, from its beginning; all by default.
+    """
+
+    data: AudioDataConfig
+    output_folder: str
+    soundfont: str = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
+    sampling_rate: int = 16000
+    max_length_s: float | None = None
+
+
+def render(config: RenderConfig) -> Path:
+    """Render every piece that is not there yet.
+
+    Args:
+        config ([`RenderConfig`]): pieces, sound and output folder.
+
+    Returns:
+        `Path`: the list of recordings, `recordings.jsonl`.
+
+    Raises:
+        FileNotFoundError: the soundfont or a parquet file is missing.
+        ModuleNotFoundError: fluidsynth is not installed.
+        ValueError: a parquet file has no column `midi`, or fluidsynth cannot play a piece.
+    """
+    if shutil.which("fluidsynth") is None:
+        raise ModuleNotFoundError("The program fluidsynth is not installed; install it (Debian: `fluidsynth`).")
+    if not Path(config.soundfont).is_file():
+        raise FileNotFoundError(
+            f"There is no soundfont {config.soundfont}; install one (Debian: `fluid-soundfont-gm`) or give its path."
+        )
+    output = Path(config.output_folder)
+    output.mkdir(parents=True, exist_ok=True)
+    pieces = list(_read_pieces(config))
+    lines = []
+    for piece in tqdm(pieces, desc="render", unit="piece"):
+        path = output / f"{_name_of(piece)}.flac"
+        if not path.exists():
+            write_atomically(path, _render_piece(piece["midi"], config))
+        lines.append(json.dumps({"path": path.name, **_labels(piece)}))
+    manifest = output / "recordings.jsonl"
+    write_atomically(manifest, ("\n".join(lines) + "\n").encode())
+    return manifest
+
+
+def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
+    for path in config.data.train_paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no {path}; give parquet files with MIDI in a column `midi`.")
+        columns = pq.read_schema(path).names
+        if "midi" not in columns:
+            raise ValueError(f"{path} has no column `midi`; it has {', '.join(columns)}.")
+        yield from pq.read_table(path).to_pylist()
+
+
+def _name_of(piece: dict[str, Any]) -> str:
+    """A file name of the piece's path, one for each."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", str(Path(piece["path"]).with_suffix("")))
+
+
+def _labels(piece: dict[str, Any]) -> dict[str, str]:
+    composer, title = piece.get("composer") or "", piece.get("title") or ""
+    return {"speaker": composer, "text": f"{composer}: {title}", "source": piece.get("source") or ""}
+
+
+def _render_piece(midi: bytes, config: RenderConfig) -> bytes:
+    """One piece as a FLAC file: mono, resampled, at the common level."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "piece.mid", Path(folder) / "piece.wav"
+        source.write_bytes(midi)
+        command = ["fluidsynth", "-q", "-n", "-i", "-C", "0", "-R", "1", "-g", "0.5", "-r", str(SYNTHESIS_RATE)]
+        command += ["-T", "wav", "-O", "float", "-F", str(target), config.soundfont, str(source)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode or not target.is_file():
+            raise ValueError(f"fluidsynth cannot play a piece: {result.stderr.strip() or 'no output'}.")
+        samples, _ = sf.read(target, dtype="float32", always_2d=True)
+    mono = soxr.resample(samples.mean(axis=1), SYNTHESIS_RATE, config.sampling_rate, quality="VHQ")
+    if config.max_length_s is not None:
+        mono = mono[: round(config.max_length_s * config.sampling_rate)]
+    buffer = io.BytesIO()
+    sf.write(buffer, _at_level(mono), config.sampling_rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _at_level(samples: np.ndarray) -> np.ndarray:
+    """Bring a piece to `LEVEL_DB`, or as near as its peak allows."""
+    rms, peak = np.sqrt(np.mean(samples**2)) + 1e-9, np.abs(samples).max() + 1e-9
+    return samples * min(10 ** (LEVEL_DB / 20) / rms, HIGHEST_PEAK / peak)
+
+
+__all__ = ["RenderConfig", "render"]

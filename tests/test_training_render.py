@@ -1,0 +1,100 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Piano rendered from MIDI: pitch, level, resuming, and the errors."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import mido
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.training.config import AudioDataConfig, run_training
+from audiolm_hf.training.render import RenderConfig, render
+
+SOUNDFONT = Path(RenderConfig.soundfont)
+needs_synthesizer = pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not SOUNDFONT.is_file(), reason="fluidsynth or its soundfont is missing"
+)
+
+
+def one_note(pitch: int) -> bytes:
+    """A MIDI file that holds a note for two seconds."""
+    track = mido.MidiTrack([mido.Message("note_on", note=pitch, velocity=90)])
+    track.append(mido.Message("note_off", note=pitch, time=1920))  # 480 ticks are half a second
+    buffer = io.BytesIO()
+    mido.MidiFile(tracks=[track], ticks_per_beat=480).save(file=buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def pieces(tmp_path: Path) -> Path:
+    rows = [
+        {"midi": one_note(pitch), "path": f"Bach/no {pitch}.mid", "composer": "Bach", "title": f"No. {pitch}"}
+        for pitch in (57, 69)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "midi.parquet")
+    return tmp_path
+
+
+def midi(folder: Path, name: str = "midi.parquet") -> AudioDataConfig:
+    return AudioDataConfig(str(folder), [name])
+
+
+@needs_synthesizer
+def test_pieces_sound_at_their_pitch_and_level(pieces: Path):
+    manifest = run_training(write_yaml(pieces))
+    source = AudioSource([manifest], 16000)
+    assert [source[index].speaker for index in range(2)] == ["Bach", "Bach"]
+    for index, frequency in enumerate((220.0, 440.0)):
+        samples = source[index].array
+        assert np.sqrt(np.mean(samples**2)) == pytest.approx(10 ** (-24 / 20), rel=0.02)
+        spectrum = np.abs(np.fft.rfft(samples[:16000] * np.hanning(16000)))
+        assert spectrum[int(frequency) - 4 : int(frequency) + 5].max() > 0.5 * spectrum.max()
+
+
+def write_yaml(folder: Path) -> Path:
+    path = folder / "render.yaml"
+    path.write_text(f"kind: render\ndata: {{folder: {folder}, train: [midi.parquet]}}\noutput_folder: {folder}/out\n")
+    return path
+
+
+@needs_synthesizer
+def test_finished_pieces_are_not_rendered_again(pieces: Path):
+    config = RenderConfig(midi(pieces), str(pieces / "out"), max_length_s=0.5)
+    lines = [json.loads(line) for line in render(config).read_text().splitlines()]
+    first, second = (pieces / "out" / line["path"] for line in lines)
+    assert sf.info(first).frames == 8000
+    before, kept = first.read_bytes(), first.stat().st_mtime_ns
+    second.unlink()
+    render(config)
+    assert first.stat().st_mtime_ns == kept
+    assert first.read_bytes() == before
+    assert sf.info(second).frames == 8000
+
+
+def test_a_missing_program_is_named(pieces: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(pieces))
+    with pytest.raises(ModuleNotFoundError, match="fluidsynth is not installed"):
+        render(RenderConfig(midi(pieces), str(pieces / "out")))
+
+
+@needs_synthesizer
+def test_what_cannot_be_rendered_is_refused(pieces: Path):
+    output = str(pieces / "out")
+    with pytest.raises(FileNotFoundError, match="no soundfont"):
+        render(RenderConfig(midi(pieces), output, soundfont=str(pieces / "none.sf2")))
+    with pytest.raises(FileNotFoundError, match=r"other\.parquet"):
+        render(RenderConfig(midi(pieces, "other.parquet"), output))
+    pq.write_table(pa.table({"audio": [b""]}), pieces / "audio.parquet")
+    with pytest.raises(ValueError, match="no column `midi`; it has audio"):
+        render(RenderConfig(midi(pieces, "audio.parquet"), output))
+    rows = [{"midi": b"no midi", "path": "a.mid"}]
+    pq.write_table(pa.Table.from_pylist(rows), pieces / "broken.parquet")
+    with pytest.raises(ValueError, match="cannot play a piece"):
+        render(RenderConfig(midi(pieces, "broken.parquet"), output))
