@@ -138,9 +138,8 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
         parts=arguments.world_size * config.gradient_accumulation_steps,
     )
     if config.torch_compile:
-        model.get_submodule(
-            "model"
-        ).compile()  # the decoder alone: which levels the loss has is only known at run time
+        stage = next(module for module in model.modules() if isinstance(module, AudioLMStageModel))
+        stage.model.compile()  # the decoder alone: which levels the loss has is only known at run time
     return StageTrainer(
         clock=clock,
         warmup_steps=config.warmup_steps,
