@@ -373,7 +373,7 @@ def write_adapter(output: Path, base: AudioLMModel, processor: AudioLMProcessor,
     for stage in info.stages:
         (unfinished / stage).mkdir(parents=True)
         shutil.copyfile(output / stage / "final" / _WEIGHTS_FILE, unfinished / stage / _WEIGHTS_FILE)
-        adapter_config = PeftConfig.from_pretrained(output / stage / "final")
+        adapter_config = PeftConfig.from_pretrained(str(output / stage / "final"))
         adapter_config.base_model_name_or_path = info.base
         adapter_config.save_pretrained(unfinished / stage)
     config = type(base.config).from_dict(base.config.to_dict())
