@@ -11,7 +11,7 @@ from audiolm_hf.evaluation.signal import frame_levels
 
 FRAME_RATE = 100  # frames of this file, Hz
 PITCH_RANGE_HZ = (60.0, 400.0)
-VOICED_CORRELATION = 0.5  # a frame that repeats itself less than this has no pitch
+VOICED_CORRELATION = 0.7  # a frame that repeats itself less than this has no pitch
 PAUSE_DB = -25.0  # below the loud frames
 MIN_PAUSE_S = 0.2  # shorter gaps belong to consonants
 _SYLLABLE_DIP_DB = 2.0  # between two nuclei (de Jong and Wempe, 2009)
@@ -38,10 +38,11 @@ def pitch_track(array: np.ndarray, sampling_rate: int) -> np.ndarray:
     energy = correlation[:, :1]
     shortest, longest = (round(sampling_rate / pitch) for pitch in PITCH_RANGE_HZ[::-1])
     lags = correlation[:, shortest : longest + 1] / np.maximum(energy, 1e-12)
-    # The earliest lag that is nearly the best: later ones are multiples of the period.
-    peaks = lags.max(axis=1, keepdims=True)
-    lag = (lags >= 0.9 * peaks).argmax(axis=1)
-    lag = _climb(lags, lag)
+    # Tops alone: short lags are high for being near 0, not for being a period.
+    inner = lags[:, 1:-1]
+    tops = np.where((inner >= lags[:, :-2]) & (inner > lags[:, 2:]), inner, -1.0)
+    peaks = tops.max(axis=1, keepdims=True)
+    lag = (tops >= 0.9 * peaks).argmax(axis=1) + 1  # the earliest nearly best: later ones are multiples of the period
     voiced = (peaks[:, 0] > VOICED_CORRELATION) & (energy[:, 0] > 1e-10)
     return np.where(voiced, sampling_rate / (lag + shortest), np.nan)
 
@@ -49,19 +50,6 @@ def pitch_track(array: np.ndarray, sampling_rate: int) -> np.ndarray:
 def _autocorrelation(frames: np.ndarray) -> np.ndarray:
     size = 2 * frames.shape[1]
     return np.fft.irfft(np.abs(np.fft.rfft(frames, size)) ** 2, size)[:, : frames.shape[1]]
-
-
-def _climb(lags: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Go up from each start to the next top."""
-    rows = np.arange(len(lags))
-    place = start.copy()
-    for _ in range(lags.shape[1]):
-        higher = np.minimum(place + 1, lags.shape[1] - 1)
-        better = lags[rows, higher] > lags[rows, place]
-        if not better.any():
-            break
-        place = np.where(better, higher, place)
-    return place
 
 
 def pause_share(array: np.ndarray, reference: np.ndarray, sampling_rate: int) -> float:
