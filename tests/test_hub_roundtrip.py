@@ -172,7 +172,15 @@ def test_what_the_package_saves_again_does_not_name_code_that_is_not_there(expor
     np.testing.assert_array_equal(again(CLIP, **OPTIONS)["audio"], expected)
     add_code(tmp_path / "whole")
     for path in exported.glob("*.json"):
-        assert (tmp_path / "whole" / path.name).read_bytes() == path.read_bytes(), path.name
+        saved = json.loads((tmp_path / "whole" / path.name).read_text())
+        assert without_dtypes(saved) == without_dtypes(json.loads(path.read_text())), path.name
+
+
+def without_dtypes(values):
+    """Leave out what transformers notes in the configurations of parts after loading them."""
+    if isinstance(values, dict):
+        return {key: without_dtypes(value) for key, value in values.items() if key != "dtype"}
+    return values
 
 
 def test_code_may_come_later_and_saving_leaves_the_model_as_it_was(tmp_path):
