@@ -36,8 +36,9 @@ def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> So
             level = name.removesuffix("codebook")
             kept = {key: value for key, value in kept.items() if not key.startswith(level)}
     model.load_state_dict(kept, strict=False)
-    if model.quantizer.low_band_proj is not None and trained.quantizer.low_band_proj is None:
-        nn.init.zeros_(model.quantizer.low_band_proj.weight)
+    projection = model.quantizer.low_band_proj
+    if isinstance(projection, nn.Linear) and trained.quantizer.low_band_proj is None:
+        nn.init.zeros_(projection.weight)
     return model
 
 

@@ -17,7 +17,17 @@ import yaml
 
 from audiolm_hf.training.model_fields import check_model_fields, did_you_mean
 
-TRAINING_KINDS = ("codec", "semantic_encoder", "centroids", "tokenize", "stage", "lora", "assemble", "render", "recipe")
+TRAINING_KINDS = (
+    "codec",
+    "semantic_encoder",
+    "centroids",
+    "tokenize",
+    "stage",
+    "lora",
+    "assemble",
+    "render",
+    "recipe",
+)
 
 
 @dataclasses.dataclass
