@@ -87,6 +87,7 @@ def test_rows_take_the_median_turn_and_the_first_variant_as_one():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler imports what torch itself calls old
 def test_compiled_decoder_trains_too():
     pytest.importorskip("torch._inductor")
     model = build_stage(TINY)
