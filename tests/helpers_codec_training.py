@@ -32,7 +32,7 @@ ADVERSARIAL = {
 }
 CODECS = {
     "ema": {
-        "codec": EMA_CODEC,
+        "codec": {**EMA_CODEC, "low_band_dim": 4, "low_band_start_level": 1},
         "discriminator": {"start_step": None},
         "crop_length_s": 0.45,
         "loudness_weight": 1.0,
