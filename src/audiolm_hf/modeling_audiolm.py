@@ -96,9 +96,10 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
 
     def __init__(self, config: AudioLMConfig) -> None:
         super().__init__(config)
-        # A way of attention that is asked for is meant for the stages; the other parts choose what they support.
+        # A fast way of attention that is asked for is meant for the stages; the other parts choose what they support.
         for part in (config.semantic_tokenizer_config, config.codec_config):
-            part._attn_implementation = None
+            if part._attn_implementation != "eager":  # which all of them support
+                part._attn_implementation = None
         stages = config.stage_configs
         self.semantic_tokenizer = AudioLMSemanticTokenizer(config.semantic_tokenizer_config)  # type: ignore[arg-type]
         self.codec = build_acoustic_codec(config.codec_config).model
