@@ -3,6 +3,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 # --- residual vector quantizer -------------------------------------------------------------------------------------
@@ -302,3 +303,47 @@ def low_band_coefficient(samples, hop_length, frame, index):
         cosine = math.cos(math.pi / hop_length * (offset + 0.5 + hop_length / 2) * (index + 0.5))
         total += sample * window * cosine * math.sqrt(2 / hop_length)
     return total
+
+
+# --- phases and harmony ----------------------------------------------------------------------------------------------
+
+
+def aligned_phases(spectrum, window_length, hop_length, iterations, momentum):
+    """Fast Griffin-Lim, window by window; `spectrum` is (frames, bins), complex; returns the waveform."""
+    frames, excess = len(spectrum), (window_length - hop_length) // 2
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window_length) / window_length)
+
+    def inverse(values):
+        total = np.zeros(frames * hop_length + 2 * excess)
+        weight = np.zeros_like(total)
+        for frame in range(frames):
+            place = slice(frame * hop_length, frame * hop_length + window_length)
+            total[place] += np.fft.irfft(values[frame], window_length) * window
+            weight[place] += window**2
+        return (total / np.maximum(weight, 1e-3))[excess:-excess]
+
+    magnitude, before = np.abs(spectrum), np.zeros_like(spectrum)
+    for _ in range(iterations):
+        padded = np.pad(inverse(spectrum), excess)
+        found = np.stack([np.fft.rfft(padded[i * hop_length :][:window_length] * window) for i in range(frames)])
+        guess = found + momentum * (found - before)
+        spectrum, before = magnitude * np.exp(1j * np.angle(guess)), found
+    return inverse(spectrum)
+
+
+def pitch_classes(array, sampling_rate, frame):
+    """Weights of the twelve pitch classes in one frame of 20 ms, one frequency at a time."""
+    hop, window = sampling_rate // 50, round(0.128 * sampling_rate)
+    start = frame * hop - (window - hop) // 2
+    samples = [array[i] if 0 <= i < len(array) else 0.0 for i in range(start, start + window)]
+    shape = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    amplitudes = np.abs(np.fft.rfft(np.array(samples) * shape))
+    classes = np.zeros(12)
+    for index, amplitude in enumerate(amplitudes):
+        hertz = index * sampling_rate / window
+        if 65.4 * 2 ** (-1 / 24) <= hertz <= 65.4 * 32:
+            semitones = 12 * math.log2(hertz / 65.4)
+            nearest = round(semitones)
+            classes[nearest % 12] += amplitude * math.exp(-0.5 * ((semitones - nearest) / 0.2) ** 2)
+    classes = np.sqrt(classes)
+    return classes / (np.linalg.norm(classes) + 1e-3)

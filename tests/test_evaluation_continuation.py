@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The protocol on a tiny model, and its yardsticks: what really came next must beat the floors by its own figures."""
 
+import copy
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile as sf
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation import continuation as continuation_module
 from audiolm_hf.evaluation.continuation import (
+    ACOUSTIC_ONLY,
     TASKS,
     choose_recordings,
     evaluate_continuation,
@@ -75,6 +77,19 @@ def test_piano_stands_between_its_toplines_and_floors(tiny_audiolm, tmp_path):
     assert systems["real"]["pitch_class_similarity"] > 0.9 > systems["another piece"]["pitch_class_similarity"]
     assert systems["silence"]["key_agreement"] == 0
     assert "pitch classes" in format_continuation_report(report)
+
+
+def test_the_sound_alone_goes_on_where_the_stage_learned_to_and_decodes_as_the_model_does(tiny_audiolm, tmp_path):
+    model = copy.deepcopy(tiny_audiolm)
+    model.config.coarse_config.condition_dropout = 0.5
+    model.generation_config.use_fine_stage = False
+    clips = [(f"piece {key}", notes([pitch + key for pitch in C_MAJOR * 2], 0.1)) for key in (0, 6)]
+    source = write_source(tmp_path, clips)
+    report = evaluate_continuation(model, source, 2, 1.2, 1.2, kind="piano", seed=1)
+    assert list(report["systems"])[:5] == ["model", ACOUSTIC_ONLY, "real", "real, coded", "real, coarse codes"]
+    without = evaluate_continuation(model, source, 2, 1.2, 1.2, kind="piano", seed=1, coarse_guidance_scale=0.0)
+    assert report["rows"][ACOUSTIC_ONLY] == without["rows"]["model"] != report["rows"]["model"]
+    assert report["rows"]["real, coded"] != report["rows"]["real, coarse codes"]
 
 
 def test_figures_are_those_of_the_seed(tiny_audiolm, tmp_path):

@@ -19,6 +19,7 @@ SHIPPED_FLOW = (
     "modeling_semantic_tokenizer_audiolm",
     "residual_quantizer_audiolm",
     "low_band_audiolm",
+    "spectral_codec_audiolm",
     "modeling_soundstream_audiolm",
     "acoustic_codec_audiolm",
     "sampling_audiolm",

@@ -3,6 +3,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.spectral_codec_audiolm import windowed_spectrum
 from tests.conftest import randomise
+from tests.reference import aligned_phases
 
 KINDS = [
     {"encoder_type": "spectral", "decoder_type": "istft"},
@@ -87,6 +90,53 @@ def test_a_padded_row_gives_what_it_gives_alone(kind, length):
     expected = codec.decode(alone.audio_codes).audio_values
     assert torch.allclose(decoded[1:2, : frames * 8], expected, rtol=1e-4, atol=1e-5)
     assert not decoded[1, frames * 8 :].any()
+
+
+PHASES = {"phase_iterations": 5, "low_band_dim": 3, "low_band_start_level": 1}
+
+
+def test_phases_are_aligned_as_by_the_slow_transform():
+    codec = tiny_codec(**PHASES)
+    codes = codec.encode(torch.randn(1, 80)).audio_codes[:, :1]
+    log_magnitude, phase = codec.decoder.spectrum(codec.quantizer.decode(codes)[0])
+    spectrum = torch.polar(log_magnitude.exp(), phase)[0].detach().numpy()
+    expected = aligned_phases(spectrum, window_length=24, hop_length=8, iterations=5, momentum=0.99)
+    assert np.allclose(codec.decode(codes).audio_values[0].detach().numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_phases_are_aligned_only_where_no_low_band_is_coded():
+    codec, plain = tiny_codec(**PHASES), tiny_codec(**(PHASES | {"phase_iterations": 0}))
+    codes = codec.encode(torch.randn(1, 80)).audio_codes
+    for levels, equal in ((1, False), (2, True), (3, True)):
+        decoded = [model.decode(codes[:, :levels]).audio_values for model in (codec, plain)]
+        assert torch.equal(*decoded) is equal
+
+
+def test_aligned_phases_of_a_padded_row_are_those_it_gets_alone():
+    codec = tiny_codec(**PHASES)
+    codes = codec.encode(torch.randn(2, 96)).audio_codes[:, :1]
+    mask = torch.ones(2, 12, dtype=torch.long)
+    mask[1, 7:] = 0
+    decoded = codec.decode(codes, mask).audio_values
+    assert torch.allclose(decoded[1:, :56], codec.decode(codes[1:, :, :7]).audio_values, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(decoded[:1], codec.decode(codes[:1]).audio_values, rtol=1e-3, atol=1e-4)
+    assert not decoded[1, 56:].any()
+
+
+def test_magnitudes_with_aligned_phases_give_a_tone_back():
+    """What the decoder has to learn is enough: true magnitudes and no phases give the waveform's own magnitudes."""
+    codec = SoundStreamModel(SoundStreamConfig(phase_iterations=30))
+    time = torch.arange(16000) / 16000
+    tone = (0.3 * torch.sin(2 * math.pi * 443 * time) + 0.2 * torch.sin(2 * math.pi * 590 * time))[None]
+    magnitude = windowed_spectrum(tone, codec.config).abs()
+
+    def error(values):
+        found = windowed_spectrum(values, codec.config).abs()
+        return float(((found - magnitude).norm() / magnitude.norm()).detach())
+
+    log_magnitude, phase = magnitude.clamp(min=1e-5).log(), torch.zeros_like(magnitude)
+    assert error(codec.decoder.align_phase(log_magnitude, phase)) < 0.1
+    assert error(codec.decoder.synthesize(log_magnitude, phase)) > 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 """Codec training: real audio, losses that fall, kill and resume, the decoder alone, losses and discriminators."""
 
 import json
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,9 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.spectral_codec_audiolm import windowed_spectrum
 from audiolm_hf.training.checkpointing import find_checkpoints
 from audiolm_hf.training.codec import CodecTrainer, CodecTrainingConfig, train_codec
 from audiolm_hf.training.codec_losses import (
+    MagnitudeLoss,
     MultiScaleMelLoss,
     adversarial_loss,
     balanced_gradient,
@@ -217,6 +220,25 @@ def test_mel_loss_is_zero_for_equal_sounds_and_grows_with_the_difference():
     sound, noise = torch.randn(1, 4000), torch.randn(1, 4000)
     assert loss(sound, sound) == 0
     assert 0 < loss(sound + 0.1 * noise, sound) < loss(sound + noise, sound)
+
+
+def test_magnitude_loss_compares_what_the_decoder_holds_with_the_spectrum():
+    config = SoundStreamConfig(**TINY_CODEC)
+    loss, sound = MagnitudeLoss(config), torch.randn(2, 10 * config.hop_length + 3)
+    padded = torch.nn.functional.pad(sound, (0, -sound.shape[1] % config.hop_length))
+    log_magnitude = windowed_spectrum(padded, config).abs().clamp(min=1e-8).log()
+    assert loss(log_magnitude, sound) < 1e-4
+    # Ten times too loud is one decade off wherever the floor of 0.01 is far below.
+    assert loss(log_magnitude + math.log(10), sound) == pytest.approx(1.0, abs=0.05)
+    with pytest.raises(ValueError, match="holds no magnitudes"):
+        MagnitudeLoss(SoundStreamConfig(decoder_type="mirrored"))
+
+
+def test_magnitudes_are_learned(recordings, tmp_path):
+    changes = {"max_steps": 12, "magnitude_weight": 20.0, "validation_steps": 4}
+    train_codec(tiny_training(recordings, tmp_path, **changes))
+    log = [entry["magnitude"] for entry in log_of(tmp_path)]
+    assert len(log) == 3 and log[-1] < log[0]
 
 
 def test_hinge_losses():

@@ -69,6 +69,9 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
         low_band_start_level (`int`, defaults to 4): first level that codes them; the levels before, which the coarse
             stage predicts, code the latent alone.
         low_band_scale (`float`, defaults to 40.0): weight of the coefficients in the choice of codes.
+        phase_iterations (`int`, defaults to 0): rounds of fast Griffin-Lim by which `decode` makes the phases of
+            overlapping windows agree where no low band is coded, for sounds that hold their pitch, such as a piano's
+            (istft only). A decoded sample then depends on all frames.
     """
 
     model_type = "soundstream"
@@ -94,6 +97,7 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
     low_band_dim: int = 0
     low_band_start_level: int = 4
     low_band_scale: float = 40.0
+    phase_iterations: int = 0
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -114,6 +118,14 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
                     f"SoundStreamConfig.window_length is {self.window_length} and hop_length {self.hop_length} (the "
                     "product of strides); window_length - hop_length must be positive and even."
                 )
+
+    def validate_phase(self) -> None:
+        """Check that there are phases to change."""
+        if self.phase_iterations < 0 or (self.phase_iterations and self.decoder_type != "istft"):
+            raise ValueError(
+                f"SoundStreamConfig.phase_iterations is {self.phase_iterations} with decoder_type "
+                f'{self.decoder_type!r}; it can be 0, and above 0 with "istft" only.'
+            )
 
     def validate_low_band(self) -> None:
         """Check that the low band fits the frame, the quantizer and its levels."""
@@ -255,6 +267,9 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
         remove_repeats (`bool`, defaults to `False`): the semantic tokens of this stage have no consecutive repeats.
         mean_semantic_duration (`float`, defaults to 1.0): tokens before removal per token after it, measured on the
             training data; turns seconds into numbers of tokens when `remove_repeats` is set.
+        condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse stage that came
+            without their semantic tokens. Above 0 the stage can be guided (`coarse_guidance_scale`), and goes on from
+            the sound alone at a scale of 0.
     """
 
     stage: ClassVar[Literal["semantic", "coarse", "fine"]]
@@ -270,6 +285,7 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
     window_length_s: float | int = 30.0
     remove_repeats: bool = False
     mean_semantic_duration: float | int = 1.0
+    condition_dropout: float | int = 0.0
     initializer_range: float = 0.02
     use_cache: bool = True
     tie_word_embeddings: bool = True

@@ -27,9 +27,7 @@ from .low_band_audiolm import (
     low_band_basis,
 )
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
-
-LAYER_SCALE = 0.1  # start of the residual branches' gain
-LOG_MAGNITUDE_LIMIT = 6.0  # e^6 is above any bin of a full-scale tone in a 1280-sample window
+from .spectral_codec_audiolm import LAYER_SCALE, ISTFTDecoder, SpectralEncoder
 
 
 @dataclass
@@ -67,6 +65,8 @@ class SoundStreamOutput(ModelOutput):
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes.
         commitment_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
         codebook_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
+        log_magnitude (`torch.FloatTensor` of shape `(batch, frames, window_length // 2 + 1)`, *optional*): what an
+            iSTFT decoder holds for the spectrum of each window, natural logarithm.
     """
 
     loss: torch.Tensor | None = None
@@ -74,84 +74,7 @@ class SoundStreamOutput(ModelOutput):
     audio_codes: torch.Tensor | None = None
     commitment_loss: torch.Tensor | None = None
     codebook_loss: torch.Tensor | None = None
-
-
-class CausalConvNeXtBlock(nn.Module):
-    """Depthwise convolution over past frames, then a two-layer network on each frame, added to the input."""
-
-    def __init__(self, config: SoundStreamConfig) -> None:
-        super().__init__()
-        size = config.hidden_size
-        self.depthwise = nn.Conv1d(size, size, config.kernel_size, groups=size)
-        self.norm = nn.LayerNorm(size)
-        self.up_proj = nn.Linear(size, config.intermediate_size)
-        self.down_proj = nn.Linear(config.intermediate_size, size)
-        self.scale = nn.Parameter(torch.full((size,), LAYER_SCALE))
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Transform `(batch, frames, hidden_size)` to the same shape."""
-        past = F.pad(hidden_states.transpose(1, 2), (self.depthwise.kernel_size[0] - 1, 0))
-        mixed = self.depthwise(past).transpose(1, 2)
-        return hidden_states + self.scale * self.down_proj(F.gelu(self.up_proj(self.norm(mixed))))
-
-
-def _frame_blocks(config: SoundStreamConfig, num_layers: int) -> nn.Sequential:
-    blocks = [CausalConvNeXtBlock(config) for _ in range(num_layers)]
-    return nn.Sequential(nn.LayerNorm(config.hidden_size), *blocks, nn.LayerNorm(config.hidden_size))
-
-
-class SpectralEncoder(nn.Module):
-    """Short-time spectra, centred on each frame, through causal ConvNeXt blocks."""
-
-    def __init__(self, config: SoundStreamConfig) -> None:
-        super().__init__()
-        self.config = config
-        num_bins = config.window_length // 2 + 1
-        self.in_proj = nn.Linear(3 * num_bins, config.hidden_size)
-        self.blocks = _frame_blocks(config, config.num_encoder_layers)
-
-    def forward(self, input_values: Tensor) -> Tensor:
-        """Encode `(batch, num_samples)`, a whole number of frames, to `(batch, frames, hidden_size)`."""
-        window_length, hop_length = self.config.window_length, self.config.hop_length
-        excess = (window_length - hop_length) // 2
-        frames = F.pad(input_values.float(), (excess, excess)).unfold(1, window_length, hop_length)
-        window = torch.hann_window(window_length, device=input_values.device)
-        spectrum = torch.fft.rfft(frames * window)
-        magnitude = spectrum.abs().clamp(min=1e-5)
-        # Loudness, and the phase weighted by the cube root of the magnitude, so that quiet bins weigh little.
-        phase = torch.view_as_real(spectrum / magnitude.pow(2 / 3)).flatten(2)
-        features = torch.cat([magnitude.log(), phase], dim=-1)
-        return self.blocks(self.in_proj(features.to(self.in_proj.weight.dtype)))
-
-
-class ISTFTDecoder(nn.Module):
-    """Causal ConvNeXt blocks, then magnitude and phase of overlapping windows, centred on each frame."""
-
-    def __init__(self, config: SoundStreamConfig) -> None:
-        super().__init__()
-        self.config = config
-        num_bins = config.window_length // 2 + 1
-        self.in_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.blocks = _frame_blocks(config, config.num_decoder_layers)
-        self.out_proj = nn.Linear(config.hidden_size, 2 * num_bins)
-
-    def forward(self, latents: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Decode `(batch, frames, hidden_size)` to `(batch, frames * hop_length)`."""
-        log_magnitude, phase = self.out_proj(self.blocks(self.in_proj(latents))).float().chunk(2, dim=-1)
-        spectrum = torch.polar(log_magnitude.clamp(max=LOG_MAGNITUDE_LIMIT).exp(), phase)
-        window = torch.hann_window(self.config.window_length, device=latents.device)
-        frames = torch.fft.irfft(spectrum, n=self.config.window_length) * window
-        mask = frames.new_ones(frames.shape[:2]) if frame_mask is None else frame_mask.to(frames.dtype)
-        envelope = mask[:, :, None] * window.pow(2)
-        return self._overlap_add(frames * mask[:, :, None]) / self._overlap_add(envelope).clamp(min=1e-3)
-
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Add windows `(batch, frames, window_length)` up at their places; the excess at both ends is cut off."""
-        window_length, hop_length = self.config.window_length, self.config.hop_length
-        num_samples = (frames.shape[1] - 1) * hop_length + window_length
-        summed = F.fold(frames.transpose(1, 2), (1, num_samples), (1, window_length), stride=(1, hop_length))
-        excess = (window_length - hop_length) // 2
-        return summed[:, 0, 0, excess : num_samples - excess]
+    log_magnitude: torch.Tensor | None = None
 
 
 class CausalConv1d(nn.Conv1d):
@@ -313,7 +236,14 @@ class SoundStreamModel(PreTrainedModel):
             ValueError: if the codes are not 3-D, have too many levels or lie outside [0, codebook_size).
         """
         self._check_codes(audio_codes)
-        audio_values = self._decode_latents(*self.quantizer.decode(audio_codes), attention_mask)
+        latents, low_band = self.quantizer.decode(audio_codes)
+        alone = audio_codes.shape[1] <= self.config.low_band_start_level or not self.config.low_band_dim
+        if self.config.phase_iterations and alone and isinstance(self.decoder, ISTFTDecoder):
+            spectrum = self.decoder.spectrum(latents.to(self.dtype))
+            audio_values = self.decoder.align_phase(*spectrum, attention_mask)
+            audio_values = self._complete(audio_values, None, attention_mask)
+        else:
+            audio_values = self._decode_latents(latents, low_band, attention_mask)[0]
         return SoundStreamDecoderOutput(audio_values=audio_values[:, :num_samples])
 
     @can_return_tuple
@@ -332,7 +262,7 @@ class SoundStreamModel(PreTrainedModel):
         num_codebooks = 0 if num_codebooks == 0 else self._check_num_codebooks(num_codebooks)
         padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
         quantized = self.quantizer(self.encoder(padded), num_codebooks, self.low_band(padded))
-        audio_values = self._decode_latents(
+        audio_values, log_magnitude = self._decode_latents(
             quantized.quantized, quantized.low_band, None if attention_mask is None else frame_mask
         )
         return SoundStreamOutput(
@@ -341,10 +271,22 @@ class SoundStreamModel(PreTrainedModel):
             audio_codes=quantized.audio_codes,
             commitment_loss=quantized.commitment_loss,
             codebook_loss=quantized.codebook_loss,
+            log_magnitude=log_magnitude,
         )
 
-    def _decode_latents(self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
-        audio_values = self.decoder(latents.to(self.dtype), frame_mask)
+    def _decode_latents(
+        self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Waveforms, and the logarithm of the magnitude of their windows where the decoder holds one."""
+        latents = latents.to(self.dtype)
+        if isinstance(self.decoder, ISTFTDecoder):
+            log_magnitude, phase = self.decoder.spectrum(latents)
+            audio_values = self.decoder.synthesize(log_magnitude, phase, frame_mask)
+            return self._complete(audio_values, low_band, frame_mask), log_magnitude
+        return self._complete(self.decoder(latents, frame_mask), low_band, frame_mask), None
+
+    def _complete(self, audio_values: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
+        """Put the low band in its place and silence the padding."""
         if frame_mask is None:
             return audio_values if low_band is None else self._replace_low_band(audio_values, low_band, None)
         sample_mask = frame_mask.repeat_interleave(self.config.hop_length, dim=1)
@@ -399,4 +341,9 @@ class SoundStreamModel(PreTrainedModel):
             raise ValueError(f"audio_codes range from {lowest} to {highest}; codes lie in [0, {size}).")
 
 
-__all__ = ["SoundStreamDecoderOutput", "SoundStreamEncoderOutput", "SoundStreamModel", "SoundStreamOutput"]
+__all__ = [
+    "SoundStreamDecoderOutput",
+    "SoundStreamEncoderOutput",
+    "SoundStreamModel",
+    "SoundStreamOutput",
+]

@@ -86,8 +86,9 @@ def _load_audiolm(folder: str | Path) -> PreTrainedModel:
     return AudioLMModel.from_pretrained(folder, dtype="float32").eval()
 
 
-# Positions of centroids and codes decide between neighbours; they stay in float32.
-_FLOAT32_TENSORS = ("centroids", "feature_mean", "feature_std", "codebook", "sums", "counts")
+# Positions of centroids and codes decide between neighbours; they stay in float32. The sums that the codebooks move
+# by do not, and only a training reads them.
+_FLOAT32_TENSORS = ("centroids", "feature_mean", "feature_std", "codebook", "counts")
 
 
 def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -97,7 +98,7 @@ def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
         model ([`~transformers.PreTrainedModel`]): any part, or a whole AudioLM.
 
     Returns:
-        `dict`: float16 copies of all floating point tensors but centroids, codebooks and their statistics.
+        `dict`: float16 copies of all floating point tensors but centroids, codebooks and how often codes were used.
 
     Raises:
         ValueError: a weight is beyond the range of float16.

@@ -2,9 +2,10 @@
 """How good continuations are: beginnings of recordings are continued, and the result is measured.
 
 The same figures are taken of the model's continuations, of toplines (what really came next, and the same through the
-codec) and of floors (another speaker or piece, the prompt again, white noise, silence). Every mean stands with a
-bootstrap interval over the prompts, and with its difference to the floor, prompt by prompt. None of the figures judges
-words or meaning.
+codec) and of floors (another speaker or piece, the prompt again, white noise, silence). A coarse stage that also
+learned to do without semantic tokens is measured without them as well: the paper's comparison with an acoustic-only
+model. Every mean stands with a bootstrap interval over the prompts, and with its difference to the floor, prompt by
+prompt. None of the figures judges words or meaning.
 
 Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
@@ -28,6 +29,7 @@ from audiolm_hf.evaluation.voice_judge import VoiceJudge
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
 ContinuationKind = Literal["speech", "piano"]
+ACOUSTIC_ONLY = "acoustic only"  # the coarse stage without semantic tokens
 SOUND_FIGURES = {
     "level_db": "level dB",
     "silence_share": "silence",
@@ -121,11 +123,13 @@ def yardsticks(
     """Make the continuations that a model's are compared with, each as long as the real one."""
     rng = np.random.default_rng(seed)
     level = np.sqrt((prompt.astype(np.float64) ** 2).mean())
-    clip = torch.from_numpy(real)[None].to(model.device)
-    coded = model.acoustic_codec.decode(model.acoustic_codec.encode(clip))[0, : len(real)].float().cpu().numpy()
+    codec, clip = model.acoustic_codec, torch.from_numpy(real)[None].to(model.device)
+    codes = {"real, coded": codec.encode(clip)}
+    if not model.generation_config.use_fine_stage:  # all that a continuation is decoded from
+        codes["real, coarse codes"] = codes["real, coded"][:, : model.config.coarse_config.num_coarse_codebooks]
     return {
         "real": real,
-        "real, coded": coded,
+        **{name: codec.decode(found)[0, : len(real)].float().cpu().numpy() for name, found in codes.items()},
         **({} if other is None else {floor: other}),
         "prompt again": np.resize(prompt, len(real)),
         "white noise": (level * rng.standard_normal(len(real))).astype(np.float32),
@@ -146,6 +150,17 @@ def continue_prompt(
     )
     start, stop = int(output.prompt_lengths[0]), int(output.audio_lengths[0])
     return output.audio_values[0, start:stop].float().cpu().numpy()
+
+
+def _continuations(
+    model: AudioLMModel, prompt: np.ndarray, continuation_length_s: float, seed: int, **stage_kwargs: Any
+) -> dict[str, np.ndarray]:
+    """The model's continuation, and that of the sound alone if the coarse stage can make one."""
+    made = {"model": continue_prompt(model, prompt, continuation_length_s, seed, **stage_kwargs)}
+    if model.config.coarse_config.condition_dropout:
+        alone = stage_kwargs | {"coarse_guidance_scale": 0.0}
+        made[ACOUSTIC_ONLY] = continue_prompt(model, prompt, continuation_length_s, seed, **alone)
+    return made
 
 
 @torch.inference_mode()
@@ -191,10 +206,10 @@ def evaluate_continuation(
     rows: dict[str, list[dict[str, float]]] = {}
     for number, record in enumerate(tqdm(records, desc="continue", unit="prompt")):
         prompt, real = record.array[:boundary], record.array[boundary:end]
-        generated = continue_prompt(model, prompt, continuation_length_s, seed + number, **stage_kwargs)
+        generated = _continuations(model, prompt, continuation_length_s, seed + number, **stage_kwargs)
         other = _other_recording(records, number, task)
         span = None if other is None else other.array[boundary:end]
-        systems = {"model": generated, **yardsticks(prompt, real, model, seed + number, span, task.floor)}
+        systems = {**generated, **yardsticks(prompt, real, model, seed + number, span, task.floor)}
         measure = _measure(kind, prompt, record, judge)
         for name, array in systems.items():
             rows.setdefault(name, []).append(measure(array))
@@ -309,6 +324,7 @@ def _interval_table(report: dict[str, Any], names: Sequence[str], task: Continua
 
 
 __all__ = [
+    "ACOUSTIC_ONLY",
     "TASKS",
     "ContinuationKind",
     "ContinuationTask",

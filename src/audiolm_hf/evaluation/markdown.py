@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from audiolm_hf.evaluation.codec import format_codec_report
-from audiolm_hf.evaluation.continuation import TASKS, format_continuation_report
+from audiolm_hf.evaluation.continuation import ACOUSTIC_ONLY, TASKS, format_continuation_report
 from audiolm_hf.evaluation.likelihood import format_likelihood_report
 from audiolm_hf.evaluation.piano_token_report import format_piano_token_report
 from audiolm_hf.evaluation.token_report import format_token_report
@@ -112,12 +112,13 @@ def _continuation_rows(part: dict[str, Any]) -> Iterator[_Row]:
     for key in (name for name in task.decisive if name in own):
         beside = [
             f"{system}: {part['systems'][system][key]:.3f}"
-            for system in ("real", "real, coded", task.floor)
+            for system in ("real", "real, coded", "real, coarse codes", ACOUSTIC_ONLY, task.floor)
             if system in part["systems"]
         ]
-        if task.floor in part["differences"]:
-            gap = part["differences"][task.floor][key]
-            beside.append(f"above {task.floor} by {gap['mean']:.3f} [{gap['low']:.3f}, {gap['high']:.3f}]")
+        for system in (task.floor, ACOUSTIC_ONLY):
+            if system in part["differences"]:
+                gap = part["differences"][system][key]
+                beside.append(f"above {system} by {gap['mean']:.3f} [{gap['low']:.3f}, {gap['high']:.3f}]")
         value = f"{own[key]['mean']:.3f} [{own[key]['low']:.3f}, {own[key]['high']:.3f}]"
         yield f"continuation, {task.figures[key]}", value, ", ".join(beside)
 

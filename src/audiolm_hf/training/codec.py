@@ -32,6 +32,7 @@ from audiolm_hf.training.checkpointing import (
 )
 from audiolm_hf.training.codec_config import CodecTrainingConfig, DiscriminatorConfig
 from audiolm_hf.training.codec_losses import (
+    MagnitudeLoss,
     MultiScaleMelLoss,
     adversarial_loss,
     balanced_gradient,
@@ -79,6 +80,7 @@ class CodecTrainer:
             "envelope": config.envelope_weight,
         }
         self.reconstruction_losses = self._build_reconstruction_losses()
+        self.magnitude_loss = MagnitudeLoss(self.codec.config) if config.magnitude_weight else None
         crop_length = round(config.crop_length_s * self.sampling_rate)
         self._check_crop_length(crop_length)
         settings = config.discriminator
@@ -238,11 +240,15 @@ class CodecTrainer:
         audio_values = output.audio_values.float()
         self._record(commitment=output.commitment_loss)
         gradient = self._gradient(audio_values, target, self._reconstruction_loss(audio_values, target))
-        quantization = (
+        inner = (
             self.config.commitment_weight * output.commitment_loss + self.config.codebook_weight * output.codebook_loss
         )
+        if self.magnitude_loss is not None:
+            magnitude = self.magnitude_loss(output.log_magnitude, target)
+            self._record(magnitude=magnitude)
+            inner = inner + self.config.magnitude_weight * magnitude
         # The product's gradient at the waveform is `gradient`: one backward pass serves all losses.
-        self.accelerator.backward((audio_values * gradient).sum() + quantization)
+        self.accelerator.backward((audio_values * gradient).sum() + inner)
         self.accelerator.clip_grad_norm_(self.codec.parameters(), self.config.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -57,6 +57,8 @@ class CodecTrainingConfig:
         mel_weight, waveform_weight, commitment_weight, codebook_weight (`float`): weights of the losses.
         loudness_weight, envelope_weight (`float`): weights of the losses that follow a listener, see
             `perceptual_losses`; 0 leaves them out.
+        magnitude_weight (`float`): weight of the loss on the magnitudes that an iSTFT decoder holds, see
+            [`MagnitudeLoss`].
         quantizer_start_step (`int`): steps before it train encoder and decoder without quantizer, so that the
             codebooks are placed among latents that mean something.
         codebook_init_crops (`int`): crops whose latents place the codebooks by k-means at that step.
@@ -91,6 +93,7 @@ class CodecTrainingConfig:
     codebook_weight: float = 1.0
     loudness_weight: float = 0.0
     envelope_weight: float = 0.0
+    magnitude_weight: float = 0.0
     quantizer_start_step: int = 400
     codebook_init_crops: int = 256
     max_gradient_norm: float = 1.0

@@ -12,9 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.spectral_codec_audiolm import windowed_spectrum
 from audiolm_hf.training.processes import mean_over_processes, sum_over_processes
 
 LOG_FLOOR = 1e-5
+MAGNITUDE_FLOOR = 0.01  # 90 dB below a full-scale tone in a window of 1280 samples
 
 
 class MultiScaleMelLoss(nn.Module):
@@ -67,6 +70,36 @@ class MultiScaleMelLoss(nn.Module):
         power = torch.view_as_real(spectrum).pow(2).sum(-1)
         magnitude = (power + LOG_FLOOR**2).sqrt()
         return (magnitude.transpose(1, 2) @ self.get_buffer(f"filters_{length}")).clamp(min=LOG_FLOOR).log10()
+
+
+class MagnitudeLoss(nn.Module):
+    """Mean absolute difference between what a decoder holds for the magnitudes of its windows, and the real ones.
+
+    Bins as narrow as the windows allow tell semitones apart where mel bands do not. Phases are left to
+    `phase_iterations` of the codec, which is only as good as these magnitudes.
+
+    Args:
+        config ([`SoundStreamConfig`]): windows of the codec.
+
+    Raises:
+        ValueError: the codec's decoder has no windows.
+    """
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        if config.decoder_type != "istft":
+            raise ValueError(
+                f"decoder_type is {config.decoder_type!r}, which holds no magnitudes; set magnitude_weight to 0 or "
+                'decoder_type to "istft".'
+            )
+        self.config = config
+
+    def forward(self, log_magnitude: Tensor, target_values: Tensor) -> Tensor:
+        """Compare `(batch, frames, bins)`, natural logarithm, with waveforms `(batch, num_samples)`."""
+        with torch.no_grad():
+            missing = -target_values.shape[1] % self.config.hop_length
+            target = windowed_spectrum(F.pad(target_values, (0, missing)), self.config).abs()
+        return F.l1_loss((log_magnitude.exp() + MAGNITUDE_FLOOR).log10(), (target + MAGNITUDE_FLOOR).log10())
 
 
 def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:

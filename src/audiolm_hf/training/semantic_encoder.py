@@ -3,8 +3,9 @@
 
 Recordings come in, an encoder that `AutoModel` loads comes out; `centroids.py` then turns one of its layers into
 tokens. Spans of the input are hidden and the encoder predicts the cluster of every hidden frame (HuBERT, arXiv
-2106.07447). The first clusters are of MFCC, those of later iterations of a layer of the encoder of the iteration
-before, which goes on from its weights. AudioLM (arXiv 2209.03143) takes w2v-BERT, which is trained alike.
+2106.07447). The first clusters are of MFCC (of pitch classes for music), those of later iterations of a layer of the
+encoder of the iteration before, which goes on from its weights. AudioLM (arXiv 2209.03143) takes w2v-BERT, which is
+trained alike.
 """
 
 import json
@@ -13,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from audiolm_hf.training.checkpointing import (
     save_training_state,
 )
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.harmony import harmonic_features
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
 from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
@@ -56,7 +58,7 @@ class IterationConfig:
         num_clusters (`int`): targets.
         num_steps (`int`): training steps.
         layer (`int`, defaults to 0): entry of the `hidden_states` of the encoder of the iteration before that is
-            clustered; the first iteration clusters MFCC and ignores it.
+            clustered; the first iteration clusters `first_targets` and ignores it.
     """
 
     num_clusters: int
@@ -73,6 +75,8 @@ class SemanticEncoderTrainingConfig:
         output (`str`): folder of the run; the encoder is in its `encoder`.
         encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
         iterations (`list[IterationConfig]`): in order.
+        first_targets (`"mfcc"` or `"harmony"`, defaults to `"mfcc"`): what the first iteration clusters; `"harmony"`
+            is for music, see [`harmonic_features`].
         batch_size (`int`, defaults to 12): crops per step, over all processes.
         crop_length_s (`float`, defaults to 3.2): seconds.
         mask_share (`float`, defaults to 0.5): share of frames hidden.
@@ -98,6 +102,7 @@ class SemanticEncoderTrainingConfig:
     output: str
     encoder: dict[str, Any]
     iterations: list[IterationConfig]
+    first_targets: Literal["mfcc", "harmony"] = "mfcc"
     batch_size: int = 12
     crop_length_s: float = 3.2
     mask_share: float = 0.5
@@ -216,7 +221,10 @@ def _iteration_targets(
     path = Path(config.output) / f"iteration_{index + 1}" / "targets.safetensors"
     if not path.is_file():
         iteration = config.iterations[index]
-        features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
+        if index == 0 and config.first_targets == "harmony":
+            features = [_harmony_of(paths) for paths in (config.data.train_paths, config.data.validation_paths)]
+        else:
+            features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
         chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
         mean, std = features[0].mean(axis=0), features[0].std(axis=0) + 1e-5
         centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
@@ -225,6 +233,12 @@ def _iteration_targets(
         replace_file(path, lambda unfinished: save_file(tensors, unfinished))
     tensors = load_file(path)
     return [tensors[name].numpy() for name in ("training", "validation")]
+
+
+def _harmony_of(paths: list[Path]) -> np.ndarray:
+    """Harmonic features (frames, 18) of all recordings, as many frames as their [`SpectrumTable`] has."""
+    source = tqdm(AudioSource(paths, SAMPLING_RATE), desc="harmony")
+    return np.concatenate([harmonic_features(record.array, record.sampling_rate) for record in source])
 
 
 def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, layer: int) -> np.ndarray:

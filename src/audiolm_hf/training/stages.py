@@ -82,6 +82,7 @@ def build_stage_config(config: StageTrainingConfig, tokens: TokenDataset) -> Aud
         window_length_s=config.window_length_s,
         remove_repeats=config.remove_repeats,
         mean_semantic_duration=mean_semantic_duration(tokens) if config.remove_repeats else 1.0,
+        condition_dropout=config.drop_condition,
     )
     longest = longest_sequence(info, stage_config)
     if config.warm_start is not None and longest > stage_config.max_position_embeddings:

@@ -1,0 +1,76 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What music is made of, frame by frame: pitch classes that sound, and where something begins.
+
+The first targets of a semantic encoder for music, as MFCC are for speech. Encoders that predict them from the log-mel
+spectrum alone learn to hear pitch through its harmonics: one band of that spectrum is wider than a semitone below
+middle C.
+"""
+
+import numpy as np
+
+FRAME_RATE = 50  # as many as an encoder has, Hz
+NUM_PITCH_CLASSES = 12
+_PITCH_WINDOW_S = 0.128  # semitones are told apart from 520 Hz up, and below by their harmonics
+_RISE_WINDOW_S = 0.064
+_LOWEST_HZ = 65.4  # C2
+_NUM_OCTAVES = 5  # up to C7 for pitch classes
+_NUM_RISE_BANDS = 6  # octaves from 62.5 Hz
+_LEVEL_FLOOR = 1e-4  # energy of a band below which changes are not heard
+
+
+def harmonic_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Compute pitch classes and rises of level, 50 times a second.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `np.ndarray` of shape `(frames, 18)`, float32: the roots of the amplitudes of 12 pitch classes from C, of
+        length 1 together (nearly 0 in silence), and by how many decibels each of 6 octaves rose within 40 ms. `frames`
+        is that of a [`SpectrumTable`]: 20 ms each, an even number.
+    """
+    num_frames = -(-len(array) // (2 * sampling_rate // FRAME_RATE)) * 2
+    classes = np.sqrt(_amplitudes(array, sampling_rate, num_frames, _PITCH_WINDOW_S) @ _pitch_filters(sampling_rate))
+    classes /= np.linalg.norm(classes, axis=1, keepdims=True) + 1e-3
+    power = _amplitudes(array, sampling_rate, num_frames, _RISE_WINDOW_S) ** 2
+    levels = 10 * np.log10(power @ _octave_filters(sampling_rate) + _LEVEL_FLOOR)
+    before = np.concatenate([levels[:2], levels[:-2]])
+    return np.concatenate([classes, np.maximum(levels - before, 0)], axis=1).astype(np.float32)
+
+
+def _amplitudes(array: np.ndarray, sampling_rate: int, num_frames: int, window_s: float) -> np.ndarray:
+    """Amplitude spectra `(num_frames, frequencies)` of Hann windows centred on the frames."""
+    hop, window = sampling_rate // FRAME_RATE, round(window_s * sampling_rate)
+    left = (window - hop) // 2
+    padded = np.pad(array, (left, max(0, num_frames * hop + window - len(array))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: num_frames * hop : hop]
+    return np.abs(np.fft.rfft(frames * np.hanning(window + 1)[:-1].astype(np.float32), axis=1))
+
+
+def _frequencies(sampling_rate: int, window_s: float) -> np.ndarray:
+    window = round(window_s * sampling_rate)
+    return np.arange(window // 2 + 1) * sampling_rate / window
+
+
+def _pitch_filters(sampling_rate: int) -> np.ndarray:
+    """Weights `(frequencies, 12)`: each belongs to the pitch class of the nearest semitone, less between two."""
+    hertz = _frequencies(sampling_rate, _PITCH_WINDOW_S)
+    inside = (hertz >= _LOWEST_HZ * 2 ** (-1 / 24)) & (hertz <= _LOWEST_HZ * 2**_NUM_OCTAVES)
+    semitones = 12 * np.log2(np.where(inside, hertz, _LOWEST_HZ) / _LOWEST_HZ)
+    nearest = np.round(semitones).astype(int)
+    filters = np.zeros((len(hertz), NUM_PITCH_CLASSES))
+    filters[np.arange(len(hertz)), nearest % NUM_PITCH_CLASSES] = inside * np.exp(
+        -0.5 * ((semitones - nearest) / 0.2) ** 2
+    )
+    return filters
+
+
+def _octave_filters(sampling_rate: int) -> np.ndarray:
+    """Weights `(frequencies, 6)` of octaves from 62.5 Hz."""
+    hertz = _frequencies(sampling_rate, _RISE_WINDOW_S)[:, None]
+    edges = 62.5 * 2.0 ** np.arange(_NUM_RISE_BANDS + 1)
+    return ((hertz >= edges[:-1]) & (hertz < edges[1:])).astype(np.float64)
+
+
+__all__ = ["FRAME_RATE", "NUM_PITCH_CLASSES", "harmonic_features"]
