@@ -102,9 +102,20 @@ def test_bundled_names_are_folders():
         audiolm_hf.checkpoint("speech-huge")
 
 
-def test_the_example_prompt_is_four_seconds_with_its_licence():
-    path = Path(audiolm_hf.example_prompt())
+@pytest.mark.parametrize(
+    "name, licence, author",
+    [("speech-tiny", "CC BY 4.0", "Vassil Panayotov"), ("piano-tiny", "CC BY-SA 3.0", "Bernd Krueger")],
+)
+def test_the_example_prompts_are_four_seconds_with_their_licences(name, licence, author):
+    path = Path(audiolm_hf.example_prompt(name))
     audio, rate = audiolm_hf.read_audio(path)
     assert rate == 16000 and 3.0 <= audio.shape[1] / rate <= 4.0
     text = (path.parent / "README.md").read_text()
-    assert path.name in text and "CC BY 4.0" in text and "Vassil Panayotov" in text
+    assert path.name in text and licence in text and author in text
+
+
+def test_checkpoints_have_the_example_prompt_of_what_they_know():
+    speech, piano = (audiolm_hf.example_prompt(name) for name in ("speech-tiny", "piano-tiny"))
+    assert audiolm_hf.example_prompt() == audiolm_hf.example_prompt("somebody/audiolm") == speech != piano
+    for name in audiolm_hf.list_checkpoints():
+        assert audiolm_hf.example_prompt(audiolm_hf.checkpoint(name)) == audiolm_hf.example_prompt(name)

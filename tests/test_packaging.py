@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from audiolm_hf.bundled import example_prompt, list_checkpoints
 from tests.test_layering import PACKAGE, SOURCES, imported_modules, name_of, nodes_in_functions, part_of
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ EXTRAS_OF_PART = {"data": {"train"}, "training": {"train"}, "evaluation": {"eval
 # Asked for by name where it is used: its own dependency does not install beside a current setuptools.
 LEFT_TO_THE_USER = {"resemblyzer"}
 CHECKPOINT_FILES = {"config.json", "model.safetensors", "generation_config.json", "processor_config.json", "README.md"}
-MAX_CHECKPOINT_BYTES = 40 * 10**6  # all bundled checkpoints together
+MAX_CHECKPOINT_BYTES = 40 * 10**6  # of each bundled checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +61,15 @@ def test_wheel_holds_every_file_of_the_package_and_no_other(members: dict[str, i
     assert "audiolm_hf-0.1.0.dist-info/licenses/LICENSE" in info
 
 
-def test_wheel_holds_the_default_checkpoint_and_an_example(members: dict[str, int]):
-    folder = "audiolm_hf/checkpoints/speech-tiny/"
-    assert {folder + name for name in CHECKPOINT_FILES} <= set(members)
-    assert any(name.startswith("audiolm_hf/examples/") and name.endswith(".flac") for name in members)
+@pytest.mark.parametrize("name", list_checkpoints())
+def test_wheel_holds_the_checkpoint_and_its_example(members: dict[str, int], name: str):
+    folder = f"audiolm_hf/checkpoints/{name}/"
+    assert {folder + file for file in CHECKPOINT_FILES} <= set(members)
+    assert f"audiolm_hf/examples/{Path(example_prompt(name)).name}" in members
+    assert sum(size for file, size in members.items() if file.startswith(folder)) <= MAX_CHECKPOINT_BYTES
 
 
-def test_wheel_is_small_and_holds_no_pickles(members: dict[str, int]):
-    sizes = {name: size for name, size in members.items() if name.startswith("audiolm_hf/checkpoints/")}
-    assert sum(sizes.values()) <= MAX_CHECKPOINT_BYTES
+def test_wheel_holds_no_pickles(members: dict[str, int]):
     assert not [name for name in members if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npy", ".npz"))]
 
 

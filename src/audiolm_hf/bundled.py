@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The checkpoints and the example prompt that come with the package: from short name to path."""
+"""The checkpoints and the example prompts that come with the package: from short name to path."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,10 @@ _PACKAGE = Path(__file__).parent
 _CHECKPOINTS = _PACKAGE / "checkpoints"
 
 DEFAULT_CHECKPOINT = "speech-tiny"
+_EXAMPLE_PROMPTS = {
+    "speech-tiny": "librispeech_19-198-0020.flac",
+    "piano-tiny": "piano_haydn_33_3.flac",
+}
 
 
 def bundled_folder(name: str) -> str:
@@ -73,13 +77,21 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
     return text
 
 
-def example_prompt() -> str:
-    """Find the bundled example prompt, 4 seconds of speech (LibriSpeech, CC BY 4.0).
+def example_prompt(checkpoint: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
+    """Find the bundled example prompt, 4 seconds of what a checkpoint knows: speech, or piano for `"piano-tiny"`.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`, defaults to `"speech-tiny"`): name or folder of a checkpoint; those that
+            are not bundled get the speech.
 
     Returns:
-        `str`: path of a FLAC file.
+        `str`: path of a FLAC file (LibriSpeech, CC BY 4.0; piano-midi.de, CC BY-SA 3.0 DE).
     """
-    return str(_PACKAGE / "examples" / "librispeech_19-198-0020.flac")
+    name = os.fspath(checkpoint)
+    for bundled in list_checkpoints():
+        if name == bundled_folder(bundled):
+            name = bundled
+    return str(_PACKAGE / "examples" / _EXAMPLE_PROMPTS.get(name, _EXAMPLE_PROMPTS[DEFAULT_CHECKPOINT]))
 
 
 __all__ = [

@@ -134,7 +134,7 @@ def build_demo(checkpoint: str = DEFAULT_CHECKPOINT) -> gr.Blocks:
                 length_s = gr.Slider(1, MAX_LENGTH_S, value=7, step=0.5, label="Continuation, seconds")
                 seed = gr.Number(value=0, minimum=0, precision=0, label="Seed: another number, another continuation")
                 button = gr.Button("Continue", variant="primary")
-                gr.Examples([[example_prompt()]], inputs=[prompt], label="An example (LibriSpeech, CC BY 4.0)")
+                gr.Examples([[example_prompt(checkpoint)]], inputs=[prompt], label="An example")
             with gr.Column(scale=3):
                 audio = gr.Audio(label="Prompt + continuation", interactive=False, buttons=["download"])
                 figure = gr.Plot(label="Waveform and mel spectrogram")

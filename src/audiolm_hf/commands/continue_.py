@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     if arguments.num_continuations < 1:
         raise ValueError(f"--num-continuations is {arguments.num_continuations}; give 1 or more.")
-    prompts = arguments.prompts or [example_prompt()]
+    prompts = arguments.prompts or [example_prompt(arguments.checkpoint)]
     paths = output_paths(arguments.output, prompts, arguments.num_continuations)
     check_paths(paths, arguments.overwrite)
     continue_audio = load(arguments.checkpoint, arguments.device)
