@@ -37,6 +37,7 @@ _SOUNDSTREAM_KEYS = (
     "decoder_type",
     "initializer_range",
     "num_decoder_layers",
+    "phase_iterations",
     "quantizer_dropout",
 )
 # ... the weights between codes and sound, by their first names, in any of the codecs ...

@@ -15,7 +15,7 @@ from audiolm_hf.evaluation.continuation import TASKS, ContinuationKind, choose_r
 from audiolm_hf.evaluation.spectrogram import save_spectrograms
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
-MAX_BYTES = 120_000  # of one picture
+MAX_BYTES = 70_000  # of one picture
 _COLOURS = (128, 64, 32, 16)
 
 
