@@ -1,8 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Short names become folders, folders and Hub names stay, anything else is one clear error."""
 
+import numpy as np
 import pytest
+from transformers import pipeline
 
+import audiolm_hf
 from audiolm_hf import bundled
 
 
@@ -31,3 +34,17 @@ def test_names_folders_and_hub_names_are_told_apart(one_checkpoint, tmp_path):
 def test_what_is_neither_is_one_clear_error(one_checkpoint, name):
     with pytest.raises(ValueError, match=r"no folder and not one of the bundled \['tiny'\]"):
         bundled.resolve_checkpoint(name)
+
+
+@pytest.mark.parametrize("name", audiolm_hf.list_checkpoints())
+def test_every_bundled_checkpoint_continues_its_example_without_a_network(name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    continue_audio = pipeline("audio-continuation", model=audiolm_hf.checkpoint(name))
+    prompt = audiolm_hf.example_prompt(name)
+    first, again, other = (
+        continue_audio(prompt, continuation_length_s=1.0, min_continuation_length_s=1.0, seed=seed)["audio"]
+        for seed in (0, 0, 1)
+    )
+    new = first[-16000:]
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert len(first) > 16000 and new.std() > 1e-3 and np.abs(new).max() <= 1

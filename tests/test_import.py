@@ -103,7 +103,7 @@ def test_bundled_names_are_folders():
 
 
 @pytest.mark.parametrize(
-    "name, licence, author",
+    ("name", "licence", "author"),
     [("speech-tiny", "CC BY 4.0", "Vassil Panayotov"), ("piano-tiny", "CC BY-SA 3.0", "Bernd Krueger")],
 )
 def test_the_example_prompts_are_four_seconds_with_their_licences(name, licence, author):

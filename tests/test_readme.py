@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audiolm_hf.bundled import checkpoint, example_prompt
+from audiolm_hf.bundled import checkpoint, example_prompt, list_checkpoints
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -86,9 +86,13 @@ def test_what_is_new_is_neither_silence_nor_noise_nor_the_prompt_again(continuat
         assert np.abs(correlation / (energy + 1e-6)).max() < 0.9
 
 
-def test_the_card_is_there():
-    card = (Path(checkpoint("speech-tiny")) / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\n") and "license:" in card
+@pytest.mark.parametrize("name", list_checkpoints())
+def test_the_card_is_there_with_its_pictures(name):
+    folder = Path(checkpoint(name))
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n") and "license:" in card and f"audiolm-hf evaluate checkpoint {name}" in card
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
+    assert len(pictures) == 6 and all((folder / path).is_file() for path in pictures)
 
 
 def test_the_file_tree_is_what_is_there():

@@ -181,7 +181,7 @@ def test_loudness_loss_ranks_the_levels_of_the_bundled_codec_like_pesq(clips):
     codec = bundled_codec(Path(checkpoint("speech-tiny")))
     with torch.no_grad():
         codes = codec.encode(clips).audio_codes
-        decoded = [codec.decode(codes[:, :levels], num_samples=32000).audio_values for levels in (4, 8, 12)]
+        decoded = [codec.decode(codes[:, :levels], num_samples=32000).audio_values for levels in (1, 4, 12)]
         losses = [float(LoudnessLoss(RATE)(values, clips)) for values in decoded]
     quality = [
         np.mean([pesq(RATE, *pair, "wb") for pair in zip(clips.numpy(), values.numpy(), strict=True)])
