@@ -341,8 +341,8 @@ def pitch_classes(array, sampling_rate, frame):
     classes = np.zeros(12)
     for index, amplitude in enumerate(amplitudes):
         hertz = index * sampling_rate / window
-        if 65.4 * 2 ** (-1 / 24) <= hertz <= 65.4 * 32:
-            semitones = 12 * math.log2(hertz / 65.4)
+        if 63.5 <= hertz <= 2093:
+            semitones = 12 * math.log2(hertz / 440) + 69
             nearest = round(semitones)
             classes[nearest % 12] += amplitude * math.exp(-0.5 * ((semitones - nearest) / 0.2) ** 2)
     classes = np.sqrt(classes)

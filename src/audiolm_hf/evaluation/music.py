@@ -34,14 +34,26 @@ def chroma(array: np.ndarray, sampling_rate: int) -> np.ndarray:
         `np.ndarray` of shape `(frames, 12)`, from C; four frames to a window of 256 ms.
     """
     window = round(_CHROMA_WINDOW_S * sampling_rate)
-    return np.sqrt(power_spectrogram(array, window, window // 4)) @ _chroma_filters(window, sampling_rate)
+    return np.sqrt(power_spectrogram(array, window, window // 4)) @ pitch_class_filters(
+        window, sampling_rate, *_CHROMA_RANGE_HZ
+    )
 
 
 @cache
-def _chroma_filters(window: int, sampling_rate: int) -> np.ndarray:
-    """Weights (frequencies, 12): each bin belongs to the pitch class of the nearest semitone, less between two."""
+def pitch_class_filters(window: int, sampling_rate: int, lowest_hz: float, highest_hz: float) -> np.ndarray:
+    """Give the part of each frequency of a spectrum in each pitch class.
+
+    Args:
+        window (`int`): samples of the spectrum's window.
+        sampling_rate (`int`): Hz.
+        lowest_hz, highest_hz (`float`): frequencies outside belong to none.
+
+    Returns:
+        `np.ndarray` of shape `(window // 2 + 1, 12)`, from C: a frequency belongs to the nearest semitone, less
+        between two.
+    """
     hertz = np.arange(window // 2 + 1) * sampling_rate / window
-    inside = (hertz >= _CHROMA_RANGE_HZ[0]) & (hertz <= _CHROMA_RANGE_HZ[1])
+    inside = (hertz >= lowest_hz) & (hertz <= highest_hz)
     semitones = 69 + 12 * np.log2(np.where(inside, hertz, 440.0) / 440.0)
     nearest = np.round(semitones)
     weights = np.where(inside, np.exp(-0.5 * ((semitones - nearest) / 0.2) ** 2), 0.0)
@@ -160,5 +172,6 @@ __all__ = [
     "key_agreement",
     "music_figures",
     "onset_times",
+    "pitch_class_filters",
     "pitch_class_histogram",
 ]

@@ -8,12 +8,12 @@ middle C.
 
 import numpy as np
 
+from audiolm_hf.evaluation.music import pitch_class_filters
+
 FRAME_RATE = 50  # as many as an encoder has, Hz
-NUM_PITCH_CLASSES = 12
 _PITCH_WINDOW_S = 0.128  # semitones are told apart from 520 Hz up, and below by their harmonics
 _RISE_WINDOW_S = 0.064
-_LOWEST_HZ = 65.4  # C2
-_NUM_OCTAVES = 5  # up to C7 for pitch classes
+_PITCH_RANGE_HZ = (63.5, 2093.0)  # C2 to C7
 _NUM_RISE_BANDS = 6  # octaves from 62.5 Hz
 _LEVEL_FLOOR = 1e-4  # energy of a band below which changes are not heard
 
@@ -31,7 +31,8 @@ def harmonic_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
         is that of a [`SpectrumTable`]: 20 ms each, an even number.
     """
     num_frames = -(-len(array) // (2 * sampling_rate // FRAME_RATE)) * 2
-    classes = np.sqrt(_amplitudes(array, sampling_rate, num_frames, _PITCH_WINDOW_S) @ _pitch_filters(sampling_rate))
+    filters = pitch_class_filters(round(_PITCH_WINDOW_S * sampling_rate), sampling_rate, *_PITCH_RANGE_HZ)
+    classes = np.sqrt(_amplitudes(array, sampling_rate, num_frames, _PITCH_WINDOW_S) @ filters)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True) + 1e-3
     power = _amplitudes(array, sampling_rate, num_frames, _RISE_WINDOW_S) ** 2
     levels = 10 * np.log10(power @ _octave_filters(sampling_rate) + _LEVEL_FLOOR)
@@ -48,29 +49,12 @@ def _amplitudes(array: np.ndarray, sampling_rate: int, num_frames: int, window_s
     return np.abs(np.fft.rfft(frames * np.hanning(window + 1)[:-1].astype(np.float32), axis=1))
 
 
-def _frequencies(sampling_rate: int, window_s: float) -> np.ndarray:
-    window = round(window_s * sampling_rate)
-    return np.arange(window // 2 + 1) * sampling_rate / window
-
-
-def _pitch_filters(sampling_rate: int) -> np.ndarray:
-    """Weights `(frequencies, 12)`: each belongs to the pitch class of the nearest semitone, less between two."""
-    hertz = _frequencies(sampling_rate, _PITCH_WINDOW_S)
-    inside = (hertz >= _LOWEST_HZ * 2 ** (-1 / 24)) & (hertz <= _LOWEST_HZ * 2**_NUM_OCTAVES)
-    semitones = 12 * np.log2(np.where(inside, hertz, _LOWEST_HZ) / _LOWEST_HZ)
-    nearest = np.round(semitones).astype(int)
-    filters = np.zeros((len(hertz), NUM_PITCH_CLASSES))
-    filters[np.arange(len(hertz)), nearest % NUM_PITCH_CLASSES] = inside * np.exp(
-        -0.5 * ((semitones - nearest) / 0.2) ** 2
-    )
-    return filters
-
-
 def _octave_filters(sampling_rate: int) -> np.ndarray:
     """Weights `(frequencies, 6)` of octaves from 62.5 Hz."""
-    hertz = _frequencies(sampling_rate, _RISE_WINDOW_S)[:, None]
+    window = round(_RISE_WINDOW_S * sampling_rate)
+    hertz = np.arange(window // 2 + 1)[:, None] * sampling_rate / window
     edges = 62.5 * 2.0 ** np.arange(_NUM_RISE_BANDS + 1)
     return ((hertz >= edges[:-1]) & (hertz < edges[1:])).astype(np.float64)
 
 
-__all__ = ["FRAME_RATE", "NUM_PITCH_CLASSES", "harmonic_features"]
+__all__ = ["FRAME_RATE", "harmonic_features"]
