@@ -46,7 +46,8 @@ def pitch_class_filters(window: int, sampling_rate: int, lowest_hz: float, highe
     Args:
         window (`int`): samples of the spectrum's window.
         sampling_rate (`int`): Hz.
-        lowest_hz, highest_hz (`float`): frequencies outside belong to none.
+        lowest_hz (`float`): frequencies below belong to no pitch class.
+        highest_hz (`float`): those above do not, either.
 
     Returns:
         `np.ndarray` of shape `(window // 2 + 1, 12)`, from C: a frequency belongs to the nearest semitone, less
