@@ -84,6 +84,12 @@ def test_generation_defaults_are_stored(parts, tmp_path):
     assert (stored.continuation_length_s, stored.coarse_temperature) == (2.5, 0.7)
 
 
+def test_the_folders_of_the_parts_are_not_stored(parts, tmp_path):
+    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out")))
+    assert str(tmp_path.parent) not in (tmp_path / "out" / "config.json").read_text()
+    assert not any(folder in (tmp_path / "out" / "config.json").read_text() for folder in parts.values())
+
+
 def test_checkpoint_that_is_too_large_is_an_error(parts, tmp_path):
     with pytest.raises(ValueError, match=r"MB, more than max_megabytes = 0\.01"):
         assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), max_megabytes=0.01))
