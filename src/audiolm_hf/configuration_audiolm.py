@@ -163,7 +163,8 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
 
         0 for the convolutional encoder with the mirrored decoder. Windows that are centred on their frame see
         `(window_length - hop_length) / 2` samples ahead, once in the encoder and once in the decoder; the low band is
-        put in its place through windows of two frames.
+        put in its place through windows of two frames. Where `phase_iterations` are at work, a sample depends on all
+        frames.
         """
         excess = (self.window_length - self.hop_length) // 2
         windows = excess * ((self.encoder_type == "spectral") + (self.decoder_type == "istft"))

@@ -20,6 +20,7 @@ MAX_PROMPT_S = 30.0
 MAX_LENGTH_S = 20.0
 DYNAMIC_RANGE_DB = 70.0  # of the spectrogram's colours
 
+EXAMPLE_LABEL = "An example (its source and licence: audiolm_hf/examples/README.md)"
 DESCRIPTION = """# Audio continuation
 Upload or record a few seconds of speech; [AudioLM](https://arxiv.org/abs/2209.03143) continues it. It has read no
 text: what it says is babble in the voice of the prompt. The result is synthetic, and its file says so. Use your own
@@ -134,7 +135,7 @@ def build_demo(checkpoint: str = DEFAULT_CHECKPOINT) -> gr.Blocks:
                 length_s = gr.Slider(1, MAX_LENGTH_S, value=7, step=0.5, label="Continuation, seconds")
                 seed = gr.Number(value=0, minimum=0, precision=0, label="Seed: another number, another continuation")
                 button = gr.Button("Continue", variant="primary")
-                gr.Examples([[example_prompt(checkpoint)]], inputs=[prompt], label="An example")
+                gr.Examples([[example_prompt(checkpoint)]], inputs=[prompt], label=EXAMPLE_LABEL)
             with gr.Column(scale=3):
                 audio = gr.Audio(label="Prompt + continuation", interactive=False, buttons=["download"])
                 figure = gr.Plot(label="Waveform and mel spectrogram")
