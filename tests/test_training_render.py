@@ -15,7 +15,8 @@ import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.training.config import AudioDataConfig, run_training
-from audiolm_hf.training.render import RenderConfig, render
+from audiolm_hf.evaluation.midi_notes import read_notes
+from audiolm_hf.training.render import RenderConfig, render, transposed
 
 SOUNDFONT = Path(RenderConfig.soundfont)
 needs_synthesizer = pytest.mark.skipif(
@@ -76,6 +77,32 @@ def test_finished_pieces_are_not_rendered_again(pieces: Path):
     assert first.stat().st_mtime_ns == kept
     assert first.read_bytes() == before
     assert sf.info(second).frames == 8000
+
+
+def test_transposed_notes_move_and_keep_their_times():
+    for semitones in (-5, 0, 3):
+        (before,), (after,) = read_notes(one_note(60)), read_notes(transposed(one_note(60), semitones))
+        assert after.pitch == 60 + semitones
+        assert (after.onset, after.offset) == (before.onset, before.offset)
+    (highest,) = read_notes(transposed(one_note(125), 5))
+    assert highest.pitch == 118  # 130 is no note
+    with pytest.raises(ValueError, match="no MIDI file"):
+        transposed(b"no midi", 1)
+
+
+@needs_synthesizer
+def test_every_piece_has_its_own_transposition(pieces: Path):
+    rows = [{"midi": one_note(60), "path": f"Bach/{number}.mid"} for number in range(6)]
+    pq.write_table(pa.Table.from_pylist(rows), pieces / "many.parquet")
+    render(RenderConfig(midi(pieces, "many.parquet"), str(pieces / "out"), max_length_s=1.0, max_transposition=2))
+    shifts = []
+    for path in sorted((pieces / "out").glob("*.flac")):
+        spectrum = np.abs(np.fft.rfft(sf.read(path)[0] * np.hanning(16000)))
+        shifts.append(round(69 + 12 * np.log2(np.argmax(spectrum) / 440)) - 60)
+    assert set(shifts) <= {-2, -1, 1, 2}
+    assert len(set(shifts)) > 1
+    with pytest.raises(ValueError, match="max_transposition is 13 semitones"):
+        RenderConfig(midi(pieces), "out", max_transposition=13)
 
 
 def test_a_missing_program_is_named(pieces: Path, monkeypatch: pytest.MonkeyPatch):

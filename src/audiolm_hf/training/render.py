@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mido
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile as sf
@@ -28,6 +29,8 @@ from audiolm_hf.training.config import AudioDataConfig
 SYNTHESIS_RATE = 44100  # Hz
 LEVEL_DB = -24.0  # root mean square of a piece
 HIGHEST_PEAK = 0.9
+_LARGEST_TRANSPOSITION = 12  # semitones; further away a piano's piece is another piece
+_MIDI_NOTES = 128
 
 
 @dataclass
@@ -40,6 +43,9 @@ class RenderConfig:
         soundfont (`str`): SF2 file whose piano is played; Debian's `fluid-soundfont-gm` installs the default.
         sampling_rate (`int`, defaults to 16000): of the result, Hz.
         max_length_s (`float`, *optional*): seconds kept of each piece, from its beginning; all by default.
+        max_transposition (`int`, defaults to 0): every piece is moved up or down by 1 to this many semitones, drawn
+            for it; as written by default. More keys of the same music teach a model intervals in place of pitches.
+        seed (`int`, defaults to 0): of the transpositions.
     """
 
     data: AudioDataConfig
@@ -47,6 +53,15 @@ class RenderConfig:
     soundfont: str = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
     sampling_rate: int = 16000
     max_length_s: float | None = None
+    max_transposition: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_transposition <= _LARGEST_TRANSPOSITION:
+            raise ValueError(
+                f"max_transposition is {self.max_transposition} semitones; give 0 (as written) to "
+                f"{_LARGEST_TRANSPOSITION}."
+            )
 
 
 def render(config: RenderConfig) -> Path:
@@ -76,7 +91,8 @@ def render(config: RenderConfig) -> Path:
     for piece in tqdm(pieces, desc="render", unit="piece"):
         path = output / f"{_name_of(piece)}.flac"
         if not path.exists():
-            write_atomically(path, _render_piece(piece["midi"], config))
+            midi = transposed(piece["midi"], _semitones_of(piece["path"], config))
+            write_atomically(path, _render_piece(midi, config))
         lines.append(json.dumps({"path": path.name, **_labels(piece)}))
     manifest = output / "recordings.jsonl"
     write_atomically(manifest, ("\n".join(lines) + "\n").encode())
@@ -101,6 +117,43 @@ def _name_of(piece: dict[str, Any]) -> str:
 def _labels(piece: dict[str, Any]) -> dict[str, str]:
     composer, title = piece.get("composer") or "", piece.get("title") or ""
     return {"speaker": composer, "text": f"{composer}: {title}", "source": piece.get("source") or ""}
+
+
+def _semitones_of(path: str, config: RenderConfig) -> int:
+    """Draw a piece's transposition: of seed and path alone, so that an interrupted run goes on alike."""
+    if config.max_transposition == 0:
+        return 0
+    shifts = [sign * size for size in range(1, config.max_transposition + 1) for sign in (1, -1)]
+    return int(np.random.default_rng([config.seed, *path.encode()]).choice(shifts))
+
+
+def transposed(midi: bytes, semitones: int) -> bytes:
+    """Move every note of a MIDI file.
+
+    Args:
+        midi (`bytes`): the file.
+        semitones (`int`): up, or down where negative.
+
+    Returns:
+        `bytes`: the file with its notes moved; a note that would leave MIDI's 0 to 127 is moved by an octave less.
+
+    Raises:
+        ValueError: the bytes are no MIDI file.
+    """
+    if semitones == 0:
+        return midi
+    try:
+        file = mido.MidiFile(file=io.BytesIO(midi))
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"The {len(midi)} bytes are no MIDI file ({error}); give a standard MIDI file.") from error
+    for track in file.tracks:
+        for message in track:
+            if message.type in ("note_on", "note_off", "polytouch"):
+                note = message.note + semitones
+                message.note = note if 0 <= note < _MIDI_NOTES else note - int(np.copysign(12, semitones))
+    buffer = io.BytesIO()
+    file.save(file=buffer)
+    return buffer.getvalue()
 
 
 def _render_piece(midi: bytes, config: RenderConfig) -> bytes:
@@ -128,4 +181,4 @@ def _at_level(samples: np.ndarray) -> np.ndarray:
     return samples * min(10 ** (LEVEL_DB / 20) / rms, HIGHEST_PEAK / peak)
 
 
-__all__ = ["RenderConfig", "render"]
+__all__ = ["RenderConfig", "render", "transposed"]
