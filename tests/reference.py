@@ -154,6 +154,16 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
+def places_beside_the_prediction(ids, config):
+    """Position of every id of one unpadded sequence, condition token j where predicted token `j * stride` stands."""
+    places = list(range(len(ids)))
+    if config.separator_token_id in ids:
+        separator = ids.index(config.separator_token_id)
+        for place in range(1, separator):  # after the beginning token
+            places[place] = separator + 1 + math.floor((place - 1) * config.condition_stride)
+    return places
+
+
 # --- n-grams ---------------------------------------------------------------------------------------------------------
 
 

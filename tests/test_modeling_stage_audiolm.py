@@ -16,7 +16,7 @@ from audiolm_hf.token_layout_audiolm import (
     token_levels,
 )
 from tests.conftest import randomise, tiny_stage_config
-from tests.reference import greedy_tokens, mean_restricted_loss
+from tests.reference import greedy_tokens, mean_restricted_loss, places_beside_the_prediction
 
 MODEL_CLASSES = [AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel]
 
@@ -173,6 +173,29 @@ def test_plain_generate_takes_turns_by_each_rows_last_token():
     assert token_levels(later[:, 7:], config).tolist() == [[0, 1], [1, 0]]
     embeddings = model.get_input_embeddings()(ids[1:])
     assert token_levels(model.generate(inputs_embeds=embeddings, max_new_tokens=2), config).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("model_class", [AudioLMCoarseModel, AudioLMFineModel])
+def test_a_condition_side_by_side_is_the_same_decoder_at_other_positions(model_class, implementation):
+    config = model_class.config_class(**tiny_stage_config(condition_stride=2.5, attn_implementation=implementation))
+    beside = randomise(model_class(config))
+    counted = model_class(model_class.config_class(**tiny_stage_config(attn_implementation=implementation))).eval()
+    counted.load_state_dict(beside.state_dict())
+    ids = example_batch(config)["input_ids"]
+    places = torch.tensor([places_beside_the_prediction(row.tolist(), config) for row in ids])
+    expected = counted(ids, torch.ones_like(ids), places).logits.detach()
+    torch.testing.assert_close(beside(ids).logits, expected)
+    assert (counted(ids).logits - expected).abs().max() > 1e-3  # the positions matter
+    one = beside(ids[:1]).logits
+    torch.testing.assert_close(one, expected[:1])  # a single row is not read as packed sequences
+
+
+def test_attention_that_reads_steps_back_as_sequences_is_refused():
+    model = AudioLMCoarseModel(AudioLMCoarseModel.config_class(**tiny_stage_config(condition_stride=4)))
+    model.config._attn_implementation_internal = "flash_attention_2"
+    with pytest.raises(ValueError, match="flash_attention_2.*load a stage that has a condition_stride with"):
+        model(torch.zeros(1, 3, dtype=torch.int64))
 
 
 def test_saved_and_loaded_is_bit_equal(stage, tmp_path):

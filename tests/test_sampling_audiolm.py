@@ -15,14 +15,24 @@ GREEDY = {"do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 SAMPLED = {"do_sample": True, "temperature": 0.9, "top_k": 6, "top_p": 0.95}
 
 
-def build(model_class):
+def build(model_class, **changes):
     torch.manual_seed(0)
-    return randomise(model_class(model_class.config_class(**tiny_stage_config())))
+    return randomise(model_class(model_class.config_class(**tiny_stage_config(**changes))))
 
 
-@pytest.fixture(scope="module", params=[AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel])
+STAGES = {
+    "semantic": (AudioLMSemanticModel, {}),
+    "coarse": (AudioLMCoarseModel, {}),
+    "coarse, side by side": (AudioLMCoarseModel, {"condition_stride": 4}),
+    "fine": (AudioLMFineModel, {}),
+    "fine, side by side": (AudioLMFineModel, {"condition_stride": 1.5}),
+}
+
+
+@pytest.fixture(scope="module", params=STAGES)
 def stage(request):
-    return build(request.param)
+    model_class, changes = STAGES[request.param]
+    return build(model_class, **changes)
 
 
 def context_of(config, length):

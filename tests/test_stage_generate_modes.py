@@ -24,15 +24,18 @@ MODES = {
 }
 
 
-@pytest.fixture(scope="module", params=["semantic", "coarse", "fine"])
+STAGES = {
+    "semantic": (AudioLMSemanticConfig, AudioLMSemanticModel, {}),
+    "coarse": (AudioLMCoarseConfig, AudioLMCoarseModel, {}),
+    "coarse, side by side": (AudioLMCoarseConfig, AudioLMCoarseModel, {"condition_stride": 4}),
+    "fine": (AudioLMFineConfig, AudioLMFineModel, {}),
+}
+
+
+@pytest.fixture(scope="module", params=STAGES)
 def stage(request):
-    classes = {
-        "semantic": (AudioLMSemanticConfig, AudioLMSemanticModel),
-        "coarse": (AudioLMCoarseConfig, AudioLMCoarseModel),
-        "fine": (AudioLMFineConfig, AudioLMFineModel),
-    }
-    config_class, model_class = classes[request.param]
-    return randomise(model_class(config_class(**tiny_stage_config())))
+    config_class, model_class, changes = STAGES[request.param]
+    return randomise(model_class(config_class(**tiny_stage_config(**changes))))
 
 
 def prompts(config):

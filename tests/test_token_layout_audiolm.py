@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +20,12 @@ from audiolm_hf.token_layout_audiolm import (
     predicted_levels,
     remove_repeats,
     restore_repeats,
+    side_by_side_positions,
     token_levels,
     unflatten_tokens,
 )
 from tests.conftest import tiny_stage_config
-from tests.reference import allowed_ids, flat_tokens
+from tests.reference import allowed_ids, flat_tokens, places_beside_the_prediction
 
 CONFIG_CLASSES = [AudioLMSemanticConfig, AudioLMCoarseConfig, AudioLMFineConfig]
 
@@ -141,3 +143,31 @@ def test_semantic_tokens_out_of_range_are_refused():
     config = AudioLMSemanticConfig(**tiny_stage_config())
     with pytest.raises(ValueError, match="allowed range is 0 to 19"):
         build_semantic_example(torch.tensor([20]), config, ends_recording=False)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 5), st.integers(0, 9), st.sampled_from([0.5, 1.5, 2, 8]), st.booleans())
+def test_the_condition_stands_beside_what_is_predicted(condition, known, stride, separated):
+    config = AudioLMCoarseConfig(**tiny_stage_config(condition_stride=stride))
+    codes = [config.acoustic_offset + index for index in range(known)]
+    middle = [config.separator_token_id] if separated else []
+    ids = [config.begin_token_id, *range(condition), *middle, *codes]
+    expected = torch.tensor([places_beside_the_prediction(ids, config)])
+    counted = torch.arange(len(ids))[None]
+    assert torch.equal(side_by_side_positions(torch.tensor([ids]), counted, config), expected)
+    padded = torch.tensor([[config.pad_token_id] * 3 + ids])  # on the left, counted from the first real id
+    positions = side_by_side_positions(padded, torch.cat([torch.zeros(1, 3).long(), counted], 1), config)
+    assert torch.equal(positions[:, 3:], expected)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "changes", "message"),
+    [
+        (AudioLMSemanticConfig, {"condition_stride": 8}, "stride is 8, but the semantic stage has no condition"),
+        (AudioLMCoarseConfig, {"condition_stride": 8, "remove_repeats": True}, "tokens without repeats have no times"),
+        (AudioLMCoarseConfig, {"condition_stride": 0}, "condition_stride is 0"),
+    ],
+)
+def test_a_stride_needs_a_condition_with_times(config_class, changes, message):
+    with pytest.raises(StrictDataclassClassValidationError, match=message):
+        config_class(**tiny_stage_config(**changes))

@@ -146,6 +146,13 @@ def test_stage_is_sized_by_its_tokens(folders, tmp_path):
         build_stage_config(config_of(folders, tmp_path, num_coarse_codebooks=5), tokens)
 
 
+@pytest.mark.parametrize(("stage", "stride"), [("coarse", 2 * 50 / 25), ("fine", 3 / 2)])
+def test_an_aligned_condition_counts_the_predicted_tokens_beside_each_of_its_own(folders, tmp_path, stage, stride):
+    changes = {"stage": stage, "window_length_s": 0.4, "align_condition": True}
+    trained = train_stage(config_of(folders, tmp_path, **changes))
+    assert AutoConfig.from_pretrained(trained).condition_stride == stride
+
+
 def test_removed_repeats_measure_the_mean_duration(folders, tmp_path):
     tokens = TokenDataset(folders[0])
     config = build_stage_config(config_of(folders, tmp_path, remove_repeats=True), tokens)

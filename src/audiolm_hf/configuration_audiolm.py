@@ -271,6 +271,9 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
         condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse stage that came
             without their semantic tokens. Above 0 the stage can be guided (`coarse_guidance_scale`), and goes on from
             the sound alone at a scale of 0.
+        condition_stride (`float`, *optional*): tokens predicted for each condition token; 8 for 25 semantic tokens and
+            4 levels of 50 codes a second. Positions of the condition then run beside those of what is predicted
+            (see [`~token_layout_audiolm.side_by_side_positions`]). By default they are counted up from the beginning.
     """
 
     stage: ClassVar[Literal["semantic", "coarse", "fine"]]
@@ -287,6 +290,7 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
     remove_repeats: bool = False
     mean_semantic_duration: float | int = 1.0
     condition_dropout: float | int = 0.0
+    condition_stride: float | int | None = None
     initializer_range: float = 0.02
     use_cache: bool = True
     tie_word_embeddings: bool = True
@@ -316,11 +320,25 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
             "window_length_s",
             "mean_semantic_duration",
         )
+        if self.condition_stride is not None:
+            self._validate_condition_stride()
         if self.vocab_size < self.layout_size:
             raise ValueError(
                 f"{type(self).__name__}.backbone_config.vocab_size is {self.vocab_size}; this stage's tokens need at "
                 f"least {self.layout_size}. Leave it out and it is set."
             )
+
+    def _validate_condition_stride(self) -> None:
+        _require_positive(self, "condition_stride")
+        if self.stage == "semantic":
+            reason = "the semantic stage has no condition"
+        elif self.remove_repeats:
+            reason = "tokens without repeats have no times"
+        else:
+            return
+        raise ValueError(
+            f"{type(self).__name__}.condition_stride is {self.condition_stride}, but {reason}; leave it out."
+        )
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The decoder's configuration, for code that sizes caches and embeddings."""

@@ -21,7 +21,14 @@ from transformers.utils import can_return_tuple
 
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
 from .sampling_audiolm import LevelLogitsProcessor
-from .token_layout_audiolm import IGNORE_INDEX, NO_LEVEL, forbidden_id, level_range, token_levels
+from .token_layout_audiolm import (
+    IGNORE_INDEX,
+    NO_LEVEL,
+    forbidden_id,
+    level_range,
+    side_by_side_positions,
+    token_levels,
+)
 
 
 class AudioLMStageModel(PreTrainedModel, GenerationMixin):
@@ -98,8 +105,7 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
         """
         outputs = self.model(
             input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
+            **self.placed(input_ids, attention_mask, position_ids, past_key_values),
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
@@ -122,6 +128,45 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def placed(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+    ) -> dict[str, Tensor | None]:
+        """Give the decoder's mask and positions, with the condition beside what is predicted where the stage says so.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): ids of the stage.
+            attention_mask (`torch.LongTensor` of shape `(batch, total_length)`, *optional*): 1 for real ids.
+            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default counted up.
+            past_key_values (`Cache`, *optional*): keys and values of earlier ids.
+
+        Returns:
+            `dict`: `attention_mask` and `position_ids`. What was given, where there is no `condition_stride`, or a
+            single id, or embeddings in place of ids.
+
+        Raises:
+            ValueError: the attention takes steps in the positions for the beginnings of other sequences.
+        """
+        if self.config.condition_stride is None or input_ids is None or input_ids.shape[1] == 1:
+            return {"attention_mask": attention_mask, "position_ids": position_ids}
+        if "flash" in (self.config._attn_implementation or ""):
+            raise ValueError(
+                f"attn_implementation is {self.config._attn_implementation!r}, which reads positions that step back "
+                'as several sequences; load a stage that has a condition_stride with "sdpa" or "eager".'
+            )
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if position_ids is None:
+            position_ids = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)[None]
+        if attention_mask is None:  # without one, steps in the positions are read as packed sequences
+            attention_mask = input_ids.new_ones(len(input_ids), past + input_ids.shape[1])
+        return {
+            "attention_mask": attention_mask,
+            "position_ids": side_by_side_positions(input_ids, position_ids, self.config),
+        }
 
     def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
         """Score the ids of one level, computing no other row of the head.
@@ -196,7 +241,8 @@ class AudioLMStageModel(PreTrainedModel, GenerationMixin):
             log-likelihood (nats) of each label among the ids of its level, 0 where there is no label; and whether the
             label was the most likely one.
         """
-        hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+        placed = self.placed(input_ids, attention_mask)
+        hidden_states = self.model(input_ids=input_ids, **placed, use_cache=False)[0]
         positions, losses, correct = self._target_losses(hidden_states, _next_labels(labels))
         # The loss of a label stands at the label, one to the right of the state that predicts it.
         all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions + 1, losses)

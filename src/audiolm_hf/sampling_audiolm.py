@@ -215,10 +215,10 @@ def sample_tokens(
     tokens = input_ids.new_full((batch, num_tokens), config.end_token_id)
     ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
     for step in range(num_tokens):
+        step_mask = None if whole_mask is None else whole_mask[:, : prompt_length + step]
         outputs = model.model(
             input_ids=input_ids,
-            attention_mask=None if whole_mask is None else whole_mask[:, : prompt_length + step],
-            position_ids=position_ids,
+            **model.placed(input_ids, step_mask, position_ids, cache),
             past_key_values=cache,
             use_cache=True,
         )

@@ -218,6 +218,32 @@ def conditioned_context(condition: Tensor, tokens: Tensor, config: AudioLMStageC
     return torch.cat([_special(config.begin_token_id, tokens), condition, separator, tokens])
 
 
+def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Place every condition token where the tokens of its time are predicted.
+
+    Counted up, the distance from a code to the semantic tokens of its time is another at every place, and attention
+    has to learn each of them. Side by side it is the same everywhere, as between an encoder's frames.
+
+    Args:
+        input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the coarse or fine stage.
+        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)` or `(1, sequence_length)`): counted up.
+        config ([`AudioLMStageConfig`]): the stage; its `condition_stride` is the distance of two condition tokens.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch, sequence_length)`: condition token j at the place of predicted token
+        `floor(j * condition_stride)`; all others, rows without a separator, and all without a stride, as they were.
+    """
+    if config.condition_stride is None:
+        return position_ids
+    separator = input_ids == config.separator_token_id
+    before = separator.int().cumsum(1) == 0
+    is_condition = before & separator.any(1, keepdim=True) & (input_ids < config.begin_token_id)
+    start = (position_ids * separator).sum(1, keepdim=True) + 1
+    place = is_condition.long().cumsum(1) - 1
+    beside = start + (place * config.condition_stride).long()
+    return torch.where(is_condition, beside, position_ids)
+
+
 def _example(input_ids: Tensor, num_predicted: int) -> dict[str, Tensor]:
     labels = input_ids.clone()
     labels[: len(input_ids) - num_predicted] = IGNORE_INDEX
@@ -297,6 +323,7 @@ __all__ = [
     "restore_repeats",
     "semantic_context",
     "semantic_ids",
+    "side_by_side_positions",
     "token_levels",
     "unflatten_tokens",
 ]

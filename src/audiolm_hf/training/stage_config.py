@@ -42,6 +42,8 @@ class StageTrainingConfig:
         max_grad_norm (`float`, defaults to 1.0): longer gradients are scaled down.
         corruption (`float`, defaults to 0.0): share of input ids replaced at random, 0 to 1.
         drop_condition (`float`, defaults to 0.0): share of coarse sequences without semantic tokens, 0 to 1.
+        align_condition (`bool`, defaults to `False`): give each condition token the position of what is predicted for
+            its time, so that attention finds it at one distance everywhere (coarse and fine stage).
         evaluation_steps (`int`, defaults to 200): steps between validations and checkpoints.
         sample_evaluations (`int`, *optional*): validations between samples to hear and see, which need `codec`.
         patience (`int`, *optional*): stop after so many validations without improvement.
@@ -79,6 +81,7 @@ class StageTrainingConfig:
     max_grad_norm: float = 1.0
     corruption: float = 0.0
     drop_condition: float = 0.0
+    align_condition: bool = False
     evaluation_steps: int = 200
     sample_evaluations: int | None = None
     patience: int | None = None

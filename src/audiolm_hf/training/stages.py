@@ -23,7 +23,7 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
-from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_batches
+from audiolm_hf.data.crops import CropGrid, StageBatches, longest_sequence, validation_batches
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.modeling_stage_audiolm import (
@@ -83,6 +83,7 @@ def build_stage_config(config: StageTrainingConfig, tokens: TokenDataset) -> Aud
         remove_repeats=config.remove_repeats,
         mean_semantic_duration=mean_semantic_duration(tokens) if config.remove_repeats else 1.0,
         condition_dropout=config.drop_condition,
+        condition_stride=_condition_stride(config, info) if config.align_condition else None,
     )
     longest = longest_sequence(info, stage_config)
     if config.warm_start is not None and longest > stage_config.max_position_embeddings:
@@ -91,6 +92,14 @@ def build_stage_config(config: StageTrainingConfig, tokens: TokenDataset) -> Aud
             f"{config.warm_start} has {stage_config.max_position_embeddings} positions. Shorten the window."
         )
     return stage_config
+
+
+def _condition_stride(config: StageTrainingConfig, info: TokenInfo) -> float:
+    """Count the tokens that a stage predicts for each token of its condition."""
+    if config.stage == "fine":
+        return (info.num_codebooks - config.num_coarse_codebooks) / config.num_coarse_codebooks
+    grid = CropGrid.from_info(info)
+    return config.num_coarse_codebooks * grid.frames_per_unit / grid.tokens_per_unit
 
 
 def mean_semantic_duration(tokens: TokenDataset) -> float:
