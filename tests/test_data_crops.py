@@ -140,14 +140,17 @@ def test_labels_are_the_uncorrupted_ids(tokens):
 
 
 @pytest.mark.parametrize("stage", list(CONFIGS))
-def test_corruption_keeps_levels_and_special_tokens(tokens, stage):
+def test_corruption_keeps_levels_special_tokens_and_condition(tokens, stage):
     config = CONFIGS[stage]
     batch = validation_batches(tokens, config, 500)[0]
     noisy = corrupt_inputs(batch["input_ids"], config, 1.0, np.random.default_rng(0))
     special = batch["input_ids"] >= config.bos_token_id
     assert noisy[special].equal(batch["input_ids"][special])
     assert token_levels(noisy, config).equal(token_levels(batch["input_ids"], config))
-    assert (noisy != batch["input_ids"])[~special].float().mean() > 0.6
+    is_condition = (batch["labels"] == IGNORE_INDEX) & ~special
+    assert noisy[is_condition].equal(batch["input_ids"][is_condition])
+    assert is_condition.any() == (stage != "semantic")
+    assert (noisy != batch["input_ids"])[~special & ~is_condition].float().mean() > 0.6
 
 
 def test_dropped_condition_leaves_the_semantic_tokens_out(tokens):

@@ -14,9 +14,11 @@ from audiolm_hf.evaluation.continuation import (
     ACOUSTIC_ONLY,
     TASKS,
     choose_recordings,
+    continue_prompt,
     evaluate_continuation,
     format_continuation_report,
 )
+from audiolm_hf.evaluation.music import music_figures
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP
 from tests.test_evaluation_music import C_MAJOR, notes
 from tests.test_evaluation_signal import EXAMPLES, RATE
@@ -65,7 +67,10 @@ def test_speech_stands_between_its_toplines_and_floors(tiny_audiolm, two_speaker
     )
     assert report["intervals"]["real"]["level_db"]["count"] == report["num_prompts"] == 2
     text = format_continuation_report(report)
-    assert all(name in text for name in (*systems, "2 prompts of 1.2 s", "model minus it", "nearest of 2 speakers"))
+    assert all(
+        name in text
+        for name in (*systems, "2 prompts of 1.2 s, continued 1 times", "model minus it", "nearest of 2 speakers")
+    )
 
 
 def test_piano_stands_between_its_toplines_and_floors(tiny_audiolm, tmp_path):
@@ -100,6 +105,21 @@ def test_figures_are_those_of_the_seed(tiny_audiolm, tmp_path):
     assert json.dumps(first) == json.dumps(again)  # NaN, which equals nothing, is among them
     assert first["model"] != other["model"] and first["white noise"] != other["white noise"]
     assert json.dumps(first["real"]) == json.dumps(other["real"])
+
+
+def test_a_prompts_figures_are_the_means_of_its_continuations_and_of_the_others(tiny_audiolm, tmp_path):
+    clips = [(f"piece {key}", notes([pitch + key for pitch in C_MAJOR * 2], 0.1)) for key in (0, 6, 3)]
+    source = write_source(tmp_path, clips)
+    report = evaluate_continuation(tiny_audiolm, source, 3, 0.6, 0.6, kind="piano", num_continuations=2)
+    assert (report["num_continuations"], report["num_others"]) == (2, continuation_module.NUM_OTHERS)
+    prompt, real = source[0].array[: round(0.6 * RATE)], source[0].array[round(0.6 * RATE) : round(1.2 * RATE)]
+    made = continue_prompt(tiny_audiolm, prompt, 0.6, seed=0, num_continuations=2)
+    assert not np.array_equal(*made) and {len(array) for array in made} == {len(real)}
+    expected = np.mean([music_figures(array, prompt, RATE)["pitch_class_similarity"] for array in made])
+    assert report["rows"]["model"][0]["pitch_class_similarity"] == pytest.approx(expected)
+    others = [source[place].array[round(0.6 * RATE) : round(1.2 * RATE)] for place in (1, 2)]
+    expected = np.mean([music_figures(array, prompt, RATE)["pitch_class_similarity"] for array in others])
+    assert report["rows"]["another piece"][0]["pitch_class_similarity"] == pytest.approx(expected)
 
 
 def test_without_resemblyzer_or_other_speakers_their_figures_are_left_out(tiny_audiolm, speech, tmp_path, monkeypatch):

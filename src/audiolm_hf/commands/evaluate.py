@@ -76,6 +76,7 @@ def _add_continuation(kinds: argparse._SubParsersAction) -> None:
     _add_kind(parser)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="parquet files, folders or manifests")
     parser.add_argument("--prompts", type=int, default=8, help="how many (default 8)")
+    parser.add_argument("--continuations", type=int, default=1, help="of each prompt (default 1)")
     parser.add_argument("--prompt-length-s", type=float, help="seconds given (default: speech 3, piano 4)")
     parser.add_argument("--length-s", type=float, help="seconds continued (default: speech 7, piano 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
@@ -155,6 +156,7 @@ def run_continuation(arguments: argparse.Namespace) -> int:
         arguments.length_s,
         arguments.seed,
         arguments.kind,
+        arguments.continuations,
     )
     return _finish(report, format_continuation_report(report), arguments.output)
 

@@ -22,7 +22,8 @@ def add_checkpoint(kinds: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora, such as librispeech/, piano/")
     parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="of audio (default speech)")
     parser.add_argument("--parts", nargs="+", choices=PART_NAMES, default=PART_NAMES, help="by default all")
-    parser.add_argument("--num-prompts", type=int, default=24, help="continuations (default 24)")
+    parser.add_argument("--num-prompts", type=int, default=24, help="prompts to continue (default 24)")
+    parser.add_argument("--num-continuations", type=int, default=4, help="of each prompt (default 4)")
     parser.add_argument("--num-clips", type=int, default=24, help="recordings for the codec (default 24)")
     parser.add_argument("--num-samples", type=int, default=6, help="pictures (default 6)")
     parser.add_argument("--train-minutes", type=float, default=80.0, help="for the clusters of spectra (default 80)")
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         parts_folder=output.with_suffix(".parts"),
         kind=arguments.kind,
         num_prompts=arguments.num_prompts,
+        num_continuations=arguments.num_continuations,
         num_clips=arguments.num_clips,
         num_samples=arguments.num_samples,
         train_minutes=arguments.train_minutes,

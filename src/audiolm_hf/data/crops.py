@@ -155,13 +155,14 @@ def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConf
 
 
 def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, rng: np.random.Generator) -> Tensor:
-    """Replace a share of the input ids by random ids of the same level; special tokens stay.
+    """Replace a share of the input ids by random ids of the same level; special tokens and the condition stay.
 
     What a small stage sees in training is never quite what it sees when it continues its own samples, and little data
-    is soon known by heart; noise in the inputs helps against both. Labels are not touched.
+    is soon known by heart; noise in the inputs helps against both. It also makes the condition worth listening to:
+    with clean codes before it, a code can nearly be told without. Labels are not touched.
 
     Args:
-        input_ids (`torch.LongTensor` of any shape): ids of the stage.
+        input_ids (`torch.LongTensor` of shape `(..., sequence_length)`): ids of the stage.
         config ([`AudioLMStageConfig`]): the stage.
         share (`float`): probability of replacement.
         rng (`np.random.Generator`): decides.
@@ -174,6 +175,8 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
     levels = token_levels(input_ids, config)
     replaced = torch.from_numpy(rng.random(input_ids.shape) < share) & (levels != NO_LEVEL)
     replaced &= input_ids < config.bos_token_id
+    if config.stage != "semantic":
+        replaced &= (input_ids == config.separator_token_id).cumsum(-1) > 0
     draws = torch.from_numpy(rng.random(input_ids.shape))
     semantic = (draws * config.num_semantic_tokens).long()
     codes = config.acoustic_offset + levels * config.codebook_size + (draws * config.codebook_size).long()

@@ -49,6 +49,7 @@ class CheckpointEvaluation:
         parts_folder (`Path`): where parts, alignments, tokens and pictures are kept.
         kind (`"speech"` or `"piano"`, defaults to `"speech"`): what the checkpoint was trained on.
         num_prompts (`int`, defaults to 24): continuations that are measured.
+        num_continuations (`int`, defaults to 4): of each prompt.
         num_clips (`int`, defaults to 24): recordings that the codec is measured on.
         num_samples (`int`, defaults to 6): pictures.
         train_minutes (`float`, defaults to 80.0): of training audio, for the clusters that the tokens stand beside.
@@ -61,6 +62,7 @@ class CheckpointEvaluation:
     parts_folder: Path
     kind: ContinuationKind = "speech"
     num_prompts: int = 24
+    num_continuations: int = 4
     num_clips: int = 24
     num_samples: int = 6
     train_minutes: float = 80.0
@@ -106,7 +108,10 @@ class CheckpointEvaluation:
             "codec": ({"num_clips": self.num_clips}, self._codec),
             "tokens": ({"train": describe_files(self.train_paths), "minutes": self.train_minutes}, self._tokens),
             "likelihood": ({"train": describe_files(self.train_paths)}, self._likelihood),
-            "continuation": ({"num_prompts": self.num_prompts}, self._continuation),
+            "continuation": (
+                {"num_prompts": self.num_prompts, "num_continuations": self.num_continuations},
+                self._continuation,
+            ),
             "samples": ({"num_samples": self.num_samples}, self._samples),
         }
         common = {"checkpoint": digest, "kind": self.kind, "seed": self.seed, "test": describe_files(self.test_paths)}
@@ -161,7 +166,8 @@ class CheckpointEvaluation:
 
     def _continuation(self) -> dict[str, Any]:
         source = self._source(self.test_paths)
-        return evaluate_continuation(self.model, source, self.num_prompts, seed=self.seed, kind=self.kind)
+        counts = {"num_prompts": self.num_prompts, "num_continuations": self.num_continuations}
+        return evaluate_continuation(self.model, source, seed=self.seed, kind=self.kind, **counts)
 
     def _samples(self) -> dict[str, Any]:
         folder = self.parts_folder / "samples"

@@ -4,8 +4,9 @@
 The same figures are taken of the model's continuations, of toplines (what really came next, and the same through the
 codec) and of floors (another speaker or piece, the prompt again, white noise, silence). A coarse stage that also
 learned to do without semantic tokens is measured without them as well: the paper's comparison with an acoustic-only
-model. Every mean stands with a bootstrap interval over the prompts, and with its difference to the floor, prompt by
-prompt. None of the figures judges words or meaning.
+model. What a prompt's figures are is the mean over its continuations, and over several recordings where the floor is
+other speakers or pieces. Every mean stands with a bootstrap interval over the prompts, and with its difference to the
+floor, prompt by prompt. None of the figures judges words or meaning.
 
 Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
@@ -30,6 +31,7 @@ from audiolm_hf.modeling_audiolm import AudioLMModel
 
 ContinuationKind = Literal["speech", "piano"]
 ACOUSTIC_ONLY = "acoustic only"  # the coarse stage without semantic tokens
+NUM_OTHERS = 8  # recordings that the floor of other speakers or pieces is the mean of
 SOUND_FIGURES = {
     "level_db": "level dB",
     "silence_share": "silence",
@@ -118,8 +120,8 @@ def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list
 
 
 def yardsticks(
-    prompt: np.ndarray, real: np.ndarray, model: AudioLMModel, seed: int, other: np.ndarray | None, floor: str
-) -> dict[str, np.ndarray]:
+    prompt: np.ndarray, real: np.ndarray, model: AudioLMModel, seed: int, others: Sequence[np.ndarray], floor: str
+) -> dict[str, list[np.ndarray]]:
     """Make the continuations that a model's are compared with, each as long as the real one."""
     rng = np.random.default_rng(seed)
     level = np.sqrt((prompt.astype(np.float64) ** 2).mean())
@@ -128,39 +130,52 @@ def yardsticks(
     if not model.generation_config.use_fine_stage:  # all that a continuation is decoded from
         codes["real, coarse codes"] = codes["real, coded"][:, : model.config.coarse_config.num_coarse_codebooks]
     return {
-        "real": real,
-        **{name: codec.decode(found)[0, : len(real)].float().cpu().numpy() for name, found in codes.items()},
-        **({} if other is None else {floor: other}),
-        "prompt again": np.resize(prompt, len(real)),
-        "white noise": (level * rng.standard_normal(len(real))).astype(np.float32),
-        "silence": np.zeros_like(real),
+        "real": [real],
+        **{name: [codec.decode(found)[0, : len(real)].float().cpu().numpy()] for name, found in codes.items()},
+        **({floor: list(others)} if others else {}),
+        "prompt again": [np.resize(prompt, len(real))],
+        "white noise": [(level * rng.standard_normal(len(real))).astype(np.float32)],
+        "silence": [np.zeros_like(real)],
     }
 
 
 def continue_prompt(
-    model: AudioLMModel, prompt: np.ndarray, continuation_length_s: float, seed: int, **stage_kwargs: Any
-) -> np.ndarray:
-    """Continue one prompt by exactly so many seconds; float32 of shape `(num_samples,)`, without the prompt."""
+    model: AudioLMModel,
+    prompt: np.ndarray,
+    continuation_length_s: float,
+    seed: int,
+    num_continuations: int = 1,
+    **stage_kwargs: Any,
+) -> list[np.ndarray]:
+    """Continue one prompt by exactly so many seconds; float32 of shape `(num_samples,)` each, without the prompt."""
     output = model.generate(
         torch.from_numpy(prompt)[None].to(model.device),
         continuation_length_s=continuation_length_s,
         min_continuation_length_s=continuation_length_s,
+        num_return_sequences=num_continuations,
         seed=seed,
         **stage_kwargs,
     )
-    start, stop = int(output.prompt_lengths[0]), int(output.audio_lengths[0])
-    return output.audio_values[0, start:stop].float().cpu().numpy()
+    spans = zip(output.audio_values, output.prompt_lengths.tolist(), output.audio_lengths.tolist(), strict=True)
+    return [audio[start:stop].float().cpu().numpy() for audio, start, stop in spans]
 
 
 def _continuations(
-    model: AudioLMModel, prompt: np.ndarray, continuation_length_s: float, seed: int, **stage_kwargs: Any
-) -> dict[str, np.ndarray]:
-    """The model's continuation, and that of the sound alone if the coarse stage can make one."""
-    made = {"model": continue_prompt(model, prompt, continuation_length_s, seed, **stage_kwargs)}
+    model: AudioLMModel,
+    prompt: np.ndarray,
+    continuation_length_s: float,
+    seed: int,
+    num_continuations: int,
+    **stage_kwargs: Any,
+) -> dict[str, list[np.ndarray]]:
+    """The model's continuations, and those of the sound alone if the coarse stage can make them."""
+    systems = {"model": stage_kwargs}
     if model.config.coarse_config.condition_dropout:
-        alone = stage_kwargs | {"coarse_guidance_scale": 0.0}
-        made[ACOUSTIC_ONLY] = continue_prompt(model, prompt, continuation_length_s, seed, **alone)
-    return made
+        systems[ACOUSTIC_ONLY] = stage_kwargs | {"coarse_guidance_scale": 0.0}
+    return {
+        name: continue_prompt(model, prompt, continuation_length_s, seed, num_continuations, **options)
+        for name, options in systems.items()
+    }
 
 
 @torch.inference_mode()
@@ -172,6 +187,7 @@ def evaluate_continuation(
     continuation_length_s: float | None = None,
     seed: int = 0,
     kind: ContinuationKind = "speech",
+    num_continuations: int = 1,
     **stage_kwargs: Any,
 ) -> dict[str, Any]:
     """Continue the beginnings of recordings and measure the result.
@@ -184,6 +200,7 @@ def evaluate_continuation(
         continuation_length_s (`float`, *optional*): seconds continued; 7 of speech, 10 of piano.
         seed (`int`, defaults to 0): of the samples, the noise and the intervals.
         kind (`"speech"` or `"piano"`, defaults to `"speech"`): which figures are taken.
+        num_continuations (`int`, defaults to 1): of each prompt; its figures are their means.
         **stage_kwargs: options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
 
     Returns:
@@ -206,16 +223,19 @@ def evaluate_continuation(
     rows: dict[str, list[dict[str, float]]] = {}
     for number, record in enumerate(tqdm(records, desc="continue", unit="prompt")):
         prompt, real = record.array[:boundary], record.array[boundary:end]
-        generated = _continuations(model, prompt, continuation_length_s, seed + number, **stage_kwargs)
-        other = _other_recording(records, number, task)
-        span = None if other is None else other.array[boundary:end]
-        systems = {**generated, **yardsticks(prompt, real, model, seed + number, span, task.floor)}
+        generated = _continuations(
+            model, prompt, continuation_length_s, seed + number, num_continuations, **stage_kwargs
+        )
+        others = [other.array[boundary:end] for other in _other_recordings(records, number, task)]
+        systems = {**generated, **yardsticks(prompt, real, model, seed + number, others, task.floor)}
         measure = _measure(kind, prompt, record, judge)
-        for name, array in systems.items():
-            rows.setdefault(name, []).append(measure(array))
+        for name, arrays in systems.items():
+            rows.setdefault(name, []).append(_mean_figures([measure(array) for array in arrays]))
     return _report(rows, seed) | {
         "kind": kind,
         "num_prompts": len(records),
+        "num_continuations": num_continuations,
+        "num_others": NUM_OTHERS,
         "num_speakers": len({record.speaker for record in records}),
         "recordings": [record.id.rpartition("/")[2] for record in records],
         "prompt_length_s": prompt_length_s,
@@ -225,13 +245,19 @@ def evaluate_continuation(
     }
 
 
-def _other_recording(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> AudioRecord | None:
-    """The next recording of another speaker (or piece), or `None` if there is none."""
-    for step in range(1, len(records)):
-        other = records[(number + step) % len(records)]
-        if task.source_of(other) != task.source_of(records[number]):
-            return other
-    return None
+def _other_recordings(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> list[AudioRecord]:
+    """The next recordings of other speakers (or pieces), at most `NUM_OTHERS`."""
+    following = [records[(number + step) % len(records)] for step in range(1, len(records))]
+    return [other for other in following if task.source_of(other) != task.source_of(records[number])][:NUM_OTHERS]
+
+
+def _mean_figures(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Average figures over continuations of one prompt; those that a continuation lacks (NaN) do not count."""
+    figures = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows if not np.isnan(row[name])]
+        figures[name] = float(np.mean(values)) if values else float("nan")
+    return figures
 
 
 def _measure(
@@ -293,8 +319,9 @@ def format_continuation_report(report: dict[str, Any]) -> str:
     rows = [[system, *(f"{figures[name]:.2f}" for name in names)] for system, figures in report["systems"].items()]
     decisive = [name for name in task.decisive if name in measured]
     parts = [
-        f"{report['num_prompts']} prompts of {report['prompt_length_s']:g} s, "
-        f"continued by {report['continuation_length_s']:g} s, seed {report['seed']}",
+        f"{report['num_prompts']} prompts of {report['prompt_length_s']:g} s, continued {report['num_continuations']} "
+        f"times by {report['continuation_length_s']:g} s, seed {report['seed']}; {task.floor}: {report['num_others']} "
+        "at most",
         format_table(["system", *(task.figures[name] for name in names)], rows),
         "Means with 95 % bootstrap intervals over the prompts, and the model's differences, prompt by prompt"
         if decisive

@@ -76,7 +76,7 @@ def save_samples(
     files, recordings = [], []
     for number, record in enumerate(choose_recordings(source, end, num_samples)):
         prompt = record.array[:boundary]
-        made = continue_prompt(model, prompt, task.continuation_length_s, seed + number)
+        made = continue_prompt(model, prompt, task.continuation_length_s, seed + number)[0]
         arrays = {"prompt | continuation": np.concatenate([prompt, made]), "prompt | real": record.array[:end]}
         files.append(f"sample_{number + 1}.png")
         recordings.append(record.id.rpartition("/")[2])

@@ -40,7 +40,7 @@ class StageTrainingConfig:
         weight_decay (`float`, defaults to 0.1): of AdamW, on everything but norms and biases.
         beta2 (`float`, defaults to 0.95): of AdamW; beta1 is 0.9.
         max_grad_norm (`float`, defaults to 1.0): longer gradients are scaled down.
-        corruption (`float`, defaults to 0.0): share of input ids replaced at random, 0 to 1.
+        corruption (`float`, defaults to 0.0): share of input ids replaced at random, 0 to 1; not of the condition.
         drop_condition (`float`, defaults to 0.0): share of coarse sequences without semantic tokens, 0 to 1.
         align_condition (`bool`, defaults to `False`): give each condition token the position of what is predicted for
             its time, so that attention finds it at one distance everywhere (coarse and fine stage).
