@@ -72,6 +72,28 @@ def test_without_overlap_the_bits_are_those_of_validation(datasets, stages):
             assert bits.mean() == pytest.approx(stage_bits(model, batches)["all"]["bits"], rel=1e-5)
 
 
+def test_another_condition_is_that_of_the_next_recording(stages):
+    rng = np.random.default_rng(0)
+
+    class Two(list):
+        info = INFO
+
+    pair = Two([made_up_record("a", 8, rng), made_up_record("b", 8, rng)])
+    coarse, fine = stages["coarse"], stages["fine"]
+    turned = np.roll(pair[1].semantic_tokens, 4)
+    swapped = Two([dataclasses.replace(pair[0], semantic_tokens=turned), pair[1]])
+    codes = pair[0].audio_codes.copy()
+    codes[:2] = np.roll(pair[1].audio_codes[:2], 8, axis=1)
+    swapped_codes = Two([dataclasses.replace(pair[0], audio_codes=codes), pair[1]])
+    for model, expected in ((coarse, swapped), (fine, swapped_codes)):
+        exchanged = stage_token_bits(model, pair, other_condition=True)
+        by_hand, own = stage_token_bits(model, expected), stage_token_bits(model, pair)
+        for level, bits in exchanged.items():
+            first = len(bits) // 2
+            np.testing.assert_allclose(bits[:first], by_hand[level][:first])
+            assert not np.allclose(bits[:first], own[level][:first])
+
+
 def test_bits_of_a_short_record_are_the_models_own(stages):
     record = made_up_record("a", 8, np.random.default_rng(0))
 

@@ -156,8 +156,8 @@ def continue_prompt(
         seed=seed,
         **stage_kwargs,
     )
-    spans = zip(output.audio_values, output.prompt_lengths.tolist(), output.audio_lengths.tolist(), strict=True)
-    return [audio[start:stop].float().cpu().numpy() for audio, start, stop in spans]
+    spans = zip(output.prompt_lengths.tolist(), output.audio_lengths.tolist(), strict=True)
+    return [output.audio_values[row, start:stop].float().cpu().numpy() for row, (start, stop) in enumerate(spans)]
 
 
 def _continuations(

@@ -3,13 +3,15 @@
 
 Stages and n-grams score the same tokens in the same order. A stage sees its conditioning tokens and at most a window
 of the past; the n-grams see the tokens just before, of the same kind of sequence, over whole recordings. Conditioning
-tokens are scored by neither.
+tokens are scored by neither. Whether a stage listens to them is seen from its bits with the conditioning tokens of
+another recording, which have to be more.
 
 Paper: AudioLM (arXiv 2209.03143), the three stages.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from audiolm_hf.token_layout_audiolm import (
     token_levels,
 )
 
+OTHER_CONDITION = "other condition"
 NGRAM_ORDERS = (1, 2, 3, 5)  # beside the longest, shorter ones: with little data they can be the better yardstick
 
 
@@ -138,13 +141,16 @@ def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]
 
 
 @torch.inference_mode()
-def stage_token_bits(model: AudioLMStageModel, test: TokenDataset, overlap: float = 0.5) -> dict[int, np.ndarray]:
+def stage_token_bits(
+    model: AudioLMStageModel, test: TokenDataset, overlap: float = 0.5, *, other_condition: bool = False
+) -> dict[int, np.ndarray]:
     """Score every predicted token of a dataset once with a stage.
 
     Args:
         model ([`AudioLMStageModel`]): the stage.
         test ([`TokenDataset`]): the recordings.
         overlap (`float`, defaults to 0.5): share of a window that is only context, except in a record's first window.
+        other_condition (`bool`, defaults to `False`): give the stage the conditioning tokens of the next recording.
 
     Returns:
         `dict`: bits of the tokens, by level.
@@ -155,7 +161,9 @@ def stage_token_bits(model: AudioLMStageModel, test: TokenDataset, overlap: floa
     # Without repeats a token is not a fixed time, so what is context cannot be told from its place.
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
     bits: dict[int, list[np.ndarray]] = {level: [] for level in predicted_levels(config)}
-    for record in tqdm(test, desc=f"{config.stage} stage", unit="recording"):
+    for number, record in enumerate(tqdm(test, desc=f"{config.stage} stage", unit="recording")):
+        if other_condition:
+            record = _with_condition_of(test[(number + 1) % len(test)], record, config)
         for crop, context_units in scored_crops(grid.record_units(record), window, stride):
             example = build_example(record, crop, grid, config)
             labels = example["labels"]
@@ -167,6 +175,21 @@ def stage_token_bits(model: AudioLMStageModel, test: TokenDataset, overlap: floa
             for level, found in bits.items():
                 found.append(losses[(levels == level) & (labels != IGNORE_INDEX)].double().numpy() / math.log(2))
     return {level: np.concatenate(found) for level, found in bits.items()}
+
+
+def _with_condition_of(other: TokenRecord, record: TokenRecord, config: AudioLMStageConfig) -> TokenRecord:
+    """Exchange what a stage is conditioned on, begun in the other's middle and repeated to the record's length."""
+
+    def fitted(theirs: np.ndarray, length: int) -> np.ndarray:
+        turned = np.roll(theirs, theirs.shape[-1] // 2, axis=-1)
+        return np.take(turned, np.arange(length) % turned.shape[-1], axis=-1)
+
+    if config.stage == "coarse":
+        return replace(record, semantic_tokens=fitted(other.semantic_tokens, len(record.semantic_tokens)))
+    codes = record.audio_codes.copy()
+    levels = config.num_coarse_codebooks
+    codes[:levels] = fitted(other.audio_codes[:levels], codes.shape[1])
+    return replace(record, audio_codes=codes)
 
 
 def predicted_per_unit(grid: CropGrid, config: AudioLMStageConfig) -> int:
@@ -194,7 +217,8 @@ def evaluate_likelihood(
 
     Returns:
         `dict`: under `stages`, for each stage the bits per token of `stage`, `1-gram`, `2-gram` and so on over all its
-        tokens and, under `levels`, for each level; with the number of tokens.
+        tokens and, under `levels`, for each level; with the number of tokens. Coarse and fine stage also have `other
+        condition`, their bits with the conditioning tokens of another recording.
 
     Raises:
         ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.
@@ -213,6 +237,8 @@ def evaluate_likelihood(
     for name, model in stages.items():
         check_agreement(test.info, model.config)
         systems = {"stage": stage_token_bits(model, test, overlap)}
+        if name != "semantic":
+            systems[OTHER_CONDITION] = stage_token_bits(model, test, overlap, other_condition=True)
         systems |= {f"{order}-gram": ngram_bits(train, test, model.config, order) for order in orders}
         report["stages"][name] = _summary(systems) | {"window_length_s": model.config.window_length_s}
     return report
@@ -231,18 +257,23 @@ def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
 
 def format_likelihood_report(report: dict[str, Any]) -> str:
     """Lay out the result of [`evaluate_likelihood`] as a table for a terminal."""
-    columns = ["stage", *(f"{order}-gram" for order in report["orders"])]
+    columns = ["stage", OTHER_CONDITION, *(f"{order}-gram" for order in report["orders"])]
+
+    def cells(figures: dict[str, Any]) -> list[str]:
+        return [f"{figures[column]:.3f}" if column in figures else "-" for column in columns]
+
     rows = []
     for name, figures in report["stages"].items():
-        rows.append([name, "all", str(figures["tokens"]), *(f"{figures[column]:.3f}" for column in columns)])
+        rows.append([name, "all", str(figures["tokens"]), *cells(figures)])
         for level in figures["levels"] if len(figures["levels"]) > 1 else []:
-            rows.append(["", level["level"], str(level["tokens"]), *(f"{level[column]:.3f}" for column in columns)])
+            rows.append(["", level["level"], str(level["tokens"]), *cells(level)])
     header = ["stage", "level", "tokens", "bits per token", *columns[1:]]
     hours = f"n-grams fitted on {report['train_hours']:.2f} h; test {report['test_hours']:.2f} h"
     return f"{hours}\n\n{format_table(header, rows)}\n"
 
 
 __all__ = [
+    "OTHER_CONDITION",
     "evaluate_likelihood",
     "format_likelihood_report",
     "load_stages",

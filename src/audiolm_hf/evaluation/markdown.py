@@ -7,7 +7,7 @@ from typing import Any
 
 from audiolm_hf.evaluation.codec import format_codec_report
 from audiolm_hf.evaluation.continuation import ACOUSTIC_ONLY, TASKS, format_continuation_report
-from audiolm_hf.evaluation.likelihood import format_likelihood_report
+from audiolm_hf.evaluation.likelihood import OTHER_CONDITION, format_likelihood_report
 from audiolm_hf.evaluation.piano_token_report import format_piano_token_report
 from audiolm_hf.evaluation.token_report import format_token_report
 
@@ -103,7 +103,10 @@ def _likelihood_rows(part: dict[str, Any]) -> Iterator[_Row]:
     for name, figures in part["stages"].items():
         grams = {f"{order}-gram": figures[f"{order}-gram"] for order in part["orders"]}
         best = min(grams, key=lambda gram: grams[gram])
-        yield f"{name} stage, bits per token", f"{figures['stage']:.3f}", f"best n-gram ({best}): {grams[best]:.3f}"
+        beside = f"best n-gram ({best}): {grams[best]:.3f}"
+        if OTHER_CONDITION in figures:
+            beside += f", with the condition of another recording: {figures[OTHER_CONDITION]:.3f}"
+        yield f"{name} stage, bits per token", f"{figures['stage']:.3f}", beside
 
 
 def _continuation_rows(part: dict[str, Any]) -> Iterator[_Row]:
