@@ -172,9 +172,12 @@ def test_evaluate_continuation_prints_the_yardsticks(checkpoint, recordings, cap
         1,
         "--length-s",
         1,
+        "--continuations",
+        2,
     ]
     assert run("evaluate", "continuation", *arguments) == 0
-    assert "prompt again" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 prompts of 1 s, continued 2 times by 1 s" in printed and "prompt again" in printed
 
 
 def test_evaluation_must_be_named(capsys):
