@@ -24,7 +24,12 @@ from audiolm_hf.training.config import build_training, read_yaml, training_kind
 
 logger = logging.get_logger(__name__)
 
-ONE_PROCESS_KINDS = ("centroids", "tokenize", "assemble")  # under torchrun the first process does these alone
+ONE_PROCESS_KINDS = (
+    "render",
+    "centroids",
+    "tokenize",
+    "assemble",
+)  # by the first process alone
 POLL_S = 1.0  # seconds between looks for the mark of the first process
 
 
