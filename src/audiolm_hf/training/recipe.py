@@ -24,12 +24,7 @@ from audiolm_hf.training.config import build_training, read_yaml, training_kind
 
 logger = logging.get_logger(__name__)
 
-ONE_PROCESS_KINDS = (
-    "render",
-    "centroids",
-    "tokenize",
-    "assemble",
-)  # by the first process alone
+ONE_PROCESS_KINDS = ("render", "centroids", "tokenize", "assemble")  # the first process alone does these
 POLL_S = 1.0  # seconds between looks for the mark of the first process
 
 
