@@ -48,7 +48,7 @@ class CheckpointEvaluation:
         data (`Path`): folder of the corpora; a file of `TEST_FILES` and `TRAIN_FILES` that it lacks is an error.
         parts_folder (`Path`): where parts, alignments, tokens and pictures are kept.
         kind (`"speech"` or `"piano"`, defaults to `"speech"`): what the checkpoint was trained on.
-        num_prompts (`int`, defaults to 24): continuations that are measured.
+        num_prompts (`int`, defaults to 24): beginnings of recordings that are continued.
         num_continuations (`int`, defaults to 4): of each prompt.
         num_clips (`int`, defaults to 24): recordings that the codec is measured on.
         num_samples (`int`, defaults to 6): pictures.
@@ -84,6 +84,11 @@ class CheckpointEvaluation:
         """Recordings that the yardsticks are fitted on."""
         return [self.data / name for name in TRAIN_FILES[self.kind]]
 
+    @property
+    def _likelihood_files(self) -> list[Path]:
+        """What the n-grams are fitted on."""
+        return self.train_paths if self.train_tokens is None else sorted(self.train_tokens.glob("*.parquet"))
+
     def run(self, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
         """Evaluate.
 
@@ -107,7 +112,7 @@ class CheckpointEvaluation:
         steps: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]]]] = {
             "codec": ({"num_clips": self.num_clips}, self._codec),
             "tokens": ({"train": describe_files(self.train_paths), "minutes": self.train_minutes}, self._tokens),
-            "likelihood": ({"train": describe_files(self.train_paths)}, self._likelihood),
+            "likelihood": ({"train": describe_files(self._likelihood_files)}, self._likelihood),
             "continuation": (
                 {"num_prompts": self.num_prompts, "num_continuations": self.num_continuations},
                 self._continuation,

@@ -32,6 +32,24 @@ class Note:
     offset: float
 
 
+def open_midi(midi: bytes) -> mido.MidiFile:
+    """Parse the bytes of a MIDI file.
+
+    Args:
+        midi (`bytes`): the file.
+
+    Returns:
+        `mido.MidiFile`: its tracks.
+
+    Raises:
+        ValueError: the bytes are no MIDI file.
+    """
+    try:
+        return mido.MidiFile(file=io.BytesIO(midi))
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"The {len(midi)} bytes are no MIDI file ({error}); give a standard MIDI file.") from error
+
+
 def read_notes(midi: bytes) -> list[Note]:
     """List the notes of a MIDI file.
 
@@ -44,10 +62,7 @@ def read_notes(midi: bytes) -> list[Note]:
     Raises:
         ValueError: the bytes are no MIDI file.
     """
-    try:
-        messages = mido.MidiFile(file=io.BytesIO(midi))
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"The {len(midi)} bytes are no MIDI file ({error}); give a standard MIDI file.") from error
+    messages = open_midi(midi)
     time = 0.0
     pressed: dict[tuple[int, int], float] = {}
     held: dict[tuple[int, int], float] = {}  # keys are up, the pedal is down
@@ -124,4 +139,4 @@ def read_midi_files(path: str | Path) -> dict[str, bytes]:
     return {row["source"]: row["midi"] for row in rows}
 
 
-__all__ = ["Note", "note_labels", "read_excerpts", "read_midi_files", "read_notes"]
+__all__ = ["Note", "note_labels", "open_midi", "read_excerpts", "read_midi_files", "read_notes"]

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mido
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile as sf
@@ -24,6 +23,7 @@ import soxr
 from tqdm import tqdm
 
 from audiolm_hf.data.tokens import write_atomically
+from audiolm_hf.evaluation.midi_notes import open_midi
 from audiolm_hf.training.config import AudioDataConfig
 
 SYNTHESIS_RATE = 44100  # Hz
@@ -142,10 +142,7 @@ def transposed(midi: bytes, semitones: int) -> bytes:
     """
     if semitones == 0:
         return midi
-    try:
-        file = mido.MidiFile(file=io.BytesIO(midi))
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"The {len(midi)} bytes are no MIDI file ({error}); give a standard MIDI file.") from error
+    file = open_midi(midi)
     for track in file.tracks:
         for message in track:
             if message.type in ("note_on", "note_off", "polytouch"):
