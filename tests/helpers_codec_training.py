@@ -8,7 +8,8 @@ import torch
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.residual_quantizer_audiolm import EMACodebook
 from audiolm_hf.training.codec import CodecTrainer
-from audiolm_hf.training.semantic_encoder import IterationConfig, _IterationTrainer, train_semantic_encoder
+from audiolm_hf.training.encoder_trainer import EncoderTrainer
+from audiolm_hf.training.semantic_encoder import IterationConfig, train_semantic_encoder
 from tests.test_training_codec import TINY_CODEC, tiny_training
 from tests.test_training_semantic_encoder import ENCODER, tiny_config
 
@@ -72,16 +73,16 @@ def trained_codec(name, source, output):
 
 def trained_encoder(source, output):
     """Weights of the last iteration before and after it, and the inputs of its first step, of this process."""
-    kept, run = [], _IterationTrainer.run
+    kept, run = [], EncoderTrainer.run
 
     def run_and_keep(trainer):
         model = trainer.accelerator.unwrap_model(trainer.model)
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        batch = trainer._batch(0, 0).input_features
+        batch = trainer.batch(0, 0).input_features
         run(trainer)
         kept.append((before, {key: value.clone() for key, value in model.state_dict().items()}, batch))
 
-    with patch.object(_IterationTrainer, "run", run_and_keep):
+    with patch.object(EncoderTrainer, "run", run_and_keep):
         train_semantic_encoder(encoder_config(source, output))
     return kept[-1]
 

@@ -357,3 +357,26 @@ def pitch_classes(array, sampling_rate, frame):
             classes[nearest % 12] += amplitude * math.exp(-0.5 * ((semitones - nearest) / 0.2) ** 2)
     classes = np.sqrt(classes)
     return classes / (np.linalg.norm(classes) + 1e-3)
+
+
+def nearest_of_others(features, speakers):
+    """Mean, for each frame, over all other speakers, of that speaker's nearest frame."""
+    rows = []
+    for frame, speaker in zip(features, speakers, strict=True):
+        found = []
+        for other in sorted(set(speakers) - {speaker}):
+            own = [row for row, name in zip(features, speakers, strict=True) if name == other]
+            found.append(min(own, key=lambda row: float(((row - frame) ** 2).sum())))
+        rows.append(sum(found) / len(found))
+    return np.stack(rows)
+
+
+def smoothed(values, width):
+    """Gaussian average of a row over its neighbours, within 2.5 standard deviations; the edges go on for ever."""
+    reach = round(2.5 * width)
+    weights = [np.exp(-0.5 * (offset / width) ** 2) for offset in range(-reach, reach + 1)]
+    result = []
+    for place in range(len(values)):
+        near = [values[min(max(place + offset, 0), len(values) - 1)] for offset in range(-reach, reach + 1)]
+        result.append(sum(w * v for w, v in zip(weights, near, strict=True)) / sum(weights))
+    return np.array(result)

@@ -15,7 +15,7 @@ from transformers import AutoModel, Wav2Vec2BertConfig
 
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import stacked_log_mel
-from audiolm_hf.training import semantic_encoder
+from audiolm_hf.training import encoder_trainer, semantic_encoder
 from audiolm_hf.training.config import AudioDataConfig, load_config
 from audiolm_hf.training.semantic_encoder import (
     IterationConfig,
@@ -143,7 +143,7 @@ def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypa
     expected = train_semantic_encoder(tiny_config(folder, tmp_path / "whole", encoder=dropout))
     config = tiny_config(folder, tmp_path / "resumed", encoder=dropout)
     count = 0
-    whole_step = semantic_encoder._IterationTrainer._train_step
+    whole_step = encoder_trainer.EncoderTrainer._train_step
 
     def step_and_die(trainer):
         nonlocal count
@@ -153,7 +153,7 @@ def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypa
         return whole_step(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(semantic_encoder._IterationTrainer, "_train_step", step_and_die)
+        patch.setattr(encoder_trainer.EncoderTrainer, "_train_step", step_and_die)
         with pytest.raises(KilledError):
             train_semantic_encoder(config)
     assert train_semantic_encoder(config) == expected
@@ -261,7 +261,7 @@ def test_layer_features_are_windows_normalised_over_the_recording(monkeypatch):
     encoder = AutoModel.from_config(Wav2Vec2BertConfig(**ENCODER)).eval()
     features = SpectrumTable.from_records([record(0, 20000)]).recording(0)  # 64 frames
     monkeypatch.setattr(semantic_encoder, "TARGET_WINDOW", 40)
-    found = semantic_encoder._layer_features(features, encoder, layer=1)
+    found = semantic_encoder.standardised(semantic_encoder.encoder_states(features, encoder, layer=1))
     inputs = torch.from_numpy(features.astype(np.float32))[None]
     with torch.no_grad():
         windows = [encoder(part, output_hidden_states=True).hidden_states[1][0] for part in inputs.split(40, dim=1)]

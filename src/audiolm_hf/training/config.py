@@ -21,6 +21,7 @@ TRAINING_KINDS = (
     "codec",
     "semantic_encoder",
     "centroids",
+    "speaker_invariance",
     "tokenize",
     "stage",
     "lora",
@@ -80,6 +81,10 @@ def training_kind(kind: str) -> tuple[type, Callable[[Any], Any]]:
             from audiolm_hf.training.centroids import CentroidsTrainingConfig, train_centroids
 
             return CentroidsTrainingConfig, train_centroids
+        case "speaker_invariance":
+            from audiolm_hf.training.speaker_invariance import SpeakerInvarianceConfig, train_speaker_invariance
+
+            return SpeakerInvarianceConfig, train_speaker_invariance
         case "tokenize":
             from audiolm_hf.training.tokenize import TokenizeConfig, tokenize
 

@@ -9,7 +9,6 @@ trained alike.
 """
 
 import json
-import math
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -28,15 +27,9 @@ from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
-from audiolm_hf.training.checkpointing import (
-    append_log,
-    load_training_state,
-    replace_file,
-    replace_folder,
-    rewind_log,
-    save_training_state,
-)
+from audiolm_hf.training.checkpointing import replace_file, replace_folder
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.harmony import harmonic_features
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
@@ -45,7 +38,6 @@ from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking,
 logger = logging.get_logger(__name__)
 
 SAMPLING_RATE = 16000  # Hz, of w2v-BERT 2.0
-ADAM_BETAS = (0.9, 0.98)  # HuBERT
 TARGET_WINDOW = 200  # frames: as far as a crop sees, and short enough for a CPU
 FRAME_RATE = 50  # encoder frames per second, Hz
 
@@ -187,7 +179,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
         encoder = _start_encoder(config, index)
         with accelerator.main_process_first():  # the others read the file that it writes
             targets = _iteration_targets(config, index, encoder, tables)
-        _IterationTrainer(config, index, accelerator, rows, encoder, tables, targets).run()
+        _train_iteration(config, index, accelerator, rows, encoder, tables, targets)
         if accelerator.is_main_process:
             replace_folder(folder / "encoder", encoder.save_pretrained)
         accelerator.wait_for_everyone()
@@ -246,14 +238,22 @@ def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, laye
     recordings = [table.recording(index) for index in range(len(table))]
     if encoder is None:
         return np.concatenate([cepstral_features(features) for features in recordings])
-    return np.concatenate([_layer_features(features, encoder, layer) for features in tqdm(recordings, "features")])
+    return np.concatenate(
+        [standardised(encoder_states(features, encoder, layer)) for features in tqdm(recordings, "features")]
+    )
 
 
 @torch.no_grad()
-def _layer_features(features: np.ndarray, encoder: PreTrainedModel, layer: int) -> np.ndarray:
-    """Hidden states of one recording, every dimension of mean 0 and variance 1 in it, to take out much of the voice.
+def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -> np.ndarray:
+    """Compute hidden states of one recording, in windows, as attention is the dearest part of long recordings.
 
-    They are computed in windows, as attention is the dearest part of long recordings.
+    Args:
+        features (`np.ndarray` of shape `(frames, 160)`): a recording of a [`SpectrumTable`].
+        encoder (`PreTrainedModel`): takes `input_features`.
+        layer (`int`): entry of its `hidden_states`.
+
+    Returns:
+        `np.ndarray` of shape `(frames, hidden_size)`, float32.
     """
     count = min(TARGET_WINDOW, len(features))
     windows = torch.from_numpy(features.astype(np.float32)).split(count)
@@ -261,135 +261,61 @@ def _layer_features(features: np.ndarray, encoder: PreTrainedModel, layer: int) 
     inputs = nn.utils.rnn.pad_sequence(windows, batch_first=True).to(encoder.device)
     mask = real.long().to(encoder.device)
     hidden_states = encoder.eval()(inputs, attention_mask=mask, output_hidden_states=True).hidden_states
-    rows = hidden_states[layer][mask == 1].float().cpu().numpy()
+    return hidden_states[layer][mask == 1].float().cpu().numpy()
+
+
+def standardised(rows: np.ndarray) -> np.ndarray:
+    """Give every dimension of a recording's features mean 0 and variance 1, which takes out part of the voice."""
     return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
 
 
-class _IterationTrainer:
-    """One iteration: steps, validations and checkpoints."""
+def _train_iteration(
+    config: SemanticEncoderTrainingConfig,
+    index: int,
+    accelerator: Accelerator,
+    rows: slice,
+    encoder: PreTrainedModel,
+    tables: list[SpectrumTable],
+    targets: list[np.ndarray],
+) -> None:
+    """Steps, validations and checkpoints of one iteration; the encoder is trained in place."""
 
-    def __init__(
-        self,
-        config: SemanticEncoderTrainingConfig,
-        index: int,
-        accelerator: Accelerator,
-        rows: slice,
-        encoder: PreTrainedModel,
-        tables: list[SpectrumTable],
-        targets: list[np.ndarray],
-    ) -> None:
-        self.config, self.index, self.accelerator = config, index, accelerator
-        self.rows, self.tables, self.targets = rows, tables, targets
-        self.num_steps = config.iterations[index].num_steps
-        self.folder = Path(config.output) / f"iteration_{index + 1}"
-        self.checkpoints = self.folder / "checkpoints"
-        torch.manual_seed(config.seed + index)  # the classifier's first weights
-        model = MaskedPredictionModel(encoder, config.iterations[index].num_clusters, config.visible_weight)
-        optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), betas=ADAM_BETAS)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.step = 0
-
-    def run(self) -> None:
-        """Train to the last step."""
-        self._load_checkpoint()
-        progress = tqdm(total=self.num_steps, initial=self.step, desc=f"iteration {self.index + 1}")
-        while self.step < self.num_steps:
-            loss, accuracy = self._train_step()
-            self.step += 1
-            progress.update()
-            progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", refresh=False)
-            last = self.step == self.num_steps
-            if last or self.step % self.config.validation_steps == 0:
-                self._log({"loss": loss, "accuracy": accuracy, **self._validate()})
-            if last or self.step % self.config.checkpoint_steps == 0:
-                self._save_checkpoint()
-        progress.close()
-
-    def _train_step(self) -> tuple[float, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._schedule()
-        # Dropout, if the encoder has any, must not depend on the steps before a resume.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-        self.model.train()
-        with self.accelerator.autocast():
-            loss, masked_loss, accuracy = self.model(self._batch(0, self.step))
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        loss, accuracy = mean_over_processes(torch.stack([masked_loss, accuracy])).tolist()
-        return loss, accuracy
-
-    def _schedule(self) -> float:
-        """Share of the highest learning rate: linear warmup, then half a cosine."""
-        warmup = max(1, round(self.config.warmup_share * self.num_steps))
-        if self.step < warmup:
-            return (self.step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, self.num_steps - warmup)))
-
-    def _batch(self, part: int, step: int) -> MaskedBatch:
-        """This process's crops of one step; `part` 0 is training, 1 validation."""
-        config = self.config
-        batch = masked_batch(
-            self.tables[part],
-            self.targets[part],
-            np.random.default_rng([config.seed, self.index, part, step, 0]),  # 0: the stream of the shipped recipe
+    def batch(part: int, step: int) -> MaskedBatch:
+        """This process's crops of one step."""
+        drawn = masked_batch(
+            tables[part],
+            targets[part],
+            np.random.default_rng([config.seed, index, part, step, 0]),  # 0: the stream of the shipped recipe
             batch_size=config.batch_size,
             crop_frames=round(config.crop_length_s * FRAME_RATE),
             mask_share=config.mask_share,
             mask_frames=round(config.mask_length_s * FRAME_RATE),
             warp=0.0 if part else config.vocal_tract_warp,
-            rows=self.rows,
+            rows=rows,
         )
-        device = self.accelerator.device
-        mask = batch.attention_mask
-        return MaskedBatch(
-            batch.input_features.to(device),
-            None if mask is None else mask.to(device),
-            batch.masked.to(device),
-            batch.targets.to(device),
-        )
+        return drawn.to(accelerator.device)
 
-    @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        self.model.eval()
-        with self.accelerator.autocast():
-            results = [self.model(self._batch(1, i)) for i in range(self.config.validation_batches)]
-        figures = torch.stack([torch.stack([loss, accuracy]) for _, loss, accuracy in results])
-        means = mean_over_processes(figures.mean(dim=0))
-        return dict(zip(("validation_loss", "validation_accuracy"), means.tolist(), strict=True))
-
-    def _log(self, figures: dict[str, float]) -> None:
-        if self.accelerator.is_main_process:
-            append_log(self.folder / "log.jsonl", {"step": self.step, **figures})
+    torch.manual_seed(config.seed + index)  # the classifier's first weights
+    EncoderTrainer(
+        config,
+        accelerator,
+        MaskedPredictionModel(encoder, config.iterations[index].num_clusters, config.visible_weight),
+        batch,
+        folder=Path(config.output) / f"iteration_{index + 1}",
+        num_steps=config.iterations[index].num_steps,
+        figures=("loss", "accuracy"),
+        log_steps=config.validation_steps,
+        validation_batches=config.validation_batches,
         # One axis for all iterations in a tracker.
-        before = sum(iteration.num_steps for iteration in self.config.iterations[: self.index])
-        self.accelerator.log(figures, step=before + self.step)
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.accelerator.unwrap_model(self.model)}
-
-    def _save_checkpoint(self) -> None:
-        if self.accelerator.is_main_process:
-            save_training_state(self.checkpoints, self.step, self._modules(), {"optimizer": self.optimizer}, {})
-        self.accelerator.wait_for_everyone()
-
-    def _load_checkpoint(self) -> None:
-        state = load_training_state(self.checkpoints, self._modules(), {"optimizer": self.optimizer})
-        if state is not None:
-            self.step = state["step"]
-        if self.accelerator.is_main_process:
-            rewind_log(self.folder / "log.jsonl", self.step)
-        self.accelerator.wait_for_everyone()
+        steps_before=sum(iteration.num_steps for iteration in config.iterations[:index]),
+    ).run()
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices; leave biases, normalisations and the mask embedding free."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-__all__ = ["IterationConfig", "MaskedPredictionModel", "SemanticEncoderTrainingConfig", "train_semantic_encoder"]
+__all__ = [
+    "IterationConfig",
+    "MaskedPredictionModel",
+    "SemanticEncoderTrainingConfig",
+    "encoder_states",
+    "standardised",
+    "train_semantic_encoder",
+]

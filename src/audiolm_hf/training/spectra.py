@@ -12,11 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.fft import dct
+from torch.nn import functional
 
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import NUM_MEL_BINS, STACKED_FRAMES, stacked_log_mel
 
 NUM_CEPSTRA = 13  # MFCC of HuBERT's first targets
+ENVELOPE_WIDTH = 4.0  # mel bins, 150 Hz at the low end: wider than harmonics are apart, narrower than formants
+CURVE_WIDTH = 6.0  # mel bins of a bump of the equalizer's curve
+HARMONICS_RANGE = (0.2, 1.3)  # from almost whispered to clearer than they were
+GAIN_SPREAD = 0.1  # of the contrast, natural logarithm
 TOKENS_FRAMES = 2  # a recording is padded to whole tokens of 2 encoder frames, as in the semantic tokenizer
 
 
@@ -105,6 +110,52 @@ def _mel(frequency: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class VoiceChange:
+    """Disturb what tells speakers and microphones apart, at random: vocal tract, pitch and spectral balance.
+
+    A spectrum is taken apart into its envelope over frequency (formants) and the rest (harmonics). Both are warped,
+    each by a factor of its own; the rest is also made weaker or stronger, and a smooth curve is added, as an equalizer
+    would.
+
+    Args:
+        vocal_tract_warp (`float`): the envelope's factor is drawn from `[1 / (1 + warp), 1 + warp]`.
+        pitch_warp (`float`): likewise, for the rest.
+        equalizer (`float`): standard deviation of the curve, and of its slope, in units of the features.
+    """
+
+    vocal_tract_warp: float
+    pitch_warp: float
+    equalizer: float
+
+    def __call__(self, features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Disturb each spectrum of a batch of shape `(batch, frames, 160)` in a way of its own."""
+        count = len(features)
+        mel = features.unflatten(-1, (STACKED_FRAMES, NUM_MEL_BINS))
+        envelope = _smoothed(mel, ENVELOPE_WIDTH)
+        strength = torch.from_numpy(rng.uniform(*HARMONICS_RANGE, (count, 1, 1))).float()
+        changed = warp_vocal_tract(envelope.flatten(2), _warp_factors(rng, count, self.vocal_tract_warp))
+        harmonics = warp_vocal_tract((mel - envelope).flatten(2), _warp_factors(rng, count, self.pitch_warp))
+        curve = _smoothed(torch.from_numpy(rng.standard_normal((count, 1, NUM_MEL_BINS))).float(), CURVE_WIDTH)
+        curve = curve / curve.std(dim=-1, keepdim=True) * torch.from_numpy(rng.random((count, 1, 1))).float()
+        slope = torch.from_numpy(rng.standard_normal((count, 1, 1))).float() * torch.linspace(-1, 1, NUM_MEL_BINS)
+        gain = torch.from_numpy(np.exp(GAIN_SPREAD * rng.standard_normal((count, 1, 1)))).float()
+        return gain * (changed + strength * harmonics) + self.equalizer * (curve + slope).repeat(1, 1, STACKED_FRAMES)
+
+
+def _warp_factors(rng: np.random.Generator, count: int, warp: float) -> torch.Tensor:
+    """Factors (count,) of [`warp_vocal_tract`], as often below 1 as above."""
+    return torch.from_numpy(np.exp(rng.uniform(-1, 1, count) * np.log1p(warp))).float()
+
+
+def _smoothed(mel: torch.Tensor, width: float) -> torch.Tensor:
+    """Average over neighbouring bins (..., 80) with Gaussian weights of a standard deviation of `width` bins."""
+    reach = round(2.5 * width)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width) ** 2)
+    rows = functional.pad(mel.reshape(-1, 1, mel.shape[-1]), (reach, reach), mode="replicate")
+    return functional.conv1d(rows, (weights / weights.sum())[None, None]).reshape(mel.shape)
+
+
+@dataclass(frozen=True)
 class MaskedBatch:
     """Crops of recordings with the frames that are hidden from the encoder.
 
@@ -119,6 +170,16 @@ class MaskedBatch:
     attention_mask: torch.Tensor | None
     masked: torch.Tensor
     targets: torch.Tensor
+
+    def to(self, device: torch.device) -> "MaskedBatch":
+        """Move all tensors to a device."""
+        mask = self.attention_mask
+        return MaskedBatch(
+            self.input_features.to(device),
+            None if mask is None else mask.to(device),
+            self.masked.to(device),
+            self.targets.to(device),
+        )
 
 
 def masked_batch(
@@ -159,24 +220,42 @@ def masked_batch(
         inputs[row, : end - start] = table.features[start:end]
         labels[row, : end - start] = targets[start:end]
         real[row, : end - start] = True
-    masked = _random_spans(rng, real.shape, mask_share, mask_frames) & real
+    masked = random_spans(rng, real.shape, mask_share, mask_frames) & real
     masked[~masked.any(axis=1), 0] = True  # every crop has something to predict
-    factors = np.exp(rng.uniform(-1, 1, batch_size) * np.log1p(warp)).astype(np.float32)
+    factors = _warp_factors(rng, batch_size, warp)
     features = torch.from_numpy(inputs[rows])
     return MaskedBatch(
-        input_features=warp_vocal_tract(features, torch.from_numpy(factors[rows])) if warp else features,
+        input_features=warp_vocal_tract(features, factors[rows]) if warp else features,
         attention_mask=None if real.all() else torch.from_numpy(real[rows]).long(),
         masked=torch.from_numpy(masked[rows]),
         targets=torch.from_numpy(labels[rows]),
     )
 
 
-def _random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float, length: int) -> np.ndarray:
-    """Mask (batch, frames) of spans that begin anywhere; they may overlap and hang over both ends."""
+def random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float, length: int) -> np.ndarray:
+    """Draw spans that begin anywhere; they may overlap and hang over both ends.
+
+    Args:
+        rng (`np.random.Generator`): the only source of randomness.
+        shape (`tuple[int, int]`): batch and frames.
+        share (`float`): of the frames that are covered, in expectation.
+        length (`int`): frames of a span.
+
+    Returns:
+        `np.ndarray` of shape `(batch, frames)`, bool.
+    """
     # A frame stays free if none of the `length` places begins a span that covers it.
     begin = rng.random((shape[0], shape[1] + length - 1)) < 1 - (1 - share) ** (1 / length)
     covered = np.lib.stride_tricks.sliding_window_view(begin, length, axis=1)
     return np.any(covered, axis=2)
 
 
-__all__ = ["MaskedBatch", "SpectrumTable", "cepstral_features", "masked_batch", "warp_vocal_tract"]
+__all__ = [
+    "MaskedBatch",
+    "SpectrumTable",
+    "VoiceChange",
+    "cepstral_features",
+    "masked_batch",
+    "random_spans",
+    "warp_vocal_tract",
+]

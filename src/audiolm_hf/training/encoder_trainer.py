@@ -1,0 +1,162 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The loop that trains a speech encoder: steps, validations, a log and checkpoints that resume to the same result.
+
+Between the two trainings of encoders, `semantic_encoder.py` (masked prediction) and `speaker_invariance.py`, and
+accelerate: they bring the model and the batches.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from audiolm_hf.training.checkpointing import append_log, load_training_state, rewind_log, save_training_state
+from audiolm_hf.training.processes import mean_over_processes
+
+ADAM_BETAS = (0.9, 0.98)  # HuBERT
+
+
+class EncoderTrainingSettings(Protocol):
+    """What the loop reads of a training's configuration."""
+
+    learning_rate: float
+    warmup_share: float
+    weight_decay: float
+    checkpoint_steps: int
+    seed: int
+
+
+class EncoderTrainer:
+    """Train a model to its last step, from its last checkpoint on.
+
+    Args:
+        config ([`EncoderTrainingSettings`]): schedule.
+        accelerator (`Accelerator`): arithmetic, processes and trackers.
+        model (`nn.Module`): takes a batch and returns the loss and one tensor for each of `figures`, each the mean
+            over the batch once it is averaged over the processes. A child called `adversary` learns faster than the
+            rest, by its `learning_rate_factor`.
+        batch (`Callable[[int, int], Any]`): gives this process's part of a batch; the first argument is 0 for
+            training and 1 for validation, the second the step.
+        folder (`Path`): receives `log.jsonl` and the checkpoints.
+        num_steps (`int`): steps in all.
+        figures (`Sequence[str]`): names of what the model returns beside the loss.
+        log_steps (`int`): training steps between entries of the log.
+        validation_batches (`int`, defaults to 0): batches that are validated for an entry.
+        steps_before (`int`, defaults to 0): added to the steps in a tracker.
+    """
+
+    def __init__(
+        self,
+        config: EncoderTrainingSettings,
+        accelerator: Accelerator,
+        model: nn.Module,
+        batch: Callable[[int, int], Any],
+        folder: Path,
+        num_steps: int,
+        figures: Sequence[str],
+        log_steps: int,
+        validation_batches: int = 0,
+        steps_before: int = 0,
+    ) -> None:
+        self.config, self.accelerator, self.batch = config, accelerator, batch
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self.num_steps, self.figures, self.steps_before = num_steps, figures, steps_before
+        self.log_steps, self.validation_batches = log_steps, validation_batches
+        optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), betas=ADAM_BETAS)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.step = 0
+
+    def run(self) -> None:
+        """Train to the last step."""
+        self._load_checkpoint()
+        progress = tqdm(total=self.num_steps, initial=self.step, desc=self.folder.name)
+        while self.step < self.num_steps:
+            figures = self._train_step()
+            self.step += 1
+            progress.update()
+            progress.set_postfix({name: f"{value:.3f}" for name, value in figures.items()}, refresh=False)
+            last = self.step == self.num_steps
+            if last or self.step % self.log_steps == 0:
+                self._log({**figures, **self._validate()})
+            if last or self.step % self.config.checkpoint_steps == 0:
+                self._save_checkpoint()
+        progress.close()
+
+    def _train_step(self) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._schedule() * group["learning_rate_factor"]
+        # Dropout, if the encoder has any, must not depend on the steps before a resume.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        self.model.train()
+        batch = self.batch(0, self.step)
+        with self.accelerator.autocast():
+            loss, *figures = self.model(batch)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return dict(zip(self.figures, mean_over_processes(torch.stack(figures)).tolist(), strict=True))
+
+    def _schedule(self) -> float:
+        """Share of the highest learning rate: linear warmup, then half a cosine."""
+        warmup = max(1, round(self.config.warmup_share * self.num_steps))
+        if self.step < warmup:
+            return (self.step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, self.num_steps - warmup)))
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        if not self.validation_batches:
+            return {}
+        self.model.eval()
+        batches = [self.batch(1, index) for index in range(self.validation_batches)]
+        with self.accelerator.autocast():
+            results = [self.model(batch)[1:] for batch in batches]
+        means = mean_over_processes(torch.stack([torch.stack(figures) for figures in results]).mean(dim=0))
+        return {f"validation_{name}": value for name, value in zip(self.figures, means.tolist(), strict=True)}
+
+    def _log(self, figures: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            append_log(self.folder / "log.jsonl", {"step": self.step, **figures})
+        self.accelerator.log(figures, step=self.steps_before + self.step)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.accelerator.unwrap_model(self.model)}
+
+    def _save_checkpoint(self) -> None:
+        if self.accelerator.is_main_process:
+            save_training_state(self.checkpoints, self.step, self._modules(), {"optimizer": self.optimizer}, {})
+        self.accelerator.wait_for_everyone()
+
+    def _load_checkpoint(self) -> None:
+        state = load_training_state(self.checkpoints, self._modules(), {"optimizer": self.optimizer})
+        if state is not None:
+            self.step = state["step"]
+        if self.accelerator.is_main_process:
+            rewind_log(self.folder / "log.jsonl", self.step)
+        self.accelerator.wait_for_everyone()
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices; leave biases, normalisations, the mask embedding and an adversary free."""
+    adversary = list(model.adversary.parameters()) if hasattr(model, "adversary") else []
+    against = {id(parameter) for parameter in adversary}
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in against]
+    groups = [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    for group in groups:
+        group["learning_rate_factor"] = 1.0
+    if adversary:
+        factor = model.adversary.learning_rate_factor
+        groups.append({"params": adversary, "weight_decay": 0.0, "learning_rate_factor": factor})
+    return groups
+
+
+__all__ = ["EncoderTrainer", "EncoderTrainingSettings"]

@@ -1,0 +1,123 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""An encoder with centroids that learn, against a classifier that finds the speaker in how often each is used.
+
+The model of the training in `speaker_invariance.py`. A gradient is turned round between the two (arXiv 1505.07818), so
+that the encoder learns what the classifier cannot use.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.training.processes import mean_over_processes
+from audiolm_hf.training.spectra import TOKENS_FRAMES
+
+IGNORED = -1  # target of a token that is padding
+FIRST_SCORE_RANGE = 3.0  # how far apart the first scores of centroids are: neither all alike nor certain
+LEAST_SHARE = 1e-3  # use of a token below which the adversary sees no difference
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Crops of recordings with the token that is to be found in every place.
+
+    Args:
+        input_features (`torch.Tensor` of shape `(batch, frames, 160)`): spectra of disturbed voices.
+        attention_mask (`torch.LongTensor` of shape `(batch, frames)`): 0 for padding.
+        masked (`torch.BoolTensor` of shape `(batch, frames)`): hidden frames.
+        targets (`torch.LongTensor` of shape `(batch, semantic_length)`): -1 for padding.
+        speakers (`torch.LongTensor` of shape `(batch,)`).
+    """
+
+    input_features: torch.Tensor
+    attention_mask: torch.Tensor
+    masked: torch.Tensor
+    targets: torch.Tensor
+    speakers: torch.Tensor
+
+
+class _ReversedGradient(torch.autograd.Function):
+    """The identity, whose gradient is turned round and scaled."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, weight: float) -> torch.Tensor:
+        ctx.weight = weight
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+class SpeakerAdversary(nn.Linear):
+    """A linear classifier of speakers that learns at a rate of its own.
+
+    Args:
+        num_tokens (`int`): inputs.
+        num_speakers (`int`): classes.
+        learning_rate_factor (`float`): times the learning rate of the rest.
+    """
+
+    def __init__(self, num_tokens: int, num_speakers: int, learning_rate_factor: float) -> None:
+        super().__init__(num_tokens, num_speakers)
+        self.learning_rate_factor = learning_rate_factor
+
+
+class SpeakerInvarianceModel(nn.Module):
+    """An encoder, centroids that learn, and the adversary; only for training.
+
+    Args:
+        tokenizer ([`AudioLMSemanticTokenizer`]): its encoder is trained in place.
+        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): where they begin.
+        adversary ([`SpeakerAdversary`]): reads how often each token is used.
+        adversary_weight (`float`): of its gradient in the encoder.
+    """
+
+    def __init__(
+        self,
+        tokenizer: AudioLMSemanticTokenizer,
+        centroids: torch.Tensor,
+        adversary: SpeakerAdversary,
+        adversary_weight: float,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.layer = tokenizer.encoder, tokenizer.config.layer
+        self.centroids = nn.Parameter(centroids.clone())
+        spread = (centroids - centroids.mean(dim=0)).square().sum(dim=1).mean()
+        self.log_scale = nn.Parameter((FIRST_SCORE_RANGE / spread.clamp(min=1e-6)).log())
+        self.adversary, self.adversary_weight = adversary, adversary_weight
+
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
+        """Score centroids (..., num_semantic_tokens): the nearer, the higher; the same number is left out of all."""
+        return self.log_scale.exp() * (2 * features @ self.centroids.T - self.centroids.square().sum(dim=1))
+
+    def forward(self, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Give the loss, then its part of the tokens, the share of tokens found and the adversary's loss.
+
+        All are means over the batch of all processes, once they are averaged over the processes.
+        """
+        hidden_states = self.encoder(
+            batch.input_features,
+            attention_mask=batch.attention_mask,
+            mask_time_indices=batch.masked,
+            output_hidden_states=True,
+        ).hidden_states[self.layer]
+        scores = self.scores(hidden_states.float().unflatten(1, (-1, TOKENS_FRAMES)).mean(dim=2))
+        real = batch.targets != IGNORED
+        count = mean_over_processes(real.sum().float()).clamp(min=1)
+        token_loss = functional.cross_entropy(scores[real], batch.targets[real], reduction="sum") / count
+        accuracy = (scores.argmax(dim=-1) == batch.targets)[real].sum() / count
+        speaker_loss = functional.cross_entropy(self._speaker_scores(scores, real), batch.speakers)
+        return token_loss + speaker_loss, token_loss.detach(), accuracy, speaker_loss.detach()
+
+    def _speaker_scores(self, scores: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """What the adversary makes of each crop's mean probabilities (batch, num_speakers)."""
+        use = (scores.softmax(dim=-1) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+        return self.adversary(_ReversedGradient.apply((use / LEAST_SHARE).log1p(), self.adversary_weight))
+
+
+__all__ = ["IGNORED", "SpeakerAdversary", "SpeakerInvarianceModel", "TokenBatch"]

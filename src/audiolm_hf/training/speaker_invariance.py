@@ -1,0 +1,309 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Teach a semantic tokenizer to say the same whoever speaks.
+
+A fitted tokenizer and recordings with known speakers come in, a tokenizer with another encoder and other centroids
+comes out. Its own features, freed of the speakers (`consensus.py`), are clustered, and the encoder learns to find the
+cluster of every token from a disturbed voice, while a classifier of speakers that reads how often each token is used
+learns against it (gradient reversal, arXiv 1505.07818). The nearest of the learned centroids is then the token.
+
+AudioLM (arXiv 2209.03143) wants semantic tokens to carry what is said, the acoustic tokens who says it. Learning
+tokens that do not change with the voice: ContentVec (arXiv 2204.09224) and Spin (arXiv 2305.11072), from which this
+differs in that the targets come from other speakers' frames, not from a converted voice.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.checkpointing import replace_file, replace_folder
+from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.consensus import speaker_consensus
+from audiolm_hf.training.encoder_trainer import EncoderTrainer
+from audiolm_hf.training.processes import own_rows
+from audiolm_hf.training.semantic_encoder import FRAME_RATE, encoder_states, standardised
+from audiolm_hf.training.speaker_adversary import IGNORED, SpeakerAdversary, SpeakerInvarianceModel, TokenBatch
+from audiolm_hf.training.spectra import TOKENS_FRAMES, SpectrumTable, VoiceChange, random_spans
+from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
+
+
+@dataclass
+class SpeakerInvarianceConfig:
+    """What `audiolm-hf train` needs to take speakers out of a semantic tokenizer.
+
+    Args:
+        data ([`AudioDataConfig`]): recordings that name their speakers; only `train` is read.
+        tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] whose encoder reads spectra
+            (Wav2Vec2-BERT) and whose `pooling` is 2.
+        output (`str`): folder of the run; the new tokenizer is in its `tokenizer`.
+        num_steps (`int`): training steps.
+        consensus_rounds (`int`, defaults to 3): see [`speaker_consensus`].
+        frames_per_speaker (`int`, defaults to 1500): likewise.
+        batch_size (`int`, defaults to 8): crops per step, over all processes.
+        crop_length_s (`float`, defaults to 2.56): seconds.
+        mask_share (`float`, defaults to 0.3): share of frames hidden.
+        mask_length_s (`float`, defaults to 0.16): seconds of a hidden span.
+        vocal_tract_warp (`float`, defaults to 0.3): see [`VoiceChange`].
+        pitch_warp (`float`, defaults to 0.2): likewise.
+        equalizer (`float`, defaults to 0.3): likewise.
+        adversary_weight (`float`, defaults to 0.5): of the gradient that hides the speaker.
+        adversary_learning_rate_factor (`float`, defaults to 1.0): times `learning_rate`; from 20 on training breaks
+            down.
+        learning_rate (`float`, defaults to 5e-4): highest.
+        warmup_share (`float`, defaults to 0.05): share of the steps until then; a cosine to 0 follows.
+        weight_decay (`float`, defaults to 0.01): of AdamW, on matrices.
+        mixed_precision (`"no"` or `"bf16"`, defaults to `"bf16"`): arithmetic of the encoder.
+        attn_implementation (`str`, defaults to `"sdpa"`): of the encoder in training.
+        max_kmeans_frames (`int`, defaults to 150000): tokens that the targets are fitted on.
+        log_steps (`int`, defaults to 100): training steps between entries of the log.
+        checkpoint_steps (`int`, defaults to 250): training steps between checkpoints.
+        report_to (`str`, defaults to `"none"`): where figures go besides `log.jsonl`.
+        seed (`int`, defaults to 0): of everything random.
+    """
+
+    data: AudioDataConfig
+    tokenizer: str
+    output: str
+    num_steps: int
+    consensus_rounds: int = 3
+    frames_per_speaker: int = 1500
+    batch_size: int = 8
+    crop_length_s: float = 2.56
+    mask_share: float = 0.3
+    mask_length_s: float = 0.16
+    vocal_tract_warp: float = 0.3
+    pitch_warp: float = 0.2
+    equalizer: float = 0.3
+    adversary_weight: float = 0.5
+    adversary_learning_rate_factor: float = 1.0
+    learning_rate: float = 5e-4
+    warmup_share: float = 0.05
+    weight_decay: float = 0.01
+    mixed_precision: str = "bf16"
+    attn_implementation: str = "sdpa"
+    max_kmeans_frames: int = 150_000
+    log_steps: int = 100
+    checkpoint_steps: int = 250
+    report_to: Tracker = "none"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TokenTargets:
+    """What the encoder is to learn, and where its centroids begin.
+
+    Args:
+        tokens (`np.ndarray` of shape `(tokens,)`): cluster of every token of all recordings, one after another.
+        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): mean feature of each cluster.
+    """
+
+    tokens: np.ndarray
+    centroids: torch.Tensor
+
+
+def token_batch(
+    table: SpectrumTable,
+    targets: np.ndarray,
+    speakers: np.ndarray,
+    rng: np.random.Generator,
+    config: SpeakerInvarianceConfig,
+    rows: slice = slice(None),
+) -> TokenBatch:
+    """Draw crops that begin with a token, each recording in proportion to its length, and disturb their voices.
+
+    Args:
+        table ([`SpectrumTable`]): the recordings.
+        targets (`np.ndarray` of shape `(tokens,)`): cluster of every token of the table.
+        speakers (`np.ndarray` of shape `(batch,)`): number of the speaker of every recording.
+        rng (`np.random.Generator`): the only source of randomness.
+        config ([`SpeakerInvarianceConfig`]): sizes and disturbances.
+        rows (`slice`, defaults to all): crops of the batch that are returned; they do not depend on it.
+
+    Returns:
+        [`TokenBatch`]
+    """
+    starts = table.starts // TOKENS_FRAMES
+    num_tokens = round(config.crop_length_s * FRAME_RATE) // TOKENS_FRAMES
+    inputs = np.zeros((config.batch_size, num_tokens * TOKENS_FRAMES, table.features.shape[1]), dtype=np.float32)
+    labels = np.full((config.batch_size, num_tokens), IGNORED)
+    places = np.searchsorted(starts, rng.integers(starts[-1], size=config.batch_size), side="right") - 1
+    for row, place in enumerate(places):
+        start = int(rng.integers(starts[place], max(starts[place + 1] - num_tokens, starts[place]) + 1))
+        end = min(starts[place + 1], start + num_tokens)
+        inputs[row, : TOKENS_FRAMES * (end - start)] = table.features[TOKENS_FRAMES * start : TOKENS_FRAMES * end]
+        labels[row, : end - start] = targets[start:end]
+    real = np.repeat(labels != IGNORED, TOKENS_FRAMES, axis=1)
+    masked = random_spans(rng, real.shape, config.mask_share, round(config.mask_length_s * FRAME_RATE)) & real
+    change = VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
+    features = change(torch.from_numpy(inputs), rng)
+    return TokenBatch(
+        input_features=features[rows],
+        attention_mask=torch.from_numpy(real[rows]).long(),
+        masked=torch.from_numpy(masked[rows]),
+        targets=torch.from_numpy(labels[rows]),
+        speakers=torch.from_numpy(speakers[places][rows]),
+    )
+
+
+def token_targets(
+    table: SpectrumTable, speakers: np.ndarray, tokenizer: AudioLMSemanticTokenizer, config: SpeakerInvarianceConfig
+) -> TokenTargets:
+    """Cluster what the speakers have in common in a tokenizer's features.
+
+    Args:
+        table ([`SpectrumTable`]): the recordings.
+        speakers (`np.ndarray` of shape `(batch,)`): number of the speaker of every recording.
+        tokenizer ([`AudioLMSemanticTokenizer`]): its encoder and its layer are used.
+        config ([`SpeakerInvarianceConfig`]): sizes and seed.
+
+    Returns:
+        [`TokenTargets`]
+    """
+    states, shared = [], []
+    for index in tqdm(range(len(table)), desc="features"):
+        rows = encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
+        states.append(_pooled(rows))
+        shared.append(_pooled(standardised(rows)))
+    owners = np.repeat(speakers, [len(rows) for rows in states])
+    consensus = speaker_consensus(
+        np.concatenate(shared), owners, config.consensus_rounds, config.frames_per_speaker, config.seed
+    )
+    consensus = standardised(consensus)
+    chosen = np.random.default_rng(config.seed).permutation(len(consensus))[: config.max_kmeans_frames]
+    clusters = fit_kmeans(consensus[chosen], tokenizer.config.num_semantic_tokens, config.seed)
+    tokens = assign_clusters(consensus, clusters)
+    features = np.concatenate(states)
+    sums = np.zeros((len(clusters), features.shape[1]))
+    np.add.at(sums, tokens, features)
+    counts = np.bincount(tokens, minlength=len(clusters))[:, None]
+    # One frame of the mean of all beside its own keeps a cluster without frames in place.
+    centroids = torch.from_numpy((sums + features.mean(axis=0)) / (counts + 1)).float()
+    return TokenTargets(tokens, centroids)
+
+
+def _pooled(rows: np.ndarray) -> np.ndarray:
+    return rows.reshape(len(rows) // TOKENS_FRAMES, TOKENS_FRAMES, -1).mean(axis=1)
+
+
+def train_speaker_invariance(config: SpeakerInvarianceConfig) -> AudioLMSemanticTokenizer:
+    """Train a tokenizer that hears less of the speaker; a run that was stopped goes on where its last checkpoint is.
+
+    Args:
+        config ([`SpeakerInvarianceConfig`]): data, tokenizer, schedule and output folder.
+
+    Returns:
+        [`AudioLMSemanticTokenizer`], also saved in `tokenizer` of the output folder.
+
+    Raises:
+        ValueError: the recordings do not name two speakers, the tokenizer is of another kind, or the processes cannot
+            share the batch evenly.
+        ImportError: the tracker of `report_to` is not installed.
+    """
+    output = Path(config.output)
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        cpu=not torch.cuda.is_available(),
+        **tracker_settings(config.report_to, output),
+    )
+    rows = own_rows(config.batch_size)
+    tokenizer = _load_tokenizer(config)
+    table, speakers = _load_spectra(config, tokenizer.config.sampling_rate)
+    start_tracking(accelerator, "speaker-invariance", config)
+    with accelerator.main_process_first():  # the others read the file that it writes
+        targets = _kept_targets(
+            output / "targets.safetensors", table, speakers, tokenizer.to(accelerator.device), config
+        )
+    torch.manual_seed(config.seed)  # the adversary's first weights
+    adversary = SpeakerAdversary(len(targets.centroids), speakers.max() + 1, config.adversary_learning_rate_factor)
+    model = SpeakerInvarianceModel(tokenizer, targets.centroids, adversary, config.adversary_weight)
+
+    def batch(part: int, step: int) -> TokenBatch:
+        drawn = token_batch(
+            table, targets.tokens, speakers, np.random.default_rng([config.seed, part, step]), config, rows
+        )
+        return TokenBatch(*(getattr(drawn, name).to(accelerator.device) for name in TokenBatch.__dataclass_fields__))
+
+    EncoderTrainer(
+        config,
+        accelerator,
+        model,
+        batch,
+        folder=output,
+        num_steps=config.num_steps,
+        figures=("loss", "accuracy", "speaker_loss"),
+        log_steps=config.log_steps,
+    ).run()
+    stop_tracking(accelerator)
+    tokenizer.eval()  # its encoder was in training mode
+    with torch.no_grad():
+        tokenizer.feature_mean.zero_()  # the centroids are among the features as they are
+        tokenizer.feature_std.fill_(1.0)
+        tokenizer.centroids.copy_(model.centroids)
+    if accelerator.is_main_process:
+        replace_folder(output / "tokenizer", tokenizer.save_pretrained)
+    accelerator.wait_for_everyone()
+    return tokenizer
+
+
+def _load_tokenizer(config: SpeakerInvarianceConfig) -> AudioLMSemanticTokenizer:
+    tokenizer = AudioLMSemanticTokenizer.from_pretrained(
+        config.tokenizer, attn_implementation={"encoder_config": config.attn_implementation}
+    )
+    if tokenizer.encoder.main_input_name != "input_features" or tokenizer.config.pooling != TOKENS_FRAMES:
+        raise ValueError(
+            f"{config.tokenizer} has a {type(tokenizer.encoder).__name__} and pools {tokenizer.config.pooling} "
+            f"frames; give a tokenizer with an encoder of spectra (Wav2Vec2BertModel) that pools {TOKENS_FRAMES}."
+        )
+    return tokenizer
+
+
+def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[SpectrumTable, np.ndarray]:
+    """Spectra of all recordings, and the number of the speaker of each."""
+    names: list[str] = []
+    source = AudioSource(config.data.train_paths, sampling_rate)
+
+    def records() -> Iterator[AudioRecord]:
+        for record in tqdm(source, desc="training spectra"):
+            names.append(record.speaker)
+            yield record
+
+    table = SpectrumTable.from_records(records())
+    if not all(names) or len(set(names)) < 2:
+        raise ValueError(
+            f"The {len(names)} recordings of {config.data.train} name {len(set(names) - {''})} speakers, "
+            f"{sum(not name for name in names)} none; give recordings with a column `speaker`, of two or more."
+        )
+    return table, np.unique(names, return_inverse=True)[1]
+
+
+def _kept_targets(
+    path: Path,
+    table: SpectrumTable,
+    speakers: np.ndarray,
+    tokenizer: AudioLMSemanticTokenizer,
+    config: SpeakerInvarianceConfig,
+) -> TokenTargets:
+    """The targets; kept in a file, as they must not change when a run goes on."""
+    if not path.is_file():
+        targets = token_targets(table, speakers, tokenizer, config)
+        tensors = {"tokens": torch.from_numpy(targets.tokens), "centroids": targets.centroids}
+        replace_file(path, lambda unfinished: save_file(tensors, unfinished))
+    tensors = load_file(path)
+    return TokenTargets(tensors["tokens"].numpy(), tensors["centroids"])
+
+
+__all__ = [
+    "SpeakerInvarianceConfig",
+    "TokenTargets",
+    "token_batch",
+    "token_targets",
+    "train_speaker_invariance",
+]
