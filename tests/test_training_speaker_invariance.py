@@ -185,6 +185,7 @@ def test_batches_begin_with_whole_tokens_and_know_their_speakers(folder, tmp_pat
             expected = table.features.reshape(200, 320)[tokens].reshape(40, 160)
             assert np.array_equal(batch.input_features[row].numpy(), expected.astype(np.float32))
             assert batch.speakers[row] == speakers[tokens[0] // 25] == speakers[tokens[-1] // 25]
+        assert batch.masked.any(dim=1).all()
         shares.append(batch.masked.float().mean().item())
     assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
 

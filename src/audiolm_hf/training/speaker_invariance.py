@@ -142,6 +142,7 @@ def token_batch(
         labels[row, : end - start] = targets[start:end]
     real = np.repeat(labels != IGNORED, TOKENS_FRAMES, axis=1)
     masked = random_spans(rng, real.shape, config.mask_share, round(config.mask_length_s * FRAME_RATE)) & real
+    masked[~masked.any(axis=1), 0] = True  # every process has a use for the mask's embedding in every step
     change = VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
     features = change(torch.from_numpy(inputs), rng)
     return TokenBatch(
