@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One of two processes that train codec and semantic encoder together; `test_training_codec_distributed.py` starts it.
+"""One of two processes that train codec, encoder and tokens together; `test_training_codec_distributed.py` starts it.
 
 Called as `codec_worker.py INPUT OUTPUT`; every process writes `OUTPUT/NAME-RANK.safetensors` for every training.
 """
@@ -12,7 +12,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder
+from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder, trained_invariance
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
         save_file({**weights, "batch": batch}, output / f"{name}-{rank}.safetensors")
     _, weights, batch = trained_encoder(source, output / "encoder")
     save_file({**weights, "batch": batch}, output / f"encoder-{rank}.safetensors")
+    _, weights, batch = trained_invariance(source, output / "invariance")
+    save_file({**weights, "batch": batch}, output / f"invariance-{rank}.safetensors")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

@@ -8,10 +8,13 @@ import torch
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.residual_quantizer_audiolm import EMACodebook
 from audiolm_hf.training.codec import CodecTrainer
+from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.semantic_encoder import IterationConfig, train_semantic_encoder
+from audiolm_hf.training.speaker_invariance import train_speaker_invariance
 from tests.test_training_codec import TINY_CODEC, tiny_training
 from tests.test_training_semantic_encoder import ENCODER, tiny_config
+from tests.test_training_speaker_invariance import tiny_config as speaker_invariance_config
 
 # Codes die soon and many levels are dropped, so that both happen in every step.
 EMA_CODEC = {
@@ -73,6 +76,16 @@ def trained_codec(name, source, output):
 
 def trained_encoder(source, output):
     """Weights of the last iteration before and after it, and the inputs of its first step, of this process."""
+    return _last_trained(lambda: train_semantic_encoder(encoder_config(source, output)))
+
+
+def trained_invariance(source, output):
+    """The same of the model that takes speakers out; `source` has `speakers.csv` and a `tokenizer`."""
+    config = speaker_invariance_config(source, output, data=AudioDataConfig(str(source), ["speakers.csv"]))
+    return _last_trained(lambda: train_speaker_invariance(config))
+
+
+def _last_trained(train):
     kept, run = [], EncoderTrainer.run
 
     def run_and_keep(trainer):
@@ -83,7 +96,7 @@ def trained_encoder(source, output):
         kept.append((before, {key: value.clone() for key, value in model.state_dict().items()}, batch))
 
     with patch.object(EncoderTrainer, "run", run_and_keep):
-        train_semantic_encoder(encoder_config(source, output))
+        train()
     return kept[-1]
 
 

@@ -1,16 +1,19 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Codec and semantic encoder on two processes: both end with equal weights, those of one process at the same batch."""
+"""Codec, semantic encoder and speaker invariance on two processes: both end with the weights of one process."""
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 from safetensors.torch import load_file
+from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
-from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder, trained_invariance
 from tests.test_training_distributed import run_on_two_processes
+from tests.test_training_speaker_invariance import ENCODER
 
-KINDS = [*CODECS, "encoder"]
+KINDS = [*CODECS, "encoder", "invariance"]
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +22,11 @@ def recordings(tmp_path_factory):
     generator = np.random.default_rng(0)
     for name in ("first", "second", "0", "1", "2", "3", "4"):
         sf.write(folder / f"{name}.wav", 0.1 * generator.standard_normal(32000), 16000)
+    (folder / "speakers.csv").write_text("path,speaker\n0.wav,ann\n1.wav,bob\n2.wav,cleo\n")
+    torch.manual_seed(0)
+    # Dropout is the one thing that differs with the number of processes.
+    encoder = Wav2Vec2BertModel(Wav2Vec2BertConfig(**ENCODER, conformer_conv_dropout=0.0))
+    AudioLMSemanticTokenizer.from_encoder(encoder, 1, 6).save_pretrained(folder / "tokenizer")
     return folder
 
 
@@ -42,6 +50,8 @@ def test_two_processes_train_like_one(kind, of_two, recordings, tmp_path):
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
     if kind == "encoder":
         before, after, batch = trained_encoder(recordings, tmp_path)
+    elif kind == "invariance":
+        before, after, batch = trained_invariance(recordings, tmp_path)
     else:
         before, after, batch = trained_codec(kind, recordings, tmp_path)
     assert torch.equal(batch[0::2], batches[0])  # each of the two saw its own half
