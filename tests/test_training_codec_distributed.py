@@ -11,7 +11,7 @@ from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder, trained_invariance
 from tests.test_training_distributed import run_on_two_processes
-from tests.test_training_speaker_invariance import ENCODER
+from tests.test_training_semantic_encoder import ENCODER
 
 KINDS = [*CODECS, "encoder", "invariance"]
 

@@ -30,16 +30,8 @@ from audiolm_hf.training.speaker_invariance import (
 )
 from audiolm_hf.training.spectra import ENVELOPE_WIDTH, SpectrumTable, VoiceChange, _smoothed
 from tests import reference
+from tests.test_training_semantic_encoder import ENCODER, KilledError
 
-ENCODER = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_depthwise_kernel_size": 3,
-    "layerdrop": 0.0,
-    "initializer_range": 0.1,
-}
 SPEAKERS = ("ann", "bob", "cleo", "dan")
 
 
@@ -309,10 +301,6 @@ def test_tokens_of_the_result_are_the_best_scores_of_the_trained_model(finished)
     scores = 2 * features[0] @ state["centroids"].T - state["centroids"].square().sum(dim=1)
     tokens = tokenizer.tokenize(torch.from_numpy(voice(1, 98))[None]).semantic_tokens
     assert torch.equal(scores.argmax(dim=-1), tokens[0])
-
-
-class KilledError(Exception):
-    pass
 
 
 def test_resumed_training_equals_an_uninterrupted_one(folder, finished, tmp_path, monkeypatch):
