@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "audiolm_hf"
 
 # Files that travel with a checkpoint, in the order of the flow: each imports only from those before it.
 SHIPPED_FLOW = (
+    "strict_config_audiolm",
     "configuration_audiolm",
     "token_layout_audiolm",
     "audio_file_audiolm",

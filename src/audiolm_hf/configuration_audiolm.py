@@ -14,31 +14,24 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .strict_config_audiolm import StrictConfig, Within, check_foreign_config, checked
+
 STAGE_NAMES = ("semantic", "coarse", "fine")
 NUM_SPECIAL_TOKENS = 4  # bos, eos, separator, padding: the last ids of every stage vocabulary
 
 
-def _require_positive(config: PreTrainedConfig, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not value > 0:
-            raise ValueError(f"{type(config).__name__}.{name} is {value}; it must be greater than 0.")
-
-
-class _CodeReferences:
-    """Keeps references to code out of what is saved without code."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give all fields; where the code lies only if it is saved, too, as transformers does with remote code."""
-        fields = super().to_dict()  # type: ignore[misc]
-        if self._auto_class is None:  # type: ignore[attr-defined]
-            fields.pop("auto_map", None)
-        fields.pop("custom_pipelines", None)  # written when the pipeline is saved
-        return fields
+# Far above what was ever trained, far below what fills a memory with a single field.
+_COUNT = Within(1, 2**20, whole=True)
+_LEVELS = Within(1, 256, whole=True)
+_LAYERS = Within(0, 1000, whole=True)
+_RATE = Within(1000, 768_000, whole=True)
+_SHARE = Within(0, 1)
+_SECONDS = Within(0, 3600, above=True)
+_VOCABULARY = 2**26  # ids of a stage's layout
 
 
 @strict
-class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
+class SoundStreamConfig(StrictConfig):
     r"""Configuration of [`SoundStreamModel`], a causal neural codec with a residual vector quantizer.
 
     Args:
@@ -76,41 +69,36 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
 
     model_type = "soundstream"
 
-    sampling_rate: int = 16000
-    strides: list[int] | tuple[int, ...] = (2, 4, 5, 8)
-    num_codebooks: int = 12
-    codebook_size: int = 1024
-    codebook_dim: int = 32
-    quantizer_type: Literal["ema", "factorized"] = "ema"
-    encoder_type: Literal["spectral", "convolutional"] = "spectral"
-    decoder_type: Literal["istft", "mirrored"] = "istft"
-    hidden_size: int = 256
-    intermediate_size: int = 768
-    num_encoder_layers: int = 6
-    num_decoder_layers: int = 8
-    kernel_size: int = 7
-    window_length: int = 1280
-    num_channels: int = 32
-    codebook_decay: float = 0.99
-    dead_code_threshold: float = 0.1
-    quantizer_dropout: float = 0.25
-    low_band_dim: int = 0
-    low_band_start_level: int = 4
-    low_band_scale: float = 40.0
-    phase_iterations: int = 0
-    initializer_range: float = 0.02
+    sampling_rate: int = checked(16000, _RATE, trained=True)
+    strides: list[int] | tuple[int, ...] = checked((2, 4, 5, 8), Within(1, 4096, whole=True), trained=True)
+    num_codebooks: int = checked(12, _LEVELS, trained=True)
+    codebook_size: int = checked(1024, _COUNT, trained=True)
+    codebook_dim: int = checked(32, _COUNT, trained=True)
+    quantizer_type: Literal["ema", "factorized"] = checked("ema", trained=True)
+    encoder_type: Literal["spectral", "convolutional"] = checked("spectral", trained=True)
+    decoder_type: Literal["istft", "mirrored"] = checked("istft", trained=True)
+    hidden_size: int = checked(256, _COUNT, trained=True)
+    intermediate_size: int = checked(768, _COUNT, trained=True)
+    num_encoder_layers: int = checked(6, _LAYERS, trained=True)
+    num_decoder_layers: int = checked(8, _LAYERS, trained=True)
+    kernel_size: int = checked(7, Within(1, 4096, whole=True), trained=True)
+    window_length: int = checked(1280, Within(2, 2**20, whole=True), trained=True)
+    num_channels: int = checked(32, _COUNT, trained=True)
+    codebook_decay: float | int = checked(0.99, _SHARE)
+    dead_code_threshold: float | int = checked(0.1, _SHARE)
+    quantizer_dropout: float | int = checked(0.25, _SHARE)
+    low_band_dim: int = checked(0, Within(0, 2**20, whole=True), trained=True)
+    low_band_start_level: int = checked(4, Within(0, 256, whole=True), trained=True)
+    low_band_scale: float | int = checked(40.0, Within(0, 1e6, above=True), trained=True)
+    phase_iterations: int = checked(0, Within(0, 1000, whole=True))
+    initializer_range: float | int = checked(0.02, _SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.strides = list(self.strides)
         super().__post_init__(**kwargs)
 
     def validate_geometry(self) -> None:
-        """Check that every size is positive and that the windows fit the hop."""
-        _require_positive(
-            self, "sampling_rate", "num_codebooks", "codebook_size", "codebook_dim", "hidden_size", "kernel_size"
-        )
-        if not self.strides or min(self.strides) < 1:
-            raise ValueError(f"SoundStreamConfig.strides is {self.strides}; give one or more integers of 1 or more.")
+        """Check that the windows fit the hop."""
         excess = self.window_length - self.hop_length
         if self.encoder_type == "spectral" or self.decoder_type == "istft":
             if excess <= 0 or excess % 2:
@@ -121,7 +109,7 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
 
     def validate_phase(self) -> None:
         """Check that there are phases to change."""
-        if self.phase_iterations < 0 or (self.phase_iterations and self.decoder_type != "istft"):
+        if self.phase_iterations and self.decoder_type != "istft":
             raise ValueError(
                 f"SoundStreamConfig.phase_iterations is {self.phase_iterations} with decoder_type "
                 f'{self.decoder_type!r}; it can be 0, and above 0 with "istft" only.'
@@ -131,12 +119,12 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
         """Check that the low band fits the frame, the quantizer and its levels."""
         if self.low_band_dim == 0:
             return
-        if not 0 < self.low_band_dim <= self.hop_length or self.quantizer_type != "ema":
+        if self.low_band_dim > self.hop_length or self.quantizer_type != "ema":
             raise ValueError(
                 f"SoundStreamConfig.low_band_dim is {self.low_band_dim} with quantizer_type {self.quantizer_type!r}; "
                 f'it can be 0 to {self.hop_length} (hop_length), and above 0 with "ema" only.'
             )
-        if not 0 <= self.low_band_start_level < self.num_codebooks:
+        if self.low_band_start_level >= self.num_codebooks:
             raise ValueError(
                 f"SoundStreamConfig.low_band_start_level is {self.low_band_start_level}; give a level from 0 to "
                 f"{self.num_codebooks - 1} (num_codebooks - 1)."
@@ -172,7 +160,7 @@ class SoundStreamConfig(_CodeReferences, PreTrainedConfig):
 
 
 @strict
-class AudioLMSemanticTokenizerConfig(_CodeReferences, PreTrainedConfig):
+class AudioLMSemanticTokenizerConfig(StrictConfig):
     r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised, quantised by k-means.
 
     Args:
@@ -191,17 +179,16 @@ class AudioLMSemanticTokenizerConfig(_CodeReferences, PreTrainedConfig):
     }
 
     encoder_config: dict | PreTrainedConfig | None = None
-    sampling_rate: int = 16000
-    layer: int = 7
-    num_semantic_tokens: int = 1024
-    pooling: int = 2
-    initializer_range: float = 0.02
+    sampling_rate: int = checked(16000, _RATE, trained=True)
+    layer: int = checked(7, _LAYERS, trained=True)
+    num_semantic_tokens: int = checked(1024, _COUNT, trained=True)
+    pooling: int = checked(2, Within(1, 1000, whole=True), trained=True)
+    initializer_range: float | int = checked(0.02, _SHARE)
 
     def validate_quantisation(self) -> None:
-        """Check that every size is usable."""
-        _require_positive(self, "sampling_rate", "num_semantic_tokens", "pooling")
+        """Check that the encoder has the layer."""
         num_layers = self.encoder_config.num_hidden_layers
-        if not 0 <= self.layer <= num_layers:
+        if self.layer > num_layers:
             raise ValueError(
                 f"AudioLMSemanticTokenizerConfig.layer is {self.layer}; the encoder has {num_layers} layers, so give "
                 f"0 (their input) to {num_layers}."
@@ -253,7 +240,7 @@ def _backbone_view(name: str) -> property:
 
 
 @strict
-class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
+class AudioLMStageConfig(StrictConfig):
     r"""What the three stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
 
     Args:
@@ -282,16 +269,16 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
     }
 
     backbone_config: dict | PreTrainedConfig | None = None
-    num_semantic_tokens: int = 1024
-    codebook_size: int = 1024
-    num_coarse_codebooks: int = 4
-    num_fine_codebooks: int = 8
-    window_length_s: float | int = 30.0
-    remove_repeats: bool = False
-    mean_semantic_duration: float | int = 1.0
-    condition_dropout: float | int = 0.0
-    condition_stride: float | int | None = None
-    initializer_range: float = 0.02
+    num_semantic_tokens: int = checked(1024, _COUNT, trained=True)
+    codebook_size: int = checked(1024, _COUNT, trained=True)
+    num_coarse_codebooks: int = checked(4, _LEVELS, trained=True)
+    num_fine_codebooks: int = checked(8, _LEVELS, trained=True)
+    window_length_s: float | int = checked(30.0, _SECONDS)
+    remove_repeats: bool = checked(False, trained=True)
+    mean_semantic_duration: float | int = checked(1.0, Within(1, 1e6))
+    condition_dropout: float | int = checked(0.0, _SHARE)
+    condition_stride: float | int | None = checked(None, Within(0, 1e6, above=True), trained=True)
+    initializer_range: float | int = checked(0.02, _SHARE)
     use_cache: bool = True
     tie_word_embeddings: bool = True
 
@@ -310,18 +297,14 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
             setattr(self, name, value)
 
     def validate_layout(self) -> None:
-        """Check that every size is positive and that the vocabulary holds the layout."""
-        _require_positive(
-            self,
-            "num_semantic_tokens",
-            "codebook_size",
-            "num_coarse_codebooks",
-            "num_fine_codebooks",
-            "window_length_s",
-            "mean_semantic_duration",
-        )
+        """Check that the vocabulary holds the layout, and is of a size that can be."""
         if self.condition_stride is not None:
             self._validate_condition_stride()
+        if self.layout_size > _VOCABULARY:
+            raise ValueError(
+                f"{type(self).__name__} has {self.layout_size:,} ids (num_semantic_tokens and codebook_size times the "
+                f"levels); at most {_VOCABULARY:,} are allowed."
+            )
         if self.vocab_size < self.layout_size:
             raise ValueError(
                 f"{type(self).__name__}.backbone_config.vocab_size is {self.vocab_size}; this stage's tokens need at "
@@ -329,7 +312,6 @@ class AudioLMStageConfig(_CodeReferences, PreTrainedConfig):
             )
 
     def _validate_condition_stride(self) -> None:
-        _require_positive(self, "condition_stride")
         if self.stage == "semantic":
             reason = "the semantic stage has no condition"
         elif self.remove_repeats:
@@ -399,7 +381,7 @@ class AudioLMCoarseConfig(AudioLMStageConfig):
     model_type = "audiolm_coarse"
     stage = "coarse"
 
-    window_length_s: float | int = 10.0
+    window_length_s: float | int = checked(10.0, _SECONDS)
 
 
 @strict
@@ -409,11 +391,11 @@ class AudioLMFineConfig(AudioLMStageConfig):
     model_type = "audiolm_fine"
     stage = "fine"
 
-    window_length_s: float | int = 3.0
+    window_length_s: float | int = checked(3.0, _SECONDS)
 
 
 @strict
-class AudioLMConfig(_CodeReferences, PreTrainedConfig):
+class AudioLMConfig(StrictConfig):
     r"""The two tokenizers and the three stages of one AudioLM; checked to agree with each other.
 
     Args:
@@ -438,15 +420,18 @@ class AudioLMConfig(_CodeReferences, PreTrainedConfig):
     semantic_config: dict | PreTrainedConfig | None = None
     coarse_config: dict | PreTrainedConfig | None = None
     fine_config: dict | PreTrainedConfig | None = None
-    initializer_range: float = 0.02
+    initializer_range: float | int = checked(0.02, _SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.codec_config, dict):
             # Our own codec is not in transformers' table of models when this file runs from a Hub repository.
             fields = dict(self.codec_config)
             model_type = fields.pop("model_type", SoundStreamConfig.model_type)
-            own = model_type == SoundStreamConfig.model_type
-            self.codec_config = SoundStreamConfig(**fields) if own else AutoConfig.for_model(model_type, **fields)
+            if model_type == SoundStreamConfig.model_type:
+                self.codec_config = SoundStreamConfig(**fields)
+            else:
+                self.codec_config = AutoConfig.for_model(model_type, **fields)
+                check_foreign_config("AudioLMConfig.codec_config", self.codec_config, fields)
         super().__post_init__(**kwargs)
 
     @property

@@ -8,8 +8,8 @@ Paper: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine
 """
 
 import copy
-import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,6 +21,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
 from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
+from .strict_config_audiolm import Within, did_you_mean
 from .token_layout_audiolm import (
     coarse_ids,
     conditioned_context,
@@ -30,9 +31,50 @@ from .token_layout_audiolm import (
     unflatten_tokens,
 )
 
+_SECONDS = Within(0, 1e7)
+_STAGE_OPTIONS: dict[str, Within | type[bool]] = {
+    "do_sample": bool,
+    "temperature": Within(1e-4, 1e4),
+    "top_k": Within(0, 2**31, whole=True),
+    "top_p": Within(0, 1, above=True),
+}
+# The default of each option, and what is allowed.
+_OPTIONS: dict[str, tuple[Any, Within | type[bool]]] = {
+    "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
+    "min_continuation_length_s": (0.0, _SECONDS),
+    **{
+        f"{stage}_{name}": (default, _STAGE_OPTIONS[name])
+        for stage, temperature in {"semantic": 0.6, "coarse": 0.8, "fine": 0.6}.items()
+        for name, default in {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}.items()
+    },
+    "coarse_guidance_scale": (1.0, Within(0, 1000)),
+    "fine_batch_size": (32, Within(1, 2**20, whole=True)),
+    "use_fine_stage": (True, bool),
+}
+_LENGTHS = ("max_length", "max_new_tokens", "max_time", "min_length", "min_new_tokens")
+# Options of every `GenerationConfig` that change nothing here: ids of special tokens, caches, what is returned.
+_WITHOUT_EFFECT = {
+    "bos_token_id",
+    "cache_implementation",
+    "decoder_start_token_id",
+    "disable_compile",
+    "eos_token_id",
+    "output_attentions",
+    "output_hidden_states",
+    "output_logits",
+    "output_scores",
+    "pad_token_id",
+    "return_dict_in_generate",
+    "transformers_version",
+    "use_cache",
+}
+
 
 class AudioLMGenerationConfig(GenerationConfig):
     """How [`AudioLMModel`] generates: lengths, and how each stage samples.
+
+    `do_sample`, `temperature`, `top_k` and `top_p` without a stage's name are those of all three stages; options with
+    a name win over them.
 
     Args:
         continuation_length_s (`float`, defaults to 7.0): most seconds generated.
@@ -49,51 +91,41 @@ class AudioLMGenerationConfig(GenerationConfig):
         fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
         use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
             the fine stage could not learn more than how often each code occurs.
+
+    Raises:
+        ValueError: an option does not exist, or its value is out of range.
     """
 
-    def __init__(
-        self,
-        continuation_length_s: float = 7.0,
-        min_continuation_length_s: float = 0.0,
-        semantic_do_sample: bool = True,
-        semantic_temperature: float = 0.6,
-        semantic_top_k: int = 0,
-        semantic_top_p: float = 1.0,
-        coarse_do_sample: bool = True,
-        coarse_temperature: float = 0.8,
-        coarse_top_k: int = 0,
-        coarse_top_p: float = 1.0,
-        coarse_guidance_scale: float = 1.0,
-        fine_do_sample: bool = True,
-        fine_temperature: float = 0.6,
-        fine_top_k: int = 0,
-        fine_top_p: float = 1.0,
-        fine_batch_size: int = 32,
-        use_fine_stage: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        self.continuation_length_s = continuation_length_s
-        self.min_continuation_length_s = min_continuation_length_s
-        self.semantic_do_sample = semantic_do_sample
-        self.semantic_temperature = semantic_temperature
-        self.semantic_top_k = semantic_top_k
-        self.semantic_top_p = semantic_top_p
-        self.coarse_do_sample = coarse_do_sample
-        self.coarse_temperature = coarse_temperature
-        self.coarse_top_k = coarse_top_k
-        self.coarse_top_p = coarse_top_p
-        self.coarse_guidance_scale = coarse_guidance_scale
-        self.fine_do_sample = fine_do_sample
-        self.fine_temperature = fine_temperature
-        self.fine_top_k = fine_top_k
-        self.fine_top_p = fine_top_p
-        self.fine_batch_size = fine_batch_size
-        self.use_fine_stage = use_fine_stage
-        super().__init__(**kwargs)
+    continuation_length_s: float
+    min_continuation_length_s: float
+    coarse_guidance_scale: float
+    fine_batch_size: int
+    use_fine_stage: bool
+
+    def __init__(self, **options: Any) -> None:
+        for name, (default, _) in _OPTIONS.items():
+            setattr(self, name, default)
+        own = {name: options.pop(name) for name in [*_OPTIONS] if name in options}
+        shared = {name: options.pop(name) for name in _STAGE_OPTIONS if name in options}
+        super().__init__(**options)
+        self.update(**shared)
+        self.update(**own)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _STAGE_OPTIONS and value is not None:  # of all stages
+            for stage in STAGE_NAMES:
+                super().__setattr__(f"{stage}_{name}", value)
+        else:
+            super().__setattr__(name, value)
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Return the names of all options."""
+        return [*_OPTIONS, *_STAGE_OPTIONS]
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> "AudioLMGenerationConfig":
-        """Give the defaults; a model's configuration holds no settings of generation."""
+        """Return the defaults; a model's configuration holds no settings of generation."""
         return cls()
 
     def validate(self, *args: Any, **kwargs: Any) -> None:
@@ -102,44 +134,73 @@ class AudioLMGenerationConfig(GenerationConfig):
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        super().validate(*args, **kwargs)
-        longest = self.continuation_length_s
-        self._require(0 < longest < math.inf, "continuation_length_s", "a number of seconds above 0")
-        shortest = self.min_continuation_length_s
-        self._require(0 <= shortest < math.inf, "min_continuation_length_s", "0 seconds or more")
-        for stage in STAGE_NAMES:
-            values = self.stage_values(stage)
-            self._require(
-                values["temperature"] > 0, f"{stage}_temperature", f"above 0, or set {stage}_do_sample=False"
+        _require_options(_given_options(self))
+        for name, (_, allowed) in _OPTIONS.items():
+            value = getattr(self, name)
+            if isinstance(allowed, Within):
+                if not allowed.holds(value):
+                    hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("temperature") else ""
+                    raise ValueError(f"{name} is {value!r}; it must be {allowed}{hint}.")
+            elif not isinstance(value, allowed):
+                raise ValueError(f"{name} is {value!r}; it must be True or False.")
+        shortest, longest = self.min_continuation_length_s, self.continuation_length_s
+        if shortest > longest:
+            raise ValueError(
+                f"min_continuation_length_s is {shortest} and continuation_length_s {longest}; the least must not be "
+                "more than the most."
             )
-            self._require(0 < values["top_p"] <= 1, f"{stage}_top_p", "above 0 and at most 1")
-            self._require(values["top_k"] >= 0, f"{stage}_top_k", "0 (off) or more")
-        self._require(self.coarse_guidance_scale >= 0, "coarse_guidance_scale", "0 or more; 1 is off")
-        self._require(self.fine_batch_size >= 1, "fine_batch_size", "1 or more")
-
-    def _require(self, holds: bool, name: str, allowed: str) -> None:
-        if not holds:
-            raise ValueError(f"{name} is {self.__dict__[name]}; it must be {allowed}.")
+        super().validate(*args, **kwargs)
 
     def stage_values(self, stage: str) -> dict[str, Any]:
-        """Give one stage's options without their prefix."""
+        """Return one stage's options without their prefix."""
         prefix = f"{stage}_"
         return {name[len(prefix) :]: value for name, value in self.__dict__.items() if name.startswith(prefix)}
 
-    def with_options(self, **options: Any) -> "AudioLMGenerationConfig":
-        """Give a copy with some options changed.
+    def with_options(
+        self, generation_config: GenerationConfig | None = None, **options: Any
+    ) -> "AudioLMGenerationConfig":
+        """Return a copy with some options changed.
+
+        Args:
+            generation_config (`GenerationConfig`, *optional*): an [`AudioLMGenerationConfig`] takes the place of this
+                one; what any other has set, changes it.
+            **options: changes that win over those.
 
         Raises:
-            ValueError: if an option does not exist; the message names the nearest that does.
+            TypeError: `generation_config` is something else.
+            ValueError: an option does not exist, with the nearest that does, or its value is out of range.
         """
-        known = AudioLMGenerationConfig().__dict__.keys() - GenerationConfig().__dict__.keys()
-        for name in options:
-            if name not in known:
-                nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
-                raise ValueError(f"generate has no option {name!r}; did you mean {nearest!r}?")
+        if not isinstance(generation_config, GenerationConfig | None):
+            raise TypeError(f"generation_config is a {type(generation_config).__name__}; give a GenerationConfig.")
+        _require_options(options)
         changed = copy.deepcopy(self)
-        changed.update(**options)
+        for changes in ({} if generation_config is None else _given_options(generation_config), options):
+            _require_options(changes)
+            given = {name: value for name, value in changes.items() if value is not None}
+            changed.update(**{name: value for name, value in given.items() if name in _STAGE_OPTIONS})
+            changed.update(**{name: value for name, value in given.items() if name in _OPTIONS})
         return changed
+
+
+def _given_options(config: GenerationConfig) -> dict[str, Any]:
+    """Return what has been set of a configuration, but for what changes nothing here."""
+    return {
+        name: value
+        for name, value in vars(config).items()
+        if value is not None and not name.startswith("_") and name not in _WITHOUT_EFFECT
+    }
+
+
+def _require_options(names: Iterable[str]) -> None:
+    for name in names:
+        if name in _LENGTHS:
+            raise ValueError(
+                f"generate has no option {name!r}: lengths are in seconds here. Give continuation_length_s (the most) "
+                "or min_continuation_length_s (the least)."
+            )
+        if name not in _OPTIONS and name not in _STAGE_OPTIONS:
+            nearest = did_you_mean(name, AudioLMGenerationConfig.option_names())
+            raise ValueError(f"generate has no option {name!r}{nearest}")
 
 
 def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec, wrap_acoustic_codec
@@ -225,7 +225,7 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
         seed: int | None = None,
         generator: torch.Generator | None = None,
         progress: ProgressCallback | None = None,
-        generation_config: AudioLMGenerationConfig | None = None,
+        generation_config: GenerationConfig | None = None,
         **stage_kwargs: Any,
     ) -> AudioLMGenerateOutput:
         """Continue prompts, generate without one, or give semantic tokens a voice.
@@ -253,8 +253,10 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
             generator (`torch.Generator`, *optional*): draws the seed. With neither, torch's global generator does.
             progress (`Callable[[str, int, int], None]`, *optional*): called with the stage's name, its tokens done and
                 its tokens in all.
-            generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own.
-            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `coarse_temperature=0.9`.
+            generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own. What a plain
+                `GenerationConfig` sets (`temperature`, `top_k`, ...) changes the model's own in all stages.
+            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `coarse_temperature=0.9`; `temperature=0.9`
+                is that of all stages.
 
         Returns:
             [`AudioLMGenerateOutput`].
@@ -268,7 +270,7 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
             "min_continuation_length_s": min_continuation_length_s,
         }
         given = {name: value for name, value in lengths.items() if value is not None}
-        options = (generation_config or self.generation_config).with_options(**given, **stage_kwargs)
+        options = self.generation_config.with_options(generation_config, **given, **stage_kwargs)
         if semantic_tokens is not None and given:
             raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
         seed = _resolve_seed(seed, generator)
@@ -345,11 +347,6 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
     ) -> tuple[list[Tensor], list[int]]:
         """Run stage 1: the new tokens of each row, and the samples that they stand for."""
         shortest, longest = options.min_continuation_length_s, options.continuation_length_s
-        if shortest > longest:
-            raise ValueError(
-                f"min_continuation_length_s is {shortest} and continuation_length_s {longest}; the least must not be "
-                "more than the most."
-            )
         token_rate = self.semantic_tokenizer.config.semantic_frame_rate / self._mean_duration
         num_tokens = _ceil(longest * token_rate)
         new_tokens = generate_semantic_tokens(

@@ -7,7 +7,6 @@ the one meant. The trainings' YAML files are held to the configurations' own fie
 
 import dataclasses
 import difflib
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,7 +38,7 @@ def check_model_fields(kind: str, values: dict[str, Any], where: str) -> None:
         case "assemble":
             from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
 
-            _check(values, "generation", inspect.signature(AudioLMGenerationConfig).parameters, where)
+            _check(values, "generation", AudioLMGenerationConfig.option_names(), where)
         case "stage":
             _check(values, "backbone", _backbone_fields(values.get("backbone") or {}, where), where)
 
