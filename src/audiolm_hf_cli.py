@@ -5,6 +5,7 @@ It lies beside the package because importing the package imports torch and trans
 """
 
 import argparse
+import importlib.metadata
 import sys
 
 DESCRIPTION = "Continue audio with AudioLM, and train it."
@@ -19,11 +20,14 @@ SUMMARIES = {
     "push": "upload a checkpoint to the Hugging Face Hub",
     "demo": "start the demo in a browser",
 }
+INTERRUPTED = 130  # the shell's status after Ctrl-C
 
 
 def build_overview() -> argparse.ArgumentParser:
     """Build a parser that knows every verb's name and summary, and none of its options."""
     parser = argparse.ArgumentParser(prog="audiolm-hf", description=DESCRIPTION)
+    version = importlib.metadata.version("audiolm_hf")
+    parser.add_argument("--version", action="version", version=f"audiolm-hf {version}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command")
     for verb, summary in SUMMARIES.items():
         subparsers.add_parser(verb, help=summary)
@@ -32,11 +36,15 @@ def build_overview() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run the program with the arguments of the process; returns its exit status."""
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        build_overview().print_help()
-        return 0
-    from audiolm_hf.cli import main as run
-
+    try:
+        if sys.argv[1:] in (["--help"], ["-h"], ["--version"]):
+            build_overview().parse_args()
+        from audiolm_hf.cli import main as run
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ImportError as error:
+        sys.stderr.write(f"audiolm-hf: error: {error}\n")
+        return 1
     return run()
 
 

@@ -3,14 +3,21 @@
 
 import argparse
 import importlib
+import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 
 import pytest
+from huggingface_hub.errors import StrictDataclassFieldValidationError
+from safetensors import SafetensorError
 
+import audiolm_hf
 import audiolm_hf_cli
-from audiolm_hf import cli, list_checkpoints
-from tests.helpers_checkpoint import ROOT, run_python
+from audiolm_hf import checkpoint, cli, list_checkpoints
+from tests.helpers_checkpoint import ROOT, environment, run_python
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -41,11 +48,14 @@ def test_the_overview_is_that_of_the_verbs_and_imports_no_torch(tmp_path, monkey
     code = (
         "import sys, audiolm_hf_cli\n"
         "sys.argv[1:] = ['--help']\n"
-        "status = audiolm_hf_cli.main()\n"
+        "try: audiolm_hf_cli.main()\n"
+        "except SystemExit as status: assert status.code == 0\n"
         "heavy = {'torch', 'numpy', 'transformers', 'audiolm_hf'} & set(sys.modules)\n"
-        "sys.exit(f'{heavy} imported' if heavy else status)"
+        "sys.exit(f'{heavy} imported' if heavy else 0)"
     )
     assert run_python(code, home=tmp_path) == cli.build_parser().format_help()
+    version = run_python(code.replace("--help", "--version"), home=tmp_path)
+    assert version == f"audiolm-hf {audiolm_hf.__version__}\n"
 
 
 def test_the_entry_hands_over_everything_else(monkeypatch, capsys):
@@ -76,20 +86,93 @@ def stand_in(monkeypatch, error: BaseException | None) -> None:
     monkeypatch.setattr("audiolm_hf.commands.checkpoints.add_parser", add_parser)
 
 
-@pytest.mark.parametrize("error", [ValueError("a is 1"), TypeError("b is 2"), FileNotFoundError("c is not there")])
-def test_what_the_user_can_mend_is_one_line(monkeypatch, capsys, error):
+SEE_WHERE = "(set AUDIOLM_HF_TRACEBACK=1 to see where)"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a is 1"), "a is 1"),
+        (TypeError("b is\n  2"), "b is 2"),
+        (FileNotFoundError("c is not there"), "c is not there"),
+        (PermissionError(13, "Permission denied", "/d"), "/d: Permission denied"),
+        (ImportError("e is too old"), "e is too old"),
+        (ModuleNotFoundError("The program f is not installed."), "The program f is not installed."),
+        (
+            StrictDataclassFieldValidationError("g", ValueError("of h")),
+            "Validation error for field 'g': ValueError: of h",
+        ),
+        (SafetensorError("i is damaged"), "i is damaged"),
+        (MemoryError(), "there is not enough memory"),
+        (AttributeError("a defect"), f"AttributeError: a defect {SEE_WHERE}"),
+        (KeyError("j"), f"KeyError: 'j' {SEE_WHERE}"),
+        (RuntimeError("k"), f"RuntimeError: k {SEE_WHERE}"),
+        (ValueError(), f"ValueError: {SEE_WHERE}"),
+        (ModuleNotFoundError("No module named 'audiolm_hf.x'", name="audiolm_hf.x"), "No module named 'audiolm_hf.x'"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_every_error_is_one_line(monkeypatch, capsys, error, line):
     stand_in(monkeypatch, error)
     assert cli.main(["checkpoints"]) == 1
-    assert capsys.readouterr().err == f"audiolm-hf: error: {error}\n"
+    assert capsys.readouterr().err == f"audiolm-hf: error: {line}\n"
 
 
-def test_a_defect_keeps_its_traceback(monkeypatch):
-    stand_in(monkeypatch, AttributeError("a defect"))
-    with pytest.raises(AttributeError, match="a defect"):
+def test_a_traceback_is_shown_where_asked(monkeypatch):
+    monkeypatch.setenv(cli.TRACEBACK_VARIABLE, "1")
+    stand_in(monkeypatch, ValueError("a is 1"))
+    with pytest.raises(ValueError, match="a is 1"):
         cli.main(["checkpoints"])
-    stand_in(monkeypatch, ModuleNotFoundError("No module named 'audiolm_hf.x'", name="audiolm_hf.x"))
-    with pytest.raises(ModuleNotFoundError):
-        cli.main(["checkpoints"])
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path, capsys):
+    folder = tmp_path / "damaged"
+    shutil.copytree(checkpoint(), folder)
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json")
+    assert cli.main(["continue", "--checkpoint", str(folder), "-o", str(tmp_path / "out.wav")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("audiolm-hf: error: ") and "header" in line.lower()
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_checkpoint_with_a_wrong_type_is_one_line(tmp_path, capsys):
+    folder = tmp_path / "wrong"
+    shutil.copytree(checkpoint(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["coarse_config"]["codebook_size"] = "many"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert cli.main(["continue", "--checkpoint", str(folder), "-o", str(tmp_path / "out.wav")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("audiolm-hf: error: ") and "codebook_size" in line and "many" in line
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["--version"])
+    assert exit_info.value.code == 0
+    assert capsys.readouterr().out == f"audiolm-hf {audiolm_hf.__version__}\n"
+
+
+def test_ctrl_c_while_importing_is_quiet(tmp_path):
+    code = (
+        "import sys, audiolm_hf_cli\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *args):\n"
+        "        if name == 'torch': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "sys.argv[1:] = ['checkpoints']\n"
+        "sys.stdout.write(str(audiolm_hf_cli.main()))"
+    )
+    assert run_python(code, home=tmp_path) == "130"
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path):
+    command = f"{sys.executable} -m audiolm_hf.cli checkpoints 2>errors | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() in ("0", "141")
+    assert (tmp_path / "errors").read_text() == ""
 
 
 def test_success_and_interruption_have_their_status(monkeypatch):

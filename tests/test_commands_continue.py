@@ -1,15 +1,23 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """`audiolm-hf continue`: files in, files out, nothing overwritten, errors before the work."""
 
+import io
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from audiolm_hf import cli, example_prompt, export_checkpoint, read_audio
 from audiolm_hf.commands import continue_
-from tests.helpers_checkpoint import CLIP, OTHER_CLIP, tiny_model, tiny_processor
+from tests.helpers_checkpoint import CLIP, OTHER_CLIP, environment, tiny_model, tiny_processor
 
 
 @pytest.fixture(scope="module")
@@ -77,58 +85,193 @@ def test_several_prompts_and_continuations_are_numbered(run, tmp_path):
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("stop", [False, True])
-def test_the_end_token_is_honoured_where_asked(folder, tmp_path, monkeypatch, stop):
-    seen = {}
+class Recorder:
+    """Stands in for the pipeline: keeps the options that it is called with."""
 
-    class Recorder:
-        processor = tiny_processor()
+    processor = tiny_processor()
+    model = torch.nn.Linear(1, 1)
+    seen: ClassVar[dict] = {}
 
-        def __call__(self, prompt: str, **options: object) -> dict:
-            seen.update(options)
-            return {"audio": np.full(100, 0.1, np.float32), "sampling_rate": 16000}
+    def preprocess(self, prompt: object) -> None:
+        pass
 
+    def __call__(self, prompt: object, **options: object) -> dict:
+        self.seen.update(options)
+        return {"audio": np.full(100, 0.1, np.float32), "sampling_rate": 16000}
+
+
+def record(monkeypatch, *arguments: object) -> dict:
+    """The options that reach the pipeline."""
+    Recorder.seen.clear()
     monkeypatch.setattr(continue_, "load", lambda checkpoint, device: Recorder())
+    assert cli.main(["continue", str(CLIP), "--device", "cpu", "--overwrite", *map(str, arguments)]) == 0
+    return Recorder.seen
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_the_end_token_is_honoured_where_asked(tmp_path, monkeypatch, stop):
     monkeypatch.chdir(tmp_path)
-    arguments = ["continue", str(CLIP), "--checkpoint", str(folder), "--length-s", "3"]
-    assert cli.main(arguments + ["--stop-at-end"] * stop) == 0
+    seen = record(monkeypatch, "--length-s", 3, *["--stop-at-end"] * stop)
     assert seen["continuation_length_s"] == 3.0
     assert seen["min_continuation_length_s"] == (0.0 if stop else 3.0)
+
+
+def test_every_stage_can_be_told_how_to_sample(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--coarse-temperature", 0.9, "--semantic-top-k", 50, "--fine-top-p", 0.5, "--no-coarse-do-sample"]
+    given = record(monkeypatch, *options, "--no-use-fine-stage")["generate_kwargs"]
+    assert given.pop("progress") is not None
+    assert given == {
+        "coarse_temperature": 0.9,
+        "semantic_top_k": 50,
+        "fine_top_p": 0.5,
+        "coarse_do_sample": False,
+        "use_fine_stage": False,
+    }
+    assert set(record(monkeypatch)["generate_kwargs"]) == {"progress"}
+
+
+def test_sampling_options_change_the_samples(run, tmp_path):
+    assert run(CLIP, "-o", "a.wav") == 0
+    assert run(CLIP, "-o", "b.wav", "--no-semantic-do-sample", "--coarse-top-k", 1) == 0
+    assert not np.array_equal(samples(tmp_path / "a.wav"), samples(tmp_path / "b.wav"))
+
+
+LOADED_FIRST = "the model is loaded before this is refused"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["missing.wav"], "missing.wav' does not exist"),
-        ([CLIP, "-o", "out.mp3"], "must end in .wav, .flac, .ogg"),
+        ([CLIP, OTHER_CLIP, "missing.wav"], "missing.wav' does not exist"),
+        ([CLIP, "text.wav"], "text.wav' cannot be decoded"),
+        ([CLIP, "."], "is a folder"),
+        ([CLIP, "-o", "out.txt"], "must end in .wav, .flac, .ogg"),
         ([CLIP, "-o", "nowhere/out.wav"], "folder nowhere of the output is not there"),
+        ([CLIP, "-o", "."], "--output is '.', not the name of a file"),
+        ([CLIP, "-o", ""], "--output is '', not the name of a file"),
+        ([CLIP, "-o", ".."], "--output is '..', not the name of a file"),
+        ([CLIP, "-o", "folder.wav", "--overwrite"], "folder.wav', not the name of a file"),
+        ([CLIP, "-o", "/proc/out.wav"], "In the folder /proc no file can be written"),
+        ([CLIP, "-o", "text.wav/out.wav"], "folder text.wav of the output is not there"),
+        ([CLIP, "-o", "x" * 300 + ".wav"], "File name too long"),
+        ([CLIP, "-o", "text.wav"], "text.wav is there already, and audiolm-hf did not write it"),
         ([CLIP, CLIP], "Two prompts have the same name"),
+        ([CLIP, OTHER_CLIP, "-o", "-"], "takes one continuation of one prompt"),
+        ([CLIP, "--num-continuations", "2", "-o", "-"], "takes one continuation of one prompt"),
+        (["-", "-"], "given twice"),
         ([CLIP, "--num-continuations", "0"], "--num-continuations is 0"),
-        ([CLIP, "--seed", "-1"], "seed is -1"),
+        ([CLIP, "--num-continuations", "1000000"], "for each of 1000000 continuations would take about"),
+        ([CLIP, "--length-s", "0"], "--length-s is 0.0; give above 0"),
+        ([CLIP, "--length-s", "nan"], "--length-s is nan"),
+        ([CLIP, "--length-s", "inf"], "--length-s is inf"),
+        ([CLIP, "--length-s", "1e9"], "1e+09 s would take about 2e+06 GB of memory, and "),
+        ([CLIP, "--seed", "-1"], "--seed is -1"),
+        ([CLIP, "--seed", str(2**70)], "--seed is 1180591620717411303424"),
+        ([CLIP, "--threads", "0"], "--threads is 0"),
+        ([CLIP, "--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
+        ([CLIP, "--device", "cuda:99"], "--device is 'cuda:99'; this machine has cpu"),
+        ([CLIP, "--device", ""], "--device is ''; this machine has cpu"),
+        ([CLIP, "--coarse-temperature", "-1"], "coarse_temperature is -1.0"),
+        ([CLIP, "--semantic-top-p", "7"], "semantic_top_p is 7.0"),
         ([CLIP, "--checkpoint", "speech-huge"], "'speech-huge' is not found"),
+        ([CLIP, "--checkpoint", ""], "'' is not found"),
     ],
 )
-def test_misuse_is_one_line_and_writes_nothing(folder, tmp_path, monkeypatch, capsys, arguments, message):
+def test_misuse_is_one_line_before_the_work(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    defaults = ["--checkpoint", folder, "--length-s", "0.4"]
-    assert cli.main(["continue", *map(str, [*defaults, *arguments])]) == 1
-    error = capsys.readouterr().err
-    assert message in error and error.splitlines()[-1].startswith("audiolm-hf: error: ")
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(continue_, "load", lambda *given: pytest.fail(LOADED_FIRST))
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "folder.wav").mkdir()
+    assert cli.main(["continue", "--length-s", "0.4", *map(str, arguments)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("audiolm-hf: error: ") and message in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.wav", "text.wav"]
 
 
-def test_a_length_of_nothing_is_refused(run, capsys):
-    assert run(CLIP, length_s=0) == 1
-    assert "continuation_length_s is 0.0" in capsys.readouterr().err
+def test_what_only_the_processor_can_tell_is_told_before_anything_is_made(run, tmp_path, capsys):
+    soundfile.write(tmp_path / "short.wav", np.zeros(3), 16000)
+    assert run(CLIP, OTHER_CLIP, "short.wav", "-o", "out.wav") == 1
+    assert "audiolm-hf: error: short.wav: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["short.wav"]
 
 
-def test_nothing_is_overwritten_unless_asked(run, tmp_path, capsys):
-    (tmp_path / "out.wav").write_text("mine")
-    assert run(CLIP, "-o", "out.wav") == 1
-    assert "out.wav is there already" in capsys.readouterr().err
-    assert (tmp_path / "out.wav").read_text() == "mine"
-    assert run(CLIP, "-o", "out.wav", "--overwrite") == 0
+def test_a_full_disk_is_foreseen(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(continue_.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**5))
+    monkeypatch.setattr(continue_, "load", lambda *given: pytest.fail(LOADED_FIRST))
+    assert cli.main(["continue", str(CLIP), "--length-s", "10"]) == 1
+    assert "1 files of 10 s take 0.00032 GB, and 0.0001 GB are free in ." in capsys.readouterr().err
+
+
+def test_only_what_the_command_wrote_itself_is_replaced(run, tmp_path, capsys):
+    assert run(CLIP, "-o", "out.wav") == 0
+    assert run(CLIP, "-o", "out.wav", "--seed", 7) == 0
+    (tmp_path / "mine.wav").write_bytes(Path(tmp_path / "out.wav").read_bytes()[:20])
+    soundfile.write(tmp_path / "other.flac", np.zeros(100), 16000)
+    for name in ("mine.wav", "other.flac"):
+        before = (tmp_path / name).read_bytes()
+        assert run(CLIP, "-o", name) == 1
+        assert f"{name} is there already" in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == before
+        assert run(CLIP, "-o", name, "--overwrite") == 0
+        assert len(samples(tmp_path / name)) == 46400
+
+
+def test_quiet_prints_nothing(run, tmp_path, capsys):
+    assert run(CLIP, "-o", "out.wav", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
     assert len(samples(tmp_path / "out.wav")) == 46400
+
+
+def test_the_number_of_threads_is_told_and_can_be_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        record(monkeypatch)
+        assert torch.get_num_threads() == 1
+        assert "speech-tiny on cpu, 1 thread (the largest part has 0.0 million weights;" in capsys.readouterr().err
+        record(monkeypatch, "--threads", 2)
+        assert "speech-tiny on cpu, 2 threads (as asked)" in capsys.readouterr().err and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_named_pipe_is_read(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(CLIP.read_bytes()))
+    writer.start()
+    assert run("pipe", "-o", "out.wav") == 0
+    writer.join()
+    np.testing.assert_allclose(samples(tmp_path / "out.wav")[:40000], samples(CLIP)[:40000], atol=1.01 / 2**15)
+
+
+@pytest.mark.parametrize("content", [b"", b"no sound"])
+def test_standard_input_without_sound_is_refused(monkeypatch, capsys, tmp_path, content):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    monkeypatch.setattr(continue_, "load", lambda *given: pytest.fail(LOADED_FIRST))
+    assert cli.main(["continue", "-"]) == 1
+    error = capsys.readouterr().err
+    assert "cannot be decoded" in error if content else "Standard input is empty" in error
+
+
+def test_standard_input_to_standard_output(folder, tmp_path):
+    command = [sys.executable, "-m", "audiolm_hf.cli", "continue", "-", "-o", "-", "--length-s", "0.4"]
+    result = subprocess.run(
+        [*command, "--checkpoint", str(folder), "--device", "cpu", "--quiet"],
+        input=CLIP.read_bytes(),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        check=True,
+    )
+    audio, rate = soundfile.read(io.BytesIO(result.stdout), dtype="float32")
+    assert rate == 16000 and len(audio) == 46400
+    np.testing.assert_allclose(audio[:40000], samples(CLIP)[:40000], atol=1.01 / 2**15)
+    assert result.stderr == b""
 
 
 def test_bars_follow_the_stages(capsys):

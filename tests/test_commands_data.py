@@ -134,7 +134,19 @@ def test_train_runs_what_the_file_says(tmp_path):
 
 def test_evaluate_codec_prints_a_table_and_writes_json(checkpoint, recordings, tmp_path, capsys):
     output = tmp_path / "figures" / "codec.json"
-    arguments = ["--codec", checkpoint, "--data", recordings, "--clips", 1, "--seconds", 1.5, "--opus", "-o", output]
+    arguments = [
+        "--codec",
+        checkpoint,
+        "--data",
+        recordings,
+        "--num-clips",
+        1,
+        "--length-s",
+        1.5,
+        "--opus",
+        "-o",
+        output,
+    ]
     assert run("evaluate", "codec", *arguments) == 0
     printed = capsys.readouterr().out
     assert "PESQ-WB" in printed
@@ -166,13 +178,13 @@ def test_evaluate_continuation_prints_the_yardsticks(checkpoint, recordings, cap
         checkpoint,
         "--data",
         recordings,
-        "--prompts",
+        "--num-prompts",
         1,
         "--prompt-length-s",
         1,
         "--length-s",
         1,
-        "--continuations",
+        "--num-continuations",
         2,
     ]
     assert run("evaluate", "continuation", *arguments) == 0

@@ -1,9 +1,12 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """`audiolm-hf push` and `demo` hand their options on."""
 
+import socket
+
 import pytest
 
 from audiolm_hf import cli, hub
+from audiolm_hf.commands.options import find_device
 
 
 def test_push_hands_its_options_on(monkeypatch, tmp_path, capsys):
@@ -32,11 +35,45 @@ def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path, capsys):
     assert "holds no config.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--checkpoint", "x/y", "--host", "0.0.0.0", "--port", "7861"]])
-def test_demo_hands_its_options_on(monkeypatch, arguments):
+@pytest.mark.parametrize("given", [False, True])
+def test_demo_hands_its_options_on(monkeypatch, tmp_path, given):
     demo = pytest.importorskip("audiolm_hf.demo")
     seen = []
-    monkeypatch.setattr(demo, "build_demo", lambda checkpoint: seen.append(checkpoint) or "page")
-    monkeypatch.setattr(demo, "launch_demo", lambda *given: seen.append(given))
-    assert cli.main(["demo", *arguments]) == 0
-    assert seen == (["x/y", ("page", "0.0.0.0", 7861)] if arguments else ["speech-tiny", ("page", None, None)])
+    monkeypatch.setattr(demo, "build_demo", lambda *options: seen.append(options) or "page")
+    monkeypatch.setattr(demo, "launch_demo", lambda *options: seen.append(options))
+    port = free_port()
+    options = ["--host", "127.0.0.1", "--port", str(port), "--threads", "2", "--device", "cpu"]
+    assert cli.main(["demo", *(["--checkpoint", str(tmp_path), *options] if given else [])]) == 0
+    expected = [(str(tmp_path), "cpu", 2), ("page", "127.0.0.1", port)]
+    assert seen == (expected if given else [("speech-tiny", find_device(None), None), ("page", None, None)])
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--port", "99999"], "--port is 99999; give 1 or more and at most 65535"),
+        (["--host", "256.1.1.1"], "cannot listen at 256.1.1.1"),
+        (["--checkpoint", "speech-huge"], "'speech-huge' is not found"),
+        (["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
+        (["--threads", "0"], "--threads is 0; give 1 or more"),
+    ],
+)
+def test_demo_refuses_before_the_model_is_loaded(monkeypatch, capsys, options, message):
+    demo = pytest.importorskip("audiolm_hf.demo")
+    monkeypatch.setattr(demo, "build_demo", lambda *given: pytest.fail("loaded"))
+    assert cli.main(["demo", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_demo_refuses_a_port_that_is_taken(monkeypatch, capsys):
+    demo = pytest.importorskip("audiolm_hf.demo")
+    monkeypatch.setattr(demo, "build_demo", lambda *given: pytest.fail("loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert cli.main(["demo", "--port", str(port)]) == 1
+    assert f"cannot listen at this machine, port {port}" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ class PerfectCodec:
     """Codes that are the 16 bits of each sample, a level for each half; one level alone is coarse."""
 
     sampling_rate, num_codebooks, codebook_size, frame_rate = RATE, 2, 256, float(RATE)
+    model = SimpleNamespace(device=torch.device("cpu"))
 
     def encode(self, input_values, attention_mask=None):
         samples = (input_values * 32767).round().long() + 32768

@@ -34,15 +34,16 @@ SHIPPED_FLOW = (
 # The rest of the package, each folder or file with those that it may import besides the shipped files and itself.
 PACKAGE_FLOW = {
     "bundled": set(),
+    "threads": set(),
     "registration": {"bundled"},
     "hub": {"bundled", "registration"},
     "__init__": {"bundled", "registration", "hub"},
     "data": set(),
-    "evaluation": {"data"},
-    "training": {"bundled", "data", "evaluation"},
-    "demo": {"bundled", "hub"},
-    "commands": {"__init__", "bundled", "data", "demo", "evaluation", "hub", "training"},
-    "cli": {"commands"},
+    "evaluation": {"data", "threads"},
+    "training": {"bundled", "data", "evaluation", "threads"},
+    "demo": {"bundled", "hub", "threads"},
+    "commands": {"__init__", "bundled", "data", "demo", "evaluation", "hub", "threads", "training"},
+    "cli": {"__init__", "commands"},
 }
 SHIPPED_LIBRARIES = {"torch", "numpy", "transformers", "huggingface_hub"}
 GUARDED_LIBRARIES = {"soundfile", "soxr", "peft"}  # only inside try, so that a checkpoint also loads without them

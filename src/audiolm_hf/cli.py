@@ -7,8 +7,14 @@ arguments and returns the exit status. `audiolm_hf_cli` shows the overview witho
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+import audiolm_hf
 
 # Verb -> (module of `commands`, extra of the package that installs what it needs beyond the core).
 VERBS: dict[str, tuple[str, str | None]] = {
@@ -22,8 +28,12 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "demo": ("demo", "space"),
 }
 
-# What a user can mend: shown as one line. Anything else is a defect and keeps its traceback.
-_USER_ERRORS = (ValueError, TypeError, OSError)
+# With this environment variable set, an error is shown with its traceback.
+TRACEBACK_VARIABLE = "AUDIOLM_HF_TRACEBACK"
+# Errors whose message is for the user. Of any other the type is told as well, and how to see the traceback.
+_USER_ERRORS = (ValueError, TypeError, OSError, ImportError, StrictDataclassError, SafetensorError)
+INTERRUPTED = 130  # the shell's status after Ctrl-C
+BROKEN_PIPE = 141  # and after a reader that has gone
 
 
 def _missing_extra(verb: str, error: ModuleNotFoundError) -> str:
@@ -32,8 +42,23 @@ def _missing_extra(verb: str, error: ModuleNotFoundError) -> str:
     return f"the command {verb!r} needs the package {error.name}, which is not installed: pip install '{what}'"
 
 
-def _is_own(error: ModuleNotFoundError) -> bool:
-    return (error.name or "").partition(".")[0] == "audiolm_hf"
+def _is_foreign(error: Exception) -> bool:
+    """Whether an error says that a package which is not ours is not installed."""
+    return isinstance(error, ModuleNotFoundError) and (error.name or "audiolm_hf").partition(".")[0] != "audiolm_hf"
+
+
+def _describe(error: Exception, verb: str) -> str:
+    """Return the one line that stands for an error."""
+    if isinstance(error, ModuleNotFoundError) and _is_foreign(error):
+        return _missing_extra(verb, error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    if text and isinstance(error, _USER_ERRORS):
+        return text
+    return " ".join([f"{type(error).__name__}:", *text.split(), f"(set {TRACEBACK_VARIABLE}=1 to see where)"])
 
 
 def _fail(message: str) -> int:
@@ -54,12 +79,13 @@ def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
         ModuleNotFoundError: if a package is missing that a single verb needs; among several, its help says so.
     """
     parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
+    parser.add_argument("--version", action="version", version=f"audiolm-hf {audiolm_hf.__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command")
     for verb in verbs:
         try:
             module = importlib.import_module(f"audiolm_hf.commands.{VERBS[verb][0]}")
         except ModuleNotFoundError as error:
-            if _is_own(error) or len(verbs) == 1:
+            if not _is_foreign(error) or len(verbs) == 1:
                 raise
             subparsers.add_parser(verb, help=_missing_extra(verb, error))  # for the overview
         else:
@@ -80,15 +106,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = argv[:1] if argv and argv[0] in VERBS else list(VERBS)
     try:
         arguments = build_parser(verbs).parse_args(argv)
-        return arguments.run(arguments)
-    except ModuleNotFoundError as error:
-        if _is_own(error):
-            raise
-        return _fail(_missing_extra(verbs[0], error))
-    except _USER_ERRORS as error:
-        return _fail(str(error))
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
-        return 130  # the shell's status for Ctrl-C
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+        return BROKEN_PIPE
+    except Exception as error:  # every kind: a traceback helps nobody who did not ask for it
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        return _fail(_describe(error, verbs[0]))
 
 
 if __name__ == "__main__":

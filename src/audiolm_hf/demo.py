@@ -10,10 +10,14 @@ import gradio as gr
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from transformers.utils import logging
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, example_prompt, resolve_checkpoint
 from audiolm_hf.hub import pipeline
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
+from audiolm_hf.threads import set_threads
+
+logger = logging.get_logger(__name__)
 
 PROMPT_COLOR, CONTINUATION_COLOR = "#5b6472", "#e4572e"
 MAX_PROMPT_S = 30.0
@@ -115,16 +119,21 @@ def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Cal
     return continuation
 
 
-def build_demo(checkpoint: str = DEFAULT_CHECKPOINT) -> gr.Blocks:
+def build_demo(
+    checkpoint: str = DEFAULT_CHECKPOINT, device: str | None = None, threads: int | None = None
+) -> gr.Blocks:
     """Load a checkpoint and lay out the page.
 
     Args:
         checkpoint (`str`, defaults to `"speech-tiny"`): bundled name, folder, or `user/name` on the Hub.
+        device (`str`, *optional*): where the model computes; by default an accelerator if there is one.
+        threads (`int`, *optional*): on a CPU; by default what suits the model's size.
 
     Returns:
         `gradio.Blocks`, not launched.
     """
-    continue_audio = pipeline(resolve_checkpoint(checkpoint))
+    continue_audio = pipeline(resolve_checkpoint(checkpoint), device=device)
+    logger.warning(f"{checkpoint} on {continue_audio.device}, {set_threads(continue_audio.model, threads)}")
     folder = tempfile.TemporaryDirectory(prefix="audiolm-hf-demo-")
     with gr.Blocks(title="Audio continuation", analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         demo.temporary_folder = folder  # lives as long as the page, and is removed with it

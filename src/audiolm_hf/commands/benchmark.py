@@ -7,6 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.commands.options import (
+    Number,
+    add_checkpoint,
+    add_machine,
+    add_report,
+    check_generation,
+    check_report,
+    find_device,
+    write_report,
+)
+from audiolm_hf.threads import check_memory, set_threads
+
 # Also in training/throughput.py; importing it here would load torch for every `--help`.
 VARIANTS = ("eager", "sdpa", "compile", "flash_attention_2")
 DTYPES = ("bf16", "float32")
@@ -41,10 +54,11 @@ def _add_training(measures: argparse._SubParsersAction) -> None:
         ("--rounds", 3, "turns of every variant, of which the median counts"),
     ]
     for flag, default, what in sizes:
-        parser.add_argument(flag, type=int, default=default, help=f"{what} (default {default})")
+        parser.add_argument(flag, type=int, default=default, action=Number, help=f"{what} (default {default})")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["eager", "sdpa", "compile"])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["bf16"])
-    _add_common(parser)
+    add_machine(parser)
+    add_report(parser)
     parser.set_defaults(run=run_training_benchmark)
 
 
@@ -54,42 +68,59 @@ def _add_generation(measures: argparse._SubParsersAction) -> None:
         help="tokens a second and real-time factor of a checkpoint's stages",
         description="Sample every stage of a checkpoint by itself, with and without a cache.",
     )
-    parser.add_argument("--checkpoint", default="speech-tiny", help="short name, folder or Hub name")
-    parser.add_argument("--length-s", type=float, default=1.0, help="seconds of audio for each stage (default 1)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4], help="rows at once (default 1 and 4)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each mode, of which the median counts")
-    _add_common(parser)
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--length-s",
+        type=float,
+        default=1.0,
+        action=Number,
+        minimum=0,
+        exclusive=True,
+        help="seconds of audio for each stage (default 1)",
+    )
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[1, 4], action=Number, help="rows at once (default 1 and 4)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, action=Number, help="turns of each mode, of which the median counts"
+    )
+    add_machine(parser)
+    add_report(parser)
     parser.set_defaults(run=run_generation_benchmark)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="such as cpu or cuda; by default an accelerator where there is one")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file for the figures")
 
 
 def run_training_benchmark(arguments: argparse.Namespace) -> int:
     """Run `benchmark training`; returns the exit status."""
-    from audiolm_hf.training.throughput import ThroughputOptions, format_training, measure_training
+    import torch
 
+    from audiolm_hf.training.throughput import ThroughputOptions, format_training, measure_training, needed_memory
+
+    check_report(arguments.output)
     names = ("num_layers", "hidden_size", "num_heads", "intermediate_size", "batch", "length", "steps", "rounds")
     settings: dict[str, Any] = {name: vars(arguments)[name] for name in (*names, "variants", "dtypes")}
-    if arguments.device is not None:
-        settings["device"] = arguments.device
-    report = measure_training(ThroughputOptions(**settings))
+    options = ThroughputOptions(**settings, device=find_device(arguments.device))
+    if options.device == "cpu":
+        check_memory(
+            needed_memory(options),
+            "A training step of this size on the CPU",
+            "give smaller --num-layers, --hidden-size, --batch or --length, or an accelerator as --device",
+        )
+    torch.set_num_threads(arguments.threads or torch.get_num_threads())
+    report = measure_training(options)
     _write(report, format_training(report), arguments.output)
     return 0
 
 
 def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     """Run `benchmark generation`; returns the exit status."""
-    import torch
-
-    from audiolm_hf.bundled import resolve_checkpoint
     from audiolm_hf.evaluation.generation_speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_report(arguments.output)
+    check_generation(arguments.length_s, max(arguments.batch))
+    device = find_device(arguments.device)
     model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint)).eval().to(device)
+    set_threads(model, arguments.threads)
     report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds)
     _write({"checkpoint": arguments.checkpoint, **report}, format_generation(report), arguments.output)
     return 0
@@ -97,9 +128,7 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
 
 def _write(report: dict[str, Any], text: str, output: Path | None) -> None:
     sys.stdout.write(text + "\n")
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(output, json.dumps(report, indent=2) + "\n")
 
 
 __all__ = ["add_parser", "run_generation_benchmark", "run_training_benchmark"]

@@ -1,15 +1,45 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf continue`: continue sound files, and write prompt + continuation to sound files."""
+"""`audiolm-hf continue`: continue sound files, and write prompt + continuation to sound files.
+
+Everything that can be refused is refused first: options, outputs and prompts before the model is loaded, what only the
+model's processor can tell before anything is generated.
+"""
 
 import argparse
+import inspect
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
+from transformers.utils import logging
 
-from audiolm_hf.bundled import DEFAULT_CHECKPOINT, example_prompt, resolve_checkpoint
+from audiolm_hf.audio_file_audiolm import check_ending, read_audio
+from audiolm_hf.bundled import example_prompt, resolve_checkpoint
+from audiolm_hf.commands.options import (
+    Number,
+    add_checkpoint,
+    add_machine,
+    add_seed,
+    check_generation,
+    check_writable,
+    find_device,
+)
+from audiolm_hf.configuration_audiolm import STAGE_NAMES
+from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
+from audiolm_hf.threads import set_threads
+
+STREAM = "-"  # standard input or output
+WAV_BYTES_PER_SECOND = 32_000
+MAX_WAV_S = 2**32 / WAV_BYTES_PER_SECOND  # the header counts bytes in 32 bits
+
+_OUTPUT_HELP = (
+    "file to write, its ending says the format (default continuation.wav); - writes WAV to standard output; with "
+    "several prompts or continuations the prompt's name and the number of the continuation are added to it"
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -17,29 +47,55 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "continue",
         help="continue a sound file",
-        description="Continue sound files and write what was given and what was made into one file each.",
+        description="Continue sound files and write what was given and what was made into one file each. A file that "
+        "this command wrote is replaced, any other is refused.",
     )
-    parser.add_argument("prompts", nargs="*", metavar="prompt", help="sound files; by default a bundled example")
-    parser.add_argument("-o", "--output", type=Path, default=Path("continuation.wav"), help=_OUTPUT_HELP)
-    parser.add_argument("--length-s", type=float, default=7.0, help="seconds to add (default 7)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same samples (default 0)")
     parser.add_argument(
-        "--checkpoint",
-        default=DEFAULT_CHECKPOINT,
-        help=f"name of a bundled checkpoint, folder or user/name on the Hub (default {DEFAULT_CHECKPOINT})",
+        "prompts", nargs="*", metavar="prompt", help="sound files, - for standard input; by default a bundled example"
     )
-    parser.add_argument("--num-continuations", type=int, default=1, help="continuations of each prompt (default 1)")
+    parser.add_argument("-o", "--output", default="continuation.wav", help=_OUTPUT_HELP)
+    parser.add_argument(
+        "--length-s", type=float, default=7.0, action=Number, minimum=0, exclusive=True, help=_LENGTH_HELP
+    )
+    add_seed(parser, "same seed, same samples (default 0)")
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--num-continuations", type=int, default=1, action=Number, help="continuations of each prompt (default 1)"
+    )
     parser.add_argument("--stop-at-end", action="store_true", help="let the model end before --length-s")
     parser.add_argument("--continuation-only", action="store_true", help="write the continuation without its prompt")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    parser.add_argument("--device", help="such as cpu or cuda:0; by default a GPU if there is one")
+    parser.add_argument("--overwrite", action="store_true", help="replace any file that is there")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_machine(parser)
+    _add_sampling(parser)
     parser.set_defaults(run=run)
 
 
-_OUTPUT_HELP = (
-    "file to write, .wav, .flac or .ogg (default continuation.wav); with several prompts or continuations the "
-    "prompt's name and the number of the continuation are added to it"
-)
+_LENGTH_HELP = "seconds to add (default 7)"
+
+
+def _sampling_options() -> dict[str, Any]:
+    """Return the options of generation that belong to a stage, with their defaults."""
+    prefixes = tuple(f"{stage}_" for stage in STAGE_NAMES)
+    parameters = inspect.signature(AudioLMGenerationConfig).parameters
+    return {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if name.startswith(prefixes) or name == "use_fine_stage"
+    }
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each way in which a stage can sample, by its name in `AudioLMModel.generate`."""
+    group = parser.add_argument_group(
+        "sampling", "As in AudioLMModel.generate; by default what the checkpoint's generation_config.json says."
+    )
+    for name, default in _sampling_options().items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction)
+        else:
+            group.add_argument(flag, type=type(default), metavar=type(default).__name__.upper())
 
 
 class StageBars:
@@ -81,7 +137,7 @@ def output_paths(output: Path, prompts: list[str], num_continuations: int) -> li
     Raises:
         ValueError: if two prompts have the same name, so that their files would, too.
     """
-    stems = [Path(prompt).stem for prompt in prompts]
+    stems = ["stdin" if prompt == STREAM else Path(prompt).stem for prompt in prompts]
     if len(set(stems)) < len(stems):
         raise ValueError(f"Two prompts have the same name ({', '.join(stems)}); continue them one by one.")
     names = [f"-{stem}" if len(prompts) > 1 else "" for stem in stems]
@@ -89,16 +145,56 @@ def output_paths(output: Path, prompts: list[str], num_continuations: int) -> li
     return [[output.with_stem(output.stem + name + number) for number in numbers] for name in names]
 
 
+def was_generated(path: Path) -> bool:
+    """Whether a sound file says in its text fields that this package generated it."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            return file.software == "audiolm_hf" or file.comment.startswith("Synthetic audio generated by audiolm_hf")
+    except soundfile.SoundFileError:
+        return False
+
+
 def check_paths(paths: list[list[Path]], overwrite: bool) -> None:
     """Refuse before the work what could not be written after it."""
-    from audiolm_hf.audio_file_audiolm import check_ending
-
     for path in (path for row in paths for path in row):
         check_ending(path)
-        if path.exists() and not overwrite:
-            raise ValueError(f"{path} is there already; give another --output, or --overwrite to replace it.")
+        if path.is_dir():
+            raise ValueError(f"The output {path} is a folder; name a file in it.")
         if not path.parent.is_dir():
             raise ValueError(f"The folder {path.parent} of the output is not there; make it first.")
+        if path.exists() and not overwrite and not was_generated(path):
+            raise ValueError(
+                f"{path} is there already, and audiolm-hf did not write it; give another --output, or --overwrite to "
+                "replace it."
+            )
+        check_writable(path.parent, path.name)
+
+
+def check_size(num_files: int, length_s: float, folder: Path) -> None:
+    """Refuse before the work what a sound file or the disk does not hold."""
+    if length_s > MAX_WAV_S:
+        raise ValueError(f"--length-s is {length_s:g}; a sound file holds at most {MAX_WAV_S:.0f} s.")
+    needed, free = num_files * length_s * WAV_BYTES_PER_SECOND, shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{num_files} files of {length_s:g} s take {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free in "
+            f"{folder}; ask for fewer seconds or continuations."
+        )
+
+
+def read_prompt(prompt: str) -> str | bytes:
+    """Check that a prompt can be decoded; return its path, or what a pipe holds, which can be read only once."""
+    source: str | bytes = prompt
+    if prompt == STREAM:
+        source = sys.stdin.buffer.read()
+        if not source:
+            raise ValueError("Standard input is empty; pipe a sound file into it.")
+    elif Path(prompt).is_fifo():
+        source = Path(prompt).read_bytes()
+    read_audio(source)
+    return source
 
 
 def load(checkpoint: str, device: str | None) -> Any:
@@ -110,18 +206,62 @@ def load(checkpoint: str, device: str | None) -> Any:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    if arguments.num_continuations < 1:
-        raise ValueError(f"--num-continuations is {arguments.num_continuations}; give 1 or more.")
-    prompts = arguments.prompts or [example_prompt(arguments.checkpoint)]
-    paths = output_paths(arguments.output, prompts, arguments.num_continuations)
-    check_paths(paths, arguments.overwrite)
-    continue_audio = load(arguments.checkpoint, arguments.device)
+    resolve_checkpoint(arguments.checkpoint)
+    device = find_device(arguments.device)
+    check_generation(arguments.length_s, arguments.num_continuations)
+    sampling = {name: value for name in _sampling_options() if (value := vars(arguments)[name]) is not None}
+    AudioLMGenerationConfig().with_options(**sampling).validate()
+    names = arguments.prompts or [example_prompt(arguments.checkpoint)]
+    paths = _plan_outputs(arguments, names)
+    prompts = [read_prompt(name) for name in names]
+    if arguments.quiet:
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    continue_audio = load(arguments.checkpoint, device)
+    _tell(arguments, f"{arguments.checkpoint} on {device}, {set_threads(continue_audio.model, arguments.threads)}")
+    for name, prompt in zip(names, prompts, strict=True):
+        try:
+            continue_audio.preprocess(prompt)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     for prompt, row in zip(prompts, paths, strict=True):
-        _continue_one(continue_audio, prompt, row, arguments)
+        _continue_one(continue_audio, prompt, row, arguments, sampling)
     return 0
 
 
-def _continue_one(continue_audio: Any, prompt: str, paths: list[Path], arguments: argparse.Namespace) -> None:
+def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[Path]]:
+    """Return the files of each prompt, after all checks; none if all goes to standard output."""
+    if names.count(STREAM) > 1:
+        raise ValueError("Standard input (-) is given twice as a prompt; it can be read once.")
+    if arguments.output == STREAM:
+        if len(names) * arguments.num_continuations > 1:
+            raise ValueError("Standard output (-o -) takes one continuation of one prompt; write the others to files.")
+        if sys.stdout.isatty():
+            raise ValueError("Standard output (-o -) is a terminal; send it to a file or a program.")
+        return [[]]
+    output = Path(arguments.output)
+    if not output.name or output.is_dir():
+        raise ValueError(f"--output is {arguments.output!r}, not the name of a file; give one, such as out.wav.")
+    check_ending(output)
+    paths = output_paths(output, names, arguments.num_continuations)
+    check_paths(paths, arguments.overwrite)
+    check_size(len(names) * arguments.num_continuations, arguments.length_s, output.parent)
+    return paths
+
+
+def _tell(arguments: argparse.Namespace, text: str) -> None:
+    """Say something on standard error, unless the user wants quiet."""
+    if not arguments.quiet:
+        sys.stderr.write(f"{text}\n")
+
+
+def _continue_one(
+    continue_audio: Any,
+    prompt: str | bytes,
+    paths: list[Path],
+    arguments: argparse.Namespace,
+    sampling: dict[str, Any],
+) -> None:
     """Continue one prompt and write its files."""
     bars = StageBars()
     start = time.perf_counter()
@@ -133,16 +273,28 @@ def _continue_one(continue_audio: Any, prompt: str, paths: list[Path], arguments
             num_return_sequences=arguments.num_continuations,
             return_full_audio=not arguments.continuation_only,
             seed=arguments.seed,
-            generate_kwargs={"progress": bars},
+            generate_kwargs=sampling if arguments.quiet else sampling | {"progress": bars},
         )
     finally:
         bars.close()
     elapsed_s = time.perf_counter() - start
     results = [results] if isinstance(results, dict) else results
-    continue_audio.processor.save_audio(results, paths, checkpoint=arguments.checkpoint, seed=arguments.seed)
+    made = f"made in {elapsed_s:.1f} s"
+    provenance = {"checkpoint": arguments.checkpoint, "seed": arguments.seed}
+    if not paths:
+        with tempfile.TemporaryDirectory() as folder:
+            (path,) = continue_audio.processor.save_audio(results, Path(folder) / "continuation.wav", **provenance)
+            sys.stdout.buffer.write(path.read_bytes())
+        _tell(arguments, f"{_seconds(results[0]):.2f} s of audio, {made}")
+        return
+    continue_audio.processor.save_audio(results, paths, **provenance)
     for path, result in zip(paths, results, strict=True):
-        length_s = len(result["audio"]) / result["sampling_rate"]
-        sys.stdout.write(f"{path.resolve()}: {length_s:.2f} s of audio, made in {elapsed_s:.1f} s\n")
+        if not arguments.quiet:
+            sys.stdout.write(f"{path.resolve()}: {_seconds(result):.2f} s of audio, {made}\n")
 
 
-__all__ = ["StageBars", "add_parser", "check_paths", "load", "output_paths", "run"]
+def _seconds(result: dict[str, Any]) -> float:
+    return len(result["audio"]) / result["sampling_rate"]
+
+
+__all__ = ["StageBars", "add_parser", "check_paths", "check_size", "load", "output_paths", "read_prompt", "run"]

@@ -2,19 +2,39 @@
 """`audiolm-hf demo`: start the Gradio app of the Space on this machine."""
 
 import argparse
+import socket
 
-from audiolm_hf.bundled import DEFAULT_CHECKPOINT
+from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.commands.options import Number, add_checkpoint, add_machine, find_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that the command and the Space's `app.py` share."""
-    parser.add_argument(
-        "--checkpoint",
-        default=DEFAULT_CHECKPOINT,
-        help=f"name of a bundled checkpoint, folder or user/name on the Hub (default {DEFAULT_CHECKPOINT})",
-    )
+    add_checkpoint(parser)
     parser.add_argument("--host", help="address to listen at (default: this machine only)")
-    parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        action=Number,
+        maximum=65535,
+        help="port to listen at (default: the first free one from 7860)",
+    )
+    add_machine(parser)
+
+
+def check_address(host: str | None, port: int) -> None:
+    """Refuse, before the model is loaded, an address at which no server can listen.
+
+    Raises:
+        ValueError: naming the address and the system's reason.
+    """
+    try:
+        socket.create_server((host or "127.0.0.1", port)).close()
+    except OSError as error:
+        raise ValueError(
+            f"The demo cannot listen at {host or 'this machine'}, port {port} ({error.strerror}); give another --host "
+            "or --port."
+        ) from None
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,8 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from audiolm_hf.demo import build_demo, launch_demo
 
-    launch_demo(build_demo(arguments.checkpoint), arguments.host, arguments.port)
+    resolve_checkpoint(arguments.checkpoint)
+    device = find_device(arguments.device)
+    if arguments.host is not None or arguments.port is not None:
+        check_address(arguments.host, arguments.port or 0)
+    launch_demo(build_demo(arguments.checkpoint, device, arguments.threads), arguments.host, arguments.port)
     return 0
 
 
-__all__ = ["add_arguments", "add_parser", "run"]
+__all__ = ["add_arguments", "add_parser", "check_address", "run"]

@@ -6,12 +6,27 @@ Every evaluation prints a table and, with `--output`, writes all its figures as 
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.evaluate_checkpoint import add_checkpoint
+from audiolm_hf.commands.evaluate_checkpoint import add_whole
 from audiolm_hf.commands.evaluate_voice import add_voice
+from audiolm_hf.commands.options import (
+    Number,
+    add_checkpoint,
+    add_data,
+    add_machine,
+    add_report,
+    add_seed,
+    check_generation,
+    check_inputs,
+    check_report,
+    find_device,
+    write_report,
+)
+from audiolm_hf.threads import set_threads
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     kinds = parser.add_subparsers(
         dest="evaluation", required=True, metavar="checkpoint|codec|tokens|likelihood|continuation|voice"
     )
-    add_checkpoint(kinds)
+    add_whole(kinds)
     _add_codec(kinds)
     _add_tokens(kinds)
     _add_likelihood(kinds)
@@ -34,26 +49,38 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--codec", required=True, help="bundled checkpoint, or folder of a codec or an AudioLM")
     _add_kind(parser)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="parquet files, folders or manifests")
-    parser.add_argument("--clips", type=int, default=24, help="how many recordings (default 24)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of each (default 10)")
-    parser.add_argument("--num-codebooks", type=int, nargs="*", default=[], help="also with so many leading levels")
-    parser.add_argument("--opus", type=float, nargs="*", help="rates of Opus, kbps (default: speech 6 8, piano 6 12)")
-    _add_output(parser)
+    add_data(parser)
+    parser.add_argument("--num-clips", type=int, default=24, action=Number, help="how many recordings (default 24)")
+    _add_length(parser, "--length-s", "seconds of each (default 10)", 10.0)
+    parser.add_argument(
+        "--num-codebooks", type=int, nargs="*", default=[], action=Number, help="also with so many leading levels"
+    )
+    parser.add_argument(
+        "--opus",
+        type=float,
+        nargs="*",
+        action=Number,
+        minimum=0.5,
+        maximum=512,
+        help="rates of Opus, kbps (default: speech 6 8, piano 6 12)",
+    )
+    add_machine(parser)
+    add_report(parser)
     parser.set_defaults(run=run_codec)
 
 
 def _add_tokens(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser("tokens", help="what semantic tokens know of phones and speakers, or of notes")
-    parser.add_argument("--checkpoint", required=True, help="bundled checkpoint, or folder of an AudioLM")
+    add_checkpoint(parser, default=None)
     _add_kind(parser)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="test recordings; speech with `text`")
+    add_data(parser, "test recordings; speech with `text`")
     parser.add_argument("--train-data", type=Path, nargs="+", required=True, help="to fit the clusters of spectra on")
-    parser.add_argument("--train-minutes", type=float, default=80.0, help="how much of it (default 80)")
+    _add_length(parser, "--train-minutes", "how much of it (default 80)", 80.0)
     parser.add_argument("--midi", type=Path, help="parquet file of the MIDI files of --data (piano)")
     parser.add_argument("--alignments", type=Path, help="folder that keeps the alignments (speech)")
-    parser.add_argument("--seed", type=int, default=0, help="of the clusters (default 0)")
-    _add_output(parser)
+    add_seed(parser, "of the clusters (default 0)")
+    add_machine(parser)
+    add_report(parser)
     parser.set_defaults(run=run_tokens)
 
 
@@ -64,23 +91,35 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--train-tokens", type=Path, nargs="+", required=True, help="token datasets for the n-grams")
     parser.add_argument("--test-tokens", type=Path, nargs="+", required=True, help="token datasets to measure on")
-    parser.add_argument("--orders", type=int, nargs="+", default=[1, 2, 3, 5], help="of the n-grams (default 1 2 3 5)")
-    parser.add_argument("--overlap", type=float, default=0.5, help="context share of a stage's windows (default 0.5)")
-    _add_output(parser)
+    parser.add_argument(
+        "--orders", type=int, nargs="+", default=[1, 2, 3, 5], action=Number, help="of the n-grams (default 1 2 3 5)"
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        default=0.5,
+        action=Number,
+        minimum=0,
+        maximum=0.99,
+        help="context share of a stage's windows (default 0.5)",
+    )
+    add_machine(parser)
+    add_report(parser)
     parser.set_defaults(run=run_likelihood)
 
 
 def _add_continuation(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser("continuation", help="figures of continuations, beside toplines and floors")
-    parser.add_argument("--checkpoint", required=True, help="bundled checkpoint, or folder of an AudioLM")
+    add_checkpoint(parser, default=None)
     _add_kind(parser)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="parquet files, folders or manifests")
-    parser.add_argument("--prompts", type=int, default=8, help="how many (default 8)")
-    parser.add_argument("--continuations", type=int, default=1, help="of each prompt (default 1)")
-    parser.add_argument("--prompt-length-s", type=float, help="seconds given (default: speech 3, piano 4)")
-    parser.add_argument("--length-s", type=float, help="seconds continued (default: speech 7, piano 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
-    _add_output(parser)
+    add_data(parser)
+    parser.add_argument("--num-prompts", type=int, default=8, action=Number, help="how many (default 8)")
+    parser.add_argument("--num-continuations", type=int, default=1, action=Number, help="of each prompt (default 1)")
+    _add_length(parser, "--prompt-length-s", "seconds given (default: speech 3, piano 4)")
+    _add_length(parser, "--length-s", "seconds continued (default: speech 7, piano 10)")
+    add_seed(parser, "of the samples (default 0)")
+    add_machine(parser)
+    add_report(parser)
     parser.set_defaults(run=run_continuation)
 
 
@@ -88,8 +127,8 @@ def _add_kind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="of audio (default speech)")
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, help="JSON file for all figures")
+def _add_length(parser: argparse.ArgumentParser, flag: str, text: str, default: float | None = None) -> None:
+    parser.add_argument(flag, type=float, default=default, action=Number, minimum=0, exclusive=True, help=text)
 
 
 def run_codec(arguments: argparse.Namespace) -> int:
@@ -98,10 +137,19 @@ def run_codec(arguments: argparse.Namespace) -> int:
     from audiolm_hf.data.loading import load_codec
     from audiolm_hf.evaluation.codec import evaluate_codec, format_codec_report
 
+    device = _check(arguments, arguments.data)
     codec = load_codec(resolve_checkpoint(arguments.codec))
+    codec.model.to(device)
+    set_threads(codec.model, arguments.threads)
     source = AudioSource(arguments.data, codec.sampling_rate)
     report = evaluate_codec(
-        codec, source, arguments.clips, arguments.seconds, arguments.num_codebooks, arguments.opus, arguments.kind
+        codec,
+        source,
+        arguments.num_clips,
+        arguments.length_s,
+        arguments.num_codebooks,
+        arguments.opus,
+        arguments.kind,
     )
     return _finish(report, format_codec_report(report), arguments.output)
 
@@ -111,11 +159,11 @@ def run_tokens(arguments: argparse.Namespace) -> int:
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.piano_token_report import evaluate_piano_tokens, format_piano_token_report
     from audiolm_hf.evaluation.token_report import evaluate_tokens, format_token_report
-    from audiolm_hf.modeling_audiolm import AudioLMModel
 
     if arguments.kind == "piano" and arguments.midi is None:
         raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
-    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval()
+    device = _check(arguments, [*arguments.data, *arguments.train_data, arguments.midi])
+    model = _load(arguments, device)
     test, train = (AudioSource(paths, model.sampling_rate) for paths in (arguments.data, arguments.train_data))
     parts = (model.semantic_tokenizer, model.acoustic_codec, test, train)
     if arguments.kind == "piano":
@@ -130,8 +178,12 @@ def run_likelihood(arguments: argparse.Namespace) -> int:
     from audiolm_hf.data.tokens import TokenDataset
     from audiolm_hf.evaluation.likelihood import evaluate_likelihood, format_likelihood_report, load_stages
 
+    device = _check(arguments, [*arguments.checkpoint, *arguments.train_tokens, *arguments.test_tokens])
+    stages = load_stages(arguments.checkpoint)
+    for stage in stages.values():
+        set_threads(stage.to(device), arguments.threads)
     report = evaluate_likelihood(
-        load_stages(arguments.checkpoint),
+        stages,
         TokenDataset(arguments.train_tokens),
         TokenDataset(arguments.test_tokens),
         arguments.orders,
@@ -144,31 +196,48 @@ def run_continuation(arguments: argparse.Namespace) -> int:
     """Run `evaluate continuation`; returns the exit status."""
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.continuation import evaluate_continuation, format_continuation_report
-    from audiolm_hf.modeling_audiolm import AudioLMModel
 
-    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval()
+    device = _check(arguments, arguments.data)
+    check_generation(arguments.length_s or 0.0, arguments.num_continuations)
+    model = _load(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
     report = evaluate_continuation(
         model,
         source,
-        arguments.prompts,
+        arguments.num_prompts,
         arguments.prompt_length_s,
         arguments.length_s,
         arguments.seed,
         arguments.kind,
-        arguments.continuations,
+        arguments.num_continuations,
     )
     return _finish(report, format_continuation_report(report), arguments.output)
+
+
+def _check(arguments: argparse.Namespace, inputs: Sequence[Path | None]) -> str:
+    """Check what all evaluations share, before any work; return the device."""
+    check_report(arguments.output)
+    check_inputs(inputs)
+    return find_device(arguments.device)
+
+
+def _load(arguments: argparse.Namespace, device: str) -> Any:
+    """Load an AudioLM to measure, in float32."""
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
+    folder = resolve_checkpoint(arguments.checkpoint)
+    model = AudioLMModel.from_pretrained(folder, dtype="float32").eval().to(device)
+    set_threads(model, arguments.threads)
+    return model
 
 
 def _finish(report: dict[str, Any], text: str, output: Path | None) -> int:
     from audiolm_hf.evaluation.parts import to_json
 
     sys.stdout.write(text)
+    write_report(output, to_json(report))
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(to_json(report), encoding="utf-8")
-        sys.stdout.write(f"All figures: {output}\n")
+        sys.stdout.write(f"All metrics: {output}\n")
     return 0
 
 

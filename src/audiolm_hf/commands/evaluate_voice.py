@@ -4,7 +4,21 @@
 import argparse
 import json
 import sys
-from pathlib import Path
+
+from audiolm_hf.commands.options import (
+    Number,
+    add_checkpoint,
+    add_data,
+    add_machine,
+    add_report,
+    add_seed,
+    check_generation,
+    check_inputs,
+    check_report,
+    find_device,
+    write_report,
+)
+from audiolm_hf.threads import set_threads
 
 
 def add_voice(kinds: argparse._SubParsersAction) -> None:
@@ -15,20 +29,25 @@ def add_voice(kinds: argparse._SubParsersAction) -> None:
         description="Continue recordings of one speaker. With an adapter folder as the checkpoint, the recordings it "
         "was trained on are left out, and the base alone is measured beside it, with the same seeds.",
     )
-    parser.add_argument(
-        "--checkpoint", required=True, help="adapter folder, or a checkpoint (name, folder, user/name)"
-    )
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="parquet files, folders or manifests")
+    add_checkpoint(parser, default=None)
+    add_data(parser)
     parser.add_argument("--speaker", help="label of the speaker; by default the adapter's")
     parser.add_argument(
-        "--skip-minutes", type=float, default=0.0, help="leave out the speaker's first so many minutes (default 0)"
+        "--skip-minutes",
+        type=float,
+        default=0.0,
+        action=Number,
+        minimum=0,
+        help="leave out the speaker's first so many minutes (default 0)",
     )
-    parser.add_argument("--prompts", type=int, default=16, help="how many, at most (default 16)")
-    parser.add_argument("--prompt-length-s", type=float, default=3.0, help="seconds given (default 3)")
-    parser.add_argument("--length-s", type=float, default=5.0, help="seconds continued (default 5)")
-    parser.add_argument("--num-continuations", type=int, default=1, help="of each prompt (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples and of the bootstrap (default 0)")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file for all figures")
+    parser.add_argument("--num-prompts", type=int, default=16, action=Number, help="how many, at most (default 16)")
+    lengths = [("--prompt-length-s", 3.0, "seconds given (default 3)"), ("--length-s", 5.0, "continued (default 5)")]
+    for flag, default, text in lengths:
+        parser.add_argument(flag, type=float, default=default, action=Number, minimum=0, exclusive=True, help=text)
+    parser.add_argument("--num-continuations", type=int, default=1, action=Number, help="of each prompt (default 1)")
+    add_seed(parser, "of the samples and of the bootstrap (default 0)")
+    add_machine(parser)
+    add_report(parser)
     parser.set_defaults(run=run_voice)
 
 
@@ -41,11 +60,16 @@ def run_voice(arguments: argparse.Namespace) -> int:
     from audiolm_hf.evaluation.voice import evaluate_voice, format_voice_report
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
+    check_report(arguments.output)
+    check_inputs(arguments.data)
+    check_generation(arguments.length_s, arguments.num_continuations)
+    device = find_device(arguments.device)
     folder = resolve_checkpoint(arguments.checkpoint)
     info = read_adapter_info(folder)
     learned = {} if info is None else info.recordings
     speaker = arguments.speaker or learned.get("speaker")
-    model = AudioLMModel.from_pretrained(folder).eval()
+    model = AudioLMModel.from_pretrained(folder).eval().to(device)
+    set_threads(model, arguments.threads)
     source = AudioSource(arguments.data, model.sampling_rate)
     voice = skip_minutes(read_voice(source, speaker), arguments.skip_minutes)
     known = {*learned.get("train", []), *learned.get("validation", [])}
@@ -53,7 +77,7 @@ def run_voice(arguments: argparse.Namespace) -> int:
         model,
         leave_out(voice, known),
         [] if speaker is None else [record for record in source if record.speaker != speaker],
-        arguments.prompts,
+        arguments.num_prompts,
         arguments.prompt_length_s,
         arguments.length_s,
         arguments.num_continuations,
@@ -61,10 +85,9 @@ def run_voice(arguments: argparse.Namespace) -> int:
     )
     report |= {"checkpoint": arguments.checkpoint, "speaker": speaker, "left_out": sorted(known)}
     sys.stdout.write(format_voice_report(report))
+    write_report(arguments.output, json.dumps(report, indent=2) + "\n")
     if arguments.output is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        sys.stdout.write(f"All figures: {arguments.output}\n")
+        sys.stdout.write(f"All metrics: {arguments.output}\n")
     return 0
 
 

@@ -26,6 +26,7 @@ from audiolm_hf.evaluation.piano_token_report import evaluate_piano_tokens
 from audiolm_hf.evaluation.samples import save_samples
 from audiolm_hf.evaluation.token_report import evaluate_tokens
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.threads import set_threads
 
 PARTS = ("codec", "tokens", "likelihood", "continuation", "samples")
 TEST_FILES: dict[ContinuationKind, tuple[str, ...]] = {
@@ -55,6 +56,8 @@ class CheckpointEvaluation:
         train_minutes (`float`, defaults to 80.0): of training audio, for the clusters that the tokens stand beside.
         train_tokens (`Path`, *optional*): token dataset for the n-grams; by default the training files are tokenized.
         seed (`int`, defaults to 0): of everything that is drawn.
+        device (`str`, defaults to `"cpu"`): where the models compute.
+        threads (`int`, *optional*): on a CPU; by default what suits the model.
     """
 
     folder: Path
@@ -68,11 +71,15 @@ class CheckpointEvaluation:
     train_minutes: float = 80.0
     train_tokens: Path | None = None
     seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
 
     @cached_property
     def model(self) -> AudioLMModel:
         """The checkpoint, in float32; loaded when a part first needs it."""
-        return AudioLMModel.from_pretrained(self.folder, dtype="float32").eval()
+        model = AudioLMModel.from_pretrained(self.folder, dtype="float32").eval().to(self.device)
+        set_threads(model, self.threads)
+        return model
 
     @property
     def test_paths(self) -> list[Path]:
@@ -106,7 +113,10 @@ class CheckpointEvaluation:
         if unknown:
             raise ValueError(f"There are no parts {sorted(unknown)}; choose from {', '.join(PARTS)}.")
         digest = checkpoint_hash(self.folder)
-        missing = [path for path in (*self.test_paths, *self.train_paths) if not path.is_file()]
+        needed = [*self.test_paths, *self.train_paths]
+        if self.kind == "piano":
+            needed.append(self.data / MIDI_FILE)
+        missing = [path for path in needed if not path.is_file()]
         if missing:
             raise FileNotFoundError(f"There is no {missing[0]}; give the folder that holds the corpora as --data.")
         steps: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]]]] = {
@@ -157,7 +167,7 @@ class CheckpointEvaluation:
         return evaluate_tokens(*parts, self.parts_folder / "alignments", self.train_minutes, self.seed)
 
     def _likelihood(self) -> dict[str, Any]:
-        load = partial(load_tokenizers, self.folder, self.folder)
+        load = partial(load_tokenizers, self.folder, self.folder, device=self.device)
         # One folder for each checkpoint: a dataset of other tokenizers cannot be gone on with.
         folder = self.parts_folder / "tokens" / checkpoint_hash(self.folder)[:16]
         tokens: dict[str, TokenDataset] = {}
@@ -167,7 +177,8 @@ class CheckpointEvaluation:
                 continue
             made = tokenize_recordings(list_clips(paths), load, folder / split)
             tokens[split] = TokenDataset(folder / split) if made is None else made
-        return evaluate_likelihood(load_stages([self.folder]), tokens["train"], tokens["test"])
+        stages = {name: stage.to(self.device) for name, stage in load_stages([self.folder]).items()}
+        return evaluate_likelihood(stages, tokens["train"], tokens["test"])
 
     def _continuation(self) -> dict[str, Any]:
         source = self._source(self.test_paths)

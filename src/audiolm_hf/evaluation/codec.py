@@ -112,11 +112,12 @@ def evaluate_codec(
     if not 1 <= levels[-1] <= levels[0] <= codec.num_codebooks:
         raise ValueError(f"num_codebooks is {list(num_codebooks)}; this codec has 1 to {codec.num_codebooks} levels.")
     clips = first_clips(source, num_clips, clip_length_s)
+    device = codec.model.device
     codes = [_encode(codec, clip) for clip in tqdm(clips, desc="encode", unit="clip")]
     opus_kbps = OPUS_KBPS[kind] if opus_kbps is None else opus_kbps
     systems = []
     for count in levels:
-        decoded = (codec.decode(code[:, :count])[0].float().numpy() for code in codes)
+        decoded = (codec.decode(code[:, :count].to(device))[0].float().cpu().numpy() for code in codes)
         kbps = codec.frame_rate * count * math.log2(codec.codebook_size) / 1000
         systems.append(_score(f"codec, {count} levels", kbps, clips, decoded, codec.sampling_rate, kind))
     available = opus_is_available()
@@ -138,7 +139,7 @@ def evaluate_codec(
 
 
 def _encode(codec: AcousticCodec, clip: np.ndarray) -> torch.Tensor:
-    input_values = torch.from_numpy(clip)[None]
+    input_values = torch.from_numpy(clip)[None].to(codec.model.device)
     return codec.encode(input_values, torch.ones_like(input_values, dtype=torch.long)).cpu()
 
 

@@ -18,6 +18,7 @@ from transformers.utils import is_flash_attn_2_available
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig
 from audiolm_hf.evaluation.timing import device_name, time_call
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
+from audiolm_hf.training.estimate_result import trained_state_bytes
 from audiolm_hf.training.estimate_stage import StageShape, decoder_flops, head_flops, linear_weights
 from audiolm_hf.training.hardware import recognise_accelerator
 
@@ -105,6 +106,24 @@ def build_batch(options: ThroughputOptions, config: AudioLMCoarseConfig) -> tupl
     labels = input_ids.clone()
     labels[:, : num_semantic + 2] = -100
     return {"input_ids": input_ids, "labels": labels}, StageShape(options.length, num_codes, CODEBOOK_SIZE)
+
+
+def needed_memory(options: ThroughputOptions) -> float:
+    """Estimate the bytes of a step: trained weights, and what the layers keep for the backward pass.
+
+    Args:
+        options ([`ThroughputOptions`]): what is measured.
+
+    Returns:
+        `float`: bytes, of the variant and dtype that take most.
+    """
+    width, inner, tokens = options.hidden_size, options.intermediate_size, options.batch * options.length
+    weights = options.num_layers * width * (4 * width + 3 * inner)
+    item_bytes = 4 if "float32" in options.dtypes else 2
+    kept = tokens * (8 * width + 4 * inner) * item_bytes  # inputs of the products and of what is between them
+    if "eager" in options.variants:  # scores in float32, and their softmax
+        kept += options.num_heads * options.length * tokens * (4 + item_bytes)
+    return sum(trained_state_bytes(weights, 1).values()) + float(options.num_layers) * kept
 
 
 class Variant:
@@ -268,6 +287,7 @@ __all__ = [
     "format_training",
     "measure_training",
     "measured_peak_flops",
+    "needed_memory",
     "peak_flops",
     "training_rows",
 ]

@@ -1,0 +1,198 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What the commands have in common: options, and the checks of them that come before any work."""
+
+import argparse
+import math
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from audiolm_hf.bundled import DEFAULT_CHECKPOINT
+from audiolm_hf.threads import check_memory
+
+LARGEST_SEED = 2**63 - 1
+BYTES_PER_SECOND = 2e6  # of memory for each second generated: measured at 16 kHz, rounded up
+BYTES_PER_ROW = 20e6  # for each row of a batch: the caches of a bundled checkpoint's stages, rounded up
+
+
+class Number(argparse.Action):
+    """An option, or a list of them, whose number is checked as it is read.
+
+    Args:
+        minimum (`float`): smallest value.
+        maximum (`float`, defaults to infinity): largest value; infinity itself is never allowed.
+        exclusive (`bool`, defaults to `False`): the minimum itself is not allowed.
+        kwargs: as in `add_argument`.
+    """
+
+    def __init__(
+        self, *, minimum: float = 1, maximum: float = math.inf, exclusive: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.minimum, self.maximum, self.exclusive = minimum, maximum, exclusive
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Check and store the value or values.
+
+        Raises:
+            ValueError: naming the option, its value and what is allowed.
+        """
+        for value in values if isinstance(values, list) else [values]:
+            above = value > self.minimum if self.exclusive else value >= self.minimum
+            if not (above and value <= self.maximum and math.isfinite(value)):
+                allowed = f"above {self.minimum:g}" if self.exclusive else f"{self.minimum:g} or more"
+                limit = "" if math.isinf(self.maximum) else f" and at most {self.maximum:g}"
+                raise ValueError(f"{option or self.dest} is {value}; give {allowed}{limit}.")
+        setattr(namespace, self.dest, values)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, default: str | None = DEFAULT_CHECKPOINT) -> None:
+    """Add `--checkpoint`, which must be given if there is no default."""
+    text = "name of a bundled checkpoint, folder (also of an adapter) or user/name on the Hub"
+    text += "" if default is None else f" (default {default})"
+    parser.add_argument("--checkpoint", default=default, required=default is None, help=text)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add `--device` and `--threads`."""
+    parser.add_argument("--device", help="such as cpu or cuda:0; by default an accelerator if there is one")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        action=Number,
+        help="threads on a CPU; by default what suits the model's size, or OMP_NUM_THREADS",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--seed`."""
+    parser.add_argument("--seed", type=int, default=0, action=Number, minimum=0, maximum=LARGEST_SEED, help=what)
+
+
+def add_data(parser: argparse.ArgumentParser, what: str = "parquet files, folders or manifests") -> None:
+    """Add `--data`, one or more paths of recordings."""
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help=what)
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add `--output`, the file for what an evaluation or a benchmark found."""
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for all metrics; replaced if it is there")
+
+
+def find_device(name: str | None) -> str:
+    """Return the device to compute on.
+
+    Args:
+        name (`str`, *optional*): what the user asked for.
+
+    Returns:
+        `str`: the device; without a name the accelerator of this machine, or `"cpu"`.
+
+    Raises:
+        ValueError: if this machine has no such device.
+    """
+    devices = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = str(torch.accelerator.current_accelerator())
+        devices += [kind, *(f"{kind}:{index}" for index in range(torch.accelerator.device_count()))]
+    if name is not None and name not in devices:
+        raise ValueError(f"--device is {name!r}; this machine has {', '.join(devices)}.")
+    return name or devices[min(1, len(devices) - 1)]
+
+
+def check_generation(length_s: float, num_rows: int) -> None:
+    """Refuse, before the work, what does not fit into memory.
+
+    Args:
+        length_s (`float`): seconds to generate, for each row.
+        num_rows (`int`): continuations that are generated at once.
+
+    Raises:
+        ValueError: with the memory needed and the memory available.
+    """
+    check_memory(
+        num_rows * (length_s * BYTES_PER_SECOND + BYTES_PER_ROW),
+        f"{length_s:g} s for each of {num_rows} continuations" if num_rows > 1 else f"{length_s:g} s",
+        "ask for fewer seconds or continuations",
+    )
+
+
+def check_inputs(paths: Iterable[Path | None]) -> None:
+    """Refuse, before the work, a file or folder that is not there.
+
+    Raises:
+        FileNotFoundError: naming the first path that does not exist.
+    """
+    for path in paths:
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"There is no file or folder {path}; check the path.")
+
+
+def check_writable(folder: Path, name: str = "") -> None:
+    """Refuse, before the work, a folder in which no file can be made.
+
+    Args:
+        folder (`Path`): the folder, which must be there.
+        name (`str`, defaults to `""`): of the file that will be made, for file systems that limit names.
+
+    Raises:
+        ValueError: with the system's reason.
+    """
+    try:
+        tempfile.TemporaryFile(dir=folder, prefix=name).close()
+    except OSError as error:
+        raise ValueError(f"In the folder {folder} no file can be written ({error.strerror}).") from None
+
+
+def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
+    """Refuse, before the work, a report that could not be written after it.
+
+    Args:
+        output (`Path`, *optional*): the file; its folder is made later if it is not there.
+        others (`Sequence[str]`, *optional*): endings of files that are written beside it.
+
+    Raises:
+        ValueError: if it is a folder, has no name or the ending of another file, or its folder cannot be written to.
+    """
+    if output is None:
+        return
+    if output.is_dir():
+        raise ValueError(f"--output {output} is a folder; name a file, such as {output / 'report.json'}.")
+    if output.suffix in others:
+        raise ValueError(
+            f"--output {output} ends in {output.suffix}, as what is written beside it; name a .json file."
+        )
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise ValueError(f"--output {output} lies in {folder}, which is a file; name another folder.")
+    check_writable(folder, output.name)
+
+
+def write_report(output: Path | None, text: str) -> None:
+    """Write a report whole or not at all; without a path do nothing."""
+    from audiolm_hf.data.tokens import write_atomically
+
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, text.encode())
+
+
+__all__ = [
+    "Number",
+    "add_checkpoint",
+    "add_data",
+    "add_machine",
+    "add_report",
+    "add_seed",
+    "check_generation",
+    "check_inputs",
+    "check_report",
+    "check_writable",
+    "find_device",
+    "write_report",
+]

@@ -1,0 +1,86 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""How many threads and how much memory a command uses: what suits the model, and no more than the process may have.
+
+torch starts a thread for every core. A small model waits for its threads longer than it computes, the more so where
+other programs use the cores, so the commands choose the number by the model's size.
+"""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+# Each product of a decoding step reads all weights once; below this many, a second thread costs more than it brings.
+WEIGHTS_PER_THREAD = 25_000_000
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may use: its affinity, and the quota of its container."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _CGROUP / "cpu.max"  # "max 100000", or microseconds of processor time in each period
+    allowed, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
+    return cpus if allowed == "max" else max(1, min(cpus, int(allowed) // int(period)))
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that this process can still take, of the machine and of its container."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        entries = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        available = int(entries["MemAvailable"].split()[0]) * 1024
+    else:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
+    if limit.is_file() and (text := limit.read_text().strip()) != "max":
+        available = min(available, int(text) - int(used.read_text()))
+    return max(0, available)
+
+
+def check_memory(needed: float, what: str, advice: str) -> None:
+    """Refuse, before it begins, work that does not fit into memory.
+
+    Args:
+        needed (`float`): bytes that the work will take.
+        what (`str`): the work, as the beginning of a sentence.
+        advice (`str`): what to change.
+
+    Raises:
+        ValueError: if less is available.
+    """
+    available = available_memory()
+    if needed > available:
+        raise ValueError(
+            f"{what} would take about {needed / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are available; "
+            f"{advice}."
+        )
+
+
+def set_threads(model: nn.Module, asked: int | None = None) -> str:
+    """Set torch's number of threads to what suits a model.
+
+    Args:
+        model (`torch.nn.Module`): its largest part decides: one thread for every 25 million weights, at least one and
+            at most [`usable_cpus`].
+        asked (`int`, *optional*): the number to set instead. Without it, the environment variable `OMP_NUM_THREADS`
+            has the last word where it is set.
+
+    Returns:
+        `str`: a phrase that states the number and its reason.
+    """
+    if asked is not None:
+        threads, reason = asked, "as asked"
+    elif "OMP_NUM_THREADS" in os.environ:
+        threads, reason = torch.get_num_threads(), "as OMP_NUM_THREADS says"
+    else:
+        parts = list(model.children()) or [model]
+        weights = max(sum(weight.numel() for weight in part.parameters()) for part in parts)
+        threads = max(1, min(usable_cpus(), weights // WEIGHTS_PER_THREAD))
+        reason = f"the largest part has {weights / 1e6:.1f} million weights; --threads sets another number"
+    torch.set_num_threads(threads)
+    return f"{threads} thread{'s' if threads > 1 else ''} ({reason})"
+
+
+__all__ = ["available_memory", "check_memory", "set_threads", "usable_cpus"]

@@ -1,0 +1,71 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What evaluations and benchmarks are given is checked before any model is loaded, and refused in one line."""
+
+import pytest
+from transformers import PreTrainedModel
+
+from audiolm_hf import cli
+from tests.helpers_checkpoint import CLIP
+
+DATA = str(CLIP)
+COMMANDS = {
+    "codec": ["evaluate", "codec", "--codec", "speech-tiny", "--data", DATA],
+    "tokens": ["evaluate", "tokens", "--checkpoint", "speech-tiny", "--data", DATA, "--train-data", DATA],
+    "likelihood": ["evaluate", "likelihood", "--checkpoint", ".", "--train-tokens", ".", "--test-tokens", "."],
+    "continuation": ["evaluate", "continuation", "--checkpoint", "speech-tiny", "--data", DATA],
+    "voice": ["evaluate", "voice", "--checkpoint", "speech-tiny", "--data", DATA],
+    "checkpoint": ["evaluate", "checkpoint", "speech-tiny", "--data", "."],
+    "training": ["benchmark", "training"],
+    "generation": ["benchmark", "generation"],
+}
+EVERY = [
+    (["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
+    (["--threads", "0"], "--threads is 0; give 1 or more"),
+    (["-o", "."], "--output . is a folder"),
+    (["-o", "text/report.json"], "text, which is a file; name another folder"),
+    (["-o", "/proc/report.json"], "In the folder /proc no file can be written"),
+]
+SINGLE = [
+    ("codec", ["--data", "missing"], "There is no file or folder missing"),
+    ("codec", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
+    ("codec", ["--length-s", "nan"], "--length-s is nan; give above 0"),
+    ("codec", ["--num-codebooks", "2", "-1"], "--num-codebooks is -1"),
+    ("codec", ["--codec", "speech-huge"], "'speech-huge' is not found"),
+    ("tokens", ["--train-data", "missing"], "There is no file or folder missing"),
+    ("tokens", ["--kind", "piano"], "--kind piano needs --midi"),
+    ("tokens", ["--kind", "piano", "--midi", "missing"], "There is no file or folder missing"),
+    ("tokens", ["--train-minutes", "-2"], "--train-minutes is -2.0"),
+    ("likelihood", ["--checkpoint", "missing"], "There is no file or folder missing"),
+    ("likelihood", ["--overlap", "1"], "--overlap is 1.0; give 0 or more and at most 0.99"),
+    ("likelihood", ["--orders", "0"], "--orders is 0"),
+    ("continuation", ["--num-prompts", "-3"], "--num-prompts is -3"),
+    ("continuation", ["--length-s", "1e9"], "1e+09 s would take about 2e+06 GB of memory"),
+    ("continuation", ["--num-continuations", "1000000"], "for each of 1000000 continuations would take"),
+    ("continuation", ["--seed", "-1"], "--seed is -1"),
+    ("voice", ["--skip-minutes", "inf"], "--skip-minutes is inf; give 0 or more"),
+    ("voice", ["--data", "missing"], "There is no file or folder missing"),
+    ("checkpoint", ["--data", "missing"], "There is no file or folder missing"),
+    ("checkpoint", ["--kind", "piano"], "There is no piano/test.parquet"),
+    ("checkpoint", ["-o", "report.md"], "ends in .md, as what is written beside it"),
+    ("training", [], "A training step of this size on the CPU would take about "),
+    ("training", ["--num-layers", "1000000000"], "A training step of this size on the CPU would take about "),
+    ("training", ["--batch", "0"], "--batch is 0; give 1 or more"),
+    ("generation", ["--batch", "1", "1000000000"], "for each of 1000000000 continuations would take"),
+    ("generation", ["--length-s", "-1"], "--length-s is -1.0; give above 0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"), [*SINGLE, *((name, *case) for name in COMMANDS for case in EVERY)]
+)
+def test_misuse_is_one_line_before_any_model(tmp_path, monkeypatch, capsys, command, options, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *given, **named: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("audiolm_hf.threads.available_memory", lambda: 8 * 10**9)
+    (tmp_path / "text").write_text("text")
+    output = [] if command != "checkpoint" or "-o" in options else ["-o", "report.json"]
+    size = ["--device", "cpu"] if command == "training" and "--device" not in options else []
+    assert cli.main([*COMMANDS[command], *output, *size, *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("audiolm-hf: error: ") and message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
