@@ -174,6 +174,7 @@ LOADED_FIRST = "the model is loaded before this is refused"
         ([CLIP, "--device", "cuda:99"], "--device is 'cuda:99'; this machine has cpu"),
         ([CLIP, "--device", ""], "--device is ''; this machine has cpu"),
         ([CLIP, "--coarse-temperature", "-1"], "coarse_temperature is -1.0"),
+        ([CLIP, "--top-k", "-1"], "top_k is -1"),
         ([CLIP, "--semantic-top-p", "7"], "semantic_top_p is 7.0"),
         ([CLIP, "--checkpoint", "speech-huge"], "'speech-huge' is not found"),
         ([CLIP, "--checkpoint", ""], "'' is not found"),

@@ -6,7 +6,6 @@ model's processor can tell before anything is generated.
 """
 
 import argparse
-import inspect
 import shutil
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from audiolm_hf.commands.options import (
     check_writable,
     find_device,
 )
-from audiolm_hf.configuration_audiolm import STAGE_NAMES
 from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
 from audiolm_hf.threads import set_threads
 
@@ -47,6 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "continue",
         help="continue a sound file",
+        usage="%(prog)s [options] [prompt ...]",
         description="Continue sound files and write what was given and what was made into one file each. A file that "
         "this command wrote is replaced, any other is refused.",
     )
@@ -75,20 +74,16 @@ _LENGTH_HELP = "seconds to add (default 7)"
 
 
 def _sampling_options() -> dict[str, Any]:
-    """Return the options of generation that belong to a stage, with their defaults."""
-    prefixes = tuple(f"{stage}_" for stage in STAGE_NAMES)
-    parameters = inspect.signature(AudioLMGenerationConfig).parameters
-    return {
-        name: parameter.default
-        for name, parameter in parameters.items()
-        if name.startswith(prefixes) or name == "use_fine_stage"
-    }
+    """Return the options of generation but for lengths, with their defaults; those of all stages too."""
+    defaults = vars(AudioLMGenerationConfig())
+    names = [name for name in AudioLMGenerationConfig.option_names() if not name.endswith("length_s")]
+    return {name: defaults.get(f"semantic_{name}", defaults.get(name)) for name in names}
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add an option for each way in which a stage can sample, by its name in `AudioLMModel.generate`."""
     group = parser.add_argument_group(
-        "sampling", "As in AudioLMModel.generate; by default what the checkpoint's generation_config.json says."
+        "sampling", "Of one stage, or of all; by default what the checkpoint's generation_config.json says."
     )
     for name, default in _sampling_options().items():
         flag = f"--{name.replace('_', '-')}"
