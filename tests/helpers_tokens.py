@@ -11,6 +11,7 @@ from audiolm_hf.data.tokens import INFO_FILE, TokenInfo, TokenRecord, write_shar
 INFO = TokenInfo(
     tokenizers="0123456789abcdef",
     sampling_rate=16000,
+    semantic_sampling_rate=16000,
     semantic_hop_length=640,
     num_semantic_tokens=20,
     hop_length=320,

@@ -8,7 +8,6 @@ import torch
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
 from audiolm_hf.data.crops import (
     Crop,
-    CropGrid,
     SequenceLengths,
     StageBatches,
     build_example,
@@ -32,20 +31,12 @@ CONFIGS = {
     "coarse": AudioLMCoarseConfig(**tiny_stage_config(window_length_s=0.4)),
     "fine": AudioLMFineConfig(**tiny_stage_config(window_length_s=0.2)),
 }
-GRID = CropGrid.from_info(INFO)
+GRID = INFO.grid
 
 
 @pytest.fixture
 def tokens(tmp_path):
     return TokenDataset(write_tokens(tmp_path / "tokens", [30, 7, 12, 55, 3, 20]))
-
-
-def test_grid_is_the_shortest_time_both_tokenizers_divide():
-    assert (GRID.unit, GRID.tokens_per_unit, GRID.frames_per_unit) == (640, 1, 2)
-    assert GRID.units(0.4) == 10
-    odd = CropGrid.from_info(dataclasses.replace(INFO, semantic_hop_length=640, hop_length=480))
-    assert (odd.unit, odd.tokens_per_unit, odd.frames_per_unit) == (1920, 3, 4)
-    assert odd.units(0.01) == 1
 
 
 def test_semantic_tokens_and_codes_of_a_crop_are_of_the_same_time():

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from audiolm_hf.data.crops import Crop, CropGrid, validation_batches
+from audiolm_hf.data.crops import Crop, record_units, validation_batches
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.evaluation.likelihood import (
     evaluate_likelihood,
     format_likelihood_report,
     load_stages,
     ngram_bits,
+    num_predicted,
     predicted_ids,
-    predicted_per_unit,
     scored_crops,
     stage_token_bits,
 )
@@ -65,10 +65,10 @@ def test_without_overlap_the_bits_are_those_of_validation(datasets, stages):
     test = datasets[1]
     for model in stages.values():
         bits = np.concatenate(list(stage_token_bits(model, test, overlap=0.0).values()))
-        grid = CropGrid.from_info(test.info)
+        grid = test.info.grid
         assert test[0].duration > model.config.window_length_s  # several windows
         batches = validation_batches(test, model.config, 10**6)
-        if all((grid.record_units(r) % grid.units(model.config.window_length_s)) == 0 for r in test):
+        if all((record_units(r, grid) % grid.units(model.config.window_length_s)) == 0 for r in test):
             assert bits.mean() == pytest.approx(stage_bits(model, batches)["all"]["bits"], rel=1e-5)
 
 
@@ -121,8 +121,8 @@ def test_predicted_ids_are_the_stages_own_sequence(stages):
     assert fine.tolist() == [level * 8 + record.audio_codes[level, t] for t in range(8) for level in range(2, 5)]
     open_ended = dataclasses.replace(record, ends_recording=False)
     assert len(predicted_ids(open_ended, stages["semantic"].config)) == 4
-    grid = CropGrid.from_info(INFO)
-    assert [predicted_per_unit(grid, model.config) for model in stages.values()] == [1, 4, 6]
+    crop = Crop(0, 3, 2)
+    assert [num_predicted(crop, INFO.grid, model.config) for model in stages.values()] == [2, 8, 12]
 
 
 def test_ngram_learns_what_the_tokens_do(datasets, stages):

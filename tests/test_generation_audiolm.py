@@ -16,6 +16,7 @@ from audiolm_hf.generation_audiolm import (
     generate_semantic_tokens,
 )
 from audiolm_hf.sampling_audiolm import TokenSampler
+from tests.helpers_tokens import INFO
 
 SEEDS = [(0, 0), (0, 1), (0, 2)]
 
@@ -188,7 +189,7 @@ def test_timed_tokens_are_cut_by_time(tiny_audiolm):
 def test_coarse_windows_are_aligned_with_semantic_tokens(tiny_audiolm, seen_contexts):
     known = torch.zeros(2, 5, dtype=torch.int64)
     codes = generate_coarse_codes(
-        tiny_audiolm.coarse, [timed(60)], [known], [120], SEEDS[:1], sampler_of("coarse"), frame_rate=50.0, alignment=2
+        tiny_audiolm.coarse, [timed(60)], [known], [120], SEEDS[:1], sampler_of("coarse"), grid=INFO.grid
     )
     assert codes[0].shape == (2, 120)
     assert torch.equal(codes[0][:, :5], known)
@@ -201,7 +202,7 @@ def test_coarse_windows_are_aligned_with_semantic_tokens(tiny_audiolm, seen_cont
 def test_coarse_rows_do_not_depend_on_each_other(tiny_audiolm):
     conditions, lengths = [timed(40), timed(25), timed(55)], [80, 50, 110]
     known = [torch.randint(0, 8, (2, count)) for count in (6, 0, 60)]
-    options = {"frame_rate": 50.0, "alignment": 2}
+    options = {"grid": INFO.grid}
     sampler = sampler_of("coarse")
     batched = generate_coarse_codes(tiny_audiolm.coarse, conditions, known, lengths, SEEDS, sampler, **options)
     for row in range(3):
@@ -214,7 +215,7 @@ def test_guidance_runs_the_coarse_stage_twice(tiny_audiolm):
     arguments = [[timed(10)], [torch.zeros(2, 0, dtype=torch.int64)], [20], SEEDS[:1]]
     plain, guided = (
         generate_coarse_codes(
-            tiny_audiolm.coarse, *arguments, sampler_of("coarse", coarse_guidance_scale=scale), frame_rate=50.0
+            tiny_audiolm.coarse, *arguments, sampler_of("coarse", coarse_guidance_scale=scale), grid=INFO.grid
         )[0]
         for scale in (1.0, 5.0)
     )

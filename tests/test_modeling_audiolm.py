@@ -239,17 +239,19 @@ def test_the_join_is_continuous_and_leaves_the_rest():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"input_values": torch.zeros(1, 0)}, ValueError, "neither of them 0"),
+        ({"input_values": torch.zeros(1, 0)}, ValueError, "1 row and 1 sample or more"),
         ({"input_values": torch.zeros(6400)}, ValueError, "input_values has shape"),
         ({"input_values": torch.zeros(1, 639)}, ValueError, r"Prompt 0 has 639 samples \(0.040 s\)"),
         ({"input_values": torch.full((1, 6400), torch.nan)}, ValueError, "NaN or infinite"),
         ({"input_values": torch.zeros(1, 6400, dtype=torch.int64)}, TypeError, "give floats"),
         ({"input_values": torch.zeros(1, 640), "attention_mask": torch.ones(1, 3)}, ValueError, "must be equal"),
+        ({"input_values": torch.zeros(1, 640), "attention_mask": torch.arange(640)[None]}, ValueError, "0 nor 1"),
         (
-            {"input_values": torch.zeros(1, 640), "attention_mask": torch.arange(640)[None]},
+            {"input_values": torch.zeros(1, 2), "attention_mask": torch.tensor([[0, 1]])},
             ValueError,
             "zeros before ones",
         ),
+        ({"semantic_tokens": torch.zeros(1, 0, dtype=torch.int64)}, ValueError, "neither of them 0"),
         ({"input_values": torch.zeros(1, 640), "batch_size": 2}, ValueError, "leave batch_size out"),
         ({"batch_size": 0}, ValueError, "batch_size is 0"),
         ({"num_return_sequences": 0}, ValueError, "num_return_sequences is 0"),

@@ -9,10 +9,13 @@ Paper: AudioLM (arXiv 2209.03143), acoustic tokens.
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
+from .configuration_audiolm import require_usable_codec
+from .input_checks_audiolm import check_ids, check_waveform, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
 
 
@@ -67,17 +70,16 @@ class AcousticCodec:
             `torch.LongTensor` of shape `(batch, num_codebooks, ceil(num_samples / hop_length))`.
 
         Raises:
-            ValueError: if the waveform is empty or not 2-D, or there are fewer levels than asked for.
+            TypeError: if `input_values` are not floats, or the mask no real numbers.
+            ValueError: if the waveform is empty, not 2-D or not finite, the mask has another shape, other values than
+                0 and 1 or padding before a recording, or there are fewer levels than asked for.
         """
-        if input_values.dim() != 2 or input_values.shape[1] == 0:
-            raise ValueError(
-                f"input_values has shape {tuple(input_values.shape)}; give (batch, num_samples) with 1 sample or more."
-            )
+        check_waveform(input_values)
         num_codebooks = self.num_codebooks if num_codebooks is None else num_codebooks
         if not 1 <= num_codebooks <= self.num_codebooks:
             raise ValueError(f"num_codebooks is {num_codebooks}; this codec has 1 to {self.num_codebooks}.")
-        if attention_mask is not None:
-            input_values = input_values * attention_mask.to(input_values.dtype)
+        position = torch.arange(input_values.shape[1], device=input_values.device)
+        input_values = input_values.where(position < row_lengths(input_values, attention_mask)[:, None], 0.0)
         frames = math.ceil(input_values.shape[1] / self.hop_length)
         padded = F.pad(input_values, (0, frames * self.hop_length - input_values.shape[1]))
         return self._encode(padded.to(self.model.dtype))[:, :num_codebooks, :frames]
@@ -92,13 +94,15 @@ class AcousticCodec:
             `torch.FloatTensor` of shape `(batch, frames * hop_length)`, float32.
 
         Raises:
-            ValueError: if the codes are not 3-D, empty, or have more levels than the codec.
+            TypeError: if the codes are not integers.
+            ValueError: if the codes are not 3-D, empty, out of range, or have more levels than the codec.
         """
         if audio_codes.dim() != 3 or 0 in audio_codes.shape or audio_codes.shape[1] > self.num_codebooks:
             raise ValueError(
                 f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames) with 1 to "
                 f"{self.num_codebooks} codebooks and 1 frame or more."
             )
+        check_ids("audio_codes", audio_codes, self.codebook_size)
         audio_values = self._decode(audio_codes).float()
         num_samples = audio_codes.shape[2] * self.hop_length
         missing = max(0, num_samples - audio_values.shape[1])  # some transposed convolutions stop a few samples early
@@ -117,14 +121,6 @@ class EncodecCodec(AcousticCodec):
     The model's own `encode` cuts audio into chunks and returns 4-D codes with a scale for each; its encoder, quantizer
     and decoder are called here instead, so that a recording is one run of frames.
     """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__(model)
-        if self.config.audio_channels != 1 or self.config.normalize:
-            raise ValueError(
-                f"EncodecConfig has audio_channels = {self.config.audio_channels} and normalize = "
-                f"{self.config.normalize}; use a mono model without normalisation, such as facebook/encodec_24khz."
-            )
 
     @property
     def num_codebooks(self) -> int:
@@ -173,7 +169,7 @@ _CODECS = {"soundstream": AcousticCodec, "encodec": EncodecCodec, "dac": DacCode
 
 
 def wrap_acoustic_codec(model: PreTrainedModel) -> AcousticCodec:
-    """Give the contract's view of a codec model.
+    """Return the contract's view of a codec model.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): SoundStream, EnCodec, DAC or Mimi.
@@ -184,10 +180,8 @@ def wrap_acoustic_codec(model: PreTrainedModel) -> AcousticCodec:
     Raises:
         ValueError: if the kind of codec is not known, or its settings cannot be used.
     """
-    model_type = model.config.model_type
-    if model_type not in _CODECS:
-        raise ValueError(f"The codec has model_type {model_type!r}; use one of {', '.join(_CODECS)}.")
-    return _CODECS[model_type](model)
+    require_usable_codec(model.config)
+    return _CODECS[model.config.model_type](model)
 
 
 def build_acoustic_codec(config: PreTrainedConfig) -> AcousticCodec:
@@ -202,8 +196,7 @@ def build_acoustic_codec(config: PreTrainedConfig) -> AcousticCodec:
     Raises:
         ValueError: if the kind of codec is not known, or its settings cannot be used.
     """
-    if config.model_type not in _CODECS:
-        raise ValueError(f"The codec has model_type {config.model_type!r}; use one of {', '.join(_CODECS)}.")
+    require_usable_codec(config)
     own = config.model_type == "soundstream"
     return wrap_acoustic_codec(SoundStreamModel(config) if own else AutoModel.from_config(config))
 

@@ -14,10 +14,26 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .resampling_audiolm import check_rates
 from .strict_config_audiolm import StrictConfig, Within, check_foreign_config, checked
 
 STAGE_NAMES = ("semantic", "coarse", "fine")
 NUM_SPECIAL_TOKENS = 4  # bos, eos, separator, padding: the last ids of every stage vocabulary
+CODECS = ("soundstream", "encodec", "dac", "mimi")
+WAVEFORM_ENCODERS = (
+    "data2vec-audio",
+    "hubert",
+    "sew",
+    "sew-d",
+    "unispeech",
+    "unispeech-sat",
+    "wav2vec2",
+    "wav2vec2-conformer",
+    "wavlm",
+)
+SPECTRUM_ENCODER = "wav2vec2-bert"
+NUM_MEL_BINS = 80  # of its input
+STACKED_FRAMES = 2  # log-mel frames side by side in one of its frames
 
 
 # Far above what was ever trained, far below what fills a memory with a single field.
@@ -28,6 +44,21 @@ _RATE = Within(1000, 768_000, whole=True)
 _SHARE = Within(0, 1)
 _SECONDS = Within(0, 3600, above=True)
 _VOCABULARY = 2**26  # ids of a stage's layout
+
+
+def require_usable_codec(config: PreTrainedConfig) -> None:
+    """Check that a codec of transformers fits the contract of [`~acoustic_codec_audiolm.AcousticCodec`].
+
+    Raises:
+        ValueError: the kind of codec is not known, or its settings cannot be used.
+    """
+    if config.model_type not in CODECS:
+        raise ValueError(f"The codec has model_type {config.model_type!r}; use one of {', '.join(CODECS)}.")
+    if config.model_type == "encodec" and (config.audio_channels != 1 or config.normalize):
+        raise ValueError(
+            f"EncodecConfig has audio_channels = {config.audio_channels} and normalize = {config.normalize}; use a "
+            "mono model without normalisation, such as facebook/encodec_24khz."
+        )
 
 
 @strict
@@ -164,8 +195,9 @@ class AudioLMSemanticTokenizerConfig(StrictConfig):
     r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised, quantised by k-means.
 
     Args:
-        encoder_config (`PreTrainedConfig` or `dict`): any transformers speech encoder that takes `input_features`
-            (Wav2Vec2Bert) or `input_values` (HuBERT, wav2vec 2.0, WavLM). Defaults to Wav2Vec2Bert.
+        encoder_config (`PreTrainedConfig` or `dict`): a speech encoder of transformers with one frame per fixed step
+            of audio of any length: Wav2Vec2Bert, HuBERT, wav2vec 2.0, Wav2Vec2Conformer, WavLM, Data2VecAudio,
+            UniSpeech, UniSpeechSat, SEW or SEW-D. Defaults to Wav2Vec2Bert.
         sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
         layer (`int`, defaults to 7): entry of the encoder's `hidden_states` to quantise; 0 is its input
             (AudioLM: layer 7 of the masked-language-model module).
@@ -186,7 +218,8 @@ class AudioLMSemanticTokenizerConfig(StrictConfig):
     initializer_range: float | int = checked(0.02, _SHARE)
 
     def validate_quantisation(self) -> None:
-        """Check that the encoder has the layer."""
+        """Check that the encoder can be used and has the layer."""
+        self._validate_encoder()
         num_layers = self.encoder_config.num_hidden_layers
         if self.layer > num_layers:
             raise ValueError(
@@ -194,11 +227,34 @@ class AudioLMSemanticTokenizerConfig(StrictConfig):
                 f"0 (their input) to {num_layers}."
             )
 
+    def _validate_encoder(self) -> None:
+        kind = self.encoder_config.model_type
+        if kind in WAVEFORM_ENCODERS:
+            return
+        if kind != SPECTRUM_ENCODER:
+            raise ValueError(
+                f"AudioLMSemanticTokenizerConfig.encoder_config has model_type {kind!r}; tokens need an encoder with "
+                "one frame per fixed step of audio of any length (Whisper takes 30 s at once, AST makes patches of a "
+                f"spectrogram). Use one of {', '.join((SPECTRUM_ENCODER, *WAVEFORM_ENCODERS))}."
+            )
+        if self.encoder_config.feature_projection_input_dim != STACKED_FRAMES * NUM_MEL_BINS:
+            raise ValueError(
+                f"encoder_config.feature_projection_input_dim is {self.encoder_config.feature_projection_input_dim}; "
+                f"its input is {STACKED_FRAMES} frames of {NUM_MEL_BINS} mel bins, so give "
+                f"{STACKED_FRAMES * NUM_MEL_BINS}."
+            )
+        if self.sampling_rate % 200:
+            raise ValueError(
+                f"AudioLMSemanticTokenizerConfig.sampling_rate is {self.sampling_rate}; {kind} takes spectra of 25 ms "
+                "every 10 ms, so give a multiple of 200 Hz. Audio may have another rate: it is resampled."
+            )
+
     @property
     def encoder_hop_length(self) -> int:
         """Audio samples per encoder frame."""
         if hasattr(self.encoder_config, "conv_stride"):
-            return math.prod(self.encoder_config.conv_stride)
+            # SEW averages frames before its layers
+            return math.prod(self.encoder_config.conv_stride) * getattr(self.encoder_config, "squeeze_factor", 1)
         return self.sampling_rate // 50  # log-mel spectra every 10 ms, stacked in pairs (w2v-BERT 2.0)
 
     @property
@@ -398,6 +454,8 @@ class AudioLMFineConfig(AudioLMStageConfig):
 class AudioLMConfig(StrictConfig):
     r"""The two tokenizers and the three stages of one AudioLM; checked to agree with each other.
 
+    Audio comes in and goes out at the codec's sampling rate; the semantic tokenizer may have another one.
+
     Args:
         semantic_tokenizer_config ([`AudioLMSemanticTokenizerConfig`] or `dict`).
         codec_config ([`SoundStreamConfig`], `EncodecConfig`, `DacConfig`, `MimiConfig` or `dict`).
@@ -446,12 +504,9 @@ class AudioLMConfig(StrictConfig):
 
     def validate_agreement(self) -> None:
         """Check that tokenizer, codec and stages mean the same tokens."""
+        require_usable_codec(self.codec_config)
         semantic_tokenizer = self.semantic_tokenizer_config
-        if semantic_tokenizer.sampling_rate != self.sampling_rate:
-            raise ValueError(
-                f"semantic_tokenizer_config.sampling_rate is {semantic_tokenizer.sampling_rate} Hz and the codec's "
-                f"{self.sampling_rate} Hz; use a tokenizer and a codec of one rate."
-            )
+        check_rates(self.sampling_rate, semantic_tokenizer.sampling_rate)
         for name, stage in self.stage_configs.items():
             pairs = {
                 "num_semantic_tokens": (stage.num_semantic_tokens, semantic_tokenizer.num_semantic_tokens),
@@ -468,8 +523,13 @@ class AudioLMConfig(StrictConfig):
 
 
 __all__ = [
+    "CODECS",
+    "NUM_MEL_BINS",
     "NUM_SPECIAL_TOKENS",
+    "SPECTRUM_ENCODER",
+    "STACKED_FRAMES",
     "STAGE_NAMES",
+    "WAVEFORM_ENCODERS",
     "AudioLMCoarseConfig",
     "AudioLMConfig",
     "AudioLMFineConfig",
@@ -477,4 +537,5 @@ __all__ = [
     "AudioLMSemanticTokenizerConfig",
     "AudioLMStageConfig",
     "SoundStreamConfig",
+    "require_usable_codec",
 ]

@@ -22,6 +22,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
 from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
 from .strict_config_audiolm import Within, did_you_mean
+from .time_grid_audiolm import TimeGrid
 from .token_layout_audiolm import (
     coarse_ids,
     conditioned_context,
@@ -282,14 +283,14 @@ class TimedTokens:
 
     Args:
         tokens (`torch.LongTensor` of shape `(semantic_length,)`): the tokens.
-        starts (`torch.DoubleTensor` of shape `(semantic_length,)`): codec frame at which each begins, on the CPU.
+        starts (`torch.DoubleTensor` of shape `(semantic_length,)`): codec frame to which each belongs, on the CPU.
     """
 
     tokens: Tensor
     starts: Tensor
 
     def between(self, start: int, stop: int, config: AudioLMStageConfig) -> Tensor:
-        """Give the ids of the tokens that begin in codec frames `[start, stop)`, as the stage wants them."""
+        """Return the ids of the tokens that belong to codec frames `[start, stop)`, as the stage wants them."""
         first, last = torch.searchsorted(self.starts, self.starts.new_tensor([start, stop])).tolist()
         return semantic_ids(self.tokens[first:last], config)
 
@@ -302,8 +303,7 @@ def generate_coarse_codes(
     seeds: list[tuple[int, ...]],
     sampler: TokenSampler,
     *,
-    frame_rate: float,
-    alignment: int = 1,
+    grid: TimeGrid,
     callback: ProgressCallback | None = None,
 ) -> list[Tensor]:
     """Continue coarse codes under semantic tokens, in windows that both share.
@@ -315,8 +315,7 @@ def generate_coarse_codes(
         num_frames (`list[int]`): frames that each row is to have in all.
         seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
         sampler ([`TokenSampler`]): how to choose.
-        frame_rate (`float`): frames per second, Hz.
-        alignment (`int`, defaults to 1): windows begin at multiples of this many frames, where semantic tokens begin.
+        grid ([`TimeGrid`]): the times of tokens and frames; windows begin where its units begin.
         callback (`ProgressCallback`, *optional*): called with stage, done, total.
 
     Returns:
@@ -324,7 +323,7 @@ def generate_coarse_codes(
     """
     config = model.config
     levels = config.num_coarse_codebooks
-    window = max(window_tokens(config, frame_rate) // alignment, 2) * alignment
+    window = grid.frames_of(max(2, grid.units(config.window_length_s)))
     rows, starts = [codes[:levels] for codes in known_codes], [0] * len(known_codes)
     totals = [max(0, total - codes.shape[1]) * levels for total, codes in zip(num_frames, known_codes, strict=True)]
     noise = [row_noise(seed, path, total) for (seed, *path), total in zip(seeds, totals, strict=True)]
@@ -333,7 +332,7 @@ def generate_coarse_codes(
         for row in active:
             known = rows[row].shape[1]
             first = known == known_codes[row].shape[1]
-            starts[row] = _fitted_start(starts[row], known, num_frames[row], window, first) // alignment * alignment
+            starts[row] = grid.unit_start(_fitted_start(starts[row], known, num_frames[row], window, first))
         stops = [min(num_frames[row], starts[row] + window) for row in active]
         steps = levels * min(stop - rows[row].shape[1] for row, stop in zip(active, stops, strict=True))
         known_ids = [coarse_ids(rows[row][:, starts[row] :], config) for row in active]

@@ -29,9 +29,11 @@ from .generation_audiolm import (
     generate_fine_codes,
     generate_semantic_tokens,
 )
+from .input_checks_audiolm import check_waveform, row_lengths
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
 from .sampling_audiolm import ProgressCallback, TokenSampler
+from .time_grid_audiolm import TimeGrid
 from .token_layout_audiolm import semantic_ids
 
 
@@ -44,11 +46,11 @@ class AudioLMGenerateOutput(ModelOutput):
             of a row. The prompt's samples are those that were given.
         audio_lengths (`torch.LongTensor` of shape `(rows,)`): samples of each row.
         prompt_lengths (`torch.LongTensor` of shape `(rows,)`): of these, samples of the prompt.
-        semantic_tokens (`torch.LongTensor` of shape `(rows, semantic_length)`): tokens of prompt and continuation; 0
-            after the end of a row.
+        semantic_tokens (`torch.LongTensor` of shape `(rows, semantic_length)`): tokens of what the stages see of the
+            prompt, and of the continuation; 0 after the end of a row.
         semantic_attention_mask (`torch.LongTensor` of shape `(rows, semantic_length)`): 1 for real tokens.
-        audio_codes (`torch.LongTensor` of shape `(rows, num_codebooks, frames)`): codes of prompt and continuation; 0
-            after the end of a row.
+        audio_codes (`torch.LongTensor` of shape `(rows, num_codebooks, frames)`): codes of what the stages see of the
+            prompt, and of the continuation; 0 after the end of a row.
         codes_attention_mask (`torch.LongTensor` of shape `(rows, frames)`): 1 for real frames.
     """
 
@@ -63,7 +65,7 @@ class AudioLMGenerateOutput(ModelOutput):
 
 @dataclass
 class _Prompt:
-    """One recording to continue: samples `(num_samples,)`, tokens `(semantic_length,)`, codes `(levels, frames)`."""
+    """A recording to continue, `(num_samples,)`; of its end tokens `(semantic_length,)`, codes `(levels, frames)`."""
 
     audio: Tensor
     semantic_tokens: Tensor
@@ -201,14 +203,15 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
         return self.config.sampling_rate
 
     @property
-    def samples_per_step(self) -> int:
-        """Samples in the shortest stretch that is a whole number of semantic tokens and of codec frames."""
-        return math.lcm(self.config.semantic_tokenizer_config.hop_length, self.acoustic_codec.hop_length)
+    def time_grid(self) -> TimeGrid:
+        """The times of semantic tokens and codec frames."""
+        semantic, codec = self.config.semantic_tokenizer_config, self.acoustic_codec
+        return TimeGrid.from_hops(semantic.hop_length, semantic.sampling_rate, codec.hop_length, codec.sampling_rate)
 
     @property
     def min_prompt_s(self) -> float:
         """Seconds of the shortest prompt."""
-        return self.samples_per_step / self.sampling_rate
+        return self.time_grid.frames_of(1) / self.acoustic_codec.frame_rate
 
     @torch.no_grad()
     def generate(
@@ -230,9 +233,10 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
     ) -> AudioLMGenerateOutput:
         """Continue prompts, generate without one, or give semantic tokens a voice.
 
-        A prompt is tokenised from its end backwards, by whole semantic tokens: up to one token's samples at its
-        beginning are not seen by the stages, but stay in the output. A row's result depends on its prompt, the seed
-        and its number among the continuations of that prompt (among all rows, without prompts); not on the batch.
+        A prompt is tokenised from its end backwards, by whole semantic tokens and codec frames, as far as the longest
+        window of the stages reaches. What lies before is not seen by the stages, but stays in the output. A row's
+        result depends on its prompt, the seed and its number among the continuations of that prompt (among all rows,
+        without prompts); not on the batch.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): prompts in [-1, 1] at
@@ -288,7 +292,8 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
             indices = list(range(len(rows)))
         if spoken:
             new_tokens = [tokens for tokens in spoken for _ in range(num_return_sequences)]
-            num_samples = [len(tokens) * self.semantic_tokenizer.config.hop_length for tokens in new_tokens]
+            token_s = self.time_grid.token_s
+            num_samples = [round(len(tokens) * token_s * self.sampling_rate) for tokens in new_tokens]
         else:
             new_tokens, num_samples = self._continue_semantic(rows, options, [(seed, i, 0) for i in indices], progress)
         timed = [
@@ -312,28 +317,36 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
             return [none] * (num_spoken or batch_size or 1)
         if batch_size is not None:
             raise ValueError(f"batch_size is {batch_size}, but input_values has its own; leave batch_size out.")
-        if not input_values.is_floating_point():
-            raise TypeError(f"input_values has dtype {input_values.dtype}; give floats in [-1, 1].")
-        recordings = _unpad("input_values", input_values.to(self.device, torch.float32), attention_mask)
+        check_waveform(input_values)
+        recordings = _unpad(input_values.to(self.device, torch.float32), attention_mask, "attention_mask")
         return [self._read_prompt(audio, row) for row, audio in enumerate(recordings)]
 
     def _read_prompt(self, audio: Tensor, row: int) -> _Prompt:
-        if len(audio) < self.samples_per_step:
+        codec, grid, rate = self.acoustic_codec, self.time_grid, self.sampling_rate
+        num_units = grid.whole_units(len(audio) // codec.hop_length)
+        if num_units == 0:
             raise ValueError(
-                f"Prompt {row} has {len(audio)} samples ({len(audio) / self.sampling_rate:.3f} s); a prompt needs at "
-                f"least {self.samples_per_step} ({self.min_prompt_s:.3f} s)."
+                f"Prompt {row} has {len(audio)} samples ({len(audio) / rate:.3f} s); a prompt needs at least "
+                f"{grid.frames_of(1) * codec.hop_length} ({self.min_prompt_s:.3f} s)."
             )
-        if not audio.isfinite().all():
-            raise ValueError(f"Prompt {row} has samples that are NaN or infinite; give finite samples in [-1, 1].")
-        whole = audio[len(audio) % self.samples_per_step :][None]
-        tokens = self.semantic_tokenizer.tokenize(whole)["semantic_tokens"][0]
+        longest_s = max(stage.window_length_s for stage in self.config.stage_configs.values())
+        num_frames = grid.frames_of(min(num_units, grid.units(longest_s) + 1))
+        seen = audio[len(audio) - num_frames * codec.hop_length :][None]
+        num_seconds = grid.tokens_within(num_frames) * grid.token_s  # may end within the last frame
+        tokens = self.semantic_tokenizer.tokenize(seen[:, : int(num_seconds * rate)], sampling_rate=rate)
         levels = self.config.coarse_config.num_codebooks
-        return _Prompt(audio, tokens, self.acoustic_codec.encode(whole, num_codebooks=levels)[0])
+        codes = codec.encode(seen, num_codebooks=levels)
+        return _Prompt(audio, tokens["semantic_tokens"][0], codes[0])
 
     def _read_tokens(self, semantic_tokens: Tensor | None, attention_mask: Tensor | None) -> list[Tensor]:
         if semantic_tokens is None:
             return []
-        rows = _unpad("semantic_tokens", semantic_tokens.to(self.device), attention_mask)
+        if semantic_tokens.dim() != 2 or 0 in semantic_tokens.shape:
+            raise ValueError(
+                f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give (batch, semantic_length), neither of "
+                "them 0."
+            )
+        rows = _unpad(semantic_tokens.to(self.device), attention_mask, "semantic_attention_mask")
         for row in rows:
             semantic_ids(row, self.config.semantic_config)  # raises where a token is out of range
         return rows
@@ -390,8 +403,7 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
             [codes.shape[1] + _ceil(n / codec.hop_length) for codes, n in zip(known, num_samples, strict=True)],
             [(seed, index, 1) for index in indices],
             TokenSampler(**options.stage_values("coarse")),
-            frame_rate=codec.frame_rate,
-            alignment=self.samples_per_step // codec.hop_length,
+            grid=self.time_grid,
             callback=progress,
         )
         if not options.use_fine_stage:
@@ -408,10 +420,10 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
 
     def _timed(self, prompt_tokens: Tensor, new_tokens: Tensor, duration: float) -> TimedTokens:
         """Place tokens in time; new ones last `duration` steps of the tokenizer each."""
-        frames = self.semantic_tokenizer.config.hop_length / self.acoustic_codec.hop_length
         before = torch.arange(len(prompt_tokens), dtype=torch.float64)
         after = len(prompt_tokens) + torch.arange(len(new_tokens), dtype=torch.float64) * duration
-        return TimedTokens(torch.cat([prompt_tokens, new_tokens]), torch.cat([before, after]) * frames)
+        starts = self.time_grid.frames_of_tokens(torch.cat([before, after]))
+        return TimedTokens(torch.cat([prompt_tokens, new_tokens]), starts)
 
     def _decode(self, rows: list[_Prompt], codes: list[Tensor], num_samples: list[int]) -> list[Tensor]:
         """Decode prompt and continuation together, and put the prompt's own samples before the continuation."""
@@ -470,21 +482,9 @@ def _length_mask(lengths: Tensor) -> Tensor:
     return (torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]).long()
 
 
-def _unpad(name: str, values: Tensor, attention_mask: Tensor | None) -> list[Tensor]:
+def _unpad(values: Tensor, attention_mask: Tensor | None, mask_name: str) -> list[Tensor]:
     """Cut every row of `(batch, length)` to the ones of its mask."""
-    if values.dim() != 2 or values.shape[0] == 0 or values.shape[1] == 0:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}; give (batch, length), neither of them 0.")
-    if attention_mask is None:
-        return list(values)
-    if attention_mask.shape != values.shape:
-        raise ValueError(
-            f"The mask of {name} has shape {tuple(attention_mask.shape)} and {name} {tuple(values.shape)}; they must "
-            "be equal."
-        )
-    real = attention_mask.to(values.device) != 0
-    lengths = real.sum(1)
-    if not torch.equal(real.long(), F.pad(_length_mask(lengths), (0, values.shape[1] - int(lengths.max())))):
-        raise ValueError(f"The mask of {name} has zeros before ones; pad rows on the right.")
+    lengths = row_lengths(values, attention_mask, mask_name)
     return [row[:length] for row, length in zip(values, lengths.tolist(), strict=True)]
 
 

@@ -4,7 +4,9 @@
 A speech encoder of transformers turns a waveform into hidden states; one of its layers is normalised per dimension,
 averaged over `pooling` frames and replaced by the index of the nearest k-means centroid. The semantic stage models
 these tokens and the coarse stage is conditioned on them. Normalisation and centroids are buffers, so one safetensors
-file holds the whole tokenizer. AudioLM (arXiv 2209.03143), section on semantic tokens.
+file holds the whole tokenizer. Audio at another rate than the encoder's is resampled here.
+
+Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
 """
 
 import math
@@ -19,10 +21,10 @@ from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .configuration_audiolm import AudioLMSemanticTokenizerConfig
+from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
+from .input_checks_audiolm import check_waveform, row_lengths
+from .resampling_audiolm import resample
 
-NUM_MEL_BINS = 80  # w2v-BERT 2.0
-STACKED_FRAMES = 2  # log-mel frames side by side in one encoder frame (w2v-BERT 2.0)
 PREEMPHASIS = 0.97  # Kaldi
 MEL_FLOOR = 2.0**-23  # Kaldi: the smallest energy before the logarithm
 INT16_SCALE = 2.0**15  # Kaldi works on 16-bit samples
@@ -131,8 +133,9 @@ def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.T
 class AudioLMSemanticTokenizer(PreTrainedModel):
     """Turn audio into semantic tokens: a layer of a speech encoder, quantised by k-means.
 
-    A recording of `n` samples has exactly `ceil(n / config.hop_length)` tokens. Recordings in one padded batch get the
-    tokens that they get alone. The tokenizer is always in evaluation mode: its tokens are data for the stages, and
+    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens; one at
+    another rate has as many as what it is resampled to. Recordings in one padded batch get the tokens that they get
+    alone. The tokenizer is always in evaluation mode: its tokens are data for the stages, and
     encoders mask their input at random in training mode.
 
     Args:
@@ -170,7 +173,12 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
 
     @classmethod
     def from_encoder(
-        cls, encoder: PreTrainedModel, layer: int, num_semantic_tokens: int = 1024, pooling: int = 2
+        cls,
+        encoder: PreTrainedModel,
+        layer: int,
+        num_semantic_tokens: int = 1024,
+        pooling: int = 2,
+        sampling_rate: int = 16000,
     ) -> "AudioLMSemanticTokenizer":
         """Wrap a trained speech encoder; its centroids are random until they are fitted.
 
@@ -180,15 +188,20 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
             layer (`int`): entry of the encoder's `hidden_states` to quantise.
             num_semantic_tokens (`int`, defaults to 1024): k-means centroids.
             pooling (`int`, defaults to 2): encoder frames averaged into one token.
+            sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
 
         Returns:
             [`AudioLMSemanticTokenizer`] on the device of `encoder`.
+
+        Raises:
+            ValueError: if the model is no speech encoder that can be used, or a number is out of range.
         """
         config = AudioLMSemanticTokenizerConfig(
             encoder_config=encoder.config.to_dict(),
             layer=layer,
             num_semantic_tokens=num_semantic_tokens,
             pooling=pooling,
+            sampling_rate=sampling_rate,
         )
         tokenizer = cls(config).to(encoder.device)
         tokenizer.encoder = encoder.eval()
@@ -200,10 +213,13 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         encoder_config = self.config.encoder_config
         layer = self.config.layer
         # These encoders normalise the output of their last layer only, so the layer must not become the last.
-        if hasattr(encoder_config, "do_stable_layer_norm") and encoder_config.do_stable_layer_norm:
+        if encoder_config.model_type == "wav2vec2-conformer" or getattr(encoder_config, "do_stable_layer_norm", False):
             layer += 1
         depth = min(max(layer, 1), encoder_config.num_hidden_layers)
-        self.encoder.encoder.layers = self.encoder.encoder.layers[:depth]
+        if encoder_config.model_type == "sew-d":
+            self.encoder.encoder.encoder.layer = self.encoder.encoder.encoder.layer[:depth]
+        else:
+            self.encoder.encoder.layers = self.encoder.encoder.layers[:depth]
         self.encoder.config.num_hidden_layers = depth
         encoder_config.num_hidden_layers = depth
 
@@ -213,30 +229,40 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        sampling_rate: int | None = None,
+        **kwargs: Any,
     ) -> AudioLMSemanticTokenizerOutput:
-        """Tokenize a batch; see [`AudioLMSemanticTokenizer.tokenize`]. `return_dict=False` gives a tuple."""
-        return self.tokenize(input_values, attention_mask)
+        """Tokenize a batch; see [`AudioLMSemanticTokenizer.tokenize`]. `return_dict=False` returns a tuple."""
+        return self.tokenize(input_values, attention_mask, sampling_rate)
 
     @torch.no_grad()
     def tokenize(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        sampling_rate: int | None = None,
     ) -> AudioLMSemanticTokenizerOutput:
         """Turn waveforms into semantic tokens.
 
         Args:
-            input_values (`torch.Tensor` of shape `(batch, num_samples)`): mono audio in [-1, 1] at
-                `config.sampling_rate`.
-            attention_mask (`torch.Tensor` of shape `(batch, num_samples)`, *optional*): 1 for samples of the
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio in [-1, 1].
+            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for samples of the
                 recording, then 0 for padding.
+            sampling_rate (`int`, *optional*): Hz, of `input_values`; `config.sampling_rate` by default. Audio at
+                another rate is resampled.
 
         Returns:
             [`AudioLMSemanticTokenizerOutput`] with int64 tokens.
 
         Raises:
-            ValueError: if a shape is wrong, a recording is empty or padding stands before a recording.
+            TypeError: if `input_values` are not floats, or the mask no real numbers.
+            ValueError: if samples are not finite, a shape is wrong, a recording is empty, the mask has other values
+                than 0 and 1 or padding before a recording, or the rate cannot be resampled.
         """
-        features, token_mask = self.extract_features(input_values, attention_mask)
+        features, token_mask = self.extract_features(input_values, attention_mask, sampling_rate)
         with torch.autocast(features.device.type, enabled=False):
             tokens = nearest_centroid(features, self.centroids)
         return AudioLMSemanticTokenizerOutput(
@@ -244,27 +270,29 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         )
 
     def extract_features(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        sampling_rate: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute what is quantised: the normalised hidden states at the rate of the tokens.
 
         Args:
-            input_values (`torch.Tensor` of shape `(batch, num_samples)`): as for `tokenize`.
-            attention_mask (`torch.Tensor` of shape `(batch, num_samples)`, *optional*): as for `tokenize`.
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): as for `tokenize`.
+            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): as for `tokenize`.
+            sampling_rate (`int`, *optional*): as for `tokenize`.
 
         Returns:
             `torch.Tensor` of shape `(batch, semantic_length, hidden_size)`, float32, and its mask, a
             `torch.LongTensor` of shape `(batch, semantic_length)`.
 
         Raises:
-            ValueError: if a shape is wrong, a recording is empty or padding stands before a recording.
+            TypeError, ValueError: as for `tokenize`.
         """
-        lengths = _recording_lengths(input_values, attention_mask)
+        check_waveform(input_values)
+        input_values, lengths = self._resampled(input_values, row_lengths(input_values, attention_mask), sampling_rate)
         num_tokens = -(-lengths // self.config.hop_length)
         semantic_length = -(-input_values.shape[1] // self.config.hop_length)
-        position = torch.arange(input_values.shape[1], device=input_values.device)
-        input_values = input_values.float().where(position < lengths[:, None], 0.0)
-
         hidden_states = self._encode(input_values, lengths, num_tokens * self.config.pooling).float()
         missing = semantic_length * self.config.pooling - hidden_states.shape[1]
         hidden_states = functional.pad(hidden_states, (0, 0, 0, missing))
@@ -274,19 +302,28 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         token_mask = torch.arange(semantic_length, device=lengths.device) < num_tokens[:, None]
         return features, token_mask.long()
 
+    def _resampled(
+        self, input_values: torch.Tensor, lengths: torch.Tensor, sampling_rate: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bring recordings to the encoder's rate in float32, with silence after their ends."""
+        rate = self.config.sampling_rate
+        input_values = _silence_after(input_values.float(), lengths)
+        if sampling_rate is None or sampling_rate == rate:
+            return input_values, lengths
+        lengths = -(-lengths * rate // sampling_rate)
+        return _silence_after(resample(input_values, sampling_rate, rate), lengths), lengths
+
     def _encode(self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Hidden states (batch, frames, hidden_size) of the layer, as many frames as the longest recording has."""
         if self.encoder.main_input_name == "input_features":
             return self._encode_spectrum(input_values, lengths, num_frames)
-        encoder_config = self.config.encoder_config
-        if hasattr(encoder_config, "feat_extract_norm") and encoder_config.feat_extract_norm == "group":
-            # Their first convolution is normalised over time, padding included: one recording at a time is exact.
-            rows = [
-                self._encode_waveform(input_values[row : row + 1], lengths[row : row + 1], num_frames[row : row + 1])
-                for row in range(input_values.shape[0])
-            ]
-            return nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
-        return self._encode_waveform(input_values, lengths, num_frames)
+        # What an encoder of waveforms makes of padding reaches its neighbours (normalisation over time, convolutions
+        # in layers): one recording at a time is exact.
+        rows = [
+            self._encode_waveform(row[:length], frames)
+            for row, length, frames in zip(input_values, lengths.tolist(), num_frames.tolist(), strict=True)
+        ]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def _encode_spectrum(
         self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor
@@ -298,25 +335,18 @@ class AudioLMSemanticTokenizer(PreTrainedModel):
         mask = torch.arange(longest, device=lengths.device) < num_frames[:, None]
         return self._hidden_states(features, mask.long())
 
-    def _encode_waveform(
-        self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor
-    ) -> torch.Tensor:
-        """Run an encoder of waveforms (HuBERT, wav2vec 2.0, WavLM), each of mean 0 and variance 1."""
-        stride = self.config.encoder_hop_length
-        receptive_field = _receptive_field(
-            self.config.encoder_config.conv_kernel, self.config.encoder_config.conv_stride
-        )
-        width = (int(num_frames.max()) - 1) * stride + receptive_field
-        input_values = functional.pad(input_values, (0, max(width - input_values.shape[1], 0)))[:, :width]
-        position = torch.arange(width, device=lengths.device)
-        mean = input_values.sum(dim=1, keepdim=True) / lengths[:, None]
-        centred = (input_values - mean).where(position < lengths[:, None], 0.0)
-        variance = centred.square().sum(dim=1, keepdim=True) / lengths[:, None]
-        normalised = centred / (variance + VARIANCE_EPSILON).sqrt()
-        mask = position < ((num_frames - 1) * stride + receptive_field)[:, None]
-        return self._hidden_states(normalised, mask.long())
+    def _encode_waveform(self, recording: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Run an encoder of waveforms (all other kinds) on one recording `(num_samples,)` of mean 0 and variance 1."""
+        encoder_config = self.config.encoder_config
+        stride, field = math.prod(encoder_config.conv_stride), _receptive_field(encoder_config)
+        convolved = num_frames * self.config.encoder_hop_length // stride  # SEW averages pairs of convolved frames
+        width = (convolved - 1) * stride + field
+        centred = recording - recording.mean()
+        normalised = centred / (centred.square().mean() + VARIANCE_EPSILON).sqrt()
+        padded = functional.pad(normalised, (0, max(width - len(recording), 0)))[:width]
+        return self._hidden_states(padded[None])[0]
 
-    def _hidden_states(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def _hidden_states(self, inputs: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         outputs = self.encoder(inputs.to(self.encoder.dtype), attention_mask=attention_mask, output_hidden_states=True)
         return outputs.hidden_states[self.config.layer]
 
@@ -327,38 +357,18 @@ def _unfitted_centroids(config: AudioLMSemanticTokenizerConfig) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
-def _receptive_field(kernels: list[int], strides: list[int]) -> int:
+def _receptive_field(encoder_config: Any) -> int:
     """Samples that one frame of a stack of convolutions sees."""
     field, step = 1, 1
-    for kernel, stride in zip(kernels, strides, strict=True):
+    for kernel, stride in zip(encoder_config.conv_kernel, encoder_config.conv_stride, strict=True):
         field += (kernel - 1) * step
         step *= stride
     return field
 
 
-def _recording_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-    """Samples of each recording (batch,), after checking the two inputs."""
-    if input_values.ndim != 2 or input_values.shape[1] == 0:
-        raise ValueError(
-            f"input_values has the shape {tuple(input_values.shape)}; give (batch, num_samples), 1 sample or more."
-        )
-    if attention_mask is None:
-        return torch.full((input_values.shape[0],), input_values.shape[1], device=input_values.device)
-    if attention_mask.shape != input_values.shape:
-        raise ValueError(
-            f"attention_mask has the shape {tuple(attention_mask.shape)} and input_values "
-            f"{tuple(input_values.shape)}; they must be equal."
-        )
-    real = attention_mask != 0
-    lengths = real.sum(dim=1)
-    position = torch.arange(real.shape[1], device=real.device)
-    if (real != (position < lengths[:, None])).any():
-        raise ValueError("attention_mask has zeros before ones; pad recordings on the right.")
-    if (lengths == 0).any():
-        raise ValueError(
-            f"attention_mask is 0 everywhere in row {int(lengths.argmin())}; give each recording 1 sample or more."
-        )
-    return lengths
+def _silence_after(input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    position = torch.arange(input_values.shape[1], device=input_values.device)
+    return input_values.where(position < lengths[:, None], 0.0)
 
 
 __all__ = [

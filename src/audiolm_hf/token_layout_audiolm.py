@@ -15,23 +15,17 @@ Paper: AudioLM (arXiv 2209.03143), hierarchical modeling of semantic and acousti
 frame-major, level-minor.
 """
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
 from .configuration_audiolm import AudioLMStageConfig
+from .input_checks_audiolm import check_ids
 
 IGNORE_INDEX = -100  # label of a position that is not predicted, as everywhere in transformers
 SEMANTIC_LEVEL = -1  # the "level" of semantic tokens and of the semantic stage's end token
 NO_LEVEL = -2  # the "level" of ids that are never predicted
-
-
-def _require_range(name: str, values: Tensor, size: int) -> None:
-    if values.is_floating_point() or values.dtype == torch.bool:
-        raise TypeError(f"{name} has dtype {values.dtype}; give integers (torch.int64).")
-    if values.numel() and (int(values.min()) < 0 or int(values.max()) >= size):
-        raise ValueError(
-            f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
-        )
 
 
 def flatten_codes(audio_codes: Tensor, *, codebook_size: int, first_level: int = 0, offset: int = 0) -> Tensor:
@@ -52,7 +46,7 @@ def flatten_codes(audio_codes: Tensor, *, codebook_size: int, first_level: int =
     """
     if audio_codes.dim() != 3:
         raise ValueError(f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames).")
-    _require_range("audio_codes", audio_codes, codebook_size)
+    check_ids("audio_codes", audio_codes, codebook_size)
     levels = torch.arange(audio_codes.shape[1], device=audio_codes.device) + first_level
     tokens = audio_codes.long() + (offset + levels * codebook_size)[:, None]
     return tokens.transpose(1, 2).reshape(audio_codes.shape[0], -1)  # (batch, frames * num_codebooks)
@@ -84,7 +78,7 @@ def unflatten_tokens(
     frames = tokens.shape[1] // num_codebooks
     levels = torch.arange(num_codebooks, device=tokens.device) + first_level
     codes = tokens.long().reshape(tokens.shape[0], frames, num_codebooks) - offset - levels * codebook_size
-    _require_range("tokens, less the first id of their level,", codes, codebook_size)
+    check_ids("tokens, less the first id of their level,", codes, codebook_size)
     return codes.transpose(1, 2)  # (batch, num_codebooks, frames)
 
 
@@ -180,7 +174,7 @@ def level_mask(config: AudioLMStageConfig, device: torch.device | str | None = N
 
 def semantic_ids(semantic_tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Prepare the semantic tokens of one crop as a stage wants them: checked, repeats removed if the stage says so."""
-    _require_range("semantic_tokens", semantic_tokens, config.num_semantic_tokens)
+    check_ids("semantic_tokens", semantic_tokens, config.num_semantic_tokens)
     return remove_repeats(semantic_tokens)[0] if config.remove_repeats else semantic_tokens.long()
 
 
@@ -240,7 +234,8 @@ def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: Audi
     is_condition = before & separator.any(1, keepdim=True) & (input_ids < config.begin_token_id)
     start = (position_ids * separator).sum(1, keepdim=True) + 1
     place = is_condition.long().cumsum(1) - 1
-    beside = start + (place * config.condition_stride).long()
+    stride = Fraction(config.condition_stride).limit_denominator(10**6)  # exact: 8/3 is no float
+    beside = start + place * stride.numerator // stride.denominator
     return torch.where(is_condition, beside, position_ids)
 
 

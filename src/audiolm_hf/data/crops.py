@@ -2,13 +2,12 @@
 """From token datasets to the batches a stage learns from: crops, sequences, padding.
 
 Every batch is a function of the seed and its number alone, so a training resumes exactly without saving where the
-data stood. A crop is measured on the grid of both tokenizers: one grid unit is the shortest time that is a whole
-number of semantic tokens and of frames (40 ms at 25 and 50 Hz).
+data stood. A crop is measured in units of the grid of both tokenizers, see
+[`~audiolm_hf.time_grid_audiolm.TimeGrid`] (40 ms at 25 and 50 Hz).
 
 Paper: AudioLM (arXiv 2209.03143), crops of 30, 10 and 3 s for the three stages.
 """
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo, TokenRecord
+from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import (
     IGNORE_INDEX,
     NO_LEVEL,
@@ -35,43 +35,30 @@ BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length toget
 
 
 @dataclass(frozen=True)
-class CropGrid:
-    """The common time grid of semantic tokens and frames.
-
-    Args:
-        unit (`int`): audio samples per grid unit.
-        tokens_per_unit (`int`): semantic tokens per grid unit.
-        frames_per_unit (`int`): frames of codes per grid unit.
-        sampling_rate (`int`): Hz.
-    """
-
-    unit: int
-    tokens_per_unit: int
-    frames_per_unit: int
-    sampling_rate: int
-
-    @classmethod
-    def from_info(cls, info: TokenInfo) -> "CropGrid":
-        """Derive the grid from what a dataset's tokens mean."""
-        unit = math.lcm(info.semantic_hop_length, info.hop_length)
-        return cls(unit, unit // info.semantic_hop_length, unit // info.hop_length, info.sampling_rate)
-
-    def units(self, length_s: float) -> int:
-        """Whole grid units in so many seconds, at least one."""
-        return max(1, int(length_s * self.sampling_rate / self.unit + 1e-6))
-
-    def record_units(self, record: TokenRecord) -> int:
-        """Grid units that a record fills, the last perhaps in part."""
-        return math.ceil(len(record.semantic_tokens) / self.tokens_per_unit)
-
-
-@dataclass(frozen=True)
 class Crop:
     """A piece of a record: grid units `start` to `start + length`."""
 
     record: int
     start: int
     length: int
+
+    @property
+    def stop(self) -> int:
+        """Grid unit after the last."""
+        return self.start + self.length
+
+    def tokens(self, grid: TimeGrid) -> slice:
+        """Semantic tokens of the crop; a record may end before."""
+        return slice(grid.tokens_before(self.start), grid.tokens_before(self.stop))
+
+    def frames(self, grid: TimeGrid) -> slice:
+        """Frames of the crop; a record may end before."""
+        return slice(grid.frames_before(self.start), grid.frames_before(self.stop))
+
+
+def record_units(record: TokenRecord, grid: TimeGrid) -> int:
+    """Return the grid units that a record fills, the last perhaps in part."""
+    return grid.units_of(len(record.semantic_tokens), record.audio_codes.shape[1])
 
 
 def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) -> list[Crop]:
@@ -108,27 +95,24 @@ def consecutive_crops(units: Sequence[int], window: int) -> list[Crop]:
 
 
 def build_example(
-    record: TokenRecord, crop: Crop, grid: CropGrid, config: AudioLMStageConfig, drop_condition: bool = False
+    record: TokenRecord, crop: Crop, grid: TimeGrid, config: AudioLMStageConfig, drop_condition: bool = False
 ) -> dict[str, Tensor]:
     """Build the sequence of one crop; semantic tokens and codes are cut at the same times.
 
     Args:
         record ([`TokenRecord`]): the record of the crop.
         crop ([`Crop`]): where to cut.
-        grid ([`CropGrid`]): what the crop's units are.
+        grid ([`TimeGrid`]): what the crop's units are.
         config ([`AudioLMStageConfig`]): the stage.
         drop_condition (`bool`, defaults to `False`): leave out the coarse stage's semantic tokens.
 
     Returns:
         `dict`: `input_ids` and `labels` of shape `(sequence_length,)`.
     """
-    stop = crop.start + crop.length
-    tokens_slice = slice(crop.start * grid.tokens_per_unit, stop * grid.tokens_per_unit)
-    frames_slice = slice(crop.start * grid.frames_per_unit, stop * grid.frames_per_unit)
-    semantic_tokens = torch.from_numpy(record.semantic_tokens[tokens_slice].astype(np.int64))
-    audio_codes = torch.from_numpy(record.audio_codes[:, frames_slice].astype(np.int64))
+    semantic_tokens = torch.from_numpy(record.semantic_tokens[crop.tokens(grid)].astype(np.int64))
+    audio_codes = torch.from_numpy(record.audio_codes[:, crop.frames(grid)].astype(np.int64))
     if config.stage == "semantic":
-        ends_recording = record.ends_recording and tokens_slice.stop >= len(record.semantic_tokens)
+        ends_recording = record.ends_recording and crop.stop >= record_units(record, grid)
         return build_semantic_example(semantic_tokens, config, ends_recording=ends_recording)
     if config.stage == "coarse":
         return build_coarse_example(semantic_tokens, audio_codes, config, drop_condition=drop_condition)
@@ -221,7 +205,7 @@ class StageBatches(Dataset):
         self.corruption = corruption
         self.drop_condition = drop_condition
         self.parts = parts
-        self.grid = CropGrid.from_info(tokens.info)
+        self.grid = tokens.info.grid
         self._lengths = SequenceLengths(tokens, self.grid, config)
         self._first_batches = [0]  # number of the first batch of each epoch planned so far, and of the one after
         self._plan: tuple[int, list[list[Crop]]] = (-1, [])
@@ -276,32 +260,31 @@ class SequenceLengths:
 
     Args:
         tokens ([`TokenDataset`]): the records.
-        grid ([`CropGrid`]): what a crop's units are.
+        grid ([`TimeGrid`]): what a crop's units are.
         config ([`AudioLMStageConfig`]): the stage; where it removes repeats, the count is of what is left.
     """
 
-    def __init__(self, tokens: Iterable[TokenRecord], grid: CropGrid, config: AudioLMStageConfig) -> None:
+    def __init__(self, tokens: Iterable[TokenRecord], grid: TimeGrid, config: AudioLMStageConfig) -> None:
         self.grid = grid
         self.config = config
         self.units: list[int] = []  # grid units of each record
         self._sizes: list[tuple[int, int]] = []  # semantic tokens and frames of each record
         self._changes: list[np.ndarray] = []  # one bit a token: it differs from the one before
         for record in tokens:
-            self.units.append(grid.record_units(record))
+            self.units.append(record_units(record, grid))
             self._sizes.append((len(record.semantic_tokens), record.audio_codes.shape[1]))
             if config.remove_repeats:
                 self._changes.append(np.packbits(np.diff(record.semantic_tokens, prepend=-1) != 0))
 
     def __call__(self, crop: Crop) -> int:
         """Count the ids of one crop, special tokens included."""
-        stop = crop.start + crop.length
-        frames = min(stop * self.grid.frames_per_unit, self._sizes[crop.record][1])
-        codes = (frames - crop.start * self.grid.frames_per_unit) * self.config.num_stage_codebooks
+        frames = crop.frames(self.grid)
+        codes = (min(frames.stop, self._sizes[crop.record][1]) - frames.start) * self.config.num_stage_codebooks
         return 2 + codes + (0 if self.config.stage == "fine" else self._semantic(crop))
 
     def _semantic(self, crop: Crop) -> int:
-        first = crop.start * self.grid.tokens_per_unit
-        last = min((crop.start + crop.length) * self.grid.tokens_per_unit, self._sizes[crop.record][0])
+        tokens = crop.tokens(self.grid)
+        first, last = tokens.start, min(tokens.stop, self._sizes[crop.record][0])
         if not self.config.remove_repeats:
             return last - first
         return 1 + int(np.unpackbits(self._changes[crop.record])[first + 1 : last].sum())
@@ -309,10 +292,9 @@ class SequenceLengths:
 
 def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
     """Count the ids of the longest sequence that a stage can meet in training: a whole window, no repeats removed."""
-    grid = CropGrid.from_info(info)
-    semantic = 0 if config.stage == "fine" else grid.tokens_per_unit
-    per_unit = semantic + config.num_stage_codebooks * grid.frames_per_unit
-    return 2 + per_unit * grid.units(config.window_length_s)
+    units = info.grid.units(config.window_length_s)
+    semantic = 0 if config.stage == "fine" else info.grid.tokens_of(units)
+    return 2 + semantic + config.num_stage_codebooks * info.grid.frames_of(units)
 
 
 def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch_tokens: int) -> list[list[Crop]]:
@@ -345,7 +327,7 @@ def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch
 def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_tokens: int) -> list[dict[str, Tensor]]:
     """Build batches that hold every record once, in consecutive windows; arguments as for [`StageBatches`]."""
     check_agreement(tokens.info, config)
-    grid = CropGrid.from_info(tokens.info)
+    grid = tokens.info.grid
     lengths = SequenceLengths(tokens, grid, config)
     crops = consecutive_crops(lengths.units, grid.units(config.window_length_s))
     return [
@@ -373,7 +355,6 @@ def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
 
 __all__ = [
     "Crop",
-    "CropGrid",
     "SequenceLengths",
     "StageBatches",
     "build_example",
@@ -384,5 +365,6 @@ __all__ = [
     "longest_sequence",
     "pad_examples",
     "random_crops",
+    "record_units",
     "validation_batches",
 ]

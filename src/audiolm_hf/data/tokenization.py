@@ -164,6 +164,7 @@ def _claim_folder(output: Path, claim: dict[str, Any], write: Callable[[Path, by
     if not path.exists():
         write(path, (json.dumps(claim, indent=2) + "\n").encode())
     found = json.loads(path.read_text(encoding="utf-8"))
+    found.setdefault("semantic_sampling_rate", found.get("sampling_rate"))  # older folders: both had one rate
     different = [key for key in claim if found.get(key) != claim[key]]
     if different:
         raise ValueError(

@@ -9,7 +9,6 @@ Paper: AudioLM (arXiv 2209.03143), the two tokenizers.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,8 @@ from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
 from audiolm_hf.data.tokens import TokenInfo, TokenRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.resampling_audiolm import check_rates
+from audiolm_hf.time_grid_audiolm import TimeGrid
 
 SEGMENT_LENGTH_S = 30.0  # longer recordings are cut, so that an encoder's attention stays small
 LAST_SEGMENT_S = 1.0  # a shorter end joins the segment before it
@@ -130,14 +131,11 @@ def token_info(tokenizers: TokenizerPair) -> TokenInfo:
     """Describe the tokens that two tokenizers make.
 
     Raises:
-        ValueError: the two work at different sampling rates, or have vocabularies too large for 16 bits.
+        ValueError: the codec's rate cannot be resampled to the semantic tokenizer's, or a vocabulary is too large for
+            16 bits.
     """
     config, codec = tokenizers.semantic_tokenizer.config, tokenizers.codec
-    if config.sampling_rate != codec.sampling_rate:
-        raise ValueError(
-            f"The semantic tokenizer works at {config.sampling_rate} Hz and the codec at {codec.sampling_rate} Hz; "
-            "use two of one rate."
-        )
+    check_rates(codec.sampling_rate, config.sampling_rate)
     if max(config.num_semantic_tokens, codec.codebook_size) > 2**15:
         raise ValueError(
             f"num_semantic_tokens is {config.num_semantic_tokens} and codebook_size {codec.codebook_size}; tokens are "
@@ -146,6 +144,7 @@ def token_info(tokenizers: TokenizerPair) -> TokenInfo:
     return TokenInfo(
         tokenizers=tokenizers_hash(tokenizers.semantic_tokenizer, codec.model),
         sampling_rate=codec.sampling_rate,
+        semantic_sampling_rate=config.sampling_rate,
         semantic_hop_length=config.hop_length,
         num_semantic_tokens=config.num_semantic_tokens,
         hop_length=codec.hop_length,
@@ -158,34 +157,39 @@ def token_info(tokenizers: TokenizerPair) -> TokenInfo:
 def tokenize_recording(
     recording: AudioRecord, tokenizers: TokenizerPair, start_s: float = 0.0
 ) -> Iterator[TokenRecord]:
-    """Tokenize one recording, a long one in segments; all but the last are a whole number of both hops.
+    """Tokenize one recording, a long one in segments; all but the last are a whole number of units of the grid.
 
     Args:
-        recording ([`AudioRecord`]): at the tokenizers' sampling rate.
+        recording ([`AudioRecord`]): at the codec's sampling rate.
         tokenizers ([`TokenizerPair`]): both.
         start_s (`float`, defaults to 0.0): where the recording begins in its file, in seconds.
 
     Yields:
         [`TokenRecord`]: the segments in order.
     """
-    grid = math.lcm(tokenizers.semantic_tokenizer.config.hop_length, tokenizers.codec.hop_length)
-    segment = max(1, round(SEGMENT_LENGTH_S * recording.sampling_rate / grid)) * grid
+    semantic_tokenizer, codec, rate = tokenizers.semantic_tokenizer, tokenizers.codec, recording.sampling_rate
+    config = semantic_tokenizer.config
+    grid = TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, codec.sampling_rate)
+    frames = grid.frames_of(max(1, round(SEGMENT_LENGTH_S / grid.unit_s)))
+    segment = frames * codec.hop_length
+    heard = int(grid.tokens_within(frames) * grid.token_s * rate)  # samples of a segment's tokens
     starts = list(range(0, len(recording.array), segment))
-    if len(starts) > 1 and len(recording.array) - starts[-1] < LAST_SEGMENT_S * recording.sampling_rate:
+    if len(starts) > 1 and len(recording.array) - starts[-1] < LAST_SEGMENT_S * rate:
         starts.pop()
     for start, end in zip(starts, [*starts[1:], len(recording.array)], strict=True):
-        input_values = torch.from_numpy(recording.array[start:end])[None].to(tokenizers.semantic_tokenizer.device)
-        attention_mask = torch.ones_like(input_values, dtype=torch.long)
-        tokens = tokenizers.semantic_tokenizer.tokenize(input_values, attention_mask).semantic_tokens[0]
-        codes = tokenizers.codec.encode(input_values, attention_mask)[0]
+        is_last = end == len(recording.array)
+        input_values = torch.from_numpy(recording.array[start:end])[None].to(semantic_tokenizer.device)
+        semantic_values = input_values if is_last else input_values[:, :heard]
+        tokens = semantic_tokenizer.tokenize(semantic_values, sampling_rate=rate).semantic_tokens[0]
+        codes = codec.encode(input_values)[0]
         yield TokenRecord(
             id=recording.id,
             speaker=recording.speaker,
             accent=recording.accent,
             source=recording.source,
-            start=start_s + start / recording.sampling_rate,
-            duration=(end - start) / recording.sampling_rate,
-            ends_recording=end == len(recording.array),
+            start=start_s + start / rate,
+            duration=(end - start) / rate,
+            ends_recording=is_last,
             semantic_tokens=tokens.cpu().numpy().astype(np.int16),
             audio_codes=codes.cpu().numpy().astype(np.int16),
         )

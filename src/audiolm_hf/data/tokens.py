@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import torch
 
 from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
 
 INFO_FILE = "tokens.json"
@@ -55,21 +56,30 @@ class TokenInfo:
 
     Args:
         tokenizers (`str`): hash of both tokenizers, see [`~audiolm_hf.data.tokenizers.tokenizers_hash`].
-        sampling_rate (`int`): Hz.
-        semantic_hop_length (`int`): samples per semantic token.
+        sampling_rate (`int`): of the codec, Hz.
+        semantic_sampling_rate (`int`): of the semantic tokenizer, Hz.
+        semantic_hop_length (`int`): samples per semantic token, at the semantic tokenizer's rate.
         num_semantic_tokens (`int`): size of the semantic vocabulary.
-        hop_length (`int`): samples per frame of codes.
+        hop_length (`int`): samples per frame of codes, at the codec's rate.
         num_codebooks (`int`): levels of codes.
         codebook_size (`int`): entries per codebook.
     """
 
     tokenizers: str
     sampling_rate: int
+    semantic_sampling_rate: int
     semantic_hop_length: int
     num_semantic_tokens: int
     hop_length: int
     num_codebooks: int
     codebook_size: int
+
+    @property
+    def grid(self) -> TimeGrid:
+        """The times of semantic tokens and frames."""
+        return TimeGrid.from_hops(
+            self.semantic_hop_length, self.semantic_sampling_rate, self.hop_length, self.sampling_rate
+        )
 
 
 @dataclass(frozen=True)
@@ -270,6 +280,7 @@ def _read_info(folder: Path) -> TokenInfo:
             f"{folder} has {found} of {expected or 'an unknown number of'} shards; finish `audiolm-hf tokenize`, it "
             "goes on where it stopped."
         )
+    values.setdefault("semantic_sampling_rate", values["sampling_rate"])  # older datasets: both had one rate
     return TokenInfo(**{field.name: values[field.name] for field in dataclasses.fields(TokenInfo)})
 
 

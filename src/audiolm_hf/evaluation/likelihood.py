@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from audiolm_hf.configuration_audiolm import STAGE_NAMES, AudioLMConfig, AudioLMStageConfig
-from audiolm_hf.data.crops import Crop, CropGrid, build_example, check_agreement, pad_examples
+from audiolm_hf.data.crops import Crop, build_example, check_agreement, pad_examples, record_units
 from audiolm_hf.data.loading import read_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.ngram import NGramModel, context_matrix
@@ -31,6 +31,7 @@ from audiolm_hf.modeling_stage_audiolm import (
     AudioLMSemanticModel,
     AudioLMStageModel,
 )
+from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import (
     IGNORE_INDEX,
     SEMANTIC_LEVEL,
@@ -156,7 +157,7 @@ def stage_token_bits(
         `dict`: bits of the tokens, by level.
     """
     config = model.config
-    grid = CropGrid.from_info(test.info)
+    grid = test.info.grid
     window = grid.units(config.window_length_s)
     # Without repeats a token is not a fixed time, so what is context cannot be told from its place.
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
@@ -164,11 +165,12 @@ def stage_token_bits(
     for number, record in enumerate(tqdm(test, desc=f"{config.stage} stage", unit="recording")):
         if other_condition:
             record = _with_condition_of(test[(number + 1) % len(test)], record, config)
-        for crop, context_units in scored_crops(grid.record_units(record), window, stride):
+        for crop, context_units in scored_crops(record_units(record, grid), window, stride):
             example = build_example(record, crop, grid, config)
             labels = example["labels"]
             predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
-            labels[predicted[: context_units * predicted_per_unit(grid, config)]] = IGNORE_INDEX
+            context = Crop(crop.record, crop.start, context_units)
+            labels[predicted[: num_predicted(context, grid, config)]] = IGNORE_INDEX
             batch = {name: tensor.to(model.device) for name, tensor in pad_examples([example], config).items()}
             losses = model.token_losses(**batch)[0][0].cpu()
             levels = token_levels(labels, config)
@@ -192,11 +194,10 @@ def _with_condition_of(other: TokenRecord, record: TokenRecord, config: AudioLMS
     return replace(record, audio_codes=codes)
 
 
-def predicted_per_unit(grid: CropGrid, config: AudioLMStageConfig) -> int:
-    """Count the tokens of one grid unit that a stage predicts."""
-    if config.stage == "semantic":
-        return grid.tokens_per_unit
-    return grid.frames_per_unit * len(predicted_levels(config))
+def num_predicted(crop: Crop, grid: TimeGrid, config: AudioLMStageConfig) -> int:
+    """Count the tokens of a crop that a stage predicts."""
+    cut = crop.tokens(grid) if config.stage == "semantic" else crop.frames(grid)
+    return (cut.stop - cut.start) * len(predicted_levels(config))
 
 
 def evaluate_likelihood(
@@ -278,8 +279,8 @@ __all__ = [
     "format_likelihood_report",
     "load_stages",
     "ngram_bits",
+    "num_predicted",
     "predicted_ids",
-    "predicted_per_unit",
     "scored_crops",
     "stage_token_bits",
 ]

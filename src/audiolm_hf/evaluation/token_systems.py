@@ -50,7 +50,7 @@ def semantic_system(tokenizer: AudioLMSemanticTokenizer, records: Sequence[Audio
     features = []
     for record in tqdm(records, desc="semantic tokens", unit="recording"):
         inputs = torch.from_numpy(record.array)[None].to(tokenizer.device)
-        features.append(tokenizer.extract_features(inputs)[0][0].cpu().numpy())
+        features.append(tokenizer.extract_features(inputs, sampling_rate=record.sampling_rate)[0][0].cpu().numpy())
     centroids = tokenizer.centroids.float().cpu()
     tokens = [nearest_centroid(torch.from_numpy(rows), centroids).numpy() for rows in features]
     config = tokenizer.config

@@ -133,7 +133,10 @@ def compare_tokens(original: AudioLMModel, folder: Path, config: AssembleConfig)
     equal: dict[str, list[torch.Tensor]] = {"equal_semantic_tokens": [], "equal_audio_codes": []}
     for place in range(min(config.num_check_clips, len(source))):
         clip = torch.from_numpy(source[place].array[:length])[None]
-        tokens = [model.semantic_tokenizer.tokenize(clip).semantic_tokens for model in (original, stored)]
+        tokens = [
+            model.semantic_tokenizer.tokenize(clip, sampling_rate=model.sampling_rate).semantic_tokens
+            for model in (original, stored)
+        ]
         codes = [model.acoustic_codec.encode(clip) for model in (original, stored)]
         equal["equal_semantic_tokens"].append((tokens[0] == tokens[1]).flatten())
         equal["equal_audio_codes"].append((codes[0] == codes[1]).flatten())

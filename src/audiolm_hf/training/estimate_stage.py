@@ -21,7 +21,7 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
-from audiolm_hf.data.crops import CropGrid, longest_sequence
+from audiolm_hf.data.crops import longest_sequence
 from audiolm_hf.data.tokens import INFO_FILE, TokenInfo
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.token_layout_audiolm import level_range, predicted_levels
@@ -29,7 +29,7 @@ from audiolm_hf.training.estimate_result import FLOAT32_BYTES, Estimate, trained
 from audiolm_hf.training.fake_run import saved_bytes, use_causal_kernel, without_memory
 from audiolm_hf.training.stage_config import StageTrainingConfig
 
-PAPER_TOKENS = TokenInfo("", 16000, 640, 1024, 320, 12, 1024)  # assumed where no tokens are there yet
+PAPER_TOKENS = TokenInfo("", 16000, 16000, 640, 1024, 320, 12, 1024)  # assumed where no tokens are there yet
 _STAGE_CONFIGS: dict[str, type[AudioLMStageConfig]] = {
     "semantic": AudioLMSemanticConfig,
     "coarse": AudioLMCoarseConfig,
@@ -81,10 +81,9 @@ class StageShape:
 
 def stage_shape(config: AudioLMStageConfig, tokens: TokenInfo) -> StageShape:
     """Measure a full crop of a stage; repeats are counted, as how many fall away is not known before."""
-    grid = CropGrid.from_info(tokens)
-    units = grid.units(config.window_length_s)
+    units = tokens.grid.units(config.window_length_s)
     levels = {"semantic": 0, "coarse": config.num_coarse_codebooks, "fine": config.num_fine_codebooks}[config.stage]
-    predicted = units * (levels * grid.frames_per_unit if levels else grid.tokens_per_unit)
+    predicted = levels * tokens.grid.frames_of(units) if levels else tokens.grid.tokens_of(units)
     start, stop = level_range(config, predicted_levels(config)[0])
     return StageShape(longest_sequence(tokens, config), predicted, stop - start)
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
-from audiolm_hf.data.crops import Crop, CropGrid, build_example
+from audiolm_hf.data.crops import Crop, build_example, record_units
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, predicted_levels, unflatten_tokens
 
@@ -50,9 +50,9 @@ class SampleCallback(TrainerCallback):
         self.config = config
         self.folder = folder
         self.every = every
-        grid = CropGrid.from_info(tokens.info)
+        grid = tokens.info.grid
         record = max(tokens, key=lambda record: len(record.semantic_tokens))
-        crop = Crop(0, 0, min(grid.record_units(record), grid.units(config.window_length_s)))
+        crop = Crop(0, 0, min(record_units(record, grid), grid.units(config.window_length_s)))
         self._example = build_example(record, crop, grid, config)
 
     def on_evaluate(

@@ -23,7 +23,7 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
-from audiolm_hf.data.crops import CropGrid, StageBatches, longest_sequence, validation_batches
+from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_batches
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.modeling_stage_audiolm import (
@@ -98,8 +98,7 @@ def _condition_stride(config: StageTrainingConfig, info: TokenInfo) -> float:
     """Count the tokens that a stage predicts for each token of its condition."""
     if config.stage == "fine":
         return (info.num_codebooks - config.num_coarse_codebooks) / config.num_coarse_codebooks
-    grid = CropGrid.from_info(info)
-    return config.num_coarse_codebooks * grid.frames_per_unit / grid.tokens_per_unit
+    return float(config.num_coarse_codebooks * info.grid.frames_per_token)
 
 
 def mean_semantic_duration(tokens: TokenDataset) -> float:

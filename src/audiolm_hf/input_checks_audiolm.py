@@ -1,0 +1,90 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Checks of the tensors that come in from outside: waveforms, ids and masks.
+
+Every public method that takes them checks them here before any work, so that the error names what was given, what is
+allowed, and the row.
+"""
+
+import torch
+from torch import Tensor
+
+
+def check_waveform(input_values: Tensor, name: str = "input_values") -> None:
+    """Check a batch of waveforms.
+
+    Args:
+        input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio.
+        name (`str`, defaults to `"input_values"`): what messages call it.
+
+    Raises:
+        TypeError: if it is no tensor of real floating point numbers.
+        ValueError: if it is not 2-D, is empty, or has samples that are NaN or infinite.
+    """
+    if not isinstance(input_values, Tensor):
+        raise TypeError(f"{name} is of type {type(input_values).__name__}; give a tensor (batch, num_samples).")
+    if not input_values.is_floating_point():
+        raise TypeError(f"{name} has dtype {input_values.dtype}; give floats in [-1, 1].")
+    if input_values.dim() != 2 or 0 in input_values.shape:
+        raise ValueError(
+            f"{name} has shape {tuple(input_values.shape)}; give (batch, num_samples), 1 row and 1 sample or more."
+        )
+    if not input_values.isfinite().all():
+        row = int((~input_values.isfinite()).any(1).int().argmax())
+        raise ValueError(f"{name} has samples in row {row} that are NaN or infinite; give finite samples in [-1, 1].")
+
+
+def check_ids(name: str, values: Tensor, size: int) -> None:
+    """Check that tokens or codes are integers in `[0, size)`.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if one is out of range.
+    """
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"{name} has dtype {values.dtype}; give integers (torch.int64).")
+    if values.numel() and (int(values.min()) < 0 or int(values.max()) >= size):
+        raise ValueError(
+            f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
+        )
+
+
+def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "attention_mask") -> Tensor:
+    """Check the mask of a batch that is padded on the right, and return the length of each row.
+
+    Args:
+        values (`torch.Tensor` of shape `(batch, length)`): what is masked.
+        attention_mask (`torch.LongTensor` of shape `(batch, length)`, *optional*): 1 for what is real, then 0 for
+            padding; integers, bools, or floats of these values.
+        name (`str`, defaults to `"attention_mask"`): what messages call the mask.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch,)`, on the device of `values`.
+
+    Raises:
+        TypeError: if the mask is no tensor of real numbers.
+        ValueError: if its shape is another, it has values beside 0 and 1, padding before what is real, or an empty
+            row.
+    """
+    batch, length = values.shape
+    if attention_mask is None:
+        return torch.full((batch,), length, dtype=torch.int64, device=values.device)
+    if not isinstance(attention_mask, Tensor) or attention_mask.is_complex():
+        kind = getattr(attention_mask, "dtype", type(attention_mask).__name__)
+        raise TypeError(f"{name} is of type {kind}; give a tensor of 0 and 1.")
+    if attention_mask.shape != values.shape:
+        raise ValueError(
+            f"{name} has shape {tuple(attention_mask.shape)} and its input {(batch, length)}; they must be equal."
+        )
+    real = attention_mask.to(values.device) == 1
+    if not (real | (attention_mask.to(values.device) == 0)).all():
+        raise ValueError(f"{name} has values that are neither 0 nor 1; give 1 for what is real and 0 for padding.")
+    lengths = real.sum(dim=1)
+    position = torch.arange(length, device=values.device)
+    if (real != (position < lengths[:, None])).any():
+        raise ValueError(f"{name} has zeros before ones; pad rows on the right.")
+    if (lengths == 0).any():
+        raise ValueError(f"{name} is 0 everywhere in row {int(lengths.argmin())}; each row needs a 1.")
+    return lengths
+
+
+__all__ = ["check_ids", "check_waveform", "row_lengths"]
