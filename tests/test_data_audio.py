@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, decode_audio, load_audio_segments
+from tests.test_audio_decoding_audiolm import flac_without_length
 
 RATE = 16000
 
@@ -235,3 +237,42 @@ def test_unreadable_recording_is_replaced_by_another_draw(tmp_path):
 def test_crop_length_must_be_positive(source):
     with pytest.raises(ValueError, match="crop_length is 0"):
         AudioCropDataset(source, 0)
+
+
+def test_absurd_stated_lengths_are_not_believed(tmp_path):
+    clips = [encoded(tone(0.5))] * 5
+    stated = [float("nan"), float("inf"), -1.0, 0.0, 0.5]
+    source = AudioSource(write_parquet(tmp_path / "a.parquet", clips, duration=stated), RATE)
+    np.testing.assert_allclose(source.durations, 0.5)
+
+
+def test_header_without_a_length_does_not_take_all_draws(tmp_path):
+    samples = np.full(8000, 0.25, np.float32)
+    clips = [flac_without_length(samples), encoded(tone(0.5))]
+    source = AudioSource(write_parquet(tmp_path / "a.parquet", clips), RATE)
+    np.testing.assert_allclose(source.durations, 0.5)
+    firsts = {float(AudioCropDataset(source, 8000)[index]["input_values"][0]) for index in range(12)}
+    assert len(firsts) == 2
+    np.testing.assert_allclose(source[0].array, 0.25, atol=1e-4)
+
+
+def test_draws_among_readable_recordings_end_and_do_not_depend_on_what_was_met(tmp_path):
+    clips = [b"broken", encoded(np.full(1600, 0.1, np.float32)), b"broken", encoded(np.full(1600, 0.2, np.float32))]
+    durations = [1e9, 0.1, 1e12, 0.1]  # almost every first draw is a broken one
+    path = write_parquet(tmp_path / "a.parquet", clips, duration=durations)
+    crops = AudioCropDataset(AudioSource(path, RATE), 100)
+    forwards = [float(crops[index]["input_values"][0]) for index in range(20)]
+    fresh = [float(AudioCropDataset(AudioSource(path, RATE), 100)[index]["input_values"][0]) for index in range(20)]
+    assert forwards == fresh
+    assert {round(value, 1) for value in forwards} == {0.1, 0.2}
+
+
+def test_file_that_needs_a_missing_program_is_left_out_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    sf.write(tmp_path / "a.wav", tone(0.1), RATE)
+    (tmp_path / "b.m4a").write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0")
+    (tmp_path / "c.webm").write_bytes(b"\x1aE\xdf\xa3" + bytes(20))
+    source = AudioSource(tmp_path, RATE)
+    assert len(source) == 1
+    assert [Path(skipped.id).name for skipped in source.skipped] == ["b.m4a", "c.webm"]
+    assert all("needs the program ffmpeg" in skipped.reason for skipped in source.skipped)

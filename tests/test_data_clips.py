@@ -27,6 +27,17 @@ def test_nothing_is_opened_while_a_folder_is_listed(tmp_path):
     assert [clip.id for clip in listed.clips] == [f"{tmp_path}/{name}" for name in ("a.flac", "b.wav", "sub/c.MP3")]
 
 
+def test_linked_folders_are_searched_once(tmp_path):
+    for name in ("data/a.wav", "elsewhere/deep/b.wav", "data/.hidden/c.wav", "data/._a.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "linked too").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "data")
+    names = [clip.id.removeprefix(f"{tmp_path}/data/") for clip in list_clips(tmp_path / "data").clips]
+    assert names == ["a.wav", "linked/deep/b.wav"]
+
+
 def test_list_cuts_parts_out_of_files(tmp_path):
     sf.write(tmp_path / "a.wav", tone(1.0), RATE, subtype="FLOAT")
     rows = [{"path": "a.wav", "start": 0.25, "end": 0.5, "speaker_id": 7}, {"path": "a.wav", "start": "0.75"}]

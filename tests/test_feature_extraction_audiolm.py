@@ -117,6 +117,9 @@ def with_nan() -> np.ndarray:
         (np.ones(8000, bool), TypeError, "dtype bool"),
         (np.ones(8000, np.int64), TypeError, "dtype int64"),
         (np.ones(8000, np.complex64), TypeError, "dtype complex64"),
+        ([0, 1000, -1000] * 1000, TypeError, "a list of whole numbers; give floats"),
+        (tone() * 30000, ValueError, "floats up to 150.*integers they are"),
+        ((tone() * 30000).tolist(), ValueError, "floats up to 150"),
         (np.array(["a", "b"]), TypeError, "dtype"),
         ([["a", "b"]], TypeError, "array of numbers"),
         ("clip.wav", TypeError, "Use the processor"),
@@ -128,7 +131,7 @@ def test_unusable_audio_is_one_clear_error(extractor, audio, error, message):
         extractor(audio, sampling_rate=RATE)
 
 
-@pytest.mark.parametrize("rate", [None, 0, -1, 16000.5, "16000", True])
+@pytest.mark.parametrize("rate", [None, 0, -1, 16000.5, "16000", True, 1, 10**9, float("nan"), float("inf")])
 def test_the_rate_must_be_given_and_positive(extractor, rate):
     with pytest.raises(ValueError, match="sampling_rate"):
         extractor(tone(), sampling_rate=rate)
@@ -151,7 +154,23 @@ def test_a_missing_resampler_is_named(extractor, monkeypatch):
         extractor(tone(), sampling_rate=8000)
 
 
-@pytest.mark.parametrize("options", [{"feature_size": 2}, {"sampling_rate": 0}, {"min_length_s": -1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"feature_size": 2},
+        {"sampling_rate": 0},
+        {"sampling_rate": float("nan")},
+        {"sampling_rate": 10**9},
+        {"sampling_rate": "16000"},
+        {"min_length_s": -1.0},
+        {"min_length_s": float("nan")},
+        {"min_length_s": None},
+        {"silence_threshold_db": float("nan")},
+        {"padding_value": float("nan")},
+        {"padding_value": "0"},
+        {"padding_side": "left"},
+    ],
+)
 def test_unusable_settings_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         AudioLMFeatureExtractor(**options)
@@ -161,3 +180,17 @@ def test_settings_survive_saving(extractor, tmp_path):
     extractor = AudioLMFeatureExtractor(sampling_rate=24000, min_length_s=0.25, silence_threshold_db=-60.0)
     extractor.save_pretrained(tmp_path)
     assert AudioLMFeatureExtractor.from_pretrained(tmp_path).to_dict() == extractor.to_dict()
+
+
+@pytest.mark.parametrize("name", ["max_length", "pad_to_multiple_of"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "8000", True])
+def test_unusable_lengths_are_refused(extractor, name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; give a whole number"):
+        extractor(tone(), sampling_rate=RATE, padding="max_length", **{name: value})
+
+
+def test_rows_are_cut_and_padded_to_the_longest_length_asked_for(extractor):
+    options = {"padding": "max_length", "truncation": True, "max_length": 5000, "return_tensors": "np"}
+    batch = extractor([tone(0.5), tone(0.2)], sampling_rate=RATE, **options)
+    assert batch["input_values"].shape == (2, 5000)
+    assert batch["attention_mask"].sum(-1).tolist() == [5000, 3200]

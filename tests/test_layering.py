@@ -18,6 +18,8 @@ SHIPPED_FLOW = (
     "time_grid_audiolm",
     "configuration_audiolm",
     "token_layout_audiolm",
+    "audio_samples_audiolm",
+    "audio_decoding_audiolm",
     "audio_file_audiolm",
     "feature_extraction_audiolm",
     "modeling_semantic_tokenizer_audiolm",

@@ -1,59 +1,92 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Audio files: read any that libsndfile knows, write WAV, FLAC or Ogg with a note that the sound is generated.
+"""Audio files: read any that libsndfile or ffmpeg knows, write them with a note that the sound is generated.
 
 Comes in: a path, the bytes of a file, or an open file. Goes out: `(num_channels, num_samples)` float32 and the rate;
 and back. Stands before the processor in the flow; `data` reads its rows with the same functions.
 """
 
+import contextlib
 import io
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+
+from .audio_decoding_audiolm import decode_file, require_soundfile
+from .audio_samples_audiolm import SAMPLING_RATES, as_float32, check_sampling_rate
 
 try:
     import soundfile
 except (ImportError, OSError):  # OSError: the package is there, its libsndfile is not
     soundfile = None
-
-_SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS"}
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
 
 AudioFile = str | os.PathLike | bytes | BinaryIO
 
-
-def _require_soundfile() -> None:
-    if soundfile is None:
-        raise ImportError("Audio files are read and written with the package soundfile: pip install soundfile")
+_BLOCK = 2**16  # samples encoded at once; libvorbis crashes on some millions
+_PARTIAL = "audiolm_hf.partial"
 
 
-def _open_for_reading(source: AudioFile) -> tuple[BinaryIO | str, str]:
-    """Give what libsndfile opens, and the name for messages."""
-    if isinstance(source, bytes | bytearray):
-        if len(source) == 0:
-            raise ValueError("The audio file given as bytes is empty (0 bytes).")
-        return io.BytesIO(source), f"given as {len(source)} bytes"
+class _Format(NamedTuple):
+    """How libsndfile calls a kind of file, and the sampling rates that it can hold."""
+
+    format: str
+    subtype: str
+    sampling_rates: range | tuple[int, ...]
+
+
+_FORMATS = {
+    ".wav": _Format("WAV", "PCM_16", SAMPLING_RATES),
+    ".flac": _Format("FLAC", "PCM_16", range(SAMPLING_RATES.start, 655_351)),
+    ".ogg": _Format("OGG", "VORBIS", range(SAMPLING_RATES.start, 192_001)),
+    ".opus": _Format("OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
+    ".mp3": _Format("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)),
+}
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _locate(source: AudioFile) -> tuple[str | bytes, str]:
+    """Return the path or the bytes of a file, and its name for messages."""
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
         if "://" in text:
             raise ValueError(f"{text} is a web address; download the file and give its path.")
         path = Path(text).expanduser()
-        if not path.is_file():
+        if path.is_fifo():
+            source = path.read_bytes()
+        elif not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist"
             raise FileNotFoundError(f"The audio file {text!r} {what}; give the path of an audio file.")
-        return str(path), repr(text)
-    if isinstance(source, io.IOBase):
-        return source, "given as an open file"
-    raise TypeError(f"An audio file is given as a path, bytes or an open file, not as {type(source).__name__}.")
+        elif not os.access(path, os.R_OK):
+            raise PermissionError(f"The audio file {text!r} may not be read by this user.")
+        else:
+            return str(path), repr(text)
+    elif hasattr(source, "read"):
+        if hasattr(source, "seekable") and source.seekable():
+            source.seek(0)
+        source = source.read()
+        if isinstance(source, str):
+            raise TypeError("The audio file is open as text; open it with mode 'rb'.")
+    if not isinstance(source, bytes | bytearray):
+        raise TypeError(f"An audio file is given as a path, bytes or an open file, not as {type(source).__name__}.")
+    if len(source) == 0:
+        raise ValueError("The audio file given as bytes is empty (0 bytes).")
+    return bytes(source), f"given as {len(source)} bytes"
 
 
 def read_audio(source: AudioFile) -> tuple[np.ndarray, int]:
-    """Read an audio file.
+    """Read an audio file to its end, whatever its header says of its length.
 
     Args:
         source (`str`, `os.PathLike`, `bytes` or binary file): WAV, FLAC, Ogg (Vorbis, Opus), MP3 and the other
-            formats of libsndfile.
+            formats of libsndfile; where the program ffmpeg is installed also MP4 (.m4a), WebM, AAC, WMA and AMR.
 
     Returns:
         `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, and the rate in Hz.
@@ -61,18 +94,19 @@ def read_audio(source: AudioFile) -> tuple[np.ndarray, int]:
     Raises:
         TypeError: if `source` is of another type.
         FileNotFoundError: if the path does not lead to a file.
-        ValueError: if the file is not audio or is damaged.
+        ValueError: if the file is not audio, is damaged, or ends before its header says.
     """
-    _require_soundfile()
-    file, name = _open_for_reading(source)
+    file, name = _locate(source)
     try:
-        audio, sampling_rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().rstrip(".")
+        return decode_file(file)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
         raise ValueError(
             f"The audio file {name} cannot be decoded ({reason}); give a whole WAV, FLAC, Ogg or MP3 file."
         ) from None
-    return np.ascontiguousarray(audio.T), sampling_rate
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
 
 
 def provenance(checkpoint: str | None = None, seed: int | None = None) -> dict[str, str]:
@@ -94,30 +128,90 @@ def provenance(checkpoint: str | None = None, seed: int | None = None) -> dict[s
     return {"title": "Audio continuation", "software": "audiolm_hf", "comment": "; ".join(facts)}
 
 
-def check_ending(path: str | os.PathLike) -> None:
+def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> None:
     """Check, before the work, that [`write_audio`] can write a file of this name.
 
     Args:
         path (`str` or `os.PathLike`): name of the file.
+        sampling_rate (`int`, *optional*): Hz; MP3 and Opus hold some rates only.
 
     Raises:
-        ValueError: if its ending is unknown.
+        ValueError: if its ending is unknown, or its format does not have this rate.
     """
-    if Path(path).suffix.lower() not in _SUBTYPES:
-        raise ValueError(f"The output file is {str(path)!r}; its name must end in {', '.join(_SUBTYPES)}.")
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise ValueError(f"The output file is {str(path)!r}; its name must end in {', '.join(_FORMATS)}.")
+    if sampling_rate is None or check_sampling_rate(sampling_rate) in (rates := _FORMATS[suffix].sampling_rates):
+        return
+    allowed = ", ".join(map(str, rates)) if isinstance(rates, tuple) else f"{rates.start} to {rates.stop - 1}"
+    raise ValueError(
+        f"The output file is {str(path)!r} and the audio is at {sampling_rate} Hz, but {suffix} files have {allowed} "
+        "Hz; choose another ending, such as .wav."
+    )
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Check, before the work, that a file can be made at this place.
+
+    Args:
+        path (`str` or `os.PathLike`): of the file.
+
+    Raises:
+        FileNotFoundError: if its folder is not there.
+        IsADirectoryError: if the path is a folder.
+        PermissionError: if no file can be made in its folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"The output file {str(path)!r} is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {str(path.parent)!r} of the output file is not there; make it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"The folder {str(path.parent)!r} of the output file may not be written by this user.")
+
+
+def encode_audio(
+    audio: Any, sampling_rate: int, suffix: str = ".wav", metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return mono audio as the bytes of a file.
+
+    Args:
+        audio (`np.ndarray`, `torch.Tensor` or list, of shape `(num_samples,)`): floats, of which what exceeds [-1, 1]
+            is clipped, or uint8, int16 or int32 samples.
+        sampling_rate (`int`): Hz.
+        suffix (`str`, defaults to `".wav"`): of the format, see [`write_audio`].
+        metadata (`Mapping[str, str]`, *optional*): text fields, see [`provenance`].
+
+    Raises:
+        TypeError, ValueError: as [`write_audio`].
+    """
+    require_soundfile()
+    check_ending(f"audio{suffix}", sampling_rate)
+    samples = as_float32(audio, "Audio to write")
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        raise ValueError(f"Audio to write has shape {samples.shape}; give (num_samples,) of finite samples.")
+    format, subtype, _ = _FORMATS[suffix.lower()]
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", int(sampling_rate), 1, subtype, format=format) as file:
+        for key, text in (metadata or {}).items():
+            setattr(file, key, text)  # libsndfile wants text before samples
+        for start in range(0, len(samples), _BLOCK):
+            file.write(np.clip(samples[start : start + _BLOCK], -1.0, 1.0))
+    return buffer.getvalue()
 
 
 def write_audio(
     path: str | os.PathLike,
-    audio: np.ndarray,
+    audio: Any,
     sampling_rate: int,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a mono audio file in one step: a reader sees the old file or the whole new one.
+    """Write a mono audio file in one step: a reader sees the old file or the whole new one, also after a power cut.
 
     Args:
-        path (`str` or `os.PathLike`): ends in .wav, .flac (16 bit) or .ogg (Vorbis).
-        audio (`np.ndarray` of shape `(num_samples,)`): float samples; what exceeds [-1, 1] is clipped.
+        path (`str` or `os.PathLike`): ends in .wav, .flac (both 16 bit), .ogg (Vorbis), .opus or .mp3.
+        audio (`np.ndarray`, `torch.Tensor` or list, of shape `(num_samples,)`): floats, of which what exceeds [-1, 1]
+            is clipped, or uint8, int16 or int32 samples.
         sampling_rate (`int`): Hz.
         metadata (`Mapping[str, str]`, *optional*): text fields, see [`provenance`].
 
@@ -125,25 +219,68 @@ def write_audio(
         `Path` of the file.
 
     Raises:
-        ValueError: if the ending, the shape or a sample is not usable.
+        TypeError: if the samples are no numbers, or integers of another type.
+        ValueError: if the ending, the rate, the shape or a sample is not usable.
+        OSError: if the file cannot be made, or the disk is full.
     """
-    _require_soundfile()
     path = Path(path)
-    check_ending(path)
-    if audio.ndim != 1 or not np.isfinite(audio).all():
-        raise ValueError(f"Audio to write has shape {audio.shape}; give (num_samples,) of finite samples.")
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        with soundfile.SoundFile(
-            partial, "w", samplerate=sampling_rate, channels=1, subtype=_SUBTYPES[path.suffix.lower()]
-        ) as file:
-            for key, text in (metadata or {}).items():
-                setattr(file, key, text)  # libsndfile wants text before samples
-            file.write(np.clip(audio, -1.0, 1.0).astype(np.float32))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    check_ending(path, sampling_rate)
+    check_folder(path)
+    # Encoded in memory: libsndfile does not tell if closing a file fails, as it does on a full disk.
+    _replace(path, encode_audio(audio, sampling_rate, path.suffix, metadata))
     return path
 
 
-__all__ = ["AudioFile", "check_ending", "provenance", "read_audio", "write_audio"]
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file beside its place, and move it there once it is on the disk."""
+    _remove_partials(path.parent)
+    partial = path.with_name(f".{secrets.token_hex(8)}.{_PARTIAL}")
+    try:
+        with _locked(partial) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(partial: Path) -> Iterator[BinaryIO]:
+    """Make a file that [`_remove_partials`] of other processes leaves alone while it is open."""
+    while True:
+        with partial.open("xb") as file:
+            _lock(file)
+            if partial.exists():  # not removed before it was locked
+                yield file
+                return
+
+
+def _lock(file: BinaryIO, wait: bool = True) -> bool:
+    """Lock an open file until it is closed, or its process ends; whether that was possible."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # another process has it, or the file system knows no locks
+        return False
+    return True
+
+
+def _remove_partials(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote."""
+    for partial in folder.glob(f".*.{_PARTIAL}"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            if _lock(file, wait=False):
+                partial.unlink()
+
+
+__all__ = [
+    "AudioFile",
+    "check_ending",
+    "check_folder",
+    "encode_audio",
+    "provenance",
+    "read_audio",
+    "write_audio",
+]

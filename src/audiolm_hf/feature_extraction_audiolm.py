@@ -6,6 +6,7 @@ Comes in: arrays or tensors of any rate, channel count and common sample type. G
 figure 2). Every check of the sound itself is made here, so that later files may trust it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,13 +16,12 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
+from .audio_samples_audiolm import as_float32, check_sampling_rate
+
 try:
     import soxr
 except ImportError:  # only needed for audio at another rate than the model's
     soxr = None
-
-# Zero point and full scale of the integer sample types of audio files.
-_INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
 
 
 class AudioLMFeatureExtractor(SequenceFeatureExtractor):
@@ -31,7 +31,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         feature_size (`int`, defaults to 1): channels that go out; only 1 (mono) is supported.
         sampling_rate (`int`, defaults to 16000): rate that goes out, Hz.
         padding_value (`float`, defaults to 0.0): fills short rows of a batch.
-        padding_side (`str`, defaults to `"right"`): where short rows are filled; the model wants `"right"`.
+        padding_side (`str`, defaults to `"right"`): where short rows are filled; only `"right"` is supported.
         min_length_s (`float`, defaults to 0.1): shorter audio is refused, seconds.
         silence_threshold_db (`float`, defaults to -80.0): audio whose loudest sample is below it is refused, dB
             relative to full scale.
@@ -54,9 +54,12 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
     ) -> None:
         if feature_size != 1:
             raise ValueError(f"feature_size is {feature_size}; only 1 (mono) is supported.")
-        if sampling_rate <= 0:
-            raise ValueError(f"sampling_rate is {sampling_rate}; give the model's rate in Hz, greater than 0.")
-        if min_length_s < 0:
+        check_sampling_rate(sampling_rate)
+        if padding_side != "right":
+            raise ValueError(f"padding_side is {padding_side!r}; only 'right' is supported.")
+        _check_number("padding_value", padding_value)
+        _check_number("silence_threshold_db", silence_threshold_db)
+        if _check_number("min_length_s", min_length_s) < 0:
             raise ValueError(f"min_length_s is {min_length_s}; give 0 or more seconds.")
         super().__init__(
             feature_size=feature_size,
@@ -99,12 +102,16 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             TypeError: if a clip is not numeric audio.
-            ValueError: if a clip is empty, has no channel, has NaN or infinite samples, is too short or silent, or if
-                its rate is missing or not positive.
+            ValueError: if a clip is empty, has no channel, has NaN or infinite samples, is too short, silent or far
+                above full scale, if its rate is missing or cannot be one, or a length is not positive.
         """
+        for name, length in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
+            if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
+                raise ValueError(f"{name} is {length!r}; give a whole number of samples above 0, or None.")
         clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
         rates = self._rates(sampling_rate, len(clips))
-        rows = [self._prepare(clip, rate, index) for index, (clip, rate) in enumerate(zip(clips, rates, strict=True))]
+        names = [f"Audio clip {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]
+        rows = [self._prepare(clip, rate, name) for clip, rate, name in zip(clips, rates, names, strict=True)]
         return self.pad(
             BatchFeature({"input_values": rows}),
             padding=padding,
@@ -138,15 +145,11 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 f"{len(rates)} sampling rates were given for {num_clips} clips; give one rate, or one each."
             )
-        for rate in rates:
-            if not isinstance(rate, int | np.integer) or isinstance(rate, bool) or rate <= 0:
-                raise ValueError(f"sampling_rate is {rate!r}; give a whole number of samples per second above 0.")
-        return [int(rate) for rate in rates]
+        return [check_sampling_rate(rate) for rate in rates]
 
-    def _prepare(self, clip: Any, rate: int, index: int) -> np.ndarray:
+    def _prepare(self, clip: Any, rate: int, name: str) -> np.ndarray:
         """Turn one clip into `(num_samples,)` float32 at the model's rate."""
-        name = f"Audio clip {index}"
-        audio = _to_mono(_to_float32(clip, name), name)
+        audio = _to_mono(as_float32(clip, name), name)
         if not np.isfinite(audio).all():
             raise ValueError(f"{name} has NaN or infinite samples; repair or drop it.")
         self._check_sound(audio, rate, name)
@@ -172,34 +175,18 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             )
 
 
+def _check_number(name: str, value: Any) -> float:
+    """Return a setting that is a finite number."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}; give a finite number.")
+    return value
+
+
 def _is_batch(raw_audio: Any) -> bool:
     """Whether a list holds clips rather than the samples of one clip."""
     if not isinstance(raw_audio, list | tuple):
         return False
     return len(raw_audio) == 0 or not isinstance(raw_audio[0], int | float | np.number)
-
-
-def _to_float32(clip: Any, name: str) -> np.ndarray:
-    """Read a clip of any kind; integer samples become [-1, 1]."""
-    if isinstance(clip, torch.Tensor):
-        clip = clip.detach().cpu()
-        clip = clip.float() if clip.is_floating_point() else clip
-    if isinstance(clip, str | bytes | dict) or clip is None:
-        raise TypeError(
-            f"{name} is of type {type(clip).__name__}; the feature extractor takes arrays. Use the processor for "
-            "files, bytes and dictionaries."
-        )
-    plain_list = isinstance(clip, list | tuple)
-    try:
-        audio = np.asarray(clip, dtype=np.float32 if plain_list else None)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} cannot be read as an array of numbers (type {type(clip).__name__}).") from None
-    if np.issubdtype(audio.dtype, np.floating):
-        return audio.astype(np.float32)
-    if audio.dtype.name in _INTEGER_SAMPLES:
-        zero, full_scale = _INTEGER_SAMPLES[audio.dtype.name]
-        return ((audio.astype(np.float64) - zero) / full_scale).astype(np.float32)
-    raise TypeError(f"{name} has dtype {audio.dtype}; give floats in [-1, 1], or uint8, int16 or int32 samples.")
 
 
 def _to_mono(audio: np.ndarray, name: str) -> np.ndarray:

@@ -3,22 +3,22 @@
 
 The first step of everything that learns or measures: paths go in, mono float32 arrays at one sampling rate come out,
 with the speaker and accent of each recording. Files that cannot be read are left out and listed with the reason.
-Audio is decoded with soundfile from bytes and resampled with soxr; torchcodec is never needed.
+Audio is decoded with soundfile or ffmpeg and resampled with soxr; torchcodec is never needed.
 """
 
-import io
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 import soxr
 import torch
 from torch.utils.data import Dataset
 from transformers.utils import logging
 
+from audiolm_hf.audio_decoding_audiolm import decode_file, measure_duration
 from audiolm_hf.data.clips import Clip, ClipReader, list_clips
 
 logger = logging.get_logger(__name__)
@@ -77,18 +77,10 @@ def decode_audio(
         `np.ndarray` of shape `(num_samples,)`, float32, contiguous.
 
     Raises:
-        ValueError: the data is no audio that soundfile reads, holds no samples, or holds NaN or infinity.
+        ValueError: the data is no audio that soundfile or ffmpeg reads, holds no samples, or holds NaN or infinity.
     """
-    try:
-        with _open_audio(data) as file:
-            rate = file.samplerate
-            if start_s:
-                file.seek(min(round(start_s * rate), file.frames))
-            wanted = -1 if end_s is None else max(0, round(end_s * rate) - file.tell())
-            channels = file.read(wanted, dtype="float32", always_2d=True)
-    except (sf.SoundFileError, OSError) as error:
-        raise ValueError(_unreadable(data, error)) from error
-    array = channels.mean(axis=1)  # (num_samples, channels) -> (num_samples,)
+    channels, rate = decode_file(data, start_s, end_s)
+    array = channels.mean(axis=0)  # (num_channels, num_samples) -> (num_samples,)
     if not len(array):
         raise ValueError("it holds no samples" + (f" after {start_s} s" if start_s else ""))
     if not np.isfinite(array).all():
@@ -96,21 +88,6 @@ def decode_audio(
     if rate != sampling_rate:
         array = soxr.resample(array, rate, sampling_rate, quality="VHQ")
     return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _open_audio(data: bytes | Path) -> sf.SoundFile:
-    return sf.SoundFile(io.BytesIO(data) if isinstance(data, bytes) else data)
-
-
-def _unreadable(data: bytes | Path, error: Exception) -> str:
-    """Say why there is no audio in a file."""
-    if isinstance(data, Path) and not data.exists():
-        return "there is no such file"
-    if not (data.stat().st_size if isinstance(data, Path) else len(data)):
-        return "it is empty"
-    # The whole message of soundfile names an object in memory, another one in every run.
-    reason = error.error_string if isinstance(error, sf.LibsndfileError) else error
-    return f"soundfile cannot read it ({reason})"
 
 
 class AudioSource(Sequence[AudioRecord]):
@@ -197,15 +174,13 @@ class AudioSource(Sequence[AudioRecord]):
         return False
 
     def _with_duration(self, clip: Clip) -> Clip | None:
-        """Add the length by the file's header; `None` (and an entry in `skipped`) if that cannot be read."""
-        if clip.duration is not None:
+        """Add the length by the file itself; `None` (and an entry in `skipped`) if that cannot be read."""
+        if clip.duration is not None and 0 < clip.duration < math.inf:
             return clip
-        data = self._reader.read(clip)
         try:
-            with _open_audio(data) as file:
-                length = file.frames / file.samplerate
-        except (sf.SoundFileError, OSError) as error:
-            self._skipped[clip.id] = _unreadable(data, error)
+            length = measure_duration(self._reader.read(clip))
+        except ValueError as error:
+            self._skipped[clip.id] = str(error)
             return None
         end_s = length if clip.end_s is None else min(clip.end_s, length)
         return replace(clip, duration=max(0.0, end_s - clip.start_s))
@@ -260,7 +235,6 @@ class AudioCropDataset(Dataset):
         self.crop_length = crop_length
         self.seed = seed
         self.cache_bytes = cache_bytes
-        self._cumulative = np.cumsum(source.durations) / source.durations.sum()
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._cached_bytes = 0
         self._unreadable: set[int] = set()
@@ -296,15 +270,18 @@ class AudioCropDataset(Dataset):
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
         """Samples of a random readable recording, int16."""
-        while len(self._unreadable) < len(self.source):
-            clip = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self.source) - 1)
-            if clip in self._unreadable:
-                continue
-            try:
-                return self._samples(clip)
-            except ValueError as error:
-                self._unreadable.add(clip)
-                logger.warning(f"Left out {error}")
+        weights = self.source.durations.copy()
+        while weights.any():
+            cumulative = np.cumsum(weights)
+            clip = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+            clip = min(clip, len(weights) - 1)  # where the product was rounded up
+            if clip not in self._unreadable:
+                try:
+                    return self._samples(clip)
+                except ValueError as error:
+                    self._unreadable.add(clip)
+                    logger.warning(f"Left out {error}")
+            weights[clip] = 0.0  # what is drawn next does not depend on what was found unreadable before
         raise ValueError(f"None of the {len(self.source)} recordings can be decoded: {self.source.skipped[:3]}.")
 
     def _samples(self, clip: int) -> np.ndarray:

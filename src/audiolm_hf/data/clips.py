@@ -7,6 +7,7 @@ known length, or a [`ClipStream`]. A [`ClipReader`] fetches the encoded audio of
 
 import difflib
 import hashlib
+import os
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,11 @@ from audiolm_hf.data.manifests import MANIFEST_SUFFIXES, Labels, ManifestEntry, 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
+_FFMPEG_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr")
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".rf64"),
+    *_FFMPEG_SUFFIXES,  # without ffmpeg they are listed, and left out with the reason
+)
 _SAVED_DATASET_FILES = ("state.json", "dataset_dict.json")  # one of them marks a folder of `save_to_disk`
 
 
@@ -163,9 +168,9 @@ def list_clips(paths: str | Path | Iterable[str | Path]) -> ClipList:
 
     Args:
         paths (`str`, `Path` or a sequence of them): parquet files with a column `audio` (a struct of `bytes` and
-            `path`) and optional `speaker`, `accent`, `text`, `source`, `duration`; folders, searched for audio files;
-            datasets saved to disk by `datasets`; lists, see [`~audiolm_hf.data.manifests.read_manifest`]; or audio
-            files.
+            `path`) and optional `speaker`, `accent`, `text`, `source`, `duration`; folders, searched for audio files
+            that are not hidden, through links, too; datasets saved to disk by `datasets`; lists, see
+            [`~audiolm_hf.data.manifests.read_manifest`]; or audio files.
 
     Returns:
         [`ClipList`]: in the order of the paths; files of a folder by name.
@@ -241,14 +246,35 @@ def _list_folder(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
 
         datasets[path] = open_saved_dataset(path)
         return _dataset_rows(path, datasets[path])
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-    tables = sorted(path.rglob("*.parquet"))
+    found = sorted(_walk(path))
+    files = [file for file in found if file.suffix.lower() in AUDIO_SUFFIXES]
+    tables = [file for file in found if file.suffix == ".parquet"]
     if tables and not files:
         raise ValueError(
             f"{path} holds no audio files but {len(tables)} parquet files, such as {tables[0]}; name those to use "
             f"(perhaps {path / '*.parquet'})."
         )
     return [Clip(file.as_posix(), file) for file in files]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Find all files of a folder but hidden ones, through links to folders, too; each folder once."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        folders[:] = sorted(
+            (name for name in folders if not name.startswith(".")),
+            key=lambda name: (Path(parent, name).is_symlink(), name),
+        )
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def _dataset_rows(path: Path, dataset: "Dataset") -> list[Clip]:

@@ -1,0 +1,232 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Decode a whole audio file, whatever its header says of its length.
+
+Comes in: a path or the bytes of a file. Goes out: `(num_channels, num_samples)` float32 and the rate. libsndfile
+decodes; what it does not know, or would read in part, goes through the program ffmpeg where that is installed.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .audio_samples_audiolm import SAMPLING_RATES
+
+try:
+    import soundfile
+except (ImportError, OSError):  # OSError: the package is there, its libsndfile is not
+    soundfile = None
+
+_BLOCK = 2**16  # samples decoded at once
+_MOST_SAMPLES = 2**62  # of a position in a file
+_MOST_SAMPLES_PER_BYTE = 5000  # FLAC's largest block of silence; a header that promises more is wrong
+# What only ffmpeg decodes: where in the file which bytes stand, and what ffmpeg calls it.
+_FFMPEG_FORMATS = (
+    (4, b"ftyp", "mov"),
+    (0, b"\x1aE\xdf\xa3", "matroska"),
+    (0, b"\xff\xf1", "aac"),
+    (0, b"\xff\xf9", "aac"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "asf"),
+    (0, b"#!AMR", "amr"),
+)
+
+
+def require_soundfile() -> None:
+    """Say how to get the package that reads and writes files, where it is missing.
+
+    Raises:
+        ImportError: it is.
+    """
+    if soundfile is None:
+        raise ImportError("Audio files are read and written with the package soundfile: pip install soundfile")
+
+
+def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | None = None) -> tuple[np.ndarray, int]:
+    """Decode a file, or a part of it.
+
+    Args:
+        file (`str`, `Path` or `bytes`): where it lies, or the file itself.
+        start_s (`float`, defaults to 0.0): where the part begins, seconds.
+        end_s (`float`, *optional*): where it ends, seconds; the end of the file by default and at most.
+
+    Returns:
+        `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, and the rate in Hz.
+
+    Raises:
+        ValueError: the reason why it cannot be decoded, without the file's name.
+    """
+    with _decoder(file) as (decoder, num_samples):
+        rate = decoder.samplerate
+        first = round(min(start_s * rate, _MOST_SAMPLES))
+        last = _MOST_SAMPLES if end_s is None else round(min(end_s * rate, _MOST_SAMPLES))
+        position = 0
+        if first and num_samples is not None:
+            position = decoder.seek(min(first, num_samples))
+        blocks = [np.zeros((0, decoder.channels), np.float32)]
+        while position < last:
+            block = decoder.read(min(_BLOCK, last - position), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            blocks.append(block[max(0, first - position) :])
+            position += len(block)
+        if num_samples is not None and min(num_samples, last) - position > rate:
+            raise ValueError(f"it should last {num_samples / rate:.2f} s, but ends after {position / rate:.2f} s")
+    return np.ascontiguousarray(np.concatenate(blocks).T), rate
+
+
+def measure_duration(file: str | Path | bytes) -> float:
+    """Return the length of an audio file in seconds: by its header, or by decoding where that does not tell.
+
+    Args:
+        file (`str`, `Path` or `bytes`): where it lies, or the file itself.
+
+    Raises:
+        ValueError: the reason why it cannot be decoded, without the file's name.
+    """
+    with _decoder(file) as (decoder, num_samples):
+        if num_samples is None:
+            num_samples = sum(iter(lambda: len(decoder.read(_BLOCK, dtype="float32")), 0))
+        return num_samples / decoder.samplerate
+
+
+@contextlib.contextmanager
+def _decoder(file: str | Path | bytes) -> Iterator[tuple[Any, int | None]]:
+    """Open a file for decoding; yields the `SoundFile`, and its number of samples where the header can be believed."""
+    require_soundfile()
+    try:
+        decoder, size = _open_decoder(file)
+        with decoder:
+            if decoder.samplerate not in SAMPLING_RATES:
+                raise ValueError(f"its sampling rate is {decoder.samplerate} Hz")
+            # soundfile would seek after every block, to where a header of unknown length does not let it.
+            decoder.seekable = lambda: False
+            believed = size is not None and decoder.frames <= size * _MOST_SAMPLES_PER_BYTE
+            yield decoder, decoder.frames if believed else None
+    except soundfile.LibsndfileError as error:
+        # The whole message of soundfile names an object in memory, another one in every run.
+        raise ValueError(f"soundfile cannot read it ({error.error_string})") from None
+    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
+        raise ValueError(f"soundfile cannot read it ({error})") from None
+
+
+def _open_decoder(file: str | Path | bytes) -> tuple[Any, int | None]:
+    """Return a `SoundFile`, and the file's size in bytes; None where the header does not tell how long it is."""
+    with _open_raw(file) as raw:
+        size = raw.seek(0, os.SEEK_END)
+        if size == 0:
+            raise ValueError("it is empty")
+        try:
+            decoder = soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else str(file))
+        except soundfile.LibsndfileError:
+            demuxer = _find_demuxer(raw)
+            if demuxer is None:
+                raise
+            return _convert(file, demuxer)
+        if decoder.format == "OGG" and _is_chained(raw):
+            decoder.close()
+            return _convert(file, "ogg")
+        stream = _mp3_of_unknown_length(raw) if decoder.format == "MP3" else None
+        if stream is not None:
+            decoder.close()
+            return _open_stream(stream), None
+    return decoder, size
+
+
+def _open_raw(file: str | Path | bytes) -> BinaryIO:
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    try:
+        return Path(file).open("rb")
+    except FileNotFoundError:
+        raise ValueError("there is no such file") from None
+    except OSError as error:
+        raise ValueError(f"it cannot be opened: {error.strerror}") from None
+
+
+def _open_stream(data: bytes) -> Any:
+    """Open a file through a pipe: libsndfile then reads until the decoder ends, without a guess at the length."""
+    reading, writing = os.pipe()
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+            pipe.write(data)
+
+    threading.Thread(target=feed, daemon=True).start()
+    return soundfile.SoundFile(reading)
+
+
+def _mp3_of_unknown_length(raw: BinaryIO) -> bytes | None:
+    """Return an MP3 file without what stands in for its length, or None if its header tells how long it is."""
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    head = raw.read(10)
+    start = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        start = 10 + sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:10])))
+    raw.seek(start)
+    frame = raw.read(2048)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at >= 0:
+        flags = int.from_bytes(frame[at + 4 : at + 8])
+        counts_frames, counts_bytes = flags & 1, flags & 2
+        stated = int.from_bytes(frame[at + 12 : at + 16]) if counts_bytes else size
+        # Files joined to one keep the header of the first.
+        if counts_frames and size - start <= 1.05 * stated + 2**14:
+            return None
+        frame = frame[:at] + bytes(4) + frame[at + 4 :]
+    return frame + raw.read()
+
+
+def _is_chained(raw: BinaryIO) -> bool:
+    """Whether an Ogg file is several, one after the other; libsndfile reads the first alone."""
+    position, begun = 0, False
+    while True:
+        raw.seek(position)
+        page = raw.read(27 + 255)
+        if page[:4] != b"OggS" or len(page) < 27:
+            return False
+        first_page = bool(page[5] & 2)
+        if first_page and begun:
+            return True
+        begun = begun or not first_page
+        lengths = page[27 : 27 + page[26]]
+        position += 27 + len(lengths) + sum(lengths)
+
+
+def _find_demuxer(raw: BinaryIO) -> str | None:
+    """Return what ffmpeg calls the kind of a file that libsndfile does not know."""
+    raw.seek(0)
+    head = raw.read(16)
+    return next((name for at, magic, name in _FFMPEG_FORMATS if head[at : at + len(magic)] == magic), None)
+
+
+def _convert(file: str | Path | bytes, demuxer: str) -> tuple[Any, int]:
+    """Decode the first audio stream of a file with ffmpeg, to what libsndfile reads."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise ValueError(f"it is of a kind ({demuxer}) that needs the program ffmpeg, which is not installed")
+    with contextlib.ExitStack() as stack:
+        if isinstance(file, bytes):  # MP4 cannot be read from a pipe
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audio"
+            temporary.write_bytes(file)
+            file = temporary
+        # The kind is fixed, so that no playlist makes ffmpeg open other files or addresses.
+        source = ["-nostdin", "-v", "error", "-f", demuxer, "-i", f"file:{file}", "-map", "0:a:0"]
+        done = subprocess.run(
+            [program, *source, "-c:a", "pcm_f32be", "-f", "au", "-"], capture_output=True, check=False
+        )
+    if done.returncode or not done.stdout:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(f"ffmpeg cannot read it ({lines[-1] if lines else 'no audio in it'})")
+    return soundfile.SoundFile(io.BytesIO(done.stdout)), len(done.stdout)
+
+
+__all__ = ["decode_file", "measure_duration", "require_soundfile"]

@@ -1,0 +1,82 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Sampling rates and samples in memory: what can be one, and any sample type as float32.
+
+Comes in: what a caller gives. Goes out: the same, checked and in one form. The first step of all that reads or writes
+audio.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+SAMPLING_RATES = range(1000, 1_000_001)  # Hz; outside, the number is a mistake
+_LARGEST_FLOAT = 128.0  # of full scale; louder floats are integers that were converted without scaling
+# Zero point and full scale of the integer sample types of audio files.
+_INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
+
+
+def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
+    """Return a sampling rate that can be one.
+
+    Args:
+        sampling_rate (`int`): Hz.
+        name (`str`, defaults to `"sampling_rate"`): what the error calls it.
+
+    Raises:
+        ValueError: if it is not a whole number from 1,000 to 1,000,000.
+    """
+    whole = isinstance(sampling_rate, int | np.integer) and not isinstance(sampling_rate, bool)
+    if not whole or int(sampling_rate) not in SAMPLING_RATES:
+        raise ValueError(
+            f"{name} is {sampling_rate!r}; give a whole number of samples per second, from {SAMPLING_RATES.start} to "
+            f"{SAMPLING_RATES.stop - 1}."
+        )
+    return int(sampling_rate)
+
+
+def as_float32(clip: Any, name: str) -> np.ndarray:
+    """Return the samples of a clip as float32 in which 1 is full scale; integers are scaled by their type.
+
+    Args:
+        clip (`np.ndarray`, `torch.Tensor` or nested list of numbers): of any shape.
+        name (`str`): what the errors call it.
+
+    Returns:
+        `np.ndarray` of the same shape, float32.
+
+    Raises:
+        TypeError: if it holds no numbers, or integers of a type that tells no full scale.
+        ValueError: if it holds floats far beyond full scale.
+    """
+    if isinstance(clip, torch.Tensor):
+        clip = clip.detach().cpu()
+        clip = clip.float() if clip.is_floating_point() else clip
+    if isinstance(clip, str | bytes | dict) or clip is None:
+        raise TypeError(
+            f"{name} is of type {type(clip).__name__}, not an array. Use the processor for files, bytes and "
+            "dictionaries."
+        )
+    try:
+        audio = np.asarray(clip)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} cannot be read as an array of numbers (type {type(clip).__name__}).") from None
+    if audio.dtype.name in _INTEGER_SAMPLES:
+        zero, full_scale = _INTEGER_SAMPLES[audio.dtype.name]
+        return ((audio.astype(np.float64) - zero) / full_scale).astype(np.float32)
+    if isinstance(clip, list | tuple) and audio.dtype.kind in "OSU":
+        raise TypeError(f"{name} cannot be read as an array of numbers (a list of other things).")
+    if not np.issubdtype(audio.dtype, np.floating):
+        what = "a list of whole numbers" if isinstance(clip, list | tuple) else f"of dtype {audio.dtype}"
+        raise TypeError(f"{name} is {what}; give floats in [-1, 1], or an array of uint8, int16 or int32 samples.")
+    peak = float(np.abs(audio).max(initial=0.0))
+    if _LARGEST_FLOAT < peak < math.inf:
+        raise ValueError(
+            f"{name} has floats up to {peak:.6g}; floats are given in [-1, 1]. Give the samples of a file as the "
+            "integers they are, or divide them by the full scale of their type (32768 for int16)."
+        )
+    return audio.astype(np.float32)
+
+
+__all__ = ["SAMPLING_RATES", "as_float32", "check_sampling_rate"]

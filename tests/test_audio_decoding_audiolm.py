@@ -1,0 +1,161 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Files are decoded to their end whatever their headers say, and what is cut off or absurd is refused."""
+
+import io
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_hf import audio_decoding_audiolm
+from audiolm_hf.audio_decoding_audiolm import decode_file, measure_duration
+from audiolm_hf.audio_file_audiolm import read_audio
+
+RATE = 16000
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+
+
+def sound(length_s: float = 3.0) -> np.ndarray:
+    """Noise that ends in silence, so that its bit rate varies."""
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, round(length_s * RATE)).astype(np.float32)
+    samples[len(samples) // 3 :] *= 0.001
+    return samples
+
+
+def encoded(format: str, subtype: str, samples: np.ndarray | None = None, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    samples = sound() if samples is None else samples
+    with soundfile.SoundFile(buffer, "w", RATE, 1, subtype, format=format, **options) as file:
+        file.write(samples)
+    return buffer.getvalue()
+
+
+def flac_without_length(samples: np.ndarray | None = None) -> bytes:
+    """What `ffmpeg -f flac -` writes: STREAMINFO with 0 samples, which means unknown."""
+    data = bytearray(encoded("FLAC", "PCM_16", samples))
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    return bytes(data)
+
+
+def mp3(samples: np.ndarray | None = None) -> bytes:
+    return encoded("MP3", "MPEG_LAYER_III", samples, bitrate_mode="VARIABLE", compression_level=0.0)
+
+
+def mp3_without_count(samples: np.ndarray | None = None) -> bytes:
+    """Cut off the first frame, which tells how many there are."""
+    data = mp3(samples)
+    tag = max(data.find(b"Xing"), data.find(b"Info"))
+    start = data.rfind(b"\xff", 0, tag)
+    return data[data.find(data[start : start + 2], tag) :]
+
+
+def test_flac_of_unknown_length_is_read_to_its_end(tmp_path):
+    with soundfile.SoundFile(io.BytesIO(flac_without_length())) as file:
+        assert file.frames > 2**60
+    whole, rate = decode_file(encoded("FLAC", "PCM_16"))
+    (tmp_path / "a.flac").write_bytes(flac_without_length())
+    for source in (flac_without_length(), tmp_path / "a.flac"):
+        np.testing.assert_array_equal(decode_file(source)[0], whole)
+        np.testing.assert_array_equal(decode_file(source, 1.0, 1.5)[0], whole[:, 16000:24000])
+        assert measure_duration(source) == 3.0 and rate == RATE
+
+
+def test_mp3_without_a_frame_count_is_read_to_its_end(tmp_path):
+    data = mp3_without_count()
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        assert not 2.9 < file.frames / RATE < 3.2  # libsndfile guesses
+    audio, _ = decode_file(data)
+    assert 3.0 <= audio.shape[1] / RATE < 3.2
+    assert measure_duration(data) == pytest.approx(audio.shape[1] / RATE)
+    (tmp_path / "a.mp3").write_bytes(data)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.mp3")[0], audio)
+
+
+def test_mp3_with_a_frame_count_is_as_long_as_what_was_encoded():
+    assert decode_file(mp3())[0].shape == (1, 3 * RATE)
+    with_tags = b"ID3\x04\x00\x00\x00\x00\x10\x00" + bytes(2048) + mp3()
+    assert decode_file(with_tags)[0].shape == (1, 3 * RATE)
+
+
+def test_joined_mp3_files_are_read_to_the_end_of_the_last():
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 3 * RATE).astype(np.float32)
+    assert decode_file(mp3(noise) + mp3(noise))[0].shape[1] >= 6 * RATE
+
+
+@needs_ffmpeg
+def test_joined_ogg_files_are_read_to_the_end_of_the_last():
+    data = encoded("OGG", "VORBIS") + encoded("OGG", "VORBIS", sound(2.0))
+    assert decode_file(data)[0].shape[1] == pytest.approx(5 * RATE, abs=1000)
+
+
+def test_joined_ogg_files_are_not_read_in_part_without_ffmpeg(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert decode_file(encoded("OGG", "VORBIS"))[0].shape == (1, 3 * RATE)
+    with pytest.raises(ValueError, match="needs the program ffmpeg"):
+        decode_file(encoded("OGG", "VORBIS") * 2)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("suffix", "codec"), [("m4a", "aac"), ("webm", "libopus"), ("aac", "aac"), ("mka", "flac")])
+def test_what_libsndfile_does_not_know_goes_through_ffmpeg(tmp_path, suffix, codec):
+    soundfile.write(tmp_path / "a.wav", sound(), RATE)
+    path = tmp_path / f"-a b.{suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-c:a", codec, "-strict", "-2", f"file:{path}"]
+    subprocess.run(command, check=True)
+    audio, rate = decode_file(path)
+    assert audio.shape[1] / rate == pytest.approx(3.0, abs=0.2)
+    assert np.abs(audio[0, : rate // 2]).max() > 0.1
+    np.testing.assert_array_equal(decode_file(path.read_bytes())[0], audio)
+    assert measure_duration(path) == pytest.approx(audio.shape[1] / rate)
+
+
+@pytest.mark.parametrize("head", [b"\0\0\0\x20ftypM4A \0\0\0\0", b"\x1aE\xdf\xa3" + bytes(20)])
+def test_where_ffmpeg_is_missing_the_reason_names_it(monkeypatch, head):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ValueError, match="needs the program ffmpeg, which is not installed"):
+        decode_file(head)
+
+
+@needs_ffmpeg
+def test_ffmpeg_is_not_led_to_other_files(tmp_path, monkeypatch):
+    (tmp_path / "list.m4a").write_text(f"ffconcat version 1.0\nfile '{tmp_path}/secret.wav'\n")
+    with pytest.raises(ValueError, match="Format not recognised"):
+        decode_file(tmp_path / "list.m4a")
+    with pytest.raises(ValueError, match="ffmpeg cannot read it"):
+        decode_file(b"\0\0\0\x20ftypM4A \0\0\0\0")
+
+
+@pytest.mark.parametrize("make", [lambda: encoded("FLAC", "PCM_16"), mp3])
+def test_a_file_that_was_cut_off_is_refused(make):
+    data = make()
+    noisy = len(data) // 3
+    with pytest.raises(ValueError, match="lost sync|should last 3.00 s, but ends after"):
+        decode_file(data[:noisy])
+
+
+@pytest.mark.parametrize("rate", [1, 999, 10**9])
+def test_an_absurd_sampling_rate_is_refused(rate):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sound(), rate, format="WAV")
+    with pytest.raises(ValueError, match=f"sampling rate is {rate} Hz"):
+        decode_file(buffer.getvalue())
+    with pytest.raises(ValueError, match=f"sampling rate is {rate} Hz"):
+        measure_duration(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "expected"),
+    [(0.0, None, (0, 48000)), (1.0, None, (16000, 48000)), (0.1, 0.2, (1600, 3200)), (2.5, 1e308, (40000, 48000))],
+)
+@pytest.mark.parametrize("make", [lambda: encoded("WAV", "FLOAT"), flac_without_length])
+def test_a_part_is_cut_out(make, start_s, end_s, expected):
+    whole = decode_file(make())[0]
+    np.testing.assert_array_equal(decode_file(make(), start_s, end_s)[0], whole[:, slice(*expected)])
+
+
+def test_a_file_longer_than_a_block_is_whole():
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * audio_decoding_audiolm._BLOCK + 17).astype(np.float32)
+    np.testing.assert_array_equal(decode_file(encoded("WAV", "FLOAT", samples))[0][0], samples)
