@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "audiolm_hf"
 # Files that travel with a checkpoint, in the order of the flow: each imports only from those before it.
 SHIPPED_FLOW = (
     "strict_config_audiolm",
+    "checkpoint_audiolm",
     "input_checks_audiolm",
     "resampling_audiolm",
     "time_grid_audiolm",

@@ -9,6 +9,7 @@ Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and ac
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from transformers.utils import ModelOutput
 
 from .acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec, wrap_acoustic_codec
 from .adapters_audiolm import AudioLMAdapterMixin
+from .checkpoint_audiolm import AudioLMPreTrainedModel, read_generation_config
 from .configuration_audiolm import AudioLMConfig
 from .generation_audiolm import (
     AudioLMGenerationConfig,
@@ -72,7 +74,7 @@ class _Prompt:
     audio_codes: Tensor
 
 
-class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
+class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
     """Continue audio: semantic tokenizer, acoustic codec and three stages in one checkpoint.
 
     Args:
@@ -172,20 +174,17 @@ class AudioLMModel(AudioLMAdapterMixin, PreTrainedModel):
         generation_config: AudioLMGenerationConfig | None,
         from_auto_class: bool,
         from_pipeline: str | None,
-        pretrained_model_name_or_path: str | None,
+        pretrained_model_name_or_path: str | os.PathLike | None,
         **kwargs: Any,
     ) -> None:
         """Load `generation_config.json`; called by `from_pretrained`."""
         if generation_config is not None:
-            self.generation_config = generation_config
+            self.generation_config = AudioLMGenerationConfig().with_options(generation_config)
             return
-        if pretrained_model_name_or_path is None:  # weights given as `state_dict`: the defaults hold
-            return
-        kwargs.pop("trust_remote_code", None)
-        try:
-            self.generation_config = AudioLMGenerationConfig.from_pretrained(pretrained_model_name_or_path, **kwargs)
-        except OSError:  # a checkpoint without the file: the defaults hold
-            self.generation_config = AudioLMGenerationConfig()
+        path = pretrained_model_name_or_path
+        # Where weights are given as `state_dict`, or a checkpoint has no such file, the defaults hold.
+        fields = None if path is None else read_generation_config(path, **kwargs)
+        self.generation_config = AudioLMGenerationConfig(**(fields or {}))
 
     @property
     def stages(self) -> dict[str, PreTrainedModel]:

@@ -21,6 +21,7 @@ from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
 from .input_checks_audiolm import check_waveform, row_lengths
 from .resampling_audiolm import resample
@@ -130,7 +131,7 @@ def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.T
     return (centroids.square().sum(dim=-1) - 2 * features.float() @ centroids.T).argmin(dim=-1)
 
 
-class AudioLMSemanticTokenizer(PreTrainedModel):
+class AudioLMSemanticTokenizer(AudioLMPreTrainedModel):
     """Turn audio into semantic tokens: a layer of a speech encoder, quantised by k-means.
 
     A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens; one at

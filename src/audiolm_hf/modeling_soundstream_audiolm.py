@@ -14,10 +14,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import SoundStreamConfig
 from .low_band_audiolm import (
     compress_low_band,
@@ -147,7 +147,7 @@ class MirroredDecoder(nn.Module):
         return self.layers(latents.transpose(1, 2))[:, 0]
 
 
-class SoundStreamModel(PreTrainedModel):
+class SoundStreamModel(AudioLMPreTrainedModel):
     """Neural audio codec with a causal encoder and decoder and a residual vector quantizer.
 
     Paper: SoundStream (arXiv 2107.03312), section III; the acoustic tokenizer of AudioLM (arXiv 2209.03143).

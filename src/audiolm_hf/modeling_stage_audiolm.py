@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, Cache, GenerationMixin, LogitsProcessorList, PreTrainedModel
+from transformers import AutoModel, Cache, GenerationMixin, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple
 
+from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
 from .sampling_audiolm import LevelLogitsProcessor
 from .token_layout_audiolm import (
@@ -31,7 +32,7 @@ from .token_layout_audiolm import (
 )
 
 
-class AudioLMStageModel(PreTrainedModel, GenerationMixin):
+class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
     """What the three stages share: a decoder, a head, and a loss over each token's own level.
 
     Args:

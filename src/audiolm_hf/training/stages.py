@@ -112,7 +112,10 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
     """Build the stage that training starts from: given weights, or random ones with embeddings placed by `codec`."""
     model_class = _STAGES[config.stage][1]
     if config.initial_weights is not None:
-        return model_class.from_pretrained(config.initial_weights, dtype="float32", config=stage_config)
+        trained = model_class.from_pretrained(config.initial_weights, dtype="float32")
+        model = model_class(stage_config)  # what it was not trained with, such as a condition's positions, it will be
+        model.load_state_dict(trained.state_dict())
+        return model
     model = model_class(stage_config)
     if config.warm_start is not None:
         warm_start_(model, config.warm_start)

@@ -1,0 +1,195 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Base of this package's models: a checkpoint is loaded whole and as it was saved, or refused.
+
+transformers fills what a file lacks with random numbers and a warning. Sound comes out all the same, so that here
+weights that are missing, left over, not finite or not numbers of that kind are errors, as is a configuration that
+their shapes cannot contradict (see `strict_config_audiolm`).
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
+
+from .strict_config_audiolm import StrictConfig
+
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+GENERATION_FILE = "generation_config.json"
+
+
+class AudioLMPreTrainedModel(PreTrainedModel):
+    """Base of this package's models; see `from_pretrained` and `save_pretrained` of `PreTrainedModel`.
+
+    Args:
+        config ([`StrictConfig`]): of the model, checked again: fields may have been assigned since it was built.
+    """
+
+    config_class = StrictConfig
+
+    def __init__(self, config: StrictConfig) -> None:
+        config.validate()
+        super().__init__(config)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save the model, and with its configuration what the weights only work with.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): folder, made if it is not there.
+            *args: as in `PreTrainedModel.save_pretrained`.
+            **kwargs: likewise.
+        """
+        self.config.trained_with = self.config.trained_values()
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            self.config.trained_with = None
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: list[str] | None, load_config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Check what is told without loading, then load; transformers calls it for adapters, too."""
+        source = load_config.pretrained_model_name_or_path
+        if not (args or kwargs or load_config.ignore_mismatched_sizes or source is None):  # extra ones: of adapters
+            model.config.check_trained_values(_stored_values(source, load_config.download_kwargs), str(source))
+        if load_config.hf_quantizer is None:
+            dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+            for file in checkpoint_files or []:
+                if file.endswith(".safetensors"):
+                    _require_kinds(file, dtypes)
+        return PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, *args, **kwargs
+        )
+
+    @staticmethod
+    def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
+        """Refuse weights that are not those of the model, before transformers makes some up."""
+        source = load_config.pretrained_model_name_or_path
+        if source is not None:  # without one, a caller gives tensors of their own, perhaps none to start afresh
+            _require_all(model, loading_info, source, load_config.ignore_mismatched_sizes)
+        loaded = PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        _require_finite(model, source)
+        model.config.trained_with = None
+        return loaded
+
+    def adjust_generation_fn(
+        self,
+        generation_config: Any,
+        from_auto_class: bool,
+        from_pipeline: str | None,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        **kwargs: Any,
+    ) -> None:
+        """Check `generation_config.json`, which transformers passes over where it cannot be read."""
+        if generation_config is None and pretrained_model_name_or_path is not None:
+            read_generation_config(pretrained_model_name_or_path, **kwargs)
+        super().adjust_generation_fn(
+            generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, **kwargs
+        )
+
+
+def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any]:
+    """What weights were trained with; of older checkpoints nothing is known."""
+    try:
+        fields, _ = PreTrainedConfig.get_config_dict(source, **dict(hub_options))
+    except OSError:  # weights alone, with a configuration of the caller's
+        return {}
+    return fields.get("trained_with") or {}
+
+
+def _require_kinds(file: str, dtypes: dict[str, torch.dtype]) -> None:
+    """Refuse a damaged safetensors file, and whole numbers in place of real ones."""
+    size = Path(file).stat().st_size
+    with Path(file).open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        try:
+            header = json.loads(opened.read(length)) if length < size else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise ValueError(f"{file} is damaged: it has no header of safetensors. Save or download it again.")
+    header.pop("__metadata__", None)
+    ends = [entry["data_offsets"][1] for entry in header.values()]
+    if 8 + length + max(ends, default=0) != size:
+        raise ValueError(f"{file} is damaged: {size} bytes, its header says otherwise. Save or download it again.")
+    for name, entry in header.items():
+        if name in dtypes and dtypes[name].is_floating_point and not entry["dtype"].startswith(("F", "BF")):
+            raise ValueError(
+                f"{file} holds {name} as {entry['dtype']}, but it is a weight of real numbers; quantised weights need "
+                "their quantization_config."
+            )
+
+
+def _require_all(model: PreTrainedModel, loading_info: Any, source: str, ignore_mismatched_sizes: bool) -> None:
+    """Refuse missing weights, but for tied ones, left-over weights, and other shapes."""
+    if loading_info.mismatched_keys and not ignore_mismatched_sizes:
+        name, stored, own = sorted(loading_info.mismatched_keys)[0]
+        raise RuntimeError(
+            f"{source} does not fit its configuration: {name} has shape {tuple(stored)} in the file, {tuple(own)} by "
+            f"the configuration ({len(loading_info.mismatched_keys)} such weights)."
+        )
+    model._adjust_missing_and_unexpected_keys(loading_info)
+    missing = set(loading_info.missing_keys)
+    for target, of in getattr(model, "all_tied_weights_keys", {}).items():
+        if not {target, of} <= loading_info.missing_keys:
+            missing -= {target, of}
+    for names, what in ((missing, "lacks"), (loading_info.unexpected_keys, "has no place for")):
+        if names:
+            subject, end = (source, "") if what == "lacks" else (type(model).__name__, f", which {source} holds")
+            raise ValueError(
+                f"{subject} {what} {len(names)} weights, such as {sorted(names)[0]}{end}; load a checkpoint with the "
+                "configuration it was saved with."
+            )
+
+
+def _require_finite(model: PreTrainedModel, source: str | None) -> None:
+    """Refuse NaN and infinity in weights that are there: not offloaded, quantised or another process's."""
+    for name, tensor in model.state_dict().items():
+        values = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        plain = type(values) in (Tensor, torch.nn.Parameter) and values.is_floating_point() and not values.is_meta
+        if plain and not values.isfinite().all():
+            raise ValueError(f"{name} in {source} has values that are NaN or infinite; the checkpoint is damaged.")
+
+
+def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> dict[str, Any] | None:
+    """Read `generation_config.json` of a checkpoint.
+
+    Args:
+        name_or_path (`str` or `os.PathLike`): folder, or `user/name` on the Hub.
+        **options: those of the Hub, such as `revision` and `subfolder`; others are passed over.
+
+    Returns:
+        `dict`, or `None` if the checkpoint has none.
+
+    Raises:
+        ValueError: it is there, but no JSON object can be read from it.
+    """
+    options = {name: value for name, value in options.items() if name in _HUB_OPTIONS}
+    folder = Path(name_or_path)
+    path: Path | str | None = folder / (options.get("subfolder") or "") / GENERATION_FILE
+    if not folder.is_dir():
+        path = cached_file(
+            os.fspath(name_or_path),
+            GENERATION_FILE,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            **options,
+        )
+    if path is None or not Path(path).exists():
+        return None
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error}); save it again, or delete it.") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} holds a {type(fields).__name__}, not an object; save it again, or delete it.")
+    return fields
+
+
+__all__ = ["AudioLMPreTrainedModel", "read_generation_config"]
