@@ -134,7 +134,11 @@ CONTRADICTIONS = {
     "pooling": ("semantic_tokenizer", lambda config: config.update(pooling=4), "pooling is 4.* trained with 2"),
     "layer": ("semantic_tokenizer", lambda config: config.update(layer=0), "layer is 0.* trained with 1"),
     "condition_stride": ("coarse", lambda config: config.update(condition_stride=4.0), "condition_stride is 4.0"),
-    "split of levels": ("fine", lambda config: config.update(num_coarse_codebooks=3, num_fine_codebooks=2), "codebooks"),
+    "split of levels": (
+        "fine",
+        lambda config: config.update(num_coarse_codebooks=3, num_fine_codebooks=2),
+        "codebooks",
+    ),
     "heads": ("coarse", lambda config: config["backbone_config"].update(num_attention_heads=8), "num_attention_heads"),
 }
 

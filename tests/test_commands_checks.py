@@ -61,7 +61,7 @@ SINGLE = [
 def test_misuse_is_one_line_before_any_model(tmp_path, monkeypatch, capsys, command, options, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *given, **named: pytest.fail("a model was loaded"))
-    monkeypatch.setattr("audiolm_hf.threads.available_memory", lambda: 8 * 10**9)
+    monkeypatch.setattr("audiolm_hf.memory_audiolm.available_memory", lambda: 8 * 10**9)
     (tmp_path / "text").write_text("text")
     output = [] if command != "checkpoint" or "-o" in options else ["-o", "report.json"]
     size = ["--device", "cpu"] if command == "training" and "--device" not in options else []

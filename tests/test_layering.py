@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "audiolm_hf"
 SHIPPED_FLOW = (
     "strict_config_audiolm",
     "checkpoint_audiolm",
+    "memory_audiolm",
     "input_checks_audiolm",
     "resampling_audiolm",
     "time_grid_audiolm",

@@ -1,12 +1,12 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Threads by the model's size, and work that does not fit into memory refused with the figures."""
+"""Threads by the model's size."""
 
 import pytest
 import torch
 from torch import nn
 
 from audiolm_hf import threads
-from audiolm_hf.threads import available_memory, check_memory, set_threads, usable_cpus
+from audiolm_hf.threads import set_threads, usable_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -52,19 +52,3 @@ def test_the_quota_of_a_container_counts(monkeypatch, tmp_path, text, allowed):
     unlimited = usable_cpus()
     (tmp_path / "cpu.max").write_text(text)
     assert usable_cpus() == min(unlimited, allowed)
-
-
-def test_the_limit_of_a_container_counts(monkeypatch, tmp_path):
-    monkeypatch.setattr(threads, "_CGROUP", tmp_path)
-    assert 2**20 < available_memory() < 2**50
-    (tmp_path / "memory.current").write_text("400\n")
-    for limit, expected in (("1400\n", 1000), ("300\n", 0)):
-        (tmp_path / "memory.max").write_text(limit)
-        assert available_memory() == expected
-
-
-def test_what_does_not_fit_is_refused_with_the_figures(monkeypatch):
-    monkeypatch.setattr(threads, "available_memory", lambda: 3 * 10**9)
-    check_memory(3e9, "It", "give less")
-    with pytest.raises(ValueError, match="It would take about 4 GB of memory, and 3 GB are available; give less"):
-        check_memory(4e9, "It", "give less")

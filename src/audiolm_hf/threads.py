@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How many threads and how much memory a command uses: what suits the model, and no more than the process may have.
+"""How many threads a command uses: what suits the model, and no more than the process may have.
 
 torch starts a thread for every core. A small model waits for its threads longer than it computes, the more so where
 other programs use the cores, so the commands choose the number by the model's size.
@@ -23,39 +23,6 @@ def usable_cpus() -> int:
     quota = _CGROUP / "cpu.max"  # "max 100000", or microseconds of processor time in each period
     allowed, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
     return cpus if allowed == "max" else max(1, min(cpus, int(allowed) // int(period)))
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that this process can still take, of the machine and of its container."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        entries = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        available = int(entries["MemAvailable"].split()[0]) * 1024
-    else:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if limit.is_file() and (text := limit.read_text().strip()) != "max":
-        available = min(available, int(text) - int(used.read_text()))
-    return max(0, available)
-
-
-def check_memory(needed: float, what: str, advice: str) -> None:
-    """Refuse, before it begins, work that does not fit into memory.
-
-    Args:
-        needed (`float`): bytes that the work will take.
-        what (`str`): the work, as the beginning of a sentence.
-        advice (`str`): what to change.
-
-    Raises:
-        ValueError: if less is available.
-    """
-    available = available_memory()
-    if needed > available:
-        raise ValueError(
-            f"{what} would take about {needed / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are available; "
-            f"{advice}."
-        )
 
 
 def set_threads(model: nn.Module, asked: int | None = None) -> str:
@@ -83,4 +50,4 @@ def set_threads(model: nn.Module, asked: int | None = None) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''} ({reason})"
 
 
-__all__ = ["available_memory", "check_memory", "set_threads", "usable_cpus"]
+__all__ = ["set_threads", "usable_cpus"]

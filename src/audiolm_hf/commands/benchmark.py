@@ -18,7 +18,8 @@ from audiolm_hf.commands.options import (
     find_device,
     write_report,
 )
-from audiolm_hf.threads import check_memory, set_threads
+from audiolm_hf.memory_audiolm import check_memory
+from audiolm_hf.threads import set_threads
 
 # Also in training/throughput.py; importing it here would load torch for every `--help`.
 VARIANTS = ("eager", "sdpa", "compile", "flash_attention_2")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT
-from audiolm_hf.threads import check_memory
+from audiolm_hf.memory_audiolm import check_memory
 
 LARGEST_SEED = 2**63 - 1
 BYTES_PER_SECOND = 2e6  # of memory for each second generated: measured at 16 kHz, rounded up
