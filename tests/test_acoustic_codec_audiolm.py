@@ -124,3 +124,30 @@ def test_stereo_encodec_is_refused():
 def test_other_models_are_refused():
     with pytest.raises(ValueError, match="use one of soundstream"):
         build_acoustic_codec(Wav2Vec2Config())
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.bool, torch.int16])
+def test_waveforms_are_real_floats(codec, dtype):
+    with pytest.raises(TypeError, match="give floats"):
+        codec.encode(torch.ones(1, codec.hop_length).to(dtype))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_waveforms_are_finite(codec, value):
+    with pytest.raises(ValueError, match="row 0 that are NaN or infinite"):
+        codec.encode(torch.full((1, codec.hop_length), value))
+
+
+@pytest.mark.parametrize("value", [0.5, -1, torch.nan, 2])
+def test_masks_are_zeros_and_ones(codec, value):
+    with pytest.raises(ValueError, match="neither 0 nor 1"):
+        codec.encode(torch.zeros(1, codec.hop_length), torch.full((1, codec.hop_length), float(value)))
+
+
+def test_codes_are_integers_in_range(codec):
+    codes = torch.zeros(1, codec.num_codebooks, 4, dtype=torch.int64)
+    with pytest.raises(TypeError, match="give integers"):
+        codec.decode(codes.float())
+    for value in (-1, codec.codebook_size):
+        with pytest.raises(ValueError, match="allowed range is 0 to 7"):
+            codec.decode(codes + value)

@@ -4,16 +4,18 @@
 import copy
 
 import pytest
+import soxr
 import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
-    HubertConfig,
+    ASTConfig,
+    BertConfig,
     SeamlessM4TFeatureExtractor,
     Wav2Vec2BertConfig,
     Wav2Vec2BertModel,
-    Wav2Vec2Config,
-    WavLMConfig,
+    WhisperConfig,
 )
 
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
@@ -24,19 +26,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
     stacked_log_mel,
 )
 from tests import reference
-
-# transformers' WavLM hands torch masks of two types.
-pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask and attn_mask")
-
-SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
-CONVOLUTIONS = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
-ENCODERS = {
-    "wav2vec2-bert": Wav2Vec2BertConfig(**SIZES, conv_depthwise_kernel_size=5),
-    "hubert": HubertConfig(**SIZES, **CONVOLUTIONS),
-    "hubert-large": HubertConfig(**SIZES, **CONVOLUTIONS, feat_extract_norm="layer", do_stable_layer_norm=True),
-    "wav2vec2": Wav2Vec2Config(**SIZES, **CONVOLUTIONS, feat_extract_norm="layer"),
-    "wavlm": WavLMConfig(**SIZES, **CONVOLUTIONS),
-}
+from tests.helpers_rates import ENCODERS
 
 
 def tiny_tokenizer(name="wav2vec2-bert", layer=2, **changes):
@@ -112,10 +102,11 @@ def tiny_tokenizers():
 
 
 @pytest.mark.parametrize("num_samples", [1, 79, 320, 641, 6400])
-@pytest.mark.parametrize("name", ["hubert", "hubert-large", "wav2vec2", "wavlm"])
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "wav2vec2-bert"])
 def test_number_of_tokens_of_waveform_encoders(name, num_samples):
-    tokens = tiny_tokenizer(name).tokenize(noise(num_samples)).semantic_tokens
-    assert tokens.shape == (1, -(-num_samples // 640))
+    tokenizer = tiny_tokenizer(name)
+    tokens = tokenizer.tokenize(noise(num_samples)).semantic_tokens
+    assert tokens.shape == (1, -(-num_samples // tokenizer.config.hop_length))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -133,7 +124,8 @@ def test_padded_batch_equals_single_recordings(name):
     for row, waveform in enumerate(rows):
         single = tokenizer.tokenize(waveform)
         count = single.semantic_tokens.shape[1]
-        assert batch.attention_mask[row].tolist() == [1] * count + [0] * (15 - count)
+        length = -(-9000 // tokenizer.config.hop_length)
+        assert batch.attention_mask[row].tolist() == [1] * count + [0] * (length - count)
         assert batch.semantic_tokens[row, count:].eq(0).all()
         assert (batch.semantic_tokens[row, :count] == single.semantic_tokens[0]).all()
         expected = tokenizer.extract_features(waveform)[0][0]
@@ -180,7 +172,9 @@ def test_pruning_keeps_the_tokens(name, layer):
     parameters = tokenizer.num_parameters()
     tokenizer.prune_to_layer()
     assert (tokenizer.tokenize(noise(8000)).semantic_tokens == before).all()
-    assert tokenizer.config.encoder_config.num_hidden_layers == len(tokenizer.encoder.encoder.layers)
+    stack = tokenizer.encoder.encoder
+    layers = stack.encoder.layer if name == "sew-d" else stack.layers
+    assert tokenizer.config.encoder_config.num_hidden_layers == len(layers)
     if layer == 1:
         assert tokenizer.num_parameters() < parameters
 
@@ -233,3 +227,81 @@ def test_half_precision_changes_few_tokens(tokenizer):
 def test_errors(tokenizer, input_values, attention_mask, message):
     with pytest.raises(ValueError, match=message):
         tokenizer.tokenize(input_values, attention_mask)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (WhisperConfig(), "'whisper'.*one frame per fixed step"),
+        (ASTConfig(), "'audio-spectrogram-transformer'.*Use one of wav2vec2-bert"),
+        (BertConfig(), "'bert'"),
+        (Wav2Vec2BertConfig(feature_projection_input_dim=80), "input_dim is 80; .*give 160"),
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+def test_other_encoders_are_refused_by_the_configuration(encoder, message):
+    with pytest.raises(StrictDataclassClassValidationError, match=message):
+        AudioLMSemanticTokenizerConfig(encoder_config=encoder.to_dict(), layer=1)
+
+
+def test_rate_of_spectra_has_whole_windows():
+    with pytest.raises(StrictDataclassClassValidationError, match="sampling_rate is 22050; .* multiple of 200 Hz"):
+        AudioLMSemanticTokenizerConfig(sampling_rate=22050)
+
+
+@pytest.mark.parametrize("name", ["wav2vec2-bert", "hubert", "sew"])
+@pytest.mark.parametrize("rate", [24000, 44100, 8000])
+def test_audio_at_another_rate_gives_the_tokens_of_resampled_audio(name, rate):
+    tokenizer = tiny_tokenizer(name)
+    array = soxr.resample(noise(40000)[0].numpy(), 16000, rate, quality="VHQ")
+    expected = tokenizer.tokenize(torch.from_numpy(soxr.resample(array, rate, 16000, quality="VHQ"))[None])
+    tokens = tokenizer.tokenize(torch.from_numpy(array)[None], sampling_rate=rate).semantic_tokens
+    assert tokens.shape == (1, -(-len(array) * 16000 // (rate * tokenizer.config.hop_length)))
+    length = expected.semantic_tokens.shape[1]
+    assert (tokens[:, :length] == expected.semantic_tokens).float().mean() > 0.9
+
+
+def test_padded_batch_at_another_rate_equals_single_recordings(tokenizer):
+    rows, mask = noise(12000, batch=2), torch.ones(2, 12000)
+    mask[1, 7001:] = 0
+    features, real = tokenizer.extract_features(rows, mask, sampling_rate=24000)
+    single, _ = tokenizer.extract_features(rows[1:, :7001], sampling_rate=24000)
+    assert real.sum(1).tolist() == [13, 8]
+    torch.testing.assert_close(features[1, :8], single[0], atol=1e-4, rtol=1e-4)
+
+
+def test_encoder_of_another_rate():
+    encoder = Wav2Vec2BertModel(copy.deepcopy(ENCODERS["wav2vec2-bert"]))
+    tokenizer = AudioLMSemanticTokenizer.from_encoder(encoder, layer=1, num_semantic_tokens=7, sampling_rate=24000)
+    assert (tokenizer.config.sampling_rate, tokenizer.config.hop_length) == (24000, 960)
+    assert tokenizer.tokenize(noise(9600)).semantic_tokens.shape == (1, 10)
+
+
+@pytest.mark.parametrize("change", ["fraction", "negative", "nan", "twos", "shape", "complex", "hole"])
+def test_masks_that_are_none_are_refused(tokenizer, change):
+    mask = torch.ones(2, 640)
+    if change == "shape":
+        mask = mask[:1]
+    elif change == "complex":
+        mask = mask.to(torch.complex64)
+    elif change == "hole":
+        mask[1, 3] = 0
+    else:
+        mask[1, -1] = {"fraction": 0.5, "negative": -1, "nan": torch.nan, "twos": 2}[change]
+    with pytest.raises(TypeError if change == "complex" else ValueError, match="attention_mask"):
+        tokenizer.tokenize(noise(640, batch=2), mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.bool, torch.int16])
+def test_waveforms_are_real_floats(tokenizer, dtype):
+    for method in (tokenizer, tokenizer.tokenize, tokenizer.extract_features):
+        with pytest.raises(TypeError, match="give floats"):
+            method(torch.ones(1, 640).to(dtype))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_waveforms_are_finite(tokenizer, value):
+    waveforms = noise(640, batch=3)
+    waveforms[2, 7] = value
+    with pytest.raises(ValueError, match="row 2 that are NaN or infinite"):
+        tokenizer.extract_features(waveforms)

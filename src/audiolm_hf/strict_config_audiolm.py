@@ -131,7 +131,7 @@ def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, 
         ValueError: a key that it does not have, or a size or a dropout out of range.
     """
     declared = {*inspect.signature(type(config).__init__).parameters, *type(config).attribute_map}
-    declared |= {field.name for field in dataclasses.fields(config)}
+    declared |= {field.name for field in dataclasses.fields(config)} | vars(type(config)()).keys()  # some are derived
     # One that a file holds is complete, and may have attributes that some other program added.
     if given is not None and "architectures" not in given:
         for key in given:
@@ -148,6 +148,13 @@ def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, 
 def _rope_theta(config: PreTrainedConfig) -> float | None:
     parameters = getattr(config, "rope_parameters", None)
     return parameters.get("rope_theta") if isinstance(parameters, dict) else None
+
+
+def _forget_folders(fields: dict[str, Any]) -> None:
+    fields.pop("_name_or_path", None)
+    for value in fields.values():
+        if isinstance(value, dict):
+            _forget_folders(value)
 
 
 class StrictConfig(PreTrainedConfig):
@@ -193,8 +200,13 @@ class StrictConfig(PreTrainedConfig):
         return values | {"model_type": model_type}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields; where the code lies only if it is saved, too, as transformers does with remote code."""
+        """Return all fields; where the code lies only if it is saved, too, as transformers does with remote code.
+
+        Where the parts were loaded from is left out: it means nothing on another machine.
+        """
         fields = super().to_dict()
+        for name in self.sub_configs:
+            _forget_folders(fields[name])
         if self._auto_class is None:
             fields.pop("auto_map", None)
         fields.pop("custom_pipelines", None)  # written when the pipeline is saved

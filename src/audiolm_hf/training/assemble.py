@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioSource
@@ -103,16 +102,7 @@ def load_parts(config: AssembleConfig) -> AudioLMModel:
         fine=AudioLMFineModel.from_pretrained(config.fine, dtype="float32"),
     )
     model.generation_config = AudioLMGenerationConfig(**config.generation)
-    _forget_folders(model.config)
     return model
-
-
-def _forget_folders(config: PreTrainedConfig) -> None:
-    """Take the folders that the parts were loaded from out of a configuration; they mean nothing elsewhere."""
-    config._name_or_path = ""
-    for value in vars(config).values():
-        if isinstance(value, PreTrainedConfig):
-            _forget_folders(value)
 
 
 @torch.inference_mode()
