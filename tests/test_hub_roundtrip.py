@@ -12,7 +12,14 @@ import transformers
 from safetensors import safe_open
 
 import audiolm_hf
-from audiolm_hf import add_code, export_checkpoint
+from audiolm_hf import (
+    AudioLMFeatureExtractor,
+    AudioLMModel,
+    AudioLMProcessor,
+    AudioLMSemanticTokenizer,
+    add_code,
+    export_checkpoint,
+)
 from tests.helpers_checkpoint import CLIP, run_python, tiny_model, tiny_processor
 
 REPO_ID = "somebody/audiolm-tiny"
@@ -160,6 +167,35 @@ def test_nothing_of_this_machine_is_in_the_export(exported):
     for path in exported.glob("*.json"):
         text = path.read_text()
         assert str(exported.parent) not in text and str(Path(audiolm_hf.__file__).parent) not in text
+
+
+def test_folders_of_the_parts_are_saved_nowhere(tmp_path):
+    model = tiny_model()
+    parts = {}
+    for name in PARTS:
+        getattr(model, name).save_pretrained(tmp_path / name)
+        parts[name] = type(getattr(model, name)).from_pretrained(tmp_path / name)
+    encoder = parts["semantic_tokenizer"].encoder
+    encoder.save_pretrained(tmp_path / "encoder")
+    encoder = type(encoder).from_pretrained(tmp_path / "encoder")
+    AudioLMSemanticTokenizer.from_encoder(encoder, layer=1).save_pretrained(tmp_path / "wrapped")
+    AudioLMModel.from_parts(**parts).save_pretrained(tmp_path / "whole")
+    AudioLMModel.from_pretrained(tmp_path / "whole").save_pretrained(tmp_path / "again")
+    AudioLMModel.from_pretrained(tmp_path / "whole").coarse.save_pretrained(tmp_path / "part of it")
+    saved = list(tmp_path.glob("*/*.json"))
+    assert len(saved) >= 10
+    assert [path for path in saved if str(tmp_path) in path.read_text()] == []
+
+
+@pytest.mark.parametrize("rate", [8000, 24000])
+def test_processor_of_another_rate_is_refused(tmp_path, rate):
+    processor = AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate=rate))
+    message = f"processor works at {rate} Hz and the model at 16000 Hz"
+    with pytest.raises(ValueError, match=message):
+        audiolm_hf.pipeline(model=tiny_model(), processor=processor)
+    with pytest.raises(ValueError, match=message):
+        export_checkpoint(tiny_model(), processor, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_what_the_package_saves_again_does_not_name_code_that_is_not_there(exported, tmp_path, expected):

@@ -20,7 +20,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder, resolve_checkpoint
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
-from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
+from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline, check_same_rate
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.registration import PARTS, Part
 
@@ -68,8 +68,13 @@ def export_checkpoint(
 
     Returns:
         `Path` of the folder.
+
+    Raises:
+        ValueError: if processor and model work at different sampling rates.
     """
     folder = Path(folder)
+    if processor is not None:
+        check_same_rate(model, processor)
     model.save_pretrained(folder)
     if processor is not None:
         processor.save_pretrained(folder)

@@ -25,6 +25,19 @@ class AudioContinuation(TypedDict):
     sampling_rate: int
 
 
+def check_same_rate(model: Any, processor: Any) -> None:
+    """Check that a processor makes audio at the rate that a model takes.
+
+    Raises:
+        ValueError: if the rates differ.
+    """
+    if processor.sampling_rate != model.sampling_rate:
+        raise ValueError(
+            f"The processor works at {processor.sampling_rate} Hz and the model at {model.sampling_rate} Hz; use "
+            f"AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate={model.sampling_rate})), which resamples any audio."
+        )
+
+
 class AudioContinuationPipeline(Pipeline):
     r"""Continue audio.
 
@@ -49,6 +62,10 @@ class AudioContinuationPipeline(Pipeline):
     _load_feature_extractor = False
     _load_image_processor = False
     _load_video_processor = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_same_rate(self.model, self.processor)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Continue one prompt, or each prompt of a list, generator or dataset.
@@ -151,4 +168,4 @@ class AudioContinuationPipeline(Pipeline):
             path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-__all__ = ["TASK", "AudioContinuation", "AudioContinuationPipeline"]
+__all__ = ["TASK", "AudioContinuation", "AudioContinuationPipeline", "check_same_rate"]
