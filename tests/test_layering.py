@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "audiolm_hf"
 
 # Files that travel with a checkpoint, in the order of the flow: each imports only from those before it.
 SHIPPED_FLOW = (
+    "compat_audiolm",
     "strict_config_audiolm",
     "checkpoint_audiolm",
     "memory_audiolm",

@@ -7,6 +7,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
+from audiolm_hf.compat_audiolm import CHECKPOINTING
 from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel, _join
 from tests.conftest import randomise, tiny_config, tiny_stage_config
@@ -189,10 +190,10 @@ def test_the_way_of_attention_reaches_the_parts_and_changes_nothing(tiny_audiolm
 
 def test_gradient_checkpointing_reaches_the_stages(tiny_audiolm):
     model = copy.deepcopy(tiny_audiolm)
-    model.activation_checkpointing_enable()
-    assert all(stage.is_activation_checkpointing for stage in model.stages.values())
-    model.activation_checkpointing_disable()
-    assert not any(stage.is_activation_checkpointing for stage in model.stages.values())
+    getattr(model, f"{CHECKPOINTING}_enable")()
+    assert all(getattr(stage, f"is_{CHECKPOINTING}") for stage in model.stages.values())
+    getattr(model, f"{CHECKPOINTING}_disable")()
+    assert not any(getattr(stage, f"is_{CHECKPOINTING}") for stage in model.stages.values())
 
 
 def test_pipelines_find_what_goes_in_and_what_comes_out(tiny_audiolm):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from audiolm_hf.compat_audiolm import CACHE_NAME
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, row_noise, sample_tokens
 from audiolm_hf.token_layout_audiolm import level_range, predicted_levels, token_levels
@@ -95,7 +96,7 @@ def test_the_growing_cache_serves_like_transformers_own(stage):
     ids = context_of(stage.config, 6)[None]
     caches = [_build_cache(stage.config, 20), DynamicCache(config=stage.config.backbone_config)]
     for part in (ids[:, :4], ids[:, 4:]):
-        states = [stage.model(input_ids=part, past_key_values=cache, use_cache=True)[0] for cache in caches]
+        states = [stage.model(input_ids=part, **{CACHE_NAME: cache}, use_cache=True)[0] for cache in caches]
         assert torch.allclose(*states, atol=1e-6)
     assert caches[0].get_seq_length() == ids.shape[1]
 

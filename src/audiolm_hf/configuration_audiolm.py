@@ -466,11 +466,11 @@ class AudioLMConfig(StrictConfig):
 
     model_type = "audiolm"
     sub_configs_defaults: ClassVar[dict] = {
-        "semantic_tokenizer_config": AudioLMSemanticTokenizerConfig,
-        "codec_config": SoundStreamConfig,
-        "semantic_config": AudioLMSemanticConfig,
-        "coarse_config": AudioLMCoarseConfig,
-        "fine_config": AudioLMFineConfig,
+        "semantic_tokenizer_config": SubConfigSpec(config_class=AudioLMSemanticTokenizerConfig),
+        "codec_config": SubConfigSpec(config_class=SoundStreamConfig),
+        "semantic_config": SubConfigSpec(config_class=AudioLMSemanticConfig),
+        "coarse_config": SubConfigSpec(config_class=AudioLMCoarseConfig),
+        "fine_config": SubConfigSpec(config_class=AudioLMFineConfig),
     }
 
     semantic_tokenizer_config: dict | PreTrainedConfig | None = None

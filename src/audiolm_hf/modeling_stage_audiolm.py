@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, Cache, GenerationMixin, LogitsProcessorList
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
+from .compat_audiolm import CACHE_NAME, slice_logits_to_keep
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
 from .sampling_audiolm import LevelLogitsProcessor
 from .token_layout_audiolm import (
@@ -44,7 +44,7 @@ class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _no_split_modules: ClassVar[list[str]] = []
-    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
+    _skip_keys_device_placement: ClassVar[list[str]] = [CACHE_NAME]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -77,6 +77,7 @@ class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
         skip_logits: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
         shift_labels: Tensor | None = None,
+        cache: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run the decoder over a sequence.
@@ -90,7 +91,7 @@ class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
                 of `input_ids`.
             labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): the id itself where it is to
                 be predicted from the ids before it, -100 elsewhere.
-            use_cache (`bool`, *optional*): return `past_key_values`.
+            use_cache (`bool`, *optional*): return the cache, too.
             logits_to_keep (`int` or `torch.Tensor`, defaults to 0): last positions to compute logits for; 0 is all.
             skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
                 The loss never needs them.
@@ -98,16 +99,20 @@ class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
                 summed loss is divided; by default those given here.
             shift_labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): in place of `labels`
                 for the loss, already one to the left, where a sequence is spread over processes.
+            cache (`Cache`, *optional*): `past_key_values` under the name that transformers has for it since 5.24.
             **kwargs: passed to the decoder.
 
         Returns:
             [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` are over the whole vocabulary, before
             any restriction to a level.
         """
+        if cache is not None and past_key_values is not None:
+            raise ValueError("past_key_values and cache are two names for the same thing; pass one of them.")
+        cache = past_key_values if cache is None else cache
         outputs = self.model(
             input_ids=input_ids,
-            **self.placed(input_ids, attention_mask, position_ids, past_key_values),
-            past_key_values=past_key_values,
+            **self.placed(input_ids, attention_mask, position_ids, cache),
+            **{CACHE_NAME: cache},
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             **kwargs,
@@ -125,7 +130,7 @@ class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: outputs.get(CACHE_NAME)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

@@ -80,7 +80,7 @@ class AudioLMProcessor(ProcessorMixin):
         unknown = sorted(set(kwargs) - known)
         if unknown:
             raise TypeError(f"{type(self).__name__} does not know the option {unknown[0]!r}.")
-        return self._merge_kwargs(**kwargs)["audio_kwargs"]
+        return self._merge_kwargs(ProcessingKwargs, **kwargs)["audio_kwargs"]
 
     def batch_decode(self, output: Any, return_full_audio: bool = True) -> list[np.ndarray]:
         """Cut every row of a generated batch to its own length.

@@ -25,6 +25,7 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer
 
+from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import AudioLMStageConfig
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, predicted_levels, token_levels
 
@@ -219,7 +220,7 @@ def sample_tokens(
         outputs = model.model(
             input_ids=input_ids,
             **model.placed(input_ids, step_mask, position_ids, cache),
-            past_key_values=cache,
+            **{CACHE_NAME: cache},
             use_cache=True,
         )
         level = levels[step % len(levels)]

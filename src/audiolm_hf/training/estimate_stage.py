@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from audiolm_hf.compat_audiolm import CHECKPOINTING
 from audiolm_hf.configuration_audiolm import (
     AudioLMCoarseConfig,
     AudioLMFineConfig,
@@ -105,7 +106,7 @@ def estimate_stage(config: StageTrainingConfig, num_processes: int) -> Estimate:
         use_causal_kernel(model.model)
         parameters, weights = model.num_parameters(), linear_weights(model.model)
         whole = _activation_bytes(model, shape.sequence_length, at_once, config.bf16)
-        model.activation_checkpointing_enable()
+        getattr(model, f"{CHECKPOINTING}_enable")()
         inputs = _activation_bytes(model, shape.sequence_length, at_once, config.bf16)
     # The backward pass of a recomputed layer holds one layer's activations beside all layers' inputs.
     recomputed = inputs + whole // stage_config.backbone_config.num_hidden_layers

@@ -15,6 +15,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerControl, TrainingArguments
 
+from audiolm_hf.compat_audiolm import CHECKPOINTING
 from audiolm_hf.training.clock import TrainingClock, write_elapsed
 from audiolm_hf.training.stage_bits import stage_bits
 from audiolm_hf.training.stage_checkpoints import remove_old_checkpoints, seal_checkpoint
@@ -144,7 +145,7 @@ def training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> Tra
         report_to=config.report_to or "none",
         run_name=f"{config.stage}-{Path(config.output_folder).name}",
         disable_tqdm=True,  # ClockCallback draws the bar
-        **_activation_checkpointing(config.gradient_checkpointing),
+        **{CHECKPOINTING: config.gradient_checkpointing, f"{CHECKPOINTING}_kwargs": {"use_reentrant": False}},
     )
     if arguments.n_gpu > 1:
         raise ValueError(
@@ -152,13 +153,6 @@ def training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> Tra
             "`accelerate launch`, or show it one (CUDA_VISIBLE_DEVICES=0)."
         )
     return arguments
-
-
-def _activation_checkpointing(enabled: bool) -> dict[str, Any]:
-    """The arguments that turn it on; transformers gave them another name in version 5.2x."""
-    known = TrainingArguments.__dataclass_fields__
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    return {name: True, f"{name}_kwargs": {"use_reentrant": False}} if enabled else {}
 
 
 __all__ = ["StageTrainer", "training_arguments"]
