@@ -17,6 +17,8 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMSemanticTokenizerConfig,
     SoundStreamConfig,
 )
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from tests.conftest import TINY_BACKBONE, tiny_config, tiny_stage_config
 
 INF, NAN = float("inf"), float("nan")
@@ -138,6 +140,27 @@ def test_overrides_of_from_pretrained_are_checked(tmp_path):
         AudioLMConfig.from_pretrained(tmp_path, coarse_config={"window_length_s": -1.0})
     with pytest.raises(ValueError, match="did you mean 'window_length_s'"):
         AudioLMConfig.from_pretrained(tmp_path, coarse_config={"window_lenght_s": 5.0})
+
+
+@pytest.mark.parametrize("config_class", CLASSES)
+def test_assigned_attributes_that_are_no_fields_are_not_saved(config_class, tmp_path):
+    config = config_class()
+    config.my_note = 3
+    config.tie_word_embeddings = False
+    config.save_pretrained(tmp_path)
+    again = config_class.from_pretrained(tmp_path)
+    assert not hasattr(again, "my_note") and again.tie_word_embeddings is False
+
+
+def test_fields_assigned_since_are_checked_when_a_model_is_built():
+    config = tiny_config()
+    config.coarse_config.num_semantic_tokens = 21
+    with pytest.raises(StrictDataclassError, match="must agree"):
+        AudioLMModel(config)
+    config = tiny_config().codec_config
+    config.strides = [2, 4, 5, 16]
+    with pytest.raises(StrictDataclassError, match="window_length"):
+        SoundStreamModel(config)
 
 
 def test_a_decoder_of_another_program_keeps_its_own_keys(tmp_path):

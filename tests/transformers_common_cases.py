@@ -3,11 +3,14 @@
 It runs inside a package that holds transformers' own test files, so it cannot be collected here.
 """
 
+import tempfile
 import unittest
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
+from safetensors.torch import save_file
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 from transformers.utils import ModelOutput, can_return_tuple
 
@@ -101,7 +104,20 @@ class StageTester:
         return config, {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids).tril(diagonal=3)}
 
 
-class StageTest(ModelTesterMixin, GenerationTesterMixin):
+class WholeCheckpoints:
+    """In place of the test that loads a file without any of the weights, which here is an error."""
+
+    def test_model_weights_reload_no_missing_tied_weights(self):
+        config, _ = self.model_tester.prepare_config_and_inputs_for_common()
+        model = self.all_model_classes[0](config)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            save_file({"tensor": torch.tensor([1, 2])}, f"{folder}/model.safetensors", metadata={"format": "pt"})
+            with pytest.raises(ValueError, match=f"lacks {len(model.state_dict())} weights"):
+                type(model).from_pretrained(folder)
+
+
+class StageTest(WholeCheckpoints, ModelTesterMixin, GenerationTesterMixin):
     def setUp(self):
         self.model_tester = StageTester(self.all_model_classes[0].config_class)
 
@@ -145,7 +161,7 @@ class WaveformTester:
         return self.get_config(), {"input_values": input_values, "attention_mask": torch.ones_like(input_values)}
 
 
-class WaveformTest(ModelTesterMixin):
+class WaveformTest(WholeCheckpoints, ModelTesterMixin):
     test_resize_embeddings = False
     test_torch_exportable = False
     has_attentions = False

@@ -23,17 +23,9 @@ GENERATION_FILE = "generation_config.json"
 
 
 class AudioLMPreTrainedModel(PreTrainedModel):
-    """Base of this package's models; see `from_pretrained` and `save_pretrained` of `PreTrainedModel`.
-
-    Args:
-        config ([`StrictConfig`]): of the model, checked again: fields may have been assigned since it was built.
-    """
+    """Base of this package's models; see `from_pretrained` and `save_pretrained` of `PreTrainedModel`."""
 
     config_class = StrictConfig
-
-    def __init__(self, config: StrictConfig) -> None:
-        config.validate()
-        super().__init__(config)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save the model, and with its configuration what the weights only work with.

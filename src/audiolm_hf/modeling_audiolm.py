@@ -100,6 +100,8 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
     _supports_attention_backend = True
 
     def __init__(self, config: AudioLMConfig) -> None:
+        for checked in (config, config.semantic_tokenizer_config, *config.stage_configs.values()):
+            checked.validate()  # fields may have been assigned since it was built
         super().__init__(config)
         # A fast way of attention that is asked for is meant for the stages; the other parts choose what they support.
         for part in (config.semantic_tokenizer_config, config.codec_config):

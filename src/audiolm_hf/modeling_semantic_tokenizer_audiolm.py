@@ -155,6 +155,7 @@ class AudioLMSemanticTokenizer(AudioLMPreTrainedModel):
     _supports_flex_attn = True
 
     def __init__(self, config: AudioLMSemanticTokenizerConfig) -> None:
+        config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
         hidden_size = config.encoder_config.hidden_size
         self.encoder = AutoModel.from_config(config.encoder_config)

@@ -160,6 +160,7 @@ class SoundStreamModel(AudioLMPreTrainedModel):
     _no_split_modules = ("CausalConvNeXtBlock", "ResidualUnit")
 
     def __init__(self, config: SoundStreamConfig) -> None:
+        config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
         self.encoder = SpectralEncoder(config) if config.encoder_type == "spectral" else ConvolutionalEncoder(config)
         self.quantizer = ResidualVectorQuantizer(config)

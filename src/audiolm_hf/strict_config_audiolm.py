@@ -25,6 +25,7 @@ _CARRIED = {
     "fusion_config",
     "per_layer_config",
     "quantization_config",
+    "tie_word_embeddings",
     "transformers_weights",
 }
 _TRANSFORMERS_KEYS = _CARRIED | {
@@ -168,12 +169,12 @@ class StrictConfig(PreTrainedConfig):
     trained_with: dict | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        known = {field.name for field in dataclasses.fields(self)}
         for key in kwargs:
-            if not (key in _TRANSFORMERS_KEYS or key.startswith("_")):
+            if not self._knows(key):
                 if hasattr(type(self), key):
                     raise ValueError(f"{type(self).__name__}.{key} follows from other fields; it cannot be given.")
-                own = known - {field.name for field in dataclasses.fields(PreTrainedConfig)}
+                inherited = {field.name for field in dataclasses.fields(PreTrainedConfig)}
+                own = {field.name for field in dataclasses.fields(self)} - inherited
                 raise ValueError(f"{type(self).__name__} has no key {key!r}{did_you_mean(key, own)}")
         given = {name: getattr(self, name) for name in self.sub_configs}
         for name, value in given.items():
@@ -185,6 +186,12 @@ class StrictConfig(PreTrainedConfig):
             if not hasattr(config, "trained_values"):
                 where = f"{type(self).__name__}.{name}"
                 check_foreign_config(where, config, value if isinstance(value, dict) else None)
+
+    @classmethod
+    def _knows(cls, key: str) -> bool:
+        """Whether a key is a field, or one that transformers adds."""
+        declared = any(field.name == key for field in dataclasses.fields(cls))
+        return declared or key in _TRANSFORMERS_KEYS or key.startswith("_")
 
     def _with_model_type(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
         """Name the kind of model that the values of a part are for, where several kinds are possible."""
@@ -202,9 +209,10 @@ class StrictConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """Return all fields; where the code lies only if it is saved, too, as transformers does with remote code.
 
-        Where the parts were loaded from is left out: it means nothing on another machine.
+        Where the parts were loaded from is left out: it means nothing on another machine. So are attributes that
+        somebody assigned and no field declares: they could not be read again.
         """
-        fields = super().to_dict()
+        fields = {name: value for name, value in super().to_dict().items() if self._knows(name)}
         for name in self.sub_configs:
             _forget_folders(fields[name])
         if self._auto_class is None:
