@@ -23,11 +23,12 @@ def test_push_hands_its_options_on(monkeypatch, tmp_path, capsys):
     assert seen["private"] is True and seen["with_code"] is False
 
 
-def test_an_existing_repository_keeps_its_visibility(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("options", "private"), [([], True), (["--private"], True), (["--no-private"], False)])
+def test_a_new_repository_is_private_unless_told_otherwise(monkeypatch, tmp_path, options, private):
     seen = {}
     monkeypatch.setattr(hub, "push_checkpoint", lambda *arguments, **options: seen.update(options) or "")
-    cli.main(["push", str(tmp_path), "somebody/audiolm"])
-    assert seen["private"] is None and seen["with_code"] is True
+    cli.main(["push", str(tmp_path), "somebody/audiolm", *options])
+    assert seen["private"] is private and seen["with_code"] is True
 
 
 def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path, capsys):

@@ -2,6 +2,7 @@
 """Uploading, and refusing what is no checkpoint. Running an exported one: test_hub_roundtrip.py."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,8 @@ def uploads(monkeypatch) -> list[dict]:
             return SimpleNamespace(repo_id=repo_id)
 
         def upload_folder(self, folder_path: Path, **options: object) -> str:
-            files = {path.name for path in Path(folder_path).iterdir()}
+            root = Path(folder_path)
+            files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
             config = json.loads((Path(folder_path) / "config.json").read_text())
             seen[-1] |= {"files": files, "config": config, **options}
             return f"https://huggingface.co/{options['repo_id']}/commit/1"
@@ -58,6 +60,52 @@ def test_a_checkpoint_is_uploaded_as_it_is_where_asked(uploads, folder):
     (upload,) = uploads
     assert upload["files"] == {path.name for path in folder.iterdir()}
     assert upload["revision"] == "next" and upload["commit_message"] == "Second"
+
+
+@pytest.mark.parametrize(("given", "private"), [({}, True), ({"private": None}, True), ({"private": False}, False)])
+def test_a_new_repository_is_private_unless_told_otherwise(uploads, folder, given, private):
+    push_checkpoint(folder, "somebody/audiolm", **given)
+    assert uploads[0]["private"] is private
+    with pytest.raises(ValueError, match="private is 'no'"):
+        push_checkpoint(folder, "somebody/audiolm", private="no")
+
+
+def test_only_what_a_checkpoint_consists_of_is_uploaded(uploads, folder, tmp_path, caplog):
+    checkpoint = shutil.copytree(folder, tmp_path / "checkpoint")
+    names = {path.name for path in folder.iterdir()} | {"README.md", "samples/sample_1.png"}
+    others = [
+        "id_rsa",
+        ".env",
+        "tokens.npy",
+        "wandb/run.json",
+        "prompt.wav",
+        "samples/sample_1.flac",
+        "optimizer.json",
+    ]
+    others += ["__pycache__/x.pyc", "notes.py", "training.safetensors", "checkpoint-3/model.safetensors", "token"]
+    for name in ["README.md", "samples/sample_1.png", *others]:
+        (checkpoint / name).parent.mkdir(exist_ok=True)
+        (checkpoint / name).write_text("x")
+    (checkpoint / "secret").symlink_to(tmp_path)
+    push_checkpoint(checkpoint, "somebody/audiolm", with_code=False)
+    assert uploads[0]["files"] == names
+
+
+@pytest.mark.parametrize("name", ["README.md", "model.safetensors", "samples/sample_1.png", "samples"])
+def test_links_are_not_followed(uploads, folder, tmp_path, name):
+    checkpoint = shutil.copytree(folder, tmp_path / "checkpoint")
+    target = tmp_path / "elsewhere"
+    if name == "samples":
+        target.mkdir()
+        (target / "sample_1.png").write_text("x")
+    else:
+        target.write_text("x")
+        (checkpoint / name).parent.mkdir(exist_ok=True)
+        (checkpoint / name).unlink(missing_ok=True)
+    (checkpoint / name).symlink_to(target)
+    with pytest.raises(ValueError, match=f"{name}.* is a link"):
+        push_checkpoint(checkpoint, "somebody/audiolm")
+    assert not uploads
 
 
 def test_weights_that_run_code_are_not_uploaded(uploads, tmp_path):

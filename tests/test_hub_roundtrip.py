@@ -57,6 +57,7 @@ def run_whole(name):
     is_remote(AutoConfig.from_pretrained(name, **trust), "AudioLMConfig")
     model = AutoModel.from_pretrained(name, **trust).eval()
     is_remote(model, "AudioLMModel")
+    is_remote(transformers.AutoModelForTextToWaveform.from_pretrained(name, **trust), "AudioLMModel")
     from_pipeline = pipe(clip, **options)["audio"]
     from_parts = processor.batch_decode(model.generate(**processor(clip), **options))[0]
     np.testing.assert_array_equal(from_pipeline, from_parts)
@@ -66,14 +67,22 @@ def run_saved_again(name, folder):
     pipeline("audio-continuation", model=name, device="cpu", **trust).save_pretrained(folder)
     return run_whole(folder)
 
-def run_part(folder, name, auto):
+def run_saved_in_parts(name, folder, of_parts):
+    AutoModel.from_pretrained(name, **trust).save_pretrained(folder)
+    AutoProcessor.from_pretrained(name, **trust).save_pretrained(folder)
+    return run_whole(folder)
+
+def run_part(folder, name, auto, reads_audio):
     for auto in {"AutoModel", auto}:
         is_remote(getattr(transformers, auto).from_pretrained(folder, **trust), name)
+    if reads_audio:
+        is_remote(AutoFeatureExtractor.from_pretrained(folder, **trust), "AudioLMFeatureExtractor")
 
 results = {}
 for case, arguments in cases.items():
     try:
-        results[case] = {1: run_whole, 2: run_saved_again, 3: run_part}[len(arguments)](*arguments)
+        run = (run_whole, run_saved_again, run_saved_in_parts, run_part)[len(arguments) - 1]
+        results[case] = run(*arguments)
     except Exception:
         results[case] = traceback.format_exc()
 with open(report, "w") as file:
@@ -107,15 +116,16 @@ def without_package(exported: Path, tmp_path_factory: pytest.TempPathFactory) ->
     home = tmp_path_factory.mktemp("home")
     lay_out_as_hub_cache(exported, home)
     cases = {"folder": [str(exported)], "hub cache": [REPO_ID], "saved again": [str(exported), str(home / "again")]}
+    cases["saved in parts"] = [str(exported), str(home / "parts again"), True]
     for name, classes in PARTS.items():
         folder = export_checkpoint(getattr(tiny_model(), name), None, home / "parts" / name)
-        cases[name] = [str(folder), *classes]
+        cases[name] = [str(folder), *classes, name in ("codec", "semantic_tokenizer")]
     report = home / "report.json"
     run_python(WITHOUT_PACKAGE, json.dumps(cases), CLIP, json.dumps(OPTIONS), report, home=home)
     return json.loads(report.read_text())
 
 
-@pytest.mark.parametrize("case", ["folder", "hub cache", "saved again"])
+@pytest.mark.parametrize("case", ["folder", "hub cache", "saved again", "saved in parts"])
 def test_it_runs_without_the_package(without_package, expected, case):
     assert isinstance(without_package[case], list), without_package[case]
     np.testing.assert_allclose(without_package[case], expected, atol=1e-6)
@@ -142,6 +152,16 @@ def test_every_part_is_loaded_equal_by_the_installed_package(tmp_path, name):
     assert type(again) is type(part) and type(again).__name__ == class_name
     for key, tensor in part.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor), key
+
+
+def test_the_installed_package_registers_what_users_of_bark_and_encodec_look_for(tmp_path):
+    export_checkpoint(tiny_model().codec, None, tmp_path / "codec", with_code=False)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path / "codec")
+    assert type(extractor) is audiolm_hf.AudioLMFeatureExtractor and extractor.sampling_rate == 16000
+    export_checkpoint(tiny_model().semantic, None, tmp_path / "stage")
+    assert not (tmp_path / "stage" / "preprocessor_config.json").exists()
+    mapped = transformers.AutoModelForTextToWaveform._model_mapping[audiolm_hf.AudioLMConfig]
+    assert mapped is audiolm_hf.AudioLMModel
 
 
 def test_weights_are_safetensors_and_equal(exported):

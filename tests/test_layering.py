@@ -35,9 +35,9 @@ SHIPPED_FLOW = (
     "generation_audiolm",
     "modeling_stage_audiolm",
     "adapters_audiolm",
-    "modeling_audiolm",
     "processing_audiolm",
     "pipeline_audiolm",
+    "modeling_audiolm",
 )
 # The rest of the package, each folder or file with those that it may import besides the shipped files and itself.
 PACKAGE_FLOW = {

@@ -1,7 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """`pipeline("audio-continuation")`: every form of input, batches, options, saving."""
 
+import copy
+import io
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from datasets import Dataset
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import KeyDataset
 
 import audiolm_hf
 from audiolm_hf import AudioContinuationPipeline, AudioLMProcessor, read_audio
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP, tiny_processor
+from tests.test_processing_audiolm import torchcodec_forms
 
 LENGTH_S = 0.4
 SAMPLES = int(LENGTH_S * 16000)
@@ -79,6 +84,30 @@ def test_a_bare_array_must_tell_its_rate(pipe, prompt):
         pipe(prompt)
 
 
+def test_a_flat_list_of_numbers_and_a_tuple_of_gradio_are_one_prompt(pipe, prompt):
+    expected = pipe(CLIP, continuation_length_s=0.1, min_continuation_length_s=0.1)
+    integers = (prompt * 2**15).astype(np.int16)
+    for form, options in ((prompt.tolist(), {"sampling_rate": 16000}), ((16000, integers), {})):
+        result = pipe(form, continuation_length_s=0.1, min_continuation_length_s=0.1, **options)
+        np.testing.assert_array_equal(result["audio"], expected["audio"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rows: tuple(rows),
+        lambda rows: Dataset.from_list([{"audio": row} for row in rows])["audio"],
+        lambda rows: Dataset.from_list([{"audio": row} for row in rows]),
+        lambda rows: dict(enumerate(rows)).values(),
+        lambda rows: [*torchcodec_forms()[:1], io.BytesIO(OTHER_CLIP.read_bytes())],
+    ],
+    ids=["tuple", "column", "dataset", "view", "decoders and open files"],
+)
+def test_what_has_a_length_is_a_list_of_prompts(pipe, make):
+    results = pipe(make([{"bytes": path.read_bytes(), "path": None} for path in (CLIP, OTHER_CLIP)]), batch_size=2)
+    assert [len(result["audio"]) for result in results] == [40000 + SAMPLES, 46400 + SAMPLES]
+
+
 @pytest.mark.parametrize("num_return_sequences", [1, 2])
 def test_a_batch_gives_what_single_prompts_give(pipe, num_return_sequences):
     prompts = [CLIP, OTHER_CLIP, CLIP]
@@ -128,21 +157,73 @@ def test_a_dataset_column_is_read(pipe):
     assert [len(result["audio"]) for result in results] == [40000 + SAMPLES, 46400 + SAMPLES]
 
 
+def test_a_streamed_dataset_and_an_iterator_are_read(pipe):
+    rows = [{"audio": {"bytes": path.read_bytes(), "path": None}} for path in (CLIP, OTHER_CLIP)]
+    for inputs in (Dataset.from_list(rows).to_iterable_dataset(), map(dict, rows)):
+        assert [len(result["audio"]) for result in pipe(inputs)] == [40000 + SAMPLES, 46400 + SAMPLES]
+
+
 @pytest.mark.parametrize(
     ("inputs", "options", "error", "message"),
     [
         ([], {}, ValueError, "empty list"),
+        ((), {}, ValueError, "empty tuple"),
+        (KeyDataset([], "audio"), {}, ValueError, "empty KeyDataset"),
+        ([[CLIP, OTHER_CLIP], CLIP], {}, TypeError, r"inputs\[0\]: a prompt is of type list"),
+        ([CLIP, b"noise"], {}, ValueError, r"inputs\[1\]: The audio file given as 5 bytes cannot be decoded"),
+        ([CLIP, None], {}, ValueError, r"inputs\[1\]: audio is None"),
+        ([CLIP, "missing.wav"], {}, FileNotFoundError, r"inputs\[1\] \(missing.wav\): The audio file"),
+        ([CLIP, np.zeros(8000)], {"sampling_rate": 16000}, ValueError, r"inputs\[1\]: The audio is silent"),
+        (CLIP, {"batch_size": 0}, ValueError, "batch_size is 0"),
+        (CLIP, {"batch_size": -1}, ValueError, "batch_size is -1"),
+        ([CLIP], {"batch_size": "2"}, ValueError, "batch_size is '2'"),
+        (CLIP, {"sampling_rate": 0}, ValueError, "sampling_rate is 0"),
+        (CLIP, {"sampling_rate": -1}, ValueError, "sampling_rate is -1"),
+        (CLIP, {"return_full_audio": "no"}, ValueError, "return_full_audio is 'no'; give True or False"),
+        (CLIP, {"num_return_sequences": "2"}, ValueError, "num_return_sequences is '2'"),
+        (CLIP, {"max_new_tokens": 10}, ValueError, "Give continuation_length_s"),
+        (CLIP, {"coarse_temperature": -1.0}, ValueError, "coarse_temperature is -1"),
         ("missing.wav", {}, FileNotFoundError, "does not exist"),
         (b"noise", {}, ValueError, "cannot be decoded"),
         (3, {}, TypeError, "of type int"),
         (CLIP, {"num_return_sequences": 0}, ValueError, "num_return_sequences is 0"),
         (CLIP, {"seed": 1, "generate_kwargs": {"seed": 2}}, ValueError, "seed is given twice"),
-        (CLIP, {"temperature": 1.0}, TypeError, "temperature"),
+        (CLIP, {"temprature": 1.0}, ValueError, "no option 'temprature'"),
     ],
 )
 def test_misuse_is_one_clear_error(pipe, inputs, options, error, message):
     with pytest.raises(error, match=message):
         pipe(inputs, **options)
+
+
+def test_nothing_is_generated_where_one_of_a_list_cannot_be_read(pipe, tmp_path):
+    steps = []
+    (tmp_path / "cut.flac").write_bytes(CLIP.read_bytes()[:20000])
+    for bad in (tmp_path / "cut.flac", tmp_path / "missing.wav"):
+        with pytest.raises((ValueError, FileNotFoundError), match=r"inputs\[2\]"):
+            pipe([CLIP, OTHER_CLIP, bad], progress=lambda *step: steps.append(step))
+    assert not steps
+
+
+def test_an_empty_generator_is_refused(pipe):
+    with pytest.raises(ValueError, match="inputs holds no prompt"):
+        list(pipe(audio for audio in []))
+
+
+@pytest.mark.parametrize("make", [iter, lambda rows: KeyDataset([{"audio": row} for row in rows], "audio")])
+def test_a_bad_prompt_of_a_generator_or_dataset_is_named(pipe, make):
+    with pytest.raises(FileNotFoundError, match=r"inputs\[1\] \(missing.wav\)"):
+        list(pipe(make([CLIP, "missing.wav"])))
+
+
+def test_a_pipeline_that_has_run_is_pickled_and_copied(pipe):
+    expected = pipe(CLIP)["audio"]
+    loaded = pickle.loads(pickle.dumps(pipe))  # noqa: S301 - its own
+    for again in (loaded, copy.deepcopy(pipe)):
+        np.testing.assert_array_equal(again(CLIP)["audio"], expected)
+        assert next(again.model.parameters()).data_ptr() != next(pipe.model.parameters()).data_ptr()
+    hidden = again.model.semantic(torch.zeros(1, 3, dtype=torch.long), output_hidden_states=True).hidden_states
+    assert len(hidden) == 3  # what captures them is there again
 
 
 def test_the_progress_of_every_stage_is_told(pipe):
@@ -178,8 +259,22 @@ def test_it_can_be_shown(pipe):
     assert "'output_modalities': ('audio',)" in text
 
 
-def test_stage_options_and_unknown_ones(pipe):
+def test_options_of_the_stages_are_keywords(pipe, tiny_audiolm, processor):
+    plain = pipe(CLIP)["audio"]
     hot = pipe(CLIP, generate_kwargs={"semantic_temperature": 2.0})["audio"]
-    assert not np.array_equal(hot, pipe(CLIP)["audio"])
+    assert not np.array_equal(hot, plain)
+    np.testing.assert_array_equal(pipe(CLIP, semantic_temperature=2.0)["audio"], hot)
+    options = {"continuation_length_s": LENGTH_S, "min_continuation_length_s": LENGTH_S, "seed": 0}
+    always = audiolm_hf.pipeline(tiny_audiolm, processor=processor, device="cpu", semantic_temperature=2.0, **options)
+    np.testing.assert_array_equal(always(CLIP)["audio"], hot)
+    greedy = [pipe(CLIP, do_sample=False, seed=seed)["audio"] for seed in (0, 1)]
+    np.testing.assert_array_equal(greedy[0], greedy[1])
+    config = transformers.GenerationConfig(do_sample=False)
+    np.testing.assert_array_equal(pipe(CLIP, generation_config=config)["audio"], greedy[0])
+
+
+def test_unknown_options_are_refused_when_they_are_given(pipe, tiny_audiolm, processor):
     with pytest.raises(ValueError, match="did you mean 'semantic_temperature'"):
         pipe(CLIP, generate_kwargs={"semantic_temprature": 2.0})
+    with pytest.raises(ValueError, match="did you mean 'coarse_temperature'"):
+        audiolm_hf.pipeline(tiny_audiolm, processor=processor, device="cpu", coarse_temprature=2.0)

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import soxr
 import torch
+from datasets import Dataset
 
 from audiolm_hf.audio_file_audiolm import read_audio
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
@@ -29,6 +30,16 @@ def samples() -> np.ndarray:
     return read_audio(CLIP)[0][0]
 
 
+def torchcodec_forms() -> list:
+    """What `datasets` gives for a column of the type Audio, and its samples; the real ones where they are there."""
+    try:
+        from torchcodec.decoders import AudioDecoder
+    except (ImportError, OSError, RuntimeError):  # not installed, or without the ffmpeg it wants
+        audio = SimpleNamespace(data=torch.from_numpy(read_audio(CLIP)[0]), sample_rate=16000, pts_seconds=0.0)
+        return [SimpleNamespace(get_all_samples=lambda: audio), audio]
+    return [AudioDecoder(str(CLIP)), AudioDecoder(str(CLIP)).get_all_samples()]
+
+
 def test_every_form_is_the_same_batch(processor, samples):
     forms = [
         str(CLIP),
@@ -40,12 +51,20 @@ def test_every_form_is_the_same_batch(processor, samples):
         {"bytes": None, "path": str(CLIP)},
         {"array": torch.from_numpy(samples), "sampling_rate": 16000},
     ]
+    integers = (samples * 2**15).astype(np.int16)
+    forms += [
+        (16000, integers),
+        {"audio": samples, "sampling_rate": 16000},
+        {"audio": {"path": str(CLIP), "bytes": None}, "text": "a row of a dataset"},
+        *torchcodec_forms(),
+        {"audio": torchcodec_forms()[0], "text": "a row of a dataset"},
+    ]
+    for bare in (samples, torch.from_numpy(samples), samples.tolist(), samples[None]):
+        assert torch.equal(processor(bare, sampling_rate=16000)["input_values"], torch.from_numpy(samples)[None])
     for form in forms:
         batch = processor(form)
         assert set(batch) == {"input_values", "attention_mask"}
         assert torch.equal(batch["input_values"], torch.from_numpy(samples)[None])
-    for bare in (samples, torch.from_numpy(samples), samples.tolist(), samples[None]):
-        assert torch.equal(processor(bare, sampling_rate=16000)["input_values"], torch.from_numpy(samples)[None])
     together = processor(forms)
     assert together["input_values"].shape == (len(forms), len(samples))
 
@@ -57,6 +76,23 @@ def test_clips_of_different_rates_lengths_and_forms_make_one_batch(processor, sa
     assert batch["attention_mask"].sum(-1).tolist() == [46400, 40000, 16000]
     difference = batch["input_values"][1, 2000:38000] - torch.from_numpy(samples[2000:38000])
     assert difference.abs().max() < 0.01
+
+
+def test_a_stereo_tuple_of_gradio_has_its_channels_last(processor, samples):
+    stereo = (np.stack([samples, np.zeros_like(samples)], axis=1) * 2**15).astype(np.int16)
+    row = processor((16000, stereo))["input_values"][0]
+    np.testing.assert_allclose(row, samples / 2, atol=1e-6)
+    batch = processor([(16000, stereo), (8000, stereo)])
+    assert batch["attention_mask"].sum(-1).tolist() == [40000, 80000]
+
+
+def test_columns_and_iterators_of_clips_are_lists(processor):
+    column = Dataset.from_dict({"audio": [{"bytes": path.read_bytes(), "path": None} for path in (CLIP, OTHER)]})[
+        "audio"
+    ]
+    expected = processor([CLIP, OTHER])["input_values"]
+    for clips in (column, iter([CLIP, OTHER]), {CLIP: 0, OTHER: 1}.keys(), (CLIP, OTHER)):
+        assert torch.equal(processor(clips)["input_values"], expected)
 
 
 def test_numpy_comes_out_where_asked(processor):
@@ -76,7 +112,11 @@ def test_numpy_comes_out_where_asked(processor):
         (np.ones(8000), ValueError, "sampling_rate is missing"),
         (b"RIFF....WAVE", ValueError, "cannot be decoded"),
         ("missing.wav", FileNotFoundError, "does not exist"),
-        ([CLIP, None], TypeError, "of type NoneType"),
+        ([CLIP, None], TypeError, "Audio clip 1 is of type NoneType"),
+        ([[CLIP, OTHER], CLIP], TypeError, "Audio clip 0 is a list of 2 inside another list"),
+        ([CLIP, {"array": np.ones(8000)}], ValueError, "sampling_rate is missing"),
+        ((10**9, np.ones(8000)), ValueError, "the rate of audio is 1000000000"),
+        (iter([]), ValueError, "empty list"),
     ],
 )
 def test_what_is_not_audio_is_one_clear_error(processor, audio, error, message):
@@ -87,6 +127,18 @@ def test_what_is_not_audio_is_one_clear_error(processor, audio, error, message):
 def test_unknown_options_are_refused(processor):
     with pytest.raises(TypeError, match="'samplingrate'"):
         processor(CLIP, samplingrate=16000)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), 1, 10**9])
+def test_an_absurd_rate_is_refused_even_where_it_is_not_needed(processor, rate):
+    with pytest.raises(ValueError, match="sampling_rate is"):
+        processor(CLIP, sampling_rate=rate)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_stays_on_the_right(processor, side):
+    with pytest.raises(TypeError, match="padding_side"):
+        processor([CLIP, OTHER], padding_side=side)
 
 
 def output() -> dict[str, torch.Tensor]:
@@ -122,6 +174,43 @@ def test_a_pipeline_result_is_saved(processor, tmp_path):
     np.testing.assert_allclose(read_audio(path)[0][0], 0.25, atol=1e-4)
     with pytest.raises(ValueError, match="1 clips were given for 2 paths"):
         processor.save_audio(result, [tmp_path / "b.wav", tmp_path / "c.wav"])
+
+
+def test_audio_is_saved_at_its_own_rate_and_scaled_by_its_type(processor, tmp_path):
+    half = np.full(100, 2**14, np.int16)
+    clips = [half, {"audio": half, "sampling_rate": 44100}, (24000, half), torch.full((100,), 0.5).bfloat16()]
+    paths = processor.save_audio(clips, [tmp_path / f"{index}.wav" for index in range(4)])
+    for path, expected in zip(paths, [16000, 44100, 24000, 16000], strict=True):
+        audio, rate = read_audio(path)
+        assert rate == expected and audio.shape == (1, 100)
+        np.testing.assert_allclose(audio, 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("audio", "path", "error", "message"),
+    [
+        (np.zeros(10), "missing/a.wav", FileNotFoundError, "missing' of the output file is not there; make it first"),
+        (np.zeros(10), "a.m4a", ValueError, "must end in"),
+        ({"audio": np.zeros(10), "sampling_rate": 44100}, "a.opus", ValueError, ".opus files have 8000"),
+        ({"audio": np.zeros(10), "sampling_rate": 0}, "a.wav", ValueError, "sampling_rate is 0"),
+        ([0, 100, 200], "a.wav", TypeError, "a list of whole numbers"),
+        (np.zeros(10) + 20000.0, "a.wav", ValueError, "floats up to 20000"),
+        (np.zeros((1, 10)), "a.wav", ValueError, r"Audio clip 0 has shape \(1, 10\)"),
+        ("b.wav", "a.wav", TypeError, "Audio clip 0 is a file"),
+        (7, "a.wav", TypeError, "Audio clip 0 is of type int"),
+        ({"sampling_rate": 16000}, "a.wav", ValueError, "dictionary with the keys"),
+    ],
+)
+def test_what_cannot_be_saved_is_one_clear_error(processor, tmp_path, audio, path, error, message):
+    with pytest.raises(error, match=message):
+        processor.save_audio(audio, tmp_path / path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_saved_where_one_of_several_cannot_be(processor, tmp_path):
+    with pytest.raises(ValueError, match="must end in"):
+        processor.save_audio([np.zeros(10), np.zeros(10)], [tmp_path / "a.wav", tmp_path / "b.txt"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_processor_survives_saving(processor, tmp_path):

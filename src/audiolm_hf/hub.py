@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,32 @@ import transformers
 from huggingface_hub import HfApi
 from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
+from transformers.utils import logging
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder, resolve_checkpoint
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
-from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline, check_same_rate
+from audiolm_hf.pipeline_audiolm import CUSTOM_PIPELINES, TASK, AudioContinuationPipeline, check_same_rate
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.registration import PARTS, Part
 
 _PACKAGE = Path(__file__).parent
 # Formats that run code when they are loaded; a checkpoint has none.
 _UNSAFE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+# All that is ever uploaded, beside the code of this package: what a checkpoint consists of, its card and the card's
+# pictures. What else lies in the folder (states of a training, keys, recordings) stays there.
+_UPLOADED = (
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "README.md",
+    "LICENSE",
+    "samples/*.png",
+)
+logger = logging.get_logger(__name__)
 
 
 def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs: Any) -> AudioContinuationPipeline:
@@ -62,7 +79,8 @@ def export_checkpoint(
 
     Args:
         model ([`AudioLMModel`], a stage, the codec or the semantic tokenizer): what to save, as safetensors.
-        processor ([`AudioLMProcessor`], *optional*): belongs to the whole model; parts have none.
+        processor ([`AudioLMProcessor`], *optional*): belongs to the whole model; parts have none. Without one, a
+            model that takes audio is saved with a feature extractor of its rate.
         folder (`str` or `os.PathLike`): where to; made if it is not there.
         with_code (`bool`, defaults to `True`): make it run without this package, see [`add_code`].
 
@@ -78,6 +96,8 @@ def export_checkpoint(
     model.save_pretrained(folder)
     if processor is not None:
         processor.save_pretrained(folder)
+    elif _part_of(folder).reads_audio:
+        AudioLMFeatureExtractor(sampling_rate=model.config.sampling_rate).save_pretrained(folder)
     if with_code:
         add_code(folder)
     return folder
@@ -96,14 +116,15 @@ def add_code(folder: str | os.PathLike) -> None:
     part = _part_of(folder)
     references = _model_references(part)
     config: dict[str, Any] = {"auto_map": references}
-    if _has_processor(folder):
-        own = {
-            "AutoFeatureExtractor": _reference(AudioLMFeatureExtractor),
-            "AutoProcessor": _reference(AudioLMProcessor),
-        }
-        references = references | own | {TASK: _reference(AudioContinuationPipeline)}
-        config["custom_pipelines"] = {TASK: {"impl": references[TASK], "pt": ["AutoModel"]}}
+    own = {"AutoFeatureExtractor": _reference(AudioLMFeatureExtractor)}
+    if (folder / "processor_config.json").is_file():
+        own["AutoProcessor"] = _reference(AudioLMProcessor)
+        config["custom_pipelines"] = CUSTOM_PIPELINES
         _update_json(folder / "processor_config.json", {"auto_map": own, "feature_extractor": {"auto_map": own}})
+        references = references | own
+    elif (folder / "preprocessor_config.json").is_file():
+        _update_json(folder / "preprocessor_config.json", {"auto_map": own})
+        references = references | own
     _update_json(folder / "config.json", config)
     for module in {reference.partition(".")[0] for reference in references.values()}:
         file = _PACKAGE / f"{module}.py"
@@ -115,18 +136,22 @@ def push_checkpoint(
     folder: str | os.PathLike,
     repo_id: str,
     *,
-    private: bool | None = None,
+    private: bool | None = True,
     revision: str | None = None,
     commit_message: str | None = None,
     with_code: bool = True,
     token: str | None = None,
 ) -> str:
-    """Upload a checkpoint folder to the Hub; the folder itself is not changed.
+    """Upload a checkpoint to the Hub; its folder is not changed.
+
+    Only what a checkpoint consists of is uploaded: configurations, safetensors, code of this package, `README.md`,
+    `LICENSE` and the pictures in `samples`. Other files of the folder are left out.
 
     Args:
         folder (`str` or `os.PathLike`): written by `save_pretrained` or [`export_checkpoint`].
         repo_id (`str`): `user/name`; made if it is not there.
-        private (`bool`, *optional*): whether a new repository is private.
+        private (`bool`, *optional*, defaults to `True`): whether a new repository is private; one that is there keeps
+            its visibility.
         revision (`str`, *optional*): branch; defaults to `main`.
         commit_message (`str`, *optional*): defaults to `"Upload <folder's name>"`.
         with_code (`bool`, defaults to `True`): upload the code with it, see [`add_code`].
@@ -136,8 +161,11 @@ def push_checkpoint(
         `str`: address of the commit.
 
     Raises:
-        ValueError: if the folder is no checkpoint, or holds weights in a format that runs code when loaded.
+        ValueError: if the folder is no checkpoint, holds weights in a format that runs code when loaded, or a file to
+            upload is a link.
     """
+    if private not in (True, False, None):
+        raise ValueError(f"private is {private!r}; give True or False.")
     folder = Path(folder)
     _part_of(folder)
     unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in _UNSAFE_SUFFIXES)
@@ -146,10 +174,10 @@ def push_checkpoint(
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "checkpoint"
-        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        _copy_checkpoint(folder, copy)
         if with_code:
             add_code(copy)
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        repo_id = api.create_repo(repo_id, private=private is not False, exist_ok=True).repo_id
         commit = api.upload_folder(
             folder_path=copy,
             repo_id=repo_id,
@@ -157,6 +185,25 @@ def push_checkpoint(
             commit_message=commit_message or f"Upload {folder.resolve().name}",
         )
     return str(commit)
+
+
+def _copy_checkpoint(folder: Path, copy: Path) -> None:
+    """Copy the files of a checkpoint that may be uploaded, and tell which others there are."""
+    code = {path.name for path in _PACKAGE.glob("*_audiolm.py")}
+    left_out = []
+    for path in sorted(folder.iterdir()) + sorted(folder.glob("samples/*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in code and not any(fnmatch(name, pattern) for pattern in _UPLOADED):
+            left_out += [] if name == "samples" else [name]
+            continue
+        if any(part.is_symlink() for part in (path, path.parent) if part != folder):
+            raise ValueError(
+                f"{path} is a link; put the file itself into the folder (cp -rL copies what links lead to)."
+            )
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy / name)
+    if left_out:
+        logger.warning(f"Not uploaded, as no part of a checkpoint: {', '.join(left_out)}.")
 
 
 def _part_of(folder: Path) -> Part:
@@ -168,10 +215,6 @@ def _part_of(folder: Path) -> Part:
     if model_type not in parts:
         raise ValueError(f"{folder} holds a {model_type!r} checkpoint; this package has {sorted(parts)}.")
     return parts[model_type]
-
-
-def _has_processor(folder: Path) -> bool:
-    return (folder / "processor_config.json").is_file()
 
 
 def _reference(own_class: type) -> str:

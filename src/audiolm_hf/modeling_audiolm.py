@@ -35,6 +35,7 @@ from .input_checks_audiolm import check_waveform, row_lengths
 from .memory_audiolm import check_memory
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
+from .pipeline_audiolm import CUSTOM_PIPELINES
 from .sampling_audiolm import ProgressCallback, TokenSampler
 from .time_grid_audiolm import TimeGrid
 from .token_layout_audiolm import semantic_ids
@@ -188,6 +189,18 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         # Where weights are given as `state_dict`, or a checkpoint has no such file, the defaults hold.
         fields = None if path is None else read_generation_config(path, **kwargs)
         self.generation_config = AudioLMGenerationConfig(**(fields or {}))
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save the checkpoint; where its code came with it, the code and the pipeline, too.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): folder, made if it is not there.
+            *args: as in `PreTrainedModel.save_pretrained`.
+            **kwargs: likewise.
+        """
+        if self._auto_class is not None:
+            self.config.custom_pipelines = CUSTOM_PIPELINES
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @property
     def stages(self) -> dict[str, PreTrainedModel]:

@@ -2,20 +2,27 @@
 """The task "audio-continuation": a sound goes in, the same sound and what might follow comes out.
 
 Joins [`AudioLMProcessor`] and `AudioLMModel.generate` behind transformers' `pipeline` (continuation of a prompt,
-arXiv 2209.03143). Last of the files that travel with a checkpoint.
+arXiv 2209.03143). The model's file imports this one, so that it travels with every checkpoint of a whole model.
 """
 
-import json
+import inspect
 import os
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from transformers.dynamic_module_utils import custom_object_save
+from torch.utils.data import Dataset
 from transformers.pipelines.base import Pipeline
 
+from .audio_samples_audiolm import check_sampling_rate
+from .processing_audiolm import is_clip
+
 TASK = "audio-continuation"
+# The entry of `config.json` by which transformers finds the pipeline in a checkpoint's folder.
+CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_audiolm.AudioContinuationPipeline", "pt": ["AutoModel"]}}
 
 
 class AudioContinuation(TypedDict):
@@ -34,8 +41,43 @@ def check_same_rate(model: Any, processor: Any) -> None:
     if processor.sampling_rate != model.sampling_rate:
         raise ValueError(
             f"The processor works at {processor.sampling_rate} Hz and the model at {model.sampling_rate} Hz; use "
-            f"AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate={model.sampling_rate})), which resamples any audio."
+            f"AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate={model.sampling_rate})), which resamples any "
+            "audio."
         )
+
+
+@dataclass
+class _Prompt:
+    """One of several prompts; `name` says which, for errors."""
+
+    audio: Any
+    name: str
+
+
+class _PromptDataset(Dataset):
+    """The prompts of a dataset, numbered."""
+
+    def __init__(self, prompts: Any) -> None:
+        self.prompts = prompts
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, index: int) -> _Prompt:
+        return _number(self.prompts[index], index)
+
+
+def _number(audio: Any, index: int) -> _Prompt:
+    return _Prompt(audio, f"inputs[{index}]" + (f" ({audio})" if isinstance(audio, str | os.PathLike) else ""))
+
+
+def _number_all(prompts: Any) -> Iterator[_Prompt]:
+    """Number the prompts of a generator; none at all are an error."""
+    index = -1
+    for index, audio in enumerate(prompts):
+        yield _number(audio, index)
+    if index < 0:
+        raise ValueError("inputs holds no prompt; give at least one.")
 
 
 class AudioContinuationPipeline(Pipeline):
@@ -71,9 +113,8 @@ class AudioContinuationPipeline(Pipeline):
         """Continue one prompt, or each prompt of a list, generator or dataset.
 
         Args:
-            inputs: a path, the `bytes` of a file, an array or tensor of shape `(num_samples,)` or `(num_channels,
-                num_samples)` with `sampling_rate`, `{"array" or "raw", "sampling_rate"}`, `{"bytes" or "path"}`; or a
-                list, generator or torch dataset of these.
+            inputs: a prompt in any form that [`AudioLMProcessor`] reads; or a list, tuple, column, generator or torch
+                dataset of these. The prompts of a list are all checked before the first is continued.
             kwargs: options, all of them optional, as follows.
             sampling_rate (`int`, *optional*): rate of prompts given as bare arrays, Hz.
             continuation_length_s (`float`, *optional*): longest continuation, seconds; by default the checkpoint's.
@@ -83,9 +124,9 @@ class AudioContinuationPipeline(Pipeline):
             return_full_audio (`bool`, *optional*, defaults to `True`): return the prompt and its continuation in one
                 array, or the continuation alone.
             seed (`int`, *optional*): makes the result repeatable.
-            generate_kwargs (`dict`, *optional*): further options of `AudioLMModel.generate`, such as
-                `semantic_temperature`.
             batch_size (`int`, *optional*, defaults to 1): prompts generated at once.
+            Any further option of `AudioLMModel.generate`, such as `coarse_temperature=0.9`, or `temperature=0.9` for
+            all stages; also as a dictionary `generate_kwargs`.
 
         Returns:
             `{"audio": np.ndarray of shape (num_samples,) float32, "sampling_rate": int}`; a list of these if
@@ -94,41 +135,67 @@ class AudioContinuationPipeline(Pipeline):
         Raises:
             ValueError, TypeError, FileNotFoundError: as [`AudioLMProcessor`] and `AudioLMModel.generate` do.
         """
-        if isinstance(inputs, list) and not inputs:
-            raise ValueError("inputs is an empty list; give at least one prompt.")
-        return super().__call__(inputs, **kwargs)
+        if (batch_size := kwargs.get("batch_size", self._batch_size)) is not None:
+            _require_count("batch_size", batch_size)
+        return super().__call__(self._read_inputs(inputs, kwargs.get("sampling_rate")), **kwargs)
+
+    def _read_inputs(self, inputs: Any, sampling_rate: int | None) -> Any:
+        """Bring prompts to a form that transformers takes apart right: one, a list, a generator or a dataset."""
+        if is_clip(inputs):
+            return _Prompt(inputs, "")
+        if not hasattr(inputs, "__len__"):
+            return _number_all(inputs)
+        if len(inputs) == 0:
+            raise ValueError(f"inputs is an empty {type(inputs).__name__}; give at least one prompt.")
+        if isinstance(inputs, Dataset):
+            return _PromptDataset(inputs)
+        # Files that are open can be read once, and are read twice here.
+        audios = [item.read() if hasattr(item, "read") else item for item in inputs]
+        prompts = [_number(audio, index) for index, audio in enumerate(audios)]
+        options = self._preprocess_params if sampling_rate is None else {"sampling_rate": sampling_rate}
+        for prompt in prompts:
+            self.preprocess(prompt, **options)
+        return prompts
 
     def _sanitize_parameters(
         self,
         sampling_rate: int | None = None,
-        continuation_length_s: float | None = None,
-        min_continuation_length_s: float | None = None,
-        num_return_sequences: int | None = None,
         return_full_audio: bool | None = None,
-        seed: int | None = None,
         generate_kwargs: dict[str, Any] | None = None,
+        **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Sort the options into those of preprocessing, generation and postprocessing."""
-        named = {
-            "continuation_length_s": continuation_length_s,
-            "min_continuation_length_s": min_continuation_length_s,
-            "num_return_sequences": num_return_sequences,
-            "seed": seed,
-        }
-        forward = {name: value for name, value in named.items() if value is not None}
+        """Sort the options into those of preprocessing, generation and postprocessing, and check them."""
+        forward = {name: value for name, value in options.items() if value is not None}
         for name, value in (generate_kwargs or {}).items():
             if name in forward:
                 raise ValueError(f"{name} is given twice, as an option and in generate_kwargs; give it once.")
             forward[name] = value
-        if forward.get("num_return_sequences", 1) < 1:
-            raise ValueError(f"num_return_sequences is {num_return_sequences}; give 1 or more.")
-        preprocess = {} if sampling_rate is None else {"sampling_rate": sampling_rate}
+        _require_count("num_return_sequences", forward.get("num_return_sequences", 1))
+        if return_full_audio is not None and not isinstance(return_full_audio, bool):
+            raise ValueError(f"return_full_audio is {return_full_audio!r}; give True or False.")
+        named = inspect.signature(self.model.generate).parameters
+        self.model.generation_config.with_options(**{name: forward[name] for name in forward if name not in named})
+        preprocess = {} if sampling_rate is None else {"sampling_rate": check_sampling_rate(sampling_rate)}
         postprocess = {} if return_full_audio is None else {"return_full_audio": return_full_audio}
         return preprocess, forward, postprocess
 
     def preprocess(self, input_: Any, sampling_rate: int | None = None) -> dict[str, torch.Tensor]:
         """Read one prompt into `input_values` and `attention_mask`, both `(1, num_samples)`."""
-        return dict(self.processor(audio=input_, sampling_rate=sampling_rate, return_tensors="pt"))
+        prompt = input_ if isinstance(input_, _Prompt) else _Prompt(input_, "")
+        try:
+            if not is_clip(prompt.audio):
+                raise TypeError(f"a prompt is of type {type(prompt.audio).__name__}; give one clip, not several.")
+            features = self.processor(audio=prompt.audio, sampling_rate=sampling_rate, return_tensors="pt")
+            length_s = features["input_values"].shape[-1] / self.processor.sampling_rate
+            if length_s < self.model.min_prompt_s:
+                raise ValueError(
+                    f"The audio lasts {length_s:.3f} s; the model needs at least {self.model.min_prompt_s:.3f} s."
+                )
+        except (FileNotFoundError, PermissionError, TypeError, ValueError) as error:
+            if not prompt.name:
+                raise
+            raise type(error)(f"{prompt.name}: {error}") from error
+        return dict(features)
 
     def _forward(self, input_tensors: dict[str, torch.Tensor], **options: Any) -> dict[str, torch.Tensor]:
         """Generate; every tensor that comes back leads with `(batch, num_return_sequences)`."""
@@ -152,7 +219,7 @@ class AudioContinuationPipeline(Pipeline):
         """Save the model and the processor to one folder that `pipeline` loads again.
 
         Without code: `audiolm_hf.export_checkpoint` adds it for machines where the package is not installed. There,
-        a pipeline that runs from such a folder saves the code again.
+        a model that was loaded from such a folder saves the code again.
 
         Args:
             save_directory (`str` or `os.PathLike`): folder, made if it is not there.
@@ -160,12 +227,29 @@ class AudioContinuationPipeline(Pipeline):
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
-        if self.model._auto_class is not None:
-            custom_object_save(self, save_directory)
-            path = Path(save_directory) / "config.json"
-            entry = {"impl": f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}", "pt": ["AutoModel"]}
-            config = json.loads(path.read_text(encoding="utf-8")) | {"custom_pipelines": {TASK: entry}}
-            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"model": _without_capture(self.model)}
 
 
-__all__ = ["TASK", "AudioContinuation", "AudioContinuationPipeline", "check_same_rate"]
+def _require_count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}; give a whole number, 1 or more.")
+
+
+def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a module, with the same weights, without the hooks that transformers puts on it when it first runs.
+
+    They are functions inside functions, which cannot be pickled; transformers puts them on again.
+    """
+    copied = module.__class__.__new__(module.__class__)
+    copied.__dict__ = {key: value for key, value in vars(module).items() if key != "_output_capturing_hooks_installed"}
+    hooks = module._forward_hooks.items()
+    copied._forward_hooks = OrderedDict(
+        (key, hook) for key, hook in hooks if hook.__module__ != "transformers.utils.output_capturing"
+    )
+    copied._modules = {name: child and _without_capture(child) for name, child in module._modules.items()}
+    return copied
+
+
+__all__ = ["CUSTOM_PIPELINES", "TASK", "AudioContinuation", "AudioContinuationPipeline", "check_same_rate"]

@@ -7,7 +7,8 @@ files that say they are generated.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import AudioKwargs, ProcessingKwargs, ProcessorMixin
 
-from .audio_file_audiolm import provenance, read_audio, write_audio
+from .audio_file_audiolm import check_ending, check_folder, provenance, read_audio, write_audio
+from .audio_samples_audiolm import as_float32, check_sampling_rate
 
 _FORMS = (
-    "a path, bytes, an array with sampling_rate=..., {'array' or 'raw', 'sampling_rate'} or {'bytes' or 'path'}, or a "
-    "list of these"
+    "a path, bytes, an array with sampling_rate=..., (rate, array), {'array', 'raw' or 'audio', 'sampling_rate'}, "
+    "{'bytes' or 'path'}, a torchcodec AudioDecoder, or a list of these"
 )
 
 
@@ -49,11 +51,13 @@ class AudioLMProcessor(ProcessorMixin):
 
         Args:
             audio: a path (`str`, `Path`), the `bytes` of a file, an array or tensor of shape `(num_samples,)` or
-                `(num_channels, num_samples)` with `sampling_rate`, a dictionary `{"array" or "raw",
-                "sampling_rate"}` or `{"bytes" or "path"}` (a row of `datasets.Audio(decode=False)`), or a list of
-                these, mixed and at different rates.
+                `(num_channels, num_samples)` with `sampling_rate`, a tuple `(rate, array)` of Gradio (channels last),
+                a dictionary `{"array", "raw" or "audio", "sampling_rate"}` or `{"bytes" or "path"}` (a value of
+                `datasets.Audio(decode=False)`), an `AudioDecoder` or `AudioSamples` of torchcodec (a value of
+                `datasets.Audio()`), a row of a dataset with one of these as `audio`; or a list or column of these,
+                mixed and at different rates.
             kwargs: options, all of them optional, as follows.
-            sampling_rate (`int`, *optional*): rate of clips given as bare arrays, Hz.
+            sampling_rate (`int`, *optional*): rate of clips given as bare arrays, Hz; of others it is their own.
             padding, max_length, truncation, pad_to_multiple_of, return_attention_mask: as in
                 [`AudioLMFeatureExtractor`].
             return_tensors (`str`, *optional*, defaults to `"pt"`): `"pt"` or `"np"`.
@@ -70,7 +74,11 @@ class AudioLMProcessor(ProcessorMixin):
             raise ValueError(f"audio is None; give {_FORMS}.")
         options = {"return_tensors": "pt", **self._options(kwargs)}
         sampling_rate = options.pop("sampling_rate", None)
-        clips = [_load(item, sampling_rate) for item in _as_list(audio)]
+        if sampling_rate is not None:
+            check_sampling_rate(sampling_rate)
+        items = _as_list(audio)
+        names = [f"Audio clip {index}" for index in range(len(items))] if len(items) > 1 else ["audio"]
+        clips = [_load(item, sampling_rate, name) for item, name in zip(items, names, strict=True)]
         arrays, rates = [clip for clip, _ in clips], [rate for _, rate in clips]
         return self.feature_extractor(arrays, sampling_rate=rates, **options)
 
@@ -109,9 +117,11 @@ class AudioLMProcessor(ProcessorMixin):
         """Write generated audio, with text fields that say so.
 
         Args:
-            audio: an array or tensor of shape `(num_samples,)`, a list of these, a pipeline result
-                (`{"audio", "sampling_rate"}`) or a list of these, or what `AudioLMModel.generate` returns.
-            saving_path (`str`, `os.PathLike` or a list of these): one path for each clip, ending in .wav, .flac, .ogg.
+            audio: an array or tensor of shape `(num_samples,)`, a pipeline result (`{"audio", "sampling_rate"}`), a
+                tuple `(rate, array)`, a list of these, or what `AudioLMModel.generate` returns. Floats in [-1, 1], or
+                uint8, int16 or int32 samples; arrays without a rate are at the processor's.
+            saving_path (`str`, `os.PathLike` or a list of these): one path for each clip, ending in .wav, .flac, .ogg,
+                .opus or .mp3.
             checkpoint (`str`, *optional*): name of the model, for the text fields.
             seed (`int`, *optional*): seed of the generation, for the text fields.
 
@@ -119,61 +129,94 @@ class AudioLMProcessor(ProcessorMixin):
             `list[Path]` of the files.
 
         Raises:
-            ValueError: if the numbers of clips and paths differ, or an ending is unknown.
+            TypeError: if a clip is no audio.
+            ValueError: if the numbers of clips and paths differ, an ending is unknown, or its format does not have the
+                rate.
+            FileNotFoundError: if the folder of a path is not there.
         """
         is_output = isinstance(audio, Mapping) and "audio_values" in audio
-        clips = self.batch_decode(audio) if is_output else [_samples(clip) for clip in _as_list(audio)]
+        given = self.batch_decode(audio) if is_output else _as_list(audio)
+        clips = [_samples(clip, self.sampling_rate, f"Audio clip {index}") for index, clip in enumerate(given)]
         paths = [saving_path] if isinstance(saving_path, str | os.PathLike) else list(saving_path)
         if len(clips) != len(paths):
             raise ValueError(f"{len(clips)} clips were given for {len(paths)} paths; give one path for each clip.")
+        for path, (_, rate) in zip(paths, clips, strict=True):
+            check_ending(path, rate)
+            check_folder(path)
         metadata = provenance(checkpoint, seed)
-        rate = self.sampling_rate
-        return [write_audio(path, clip, rate, metadata) for clip, path in zip(clips, paths, strict=True)]
+        return [write_audio(path, clip, rate, metadata) for path, (clip, rate) in zip(paths, clips, strict=True)]
+
+
+def is_clip(audio: Any) -> bool:
+    """Return whether something is one clip, rather than a list, a column of a dataset or a generator of clips.
+
+    A flat list of numbers is one clip, and so is the `(rate, array)` of Gradio.
+    """
+    if isinstance(audio, list | tuple):
+        return len(audio) > 0 and isinstance(audio[0], Number)
+    if isinstance(audio, str | bytes | bytearray | Mapping | np.ndarray | torch.Tensor):
+        return True
+    is_many = isinstance(audio, Iterable) or hasattr(audio, "__getitem__")
+    return hasattr(audio, "read") or _is_decoder(audio) or not is_many
 
 
 def _as_list(audio: Any) -> list[Any]:
-    """Put a single clip into a list; a flat list of numbers is one clip."""
-    if not isinstance(audio, list | tuple):
-        return [audio]
-    if len(audio) == 0:
+    """Return a list of clips; a single one becomes a list of one."""
+    clips = [audio] if is_clip(audio) else list(audio)
+    if not clips:
         raise ValueError(f"audio is an empty list; give {_FORMS}.")
-    return [np.asarray(audio)] if isinstance(audio[0], int | float) else list(audio)
+    return clips
 
 
-def _load(item: Any, sampling_rate: int | None) -> tuple[Any, int | None]:
+def _is_decoder(item: Any) -> bool:
+    """Whether this is an `AudioDecoder` or `AudioSamples` of torchcodec, which need not be installed."""
+    return hasattr(item, "get_all_samples") or (hasattr(item, "data") and hasattr(item, "sample_rate"))
+
+
+def _load(item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
     """Bring one clip of any form to samples and their rate."""
     if isinstance(item, Mapping):
-        return _load_mapping(item, sampling_rate)
+        return _load_mapping(item, sampling_rate, name)
     if isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read"):
         return read_audio(item)
-    if isinstance(item, np.ndarray | torch.Tensor | list):
+    if _is_decoder(item):
+        samples = item.get_all_samples() if hasattr(item, "get_all_samples") else item
+        return samples.data, samples.sample_rate
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], np.ndarray):
+        return item[1].T, check_sampling_rate(item[0], f"the rate of {name}")
+    if isinstance(item, list | tuple) and not is_clip(item):
+        raise TypeError(f"{name} is a list of {len(item)} inside another list; give one flat list of clips.")
+    if isinstance(item, np.ndarray | torch.Tensor | list | tuple):
         if sampling_rate is None:
             raise ValueError(
                 "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz, or "
                 "{'array': ..., 'sampling_rate': ...}."
             )
         return item, sampling_rate
-    raise TypeError(f"audio is of type {type(item).__name__}; give {_FORMS}.")
+    raise TypeError(f"{name} is of type {type(item).__name__}; give {_FORMS}.")
 
 
-def _load_mapping(item: Mapping[str, Any], sampling_rate: int | None) -> tuple[Any, int | None]:
-    """Read `{"array" or "raw", "sampling_rate"}` or `{"bytes" or "path"}`."""
-    for key in ("array", "raw"):
+def _load_mapping(item: Mapping[str, Any], sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
+    """Read `{"array", "raw" or "audio", "sampling_rate"}` or `{"bytes" or "path"}`."""
+    for key in ("array", "raw", "audio"):
         if item.get(key) is not None:
-            return _load(item[key], item.get("sampling_rate", sampling_rate))
+            own = item.get("sampling_rate")
+            return _load(item[key], sampling_rate if own is None else own, name)
     for key in ("bytes", "path"):
         if item.get(key) is not None:
             return read_audio(item[key])
-    raise ValueError(f"audio is a dictionary with the keys {sorted(map(str, item))}; give {_FORMS}.")
+    raise ValueError(f"{name} is a dictionary with the keys {sorted(map(str, item))}; give {_FORMS}.")
 
 
-def _samples(clip: Any) -> np.ndarray:
-    """Take `(num_samples,)` float32 from an array, a tensor or a pipeline result."""
-    if isinstance(clip, Mapping):
-        clip = clip["audio"]
-    if isinstance(clip, torch.Tensor):
-        clip = clip.detach().float().cpu()
-    return np.asarray(clip, dtype=np.float32)
+def _samples(clip: Any, sampling_rate: int, name: str) -> tuple[np.ndarray, int]:
+    """Return the samples `(num_samples,)` and the rate of what is to be saved."""
+    if isinstance(clip, str | os.PathLike | bytes | bytearray):
+        raise TypeError(f"{name} is a file; give samples, a pipeline result or what generate returns.")
+    audio, rate = _load(clip, sampling_rate, name)
+    samples = as_float32(audio, name)
+    if samples.ndim != 1:
+        raise ValueError(f"{name} has shape {samples.shape}; give (num_samples,), one clip for each path.")
+    return samples, check_sampling_rate(rate)
 
 
-__all__ = ["AudioLMProcessor"]
+__all__ = ["AudioLMProcessor", "is_clip"]

@@ -8,6 +8,7 @@ from transformers import (
     AutoFeatureExtractor,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForTextToWaveform,
     AutoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
@@ -37,14 +38,15 @@ class Part(NamedTuple):
     config_class: type[PreTrainedConfig]
     model_class: type[PreTrainedModel]
     auto_models: tuple[Any, ...] = (AutoModel,)
+    reads_audio: bool = False
 
 
 _STAGE = (AutoModel, AutoModelForCausalLM)  # PEFT loads causal models by the latter
 
 PARTS = (
-    Part(AudioLMConfig, AudioLMModel),
-    Part(SoundStreamConfig, SoundStreamModel),
-    Part(AudioLMSemanticTokenizerConfig, AudioLMSemanticTokenizer),
+    Part(AudioLMConfig, AudioLMModel, (AutoModel, AutoModelForTextToWaveform), reads_audio=True),  # as Bark, MusicGen
+    Part(SoundStreamConfig, SoundStreamModel, reads_audio=True),
+    Part(AudioLMSemanticTokenizerConfig, AudioLMSemanticTokenizer, reads_audio=True),
     Part(AudioLMSemanticConfig, AudioLMSemanticModel, _STAGE),
     Part(AudioLMCoarseConfig, AudioLMCoarseModel, _STAGE),
     Part(AudioLMFineConfig, AudioLMFineModel, _STAGE),
@@ -57,7 +59,8 @@ def register() -> None:
         AutoConfig.register(part.config_class.model_type, part.config_class, exist_ok=True)
         for auto_model in part.auto_models:
             auto_model.register(part.config_class, part.model_class, exist_ok=True)
-    AutoFeatureExtractor.register(AudioLMConfig, AudioLMFeatureExtractor, exist_ok=True)
+        if part.reads_audio:
+            AutoFeatureExtractor.register(part.config_class, AudioLMFeatureExtractor, exist_ok=True)
     AutoProcessor.register(AudioLMConfig, AudioLMProcessor, exist_ok=True)
     if TASK not in PIPELINE_REGISTRY.supported_tasks:  # a second time would log a warning
         PIPELINE_REGISTRY.register_pipeline(

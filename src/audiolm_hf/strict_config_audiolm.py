@@ -217,7 +217,7 @@ class StrictConfig(PreTrainedConfig):
             _forget_folders(fields[name])
         if self._auto_class is None:
             fields.pop("auto_map", None)
-        fields.pop("custom_pipelines", None)  # written when the pipeline is saved
+            fields.pop("custom_pipelines", None)
         if fields["trained_with"] is None:
             del fields["trained_with"]
         return fields

@@ -16,7 +16,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("folder", help="checkpoint folder, or the name of a bundled checkpoint")
     parser.add_argument("repo_id", help="user/name on the Hub; made if it is not there")
-    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    parser.add_argument(
+        "--private",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether a new repository is private; one that is there keeps its visibility",
+    )
     parser.add_argument("--revision", help="branch to upload to")
     parser.add_argument("--message", help="commit message")
     parser.add_argument("--without-code", action="store_true", help="upload the folder as it is, for installed users")
