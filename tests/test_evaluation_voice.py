@@ -7,7 +7,7 @@ import soundfile as sf
 from peft import LoraConfig
 
 from audiolm_hf import AudioLMModel
-from audiolm_hf.adapters_audiolm import ADAPTER_FILE
+from audiolm_hf.adapter_folder_audiolm import ADAPTER_FILE
 from audiolm_hf.cli import main
 from audiolm_hf.evaluation.speaker import speaker_embedding_is_available
 from audiolm_hf.evaluation.voice import _gains, format_voice_report
@@ -75,7 +75,7 @@ def test_adapter_is_judged_on_what_it_did_not_learn(folders, tmp_path, capsys):
     lengths = ["--prompt-length-s", "1", "--length-s", "0.4"]
     arguments = ["evaluate", "voice", "--data", str(folders / "list.csv"), *lengths]
     adapter = [*arguments, "--checkpoint", str(folders / "adapter"), "-o", str(tmp_path / "adapter.json")]
-    assert main([*adapter, "--prompts", "2"]) == 0
+    assert main([*adapter, "--num-prompts", "2"]) == 0
     assert "Adapter over base, to the voice" in capsys.readouterr().out
     report = json.loads((tmp_path / "adapter.json").read_text())
     assert [name.rpartition("/")[2] for name in report["prompts"]] == ["2.wav", "3.wav"]
@@ -84,7 +84,7 @@ def test_adapter_is_judged_on_what_it_did_not_learn(folders, tmp_path, capsys):
     assert report["similarities"]["base"] != report["similarities"]["adapter"]
 
     plain = [*arguments, "--checkpoint", str(folders / "base"), "-o", str(tmp_path / "base.json")]
-    assert main([*plain, "--speaker", "ann", "--skip-minutes", "0.05", "--prompts", "2"]) == 0
+    assert main([*plain, "--speaker", "ann", "--skip-minutes", "0.05", "--num-prompts", "2"]) == 0
     before = json.loads((tmp_path / "base.json").read_text())
     assert before["prompts"] == report["prompts"] and before["gain"] == {}
     assert before["similarities"]["base"] == report["similarities"]["base"]  # without the adapter, it is the base

@@ -23,7 +23,7 @@ from transformers.utils import ModelOutput
 from .acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec, wrap_acoustic_codec
 from .adapters_audiolm import AudioLMAdapterMixin
 from .checkpoint_audiolm import AudioLMPreTrainedModel, read_generation_config
-from .configuration_audiolm import AudioLMConfig
+from .configuration_audiolm import STAGE_NAMES, AudioLMConfig
 from .generation_audiolm import (
     AudioLMGenerationConfig,
     TimedTokens,
@@ -37,6 +37,7 @@ from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
 from .pipeline_audiolm import CUSTOM_PIPELINES
 from .sampling_audiolm import ProgressCallback, TokenSampler
+from .stage_adapters_audiolm import bare_stage
 from .time_grid_audiolm import TimeGrid
 from .token_layout_audiolm import semantic_ids
 
@@ -205,7 +206,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
     @property
     def stages(self) -> dict[str, PreTrainedModel]:
         """The three stages by name, in the order in which they generate."""
-        return {"semantic": self.semantic, "coarse": self.coarse, "fine": self.fine}
+        return {name: bare_stage(getattr(self, name)) for name in STAGE_NAMES}
 
     @property
     def acoustic_codec(self) -> AcousticCodec:
@@ -327,7 +328,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
     def _check_memory(self, num_rows: int, length_s: float) -> None:
         """Refuse what cannot fit: at the least, the keys and values of a window, and what is returned, three times."""
         codec, bytes_per_row = self.acoustic_codec, 0.0
-        for stage in (self.semantic, self.coarse):
+        for stage in (self.stages["semantic"], self.stages["coarse"]):
             backbone, levels = stage.config.get_text_config(), stage.config.num_stage_codebooks
             ids_per_s = self.semantic_tokenizer.config.semantic_frame_rate / self._mean_duration
             ids = (ids_per_s + levels * codec.frame_rate) * min(stage.config.window_length_s, length_s)
@@ -392,7 +393,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         token_rate = self.semantic_tokenizer.config.semantic_frame_rate / self._mean_duration
         num_tokens = _ceil(longest * token_rate)
         new_tokens = generate_semantic_tokens(
-            self.semantic,
+            self.stages["semantic"],
             [semantic_ids(row.semantic_tokens, self.semantic.config) for row in rows],
             num_tokens,
             seeds,
@@ -426,7 +427,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         codec = self.acoustic_codec
         known = [row.audio_codes for row in rows]
         coarse_codes = generate_coarse_codes(
-            self.coarse,
+            self.stages["coarse"],
             timed_tokens,
             known,
             [codes.shape[1] + _ceil(n / codec.hop_length) for codes, n in zip(known, num_samples, strict=True)],
@@ -438,7 +439,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         if not options.use_fine_stage:
             return coarse_codes
         return generate_fine_codes(
-            self.fine,
+            self.stages["fine"],
             coarse_codes,
             known,
             [(seed, index, 2) for index in indices],

@@ -22,6 +22,7 @@ from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import CACHE_NAME, slice_logits_to_keep
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
 from .sampling_audiolm import LevelLogitsProcessor
+from .stage_adapters_audiolm import StageAdapterMixin
 from .token_layout_audiolm import (
     IGNORE_INDEX,
     NO_LEVEL,
@@ -32,7 +33,7 @@ from .token_layout_audiolm import (
 )
 
 
-class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
+class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMixin):
     """What the three stages share: a decoder, a head, and a loss over each token's own level.
 
     Args:

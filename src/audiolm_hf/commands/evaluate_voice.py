@@ -53,7 +53,7 @@ def add_voice(kinds: argparse._SubParsersAction) -> None:
 
 def run_voice(arguments: argparse.Namespace) -> int:
     """Run `evaluate voice`; returns the exit status."""
-    from audiolm_hf.adapters_audiolm import read_adapter_info
+    from audiolm_hf.adapter_folder_audiolm import read_adapter_info
     from audiolm_hf.bundled import resolve_checkpoint
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.voice import leave_out, read_voice, skip_minutes

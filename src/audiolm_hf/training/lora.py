@@ -21,7 +21,7 @@ from accelerate import PartialState
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig, set_seed
 
-from audiolm_hf.adapters_audiolm import AdapterInfo, base_name, fingerprint
+from audiolm_hf.adapter_folder_audiolm import AdapterInfo, fingerprint
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.clips import list_clips
@@ -33,6 +33,7 @@ from audiolm_hf.data.voice import read_voice, recording_name, split_voice
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.stage_adapters_audiolm import base_name
 from audiolm_hf.training.config import dump_config
 from audiolm_hf.training.stage_bits import stage_bits
 from audiolm_hf.training.stage_config import StageTrainingConfig
@@ -161,7 +162,9 @@ def train_lora(config: LoraTrainingConfig) -> Path:
     output = Path(config.output_folder)
     folder = resolve_checkpoint(config.base)
     base = AudioLMModel.from_pretrained(folder, dtype="float32")
-    info = AdapterInfo(base_name(folder), {name: fingerprint(base.stages[name]) for name in config.stages})
+    info = AdapterInfo(
+        base_name(folder, output / "adapter"), {name: fingerprint(base.stages[name]) for name in config.stages}
+    )
     with processes.main_process_first():
         _claim_output(output, info, config)
         recordings = prepare_tokens(config, base, output)
