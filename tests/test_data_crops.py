@@ -16,12 +16,12 @@ from audiolm_hf.data.crops import (
     corrupt_inputs,
     group_by_length,
     longest_sequence,
-    pad_examples,
     random_crops,
     validation_batches,
 )
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
+from audiolm_hf.stage_examples_audiolm import pad_examples
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, token_levels, unflatten_tokens
 from tests.conftest import tiny_stage_config
 from tests.helpers_tokens import INFO, made_up_record, write_tokens

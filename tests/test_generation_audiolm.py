@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig
 
 from audiolm_hf import generation_audiolm as generation
+from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig
 from audiolm_hf.generation_audiolm import (
     AudioLMGenerationConfig,
     TimedTokens,
@@ -16,6 +17,7 @@ from audiolm_hf.generation_audiolm import (
     generate_semantic_tokens,
 )
 from audiolm_hf.sampling_audiolm import TokenSampler
+from tests.conftest import tiny_stage_config
 from tests.helpers_tokens import INFO
 
 SEEDS = [(0, 0), (0, 1), (0, 2)]
@@ -252,3 +254,11 @@ def test_progress_ends_at_its_total(tiny_audiolm):
     )
     assert calls[-1] == ("semantic", 12, 12)
     assert [done for _, done, _ in calls] == sorted(done for _, done, _ in calls)
+
+
+def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
+    with pytest.raises(ValueError, match="coarse_guidance_scale is 3.0, but the coarse stage was trained with all of"):
+        tiny_audiolm.generate(coarse_guidance_scale=3.0, continuation_length_s=0.1)
+    AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_guidance(
+        AudioLMCoarseConfig(**tiny_stage_config(condition_dropout=0.2))
+    )

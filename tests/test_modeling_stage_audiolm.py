@@ -6,15 +6,8 @@ import torch
 
 from audiolm_hf.configuration_audiolm import AudioLMSemanticConfig
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.token_layout_audiolm import (
-    SEMANTIC_LEVEL,
-    build_coarse_example,
-    build_fine_example,
-    build_semantic_example,
-    level_range,
-    predicted_levels,
-    token_levels,
-)
+from audiolm_hf.stage_examples_audiolm import build_coarse_example, build_fine_example, build_semantic_example
+from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range, predicted_levels, token_levels
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens, mean_restricted_loss, places_beside_the_prediction
 

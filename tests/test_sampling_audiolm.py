@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Sampling one stage: the cache, the batch and the noise change nothing that they should not."""
 
+import copy
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -187,3 +189,37 @@ def test_progress_never_passes_its_total():
     progress.advance(3)
     progress.advance(3)
     assert calls == [("fine", 3, 5), ("fine", 5, 5)]
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_scores_that_are_not_finite_are_an_error_that_names_the_stage(stage, broken):
+    model = copy.deepcopy(stage)
+    model.model.norm.weight.data[0] = broken
+    for options in (GREEDY, SAMPLED):
+        with pytest.raises(ValueError, match=f"The {stage.config.stage} stage's scores are NaN or infinite"):
+            sample_tokens(model, [context_of(stage.config, 5)], noise_of(0), TokenSampler(**options))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_any_dtype_samples_in_float32_from_its_own_scores(stage, dtype, monkeypatch):
+    model = copy.deepcopy(stage).to(dtype)
+    seen = []
+    choose = TokenSampler.choose
+    monkeypatch.setattr(
+        TokenSampler, "choose", lambda self, scores, noise: seen.append(scores) or choose(self, scores, noise)
+    )
+    context = context_of(stage.config, 5)
+    sample_tokens(model, [context], noise_of(0), TokenSampler(**SAMPLED))
+    assert {scores.dtype for scores in seen} == {torch.float32}
+    start, stop = level_range(stage.config, predicted_levels(stage.config)[0])
+    expected = model(context[None]).logits[0, -1, start:stop].float()
+    finite = seen[0][0].isfinite()
+    torch.testing.assert_close(seen[0][0][finite], expected[finite], atol=2e-2, rtol=2e-2)
+
+
+def test_special_tokens_that_generate_is_told_otherwise_change_nothing(stage):
+    contexts = [context_of(stage.config, length) for length in (2, 6)]
+    expected = sample_tokens(stage, contexts, noise_of(0, 1), TokenSampler(**SAMPLED))
+    model = copy.deepcopy(stage)
+    model.config.bos_token_id = model.config.eos_token_id = model.config.pad_token_id = None
+    assert torch.equal(sample_tokens(model, contexts, noise_of(0, 1), TokenSampler(**SAMPLED)), expected)

@@ -8,12 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
+from audiolm_hf.stage_examples_audiolm import build_coarse_example, build_fine_example, build_semantic_example
 from audiolm_hf.token_layout_audiolm import (
     NO_LEVEL,
     SEMANTIC_LEVEL,
-    build_coarse_example,
-    build_fine_example,
-    build_semantic_example,
     flatten_codes,
     level_mask,
     level_range,

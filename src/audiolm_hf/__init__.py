@@ -32,6 +32,7 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.registration import register
+from audiolm_hf.stage_examples_audiolm import AudioLMStageCollator, build_stage_example
 
 __version__ = "0.1.0"
 
@@ -54,10 +55,12 @@ __all__ = [
     "AudioLMSemanticModel",
     "AudioLMSemanticTokenizer",
     "AudioLMSemanticTokenizerConfig",
+    "AudioLMStageCollator",
     "SoundStreamConfig",
     "SoundStreamModel",
     "add_code",
     "build_acoustic_codec",
+    "build_stage_example",
     "checkpoint",
     "example_prompt",
     "export_checkpoint",

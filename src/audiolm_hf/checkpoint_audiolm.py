@@ -8,6 +8,7 @@ their shapes cannot contradict (see `strict_config_audiolm`).
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,47 @@ from .strict_config_audiolm import StrictConfig
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 GENERATION_FILE = "generation_config.json"
+_LOADING = threading.RLock()  # transformers changes settings of the whole process while it loads
 
 
 class AudioLMPreTrainedModel(PreTrainedModel):
     """Base of this package's models; see `from_pretrained` and `save_pretrained` of `PreTrainedModel`."""
 
     config_class = StrictConfig
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """Load a checkpoint; in several threads, one after the other.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`): folder, or name on the Hub.
+            *model_args: as in `PreTrainedModel.from_pretrained`.
+            **kwargs: likewise. `dtype` may be a `dict` of those of the parts, such as
+                `{"coarse_config": torch.bfloat16}`; `""` is that of the other stages, by default float32.
+
+        Returns:
+            The model in evaluation mode.
+
+        Raises:
+            ValueError: the checkpoint is not whole, or `dtype` names a part that the model does not have.
+        """
+        dtypes = kwargs.get("dtype")
+        if isinstance(dtypes, dict):
+            kwargs["dtype"] = torch.float32  # of which each part is rounded once
+        with _LOADING:
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        if isinstance(dtypes, dict):
+            _cast_parts(loaded[0] if isinstance(loaded, tuple) else loaded, dtypes)
+        return loaded
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes, also if its weights lie on disk or elsewhere until they are needed."""
+        hooks = (getattr(module, "_hf_hook", None) for module in self.modules())
+        devices = [hook.execution_device for hook in hooks if getattr(hook, "execution_device", None) is not None]
+        return torch.device(devices[0]) if devices else super().device
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save the model, and with its configuration what the weights only work with.
@@ -83,6 +119,19 @@ class AudioLMPreTrainedModel(PreTrainedModel):
         super().adjust_generation_fn(
             generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, **kwargs
         )
+
+
+def _cast_parts(model: PreTrainedModel, dtypes: dict[str, str | torch.dtype]) -> None:
+    """Give each part the dtype that is named for its configuration."""
+    parts = {f"{name}_config": part for name, part in model.named_children() if hasattr(part, "config")}
+    for key in dtypes:
+        if key and key not in parts:
+            raise ValueError(f"dtype names {key!r}; the parts are {', '.join(parts)}, and '' for all others.")
+    for key, part in parts.items():
+        exact = key.removesuffix("_config") in (model._keep_in_fp32_modules or ())
+        dtype = dtypes.get(key, torch.float32 if exact else dtypes.get("", torch.float32))
+        part.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        part.config.dtype = part.dtype
 
 
 def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .backbone_audiolm import check_backbone
 from .resampling_audiolm import check_rates
 from .strict_config_audiolm import StrictConfig, Within, check_foreign_config, checked
 
@@ -300,8 +301,9 @@ class AudioLMStageConfig(StrictConfig):
     r"""What the three stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
 
     Args:
-        backbone_config (`PreTrainedConfig` or `dict`): any decoder that `AutoModel.from_config` builds. Its
-            `vocab_size` is set from the layout, unless a `dict` names a larger one. Defaults to Llama.
+        backbone_config (`PreTrainedConfig` or `dict`): any causal decoder that `AutoModel` builds and that keeps a
+            `Cache`; others are refused with the reason. Its `vocab_size` is set from the layout, unless a `dict` names
+            a larger one. Defaults to Llama.
         num_semantic_tokens (`int`, defaults to 1024): K of the semantic tokenizer.
         codebook_size (`int`, defaults to 1024): N of the codec.
         num_coarse_codebooks (`int`, defaults to 4): leading levels predicted by the coarse stage (Q').
@@ -320,6 +322,7 @@ class AudioLMStageConfig(StrictConfig):
     """
 
     stage: ClassVar[Literal["semantic", "coarse", "fine"]]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
     sub_configs_defaults: ClassVar[dict] = {
         "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
     }
@@ -351,6 +354,10 @@ class AudioLMStageConfig(StrictConfig):
             views.setdefault("vocab_size", self.layout_size)
         for name, value in views.items():
             setattr(self, name, value)
+
+    def validate_backbone(self) -> None:
+        """Check that the decoder is one that a stage can use."""
+        check_backbone(self.backbone_config, needs_positions=self.condition_stride is not None)
 
     def validate_layout(self) -> None:
         """Check that the vocabulary holds the layout, and is of a size that can be."""
@@ -416,6 +423,11 @@ class AudioLMStageConfig(StrictConfig):
     def separator_token_id(self) -> int:
         """Between the conditioning tokens and the predicted ones (coarse and fine stage)."""
         return self.layout_size - 2
+
+    @property
+    def padding_token_id(self) -> int:
+        """Fills short rows, always masked, whatever `pad_token_id` says."""
+        return self.layout_size - 1
 
 
 for _name in _BACKBONE_VIEWS:

@@ -152,6 +152,18 @@ class AudioLMGenerationConfig(GenerationConfig):
             )
         super().validate(*args, **kwargs)
 
+    def check_guidance(self, config: AudioLMStageConfig) -> None:
+        """Check that the coarse stage can be guided, if that is asked for.
+
+        Raises:
+            ValueError: it was trained with its condition alone.
+        """
+        if self.coarse_guidance_scale != 1 and not config.condition_dropout:
+            raise ValueError(
+                f"coarse_guidance_scale is {self.coarse_guidance_scale}, but the coarse stage was trained with all of "
+                "its conditions (condition_dropout is 0), and has nothing to be guided away from; leave it at 1."
+            )
+
     def stage_values(self, stage: str) -> dict[str, Any]:
         """Return one stage's options without their prefix."""
         prefix = f"{stage}_"

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +96,10 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
     output_modalities = ("audio",)
     generation_config_class = AudioLMGenerationConfig
     supports_gradient_checkpointing = True
+    _keep_in_fp32_modules: ClassVar[list[str]] = [
+        "semantic_tokenizer",
+        "codec",
+    ]  # nor quantised: their tokens would change
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -208,6 +212,13 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         """The three stages by name, in the order in which they generate."""
         return {name: bare_stage(getattr(self, name)) for name in STAGE_NAMES}
 
+    def get_input_embeddings(self) -> NoReturn:
+        """Say where the embeddings are: each stage has its own."""
+        raise NotImplementedError(
+            "An AudioLM has embeddings in each of its stages and none of its own; call get_input_embeddings of "
+            "model.semantic, model.coarse or model.fine."
+        )
+
     @property
     def acoustic_codec(self) -> AcousticCodec:
         """The codec seen through the contract that all codecs share."""
@@ -252,7 +263,9 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         A prompt is tokenised from its end backwards, by whole semantic tokens and codec frames, as far as the longest
         window of the stages reaches. What lies before is not seen by the stages, but stays in the output. A row's
         result depends on its prompt, the seed and its number among the continuations of that prompt (among all rows,
-        without prompts); not on the batch.
+        without prompts); not on the batch, up to round-off: with other rows beside it or other threads, a kernel may
+        add up in another order, and a draw that falls on the border between two tokens (about one in a million) may
+        become the other, and what follows with it.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): prompts in [-1, 1] at
@@ -291,6 +304,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         }
         given = {name: value for name, value in lengths.items() if value is not None}
         options = self.generation_config.with_options(generation_config, **given, **stage_kwargs)
+        options.check_guidance(self.config.coarse_config)
         if semantic_tokens is not None and given:
             raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
         seed = _resolve_seed(seed, generator)

@@ -9,7 +9,7 @@ Paper: AudioLM (arXiv 2209.03143), semantic, coarse acoustic and fine acoustic m
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from .token_layout_audiolm import (
     IGNORE_INDEX,
     NO_LEVEL,
     forbidden_id,
+    is_condition,
     level_range,
     side_by_side_positions,
     token_levels,
@@ -52,8 +53,8 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _tied_weights_keys: Mapping[str, str] = {"lm_head.weight": "model.embed_tokens.weight"}  # or as the decoder says
-    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
-    _pp_plan: ClassVar[dict] = {"lm_head": (["hidden_states"], ["logits"])}
+    _tp_plan: Mapping[str, str] = {"lm_head": "colwise_gather_output"}
+    _pp_plan: Mapping[str, Any] = {"lm_head": (["hidden_states"], ["logits"])}
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         super().__init__(config)
@@ -63,6 +64,10 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
         name = next(name for name, module in self.model.named_modules() if module is embeddings)
         self._tied_weights_keys = {"lm_head.weight": f"model.{name}.weight"}
         self.post_init()
+        if not self.model.tp_plan:  # the head is spread over processes where the decoder is
+            self._tp_plan = {}
+        if not self.model.pp_plan:
+            self._pp_plan = {}
 
     @can_return_tuple
     def forward(
@@ -77,7 +82,6 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
         logits_to_keep: int | Tensor = 0,
         skip_logits: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
-        shift_labels: Tensor | None = None,
         cache: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
@@ -86,33 +90,44 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): ids of the stage.
             attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
-            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default counted up.
+            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): see
+                [`~AudioLMStageModel.placed`].
             past_key_values (`Cache`, *optional*): keys and values of earlier ids.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*): in place
                 of `input_ids`.
             labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): the id itself where it is to
                 be predicted from the ids before it, -100 elsewhere.
-            use_cache (`bool`, *optional*): return the cache, too.
+            use_cache (`bool`, *optional*): return the cache, too; by default as the configuration says, but not where
+                there are labels, or packed sequences, which a cache would mix.
             logits_to_keep (`int` or `torch.Tensor`, defaults to 0): last positions to compute logits for; 0 is all.
             skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
                 The loss never needs them.
             num_items_in_batch (`int`, *optional*): labels in the whole (accumulated, distributed) batch, by which the
                 summed loss is divided; by default those given here.
-            shift_labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): in place of `labels`
-                for the loss, already one to the left, where a sequence is spread over processes.
             cache (`Cache`, *optional*): `past_key_values` under the name that transformers has for it since 5.24.
-            **kwargs: passed to the decoder.
+            **kwargs: passed to the decoder, but for `shift_labels`: labels already one to the left, used for the loss
+                in place of `labels` where a sequence is spread over processes.
 
         Returns:
             [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` are over the whole vocabulary, before
             any restriction to a level.
+
+        Raises:
+            ValueError: both or none of `input_ids` and `inputs_embeds`, or both names of the cache, are given; a label
+                is never predicted; or the positions of a condition cannot be told (see [`~AudioLMStageModel.placed`]).
         """
         if cache is not None and past_key_values is not None:
             raise ValueError("past_key_values and cache are two names for the same thing; pass one of them.")
         cache = past_key_values if cache is None else cache
+        inputs = inputs_embeds if input_ids is None else input_ids
+        if inputs is None or (input_ids is not None and inputs_embeds is not None):
+            raise ValueError("Pass input_ids or inputs_embeds, one of the two.")
+        shift_labels = self._given_shift_labels(kwargs)
+        if use_cache is None:
+            use_cache = self.config.use_cache and labels is None and not _is_packed(attention_mask, position_ids)
         outputs = self.model(
             input_ids=input_ids,
-            **self.placed(input_ids, attention_mask, position_ids, cache),
+            **self.placed(inputs, attention_mask, position_ids, cache),
             **{CACHE_NAME: cache},
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
@@ -136,44 +151,100 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
             attentions=outputs.attentions,
         )
 
+    def _given_shift_labels(self, kwargs: dict[str, Any]) -> Tensor | None:
+        """Take `shift_labels` out of the keywords; in the signature, Trainer would take them for needed."""
+        shift_labels = kwargs.pop("shift_labels", None)
+        if shift_labels is not None and self.config.condition_stride is not None:
+            raise ValueError(
+                "shift_labels were given, so the sequence is spread over processes, where no part of it tells the "
+                f"positions of the condition that condition_stride = {self.config.condition_stride} asks for; train "
+                "without context parallelism."
+            )
+        return shift_labels
+
     def placed(
         self,
-        input_ids: Tensor | None,
+        inputs: Tensor,
         attention_mask: Tensor | None,
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
     ) -> dict[str, Tensor | None]:
-        """Give the decoder's mask and positions, with the condition beside what is predicted where the stage says so.
+        """Return the decoder's mask and positions, with the condition beside what is predicted if the stage wants it.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): ids of the stage.
+            inputs (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the stage, or their embeddings.
             attention_mask (`torch.LongTensor` of shape `(batch, total_length)`, *optional*): 1 for real ids.
-            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default counted up.
+            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default counted up
+                over the ones of the mask. Where a sequence is whole from its beginning token to its separator, its
+                condition is moved; other positions are used as they are.
             past_key_values (`Cache`, *optional*): keys and values of earlier ids.
 
         Returns:
-            `dict`: `attention_mask` and `position_ids`. What was given, where there is no `condition_stride`, or a
-            single id, or embeddings in place of ids.
+            `dict`: `attention_mask` and `position_ids`.
 
         Raises:
-            ValueError: the attention takes steps in the positions for the beginnings of other sequences.
+            ValueError: the positions of a condition cannot be told from what is given, or the attention takes steps
+                in the positions for the beginnings of other sequences.
         """
-        if self.config.condition_stride is None or input_ids is None or input_ids.shape[1] == 1:
+        counted = position_ids is None
+        if position_ids is None:
+            past = 0 if past_key_values is None else past_key_values.get_seq_length()
+            position_ids = _count_positions(inputs, attention_mask, past)
+        if self.config.condition_stride is None:
             return {"attention_mask": attention_mask, "position_ids": position_ids}
+        if counted and (inputs.is_floating_point() or past > 0):
+            self._require_prediction(inputs)
+        if inputs.is_floating_point() or inputs.shape[1] == 1:
+            return {"attention_mask": attention_mask, "position_ids": position_ids}
+        self._check_steps(attention_mask, position_ids)
+        if attention_mask is None:  # without one, steps in the positions are read as packed sequences
+            past = 0 if past_key_values is None else past_key_values.get_seq_length()
+            attention_mask = inputs.new_ones(len(inputs), past + inputs.shape[1])
+        return {
+            "attention_mask": attention_mask,
+            "position_ids": side_by_side_positions(inputs, position_ids, self.config),
+        }
+
+    def _require_prediction(self, inputs: Tensor) -> None:
+        """Refuse ids of the condition whose places depend on ids that are not among them."""
+        if inputs.is_floating_point() or bool(is_condition(inputs, self.config).any()):
+            raise ValueError(
+                f"The {self.config.stage} stage has condition_stride = {self.config.condition_stride}, and a part of "
+                "a sequence (or its embeddings) does not tell the positions of its condition; give position_ids from "
+                "side_by_side_positions of the whole sequence, or all ids up to the separator at once."
+            )
+
+    def _check_steps(self, attention_mask: Tensor | None, position_ids: Tensor) -> None:
+        """Refuse what would be read as several sequences, and what is meant to be."""
         if "flash" in (self.config._attn_implementation or ""):
             raise ValueError(
                 f"attn_implementation is {self.config._attn_implementation!r}, which reads positions that step back "
                 'as several sequences; load a stage that has a condition_stride with "sdpa" or "eager".'
             )
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
-        if position_ids is None:
-            position_ids = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)[None]
-        if attention_mask is None:  # without one, steps in the positions are read as packed sequences
-            attention_mask = input_ids.new_ones(len(input_ids), past + input_ids.shape[1])
-        return {
-            "attention_mask": attention_mask,
-            "position_ids": side_by_side_positions(input_ids, position_ids, self.config),
-        }
+        if _is_packed(attention_mask, position_ids):
+            raise ValueError(
+                "position_ids begin again within a row, as those of packed sequences do; a stage that has a "
+                "condition_stride takes one sequence a row, padded, with an attention_mask."
+            )
+
+    def _prepare_position_ids_for_generation(self, inputs_tensor: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
+        """Place the whole prompt at once: a cache, chunks and candidates then leave every id where it is."""
+        position_ids = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
+        if self.config.condition_stride is None:
+            return position_ids
+        given = model_kwargs.get("input_ids")
+        ids = inputs_tensor if given is None or given.shape[1] == 0 else given
+        if ids.is_floating_point() or ids.shape[1] != position_ids.shape[1]:  # the rest is in the cache
+            self._require_prediction(ids)
+            return position_ids
+        return side_by_side_positions(ids, position_ids, self.config)
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse `generate_batch`: it passes over the rule that keeps each token inside its level."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no continuous batching: tokens would leave their levels. Use generate, which "
+            "takes a batch padded on the left with an attention_mask."
+        )
 
     def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
         """Score the ids of one level, computing no other row of the head.
@@ -193,8 +264,10 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
 
     @property
     def _head_has_rows(self) -> bool:
-        """Whether the rows of the head's weight are those of its output; not so for adapters, quantised or shards."""
-        return type(self.lm_head) is nn.Linear
+        """Whether the head is its weight alone: no adapter, quantised weight, shard, nor hook that loads it."""
+        head = self.lm_head
+        hooked = "forward" in vars(head) or head._forward_pre_hooks or head._forward_hooks
+        return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not hooked
 
     def _restrict(self, logits: Tensor, level: int) -> Tensor:
         """Give the logits of one level as float32, minus infinity for an id that is never chosen."""
@@ -261,6 +334,21 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
         processors = super()._get_logits_processor(*args, **kwargs)
         processors.insert(0, LevelLogitsProcessor(self.config))
         return processors
+
+
+def _count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
+    """Count up the positions of new ids after `past` earlier ones; padding has none of its own."""
+    length = inputs.shape[1]
+    if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
+        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -length:]
+    return torch.arange(past, past + length, device=inputs.device)[None]
+
+
+def _is_packed(attention_mask: Tensor | None, position_ids: Tensor | None) -> bool:
+    """Whether positions begin again within a row, as transformers packs several sequences into one."""
+    if attention_mask is not None or position_ids is None or torch.compiler.is_compiling():
+        return False
+    return bool(((position_ids == 0).sum(-1) > 1).any())
 
 
 def _next_labels(labels: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 """Sampling: tokens of one stage after known ones, every token inside its level.
 
 In: id sequences of any lengths; out: the ids that follow. A row's result depends on its own context and noise alone,
-never on the rows beside it.
+not on the rows beside it, up to the round-off of the kernels: these may add up a row's numbers in another order where
+there are other rows or threads, and a draw within about 1e-6 of the border of two tokens may then become the other.
 
 Paper: AudioLM (arXiv 2209.03143), inference.
 """
@@ -118,6 +119,7 @@ class _GrowingLayer(DynamicLayer):
         self.keys, self.values = self.key_room[:, :, :0], self.value_room[:, :, :0]
         self.is_initialized = True
 
+    @torch.compiler.disable  # its views of one storage cannot be traced; the decoder around it can
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -201,11 +203,14 @@ def sample_tokens(
 
     Returns:
         `torch.LongTensor` of shape `(batch, num_tokens)`; after a row's end token there are end tokens only.
+
+    Raises:
+        ValueError: the stage's scores are not finite.
     """
     config = model.config
     batch, num_tokens = noise.shape
     guided = unconditional_contexts is not None
-    input_ids, mask = _left_pad(contexts + (unconditional_contexts or []), config.pad_token_id)
+    input_ids, mask = _left_pad(contexts + (unconditional_contexts or []), config.padding_token_id)
     noise = noise.to(input_ids.device)
     prompt_length = input_ids.shape[1]
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
@@ -215,6 +220,7 @@ def sample_tokens(
     levels = predicted_levels(config)
     tokens = input_ids.new_full((batch, num_tokens), config.end_token_id)
     ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
+    unusable = ended.clone()
     for step in range(num_tokens):
         step_mask = None if whole_mask is None else whole_mask[:, : prompt_length + step]
         outputs = model.model(
@@ -225,13 +231,14 @@ def sample_tokens(
         )
         level = levels[step % len(levels)]
         first_id = level_range(config, level)[0]
-        scores = model.level_logits(outputs.last_hidden_state[:, -1], level)
+        scores = model.level_logits(outputs.last_hidden_state[:, -1], level).to(input_ids.device)
         if guided:
             conditional, unconditional = scores.log_softmax(-1).chunk(2)
             scores = unconditional + sampler.guidance_scale * (conditional - unconditional)
         if num_forbidden_ends is not None:
             forbidden = step < num_forbidden_ends
             scores[:, config.end_token_id] = scores[:, config.end_token_id].masked_fill(forbidden, -torch.inf)
+        unusable |= ~scores.amax(-1).isfinite()
         chosen = sampler.choose(scores, noise[:, step]) + first_id
         if level == SEMANTIC_LEVEL:
             chosen = chosen.masked_fill(ended, config.end_token_id)
@@ -243,6 +250,11 @@ def sample_tokens(
             break
         input_ids = (chosen.repeat(2) if guided else chosen)[:, None]
         position_ids = position_ids[:, -1:] + 1
+    if unusable.any():  # asked once: each time, an accelerator would be waited for
+        raise ValueError(
+            f"The {config.stage} stage's scores are NaN or infinite, so nothing can be sampled from them. Check its "
+            'weights and options, or load it with dtype="float32".'
+        )
     return tokens
 
 

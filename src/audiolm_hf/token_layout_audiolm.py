@@ -155,6 +155,14 @@ def predicted_levels(config: AudioLMStageConfig) -> list[int]:
     return list(range(first_level, config.num_stage_codebooks))
 
 
+def is_condition(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Tell the ids that stand before the prediction: those of levels that are not predicted, and the separator."""
+    levels = token_levels(tokens, config)
+    condition_levels = {"semantic": [], "coarse": [SEMANTIC_LEVEL], "fine": range(config.num_coarse_codebooks)}
+    known = torch.tensor([*condition_levels[config.stage]], dtype=torch.int64, device=tokens.device)
+    return torch.isin(levels, known) | (tokens == config.separator_token_id)
+
+
 def level_mask(config: AudioLMStageConfig, device: torch.device | str | None = None) -> Tensor:
     """Tabulate which ids are allowed at each turn of the predicted levels.
 
@@ -197,19 +205,20 @@ def fine_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
     )[0]
 
 
-def _special(token_id: int, like: Tensor) -> Tensor:
+def special_token(token_id: int, like: Tensor) -> Tensor:
+    """Return one id as a sequence, on the device of another."""
     return torch.tensor([token_id], dtype=torch.int64, device=like.device)
 
 
 def semantic_context(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Build the semantic stage's context: bos, then ids from [`semantic_ids`]."""
-    return torch.cat([_special(config.begin_token_id, tokens), tokens])
+    return torch.cat([special_token(config.begin_token_id, tokens), tokens])
 
 
 def conditioned_context(condition: Tensor, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Build the context of the coarse or fine stage: bos, condition ids, separator, ids already known."""
-    separator = _special(config.separator_token_id, tokens)
-    return torch.cat([_special(config.begin_token_id, tokens), condition, separator, tokens])
+    separator = special_token(config.separator_token_id, tokens)
+    return torch.cat([special_token(config.begin_token_id, tokens), condition, separator, tokens])
 
 
 def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig) -> Tensor:
@@ -220,18 +229,21 @@ def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: Audi
 
     Args:
         input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the coarse or fine stage.
-        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)` or `(1, sequence_length)`): counted up.
+        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)` or `(1, sequence_length)`): counted up,
+            or the result of this function, which it does not change again.
         config ([`AudioLMStageConfig`]): the stage; its `condition_stride` is the distance of two condition tokens.
 
     Returns:
         `torch.LongTensor` of shape `(batch, sequence_length)`: condition token j at the place of predicted token
-        `floor(j * condition_stride)`; all others, rows without a separator, and all without a stride, as they were.
+        `floor(j * condition_stride)`; all others, rows that lack the beginning token or the separator, and all without
+        a stride, as they were.
     """
     if config.condition_stride is None:
         return position_ids
     separator = input_ids == config.separator_token_id
     before = separator.int().cumsum(1) == 0
-    is_condition = before & separator.any(1, keepdim=True) & (input_ids < config.begin_token_id)
+    begins = (input_ids == config.begin_token_id).any(1, keepdim=True)
+    is_condition = before & begins & separator.any(1, keepdim=True) & (input_ids < config.begin_token_id)
     start = (position_ids * separator).sum(1, keepdim=True) + 1
     place = is_condition.long().cumsum(1) - 1
     stride = Fraction(config.condition_stride).limit_denominator(10**6)  # exact: 8/3 is no float
@@ -239,78 +251,16 @@ def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: Audi
     return torch.where(is_condition, beside, position_ids)
 
 
-def _example(input_ids: Tensor, num_predicted: int) -> dict[str, Tensor]:
-    labels = input_ids.clone()
-    labels[: len(input_ids) - num_predicted] = IGNORE_INDEX
-    return {"input_ids": input_ids, "labels": labels}
-
-
-def build_semantic_example(
-    semantic_tokens: Tensor, config: AudioLMStageConfig, *, ends_recording: bool
-) -> dict[str, Tensor]:
-    """Build one training sequence of the semantic stage from a crop.
-
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): the crop, repeats included.
-        config ([`AudioLMSemanticConfig`]): the stage.
-        ends_recording (`bool`): the crop reaches the end of its recording, so the end token is to be learned.
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`.
-    """
-    tokens = semantic_ids(semantic_tokens, config)
-    if ends_recording:
-        tokens = torch.cat([tokens, _special(config.end_token_id, tokens)])
-    return _example(semantic_context(tokens, config), len(tokens))
-
-
-def build_coarse_example(
-    semantic_tokens: Tensor, audio_codes: Tensor, config: AudioLMStageConfig, *, drop_condition: bool = False
-) -> dict[str, Tensor]:
-    """Build one training sequence of the coarse stage from a crop.
-
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): the crop, repeats included.
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): codes of the same crop; levels beyond
-            the coarse ones are left out.
-        config ([`AudioLMCoarseConfig`]): the stage.
-        drop_condition (`bool`, defaults to `False`): leave the semantic tokens out, so that the stage also learns
-            the unconditional distribution that `coarse_guidance_scale` needs.
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels on coarse codes alone.
-    """
-    condition = semantic_ids(semantic_tokens, config)[: 0 if drop_condition else None]
-    tokens = coarse_ids(audio_codes, config)
-    return _example(conditioned_context(condition, tokens, config), len(tokens))
-
-
-def build_fine_example(audio_codes: Tensor, config: AudioLMStageConfig) -> dict[str, Tensor]:
-    """Build one training sequence of the fine stage from a crop.
-
-    Args:
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): all levels of the crop.
-        config ([`AudioLMFineConfig`]): the stage.
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels on fine codes alone.
-    """
-    tokens = fine_ids(audio_codes, config)
-    return _example(conditioned_context(coarse_ids(audio_codes, config), tokens, config), len(tokens))
-
-
 __all__ = [
     "IGNORE_INDEX",
     "NO_LEVEL",
     "SEMANTIC_LEVEL",
-    "build_coarse_example",
-    "build_fine_example",
-    "build_semantic_example",
     "coarse_ids",
     "conditioned_context",
     "fine_ids",
     "flatten_codes",
     "forbidden_id",
+    "is_condition",
     "level_mask",
     "level_range",
     "predicted_levels",
@@ -319,6 +269,7 @@ __all__ = [
     "semantic_context",
     "semantic_ids",
     "side_by_side_positions",
+    "special_token",
     "token_levels",
     "unflatten_tokens",
 ]

@@ -19,16 +19,9 @@ from torch.utils.data import Dataset
 
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo, TokenRecord
+from audiolm_hf.stage_examples_audiolm import build_stage_example, pad_examples
 from audiolm_hf.time_grid_audiolm import TimeGrid
-from audiolm_hf.token_layout_audiolm import (
-    IGNORE_INDEX,
-    NO_LEVEL,
-    SEMANTIC_LEVEL,
-    build_coarse_example,
-    build_fine_example,
-    build_semantic_example,
-    token_levels,
-)
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, NO_LEVEL, SEMANTIC_LEVEL, token_levels
 
 EDGE_SHARE = 0.5  # of a window: how far past the ends of a recording a crop is aimed, so that ends are seen as often
 BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length together
@@ -111,31 +104,10 @@ def build_example(
     """
     semantic_tokens = torch.from_numpy(record.semantic_tokens[crop.tokens(grid)].astype(np.int64))
     audio_codes = torch.from_numpy(record.audio_codes[:, crop.frames(grid)].astype(np.int64))
-    if config.stage == "semantic":
-        ends_recording = record.ends_recording and crop.stop >= record_units(record, grid)
-        return build_semantic_example(semantic_tokens, config, ends_recording=ends_recording)
-    if config.stage == "coarse":
-        return build_coarse_example(semantic_tokens, audio_codes, config, drop_condition=drop_condition)
-    return build_fine_example(audio_codes, config)
-
-
-def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConfig) -> dict[str, Tensor]:
-    """Stack sequences into one batch, padded on the right.
-
-    Args:
-        examples (sequence of `dict`): `input_ids` and `labels` of shape `(sequence_length,)` each.
-        config ([`AudioLMStageConfig`]): names the padding id.
-
-    Returns:
-        `dict`: `input_ids`, `labels` (-100 on padding) and `attention_mask`, of shape `(batch, sequence_length)`.
-    """
-    pad = torch.nn.utils.rnn.pad_sequence
-    input_ids = [example["input_ids"] for example in examples]
-    return {
-        "input_ids": pad(input_ids, batch_first=True, padding_value=config.pad_token_id),
-        "labels": pad([example["labels"] for example in examples], batch_first=True, padding_value=IGNORE_INDEX),
-        "attention_mask": pad([torch.ones_like(ids) for ids in input_ids], batch_first=True),
-    }
+    ends_recording = record.ends_recording and crop.stop >= record_units(record, grid)
+    return build_stage_example(
+        config, semantic_tokens, audio_codes, ends_recording=ends_recording, drop_condition=drop_condition
+    )
 
 
 def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, rng: np.random.Generator) -> Tensor:
@@ -158,7 +130,7 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
         return input_ids
     levels = token_levels(input_ids, config)
     replaced = torch.from_numpy(rng.random(input_ids.shape) < share) & (levels != NO_LEVEL)
-    replaced &= input_ids < config.bos_token_id
+    replaced &= input_ids < config.begin_token_id
     if config.stage != "semantic":
         replaced &= (input_ids == config.separator_token_id).cumsum(-1) > 0
     draws = torch.from_numpy(rng.random(input_ids.shape))
@@ -363,7 +335,6 @@ __all__ = [
     "corrupt_inputs",
     "group_by_length",
     "longest_sequence",
-    "pad_examples",
     "random_crops",
     "record_units",
     "validation_batches",

@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from audiolm_hf.configuration_audiolm import STAGE_NAMES, AudioLMConfig, AudioLMStageConfig
-from audiolm_hf.data.crops import Crop, build_example, check_agreement, pad_examples, record_units
+from audiolm_hf.data.crops import Crop, build_example, check_agreement, record_units
 from audiolm_hf.data.loading import read_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.ngram import NGramModel, context_matrix
@@ -31,6 +31,7 @@ from audiolm_hf.modeling_stage_audiolm import (
     AudioLMSemanticModel,
     AudioLMStageModel,
 )
+from audiolm_hf.stage_examples_audiolm import pad_examples
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import (
     IGNORE_INDEX,
@@ -81,7 +82,7 @@ def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray
     """List the ids that a stage predicts over one record, in order; int64 of shape `(sequence_length,)`."""
     if config.stage == "semantic":
         ids = semantic_ids(torch.from_numpy(record.semantic_tokens.astype(np.int64)), config).numpy()
-        return np.append(ids, config.eos_token_id) if record.ends_recording else ids
+        return np.append(ids, config.end_token_id) if record.ends_recording else ids
     flatten = coarse_ids if config.stage == "coarse" else fine_ids
     return flatten(torch.from_numpy(record.audio_codes.astype(np.int64)), config).numpy()
 
@@ -112,7 +113,7 @@ def ngram_bits(
 def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Contexts and targets (less the first id of their level) of all predicted tokens, by level."""
     sequences = [predicted_ids(record, config) for record in dataset]
-    contexts = np.concatenate([context_matrix(ids, order, config.bos_token_id) for ids in sequences])
+    contexts = np.concatenate([context_matrix(ids, order, config.begin_token_id) for ids in sequences])
     targets = np.concatenate(sequences)
     levels = token_levels(torch.from_numpy(targets), config).numpy()
     return {

@@ -68,7 +68,7 @@ def _label_groups(labels: Tensor, config: AudioLMStageConfig) -> dict[str, Tenso
     """Masks of the labels by what they are, for those kinds that occur."""
     levels = token_levels(labels, config)
     labelled = labels != IGNORE_INDEX
-    ends = labelled & (labels == config.eos_token_id)
+    ends = labelled & (labels == config.end_token_id)
     groups = {"all": labelled, "semantic": labelled & (levels == SEMANTIC_LEVEL) & ~ends, "end": ends}
     groups |= {f"level_{level}": labelled & (levels == level) for level in range(config.num_stage_codebooks)}
     return {name: chosen for name, chosen in groups.items() if bool(chosen.any())}

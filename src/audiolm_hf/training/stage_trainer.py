@@ -141,6 +141,7 @@ def training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> Tra
         logging_steps=config.logging_steps,
         dataloader_num_workers=0,
         remove_unused_columns=False,
+        use_cache=True,  # what the Trainer sets in the configuration is saved; the loss uses none
         ddp_find_unused_parameters=False,  # every parameter has its part in every loss
         report_to=config.report_to or "none",
         run_name=f"{config.stage}-{Path(config.output_folder).name}",

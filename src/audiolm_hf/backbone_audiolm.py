@@ -1,0 +1,72 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Which decoders of transformers a stage can be built on.
+
+In: the configuration of a language model; out: nothing, or the reason why no stage can use it. Told by what its class
+declares, so that a decoder that transformers adds later is accepted or refused by the same rules.
+"""
+
+import inspect
+
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, PreTrainedConfig
+
+# Causal models that take a `Cache` but keep their own state beside it or in its place.
+_OWN_CACHES = ("minimax", "recurrent_gemma")
+_RECURRENT_LAYERS = {"linear_attention", "mamba", "conv", "sparse", "dense"}
+
+
+def check_backbone(config: PreTrainedConfig, *, needs_positions: bool) -> None:
+    """Check that a language model can be the decoder of a stage.
+
+    Args:
+        config (`PreTrainedConfig`): the language model.
+        needs_positions (`bool`): it must take `position_ids`.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    reason = _backbone_flaw(config, needs_positions)
+    if reason is not None:
+        raise ValueError(f"backbone_config has model_type {config.model_type!r}, which {reason}.")
+
+
+def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | None:
+    kind = type(config)
+    if getattr(config, "is_encoder_decoder", False):
+        return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
+    parts = [name for name in config.sub_configs if getattr(getattr(config, name, None), "model_type", "")]
+    if parts:
+        return f"is composed of several models ({', '.join(parts)}); use the configuration of its text decoder alone"
+    if kind not in MODEL_MAPPING or kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return "is no causal language model that AutoModel builds; use a decoder such as Llama or GPT-2"
+    parameters = set(inspect.signature(MODEL_MAPPING[kind].forward).parameters)
+    if "decoder_input_ids" in parameters:
+        return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
+    takes_cache = parameters & {"past_key_values", "cache"} and {"attention_mask", "inputs_embeds"} <= parameters
+    if not takes_cache or config.model_type in _OWN_CACHES:
+        return "keeps no transformers Cache of keys and values; use a decoder with attention, such as Llama or GPT-2"
+    if _has_no_attention(config):
+        return "has recurrent layers only; give it at least one layer of attention"
+    return _configuration_flaw(config, needs_positions and "position_ids" not in parameters)
+
+
+def _configuration_flaw(config: PreTrainedConfig, lacks_positions: bool) -> str | None:
+    """What is wrong with these values of a family that is otherwise accepted."""
+    if getattr(config, "is_decoder", True) is False and type(config) in MODEL_FOR_MASKED_LM_MAPPING:
+        return "sees the tokens that it is to predict; set is_decoder=True in it"
+    if getattr(config, "default_language", "") is None:
+        return "has layers for each language; set its default_language"
+    for name in ("embedding_size", "input_embedding_size"):
+        width = getattr(config, name, config.hidden_size)
+        if width != config.hidden_size:
+            return f"has {name} = {width} and hidden_size = {config.hidden_size}; make them equal"
+    if lacks_positions:
+        return "takes no position_ids, so that a condition_stride has no effect; leave condition_stride out"
+    return None
+
+
+def _has_no_attention(config: PreTrainedConfig) -> bool:
+    layer_types = set(getattr(config, "layer_types", None) or ())
+    return bool(layer_types) and layer_types <= _RECURRENT_LAYERS
+
+
+__all__ = ["check_backbone"]

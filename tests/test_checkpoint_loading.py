@@ -1,0 +1,71 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""How a whole model is loaded: in threads, with a dtype for each part, quantised but for what makes tokens."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from transformers.quantizers.base import HfQuantizer
+
+from audiolm_hf.bundled import checkpoint, list_checkpoints
+from audiolm_hf.configuration_audiolm import AudioLMConfig
+from audiolm_hf.modeling_audiolm import AudioLMModel
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_audiolm, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole")
+    tiny_audiolm.save_pretrained(path)
+    return path
+
+
+def test_loading_in_threads_is_safe(folder, tiny_audiolm):
+    expected = tiny_audiolm.state_dict()
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: AudioLMModel.from_pretrained(folder), range(8)))
+    for model in models:
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+        for stage in model.stages.values():
+            assert stage.lm_head.weight is stage.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ({"coarse_config": torch.bfloat16}, {"coarse": torch.bfloat16}),
+        ({"coarse_config": "float16", "fine_config": "bfloat16"}, {"coarse": torch.float16, "fine": torch.bfloat16}),
+        ({"": torch.bfloat16, "coarse_config": "float32"}, {"semantic": torch.bfloat16, "fine": torch.bfloat16}),
+    ],
+)
+def test_each_part_has_the_dtype_named_for_it(folder, tiny_audiolm, dtypes, expected):
+    model = AudioLMModel.from_pretrained(folder, dtype=dtypes)
+    for name, part in model.named_children():
+        dtype = expected.get(name, torch.float32)
+        assert {parameter.dtype for parameter in part.parameters()} == {dtype}
+        assert part.config.dtype == dtype
+    weights = tiny_audiolm.state_dict()
+    assert all(torch.equal(tensor, weights[name].to(tensor.dtype)) for name, tensor in model.state_dict().items())
+    prompt = 0.1 * torch.randn(1, 8000)
+    assert model.generate(prompt, seed=0, continuation_length_s=0.1).audio_values.isfinite().all()
+
+
+def test_a_dtype_for_an_unknown_part_is_refused(folder):
+    with pytest.raises(ValueError, match="dtype names 'vocoder_config'; the parts are semantic_tokenizer_config, "):
+        AudioLMModel.from_pretrained(folder, dtype={"vocoder_config": torch.bfloat16})
+
+
+@pytest.mark.parametrize("chosen", [None, ["semantic"]])
+def test_quantisation_leaves_what_makes_tokens(tiny_audiolm, chosen):
+    skipped = HfQuantizer.get_modules_to_not_convert(tiny_audiolm, chosen, tiny_audiolm._keep_in_fp32_modules)
+    assert {"semantic_tokenizer", "codec"} <= set(skipped)
+
+
+def test_the_whole_says_where_its_embeddings_are(tiny_audiolm):
+    with pytest.raises(NotImplementedError, match="call get_input_embeddings of model.semantic, "):
+        tiny_audiolm.get_input_embeddings()
+
+
+def test_the_bundled_stages_keep_a_cache():
+    for name in list_checkpoints():
+        config = AudioLMConfig.from_pretrained(checkpoint(name))
+        assert all(stage.use_cache for stage in config.stage_configs.values())

@@ -1,0 +1,85 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Weights that are elsewhere until they are needed: the samples are those of a model in memory."""
+
+import copy
+
+import pytest
+import torch
+
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
+from audiolm_hf.sampling_audiolm import TokenSampler, sample_tokens
+from audiolm_hf.stage_examples_audiolm import build_coarse_example
+
+PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
+MAPS = {
+    **{f"{name} on disk": {part: "disk" if part == name else "cpu" for part in PARTS} for name in PARTS},
+    "all on disk": {"": "disk"},
+    "layers apart": {
+        **dict.fromkeys(PARTS, "cpu"),
+        "coarse": "disk",
+        "fine.model.embed_tokens": "cpu",
+        "fine.model.layers.0": "disk",
+        "fine.model.layers.1": "cpu",
+        "fine.model.norm": "disk",
+        "fine.model.rotary_emb": "cpu",
+        "fine.lm_head": "cpu",
+    },
+}
+del MAPS["layers apart"]["fine"]
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_audiolm, tmp_path_factory):
+    """A checkpoint, a prompt, and what the model in memory makes of it."""
+    folder = tmp_path_factory.mktemp("whole")
+    tiny_audiolm.save_pretrained(folder)
+    prompt = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    return folder, prompt, AudioLMModel.from_pretrained(folder).generate(prompt, seed=1, continuation_length_s=0.2)
+
+
+def check_same_samples(saved, tmp_path, **options):
+    folder, prompt, expected = saved
+    model = AudioLMModel.from_pretrained(folder, offload_folder=tmp_path, **options)
+    assert any(parameter.device.type == "meta" for parameter in model.parameters())
+    assert model.device == torch.device("cpu")
+    output = model.generate(prompt, seed=1, continuation_length_s=0.2)
+    assert torch.equal(output.semantic_tokens, expected.semantic_tokens)
+    assert torch.equal(output.audio_codes, expected.audio_codes)
+    torch.testing.assert_close(output.audio_values, expected.audio_values)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_part_on_disk_changes_nothing(saved, tmp_path, name):
+    check_same_samples(saved, tmp_path, device_map=MAPS[name])
+
+
+@pytest.mark.parametrize("memory", ["20KB", "150KB"])
+def test_a_model_split_for_want_of_memory_is_the_same(saved, tmp_path, memory):
+    check_same_samples(saved, tmp_path, device_map="auto", max_memory={"cpu": memory})
+
+
+def test_a_stage_alone_on_disk_has_the_same_loss_tokens_and_generation(tiny_audiolm, tmp_path):
+    coarse = tiny_audiolm.coarse
+    coarse.save_pretrained(tmp_path / "stage")
+    away = AudioLMCoarseModel.from_pretrained(tmp_path / "stage", device_map={"": "disk"}, offload_folder=tmp_path)
+    codes = torch.randint(0, 8, (5, 3), generator=torch.Generator().manual_seed(0))
+    example = build_coarse_example(torch.arange(4), codes, coarse.config)
+    batch = {name: tensor[None] for name, tensor in example.items()}
+    torch.testing.assert_close(away(**batch).loss, coarse(**batch).loss)
+    ids = batch["input_ids"]
+    sampler = TokenSampler(do_sample=True, temperature=0.9, top_k=0, top_p=1.0)
+    both = [sample_tokens(model, [ids[0]], torch.full((1, 6), 0.4), sampler) for model in (away, coarse)]
+    assert torch.equal(*both)
+    both = [model.generate(ids, max_new_tokens=4, do_sample=False) for model in (away, coarse)]
+    assert torch.equal(*both)
+
+
+def test_a_decoder_can_be_compiled(tiny_audiolm):
+    model = copy.deepcopy(tiny_audiolm)
+    prompt = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    options = {"seed": 1, "continuation_length_s": 0.2, "use_fine_stage": False}
+    expected = model.generate(prompt, **options)
+    model.coarse.model.compile(dynamic=True, backend="aot_eager")
+    model.semantic.compile(dynamic=True, backend="aot_eager")
+    assert torch.equal(model.generate(prompt, **options).audio_codes, expected.audio_codes)
