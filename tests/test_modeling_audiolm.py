@@ -44,6 +44,20 @@ def test_tokens_and_codes_are_those_of_the_end_of_the_prompt(tiny_audiolm, promp
     assert torch.equal(output.audio_codes[:, :, :20], codes)
 
 
+@pytest.mark.parametrize("seconds", [5, 600])
+def test_a_long_prompt_is_seen_as_far_back_as_the_windows_look(tiny_audiolm, seconds):
+    prompt = 0.3 * torch.randn(1, seconds * 16000)
+    output = tiny_audiolm.generate(prompt, **LONG)
+    seen = 2 * 16000 + 640  # the longest window and a unit of the grid
+    assert output.prompt_lengths.tolist() == [seconds * 16000]
+    assert torch.equal(output.audio_values[:, : prompt.shape[1]], prompt)
+    assert output.semantic_tokens.shape == (1, 51 + 13)
+    assert output.audio_codes.shape == (1, 5, 102 + 25)
+    short = tiny_audiolm.generate(prompt[:, -seen:], **LONG)
+    assert torch.equal(short.audio_codes, output.audio_codes)
+    assert torch.equal(short.audio_values[:, seen:], output.audio_values[:, prompt.shape[1] :])
+
+
 def test_greedy_continuation_equals_the_slow_loop(tiny_audiolm):
     prompt = 0.3 * torch.randn(1, 6 * 640)
     greedy = {f"{stage}_do_sample": False for stage in ("semantic", "coarse", "fine")}

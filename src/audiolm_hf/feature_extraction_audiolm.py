@@ -112,6 +112,11 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         rates = self._rates(sampling_rate, len(clips))
         names = [f"Audio clip {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]
         rows = [self._prepare(clip, rate, name) for clip, rate, name in zip(clips, rates, names, strict=True)]
+        masked = self.return_attention_mask if return_attention_mask is None else return_attention_mask
+        if len(rows) == 1 and padding is True and masked and max_length is None and pad_to_multiple_of is None:
+            # There is nothing to pad, and `pad` would copy a clip that may last hours.
+            mask = np.ones((1, len(rows[0])), dtype=np.int32)
+            return BatchFeature({"input_values": rows[0][None], "attention_mask": mask}, tensor_type=return_tensors)
         return self.pad(
             BatchFeature({"input_values": rows}),
             padding=padding,
@@ -156,7 +161,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         if rate != self.sampling_rate:
             audio = _resample(audio, rate, self.sampling_rate)
         # Mixing cannot pass full scale, but resampling and lossy decoders overshoot it slightly.
-        return audio / max(1.0, float(np.abs(audio).max()))
+        peak = max(float(audio.max()), -float(audio.min()))
+        return audio / peak if peak > 1 else audio
 
     def _check_sound(self, audio: np.ndarray, rate: int, name: str) -> None:
         """Refuse audio from which nothing can be continued."""
@@ -167,7 +173,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 f"{self.min_length_s} s."
             )
         # A constant offset is as silent as zeros.
-        peak = float(np.abs(audio - audio.mean()).max())
+        mean = float(audio.mean())
+        peak = max(float(audio.max()) - mean, mean - float(audio.min()))
         if peak <= 10.0 ** (self.silence_threshold_db / 20):
             raise ValueError(
                 f"{name} is silent: its peak is {peak:.1e} of full scale, below {self.silence_threshold_db} dB. Give "

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import ModelOutput
@@ -519,7 +518,10 @@ def _output(
 def _pad(rows: Sequence[Tensor]) -> Tensor:
     """Stack rows of different lengths of their last dimension, zeros on the right."""
     length = max(row.shape[-1] for row in rows)
-    return torch.stack([F.pad(row, (0, length - row.shape[-1])) for row in rows])
+    padded = rows[0].new_zeros(len(rows), *rows[0].shape[:-1], length)
+    for place, row in zip(padded, rows, strict=True):
+        place[..., : row.shape[-1]] = row
+    return padded
 
 
 def _length_mask(lengths: Tensor) -> Tensor:
