@@ -168,6 +168,13 @@ def test_bad_sources_are_errors(tmp_path):
         AudioSource(tmp_path / "b.parquet", RATE)
 
 
+@pytest.mark.parametrize("options", [{"sampling_rate": 0}, {"min_duration_s": float("nan")}, {"min_duration_s": -1}])
+def test_absurd_options_are_refused(tmp_path, options):
+    path = write_parquet(tmp_path / "a.parquet", [encoded(tone(0.5))])
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is"):
+        AudioSource(path, **options)
+
+
 def test_segments_cover_every_sample_once(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [encoded(tone(0.5)), encoded(tone(0.2))])
     source = AudioSource(path, RATE)
@@ -175,8 +182,9 @@ def test_segments_cover_every_sample_once(tmp_path):
     assert [len(segment) for segment in segments] == [3200, 3200, 1600, 3200]
     np.testing.assert_array_equal(np.concatenate(segments), np.concatenate([record.array for record in source]))
     assert len(load_audio_segments(source, 0.2, max_segments=2)) == 2
-    with pytest.raises(ValueError, match="segment_length_s is 0"):
-        load_audio_segments(source, 0)
+    for length_s in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"segment_length_s is {length_s}"):
+            load_audio_segments(source, length_s)
 
 
 @pytest.fixture

@@ -92,6 +92,10 @@ def test_bad_parquet_is_one_clear_error(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="a.parquet is not a parquet file that can be read"):
         list_clips(tmp_path / "a.parquet")
+    for kind, column in (("int64", [1, 2]), ("string", ["a.wav", "b.wav"]), ("list", [[0.1], [0.2]])):
+        pq.write_table(pa.table({"audio": column}), tmp_path / "c.parquet")
+        with pytest.raises(ValueError, match=f"a column `audio` of {kind}.*; it must hold encoded files"):
+            list_clips(tmp_path / "c.parquet")
     pq.write_table(pa.table({"sound": [b""], "text": ["a"]}), tmp_path / "b.parquet")
     with pytest.raises(ValueError, match=r"the columns \['sound', 'text'\] but no `audio`"):
         list_clips(tmp_path / "b.parquet")

@@ -117,6 +117,7 @@ def with_nan() -> np.ndarray:
         (np.ones(8000, bool), TypeError, "dtype bool"),
         (np.ones(8000, np.int64), TypeError, "dtype int64"),
         (np.ones(8000, np.complex64), TypeError, "dtype complex64"),
+        (torch.ones(8000, device="meta"), TypeError, "cannot be read as an array"),
         ([0, 1000, -1000] * 1000, TypeError, "a list of whole numbers; give floats"),
         (tone() * 30000, ValueError, "floats up to 150.*integers they are"),
         ((tone() * 30000).tolist(), ValueError, "floats up to 150"),

@@ -159,7 +159,15 @@ def test_a_dataset_column_is_read(pipe):
 
 def test_a_streamed_dataset_and_an_iterator_are_read(pipe):
     rows = [{"audio": {"bytes": path.read_bytes(), "path": None}} for path in (CLIP, OTHER_CLIP)]
-    for inputs in (Dataset.from_list(rows).to_iterable_dataset(), map(dict, rows)):
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(rows)
+
+        def __len__(self):
+            return len(rows)
+
+    for inputs in (Dataset.from_list(rows).to_iterable_dataset(), Stream(), map(dict, rows)):
         assert [len(result["audio"]) for result in pipe(inputs)] == [40000 + SAMPLES, 46400 + SAMPLES]
 
 

@@ -30,6 +30,10 @@ def samples() -> np.ndarray:
     return read_audio(CLIP)[0][0]
 
 
+def broken_decoder():
+    raise RuntimeError("no frames")
+
+
 def torchcodec_forms() -> list:
     """What `datasets` gives for a column of the type Audio, and its samples; the real ones where they are there."""
     try:
@@ -117,6 +121,7 @@ def test_numpy_comes_out_where_asked(processor):
         ([CLIP, {"array": np.ones(8000)}], ValueError, "sampling_rate is missing"),
         ((10**9, np.ones(8000)), ValueError, "the rate of audio is 1000000000"),
         (iter([]), ValueError, "empty list"),
+        (SimpleNamespace(get_all_samples=broken_decoder), ValueError, "cannot be decoded by torchcodec .no frames"),
     ],
 )
 def test_what_is_not_audio_is_one_clear_error(processor, audio, error, message):

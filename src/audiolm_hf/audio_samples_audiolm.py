@@ -50,15 +50,15 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
         TypeError: if it holds no numbers, or integers of a type that tells no full scale.
         ValueError: if it holds floats far beyond full scale.
     """
-    if isinstance(clip, torch.Tensor):
-        clip = clip.detach().cpu()
-        clip = clip.float() if clip.is_floating_point() else clip
     if isinstance(clip, str | bytes | dict) or clip is None:
         raise TypeError(
             f"{name} is of type {type(clip).__name__}, not an array. Use the processor for files, bytes and "
             "dictionaries."
         )
     try:
+        if isinstance(clip, torch.Tensor):
+            clip = clip.detach().cpu()
+            clip = clip.float() if clip.is_floating_point() else clip
         audio = np.asarray(clip)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} cannot be read as an array of numbers (type {type(clip).__name__}).") from None

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 from transformers.pipelines.base import Pipeline
 
 from .audio_samples_audiolm import check_sampling_rate
@@ -143,7 +143,7 @@ class AudioContinuationPipeline(Pipeline):
         """Bring prompts to a form that transformers takes apart right: one, a list, a generator or a dataset."""
         if is_clip(inputs):
             return _Prompt(inputs, "")
-        if not hasattr(inputs, "__len__"):
+        if isinstance(inputs, IterableDataset) or not hasattr(inputs, "__len__"):
             return _number_all(inputs)
         if len(inputs) == 0:
             raise ValueError(f"inputs is an empty {type(inputs).__name__}; give at least one prompt.")

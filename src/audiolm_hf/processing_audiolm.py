@@ -180,7 +180,10 @@ def _load(item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | N
     if isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read"):
         return read_audio(item)
     if _is_decoder(item):
-        samples = item.get_all_samples() if hasattr(item, "get_all_samples") else item
+        try:
+            samples = item.get_all_samples() if hasattr(item, "get_all_samples") else item
+        except RuntimeError as error:
+            raise ValueError(f"{name} cannot be decoded by torchcodec ({error}); give a whole file.") from None
         return samples.data, samples.sample_rate
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], np.ndarray):
         return item[1].T, check_sampling_rate(item[0], f"the rate of {name}")

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from transformers.utils import logging
 
 from audiolm_hf.audio_decoding_audiolm import decode_file, measure_duration
+from audiolm_hf.audio_samples_audiolm import check_sampling_rate
 from audiolm_hf.data.clips import Clip, ClipReader, list_clips
 
 logger = logging.get_logger(__name__)
@@ -110,7 +111,9 @@ class AudioSource(Sequence[AudioRecord]):
     def __init__(
         self, paths: str | Path | Iterable[str | Path], sampling_rate: int = 16000, min_duration_s: float = 0.0
     ) -> None:
-        self.sampling_rate = sampling_rate
+        self.sampling_rate = check_sampling_rate(sampling_rate)
+        if not 0 <= min_duration_s < math.inf:
+            raise ValueError(f"min_duration_s is {min_duration_s}; give 0 or more seconds.")
         self.paths = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
         self._skipped: dict[str, str] = {}
         listed = list_clips(self.paths)
@@ -199,9 +202,9 @@ def load_audio_segments(
     Returns:
         `list[np.ndarray]`: float32 arrays of shape `(num_samples,)`, in the order of the recordings.
     """
+    if not 1 / source.sampling_rate <= segment_length_s < math.inf:
+        raise ValueError(f"segment_length_s is {segment_length_s}; it must be at least one sample long, and finite.")
     length = round(segment_length_s * source.sampling_rate)
-    if length < 1:
-        raise ValueError(f"segment_length_s is {segment_length_s}; it must be at least one sample long.")
     segments: list[np.ndarray] = []
     for record in source:
         for start in range(0, len(record.array), length):

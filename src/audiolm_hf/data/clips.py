@@ -303,13 +303,22 @@ def _parquet_rows(path: Path) -> list[Clip]:
     return clips
 
 
+def _has_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+
+
 def _audio_column(schema: pa.Schema, path: Path) -> str:
     """Find the column of encoded audio: `audio`, or the only struct that has `bytes`."""
     if "audio" in schema.names:
+        kind = schema.field("audio").type
+        is_encoded = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _has_bytes(kind)
+        if not is_encoded:
+            raise ValueError(
+                f"{path} has a column `audio` of {kind}; it must hold encoded files, as binary or as a struct of "
+                "`bytes` and `path`."
+            )
         return "audio"
-    structs = [
-        field.name for field in schema if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
-    ]
+    structs = [field.name for field in schema if _has_bytes(field.type)]
     if len(structs) != 1:
         raise ValueError(f"{path} has the columns {schema.names} but no `audio` (a struct of `bytes` and `path`).")
     return structs[0]

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import soundfile as sf
 import torch
 from accelerate import PartialState
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig, set_seed
 
 from audiolm_hf.adapter_folder_audiolm import AdapterInfo, fingerprint
+from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.clips import list_clips
@@ -266,9 +266,7 @@ def _copy_recordings(records: list[AudioRecord], folder: Path) -> Path:
     for number, record in enumerate(records):
         path = folder / f"{number:05d}.flac"
         if not path.exists():
-            unfinished = folder / f".{number:05d}.unfinished"
-            sf.write(unfinished, record.array, record.sampling_rate, format="FLAC", subtype="PCM_16")
-            unfinished.replace(path)
+            write_audio(path, record.array, record.sampling_rate)
     return folder
 
 
