@@ -1,8 +1,14 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """A tiny AudioLM with random weights for the whole run, and the same random numbers for every test."""
 
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
@@ -16,6 +22,30 @@ TINY_BACKBONE = {
     "num_key_value_heads": 2,
 }
 TINY_LAYOUT = {"num_semantic_tokens": 20, "codebook_size": 8, "num_coarse_codebooks": 2, "num_fine_codebooks": 3}
+
+
+CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+TESTED_PYTHON = (3, 11)
+
+
+def warning_filters(versions: dict[str, str], python: tuple[int, int]) -> list[str]:
+    """What changes in the filters of pyproject.toml where these versions are installed, by canonical name.
+
+    With exactly the set of constraints.txt every warning is an error. With any other, libraries may warn of what is
+    new in them, which is listed and fails nothing; what this repository's own lines cause is still an error.
+    """
+    lines = (line.partition("#")[0].strip() for line in CONSTRAINTS.read_text().splitlines())
+    pins = {canonicalize_name(pin.name): pin.specifier for pin in map(Requirement, filter(None, lines))}
+    known = versions.keys() & pins.keys()
+    if python == TESTED_PYTHON and all(pins[name].contains(versions[name], prereleases=True) for name in known):
+        return []
+    return ["default", "error:::audiolm_hf", "error:::tests"]
+
+
+def pytest_configure(config):
+    versions = {canonicalize_name(found.metadata["Name"]): found.version for found in distributions()}
+    for line in warning_filters(versions, sys.version_info[:2]):
+        config.addinivalue_line("filterwarnings", line)
 
 
 def tiny_stage_config(**changes):

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from audiolm_hf.bundled import example_prompt, list_checkpoints
+from tests.conftest import CONSTRAINTS, TESTED_PYTHON, warning_filters
 from tests.test_layering import PACKAGE, SOURCES, imported_modules, name_of, nodes_in_functions, part_of
 
 ROOT = Path(__file__).parents[1]
@@ -123,13 +125,31 @@ def requirements(extra: str | None = None) -> dict[str, Requirement]:
 
 
 @pytest.mark.parametrize("extra", [None, *PROJECT["optional-dependencies"]])
-def test_every_requirement_is_bounded_below_and_named_once(extra: str | None):
+def test_every_requirement_is_bounded_and_named_once(extra: str | None):
     lines = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
     own = [canonicalize_name(Requirement(line).name) for line in lines]
     assert len(own) == len(set(own))
     assert own == sorted(own, key=lambda name: (name != "audiolm-hf", name))
     for name, requirement in requirements(extra).items():
-        assert any(bound.operator in {">=", "=="} for bound in requirement.specifier), f"{name} has no lower bound"
+        assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, f"{name} has not two bounds"
+
+
+def test_the_tested_set_is_exact_and_in_range():
+    lines = (line.partition("#")[0].strip() for line in CONSTRAINTS.read_text().splitlines())
+    pins = {canonicalize_name(pin.name): pin.specifier for pin in map(Requirement, filter(None, lines))}
+    for name, specifier in pins.items():
+        (pin,) = specifier
+        assert pin.operator == "==" and not Version(pin.version).local, name
+        declared = requirements("test").get(name) or requirements().get(name)
+        assert declared is None or declared.specifier.contains(pin.version), name
+    assert set(requirements("test")) | set(requirements()) <= set(pins)
+    assert pins["torch"].contains("2.13.0+cpu") and pins["torch"].contains("2.13.0+cu130")
+
+
+def test_warnings_are_errors_on_the_tested_set_and_only_ours_elsewhere():
+    assert warning_filters({"torch": "2.13.0+cpu", "transformers": "5.24.0", "something": "1"}, TESTED_PYTHON) == []
+    for versions, python in (({"transformers": "5.23.0"}, TESTED_PYTHON), ({"transformers": "5.24.0"}, (3, 13))):
+        assert warning_filters(versions, python) == ["default", "error:::audiolm_hf", "error:::tests"]
 
 
 def test_test_extra_holds_what_every_part_needs():

@@ -39,7 +39,7 @@ def continuations(tmp_path_factory):
     folder = tmp_path_factory.mktemp("main")
     block = re.search(r"<!-- main-command -->\n```bash\n(.*?)\n```", README, re.DOTALL).group(1)
     install, command = block.split(" && ")
-    assert install == "pip install ."
+    assert install == "pip install . -c constraints.txt"
     program, *arguments = command.split()
     assert program == "audiolm-hf"
     results = [
