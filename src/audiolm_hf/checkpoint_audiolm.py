@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class AudioLMPreTrainedModel(PreTrainedModel):
     """Base of this package's models; see `from_pretrained` and `save_pretrained` of `PreTrainedModel`."""
 
     config_class = StrictConfig
+    custom_pipelines: ClassVar[dict[str, Any] | None] = None  # saved where the code of a checkpoint is saved, too
 
     @classmethod
     def from_pretrained(
@@ -72,6 +73,8 @@ class AudioLMPreTrainedModel(PreTrainedModel):
             **kwargs: likewise.
         """
         self.config.trained_with = self.config.trained_values()
+        if self._auto_class is not None and self.custom_pipelines is not None:
+            self.config.custom_pipelines = self.custom_pipelines
         try:
             super().save_pretrained(save_directory, *args, **kwargs)
         finally:

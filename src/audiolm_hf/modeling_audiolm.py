@@ -94,6 +94,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
     input_modalities = "audio"
     output_modalities = ("audio",)
     generation_config_class = AudioLMGenerationConfig
+    custom_pipelines = CUSTOM_PIPELINES
     supports_gradient_checkpointing = True
     _keep_in_fp32_modules: ClassVar[list[str]] = [
         "semantic_tokenizer",
@@ -193,18 +194,6 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         # Where weights are given as `state_dict`, or a checkpoint has no such file, the defaults hold.
         fields = None if path is None else read_generation_config(path, **kwargs)
         self.generation_config = AudioLMGenerationConfig(**(fields or {}))
-
-    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save the checkpoint; where its code came with it, the code and the pipeline, too.
-
-        Args:
-            save_directory (`str` or `os.PathLike`): folder, made if it is not there.
-            *args: as in `PreTrainedModel.save_pretrained`.
-            **kwargs: likewise.
-        """
-        if self._auto_class is not None:
-            self.config.custom_pipelines = CUSTOM_PIPELINES
-        super().save_pretrained(save_directory, *args, **kwargs)
 
     @property
     def stages(self) -> dict[str, PreTrainedModel]:
