@@ -38,7 +38,7 @@ CLASSES = [
         (AudioLMConfig, {"semantc_config": {}}, "no key 'semantc_config'; did you mean 'semantic_config'"),
         (AudioLMConfig, {"codec_config": {"num_codbooks": 3}}, "did you mean 'num_codebooks'"),
         (AudioLMConfig, {"codec_config": {"model_type": "encodec", "num_filter": 3}}, "did you mean 'num_filters'"),
-        (AudioLMConfig, {"temperature": 0.5}, "no key 'temperature'; its keys are coarse_config, codec_config, "),
+        (AudioLMConfig, {"temperature": 0.5}, "no key 'temperature'; known are coarse_config, codec_config, "),
         (AudioLMConfig, {"sampling_rate": 8000}, "AudioLMConfig.sampling_rate follows from other fields"),
         (SoundStreamConfig, {"stride": [2, 4]}, "did you mean 'strides'"),
         (SoundStreamConfig, {"hop_length": 320}, "hop_length follows from other fields"),

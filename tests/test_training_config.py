@@ -98,7 +98,8 @@ def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
     [
         ("max_steps", "not of the form key=value"),
         ("=3", "not of the form key=value"),
-        ("max_stepz=3", "did you mean 'max_steps'"),
+        ("max_stepz=3", r"unknown key 'max_stepz'; did you mean 'max_steps'\?$"),
+        ("qqqqqqq=3", "unknown key 'qqqqqqq'; known are align_condition, .*, window_length_s.$"),
         ("max_steps.deep=3", "reaches into 'max_steps'"),
         ("max_steps=many", "max_steps is 'many'"),
         ("kind=stages", "did you mean 'stage'"),

@@ -86,10 +86,10 @@ def checked(default: Any, allowed: Within | None = None, *, trained: bool = Fals
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """Name the known key nearest to an unknown one, or all if none is near, as the end of an error's sentence."""
+    """Name the known word nearest to an unknown one, or all if none is near, as the end of an error's sentence."""
     known = sorted(known)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-    return f"; did you mean {nearest[0]!r}?" if nearest else f"; its keys are {', '.join(known)}."
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}."
 
 
 _SIZE = Within(1, 2**20, whole=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from audiolm_hf.training.model_fields import check_model_fields, did_you_mean
+from audiolm_hf.strict_config_audiolm import did_you_mean
+from audiolm_hf.training.model_fields import check_model_fields
 
 TRAINING_KINDS = (
     "codec",
@@ -109,9 +110,7 @@ def training_kind(kind: str) -> tuple[type, Callable[[Any], Any]]:
             from audiolm_hf.training.recipe import RecipeConfig, run_recipe
 
             return RecipeConfig, run_recipe
-    raise ValueError(
-        f"kind is {kind!r}; it must be one of {', '.join(TRAINING_KINDS)}{did_you_mean(str(kind), TRAINING_KINDS)}."
-    )
+    raise ValueError(f"kind is {kind!r}{did_you_mean(str(kind), TRAINING_KINDS)}")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
@@ -213,8 +212,7 @@ def _item_of(items: list[Any], name: str, override: str) -> Any:
         return items[int(name)]
     known = [*named] or [str(place) for place in range(len(items))]
     raise ValueError(
-        f"The override {override!r} reaches for {name!r} in a list{did_you_mean(name, known)}. It has: "
-        f"{', '.join(known)}."
+        f"The override {override!r} reaches for {name!r} in a list that does not have it{did_you_mean(name, known)}"
     )
 
 
@@ -236,7 +234,7 @@ def build_config(config_class: type, values: dict[str, Any], where: str = "confi
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in values:
         if key not in fields:
-            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(key, fields)}. Known: {', '.join(fields)}.")
+            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), fields)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:

@@ -4,7 +4,7 @@
 import re
 from dataclasses import dataclass
 
-from audiolm_hf.training.model_fields import did_you_mean
+from audiolm_hf.strict_config_audiolm import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def find_accelerator(name: str) -> Accelerator:
     """
     names = [accelerator.name for accelerator in ACCELERATORS]
     if name not in names:
-        raise ValueError(f"The device is {name!r}{did_you_mean(name, names)}. Known: {', '.join(names)}.")
+        raise ValueError(f"The device is {name!r}{did_you_mean(name, names)}")
     return ACCELERATORS[names.index(name)]
 
 

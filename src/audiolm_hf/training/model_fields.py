@@ -6,9 +6,10 @@ the one meant. The trainings' YAML files are held to the configurations' own fie
 """
 
 import dataclasses
-import difflib
 from collections.abc import Iterable
 from typing import Any
+
+from audiolm_hf.strict_config_audiolm import did_you_mean
 
 # Understood by every configuration though no field of it.
 _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
@@ -47,9 +48,7 @@ def _check(values: dict[str, Any], name: str, known: Iterable[str], where: str) 
     known = [*known]
     for key in values.get(name) or {}:
         if known and key not in known:
-            raise ValueError(
-                f"{where}: {name}: unknown key {key!r}{did_you_mean(key, known)}. Known: {', '.join(sorted(known))}."
-            )
+            raise ValueError(f"{where}: {name}: unknown key {key!r}{did_you_mean(str(key), known)}")
 
 
 def _fields(config_class: Any) -> list[str]:
@@ -67,15 +66,9 @@ def _backbone_fields(backbone: dict[str, Any], where: str) -> list[str]:
     if model_type not in CONFIG_MAPPING:
         raise ValueError(
             f"{where}: backbone: model_type is {model_type!r}, which transformers does not know"
-            f"{did_you_mean(model_type, CONFIG_MAPPING.keys())}."
+            f"{did_you_mean(str(model_type), CONFIG_MAPPING)}"
         )
     return _fields(CONFIG_MAPPING[model_type])
 
 
-def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """Name the known word nearest to an unknown one, as the end of an error's sentence; empty if none is near."""
-    nearest = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.4)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
-
-
-__all__ = ["check_model_fields", "did_you_mean"]
+__all__ = ["check_model_fields"]
