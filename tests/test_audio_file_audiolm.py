@@ -205,3 +205,19 @@ def test_open_files_and_pipes_are_read(tmp_path):
         np.testing.assert_array_equal(read_audio(pipe)[0], expected)
     with pytest.raises(TypeError, match="mode 'rb'"):
         read_audio(io.StringIO("text"))
+
+
+@pytest.mark.parametrize("metadata", [{"comment": 3}, {"comment": None}, {"remark": "x"}])
+def test_text_fields_that_would_be_lost_are_refused(tmp_path, metadata):
+    with pytest.raises(ValueError, match=f"metadata has '{next(iter(metadata))}'.*title"):
+        write_audio(tmp_path / "a.wav", np.zeros(10, np.float32), 16000, metadata)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+def test_a_file_without_samples_is_readable_or_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".wav":
+        assert read_audio(write_audio(path, np.zeros(0, np.float32), 16000))[0].shape == (1, 0)
+    else:
+        with pytest.raises(ValueError, match="holds no samples"):
+            write_audio(path, np.zeros(0, np.float32), 16000)

@@ -195,3 +195,9 @@ def test_rows_are_cut_and_padded_to_the_longest_length_asked_for(extractor):
     batch = extractor([tone(0.5), tone(0.2)], sampling_rate=RATE, **options)
     assert batch["input_values"].shape == (2, 5000)
     assert batch["attention_mask"].sum(-1).tolist() == [5000, 3200]
+
+
+@pytest.mark.parametrize("name", ["truncation", "return_attention_mask"])
+def test_flags_are_true_or_false(extractor, name):
+    with pytest.raises(ValueError, match=f"{name} is 'no'; give True or False"):
+        extractor(tone(), sampling_rate=RATE, max_length=5000, **{name: "no"})

@@ -109,6 +109,7 @@ def test_numpy_comes_out_where_asked(processor):
         (None, ValueError, "audio is None"),
         ([], ValueError, "empty list"),
         (7, TypeError, "of type int"),
+        (np.float32(7), TypeError, "of type float32"),
         ({}, ValueError, "dictionary with the keys"),
         ({"text": "hello"}, ValueError, r"keys \['text'\]"),
         ({"bytes": None, "path": None}, ValueError, "keys"),
@@ -203,6 +204,7 @@ def test_audio_is_saved_at_its_own_rate_and_scaled_by_its_type(processor, tmp_pa
         (np.zeros((1, 10)), "a.wav", ValueError, r"Audio clip 0 has shape \(1, 10\)"),
         ("b.wav", "a.wav", TypeError, "Audio clip 0 is a file"),
         (7, "a.wav", TypeError, "Audio clip 0 is of type int"),
+        (None, "a.wav", TypeError, "Audio clip 0 is of type NoneType"),
         ({"sampling_rate": 16000}, "a.wav", ValueError, "dictionary with the keys"),
     ],
 )
@@ -210,6 +212,19 @@ def test_what_cannot_be_saved_is_one_clear_error(processor, tmp_path, audio, pat
     with pytest.raises(error, match=message):
         processor.save_audio(audio, tmp_path / path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [None, 3, [None]])
+def test_a_saving_path_is_a_path(processor, path):
+    with pytest.raises(TypeError, match="saving_path is"):
+        processor.save_audio(np.zeros(10), path)
+
+
+def test_what_was_not_generated_is_not_decoded(processor):
+    with pytest.raises(ValueError, match="no audio_lengths, audio_values, prompt_lengths; give what"):
+        processor.batch_decode({})
+    with pytest.raises(ValueError, match="return_full_audio is 'no'"):
+        processor.batch_decode(output(), return_full_audio="no")
 
 
 def test_nothing_is_saved_where_one_of_several_cannot_be(processor, tmp_path):

@@ -30,6 +30,7 @@ except ImportError:  # Windows, where a file that is open cannot be removed anyw
 AudioFile = str | os.PathLike | bytes | BinaryIO
 
 _BLOCK = 2**16  # samples encoded at once; libvorbis crashes on some millions
+_TEXT_FIELDS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "genre")
 _PARTIAL = "audiolm_hf.partial"
 
 
@@ -190,6 +191,11 @@ def encode_audio(
     samples = as_float32(audio, "Audio to write")
     if samples.ndim != 1 or not np.isfinite(samples).all():
         raise ValueError(f"Audio to write has shape {samples.shape}; give (num_samples,) of finite samples.")
+    if len(samples) == 0 and suffix.lower() != ".wav":
+        raise ValueError(f"Audio to write holds no samples, which only .wav files can, and not {suffix}.")
+    for key, text in (metadata or {}).items():
+        if key not in _TEXT_FIELDS or not isinstance(text, str):
+            raise ValueError(f"metadata has {key!r}: {text!r}; give texts by the names {', '.join(_TEXT_FIELDS)}.")
     format, subtype, _ = _FORMATS[suffix.lower()]
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", int(sampling_rate), 1, subtype, format=format) as file:

@@ -108,6 +108,9 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         for name, length in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
             if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
                 raise ValueError(f"{name} is {length!r}; give a whole number of samples above 0, or None.")
+        for name, flag in (("truncation", truncation), ("return_attention_mask", return_attention_mask)):
+            if flag is not None and not isinstance(flag, bool):
+                raise ValueError(f"{name} is {flag!r}; give True or False.")
         clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
         rates = self._rates(sampling_rate, len(clips))
         names = [f"Audio clip {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]

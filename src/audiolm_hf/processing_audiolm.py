@@ -100,7 +100,15 @@ class AudioLMProcessor(ProcessorMixin):
 
         Returns:
             `list[np.ndarray]`: float32 arrays of shape `(num_samples,)`.
+
+        Raises:
+            ValueError: if `output` is something else, or `return_full_audio` is not a bool.
         """
+        missing = {"audio_values", "audio_lengths", "prompt_lengths"} - set(output)
+        if missing:
+            raise ValueError(f"output has no {', '.join(sorted(missing))}; give what AudioLMModel.generate returns.")
+        if not isinstance(return_full_audio, bool):
+            raise ValueError(f"return_full_audio is {return_full_audio!r}; give True or False.")
         lengths = zip(output["audio_lengths"].tolist(), output["prompt_lengths"].tolist(), strict=True)
         starts_ends = [(0 if return_full_audio else prompt_length, length) for length, prompt_length in lengths]
         rows = output["audio_values"].detach().float().cpu().numpy()
@@ -137,7 +145,9 @@ class AudioLMProcessor(ProcessorMixin):
         is_output = isinstance(audio, Mapping) and "audio_values" in audio
         given = self.batch_decode(audio) if is_output else _as_list(audio)
         clips = [_samples(clip, self.sampling_rate, f"Audio clip {index}") for index, clip in enumerate(given)]
-        paths = [saving_path] if isinstance(saving_path, str | os.PathLike) else list(saving_path)
+        paths: list[Any] = list(saving_path) if isinstance(saving_path, list | tuple) else [saving_path]
+        if not all(isinstance(path, str | os.PathLike) for path in paths):
+            raise TypeError(f"saving_path is {saving_path!r}; give a path, or a list of one for each clip.")
         if len(clips) != len(paths):
             raise ValueError(f"{len(clips)} clips were given for {len(paths)} paths; give one path for each clip.")
         for path, (_, rate) in zip(paths, clips, strict=True):
@@ -154,7 +164,7 @@ def is_clip(audio: Any) -> bool:
     """
     if isinstance(audio, list | tuple):
         return len(audio) > 0 and isinstance(audio[0], Number)
-    if isinstance(audio, str | bytes | bytearray | Mapping | np.ndarray | torch.Tensor):
+    if isinstance(audio, str | bytes | bytearray | Mapping | np.ndarray | np.generic | torch.Tensor):
         return True
     is_many = isinstance(audio, Iterable) or hasattr(audio, "__getitem__")
     return hasattr(audio, "read") or _is_decoder(audio) or not is_many
