@@ -152,3 +152,11 @@ def test_shard_of_another_version_is_refused(tmp_path):
     pq.write_table(pa.table(table), shard_path(folder, 0))
     with pytest.raises(ValueError, match="no column semantic_durations.*tokenize the recordings again"):
         TokenDataset(folder)
+
+
+def test_datasets_from_before_two_rates_have_one(tmp_path):
+    folder = write_tokens(tmp_path / "tokens", [5])
+    fields = json.loads((folder / "tokens.json").read_text())
+    del fields["semantic_sampling_rate"]
+    (folder / "tokens.json").write_text(json.dumps(fields))
+    assert TokenDataset(folder).info == INFO

@@ -28,6 +28,9 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
 from tests import reference
 from tests.helpers_rates import ENCODERS
 
+# transformers' SEW-D before 5.23 compiles a part of itself as it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
 
 def tiny_tokenizer(name="wav2vec2-bert", layer=2, **changes):
     torch.manual_seed(0)

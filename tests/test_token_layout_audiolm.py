@@ -1,6 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The layout is exactly invertible, and the stage sequences are the paper's."""
 
+import math
+from fractions import Fraction
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
@@ -156,6 +159,21 @@ def test_the_condition_stands_beside_what_is_predicted(condition, known, stride,
     padded = torch.tensor([[config.pad_token_id] * 3 + ids])  # on the left, counted from the first real id
     positions = side_by_side_positions(padded, torch.cat([torch.zeros(1, 3).long(), counted], 1), config)
     assert torch.equal(positions[:, 3:], expected)
+
+
+@pytest.mark.parametrize("stride", [8 / 3, 441 / 128 * 4, 0.5, 1 / 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_strides_that_are_no_integers_are_exact(stride, dtype):
+    config = AudioLMCoarseConfig(**tiny_stage_config(condition_stride=stride))
+    condition, codes = [1] * 3000, [20, 28] * 4
+    ids = torch.tensor([[config.begin_token_id, *condition, config.separator_token_id, *codes]])
+    torch.set_default_dtype(dtype)
+    try:
+        places = side_by_side_positions(ids, torch.arange(ids.shape[1])[None], config)[0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    exact = Fraction(stride).limit_denominator(1000)
+    assert places[1:3001].tolist() == [3002 + math.floor(place * exact) for place in range(3000)]
 
 
 @pytest.mark.parametrize(
