@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from huggingface_hub.errors import StrictDataclassClassValidationError
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,9 +181,9 @@ def test_strides_that_are_no_integers_are_exact(stride, dtype):
     [
         (AudioLMSemanticConfig, {"condition_stride": 8}, "stride is 8, but the semantic stage has no condition"),
         (AudioLMCoarseConfig, {"condition_stride": 8, "remove_repeats": True}, "tokens without repeats have no times"),
-        (AudioLMCoarseConfig, {"condition_stride": 0}, "condition_stride is 0"),
+        (AudioLMCoarseConfig, {"condition_stride": 0}, "0 is out of range"),
     ],
 )
 def test_a_stride_needs_a_condition_with_times(config_class, changes, message):
-    with pytest.raises(StrictDataclassClassValidationError, match=message):
+    with pytest.raises(StrictDataclassError, match=message):
         config_class(**tiny_stage_config(**changes))
