@@ -198,7 +198,7 @@ def test_any_rate_and_strides(num_samples, hop, rate):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"input_values": torch.zeros(1, 0)}, "at least one sample"),
+        ({"input_values": torch.zeros(1, 0)}, "1 sample or more"),
         ({"input_values": torch.zeros(1, 2, 100)}, "batch, num_samples"),
         ({"input_values": torch.zeros(1, 100), "num_codebooks": 4}, "1 to 3"),
         ({"input_values": torch.zeros(1, 100), "num_codebooks": 0}, "1 to 3"),
@@ -213,9 +213,9 @@ def test_encode_refuses(arguments, message):
     ("codes", "message"),
     [
         (torch.zeros(3, 5, dtype=torch.long), "batch, num_codebooks, frames"),
-        (torch.zeros(1, 4, 5, dtype=torch.long), "1 to 3"),
-        (torch.full((1, 3, 5), 16), "range from 16 to 16"),
-        (torch.full((1, 3, 5), -1), "range from -1"),
+        (torch.zeros(1, 4, 5, dtype=torch.long), "1 to 3 codebooks"),
+        (torch.full((1, 3, 5), 16), "from 16 to 16"),
+        (torch.full((1, 3, 5), -1), "from -1"),
     ],
 )
 def test_decode_refuses(codes, message):

@@ -15,8 +15,9 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .configuration_audiolm import require_usable_codec
-from .input_checks_audiolm import check_ids, check_waveform, row_lengths
+from .input_checks_audiolm import check_codes, check_waveform, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
+from .numerics_audiolm import evaluation_mode
 
 
 class AcousticCodec:
@@ -55,6 +56,7 @@ class AcousticCodec:
         """Entries of each codebook."""
         return self.config.codebook_size
 
+    @torch.no_grad()
     def encode(
         self, input_values: Tensor, attention_mask: Tensor | None = None, num_codebooks: int | None = None
     ) -> Tensor:
@@ -76,14 +78,16 @@ class AcousticCodec:
         """
         check_waveform(input_values)
         num_codebooks = self.num_codebooks if num_codebooks is None else num_codebooks
-        if not 1 <= num_codebooks <= self.num_codebooks:
+        if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= self.num_codebooks:
             raise ValueError(f"num_codebooks is {num_codebooks}; this codec has 1 to {self.num_codebooks}.")
-        position = torch.arange(input_values.shape[1], device=input_values.device)
-        input_values = input_values.where(position < row_lengths(input_values, attention_mask)[:, None], 0.0)
-        frames = math.ceil(input_values.shape[1] / self.hop_length)
-        padded = F.pad(input_values, (0, frames * self.hop_length - input_values.shape[1]))
-        return self._encode(padded.to(self.model.dtype))[:, :num_codebooks, :frames]
+        real = torch.arange(input_values.shape[1], device=input_values.device)
+        values = input_values.float().where(real < row_lengths(input_values, attention_mask)[:, None], 0.0)
+        frames = math.ceil(values.shape[1] / self.hop_length)
+        padded = F.pad(values, (0, frames * self.hop_length - values.shape[1]))
+        with evaluation_mode(self.model), torch.autocast(values.device.type, enabled=False):
+            return self._encode(padded.to(self.model.dtype))[:, :num_codebooks, :frames]
 
+    @torch.no_grad()
     def decode(self, audio_codes: Tensor) -> Tensor:
         """Decode codes to waveforms.
 
@@ -97,13 +101,9 @@ class AcousticCodec:
             TypeError: if the codes are not integers.
             ValueError: if the codes are not 3-D, empty, out of range, or have more levels than the codec.
         """
-        if audio_codes.dim() != 3 or 0 in audio_codes.shape or audio_codes.shape[1] > self.num_codebooks:
-            raise ValueError(
-                f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames) with 1 to "
-                f"{self.num_codebooks} codebooks and 1 frame or more."
-            )
-        check_ids("audio_codes", audio_codes, self.codebook_size)
-        audio_values = self._decode(audio_codes).float()
+        check_codes(audio_codes, self.num_codebooks, self.codebook_size)
+        with evaluation_mode(self.model), torch.autocast(audio_codes.device.type, enabled=False):
+            audio_values = self._decode(audio_codes).float()
         num_samples = audio_codes.shape[2] * self.hop_length
         missing = max(0, num_samples - audio_values.shape[1])  # some transposed convolutions stop a few samples early
         return F.pad(audio_values, (0, missing))[:, :num_samples]
@@ -185,7 +185,7 @@ def wrap_acoustic_codec(model: PreTrainedModel) -> AcousticCodec:
 
 
 def build_acoustic_codec(config: PreTrainedConfig) -> AcousticCodec:
-    """Build a codec with random weights from its configuration.
+    """Build a codec with random weights, in float32, from its configuration.
 
     Args:
         config ([`~transformers.PreTrainedConfig`]): of SoundStream, EnCodec, DAC or Mimi.
@@ -198,7 +198,7 @@ def build_acoustic_codec(config: PreTrainedConfig) -> AcousticCodec:
     """
     require_usable_codec(config)
     own = config.model_type == "soundstream"
-    return wrap_acoustic_codec(SoundStreamModel(config) if own else AutoModel.from_config(config))
+    return wrap_acoustic_codec(SoundStreamModel(config) if own else AutoModel.from_config(config, dtype=torch.float32))
 
 
 __all__ = ["AcousticCodec", "build_acoustic_codec", "wrap_acoustic_codec"]

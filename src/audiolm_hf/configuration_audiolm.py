@@ -474,6 +474,8 @@ class AudioLMConfig(StrictConfig):
         semantic_config ([`AudioLMSemanticConfig`] or `dict`).
         coarse_config ([`AudioLMCoarseConfig`] or `dict`).
         fine_config ([`AudioLMFineConfig`] or `dict`).
+        loudness_db (`float`, defaults to -24.0): loudness of the training data, to which prompts are brought before
+            they are tokenised: RMS of the frames that are no pauses, dB relative to full scale.
     """
 
     model_type = "audiolm"
@@ -490,6 +492,7 @@ class AudioLMConfig(StrictConfig):
     semantic_config: dict | PreTrainedConfig | None = None
     coarse_config: dict | PreTrainedConfig | None = None
     fine_config: dict | PreTrainedConfig | None = None
+    loudness_db: float | int = checked(-24.0, Within(-60, 0))
     initializer_range: float | int = checked(0.02, _SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:

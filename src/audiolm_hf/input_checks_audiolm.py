@@ -28,7 +28,8 @@ def check_waveform(input_values: Tensor, name: str = "input_values") -> None:
         raise ValueError(
             f"{name} has shape {tuple(input_values.shape)}; give (batch, num_samples), 1 row and 1 sample or more."
         )
-    if not torch.stack(input_values.aminmax()).isfinite().all():  # without a copy: both are NaN where a sample is
+    # Without a copy: both are NaN where a sample is.
+    if can_read(input_values) and not torch.stack(input_values.aminmax()).isfinite().all():
         row = int((~input_values.isfinite()).any(1).int().argmax())
         raise ValueError(f"{name} has samples in row {row} that are NaN or infinite; give finite samples in [-1, 1].")
 
@@ -42,10 +43,25 @@ def check_ids(name: str, values: Tensor, size: int) -> None:
     """
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise TypeError(f"{name} has dtype {values.dtype}; give integers (torch.int64).")
-    if values.numel() and (int(values.min()) < 0 or int(values.max()) >= size):
+    if values.numel() and can_read(values) and (int(values.min()) < 0 or int(values.max()) >= size):
         raise ValueError(
             f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
         )
+
+
+def check_codes(audio_codes: Tensor, num_codebooks: int, codebook_size: int) -> None:
+    """Check codes of shape `(batch, num_codebooks, frames)`, of any number of leading levels.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if they are empty, of another shape, of more levels than there are, or out of range.
+    """
+    if audio_codes.dim() != 3 or 0 in audio_codes.shape or audio_codes.shape[1] > num_codebooks:
+        raise ValueError(
+            f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames) with 1 to "
+            f"{num_codebooks} codebooks and 1 frame or more."
+        )
+    check_ids("audio_codes", audio_codes, codebook_size)
 
 
 def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "attention_mask") -> Tensor:
@@ -78,6 +94,8 @@ def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "atte
     attention_mask = attention_mask.to(values.device)
     real = attention_mask == 1
     lengths = real.sum(dim=1)
+    if not can_read(real):
+        return lengths
     for row, mask, length in zip(real, attention_mask, lengths.tolist(), strict=True):
         if not row[:length].all() or mask[length:].any():
             if not (row | (mask == 0)).all():
@@ -90,4 +108,9 @@ def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "atte
     return lengths
 
 
-__all__ = ["check_ids", "check_waveform", "row_lengths"]
+def can_read(tensor: Tensor) -> bool:
+    """Say whether values can be looked at: not inside a compiled graph, which that would break, nor on meta."""
+    return not (tensor.is_meta or torch.compiler.is_compiling())
+
+
+__all__ = ["can_read", "check_codes", "check_ids", "check_waveform", "row_lengths"]

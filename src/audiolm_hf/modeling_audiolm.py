@@ -11,7 +11,7 @@ Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and ac
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -23,6 +23,7 @@ from .acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec, wrap_ac
 from .adapters_audiolm import AudioLMAdapterMixin
 from .checkpoint_audiolm import AudioLMPreTrainedModel, read_generation_config
 from .configuration_audiolm import STAGE_NAMES, AudioLMConfig
+from .continuation_audiolm import decode_continuation
 from .generation_audiolm import (
     AudioLMGenerationConfig,
     TimedTokens,
@@ -31,9 +32,11 @@ from .generation_audiolm import (
     generate_semantic_tokens,
 )
 from .input_checks_audiolm import check_waveform, row_lengths
+from .loudness_audiolm import Loudness
 from .memory_audiolm import check_memory
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
+from .numerics_audiolm import Float32Parts, settled
 from .pipeline_audiolm import CUSTOM_PIPELINES
 from .sampling_audiolm import ProgressCallback, TokenSampler
 from .stage_adapters_audiolm import bare_stage
@@ -74,10 +77,14 @@ class _Prompt:
     audio: Tensor
     semantic_tokens: Tensor
     audio_codes: Tensor
+    loudness: Loudness = field(default_factory=Loudness)
 
 
-class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
+class AudioLMModel(Float32Parts, AudioLMAdapterMixin, AudioLMPreTrainedModel):
     """Continue audio: semantic tokenizer, acoustic codec and three stages in one checkpoint.
+
+    A dtype given to `from_pretrained`, `to`, `half` and the like is that of the stages. The tokenizer and the codec
+    stay in float32, so that a prompt has the same tokens and codes.
 
     Args:
         config ([`AudioLMConfig`]): composes the parts.
@@ -104,6 +111,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _float32_parts = ("semantic_tokenizer", "codec")
 
     def __init__(self, config: AudioLMConfig) -> None:
         for checked in (config, config.semantic_tokenizer_config, *config.stage_configs.values()):
@@ -159,6 +167,11 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         for name, part in parts.items():
             model.add_module(name, part)
         return model.eval()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The stages' dtype; tokenizer and codec have float32."""
+        return bare_stage(self.semantic).dtype
 
     def _check_parts(self) -> None:
         levels = self.config.coarse_config.num_codebooks
@@ -229,6 +242,7 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         return self.time_grid.frames_of(1) / self.acoustic_codec.frame_rate
 
     @torch.no_grad()
+    @settled
     def generate(
         self,
         input_values: Tensor | None = None,
@@ -247,6 +261,9 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
         **stage_kwargs: Any,
     ) -> AudioLMGenerateOutput:
         """Continue prompts, generate without one, or give semantic tokens a voice.
+
+        A prompt is brought to the loudness of the training data before it is tokenised, and the continuation back to
+        the prompt's; a constant offset is taken off and added again.
 
         A prompt is tokenised from its end backwards, by whole semantic tokens and codec frames, as far as the longest
         window of the stages reaches. What lies before is not seen by the stages, but stays in the output. A row's
@@ -368,12 +385,14 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
             )
         longest_s = max(stage.window_length_s for stage in self.config.stage_configs.values())
         num_frames = grid.frames_of(min(num_units, grid.units(longest_s) + 1))
-        seen = audio[len(audio) - num_frames * codec.hop_length :][None]
+        seen = audio[len(audio) - num_frames * codec.hop_length :]
+        loudness = Loudness.of(seen, self.config.loudness_db, codec.hop_length)
+        seen = loudness.normalise(seen)[None]
         num_seconds = grid.tokens_within(num_frames) * grid.token_s  # may end within the last frame
         tokens = self.semantic_tokenizer.tokenize(seen[:, : int(num_seconds * rate)], sampling_rate=rate)
         levels = self.config.coarse_config.num_codebooks
         codes = codec.encode(seen, num_codebooks=levels)
-        return _Prompt(audio, tokens["semantic_tokens"][0], codes[0])
+        return _Prompt(audio, tokens["semantic_tokens"][0], codes[0], loudness)
 
     def _read_tokens(self, semantic_tokens: Tensor | None, attention_mask: Tensor | None) -> list[Tensor]:
         if semantic_tokens is None:
@@ -452,38 +471,22 @@ class AudioLMModel(AudioLMAdapterMixin, AudioLMPreTrainedModel):
 
     def _timed(self, prompt_tokens: Tensor, new_tokens: Tensor, duration: float) -> TimedTokens:
         """Place tokens in time; new ones last `duration` steps of the tokenizer each."""
-        before = torch.arange(len(prompt_tokens), dtype=torch.float64)
-        after = len(prompt_tokens) + torch.arange(len(new_tokens), dtype=torch.float64) * duration
+        before = torch.arange(len(prompt_tokens), dtype=torch.float64, device="cpu")
+        after = len(prompt_tokens) + torch.arange(len(new_tokens), dtype=torch.float64, device="cpu") * duration
         starts = self.time_grid.frames_of_tokens(torch.cat([before, after]))
         return TimedTokens(torch.cat([prompt_tokens, new_tokens]), starts)
 
     def _decode(self, rows: list[_Prompt], codes: list[Tensor], num_samples: list[int]) -> list[Tensor]:
-        """Decode prompt and continuation together, and put the prompt's own samples before the continuation."""
-        codec = self.acoustic_codec
+        """Put the prompt's own samples before the decoded continuation, which is as loud as they are."""
         audio: list[Tensor] = []
         for row, row_codes, count in zip(rows, codes, num_samples, strict=True):
             if count == 0:
                 audio.append(row.audio)
                 continue
-            decoded = codec.decode(row_codes[None])[0]
-            boundary = row.audio_codes.shape[1] * codec.hop_length
-            continuation = _join(row.audio, decoded, boundary, codec.hop_length)[:count]
-            audio.append(torch.cat([row.audio, continuation.clamp(-1, 1)]))
+            num_frames = row.audio_codes.shape[1]
+            continuation = decode_continuation(self.acoustic_codec, row.audio, row_codes, num_frames, row.loudness)
+            audio.append(torch.cat([row.audio, continuation[:count]]))
         return audio
-
-
-def _join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> Tensor:
-    """Give what follows `boundary` in `decoded`, made continuous with the prompt's own last sample.
-
-    The codec's error just before the boundary, mirrored, fades out over `fade_length` samples after it.
-    """
-    continuation = decoded[boundary:].clone()
-    length = min(fade_length, boundary, len(continuation))
-    if length:
-        error = prompt[-length:] - decoded[boundary - length : boundary]
-        fade = torch.linspace(1, 0, length + 1, device=decoded.device)[:-1]
-        continuation[:length] += error.flip(0) * fade
-    return continuation
 
 
 def _output(

@@ -24,6 +24,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
 from .input_checks_audiolm import check_waveform, row_lengths
+from .numerics_audiolm import Float32Weights
 from .resampling_audiolm import resample
 
 PREEMPHASIS = 0.97  # Kaldi
@@ -63,7 +64,9 @@ def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch
     frames = frames - frames.mean(dim=-1, keepdim=True)
     # The first sample of a window has no sample before it; Kaldi repeats it.
     frames = frames - PREEMPHASIS * functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
-    window = torch.hann_window(window_length, periodic=False, device=frames.device) ** 0.85  # Povey
+    window = (
+        torch.hann_window(window_length, periodic=False, device=frames.device, dtype=torch.float32) ** 0.85
+    )  # Povey
     power = torch.fft.rfft(frames * window, n=fft_length).abs().square()
     filters = mel_filter_bank(
         num_frequency_bins=fft_length // 2 + 1,
@@ -131,13 +134,13 @@ def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.T
     return (centroids.square().sum(dim=-1) - 2 * features.float() @ centroids.T).argmin(dim=-1)
 
 
-class AudioLMSemanticTokenizer(AudioLMPreTrainedModel):
+class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
     """Turn audio into semantic tokens: a layer of a speech encoder, quantised by k-means.
 
     A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens; one at
     another rate has as many as what it is resampled to. Recordings in one padded batch get the tokens that they get
-    alone. The tokenizer is always in evaluation mode: its tokens are data for the stages, and
-    encoders mask their input at random in training mode.
+    alone. The tokenizer is always in evaluation mode and in float32, under autocast too: its tokens are data for the
+    stages, and encoders mask their input at random in training mode.
 
     Args:
         config ([`AudioLMSemanticTokenizerConfig`]): the encoder, the layer and the sizes.
@@ -158,9 +161,9 @@ class AudioLMSemanticTokenizer(AudioLMPreTrainedModel):
         config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
         hidden_size = config.encoder_config.hidden_size
-        self.encoder = AutoModel.from_config(config.encoder_config)
-        self.register_buffer("feature_mean", torch.zeros(hidden_size))
-        self.register_buffer("feature_std", torch.ones(hidden_size))
+        self.encoder = AutoModel.from_config(config.encoder_config, dtype=torch.float32)
+        self.register_buffer("feature_mean", torch.zeros(hidden_size, dtype=torch.float32))
+        self.register_buffer("feature_std", torch.ones(hidden_size, dtype=torch.float32))
         self.register_buffer("centroids", _unfitted_centroids(config))
         self.post_init()
         self.eval()
@@ -295,7 +298,8 @@ class AudioLMSemanticTokenizer(AudioLMPreTrainedModel):
         input_values, lengths = self._resampled(input_values, row_lengths(input_values, attention_mask), sampling_rate)
         num_tokens = -(-lengths // self.config.hop_length)
         semantic_length = -(-input_values.shape[1] // self.config.hop_length)
-        hidden_states = self._encode(input_values, lengths, num_tokens * self.config.pooling).float()
+        with torch.autocast(input_values.device.type, enabled=False):
+            hidden_states = self._encode(input_values, lengths, num_tokens * self.config.pooling).float()
         missing = semantic_length * self.config.pooling - hidden_states.shape[1]
         hidden_states = functional.pad(hidden_states, (0, 0, 0, missing))
         pooled = hidden_states.unflatten(1, (semantic_length, self.config.pooling)).mean(dim=2)
@@ -332,8 +336,7 @@ class AudioLMSemanticTokenizer(AudioLMPreTrainedModel):
     ) -> torch.Tensor:
         """Run an encoder of log-mel spectra (Wav2Vec2Bert)."""
         longest = int(num_frames.max())
-        with torch.autocast(input_values.device.type, enabled=False):
-            features = stacked_log_mel(input_values, lengths, self.config.sampling_rate, longest)
+        features = stacked_log_mel(input_values, lengths, self.config.sampling_rate, longest)
         mask = torch.arange(longest, device=lengths.device) < num_frames[:, None]
         return self._hidden_states(features, mask.long())
 
@@ -356,7 +359,8 @@ class AudioLMSemanticTokenizer(AudioLMPreTrainedModel):
 def _unfitted_centroids(config: AudioLMSemanticTokenizerConfig) -> torch.Tensor:
     """Distinct places (num_semantic_tokens, hidden_size) until centroids are fitted, the same in every run."""
     shape = (config.num_semantic_tokens, config.encoder_config.hidden_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
+    generator = torch.Generator("cpu").manual_seed(0)
+    return torch.randn(shape, generator=generator, device="cpu", dtype=torch.float32)
 
 
 def _receptive_field(encoder_config: Any) -> int:

@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import SoundStreamConfig
+from .input_checks_audiolm import check_codes, check_waveform, row_lengths
 from .low_band_audiolm import (
     compress_low_band,
     cosine_analysis,
@@ -26,8 +27,11 @@ from .low_band_audiolm import (
     expand_low_band,
     low_band_basis,
 )
+from .numerics_audiolm import Float32Weights, float32_default
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 from .spectral_codec_audiolm import LAYER_SCALE, ISTFTDecoder, SpectralEncoder
+
+DECODE_WINDOW = 256  # frames decoded at once: what bounds the memory, and nothing else
 
 
 @dataclass
@@ -134,9 +138,10 @@ class MirroredDecoder(nn.Module):
 
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()
+        self.strides = config.strides[::-1]
         channels = config.num_channels * 2 ** len(config.strides)
         layers: list[nn.Module] = [CausalConv1d(config.hidden_size, channels, 7)]
-        for stride in reversed(config.strides):
+        for stride in self.strides:
             upsample = CausalConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride)
             layers += [nn.ELU(), upsample, *_residual_units(channels // 2)[:-1]]
             channels //= 2
@@ -146,9 +151,21 @@ class MirroredDecoder(nn.Module):
         """Decode `(batch, frames, hidden_size)` to `(batch, frames * hop_length)`."""
         return self.layers(latents.transpose(1, 2))[:, 0]
 
+    def context(self, aligned: bool) -> tuple[int, int]:
+        """Return how many frames before and after a frame its samples depend on; the decoder has no phase to align."""
+        reach, rate = 6.0, 1  # frames, and samples of a layer per frame; the first convolution sees 7 frames
+        for stride in self.strides:
+            reach += 1 / rate  # a transposed convolution sees its input and the one before it
+            rate *= stride
+            reach += 6 * (1 + 3 + 9) / rate  # three dilated convolutions of 7
+        return math.ceil(reach + 6 / rate), 0
 
-class SoundStreamModel(AudioLMPreTrainedModel):
+
+class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     """Neural audio codec with a causal encoder and decoder and a residual vector quantizer.
+
+    Its weights are always float32, and `encode` and `decode` compute in float32 under autocast too. Only `forward` in
+    training mode, with gradients, changes codebooks.
 
     Paper: SoundStream (arXiv 2107.03312), section III; the acoustic tokenizer of AudioLM (arXiv 2209.03143).
     """
@@ -162,9 +179,11 @@ class SoundStreamModel(AudioLMPreTrainedModel):
     def __init__(self, config: SoundStreamConfig) -> None:
         config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
-        self.encoder = SpectralEncoder(config) if config.encoder_type == "spectral" else ConvolutionalEncoder(config)
-        self.quantizer = ResidualVectorQuantizer(config)
-        self.decoder = ISTFTDecoder(config) if config.decoder_type == "istft" else MirroredDecoder(config)
+        spectral, istft = config.encoder_type == "spectral", config.decoder_type == "istft"
+        with float32_default():
+            self.encoder = SpectralEncoder(config) if spectral else ConvolutionalEncoder(config)
+            self.quantizer = ResidualVectorQuantizer(config)
+            self.decoder = ISTFTDecoder(config) if istft else MirroredDecoder(config)
         self.post_init()
 
     @torch.no_grad()
@@ -203,12 +222,15 @@ class SoundStreamModel(AudioLMPreTrainedModel):
             [`SoundStreamEncoderOutput`] with `ceil(num_samples / hop_length)` frames.
 
         Raises:
-            ValueError: if the waveform is empty or not 2-D, or `num_codebooks` is out of range.
+            TypeError: if the samples are not floats.
+            ValueError: if the waveform is empty, not 2-D or not finite, the mask is of another shape or no mask, or
+                `num_codebooks` is out of range.
         """
         num_codebooks = self._check_num_codebooks(num_codebooks)
-        padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
-        audio_codes = self.quantizer.encode(self.encoder(padded), num_codebooks, self.low_band(padded))
-        return SoundStreamEncoderOutput(audio_codes=audio_codes, attention_mask=frame_mask)
+        with torch.autocast(input_values.device.type, enabled=False):
+            padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
+            audio_codes = self.quantizer.encode(self.encoder(padded), num_codebooks, self.low_band(padded))
+        return SoundStreamEncoderOutput(audio_codes=audio_codes, attention_mask=frame_mask.long())
 
     def low_band(self, input_values: Tensor) -> Tensor | None:
         """Coefficients `(batch, frames, low_band_dim)` that are coded beside the latents, if the codec has them."""
@@ -221,31 +243,67 @@ class SoundStreamModel(AudioLMPreTrainedModel):
     def decode(
         self, audio_codes: Tensor, attention_mask: Tensor | None = None, num_samples: int | None = None
     ) -> SoundStreamDecoderOutput:
-        """Decode codes to waveforms.
+        """Decode codes to waveforms, in windows of bounded memory that together give what one pass would.
 
         Args:
             audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes of the first levels; any
                 number of them.
             attention_mask (`torch.Tensor` of shape `(batch, frames)`, *optional*): 1 for real frames, 0 for padding on
                 the right, whose samples are 0.
-            num_samples (`int`, *optional*): samples to return; `frames * hop_length` by default.
+            num_samples (`int`, *optional*): leading samples to return; `frames * hop_length` by default.
 
         Returns:
             [`SoundStreamDecoderOutput`].
 
         Raises:
-            ValueError: if the codes are not 3-D, have too many levels or lie outside [0, codebook_size).
+            TypeError: if the codes are not integers.
+            ValueError: if the codes are empty, not 3-D, have too many levels or lie outside [0, codebook_size), the
+                mask is of another shape or no mask, or there are not as many samples as asked for.
         """
-        self._check_codes(audio_codes)
+        check_codes(audio_codes, self.config.num_codebooks, self.config.codebook_size)
+        batch, num_codebooks, frames = audio_codes.shape
+        mask = None if attention_mask is None else _mask(row_lengths(audio_codes[:, 0], attention_mask), frames)
+        hop_length = self.config.hop_length
+        num_samples = frames * hop_length if num_samples is None else num_samples
+        if not isinstance(num_samples, int) or not 0 <= num_samples <= frames * hop_length:
+            raise ValueError(
+                f"num_samples is {num_samples}; {frames} frames decode to {frames * hop_length} samples, so give a "
+                "whole number from 0 to that."
+            )
+        before, after = self.decoder_context(num_codebooks)
+        windows = [audio_codes.new_zeros(batch, 0, dtype=torch.float32)]
+        for start in range(0, math.ceil(num_samples / hop_length), DECODE_WINDOW):
+            stop = min(start + DECODE_WINDOW, frames)
+            first, last = max(0, start - before), min(stop + after, frames)
+            with torch.autocast(audio_codes.device.type, enabled=False):
+                decoded = self._decode_frames(
+                    audio_codes[:, :, first:last], None if mask is None else mask[:, first:last]
+                )
+            windows.append(decoded[:, (start - first) * hop_length : (stop - first) * hop_length])
+        return SoundStreamDecoderOutput(audio_values=torch.cat(windows, dim=1)[:, :num_samples])
+
+    def decoder_context(self, num_codebooks: int) -> tuple[int, int]:
+        """Return how many frames before and after a frame its decoded samples depend on, given the levels decoded."""
+        before, after = self.decoder.context(aligned=self._aligns_phase(num_codebooks))
+        # A low band is replaced through windows that overlap the next ones, once to analyse and once to synthesise.
+        low_band = 2 * (self.config.low_band_dim > 0)
+        return before + low_band, after + low_band
+
+    def _codes_low_band(self, num_codebooks: int) -> bool:
+        return bool(self.config.low_band_dim) and num_codebooks > self.config.low_band_start_level
+
+    def _aligns_phase(self, num_codebooks: int) -> bool:
+        return self.config.phase_iterations > 0 and not self._codes_low_band(num_codebooks)
+
+    def _decode_frames(self, audio_codes: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """Waveforms `(batch, frames * hop_length)` of codes, in one pass."""
+        num_codebooks = audio_codes.shape[1]
         latents, low_band = self.quantizer.decode(audio_codes)
-        alone = audio_codes.shape[1] <= self.config.low_band_start_level or not self.config.low_band_dim
-        if self.config.phase_iterations and alone and isinstance(self.decoder, ISTFTDecoder):
-            spectrum = self.decoder.spectrum(latents.to(self.dtype))
-            audio_values = self.decoder.align_phase(*spectrum, attention_mask)
-            audio_values = self._complete(audio_values, None, attention_mask)
+        if self._aligns_phase(num_codebooks) and isinstance(self.decoder, ISTFTDecoder):
+            audio_values = self.decoder.align_phase(*self.decoder.spectrum(latents), frame_mask)
         else:
-            audio_values = self._decode_latents(latents, low_band, attention_mask)[0]
-        return SoundStreamDecoderOutput(audio_values=audio_values[:, :num_samples])
+            audio_values = self.decoder(latents, frame_mask)
+        return self._complete(audio_values, low_band if self._codes_low_band(num_codebooks) else None, frame_mask)
 
     @can_return_tuple
     def forward(
@@ -261,11 +319,14 @@ class SoundStreamModel(AudioLMPreTrainedModel):
         tuple, as everywhere in transformers.
         """
         num_codebooks = 0 if num_codebooks == 0 else self._check_num_codebooks(num_codebooks)
-        padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
-        quantized = self.quantizer(self.encoder(padded), num_codebooks, self.low_band(padded))
-        audio_values, log_magnitude = self._decode_latents(
-            quantized.quantized, quantized.low_band, None if attention_mask is None else frame_mask
-        )
+        device_type = input_values.device.type
+        autocast = self.training and torch.is_autocast_enabled(device_type)  # to train faster, and for nothing else
+        with torch.autocast(device_type, enabled=autocast):
+            padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
+            quantized = self.quantizer(self.encoder(padded), num_codebooks, self.low_band(padded))
+            audio_values, log_magnitude = self._decode_latents(
+                quantized.quantized, quantized.low_band, None if attention_mask is None else frame_mask
+            )
         return SoundStreamOutput(
             loss=quantized.commitment_loss + quantized.codebook_loss,
             audio_values=audio_values[:, : input_values.shape[1]],
@@ -279,7 +340,6 @@ class SoundStreamModel(AudioLMPreTrainedModel):
         self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Waveforms, and the logarithm of the magnitude of their windows where the decoder holds one."""
-        latents = latents.to(self.dtype)
         if isinstance(self.decoder, ISTFTDecoder):
             log_magnitude, phase = self.decoder.spectrum(latents)
             audio_values = self.decoder.synthesize(log_magnitude, phase, frame_mask)
@@ -309,37 +369,24 @@ class SoundStreamModel(AudioLMPreTrainedModel):
 
     def _pad_to_frames(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Silence the padding, complete the last frame with zeros, and mark the frames that hold real samples."""
-        if input_values.dim() != 2 or input_values.shape[1] == 0:
-            raise ValueError(
-                f"input_values has shape {tuple(input_values.shape)}; give mono audio of shape (batch, num_samples) "
-                "with at least one sample."
-            )
-        hop_length = self.config.hop_length
-        missing = -input_values.shape[1] % hop_length
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_values, dtype=torch.long)
-        else:
-            input_values = input_values * attention_mask.to(input_values.dtype)
-        frame_mask = F.pad(attention_mask.long(), (0, missing)).unfold(1, hop_length, hop_length).amax(2)
-        return F.pad(input_values, (0, missing)).to(self.dtype), frame_mask
+        check_waveform(input_values)
+        num_samples, hop_length = input_values.shape[1], self.config.hop_length
+        lengths = row_lengths(input_values, attention_mask)
+        frames = math.ceil(num_samples / hop_length)
+        values = input_values.float().where(_mask(lengths, num_samples), 0.0)
+        return F.pad(values, (0, frames * hop_length - num_samples)), _mask(-(-lengths // hop_length), frames)
 
     def _check_num_codebooks(self, num_codebooks: int | None) -> int:
         if num_codebooks is None:
             return self.config.num_codebooks
-        if not 1 <= num_codebooks <= self.config.num_codebooks:
+        if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= self.config.num_codebooks:
             raise ValueError(f"num_codebooks is {num_codebooks}; this codec has 1 to {self.config.num_codebooks}.")
         return num_codebooks
 
-    def _check_codes(self, audio_codes: Tensor) -> None:
-        if audio_codes.dim() != 3:
-            raise ValueError(f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames).")
-        self._check_num_codebooks(audio_codes.shape[1])
-        size = self.config.codebook_size
-        if audio_codes.numel() == 0:
-            return
-        lowest, highest = int(audio_codes.min()), int(audio_codes.max())
-        if lowest < 0 or highest >= size:
-            raise ValueError(f"audio_codes range from {lowest} to {highest}; codes lie in [0, {size}).")
+
+def _mask(lengths: Tensor, length: int) -> Tensor:
+    """Return `(batch, length)`: 1 within each row's own length, 0 after it."""
+    return torch.arange(length, device=lengths.device) < lengths[:, None]
 
 
 __all__ = [

@@ -58,7 +58,8 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         super().__init__(config)
-        self.model = AutoModel.from_config(config.backbone_config)
+        # `from_pretrained(dtype=)` sets the default dtype; the backbone's configuration may still name the old one.
+        self.model = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         embeddings = self.model.get_input_embeddings()
         self.lm_head = nn.Linear(embeddings.weight.shape[1], config.vocab_size, bias=False)
         name = next(name for name, module in self.model.named_modules() if module is embeddings)

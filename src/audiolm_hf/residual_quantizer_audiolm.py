@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configuration_audiolm import SoundStreamConfig
+from .numerics_audiolm import Float32Weights
 
 KMEANS_ITERATIONS = 10
 
@@ -163,14 +164,18 @@ class EMACodebook(nn.Module):
 
         `rows` is the batch that the vectors come from, frame after frame.
         """
-        codes = nearest_codes(residual.detach(), self.codebook)
+        codes = self.encode(residual.detach())
         quantized = self.decode(codes)
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             if active is None:
                 active = torch.ones_like(codes, dtype=torch.bool)
             self._update(residual.detach(), codes, active, rows)
         commitment = (residual - quantized).pow(2).mean(1)
         return quantized, codes, commitment, commitment.new_zeros(commitment.shape)
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """Choose codes `(num_vectors,)` for `residual (num_vectors, codebook_dim)`; changes nothing."""
+        return nearest_codes(residual, self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Look codes of shape `(num_vectors,)` up; returns `(num_vectors, codebook_dim)`."""
@@ -189,20 +194,30 @@ class FactorizedCodebook(nn.Module):
     def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise `residual (num_vectors, hidden_size)`; every vector is learned from through the losses."""
         projected = self.in_proj(residual)
-        codes = nearest_codes(F.normalize(projected.detach()), F.normalize(self.codebook.weight))
+        codes = self._nearest(projected)
         chosen = self.codebook(codes)
         commitment = (projected - chosen.detach()).pow(2).mean(1)
         codebook_loss = (projected.detach() - chosen).pow(2).mean(1)
         straight = projected + (chosen - projected).detach()
         return self.out_proj(straight), codes, commitment, codebook_loss
 
+    def _nearest(self, projected: Tensor) -> Tensor:
+        return nearest_codes(F.normalize(projected.detach()), F.normalize(self.codebook.weight))
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """Choose codes `(num_vectors,)` for `residual (num_vectors, hidden_size)`."""
+        return self._nearest(self.in_proj(residual))
+
     def decode(self, codes: Tensor) -> Tensor:
         """Look codes of shape `(num_vectors,)` up; returns `(num_vectors, hidden_size)`."""
         return self.out_proj(self.codebook(codes))
 
 
-class ResidualVectorQuantizer(nn.Module):
-    """Quantise latents level by level; any number of leading levels gives a usable result."""
+class ResidualVectorQuantizer(Float32Weights, nn.Module):
+    """Quantise latents level by level, in float32; any number of leading levels gives a usable result.
+
+    Only `forward` in training mode, with gradients, and `initialize` change the codebooks.
+    """
 
     in_proj: nn.Module
     out_proj: nn.Module
@@ -241,15 +256,19 @@ class ResidualVectorQuantizer(nn.Module):
         """
         residual = self._join(latents.flatten(0, -2), None if low_band is None else low_band.flatten(0, -2))
         for level in self.levels:
-            part = residual[:, : level.codebook.shape[1]]
+            part = self._narrow(residual, level)
             if not level.initialized:
                 level.initialize(part)
-            residual = residual - self._widen(level.decode(nearest_codes(part, level.codebook)))
+            residual = residual - self._widen(level.decode(level.encode(part)))
 
     def _join(self, latents: Tensor, low_band: Tensor | None) -> Tensor:
         """What is quantised, `(num_vectors, latent_dim + low_band_dim)`."""
         projected = self.in_proj(latents.float())
         return projected if low_band is None else torch.cat([projected, low_band.float()], dim=1)
+
+    def _narrow(self, residual: Tensor, level: Any) -> Tensor:
+        """The part of a residual that a level codes."""
+        return residual[:, : level.codebook.shape[1]] if self.is_ema else residual
 
     def _widen(self, quantized: Tensor) -> Tensor:
         """Complete the vectors of a level that codes no low band by zeros."""
@@ -274,7 +293,7 @@ class ResidualVectorQuantizer(nn.Module):
             return None
         rank, count = _place()
         drawn = torch.randint(1, num_levels + 1, (batch * count,), device=device)
-        chance = torch.rand(batch * count, device=device)
+        chance = torch.rand(batch * count, device=device, dtype=torch.float32)
         dropped = chance < self.dropout
         if self.low_band_dim:
             drawn = torch.where(chance < self.dropout / 2, drawn.new_tensor(self.low_band_start_level), drawn)
@@ -295,7 +314,7 @@ class ResidualVectorQuantizer(nn.Module):
         flat_low_band = None if low_band is None else low_band.flatten(0, 1)
         if num_codebooks == 0:
             return self._pass_through(latents, flat_low_band)
-        if self.training and self.needs_initialization:
+        if self.training and torch.is_grad_enabled() and self.needs_initialization:
             self.initialize(
                 _of_all_processes(latents.detach().flatten(0, 1), batch),
                 None if flat_low_band is None else _of_all_processes(flat_low_band, batch),
@@ -306,7 +325,8 @@ class ResidualVectorQuantizer(nn.Module):
         codes, commitments, codebook_losses = [], [], []
         for index, level in enumerate(self.levels[:num_codebooks]):
             active = None if num_levels is None else (num_levels > index).repeat_interleave(frames)
-            quantized, level_codes, commitment, codebook_loss = self._apply_level(level, residual, active, batch)
+            quantized, level_codes, commitment, codebook_loss = level(self._narrow(residual, level), active, batch)
+            quantized = self._widen(quantized)
             if active is not None:
                 weight = active.to(quantized.dtype)
                 quantized, commitment = quantized * weight[:, None], commitment * weight
@@ -327,15 +347,6 @@ class ResidualVectorQuantizer(nn.Module):
             low_band=quantized_low_band,
         )
 
-    def _apply_level(
-        self, level: Any, residual: Tensor, active: Tensor | None, rows: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantise the part of the residual that a level codes."""
-        if not self.is_ema:
-            return level(residual, active, rows)
-        quantized, codes, commitment, codebook_loss = level(residual[:, : level.codebook.shape[1]], active, rows)
-        return self._widen(quantized), codes, commitment, codebook_loss
-
     def _pass_through(self, latents: Tensor, low_band: Tensor | None) -> QuantizerOutput:
         batch = latents.shape[0]
         no_codes = torch.zeros(latents.shape[0], 0, latents.shape[1], dtype=torch.long, device=latents.device)
@@ -345,13 +356,13 @@ class ResidualVectorQuantizer(nn.Module):
 
     def encode(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> Tensor:
         """Codes, `(batch, num_codebooks, frames)`, of `latents (batch, frames, hidden_size)` and their low band."""
-        batch, frames, _ = latents.shape
-        residual = self._join(latents.flatten(0, 1), None if low_band is None else low_band.flatten(0, 1))
         codes = []
-        for level in self.levels[:num_codebooks]:
-            quantized, level_codes, _, _ = self._apply_level(level, residual, None, batch)
-            residual = residual - quantized
-            codes.append(level_codes.view(batch, frames))
+        with torch.autocast(latents.device.type, enabled=False):
+            residual = self._join(latents.flatten(0, 1), None if low_band is None else low_band.flatten(0, 1))
+            for level in self.levels[:num_codebooks]:
+                level_codes = level.encode(self._narrow(residual, level))
+                residual = residual - self._widen(level.decode(level_codes))
+                codes.append(level_codes.view(latents.shape[:2]))
         return torch.stack(codes, dim=1)
 
     def decode(self, audio_codes: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -360,13 +371,14 @@ class ResidualVectorQuantizer(nn.Module):
         Returns:
             Latents `(batch, frames, hidden_size)`, and the low band `(batch, frames, low_band_dim)` if there is one.
         """
-        total = torch.stack(
-            [
-                self._widen(level.decode(codes.reshape(-1)))
-                for level, codes in zip(self.levels, audio_codes.unbind(1), strict=False)
-            ]
-        ).sum(0)
-        return self._split(total, audio_codes.shape[0])
+        with torch.autocast(audio_codes.device.type, enabled=False):
+            total = torch.stack(
+                [
+                    self._widen(level.decode(codes.reshape(-1)))
+                    for level, codes in zip(self.levels, audio_codes.unbind(1), strict=False)
+                ]
+            ).sum(0)
+            return self._split(total, audio_codes.shape[0])
 
 
 __all__ = [

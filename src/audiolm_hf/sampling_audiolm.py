@@ -92,7 +92,7 @@ class LevelLogitsProcessor(LogitsProcessor):
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         self.allowed = level_mask(config)
-        levels = token_levels(torch.arange(config.vocab_size), config)
+        levels = token_levels(torch.arange(config.vocab_size, device="cpu"), config)
         self.next_turns = torch.zeros_like(levels)
         for turn, level in enumerate(predicted_levels(config), start=1):
             self.next_turns[levels == level] = turn % len(self.allowed)
@@ -149,8 +149,8 @@ def row_noise(seed: int, path: Sequence[int], count: int) -> Tensor:
         `torch.FloatTensor` of shape `(count,)` in [0, 1).
     """
     state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
-    return torch.rand(count, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(int(state >> np.uint64(1)))
+    return torch.rand(count, generator=generator, device="cpu", dtype=torch.float32)
 
 
 class Progress:

@@ -5,6 +5,8 @@ Between the waveform and the latents of [`SoundStreamModel`]. After Vocos (arXiv
 the strided convolutions of SoundStream (arXiv 2107.03312, section III), which cost far more on a CPU.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +22,11 @@ def windowed_spectrum(input_values: Tensor, config: SoundStreamConfig) -> Tensor
     """Spectra `(batch, frames, bins)`, complex, of windows centred on the frames of `(batch, num_samples)`."""
     excess = (config.window_length - config.hop_length) // 2
     frames = F.pad(input_values.float(), (excess, excess)).unfold(1, config.window_length, config.hop_length)
-    return torch.fft.rfft(frames * torch.hann_window(config.window_length, device=input_values.device))
+    return torch.fft.rfft(frames * _window(config, frames.device))
+
+
+def _window(config: SoundStreamConfig, device: torch.device) -> Tensor:
+    return torch.hann_window(config.window_length, device=device, dtype=torch.float32)
 
 
 class CausalConvNeXtBlock(nn.Module):
@@ -64,7 +70,7 @@ class SpectralEncoder(nn.Module):
         # Loudness, and the phase weighted by the cube root of the magnitude, so that quiet bins weigh little.
         phase = torch.view_as_real(spectrum / magnitude.pow(2 / 3)).flatten(2)
         features = torch.cat([magnitude.log(), phase], dim=-1)
-        return self.blocks(self.in_proj(features.to(self.in_proj.weight.dtype)))
+        return self.blocks(self.in_proj(features))
 
 
 class ISTFTDecoder(nn.Module):
@@ -87,6 +93,14 @@ class ISTFTDecoder(nn.Module):
         """Decode `(batch, frames, hidden_size)` to `(batch, frames * hop_length)`."""
         return self.synthesize(*self.spectrum(latents), frame_mask)
 
+    def context(self, aligned: bool) -> tuple[int, int]:
+        """Return how many frames before and after a frame its samples depend on, with phases aligned or not."""
+        config = self.config
+        overlapping = math.ceil(config.window_length / config.hop_length) - 1
+        around = math.ceil((config.window_length - config.hop_length) / (2 * config.hop_length))
+        around += overlapping * config.phase_iterations * aligned  # each round takes in the windows that overlap
+        return around + config.num_decoder_layers * (config.kernel_size - 1), around
+
     def synthesize(self, log_magnitude: Tensor, phase: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """Add the windows of spectra `(batch, frames, bins)` up to `(batch, frames * hop_length)`."""
         return self._inverse(torch.polar(log_magnitude.exp(), phase), frame_mask)
@@ -97,7 +111,7 @@ class ISTFTDecoder(nn.Module):
         Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), `config.phase_iterations` rounds.
         """
         magnitude = log_magnitude.exp()
-        mask = log_magnitude.new_ones(magnitude.shape[:2]) if frame_mask is None else frame_mask
+        mask = log_magnitude.new_ones(magnitude.shape[:2]) if frame_mask is None else frame_mask.to(magnitude.dtype)
         sample_mask = mask.repeat_interleave(self.config.hop_length, dim=1)
         spectrum = torch.polar(magnitude, phase)
         before = torch.zeros_like(spectrum)
@@ -109,7 +123,7 @@ class ISTFTDecoder(nn.Module):
         return self._inverse(spectrum, frame_mask)
 
     def _inverse(self, spectrum: Tensor, frame_mask: Tensor | None) -> Tensor:
-        window = torch.hann_window(self.config.window_length, device=spectrum.device)
+        window = _window(self.config, spectrum.device)
         frames = torch.fft.irfft(spectrum, n=self.config.window_length) * window
         mask = frames.new_ones(frames.shape[:2]) if frame_mask is None else frame_mask.to(frames.dtype)
         envelope = mask[:, :, None] * window.pow(2)

@@ -163,7 +163,7 @@ def is_condition(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     return torch.isin(levels, known) | (tokens == config.separator_token_id)
 
 
-def level_mask(config: AudioLMStageConfig, device: torch.device | str | None = None) -> Tensor:
+def level_mask(config: AudioLMStageConfig, device: torch.device | str = "cpu") -> Tensor:
     """Tabulate which ids are allowed at each turn of the predicted levels.
 
     Returns:

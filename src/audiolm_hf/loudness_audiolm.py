@@ -1,0 +1,98 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Loudness of prompts: brought to that of the training data before the tokenizers, undone in the continuation.
+
+Comes in: a prompt at any gain, with any constant offset. Goes out: the same prompt as the models were trained on, and,
+behind the codec, a continuation as loud as the prompt. The gain is fixed before the first sample of the continuation.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+ACTIVE_DB = 25.0  # frames so far below the mean power are pauses
+SILENCE = 1e-6  # RMS, relative to full scale, below which there is nothing to bring to a loudness
+MAX_CORRECTION_DB = 6.0  # of what the codec adds or takes away
+SOFT_LIMIT = 0.9  # amplitude from which samples are compressed, so that none passes full scale
+
+
+def active_frames(audio: Tensor, frame_length: int) -> Tensor:
+    """Mark the frames that are no pauses.
+
+    Args:
+        audio (`torch.FloatTensor` of shape `(num_samples,)`): at least one frame.
+        frame_length (`int`): samples per frame.
+
+    Returns:
+        `torch.BoolTensor` of shape `(num_samples // frame_length,)`, at least one of them `True`.
+    """
+    power = _frame_power(audio, frame_length)
+    return power >= power.mean() * 10 ** (-ACTIVE_DB / 10)
+
+
+def _frame_power(audio: Tensor, frame_length: int) -> Tensor:
+    whole = audio[: len(audio) // frame_length * frame_length]
+    return whole.view(-1, frame_length).square().mean(1)
+
+
+@dataclass
+class Loudness:
+    """What was done to a prompt, to be undone in its continuation.
+
+    Args:
+        offset (`float`, defaults to 0.0): constant that was taken off.
+        gain (`float`, defaults to 1.0): factor by which the rest was multiplied.
+        correction (`float`, defaults to 1.0): factor for what the codec adds to or takes away from the loudness.
+    """
+
+    offset: float = 0.0
+    gain: float = 1.0
+    correction: float = 1.0
+
+    @classmethod
+    def of(cls, audio: Tensor, loudness_db: float, frame_length: int) -> "Loudness":
+        """Measure a prompt.
+
+        Args:
+            audio (`torch.FloatTensor` of shape `(num_samples,)`): the part of the prompt that is tokenised.
+            loudness_db (`float`): RMS of active frames that it is brought to, dB relative to full scale.
+            frame_length (`int`): samples per frame.
+        """
+        offset = audio.mean()
+        audio = audio - offset
+        rms = _frame_power(audio, frame_length)[active_frames(audio, frame_length)].mean().sqrt()
+        return cls(float(offset), 10 ** (loudness_db / 20) / float(rms) if rms > SILENCE else 1.0)
+
+    def normalise(self, audio: Tensor) -> Tensor:
+        """Bring samples of the prompt, of any shape, to the loudness of the training data."""
+        return (audio - self.offset) * self.gain
+
+    def calibrated(self, audio: Tensor, decoded: Tensor, frame_length: int) -> "Loudness":
+        """Add the correction, from the prompt and what its own codes decode to, both `(num_samples,)`.
+
+        Few levels of codes hold less power than the prompt, or more, by what kind of sound it is.
+        """
+        audio = self.normalise(audio)
+        active = active_frames(audio, frame_length)
+        power, decoded_power = (
+            float(_frame_power(values, frame_length)[active].mean()) for values in (audio, decoded)
+        )
+        if min(power, decoded_power) <= SILENCE**2:
+            return self
+        limit = 10 ** (MAX_CORRECTION_DB / 20)
+        return replace(self, correction=min(max(math.sqrt(power / decoded_power), 1 / limit), limit))
+
+    def restore(self, decoded: Tensor) -> Tensor:
+        """Bring decoded samples, of any shape, to the loudness and offset of the prompt."""
+        return decoded * (self.correction / self.gain) + self.offset
+
+
+def soft_limit(audio: Tensor) -> Tensor:
+    """Bend samples above 0.9 so that all lie within [-1, 1]; the others stay as they are."""
+    room = 1 - SOFT_LIMIT
+    bent = SOFT_LIMIT + room * torch.tanh((audio.abs() - SOFT_LIMIT) / room)
+    return torch.where(audio.abs() <= SOFT_LIMIT, audio, audio.sign() * bent)
+
+
+__all__ = ["Loudness", "active_frames", "soft_limit"]

@@ -1,0 +1,85 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What tokens, codes and samples do not depend on: the stages' dtype, autocast, the training mode, torch's defaults.
+
+Codes are discrete: a latent that half precision moves across the boundary of two codes becomes another sound. So the
+codec and the semantic tokenizer hold their weights and compute in float32, whatever the stages do.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def keep_dtype(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a conversion that moves tensors as `convert` does but leaves the dtype of floating-point ones."""
+
+    def move(tensor: Tensor) -> Tensor:
+        moved = convert(tensor)
+        # The original is moved again, since `moved` may have lost digits.
+        return tensor.to(moved.device) if tensor.is_floating_point() and moved.dtype != tensor.dtype else moved
+
+    return move
+
+
+class Float32Weights:
+    """Keeps the dtype of weights and buffers through `to`, `half`, `double` and the like.
+
+    Put before `nn.Module` among the bases of a module that is built under [`float32_default`].
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        return super()._apply(keep_dtype(fn), recurse)  # type: ignore[misc]
+
+
+class Float32Parts:
+    """Keeps the dtype of the parts that `_float32_parts` names, likewise; the others are converted."""
+
+    _float32_parts: tuple[str, ...] = ()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        if recurse:
+            for name, part in self.named_children():  # type: ignore[attr-defined]
+                part._apply(keep_dtype(fn) if name in self._float32_parts else fn)
+        return super()._apply(fn, recurse=False)  # type: ignore[misc]
+
+
+@contextmanager
+def float32_default() -> Iterator[None]:
+    """Build modules in float32 whatever torch's default dtype is, also while `from_pretrained(dtype=)` changes it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model and all its modules into evaluation mode, and back into the mode of each."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def settled(method: Callable) -> Callable:
+    """Run a model's method in evaluation mode and without autocast."""
+
+    @wraps(method)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return run
+
+
+__all__ = ["Float32Parts", "Float32Weights", "evaluation_mode", "float32_default", "keep_dtype", "settled"]
