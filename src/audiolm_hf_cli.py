@@ -13,6 +13,7 @@ DESCRIPTION = "Continue audio with AudioLM, and train it."
 SUMMARIES = {
     "continue": "continue a sound file",
     "checkpoints": "list the checkpoints that come with the package",
+    "data": "build the folder of recordings that a recipe trains on",
     "tokenize": "turn recordings into semantic tokens and codes",
     "train": "train one part of AudioLM, or all of them, from a YAML file",
     "evaluate": "measure a checkpoint or a part of it",

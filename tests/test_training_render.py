@@ -107,7 +107,7 @@ def test_every_piece_has_its_own_transposition(pieces: Path):
 
 def test_a_missing_program_is_named(pieces: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(pieces))
-    with pytest.raises(ModuleNotFoundError, match="fluidsynth is not installed"):
+    with pytest.raises(FileNotFoundError, match="fluidsynth is not installed; install it .Debian: `fluidsynth`"):
         render(RenderConfig(midi(pieces), str(pieces / "out")))
 
 

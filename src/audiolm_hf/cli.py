@@ -20,6 +20,7 @@ import audiolm_hf
 VERBS: dict[str, tuple[str, str | None]] = {
     "continue": ("continue_", None),
     "checkpoints": ("checkpoints", None),
+    "data": ("data", "train"),
     "tokenize": ("tokenize", "train"),
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluation"),

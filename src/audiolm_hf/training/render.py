@@ -64,6 +64,23 @@ class RenderConfig:
             )
 
 
+def check_synthesizer(soundfont: str) -> None:
+    """Check that MIDI files can be played.
+
+    Args:
+        soundfont (`str`): SF2 file.
+
+    Raises:
+        FileNotFoundError: the program fluidsynth or the soundfont is not there; names Debian's package.
+    """
+    if shutil.which("fluidsynth") is None:
+        raise FileNotFoundError("The program fluidsynth is not installed; install it (Debian: `fluidsynth`).")
+    if not Path(soundfont).is_file():
+        raise FileNotFoundError(
+            f"There is no soundfont {soundfont}; install one (Debian: `fluid-soundfont-gm`) or give its path."
+        )
+
+
 def render(config: RenderConfig) -> Path:
     """Render every piece that is not there yet.
 
@@ -74,16 +91,10 @@ def render(config: RenderConfig) -> Path:
         `Path`: the list of recordings, `recordings.jsonl`.
 
     Raises:
-        FileNotFoundError: the soundfont or a parquet file is missing.
-        ModuleNotFoundError: fluidsynth is not installed.
+        FileNotFoundError: fluidsynth, the soundfont or a parquet file is missing.
         ValueError: a parquet file has no column `midi`, or fluidsynth cannot play a piece.
     """
-    if shutil.which("fluidsynth") is None:
-        raise ModuleNotFoundError("The program fluidsynth is not installed; install it (Debian: `fluidsynth`).")
-    if not Path(config.soundfont).is_file():
-        raise FileNotFoundError(
-            f"There is no soundfont {config.soundfont}; install one (Debian: `fluid-soundfont-gm`) or give its path."
-        )
+    check_synthesizer(config.soundfont)
     output = Path(config.output_folder)
     output.mkdir(parents=True, exist_ok=True)
     pieces = list(_read_pieces(config))
@@ -92,7 +103,7 @@ def render(config: RenderConfig) -> Path:
         path = output / f"{_name_of(piece)}.flac"
         if not path.exists():
             midi = transposed(piece["midi"], _semitones_of(piece["path"], config))
-            write_atomically(path, _render_piece(midi, config))
+            write_atomically(path, render_piece(midi, config.soundfont, config.sampling_rate, config.max_length_s))
         lines.append(json.dumps({"path": path.name, **_labels(piece)}))
     manifest = output / "recordings.jsonl"
     write_atomically(manifest, ("\n".join(lines) + "\n").encode())
@@ -153,22 +164,35 @@ def transposed(midi: bytes, semitones: int) -> bytes:
     return buffer.getvalue()
 
 
-def _render_piece(midi: bytes, config: RenderConfig) -> bytes:
-    """One piece as a FLAC file: mono, resampled, at the common level."""
+def render_piece(midi: bytes, soundfont: str, sampling_rate: int, max_length_s: float | None = None) -> bytes:
+    """Play a piece.
+
+    Args:
+        midi (`bytes`): the MIDI file.
+        soundfont (`str`): SF2 file whose piano is played.
+        sampling_rate (`int`): of the result, Hz.
+        max_length_s (`float`, *optional*): seconds kept, from its beginning; all by default.
+
+    Returns:
+        `bytes`: a FLAC file: mono, 16 bit, at the common level.
+
+    Raises:
+        ValueError: fluidsynth cannot play it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "piece.mid", Path(folder) / "piece.wav"
         source.write_bytes(midi)
         command = ["fluidsynth", "-q", "-n", "-i", "-C", "0", "-R", "1", "-g", "0.5", "-r", str(SYNTHESIS_RATE)]
-        command += ["-T", "wav", "-O", "float", "-F", str(target), config.soundfont, str(source)]
+        command += ["-T", "wav", "-O", "float", "-F", str(target), soundfont, str(source)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode or not target.is_file():
             raise ValueError(f"fluidsynth cannot play a piece: {result.stderr.strip() or 'no output'}.")
         samples, _ = sf.read(target, dtype="float32", always_2d=True)
-    mono = soxr.resample(samples.mean(axis=1), SYNTHESIS_RATE, config.sampling_rate, quality="VHQ")
-    if config.max_length_s is not None:
-        mono = mono[: round(config.max_length_s * config.sampling_rate)]
+    mono = soxr.resample(samples.mean(axis=1), SYNTHESIS_RATE, sampling_rate, quality="VHQ")
+    if max_length_s is not None:
+        mono = mono[: round(max_length_s * sampling_rate)]
     buffer = io.BytesIO()
-    sf.write(buffer, _at_level(mono), config.sampling_rate, format="FLAC", subtype="PCM_16")
+    sf.write(buffer, _at_level(mono), sampling_rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
 
@@ -178,4 +202,4 @@ def _at_level(samples: np.ndarray) -> np.ndarray:
     return samples * min(10 ** (LEVEL_DB / 20) / rms, HIGHEST_PEAK / peak)
 
 
-__all__ = ["RenderConfig", "render", "transposed"]
+__all__ = ["RenderConfig", "check_synthesizer", "render", "render_piece", "transposed"]

@@ -1,0 +1,198 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""`audiolm-hf data`: build the folder of recordings that a recipe trains on, from the archives of public corpora."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiolm_hf.commands.options import check_writable
+
+if TYPE_CHECKING:
+    from audiolm_hf.data.corpora import Corpus, Recording
+
+    Lists = dict[str, list[dict[str, str]]]
+
+ARCHIVES_FOLDER = "archives"
+EXCERPT_S = 15.0
+EXCERPTS_FROM_S = 95.0  # of each piece, whose loudness is that of this beginning
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the program's parser."""
+    parser = subparsers.add_parser(
+        "data",
+        help="build the folder of recordings that a recipe trains on",
+        description="Download public corpora, check them, and write their splits as parquet files. Run it again after "
+        "an interruption and it resumes; what is there already is not made again.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML file of the corpora, see configs/data")
+    parser.add_argument(
+        "--archive",
+        action="append",
+        default=[],
+        metavar="CORPUS=PATH",
+        help="archive that is here already, or the folder that it was unpacked into; once for each corpus",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace splits that were made otherwise")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the data, DATA of the recipes")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    from audiolm_hf.data.corpora import read_lists
+
+    corpora = read_corpora(arguments.config)
+    archives = _archives(arguments.archive, corpora)
+    lists = {name: read_lists(corpus, arguments.config.parent) for name, corpus in corpora.items()}
+    excerpts = {name: _read_excerpts(corpus, arguments.config.parent) for name, corpus in corpora.items()}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    check_writable(arguments.output)
+    for name, corpus in corpora.items():
+        _build(name, corpus, lists[name], excerpts[name], archives.get(name), arguments)
+    return 0
+
+
+def read_corpora(path: Path) -> dict[str, "Corpus"]:
+    """Read the YAML file that describes the corpora.
+
+    Args:
+        path (`Path`): with the key `corpora`, under it the fields of [`~audiolm_hf.data.corpora.Corpus`] by name.
+
+    Returns:
+        `dict[str, Corpus]`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML, or has other keys or values.
+    """
+    import yaml
+
+    from audiolm_hf.data.corpora import Corpus
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}.") from error
+    corpora = values.get("corpora") if isinstance(values, dict) else None
+    if not isinstance(corpora, dict) or not all(isinstance(entry, dict) for entry in corpora.values()) or not corpora:
+        raise ValueError(f"{path} describes no corpora; give one of configs/data.")
+    known = {entry.name: entry.default is dataclasses.MISSING for entry in dataclasses.fields(Corpus)}
+    for name, entry in corpora.items():
+        wrong = sorted(entry.keys() - known.keys())
+        missing = [key for key in ("layout", "url", "splits") if key not in entry]
+        if wrong or missing:
+            raise ValueError(f"{path}, {name}: unknown keys {wrong}, missing keys {missing}; known are {[*known]}.")
+    return {name: Corpus(**entry) for name, entry in corpora.items()}
+
+
+def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]:
+    """Return the paths that the user gave, by name of the corpus."""
+    archives: dict[str, Path] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if name not in corpora or not path:
+            raise ValueError(f"--archive is {text!r}; give CORPUS=PATH, with one of {', '.join(corpora)}.")
+        if not Path(path).exists():
+            raise FileNotFoundError(f"--archive {text}: there is no file or folder {path}.")
+        archives[name] = Path(path)
+    return archives
+
+
+def _read_excerpts(corpus: "Corpus", folder: Path) -> dict[str, list[tuple[str, float]]]:
+    """Return path and start, in seconds, of the excerpts of each split; none without the program that plays them."""
+    import csv
+
+    from audiolm_hf.training.render import RenderConfig, check_synthesizer
+
+    if corpus.excerpts:
+        check_synthesizer(RenderConfig.soundfont)
+    excerpts = {}
+    for split, name in corpus.excerpts.items():
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            excerpts[split] = [(row["path"], float(row["start"])) for row in csv.DictReader(file)]
+    return excerpts
+
+
+def _build(
+    name: str,
+    corpus: "Corpus",
+    lists: "Lists",
+    excerpts: dict[str, list[tuple[str, float]]],
+    archive: Path | None,
+    arguments: argparse.Namespace,
+) -> None:
+    """Write all splits of one corpus, unless they are there."""
+    from audiolm_hf.data import corpora
+    from audiolm_hf.data.download import check_digest, fetch
+    from audiolm_hf.run_folder import hold_folder
+
+    folder = arguments.output / name
+    settings: dict[str, Any] = {"digest": corpus.digest, "lists": lists, "excerpts": excerpts}
+    with hold_folder(folder, "data", settings, {}, overwrite=arguments.overwrite) as held:
+        if held.done:
+            sys.stdout.write(f"{folder}: done before.\n")
+            return
+        if archive is None:
+            archive = fetch(corpus.url, arguments.output / ARCHIVES_FOLDER / Path(corpus.url).name, corpus.digest)
+        elif archive.is_file():
+            check_digest(archive, corpus.digest)
+        recordings = corpora.read_corpus(corpus, archive, lists)
+        for split, rows in lists.items():
+            if corpus.layout == "midi":
+                made, features = corpora.midi_rows(corpus, rows, recordings), corpora.MIDI_FEATURES
+            else:
+                made, features = corpora.audio_rows(corpus, rows, recordings), corpora.AUDIO_FEATURES
+            corpora.write_rows(folder / f"{split}.parquet", made, features)
+            _report(folder / f"{split}.parquet", made)
+        labels = {row["path"]: row for rows in lists.values() for row in rows}
+        for split, places in excerpts.items():
+            made = list(_render_excerpts(places, recordings, labels, corpus.url))
+            corpora.write_rows(folder / f"{split}.parquet", made, corpora.AUDIO_FEATURES)
+            _report(folder / f"{split}.parquet", made)
+        held.finish(folder)
+
+
+def _render_excerpts(
+    places: list[tuple[str, float]],
+    recordings: dict[str, "Recording"],
+    labels: dict[str, dict[str, str]],
+    url: str,
+) -> Iterator[dict[str, Any]]:
+    """Play the pieces and cut the excerpts, as rows of sound."""
+    from tqdm import tqdm
+
+    from audiolm_hf.data.audio import decode_audio
+    from audiolm_hf.data.corpora import SAMPLING_RATE, encode_flac
+    from audiolm_hf.training.render import RenderConfig, render_piece
+
+    for path, start in tqdm(places, desc="render", unit="excerpt"):
+        piece = render_piece(
+            recordings[path].content, RenderConfig.soundfont, SAMPLING_RATE, max_length_s=EXCERPTS_FROM_S
+        )
+        first = round(start * SAMPLING_RATE)
+        array = decode_audio(piece, SAMPLING_RATE)[first : first + round(EXCERPT_S * SAMPLING_RATE)]
+        row = labels[path]
+        yield {
+            "audio": {"bytes": encode_flac(array), "path": f"{Path(path).stem}_{start:03.0f}.flac"},
+            "text": f"{row['composer']}: {row['title']}",
+            "speaker": f"piano-{row['composer'].lower()}",
+            "gender": "",
+            "accent": "",
+            "duration": len(array) / SAMPLING_RATE,
+            "start": start,
+            "source": f"{url}:midis/{path}",
+        }
+
+
+def _report(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Say what has been written."""
+    speakers = len({row.get("speaker", row.get("composer")) for row in rows})
+    minutes = sum(row["duration"] for row in rows) / 60
+    sys.stdout.write(f"{path}: {len(rows)} recordings, {speakers} speakers or composers, {minutes:.1f} min\n")
+
+
+__all__ = ["add_parser", "read_corpora", "run"]

@@ -1,0 +1,302 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Public corpora as the parquet files that the recipes train on.
+
+In: the archives as they are published, and lists of what goes into which split; out: a parquet file for each split,
+with the audio as mono FLAC of 16 bit, or with MIDI files. Every listed recording must be there; none is in two splits.
+"""
+
+import csv
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile as sf
+from datasets import Audio, Features, Value
+
+from audiolm_hf.data.audio import decode_audio
+from audiolm_hf.data.download import read_members
+from audiolm_hf.data.tokens import write_atomically
+
+SAMPLING_RATE = 16000  # Hz
+LARGEST_OFFSET = 1e-3  # a constant above this is taken out of a recording
+SPLITS = ("train", "validation", "test")  # no recording and, where it is known, no speaker is in two of them
+_TEXTS = ("text", "speaker", "gender", "accent")
+AUDIO_FEATURES = Features(
+    {"audio": Audio(sampling_rate=SAMPLING_RATE)}
+    | {name: Value("string") for name in _TEXTS}
+    | {name: Value("float32") for name in ("duration", "start")}
+    | {"source": Value("string")}
+)
+MIDI_FEATURES = Features(
+    {"midi": Value("binary")}
+    | {name: Value("string") for name in ("path", "composer", "title")}
+    | {"duration": Value("float64"), "source": Value("string")}
+)
+
+
+@dataclass
+class Corpus:
+    """A corpus: where it is published, and what of it is used.
+
+    Args:
+        layout (`str`): how its archive is laid out, of `LAYOUTS`.
+        url (`str`): address of the archive.
+        splits (`dict[str, str]`): by name of the parquet file, the list of its recordings, in order: a text file with
+            a name a line; for MIDI files CSV with path, composer, title, duration and sha256.
+        digest (`str`, *optional*): of the archive, `"<algorithm>:<hexadecimal digits>"`.
+        excerpts (`dict[str, str]`): by name of the parquet file, a CSV file with path and start (s) of excerpts that
+            are rendered from the MIDI files.
+    """
+
+    layout: str
+    url: str
+    splits: dict[str, str]
+    digest: str | None = None
+    excerpts: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout is {self.layout!r}; choose from {', '.join(LAYOUTS)}.")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording of a corpus.
+
+    Args:
+        content (`bytes`): the sound or MIDI file.
+        name (`str`): path of the file in the archive.
+        labels (`dict[str, str]`): text, speaker, gender and accent, as far as they are known.
+    """
+
+    content: bytes
+    name: str
+    labels: dict[str, str]
+
+
+def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
+    """Read the lists of all splits.
+
+    Args:
+        corpus ([`Corpus`]): its `splits`.
+        folder (`Path`): folder of the lists.
+
+    Returns:
+        `dict[str, list[dict[str, str]]]`: by name of the split the columns of each recording; at least `path`.
+
+    Raises:
+        FileNotFoundError: a list is not there.
+        ValueError: a list is empty, or a recording or speaker is in two of train, validation and test.
+    """
+    lists = {split: _read_list(folder / name) for split, name in corpus.splits.items()}
+    owners: dict[str, str] = {}
+    for split in lists:
+        base = split.removeprefix("midi_")
+        for key in {key for row in lists[split] for key in _owned(row["path"], corpus.layout)}:
+            if base in SPLITS and owners.setdefault(key, base) != base:
+                raise ValueError(f"{key} is in the lists of {owners[key]} and {base}; keep it in one.")
+    return lists
+
+
+def _read_list(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no list {path}; give the configuration as it lies in configs/data.")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file)) if path.suffix == ".csv" else [{"path": line.strip()} for line in file]
+    if not rows or not all(row.get("path") for row in rows):
+        raise ValueError(f"{path} is empty or has an empty line; it must name a recording in each.")
+    return rows
+
+
+def _owned(path: str, layout: str) -> list[str]:
+    """What may be in one split only: the recording, and in LibriSpeech its speaker."""
+    return [path, f"speaker {path.partition('-')[0]}"] if layout == "librispeech" else [path]
+
+
+def _librispeech(source: Path, wanted: set[str]) -> dict[str, Recording]:
+    """LibriSpeech: `SPEAKERS.TXT`, and `<speaker>/<chapter>/` with FLAC files and one `.trans.txt`."""
+    content: dict[str, tuple[bytes, str]] = {}
+    texts: dict[str, str] = {}
+    genders: dict[str, str] = {}
+    for name, read in read_members(source):
+        path = PurePosixPath(name)
+        if path.name == "SPEAKERS.TXT":
+            lines = [line.split("|") for line in read().decode().splitlines() if not line.startswith(";")]
+            sexes = {"F": "female", "M": "male"}
+            genders |= {cells[0].strip(): sexes.get(cells[1].strip(), "") for cells in lines if len(cells) > 1}
+        elif path.name.endswith(".trans.txt"):
+            texts |= dict(line.split(" ", 1) for line in read().decode().splitlines() if " " in line)
+        elif path.suffix == ".flac" and path.stem in wanted:
+            content[path.stem] = (read(), name)
+    return {
+        key: Recording(
+            data,
+            name,
+            {
+                "text": texts.get(key, ""),
+                "speaker": f"libri-{(speaker := key.partition('-')[0])}",
+                "gender": genders.get(speaker, ""),
+                "accent": "unlabelled",
+            },
+        )
+        for key, (data, name) in content.items()
+    }
+
+
+def _ljspeech(source: Path, wanted: set[str]) -> dict[str, Recording]:
+    """LJ Speech: `metadata.csv` (name, text and normalised text between bars), and `wavs/`."""
+    content: dict[str, tuple[bytes, str]] = {}
+    texts: dict[str, str] = {}
+    for name, read in read_members(source):
+        path = PurePosixPath(name)
+        if path.name == "metadata.csv":
+            lines = [line.split("|") for line in read().decode().splitlines()]
+            texts = {cells[0]: cells[-1] for cells in lines}
+        elif path.suffix == ".wav" and path.stem in wanted:
+            content[path.stem] = (read(), name)
+        if texts and len(content) == len(wanted):
+            break  # the rest of three gigabytes is not needed
+    labels = {"speaker": "ljspeech-lj", "gender": "female", "accent": "us"}
+    return {key: Recording(data, name, {"text": texts.get(key, "")} | labels) for key, (data, name) in content.items()}
+
+
+def _midi(source: Path, wanted: set[str]) -> dict[str, Recording]:
+    """MIDI files in a folder for each composer."""
+    found = {}
+    for name, read in read_members(source):
+        path = "/".join(PurePosixPath(name).parts[-2:])
+        if path in wanted:
+            found[path] = Recording(read(), name, {})
+    return found
+
+
+LAYOUTS: dict[str, Callable[[Path, set[str]], dict[str, Recording]]] = {
+    "librispeech": _librispeech,
+    "ljspeech": _ljspeech,
+    "midi": _midi,
+}
+
+
+def read_corpus(corpus: Corpus, source: Path, lists: dict[str, list[dict[str, str]]]) -> dict[str, Recording]:
+    """Read the listed recordings from an archive.
+
+    Args:
+        corpus ([`Corpus`]): the corpus.
+        source (`Path`): its archive, or the folder that it was unpacked into.
+        lists (`dict`): as [`read_lists`] returns them.
+
+    Returns:
+        `dict[str, Recording]`: by the lists' names.
+
+    Raises:
+        ValueError: the archive is damaged, a recording is missing, or a MIDI file is not the listed one.
+    """
+    rows = {row["path"]: row for split in lists.values() for row in split}
+    try:
+        found = LAYOUTS[corpus.layout](source, set(rows))
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{source} is no whole tar archive ({error}); download it again.") from error
+    missing = [path for path in rows if path not in found]
+    if missing:
+        raise ValueError(
+            f"{source} lacks {len(missing)} of {len(rows)} recordings, such as {missing[0]}; it is not whole, or "
+            f"another archive than {corpus.url}."
+        )
+    for path, row in rows.items():
+        expected = row.get("sha256")
+        if expected and hashlib.sha256(found[path].content).hexdigest() != expected:
+            raise ValueError(f"{path} in {source} is not the file that is listed: its sha256 is not {expected}.")
+    return found
+
+
+def audio_rows(corpus: Corpus, rows: list[dict[str, str]], recordings: dict[str, Recording]) -> list[dict[str, Any]]:
+    """Make the rows of a split of sound files, see `AUDIO_FEATURES`."""
+    made = []
+    for row in rows:
+        recording = recordings[row["path"]]
+        data, num_samples = as_flac(recording.content)
+        made.append(
+            {
+                "audio": {"bytes": data, "path": f"{row['path']}.flac"},
+                "duration": num_samples / SAMPLING_RATE,
+                "start": 0.0,
+                "source": f"{corpus.url}:{recording.name}",
+                **recording.labels,
+            }
+        )
+    return made
+
+
+def midi_rows(corpus: Corpus, rows: list[dict[str, str]], recordings: dict[str, Recording]) -> list[dict[str, Any]]:
+    """Make the rows of a split of MIDI files, see `MIDI_FEATURES`."""
+    return [
+        {
+            "midi": recordings[row["path"]].content,
+            "path": PurePosixPath(row["path"]).name,
+            "composer": row["composer"],
+            "title": row["title"],
+            "duration": float(row["duration"]),
+            "source": f"{corpus.url}:midis/{row['path']}",
+        }
+        for row in rows
+    ]
+
+
+def as_flac(content: bytes) -> tuple[bytes, int]:
+    """Bring a recording to mono, 16 kHz and 16 bit; one that is so already keeps its bytes.
+
+    Args:
+        content (`bytes`): a sound file.
+
+    Returns:
+        `(bytes, int)`: a FLAC file, and its number of samples.
+    """
+    array = decode_audio(content, SAMPLING_RATE)
+    offset = float(array.mean())
+    with sf.SoundFile(io.BytesIO(content)) as file:
+        kept = (file.format, file.subtype, file.channels, file.samplerate) == ("FLAC", "PCM_16", 1, SAMPLING_RATE)
+    if kept and abs(offset) <= LARGEST_OFFSET:
+        return content, len(array)
+    if abs(offset) > LARGEST_OFFSET:
+        array = array - offset
+    return encode_flac(array), len(array)
+
+
+def encode_flac(array: np.ndarray) -> bytes:
+    """Return mono samples at `SAMPLING_RATE` as a FLAC file of 16 bit."""
+    buffer = io.BytesIO()
+    sf.write(buffer, array.clip(-1.0, 1.0), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], features: Features) -> None:
+    """Write a parquet file that `datasets` reads as well, whole or not at all."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+__all__ = [
+    "AUDIO_FEATURES",
+    "LAYOUTS",
+    "MIDI_FEATURES",
+    "SAMPLING_RATE",
+    "Corpus",
+    "Recording",
+    "as_flac",
+    "audio_rows",
+    "encode_flac",
+    "midi_rows",
+    "read_corpus",
+    "read_lists",
+    "write_rows",
+]

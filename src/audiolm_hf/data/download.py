@@ -1,0 +1,128 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Archives of public corpora: fetched so that an interruption costs nothing, checked by hash, read without unpacking.
+
+In: a web address, a file or a folder; out: the members that are asked for, as bytes.
+"""
+
+import hashlib
+import http.client
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+_BLOCK_BYTES = 2**20
+_TIMEOUT_S = 60.0
+
+
+def fetch(url: str, path: Path, digest: str | None = None) -> Path:
+    """Download a file, or what is missing of it.
+
+    Args:
+        url (`str`): http or https address.
+        path (`Path`): the file; while it is not whole it is called `<path>.partial`, from whose end on a later call
+            resumes.
+        digest (`str`, *optional*): as of [`check_digest`]; a file that differs is removed.
+
+    Returns:
+        `Path`: the file.
+
+    Raises:
+        ConnectionError: the server does not answer, or the connection breaks off; what has come is kept.
+        ValueError: the file is not the one that was meant.
+    """
+    if path.is_file():
+        return path
+    partial = path.with_name(f"{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _download(url, partial)
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ConnectionError(
+            f"{url} cannot be downloaded ({reason}); run the command again to resume, or download it by other means "
+            "and name the file with --archive."
+        ) from error
+    try:
+        check_digest(partial, digest)
+    except ValueError:
+        partial.unlink()
+        raise
+    partial.replace(path)
+    return path
+
+
+def _download(url: str, partial: Path) -> None:
+    start = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file was whole, but not yet renamed
+            return
+        raise
+    with response:
+        if response.status != http.client.PARTIAL_CONTENT:  # the server begins anew
+            start = 0
+        length = response.headers["Content-Length"]  # not told by every server
+        total = None if length is None else start + int(length)
+        free = shutil.disk_usage(partial.parent).free
+        if total is not None and total - start > free:
+            raise OSError(f"{total / 1e9:.3g} GB are to come, and {free / 1e9:.3g} GB are free in {partial.parent}")
+        bar = tqdm(desc=partial.stem, initial=start, total=total, unit="B", unit_scale=True)
+        with partial.open("ab" if start else "wb") as file, bar:
+            while block := response.read(_BLOCK_BYTES):
+                file.write(block)
+                bar.update(len(block))
+        if total is not None and partial.stat().st_size != total:
+            raise OSError(f"{partial.stat().st_size} of {total} bytes came")
+
+
+def check_digest(path: Path, digest: str | None) -> None:
+    """Check that a file is the one that was meant.
+
+    Args:
+        path (`Path`): the file.
+        digest (`str`, *optional*): `"<algorithm>:<hexadecimal digits>"`, such as `"sha256:be1a..."`.
+
+    Raises:
+        ValueError: the file's differs.
+    """
+    if digest is None:
+        return
+    algorithm, _, expected = digest.partition(":")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path} has the {algorithm} {found}, not {expected}: it is damaged or another release; download it again."
+        )
+
+
+def read_members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """List the files of an archive, or of the folder that it was unpacked into, in the order in which they lie there.
+
+    Args:
+        source (`Path`): a tar archive, compressed or not, or a folder.
+
+    Yields:
+        `(str, Callable[[], bytes])`: path inside it, with `/`; and what reads the file, before the next is asked for.
+
+    Raises:
+        tarfile.TarError, EOFError, OSError, zlib.error: the file is no whole tar archive.
+    """
+    if source.is_dir():
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            yield path.relative_to(source).as_posix(), path.read_bytes
+        return
+    with tarfile.open(source, "r|*") as archive:
+        for entry in archive:
+            if (file := archive.extractfile(entry)) is not None:
+                yield entry.name, file.read
+
+
+__all__ = ["check_digest", "fetch", "read_members"]
