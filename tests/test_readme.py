@@ -1,22 +1,26 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The README keeps its promises: its Python runs, its main command makes the file, its file tree is what is there."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 
+from audiolm_hf import cli
 from audiolm_hf.bundled import checkpoint, example_prompt, list_checkpoints
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "2"}
+OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
 def run(arguments, folder):
@@ -42,10 +46,7 @@ def continuations(tmp_path_factory):
     assert install == "pip install . -c constraints.txt"
     program, *arguments = command.split()
     assert program == "audiolm-hf"
-    results = [
-        run([sys.executable, "-m", "audiolm_hf.cli", *arguments, *(["--overwrite"] if again else [])], place)
-        for again, place in ((False, folder), (True, folder))
-    ]
+    results = [run([sys.executable, "-m", "audiolm_hf.cli", *arguments], folder) for _ in range(2)]
     first = sf.read(folder / "continuation.wav", dtype="float32")
     return results, first, folder
 
@@ -105,6 +106,52 @@ def test_the_file_tree_is_what_is_there():
     )
     for folder in re.findall(r"^  (\w+)/ ", tree, re.MULTILINE):
         assert (ROOT / "src/audiolm_hf" / folder).is_dir()
+
+
+def commands() -> list[list[str]]:
+    """Every `audiolm-hf` command of the README, without comments, as words."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    parts = [part.strip() for line in lines for part in re.split(r"&&|\|", line.partition("#")[0])]
+    return [shlex.split(part)[1:] for part in parts if part.startswith("audiolm-hf ")]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_is_understood(command):
+    arguments = cli.build_parser(command[:1]).parse_args(command)
+    config = vars(arguments).get("config")
+    assert config is None or (ROOT / config).is_file()
+
+
+def test_there_are_commands_of_every_verb_in_the_readme():
+    assert {command[0] for command in commands()} == set(cli.VERBS) - {"checkpoints"}
+    assert "`audiolm-hf checkpoints`" in README
+
+
+@pytest.mark.parametrize(("name", "levels"), [("speech-tiny", "levels 0-3"), ("piano-tiny", "levels 0 and 1")])
+def test_the_diagram_shows_what_the_checkpoints_run(name, levels):
+    folder = Path(checkpoint(name))
+    assert json.loads((folder / "generation_config.json").read_text())["use_fine_stage"] is False
+    count = json.loads((folder / "config.json").read_text())["coarse_config"]["num_coarse_codebooks"]
+    assert levels == {4: "levels 0-3", 2: "levels 0 and 1"}[count] and levels in README
+    diagram = README.split("```")[1]
+    assert "[ semantic stage ]" in diagram and "[ coarse stage   ]" in diagram and "fine" not in diagram
+
+
+def test_the_versions_and_sizes_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert f"Python {', '.join(versions[:-1])} or {versions[-1]}" in README
+    assert project["requires-python"] == f">={versions[0]}"
+    size = sum(path.stat().st_size for path in (ROOT / "src").rglob("*") if "__pycache__" not in path.parts)
+    assert abs(size / 1e6 - 80) < 10 and "about 80 MB" in README
+
+
+def test_only_the_tests_are_installed_in_place():
+    """What is installed first is not replaced by another kind of installation on the way down the page."""
+    installs = re.findall(r"^pip install (?!torch|--no-deps)(.*?)(?: &&|$)", README, re.MULTILINE)
+    assert len(installs) >= 4
+    assert [line for line in installs if "-e" in line.split()] == [line for line in installs if "[test]" in line]
 
 
 def test_paths_named_in_the_readme_exist():

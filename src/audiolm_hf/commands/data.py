@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     Lists = dict[str, list[dict[str, str]]]
 
 ARCHIVES_FOLDER = "archives"
+RECORD_FILE = "data.json"  # of each corpus: what its files were made with
 EXCERPT_S = 15.0
 EXCERPTS_FROM_S = 95.0  # of each piece, whose loudness is that of this beginning
 
@@ -128,32 +130,45 @@ def _build(
     """Write all splits of one corpus, unless they are there."""
     from audiolm_hf.data import corpora
     from audiolm_hf.data.download import check_digest, fetch
-    from audiolm_hf.run_folder import hold_folder
+    from audiolm_hf.data.tokens import write_atomically
 
     folder = arguments.output / name
     settings: dict[str, Any] = {"digest": corpus.digest, "lists": lists, "excerpts": excerpts}
-    with hold_folder(folder, "data", settings, {}, overwrite=arguments.overwrite) as held:
-        if held.done:
-            sys.stdout.write(f"{folder}: done before.\n")
-            return
-        if archive is None:
-            archive = fetch(corpus.url, arguments.output / ARCHIVES_FOLDER / Path(corpus.url).name, corpus.digest)
-        elif archive.is_file():
-            check_digest(archive, corpus.digest)
-        recordings = corpora.read_corpus(corpus, archive, lists)
-        for split, rows in lists.items():
-            if corpus.layout == "midi":
-                made, features = corpora.midi_rows(corpus, rows, recordings), corpora.MIDI_FEATURES
-            else:
-                made, features = corpora.audio_rows(corpus, rows, recordings), corpora.AUDIO_FEATURES
-            corpora.write_rows(folder / f"{split}.parquet", made, features)
-            _report(folder / f"{split}.parquet", made)
-        labels = {row["path"]: row for rows in lists.values() for row in rows}
-        for split, places in excerpts.items():
-            made = list(_render_excerpts(places, recordings, labels, corpus.url))
-            corpora.write_rows(folder / f"{split}.parquet", made, corpora.AUDIO_FEATURES)
-            _report(folder / f"{split}.parquet", made)
-        held.finish(folder)
+    if _is_done(folder, settings, arguments.overwrite):
+        sys.stdout.write(f"{folder}: done before.\n")
+        return
+    if archive is None:
+        archive = fetch(corpus.url, arguments.output / ARCHIVES_FOLDER / Path(corpus.url).name, corpus.digest)
+    elif archive.is_file():
+        check_digest(archive, corpus.digest)
+    recordings = corpora.read_corpus(corpus, archive, lists)
+    for split, rows in lists.items():
+        if corpus.layout == "midi":
+            made, features = corpora.midi_rows(corpus, rows, recordings), corpora.MIDI_FEATURES
+        else:
+            made, features = corpora.audio_rows(corpus, rows, recordings), corpora.AUDIO_FEATURES
+        corpora.write_rows(folder / f"{split}.parquet", made, features)
+        _report(folder / f"{split}.parquet", made)
+    labels = {row["path"]: row for rows in lists.values() for row in rows}
+    for split, places in excerpts.items():
+        made = list(_render_excerpts(places, recordings, labels, corpus.url))
+        corpora.write_rows(folder / f"{split}.parquet", made, corpora.AUDIO_FEATURES)
+        _report(folder / f"{split}.parquet", made)
+    write_atomically(folder / RECORD_FILE, json.dumps(settings).encode())
+
+
+def _is_done(folder: Path, settings: dict[str, Any], overwrite: bool) -> bool:
+    """Whether a corpus has been written as it is asked for now."""
+    record = folder / RECORD_FILE
+    if not record.is_file() or overwrite:
+        return False
+    old, new = json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(settings))
+    different = sorted(key for key in new if old.get(key) != new[key])
+    if different:
+        raise ValueError(
+            f"{folder} was made with other {', '.join(different)}; give another --output, or --overwrite to replace it."
+        )
+    return all((folder / f"{split}.parquet").is_file() for split in (*new["lists"], *new["excerpts"]))
 
 
 def _render_excerpts(
