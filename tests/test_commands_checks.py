@@ -39,8 +39,8 @@ SINGLE = [
     ("likelihood", ["--overlap", "1"], "--overlap is 1.0; give 0 or more and at most 0.99"),
     ("likelihood", ["--orders", "0"], "--orders is 0"),
     ("continuation", ["--num-prompts", "-3"], "--num-prompts is -3"),
-    ("continuation", ["--length-s", "1e9"], "1e+09 s would take about 2e+06 GB of memory"),
-    ("continuation", ["--num-continuations", "1000000"], "for each of 1000000 continuations would take"),
+    ("continuation", ["--length-s", "1e9"], "--length-s is 1000000000.0; give above 0 and at most 86400"),
+    ("continuation", ["--num-continuations", "1000000"], "--num-continuations is 1000000; give 1 or more and at most"),
     ("continuation", ["--seed", "-1"], "--seed is -1"),
     ("voice", ["--skip-minutes", "inf"], "--skip-minutes is inf; give 0 or more"),
     ("voice", ["--data", "missing"], "There is no file or folder missing"),
@@ -50,7 +50,7 @@ SINGLE = [
     ("training", [], "A training step of this size on the CPU would take about "),
     ("training", ["--num-layers", "1000000000"], "A training step of this size on the CPU would take about "),
     ("training", ["--batch", "0"], "--batch is 0; give 1 or more"),
-    ("generation", ["--batch", "1", "1000000000"], "for each of 1000000000 continuations would take"),
+    ("generation", ["--batch", "1", "1000000000"], "--batch is 1000000000; give 1 or more and at most 1000"),
     ("generation", ["--length-s", "-1"], "--length-s is -1.0; give above 0"),
 ]
 

@@ -162,11 +162,11 @@ LOADED_FIRST = "the model is loaded before this is refused"
         ([CLIP, "--num-continuations", "2", "-o", "-"], "takes one continuation of one prompt"),
         (["-", "-"], "given twice"),
         ([CLIP, "--num-continuations", "0"], "--num-continuations is 0"),
-        ([CLIP, "--num-continuations", "1000000"], "for each of 1000000 continuations would take about"),
+        ([CLIP, "--num-continuations", "1000000"], "--num-continuations is 1000000; give 1 or more and at most 1000"),
         ([CLIP, "--length-s", "0"], "--length-s is 0.0; give above 0"),
         ([CLIP, "--length-s", "nan"], "--length-s is nan"),
         ([CLIP, "--length-s", "inf"], "--length-s is inf"),
-        ([CLIP, "--length-s", "1e9"], "1e+09 s would take about 2e+06 GB of memory, and "),
+        ([CLIP, "--length-s", "1e9"], "--length-s is 1000000000.0; give above 0 and at most 86400"),
         ([CLIP, "--seed", "-1"], "--seed is -1"),
         ([CLIP, "--seed", str(2**70)], "--seed is 1180591620717411303424"),
         ([CLIP, "--threads", "0"], "--threads is 0"),
@@ -189,6 +189,13 @@ def test_misuse_is_one_line_before_the_work(tmp_path, monkeypatch, capsys, argum
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("audiolm-hf: error: ") and message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.wav", "text.wav"]
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_the_figure(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("audiolm_hf.memory_audiolm.available_memory", lambda: 10**6)
+    assert run(CLIP, "-o", "out.wav", length_s=60) == 1
+    assert "audiolm-hf: error: 1 rows of 60 s would take about 0.0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_only_the_processor_can_tell_is_told_before_anything_is_made(run, tmp_path, capsys):

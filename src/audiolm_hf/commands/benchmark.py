@@ -9,11 +9,12 @@ from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands.options import (
+    MOST_CONTINUATIONS,
     Number,
     add_checkpoint,
+    add_length,
     add_machine,
     add_report,
-    check_generation,
     check_report,
     find_device,
     write_report,
@@ -70,17 +71,15 @@ def _add_generation(measures: argparse._SubParsersAction) -> None:
         description="Sample every stage of a checkpoint by itself, with and without a cache.",
     )
     add_checkpoint(parser)
+    add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
     parser.add_argument(
-        "--length-s",
-        type=float,
-        default=1.0,
+        "--batch",
+        type=int,
+        nargs="+",
+        default=[1, 4],
         action=Number,
-        minimum=0,
-        exclusive=True,
-        help="seconds of audio for each stage (default 1)",
-    )
-    parser.add_argument(
-        "--batch", type=int, nargs="+", default=[1, 4], action=Number, help="rows at once (default 1 and 4)"
+        maximum=MOST_CONTINUATIONS,
+        help="rows at once (default 1 and 4)",
     )
     parser.add_argument(
         "--rounds", type=int, default=3, action=Number, help="turns of each mode, of which the median counts"
@@ -118,7 +117,6 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
     check_report(arguments.output)
-    check_generation(arguments.length_s, max(arguments.batch))
     device = find_device(arguments.device)
     model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint)).eval().to(device)
     set_threads(model, arguments.threads)

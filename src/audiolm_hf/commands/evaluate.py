@@ -16,11 +16,12 @@ from audiolm_hf.commands.evaluate_voice import add_voice
 from audiolm_hf.commands.options import (
     Number,
     add_checkpoint,
+    add_continuations,
     add_data,
+    add_length,
     add_machine,
     add_report,
     add_seed,
-    check_generation,
     check_inputs,
     check_report,
     find_device,
@@ -51,7 +52,7 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
     _add_kind(parser)
     add_data(parser)
     parser.add_argument("--num-clips", type=int, default=24, action=Number, help="how many recordings (default 24)")
-    _add_length(parser, "--length-s", "seconds of each (default 10)", 10.0)
+    add_length(parser, "--length-s", "seconds of each (default 10)", 10.0)
     parser.add_argument(
         "--num-codebooks", type=int, nargs="*", default=[], action=Number, help="also with so many leading levels"
     )
@@ -75,7 +76,7 @@ def _add_tokens(kinds: argparse._SubParsersAction) -> None:
     _add_kind(parser)
     add_data(parser, "test recordings; speech with `text`")
     parser.add_argument("--train-data", type=Path, nargs="+", required=True, help="to fit the clusters of spectra on")
-    _add_length(parser, "--train-minutes", "how much of it (default 80)", 80.0)
+    add_length(parser, "--train-minutes", "how much of it (default 80)", 80.0)
     parser.add_argument("--midi", type=Path, help="parquet file of the MIDI files of --data (piano)")
     parser.add_argument("--alignments", type=Path, help="folder that keeps the alignments (speech)")
     add_seed(parser, "of the clusters (default 0)")
@@ -114,9 +115,9 @@ def _add_continuation(kinds: argparse._SubParsersAction) -> None:
     _add_kind(parser)
     add_data(parser)
     parser.add_argument("--num-prompts", type=int, default=8, action=Number, help="how many (default 8)")
-    parser.add_argument("--num-continuations", type=int, default=1, action=Number, help="of each prompt (default 1)")
-    _add_length(parser, "--prompt-length-s", "seconds given (default: speech 3, piano 4)")
-    _add_length(parser, "--length-s", "seconds continued (default: speech 7, piano 10)")
+    add_continuations(parser)
+    add_length(parser, "--prompt-length-s", "seconds given (default: speech 3, piano 4)")
+    add_length(parser, "--length-s", "seconds continued (default: speech 7, piano 10)")
     add_seed(parser, "of the samples (default 0)")
     add_machine(parser)
     add_report(parser)
@@ -125,10 +126,6 @@ def _add_continuation(kinds: argparse._SubParsersAction) -> None:
 
 def _add_kind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="of audio (default speech)")
-
-
-def _add_length(parser: argparse.ArgumentParser, flag: str, text: str, default: float | None = None) -> None:
-    parser.add_argument(flag, type=float, default=default, action=Number, minimum=0, exclusive=True, help=text)
 
 
 def run_codec(arguments: argparse.Namespace) -> int:
@@ -198,7 +195,6 @@ def run_continuation(arguments: argparse.Namespace) -> int:
     from audiolm_hf.evaluation.continuation import evaluate_continuation, format_continuation_report
 
     device = _check(arguments, arguments.data)
-    check_generation(arguments.length_s or 0.0, arguments.num_continuations)
     model = _load(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
     report = evaluate_continuation(

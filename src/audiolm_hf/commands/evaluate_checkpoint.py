@@ -8,6 +8,8 @@ from pathlib import Path
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands.options import (
     Number,
+    add_continuations,
+    add_length,
     add_machine,
     add_seed,
     check_inputs,
@@ -33,21 +35,13 @@ def add_whole(kinds: argparse._SubParsersAction) -> None:
     parser.add_argument("--parts", nargs="+", choices=PART_NAMES, default=PART_NAMES, help="by default all")
     counts = [
         ("--num-prompts", 24, "prompts to continue (default 24)"),
-        ("--num-continuations", 4, "of each prompt (default 4)"),
         ("--num-clips", 24, "recordings for the codec (default 24)"),
         ("--num-samples", 6, "pictures (default 6)"),
     ]
     for flag, default, text in counts:
         parser.add_argument(flag, type=int, default=default, action=Number, help=text)
-    parser.add_argument(
-        "--train-minutes",
-        type=float,
-        default=80.0,
-        action=Number,
-        minimum=0,
-        exclusive=True,
-        help="for the clusters of spectra (default 80)",
-    )
+    add_continuations(parser, 4)
+    add_length(parser, "--train-minutes", "for the clusters of spectra (default 80)", 80.0)
     parser.add_argument(
         "--train-tokens", type=Path, help="token dataset for the n-grams; by default the training files are tokenized"
     )

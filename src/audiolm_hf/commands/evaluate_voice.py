@@ -8,11 +8,12 @@ import sys
 from audiolm_hf.commands.options import (
     Number,
     add_checkpoint,
+    add_continuations,
     add_data,
+    add_length,
     add_machine,
     add_report,
     add_seed,
-    check_generation,
     check_inputs,
     check_report,
     find_device,
@@ -41,10 +42,9 @@ def add_voice(kinds: argparse._SubParsersAction) -> None:
         help="leave out the speaker's first so many minutes (default 0)",
     )
     parser.add_argument("--num-prompts", type=int, default=16, action=Number, help="how many, at most (default 16)")
-    lengths = [("--prompt-length-s", 3.0, "seconds given (default 3)"), ("--length-s", 5.0, "continued (default 5)")]
-    for flag, default, text in lengths:
-        parser.add_argument(flag, type=float, default=default, action=Number, minimum=0, exclusive=True, help=text)
-    parser.add_argument("--num-continuations", type=int, default=1, action=Number, help="of each prompt (default 1)")
+    add_length(parser, "--prompt-length-s", "seconds given (default 3)", 3.0)
+    add_length(parser, "--length-s", "seconds continued (default 5)", 5.0)
+    add_continuations(parser)
     add_seed(parser, "of the samples and of the bootstrap (default 0)")
     add_machine(parser)
     add_report(parser)
@@ -62,7 +62,6 @@ def run_voice(arguments: argparse.Namespace) -> int:
 
     check_report(arguments.output)
     check_inputs(arguments.data)
-    check_generation(arguments.length_s, arguments.num_continuations)
     device = find_device(arguments.device)
     folder = resolve_checkpoint(arguments.checkpoint)
     info = read_adapter_info(folder)

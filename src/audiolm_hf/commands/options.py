@@ -11,11 +11,10 @@ from typing import Any
 import torch
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT
-from audiolm_hf.memory_audiolm import check_memory
 
 LARGEST_SEED = 2**63 - 1
-BYTES_PER_SECOND = 2e6  # of memory for each second generated: measured at 16 kHz, rounded up
-BYTES_PER_ROW = 20e6  # for each row of a batch: the caches of a bundled checkpoint's stages, rounded up
+LONGEST_S = 86_400  # a day; what does not fit into memory before that the model refuses
+MOST_CONTINUATIONS = 1000
 
 
 class Number(argparse.Action):
@@ -74,6 +73,20 @@ def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--seed", type=int, default=0, action=Number, minimum=0, maximum=LARGEST_SEED, help=what)
 
 
+def add_length(parser: argparse.ArgumentParser, flag: str, text: str, default: float | None = None) -> None:
+    """Add an option for seconds or minutes, above 0."""
+    limits = {"minimum": 0, "maximum": LONGEST_S, "exclusive": True}
+    parser.add_argument(flag, type=float, default=default, action=Number, help=text, **limits)
+
+
+def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None:
+    """Add `--num-continuations`."""
+    text = f"continuations of each prompt (default {default})"
+    parser.add_argument(
+        "--num-continuations", type=int, default=default, action=Number, maximum=MOST_CONTINUATIONS, help=text
+    )
+
+
 def add_data(parser: argparse.ArgumentParser, what: str = "parquet files, folders or manifests") -> None:
     """Add `--data`, one or more paths of recordings."""
     parser.add_argument("--data", type=Path, nargs="+", required=True, help=what)
@@ -103,23 +116,6 @@ def find_device(name: str | None) -> str:
     if name is not None and name not in devices:
         raise ValueError(f"--device is {name!r}; this machine has {', '.join(devices)}.")
     return name or devices[min(1, len(devices) - 1)]
-
-
-def check_generation(length_s: float, num_rows: int) -> None:
-    """Refuse, before the work, what does not fit into memory.
-
-    Args:
-        length_s (`float`): seconds to generate, for each row.
-        num_rows (`int`): continuations that are generated at once.
-
-    Raises:
-        ValueError: with the memory needed and the memory available.
-    """
-    check_memory(
-        num_rows * (length_s * BYTES_PER_SECOND + BYTES_PER_ROW),
-        f"{length_s:g} s for each of {num_rows} continuations" if num_rows > 1 else f"{length_s:g} s",
-        "ask for fewer seconds or continuations",
-    )
 
 
 def check_inputs(paths: Iterable[Path | None]) -> None:
@@ -185,11 +181,12 @@ def write_report(output: Path | None, text: str) -> None:
 __all__ = [
     "Number",
     "add_checkpoint",
+    "add_continuations",
     "add_data",
+    "add_length",
     "add_machine",
     "add_report",
     "add_seed",
-    "check_generation",
     "check_inputs",
     "check_report",
     "check_writable",
