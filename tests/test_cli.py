@@ -153,17 +153,19 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out == f"audiolm-hf {audiolm_hf.__version__}\n"
 
 
-def test_ctrl_c_while_importing_is_quiet(tmp_path):
+def test_ctrl_c_while_importing_is_quiet_and_threads_wait_without_spinning(tmp_path):
     code = (
-        "import sys, audiolm_hf_cli\n"
+        "import os, sys, audiolm_hf_cli\n"
         "class Interrupted:\n"
         "    def find_spec(self, name, *args):\n"
-        "        if name == 'torch': raise KeyboardInterrupt\n"
+        "        if name == 'torch':\n"
+        "            sys.stdout.write(os.environ['OMP_WAIT_POLICY'])\n"
+        "            raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Interrupted())\n"
         "sys.argv[1:] = ['checkpoints']\n"
-        "sys.stdout.write(str(audiolm_hf_cli.main()))"
+        "sys.stdout.write(f' {audiolm_hf_cli.main()}')"
     )
-    assert run_python(code, home=tmp_path) == "130"
+    assert run_python(code, home=tmp_path) == "PASSIVE 130"
 
 
 def test_a_reader_that_has_gone_is_no_error(tmp_path):

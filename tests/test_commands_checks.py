@@ -35,7 +35,7 @@ SINGLE = [
     ("tokens", ["--kind", "piano"], "--kind piano needs --midi"),
     ("tokens", ["--kind", "piano", "--midi", "missing"], "There is no file or folder missing"),
     ("tokens", ["--train-minutes", "-2"], "--train-minutes is -2.0"),
-    ("likelihood", ["--checkpoint", "missing"], "There is no file or folder missing"),
+    ("likelihood", ["--checkpoint", "missing"], "The checkpoint 'missing' is not found"),
     ("likelihood", ["--overlap", "1"], "--overlap is 1.0; give 0 or more and at most 0.99"),
     ("likelihood", ["--orders", "0"], "--orders is 0"),
     ("continuation", ["--num-prompts", "-3"], "--num-prompts is -3"),

@@ -88,7 +88,7 @@ def _add_tokens(kinds: argparse._SubParsersAction) -> None:
 def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser("likelihood", help="bits per token of the stages, beside n-grams")
     parser.add_argument(
-        "--checkpoint", type=Path, nargs="+", required=True, help="folder of an AudioLM, or of one or more stages"
+        "--checkpoint", nargs="+", required=True, help="bundled checkpoint, or folder of an AudioLM or of single stages"
     )
     parser.add_argument("--train-tokens", type=Path, nargs="+", required=True, help="token datasets for the n-grams")
     parser.add_argument("--test-tokens", type=Path, nargs="+", required=True, help="token datasets to measure on")
@@ -175,8 +175,8 @@ def run_likelihood(arguments: argparse.Namespace) -> int:
     from audiolm_hf.data.tokens import TokenDataset
     from audiolm_hf.evaluation.likelihood import evaluate_likelihood, format_likelihood_report, load_stages
 
-    device = _check(arguments, [*arguments.checkpoint, *arguments.train_tokens, *arguments.test_tokens])
-    stages = load_stages(arguments.checkpoint)
+    device = _check(arguments, [*arguments.train_tokens, *arguments.test_tokens])
+    stages = load_stages([resolve_checkpoint(name) for name in arguments.checkpoint])
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
     report = evaluate_likelihood(
