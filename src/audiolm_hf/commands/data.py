@@ -166,7 +166,8 @@ def _is_done(folder: Path, settings: dict[str, Any], overwrite: bool) -> bool:
     different = sorted(key for key in new if old.get(key) != new[key])
     if different:
         raise ValueError(
-            f"{folder} was made with other {', '.join(different)}; give another --output, or --overwrite to replace it."
+            f"{folder} was made with other {', '.join(different)}; give another --output, or --overwrite to replace "
+            "what it holds."
         )
     return all((folder / f"{split}.parquet").is_file() for split in (*new["lists"], *new["excerpts"]))
 

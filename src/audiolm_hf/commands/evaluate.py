@@ -88,7 +88,10 @@ def _add_tokens(kinds: argparse._SubParsersAction) -> None:
 def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser("likelihood", help="bits per token of the stages, beside n-grams")
     parser.add_argument(
-        "--checkpoint", nargs="+", required=True, help="bundled checkpoint, or folder of an AudioLM or of single stages"
+        "--checkpoint",
+        nargs="+",
+        required=True,
+        help="bundled checkpoint, or folders of an AudioLM or of stages",
     )
     parser.add_argument("--train-tokens", type=Path, nargs="+", required=True, help="token datasets for the n-grams")
     parser.add_argument("--test-tokens", type=Path, nargs="+", required=True, help="token datasets to measure on")

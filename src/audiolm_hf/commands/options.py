@@ -75,8 +75,9 @@ def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
 
 def add_length(parser: argparse.ArgumentParser, flag: str, text: str, default: float | None = None) -> None:
     """Add an option for seconds or minutes, above 0."""
-    limits = {"minimum": 0, "maximum": LONGEST_S, "exclusive": True}
-    parser.add_argument(flag, type=float, default=default, action=Number, help=text, **limits)
+    parser.add_argument(
+        flag, type=float, default=default, action=Number, minimum=0, maximum=LONGEST_S, exclusive=True, help=text
+    )
 
 
 def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None:
