@@ -18,6 +18,10 @@ COMMANDS = {
     "training": ["benchmark", "training"],
     "generation": ["benchmark", "generation"],
 }
+OTHERS = {
+    "train": ["train", "--config", "text"],
+    "tokenize": ["tokenize", "--tokenizer", ".", "--codec", ".", "--data", DATA, "-o", "tokens"],
+}
 EVERY = [
     (["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
     (["--threads", "0"], "--threads is 0; give 1 or more"),
@@ -51,6 +55,9 @@ SINGLE = [
     ("training", ["--num-layers", "1000000000"], "A training step of this size on the CPU would take about "),
     ("training", ["--batch", "0"], "--batch is 0; give 1 or more"),
     ("generation", ["--batch", "1", "1000000000"], "--batch is 1000000000; give 1 or more and at most 1000"),
+    ("train", ["--config", "binary"], "binary is not valid YAML"),
+    ("train", ["--threads", "0"], "--threads is 0; give 1 or more"),
+    ("tokenize", ["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
     ("generation", ["--length-s", "-1"], "--length-s is -1.0; give above 0"),
 ]
 
@@ -63,9 +70,10 @@ def test_misuse_is_one_line_before_any_model(tmp_path, monkeypatch, capsys, comm
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *given, **named: pytest.fail("a model was loaded"))
     monkeypatch.setattr("audiolm_hf.memory_audiolm.available_memory", lambda: 8 * 10**9)
     (tmp_path / "text").write_text("text")
+    (tmp_path / "binary").write_bytes(b"\x89PNG\xff")
     output = [] if command != "checkpoint" or "-o" in options else ["-o", "report.json"]
     size = ["--device", "cpu"] if command == "training" and "--device" not in options else []
-    assert cli.main([*COMMANDS[command], *output, *size, *options]) == 1
+    assert cli.main([*(COMMANDS | OTHERS)[command], *output, *size, *options]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("audiolm-hf: error: ") and message in line
-    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["binary", "text"]

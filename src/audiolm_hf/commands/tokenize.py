@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiolm_hf.commands.options import find_device
+
 if TYPE_CHECKING:
     from audiolm_hf.data.clips import ClipList, ClipStream
     from audiolm_hf.data.tokens import TokenDataset
@@ -75,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         num_machines=arguments.num_machines,
         machine_index=arguments.machine_index,
     )
-    load = partial(load_tokenizers, arguments.tokenizer, arguments.codec, arguments.float16, arguments.device)
+    load = partial(
+        load_tokenizers, arguments.tokenizer, arguments.codec, arguments.float16, find_device(arguments.device)
+    )
     _report(tokenize_recordings(_open_source(arguments), load, arguments.output, plan), arguments.output)
     return 0
 

@@ -5,6 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
+from audiolm_hf.commands.options import Number
 from audiolm_hf.training.config import TRAINING_KINDS, load_config, read_yaml, run_training
 
 
@@ -27,6 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="estimate at this share of its peak (default: assumed, 0.4 for a stage, 0.05 for a codec)",
     )
     parser.add_argument(
+        "--threads", type=int, action=Number, help="threads on a CPU (default: OMP_NUM_THREADS, or all cores)"
+    )
+    parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="changes to the file, such as data.folder=/tmp/data seed=1"
     )
     parser.set_defaults(run=run)
@@ -34,6 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
     if arguments.estimate:
         sys.stdout.write(estimate(arguments) + "\n")
     else:

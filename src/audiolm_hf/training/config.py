@@ -166,7 +166,7 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
         raise FileNotFoundError(f"There is no file {path}; give the YAML file of a training.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {type(values).__name__}; it must hold `key: value` lines.")
