@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .configuration_audiolm import require_usable_codec
-from .input_checks_audiolm import check_codes, check_waveform, row_lengths
+from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode
 
@@ -77,9 +77,7 @@ class AcousticCodec:
                 0 and 1 or padding before a recording, or there are fewer levels than asked for.
         """
         check_waveform(input_values)
-        num_codebooks = self.num_codebooks if num_codebooks is None else num_codebooks
-        if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= self.num_codebooks:
-            raise ValueError(f"num_codebooks is {num_codebooks}; this codec has 1 to {self.num_codebooks}.")
+        num_codebooks = check_num_codebooks(num_codebooks, self.num_codebooks)
         real = torch.arange(input_values.shape[1], device=input_values.device)
         values = input_values.float().where(real < row_lengths(input_values, attention_mask)[:, None], 0.0)
         frames = math.ceil(values.shape[1] / self.hop_length)

@@ -64,6 +64,19 @@ def check_codes(audio_codes: Tensor, num_codebooks: int, codebook_size: int) -> 
     check_ids("audio_codes", audio_codes, codebook_size)
 
 
+def check_num_codebooks(num_codebooks: int | None, most: int) -> int:
+    """Return a number of leading levels; all that the codec has where none is given.
+
+    Raises:
+        ValueError: if it is no whole number from 1 to `most`.
+    """
+    if num_codebooks is None:
+        return most
+    if not isinstance(num_codebooks, int) or isinstance(num_codebooks, bool) or not 1 <= num_codebooks <= most:
+        raise ValueError(f"num_codebooks is {num_codebooks!r}; this codec has 1 to {most}.")
+    return num_codebooks
+
+
 def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "attention_mask") -> Tensor:
     """Check the mask of a batch that is padded on the right, and return the length of each row.
 
@@ -113,4 +126,4 @@ def can_read(tensor: Tensor) -> bool:
     return not (tensor.is_meta or torch.compiler.is_compiling())
 
 
-__all__ = ["can_read", "check_codes", "check_ids", "check_waveform", "row_lengths"]
+__all__ = ["can_read", "check_codes", "check_ids", "check_num_codebooks", "check_waveform", "row_lengths"]

@@ -19,7 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import SoundStreamConfig
-from .input_checks_audiolm import check_codes, check_waveform, row_lengths
+from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, row_lengths
 from .low_band_audiolm import (
     compress_low_band,
     cosine_analysis,
@@ -226,7 +226,8 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
             ValueError: if the waveform is empty, not 2-D or not finite, the mask is of another shape or no mask, or
                 `num_codebooks` is out of range.
         """
-        num_codebooks = self._check_num_codebooks(num_codebooks)
+        check_waveform(input_values)
+        num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
         with torch.autocast(input_values.device.type, enabled=False):
             padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
             audio_codes = self.quantizer.encode(self.encoder(padded), num_codebooks, self.low_band(padded))
@@ -265,7 +266,11 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         mask = None if attention_mask is None else _mask(row_lengths(audio_codes[:, 0], attention_mask), frames)
         hop_length = self.config.hop_length
         num_samples = frames * hop_length if num_samples is None else num_samples
-        if not isinstance(num_samples, int) or not 0 <= num_samples <= frames * hop_length:
+        if (
+            not isinstance(num_samples, int)
+            or isinstance(num_samples, bool)
+            or not 0 <= num_samples <= frames * hop_length
+        ):
             raise ValueError(
                 f"num_samples is {num_samples}; {frames} frames decode to {frames * hop_length} samples, so give a "
                 "whole number from 0 to that."
@@ -318,7 +323,9 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantised. `return_dict=False` gives a
         tuple, as everywhere in transformers.
         """
-        num_codebooks = 0 if num_codebooks == 0 else self._check_num_codebooks(num_codebooks)
+        check_waveform(input_values)
+        if num_codebooks != 0:
+            num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
         device_type = input_values.device.type
         autocast = self.training and torch.is_autocast_enabled(device_type)  # to train faster, and for nothing else
         with torch.autocast(device_type, enabled=autocast):
@@ -369,19 +376,11 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
 
     def _pad_to_frames(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Silence the padding, complete the last frame with zeros, and mark the frames that hold real samples."""
-        check_waveform(input_values)
         num_samples, hop_length = input_values.shape[1], self.config.hop_length
         lengths = row_lengths(input_values, attention_mask)
         frames = math.ceil(num_samples / hop_length)
         values = input_values.float().where(_mask(lengths, num_samples), 0.0)
         return F.pad(values, (0, frames * hop_length - num_samples)), _mask(-(-lengths // hop_length), frames)
-
-    def _check_num_codebooks(self, num_codebooks: int | None) -> int:
-        if num_codebooks is None:
-            return self.config.num_codebooks
-        if not isinstance(num_codebooks, int) or not 1 <= num_codebooks <= self.config.num_codebooks:
-            raise ValueError(f"num_codebooks is {num_codebooks}; this codec has 1 to {self.config.num_codebooks}.")
-        return num_codebooks
 
 
 def _mask(lengths: Tensor, length: int) -> Tensor:
