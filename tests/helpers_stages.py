@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.distributed.fsdp import FSDPModule
 
-from audiolm_hf.training.config import build_config
+from audiolm_hf.settings import build
 from audiolm_hf.training.stages import StageTrainingConfig, build_stage_trainer
 
 BACKBONE = {
@@ -46,7 +46,7 @@ def config_of(folders, output, **changes):
         "bf16": False,
         "use_cpu": True,
     } | changes
-    return build_config(StageTrainingConfig, values)
+    return build(StageTrainingConfig, values)
 
 
 def resumed_config(source: Path, output: Path, max_steps: int):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from audiolm_hf.data.tokens import INFO_FILE, TokenInfo, TokenRecord, write_shard
+from audiolm_hf.data.tokens import INFO_FILE, TokenInfo, TokenRecord, shard_hashes, write_shard
 
 INFO = TokenInfo(
     tokenizers="0123456789abcdef",
@@ -45,6 +45,12 @@ def write_tokens(folder, lengths, seed=0, info=INFO):
     """A token dataset with one record per entry of `lengths`, in semantic tokens."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    (folder / INFO_FILE).write_text(json.dumps(dataclasses.asdict(info)))
     write_shard(folder / "tokens-00000.parquet", [made_up_record(str(n), n, rng, info) for n in lengths])
+    return describe_tokens(folder, info)
+
+
+def describe_tokens(folder, info=INFO, **changes):
+    """Make a token dataset of the shards in a folder."""
+    described = dataclasses.asdict(info) | {"shards": shard_hashes(folder)} | changes
+    (folder / INFO_FILE).write_text(json.dumps(described))
     return folder

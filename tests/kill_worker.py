@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from audiolm_hf.training.codec import CodecTrainer
+from audiolm_hf.training.codec import train_codec
 from audiolm_hf.training.semantic_encoder import train_semantic_encoder
 from tests.helpers_codec_training import codec_config, encoder_config
 
@@ -43,7 +43,7 @@ def train(kind: str, source: Path, output: Path) -> None:
     if kind == "encoder":
         train_semantic_encoder(encoder_config(source, output))
     else:
-        CodecTrainer(codec_config(kind, source, output)).train()
+        train_codec(codec_config(kind, source, output))
 
 
 def fork_training(kind: str, source: Path, output: Path) -> int:

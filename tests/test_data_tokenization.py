@@ -3,6 +3,7 @@
 
 import copy
 import json
+import shutil
 from types import SimpleNamespace
 
 import datasets
@@ -62,8 +63,9 @@ def stream(audio, tmp_path, monkeypatch):
 
 
 def files(folder):
-    """Every file of a dataset but the lock."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".lock")}
+    """Every file of a dataset but the lock and the record of the run, which has the times of files."""
+    there = [path for path in folder.iterdir() if path.name != "run.json" and not path.name.startswith(".lock")]
+    return {path.name: path.read_bytes() for path in there}
 
 
 def tokens_of(dataset):
@@ -216,17 +218,40 @@ def test_shard_that_was_made_ahead_in_a_stream_is_kept(load, stream, tmp_path, m
 
 def test_folder_of_other_tokens_is_refused(audio, load, tmp_path):
     tokenize_recordings(list_clips(audio), load, tmp_path, PLAN)
-    with pytest.raises(ValueError, match="other recordings_per_shard, num_shards than asked"):
+    with pytest.raises(ValueError, match=r"different: num_shards \(3, now 2\), recordings_per_shard \(2, now 3\)"):
         tokenize_recordings(list_clips(audio), load, tmp_path, TokenizationPlan(recordings_per_shard=3))
-    with pytest.raises(ValueError, match="other recordings, num_recordings, num_shards than asked"):
+    with pytest.raises(ValueError, match="different: num_recordings .*, num_shards .*, recordings .*, data "):
         tokenize_recordings(list_clips(audio / "0.flac"), load, tmp_path, PLAN)
     longer = TokenizationPlan(recordings_per_shard=2, min_duration_s=0.2)
-    with pytest.raises(ValueError, match="other min_duration_s than asked"):
+    with pytest.raises(ValueError, match=r"different: min_duration_s \(0.0, now 0.2\)"):
         tokenize_recordings(list_clips(audio), load, tmp_path, longer)
     other = TokenizerPair(copy.deepcopy(load().semantic_tokenizer), load().codec)
     other.semantic_tokenizer.centroids[0, 0] += 1
-    with pytest.raises(ValueError, match="other tokenizers than asked"):
+    with pytest.raises(ValueError, match="different: tokenizers "):
         tokenize_recordings(list_clips(audio), lambda: other, tmp_path, PLAN)
+    assert len(tokenize_recordings(list_clips(audio / "0.flac"), load, tmp_path, PLAN, overwrite=True)) == 1
+
+
+def test_recording_that_was_replaced_under_its_path_is_noticed(audio, load, tmp_path):
+    shutil.copytree(audio, tmp_path / "audio")
+    before = tokens_of(tokenize_recordings(list_clips(tmp_path / "audio"), load, tmp_path / "out", PLAN))
+    first, second = tmp_path / "audio/0.flac", tmp_path / "audio/1.flac"
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(ValueError, match=r"different: data \(.*/0.flac has other content\)"):
+        tokenize_recordings(list_clips(tmp_path / "audio"), load, tmp_path / "out", PLAN)
+    after = tokens_of(
+        tokenize_recordings(list_clips(tmp_path / "audio"), load, tmp_path / "out", PLAN, overwrite=True)
+    )
+    assert after[0] == after[1] == before[1] != before[0]
+
+
+def test_labels_that_changed_in_a_list_are_noticed(audio, load, tmp_path):
+    for speaker in ("ann", "bob"):
+        (tmp_path / "list.csv").write_text(f"path,speaker\n{audio}/0.flac,{speaker}\n")
+        if speaker == "ann":
+            tokenize_recordings(list_clips(tmp_path / "list.csv"), load, tmp_path / "out", PLAN)
+    with pytest.raises(ValueError, match="different: recordings"):
+        tokenize_recordings(list_clips(tmp_path / "list.csv"), load, tmp_path / "out", PLAN)
 
 
 def test_second_process_in_a_folder_is_refused(audio, load, tmp_path):
@@ -250,9 +275,9 @@ def test_sources_without_tokens_are_clear_errors(audio, load, tmp_path, stream):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num_workers": 0}, "num_workers is 0; give 1 or more"),
-        ({"num_threads": 0}, "num_threads is 0; give 1 or more"),
-        ({"recordings_per_shard": 0}, "recordings_per_shard is 0; give 1 or more"),
+        ({"num_workers": 0}, "num_workers is 0; give 1 to"),
+        ({"num_threads": 0}, "num_threads is 0; give 1 to"),
+        ({"recordings_per_shard": 0}, "recordings_per_shard is 0; give 1 to"),
         ({"num_machines": 2, "machine_index": 2}, "machine_index is 2 of 2 machines; give 0 to 1"),
     ],
 )

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import copy
 import dataclasses
-import json
+import shutil
 from itertools import pairwise
 
 import datasets
@@ -12,7 +12,7 @@ import pytest
 
 from audiolm_hf.data.audio import SkippedAudio
 from audiolm_hf.data.tokens import TokenDataset, read_skipped, shard_path, shard_paths, write_atomically, write_shard
-from tests.helpers_tokens import INFO, made_up_record, write_tokens
+from tests.helpers_tokens import INFO, describe_tokens, made_up_record, write_tokens
 
 
 def make_records(lengths, seed=0):
@@ -22,10 +22,9 @@ def make_records(lengths, seed=0):
 
 def write_dataset(folder, *shards, **values):
     folder.mkdir()
-    (folder / "tokens.json").write_text(json.dumps(dataclasses.asdict(INFO) | values))
     for number, records in enumerate(shards):
         write_shard(shard_path(folder, number), records)
-    return folder
+    return describe_tokens(folder, **values)
 
 
 def check_equal(record, expected):
@@ -150,6 +149,7 @@ def test_shard_of_another_version_is_refused(tmp_path):
     folder = write_dataset(tmp_path / "tokens", make_records([3]))
     table = pq.read_table(shard_path(folder, 0)).drop_columns(["semantic_durations"])
     pq.write_table(pa.table(table), shard_path(folder, 0))
+    describe_tokens(folder)
     with pytest.raises(ValueError, match="no column semantic_durations.*tokenize the recordings again"):
         TokenDataset(folder)
 
@@ -160,3 +160,39 @@ def test_datasets_from_before_two_rates_have_one(tmp_path):
     del fields["semantic_sampling_rate"]
     (folder / "tokens.json").write_text(json.dumps(fields))
     assert TokenDataset(folder).info == INFO
+
+
+def swap_shards(folder, other):
+    shutil.copyfile(shard_path(other, 0), shard_path(folder, 1))
+
+
+def add_shard(folder, other):
+    shutil.copyfile(shard_path(other, 0), shard_path(folder, 2))
+
+
+def flip_bit(folder, other):
+    content = bytearray(shard_path(folder, 0).read_bytes())
+    content[len(content) // 2] ^= 1
+    shard_path(folder, 0).write_bytes(content)
+
+
+def remove_shard(folder, other):
+    shard_path(folder, 1).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (swap_shards, "tokens-00001.parquet changed"),
+        (add_shard, "tokens-00002.parquet changed, or there is one too many"),
+        (flip_bit, "tokens-00000.parquet changed"),
+        (remove_shard, "tokens-00001.parquet changed"),
+    ],
+)
+def test_shards_that_are_not_those_that_were_written_are_noticed(tmp_path, change, message):
+    folder = write_dataset(tmp_path / "tokens", make_records([3]), make_records([4]))
+    other = write_dataset(tmp_path / "other", make_records([5], seed=1))
+    assert len(TokenDataset(folder)) == 2
+    change(folder, other)
+    with pytest.raises(ValueError, match=message):
+        TokenDataset(folder)

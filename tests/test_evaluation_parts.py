@@ -1,37 +1,47 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Parts are done once for the same key, again for another; JSON has no NaN; hashes see every file that matters."""
+"""Parts are done once, and refused for other settings; JSON has no NaN; hashes see every file that matters."""
 
 import json
 
 import pytest
 
-from audiolm_hf.evaluation.parts import checkpoint_hash, describe_files, kept_part, to_json
+from audiolm_hf.evaluation.parts import checkpoint_hash, kept_part, to_json
+from audiolm_hf.run_folder import named_files
 
 
-def test_a_part_is_done_again_only_when_its_key_changes(tmp_path):
+def test_a_part_is_done_once_and_never_passed_off_as_another(tmp_path):
     calls = []
+    (tmp_path / "a.parquet").write_bytes(b"12345")
 
     def evaluate():
         calls.append(1)
         return {"score": float("nan"), "pair": (1, 2.5)}
 
-    first = kept_part(tmp_path, "codec", {"seed": 0, "clips": (1, 2)}, evaluate)
-    assert first == kept_part(tmp_path, "codec", {"seed": 0, "clips": (1, 2)}, evaluate)
-    assert first == {"score": None, "pair": [1, 2.5]}
+    def part(name, seed, **options):
+        inputs = {"test": named_files([tmp_path / "a.parquet"])}
+        return kept_part(tmp_path / "parts", name, {"seed": seed, "clips": (1, 2)}, inputs, evaluate, **options)
+
+    first = part("codec", 0)
+    assert first == part("codec", 0) == {"score": None, "pair": [1, 2.5]}
     assert len(calls) == 1
-    kept_part(tmp_path, "codec", {"seed": 1, "clips": (1, 2)}, evaluate)
-    kept_part(tmp_path, "tokens", {"seed": 1, "clips": (1, 2)}, evaluate)
+    with pytest.raises(ValueError, match=r"codec holds another run; different: seed \(0, now 1\)"):
+        part("codec", 1)
+    part("codec", 1, overwrite=True)
+    part("tokens", 1)
     assert len(calls) == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["codec.json", "tokens.json"]
+    (tmp_path / "a.parquet").write_bytes(b"54321")  # as long as before
+    with pytest.raises(ValueError, match=r"different: test \(a.parquet has other content\)"):
+        part("codec", 1)
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["codec", "tokens"]
 
 
-def test_a_part_that_fails_leaves_nothing_behind(tmp_path):
+def test_a_part_that_fails_leaves_nothing_that_counts_behind(tmp_path):
     def evaluate():
         raise ValueError("no audio")
 
     with pytest.raises(ValueError, match="no audio"):
-        kept_part(tmp_path, "codec", {}, evaluate)
-    assert not list(tmp_path.iterdir())
+        kept_part(tmp_path, "codec", {"seed": 0}, {}, evaluate)
+    assert kept_part(tmp_path, "codec", {"seed": 1}, {}, lambda: {"a": 1}) == {"a": 1}
 
 
 def test_json_has_no_nan():
@@ -51,8 +61,3 @@ def test_hash_sees_weights_and_configurations_but_not_the_card(tmp_path):
     second = checkpoint_hash(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     assert len({first, second, checkpoint_hash(tmp_path)}) == 3
-
-
-def test_files_are_known_by_name_and_size(tmp_path):
-    (tmp_path / "a.parquet").write_bytes(b"12345")
-    assert describe_files([tmp_path / "a.parquet"]) == [["a.parquet", 5]]

@@ -39,10 +39,11 @@ def test_float32_checkpoint_is_its_parts_bit_by_bit(tiny_audiolm, parts, tmp_pat
 
 
 def test_float16_checkpoint_is_half_as_large_and_loads_in_float32(parts, tmp_path):
-    sizes = [
-        assemble(AssembleConfig(**parts, output_folder=str(tmp_path / name), float16=name == "half"))["bytes"]
-        for name in ("whole", "half")
-    ]
+    sizes = []
+    for name in ("whole", "half"):
+        folder = assemble(AssembleConfig(**parts, output_folder=str(tmp_path / name), float16=name == "half"))
+        sizes.append(json.loads((tmp_path / f"{name}-assemble.json").read_text())["bytes"])
+        assert (folder / "config.json").is_file()
     assert sizes[1] < 0.75 * sizes[0]
     with safe_open(tmp_path / "half" / "model.safetensors", "pt") as file:
         names = set(file.keys())
@@ -57,8 +58,8 @@ def test_float16_checkpoint_is_half_as_large_and_loads_in_float32(parts, tmp_pat
 
 def test_tokens_before_and_after_storing_are_compared(parts, tmp_path, recording):
     config = AssembleConfig(**parts, output_folder=str(tmp_path / "out"), check_data=[str(tmp_path / "clip.flac")])
-    report = assemble(config)
-    assert report == json.loads((tmp_path / "out-assemble.json").read_text())
+    assert assemble(config) == tmp_path / "out"
+    report = json.loads((tmp_path / "out-assemble.json").read_text())
     original, stored = (AudioLMModel.from_parts(**load_all(parts)), AudioLMModel.from_pretrained(tmp_path / "out"))
     with torch.inference_mode():
         codes = [model.eval().acoustic_codec.encode(recording) for model in (original, stored)]
@@ -73,7 +74,8 @@ def test_tokenizers_rounded_before_give_equal_tokens(parts, tmp_path, recording)
         round_to_float16_(part)
         part.save_pretrained(parts[name])
     config = AssembleConfig(**parts, output_folder=str(tmp_path / "out"), check_data=[str(tmp_path / "clip.flac")])
-    report = assemble(config)
+    assemble(config)
+    report = json.loads((tmp_path / "out-assemble.json").read_text())
     assert (report["equal_semantic_tokens"], report["equal_audio_codes"]) == (1.0, 1.0)
 
 
@@ -93,6 +95,15 @@ def test_the_folders_of_the_parts_are_not_stored(parts, tmp_path):
 def test_checkpoint_that_is_too_large_is_an_error(parts, tmp_path):
     with pytest.raises(ValueError, match=r"MB, more than max_megabytes = 0\.01"):
         assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), max_megabytes=0.01))
+    assert not (tmp_path / "out" / "config.json").exists()
+    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out")))  # nothing was written that would bind
+
+
+@pytest.mark.parametrize("key", ["semantic", "coarse", "fine", "semantic_tokenizer"])
+def test_a_part_of_another_kind_is_refused_before_anything_is_loaded(parts, tmp_path, key):
+    other = parts["coarse" if key != "coarse" else "fine"]
+    with pytest.raises(ValueError, match=rf"{key} is .*, a model of type 'audiolm_.*'; give one of type 'audiolm_"):
+        assemble(AssembleConfig(**parts | {key: other}, output_folder=str(tmp_path / "out")))
 
 
 def load_all(parts):

@@ -2,6 +2,7 @@
 """Checkpoints come back as they were, a damaged one gives way to the one before, and nothing is ever half written."""
 
 import json
+import logging
 
 import pytest
 import torch
@@ -11,8 +12,7 @@ from audiolm_hf.training.checkpointing import (
     append_log,
     find_checkpoints,
     load_training_state,
-    replace_file,
-    replace_folder,
+    require_finite,
     rewind_log,
     save_training_state,
 )
@@ -85,26 +85,40 @@ def damage(checkpoint, how):
             (checkpoint / "state.json").write_text('{"step": ')
         case "another state":
             (checkpoint / "state.json").write_text("{}")
+        case "a flipped bit":
+            path = checkpoint / "model.safetensors"
+            content = bytearray(path.read_bytes())
+            content[-1] ^= 1
+            path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
     "how",
-    ["truncated weights", "empty optimizer", "missing weights", "missing state", "half a state", "another state"],
+    [
+        "truncated weights",
+        "empty optimizer",
+        "missing weights",
+        "missing state",
+        "half a state",
+        "another state",
+        "a flipped bit",
+    ],
 )
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(line, how, caplog):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(line, how, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     line.train_and_save(1)
     expected = line.model.weight.clone()
     damage(line.train_and_save(2), how)
     assert line.load()["step"] == 1
     assert torch.equal(line.model.weight, expected)
-    assert "step-00000002 is damaged" in caplog.text
+    assert "step-00000002 cannot be resumed from" in caplog.text
     line.train_and_save(2)  # takes the place of the damaged one
     assert line.load()["step"] == 2
 
 
 def test_damaged_checkpoints_alone_are_an_error(line):
     damage(line.train_and_save(1), "half a state")
-    with pytest.raises(ValueError, match="remove them"):
+    with pytest.raises(ValueError, match="is as it was saved; --overwrite starts again"):
         line.load()
 
 
@@ -115,33 +129,14 @@ def test_a_checkpoint_of_another_model_is_not_passed_over(line):
         line.load()
 
 
-def test_a_folder_is_replaced_only_when_the_new_one_is_written(tmp_path):
-    folder = tmp_path / "model"
-    replace_folder(folder, lambda path: (path / "old").write_text("1"))
-
-    def fail(path):
-        (path / "new").write_text("2")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replace_folder(folder, fail)
-    assert [path.name for path in folder.iterdir()] == ["old"]
-    replace_folder(folder, lambda path: (path / "new").write_text("2"))
-    assert [path.name for path in folder.iterdir()] == ["new"]
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_a_file_is_replaced_only_when_the_new_one_is_written(tmp_path):
-    path = tmp_path / "folder" / "targets"
-    replace_file(path, lambda unfinished: unfinished.write_text("old"))
-
-    def fail(unfinished):
-        unfinished.write_text("ne")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replace_file(path, fail)
-    assert path.read_text() == "old"
+def test_weights_that_are_not_finite_are_not_saved_and_the_ones_before_stay(line):
+    line.train_and_save(1)
+    with torch.no_grad():
+        line.model.bias[0] = torch.nan
+    with pytest.raises(ValueError, match=r"diverged at step 2: the weight bias is not finite; .*step-00000001"):
+        save_training_state(line.folder, 2, {"model": line.model}, {}, {})
+    assert line.load()["step"] == 1
+    require_finite(line.model, 1, line.folder)
 
 
 def test_a_log_forgets_the_steps_that_are_done_again(tmp_path):

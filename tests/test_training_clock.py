@@ -57,7 +57,7 @@ def test_unlimited_steps_still_give_the_trainer_a_number():
 
 def test_callback_stops_saves_and_validates_when_time_is_up(now, tmp_path):
     clock = TrainingClock(max_minutes=1)
-    callback = ClockCallback(clock)
+    callback = ClockCallback(clock, "coarse")
     arguments = SimpleNamespace(output_dir=str(tmp_path), device=None)
     state, control = TrainerState(is_world_process_zero=False), TrainerControl()
     callback.on_train_begin(arguments, state, control)
@@ -77,7 +77,7 @@ def test_time_goes_on_after_a_resumption(now, tmp_path):
     checkpoint.mkdir()
     arguments = SimpleNamespace(output_dir=str(tmp_path), device=None)
     state, control = TrainerState(global_step=5), TrainerControl()
-    first = ClockCallback(TrainingClock(max_minutes=1))
+    first = ClockCallback(TrainingClock(max_minutes=1), "coarse")
     first.on_train_begin(arguments, state, control)
     now.seconds += 45
     first.on_optimizer_step(arguments, state, control)
@@ -86,7 +86,7 @@ def test_time_goes_on_after_a_resumption(now, tmp_path):
     assert json.loads((checkpoint / "clock.json").read_text()) == {"elapsed_s": 45.0}
     now.seconds += 3600
     second = TrainingClock(max_minutes=1)
-    callback = ClockCallback(second)
+    callback = ClockCallback(second, "coarse")
     callback.on_train_begin(arguments, state, control)
     callback.on_train_end(arguments, state, control)
     assert second.elapsed_s == 45.0

@@ -3,6 +3,7 @@
 
 import json
 import math
+from unittest.mock import patch
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.settings import build
 from audiolm_hf.spectral_codec_audiolm import windowed_spectrum
 from audiolm_hf.training.checkpointing import find_checkpoints
 from audiolm_hf.training.codec import CodecTrainer, CodecTrainingConfig, train_codec
@@ -25,7 +27,6 @@ from audiolm_hf.training.codec_losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from audiolm_hf.training.config import build_config
 from audiolm_hf.training.discriminators import CodecDiscriminator
 
 TINY_CODEC = {
@@ -74,7 +75,7 @@ def tiny_training(recordings, output, **changes):
         "mel_bands": [40, 10],
         "discriminator": {"start_step": 3, "window_lengths": [128], "downsamplings": [2], "num_channels": 4},
     }
-    return build_config(CodecTrainingConfig, {**values, **changes})
+    return build(CodecTrainingConfig, {**values, **changes})
 
 
 def weights(folder):
@@ -108,27 +109,57 @@ def test_a_killed_training_resumes_to_the_same_weights(recordings, tmp_path):
     class KilledError(Exception):
         pass
 
+    train_step = CodecTrainer._train_step
+
     def killed_at_step_5(trainer):
-        train_step = trainer._train_step
-
-        def step():
-            if trainer.step == 5:
-                raise KilledError
-            train_step()
-
-        trainer._train_step = step
+        if trainer.step == 5:
+            raise KilledError
+        train_step(trainer)
 
     whole = train_codec(tiny_training(recordings, tmp_path / "whole"))
-    interrupted = CodecTrainer(tiny_training(recordings, tmp_path / "parts"))
-    killed_at_step_5(interrupted)
-    with pytest.raises(KilledError):
-        interrupted.train()
+    with pytest.raises(KilledError), patch.object(CodecTrainer, "_train_step", killed_at_step_5):
+        train_codec(tiny_training(recordings, tmp_path / "parts"))
     torch.manual_seed(999)  # the process that resumes has drawn other numbers before
     resumed = train_codec(tiny_training(recordings, tmp_path / "parts"))
     expected, actual = weights(whole), weights(resumed)
     assert expected.keys() == actual.keys()
     for name in expected:
         assert torch.equal(expected[name], actual[name]), name
+
+
+def test_a_training_that_diverges_stops_and_keeps_the_weights_before(recordings, tmp_path):
+    draw = CodecTrainer._draw_batch
+
+    def not_a_number(trainer):
+        return draw(trainer) * (torch.nan if trainer.step == 5 else 1)
+
+    config = tiny_training(recordings, tmp_path)
+    message = r"diverged at step 5: the mel loss is nan; the weights before it are in .*step-00000004"
+    with pytest.raises(ValueError, match=message), patch.object(CodecTrainer, "_draw_batch", not_a_number):
+        train_codec(config)
+    assert not (tmp_path / "final").exists()
+    assert train_codec(config) == tmp_path / "final"
+
+
+def test_a_finished_training_is_not_done_again_and_another_is_refused(finished, recordings):
+    weights_file = finished / "final" / "model.safetensors"
+    before = weights_file.stat().st_mtime_ns
+    config = tiny_training(recordings, finished)
+    assert train_codec(config) == finished / "final"
+    assert weights_file.stat().st_mtime_ns == before
+    for changes, message in (
+        ({"learning_rate": 1e-2}, r"different: learning_rate \(.*, now 0.01\)"),
+        ({"seed": 9}, r"different: seed \(0, now 9\)"),
+        ({"data": {**vars(config.data), "train": config.data.validation}}, "different: data.train"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_codec(tiny_training(recordings, finished, **changes))
+
+
+def test_a_codec_of_another_kind_is_no_start(recordings, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "encodec"}')
+    with pytest.raises(ValueError, match="initial_codec is .*, a model of type 'encodec'; give one of"):
+        train_codec(tiny_training(recordings, tmp_path / "out", initial_codec=str(tmp_path)))
 
 
 def test_reconstruction_improves(recordings, tmp_path):

@@ -203,7 +203,7 @@ def test_storage_is_counted_once_and_without_parameters():
 @pytest.mark.slow
 def test_a_small_encoder_s_folder_is_estimated(tmp_path, tiny_audiolm):
     tiny_audiolm.semantic_tokenizer.encoder.save_pretrained(tmp_path / "encoder")
-    values = {"kind": "centroids", "data": {"folder": "d", "train": ["a"]}, "output": "o", "layer": 1}
+    values = {"kind": "centroids", "data": {"folder": "d", "train": ["a"]}, "output_folder": "o", "layer": 1}
     values |= {"encoder": str(tmp_path / "encoder"), "max_features": 10_000}
     estimate = estimate_training("centroids", training(values, tmp_path))
     assert estimate.parameters == tiny_audiolm.semantic_tokenizer.encoder.num_parameters()
@@ -212,9 +212,9 @@ def test_a_small_encoder_s_folder_is_estimated(tmp_path, tiny_audiolm):
 
 
 def test_text_and_table_say_the_same(tokens, tmp_path):
-    step = STAGE | {"name": "a", "train_tokens": [str(tokens)]}
+    step = STAGE | {"name": "a", "train_tokens": [str(tokens)], "output_folder": "$output/a"}
     assemble = {"name": "b", "kind": "assemble", "semantic_tokenizer": "t", "codec": "c", "semantic": "s"}
-    assemble |= {"coarse": "c", "fine": "f", "output_folder": "o"}
+    assemble |= {"coarse": "c", "fine": "f", "output_folder": "$output/b"}
     recipe = RecipeConfig([step, assemble], "out")
     (estimate,) = estimate_recipe(recipe)
     device = find_accelerator("h100")

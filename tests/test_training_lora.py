@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from audiolm_hf import AudioLMModel
 from audiolm_hf.adapter_folder_audiolm import read_adapter_info
 from audiolm_hf.cli import main
-from audiolm_hf.training.config import build_config
+from audiolm_hf.settings import build
 from audiolm_hf.training.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
 from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
 
@@ -56,7 +56,7 @@ def values_of(base, data, output, **changes):
 
 
 def config_of(base, data, output, **changes):
-    return build_config(LoraTrainingConfig, values_of(base, data, output, **changes))
+    return build(LoraTrainingConfig, values_of(base, data, output, **changes))
 
 
 def adapter_tensors(folder):

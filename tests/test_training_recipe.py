@@ -1,15 +1,19 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import soundfile as sf
 import yaml
 
 from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.training.config import load_config, run_training
 from audiolm_hf.training.recipe import resolve_steps
+from audiolm_hf.training.run import describe_config
 from audiolm_hf.training.tokenize import TokenizeConfig
 from tests.helpers_checkpoint import CLIP, DATA, OTHER_CLIP, ROOT, environment
 from tests.helpers_tokens import write_tokens
@@ -58,14 +62,16 @@ def recipe_file(tmp_path):
 
 def test_steps_run_in_order_and_only_once(recipe_file, tmp_path):
     path = recipe_file(stage("a"), stage("b", initial_weights="$output/a/final", max_steps=3))
-    assert run_training(path) == ["a", "b"]
-    marks = {name: json.loads((tmp_path / f"out/steps/{name}.json").read_text()) for name in ("a", "b")}
-    assert marks["b"]["settings"]["initial_weights"] == f"{tmp_path}/out/a/final"
-    weights = (tmp_path / "out/b/final/model.safetensors").stat().st_mtime_ns
-    assert run_training(path) == []
-    (tmp_path / "out/steps/b.json").unlink()
-    assert run_training(path) == ["b"]
-    assert (tmp_path / "out/b/final/model.safetensors").stat().st_mtime_ns > weights
+    assert run_training(path) == tmp_path / "out/b/final"
+    record = json.loads((tmp_path / "out/b/run.json").read_text())
+    assert "final/model.safetensors" in record["inputs"]["initial_weights"]
+    weights = tmp_path / "out/b/final/model.safetensors"
+    before = {path: path.stat().st_mtime_ns for path in (weights, tmp_path / "out/a/final/model.safetensors")}
+    assert run_training(path) == tmp_path / "out/b/final"
+    assert [path.stat().st_mtime_ns for path in before] == [*before.values()]
+    (tmp_path / "out/b/run.json").write_text(json.dumps(record | {"result": None}))
+    run_training(path)
+    assert [path.stat().st_mtime_ns > time for path, time in before.items()] == [True, False]
 
 
 def test_a_step_that_fails_is_the_first_of_the_next_run(recipe_file, tmp_path):
@@ -73,31 +79,58 @@ def test_a_step_that_fails_is_the_first_of_the_next_run(recipe_file, tmp_path):
     with pytest.raises(FileNotFoundError, match="later"):
         run_training(path)
     write_tokens(tmp_path / "out" / "later", [20, 20])
-    assert run_training(path) == ["b"]
+    weights = (tmp_path / "out/a/final/model.safetensors").stat().st_mtime_ns
+    assert run_training(path) == tmp_path / "out/b/final"
+    assert (tmp_path / "out/a/final/model.safetensors").stat().st_mtime_ns == weights
 
 
-def test_a_done_step_with_other_settings_is_an_error(recipe_file):
-    run_training(recipe_file(stage("a", max_steps=1)))
-    with pytest.raises(ValueError, match="The step a was done with other max_steps, seed than asked for"):
-        run_training(recipe_file(stage("a", max_steps=2, seed=5), stage("b")))
+def test_a_done_step_with_other_settings_is_an_error_until_it_is_to_be_overwritten(recipe_file, tmp_path):
+    run_training(recipe_file(stage("a", max_steps=1), stage("b", seed=1)))
+    other = recipe_file(stage("a", max_steps=2, seed=5), stage("b", seed=1))
+    with pytest.raises(ValueError, match=r"out/a holds another run; different: max_steps \(1, now 2\), seed \(0, now"):
+        run_training(other)
+    weights = (tmp_path / "out/b/final/model.safetensors").stat().st_mtime_ns
+    run_training(other, overwrite=True)
+    assert json.loads((tmp_path / "out/a/report.json").read_text())["steps"] == 2
+    assert (tmp_path / "out/b/final/model.safetensors").stat().st_mtime_ns == weights  # it does not build on a
+
+
+def test_a_step_whose_input_was_made_anew_is_not_taken_for_done(recipe_file):
+    steps = lambda seed: [stage("a", seed=seed), stage("b", initial_weights="$output/a/final")]  # noqa: E731
+    run_training(recipe_file(*steps(0)))
+    with pytest.raises(ValueError, match="different: seed"):
+        run_training(recipe_file(*steps(1)))
+    path = recipe_file(*steps(1))
+    run_training(path, ["output_folder=" + str(path.parent / "out")], overwrite=True)
+    run_training(path)
+
+
+def test_two_recipes_in_one_folder_are_refused(recipe_file, tmp_path):
+    path = recipe_file(stage("a"))
+    with hold_folder(tmp_path / "out", "recipe", {}, {}, shared=True), pytest.raises(BlockingIOError, match="out"):
+        run_training(path)
 
 
 def test_a_file_s_keys_can_be_changed_in_the_recipe_and_by_overrides(recipe_file, tmp_path):
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "stage.yaml").write_text(yaml.safe_dump(STAGE | {"output_folder": "elsewhere"}))
+    (tmp_path / "sub" / "stage.yaml").write_text(
+        yaml.safe_dump(STAGE | {"output_folder": "$output/sub", "output": "elsewhere"})
+    )
     step = {"name": "a", "config": "sub/stage.yaml", "seed": 3, "backbone": {"hidden_size": 32}}
-    path = recipe_file(step, {"name": "b", "config": "sub/stage.yaml"})
+    path = recipe_file(step, {"name": "b", "config": "sub/stage.yaml", "output_folder": "$output/b"})
     first, second = resolve_steps(load_config(path, ["steps.b.max_steps=7", "steps.0.backbone.num_hidden_layers=2"]))
-    assert (first.config.seed, first.config.output_folder, second.config.max_steps) == (3, "elsewhere", 7)
+    assert (first.config.seed, first.config.output_folder, second.config.max_steps) == (3, f"{tmp_path}/out/sub", 7)
+    alone = load_config(tmp_path / "sub/stage.yaml")
+    assert (alone.output_folder, alone.train_tokens) == ("elsewhere/sub", ["elsewhere/tokens"])
     assert first.config.backbone == STAGE["backbone"] | {"hidden_size": 32, "num_hidden_layers": 2}
     assert first.config.train_tokens == [f"{tmp_path}/out/tokens"]
 
 
 def test_the_data_folder_and_given_files_reach_every_step(recipe_file):
-    tokenize = {"kind": "tokenize", "semantic_tokenizer": "$data/t", "codec": "c", "output_folder": "o"}
+    tokenize = {"kind": "tokenize", "semantic_tokenizer": "$data/t", "codec": "c"}
     path = recipe_file(
-        tokenize | {"name": "own", "data": {"train": ["x"], "folder": "/old"}},
-        tokenize | {"name": "shared"},
+        tokenize | {"name": "own", "output_folder": "$output/own", "data": {"train": ["x"], "folder": "/old"}},
+        tokenize | {"name": "shared", "output_folder": "$output/shared"},
         data={"folder": "$here/audio", "validation": ["v"]},
     )
     with pytest.raises(ValueError, match="step shared: data: the key 'train' is missing"):
@@ -110,10 +143,51 @@ def test_the_data_folder_and_given_files_reach_every_step(recipe_file):
     assert [step.config.data.train for step in (own, shared)] == [["b"], ["b"]] and own.config.data.folder == "/new"
 
 
+def test_keys_of_the_recipe_that_are_the_steps_reach_every_step_that_knows_them(recipe_file):
+    tokenize = {"name": "tokens", "kind": "tokenize", "semantic_tokenizer": "t", "codec": "c"}
+    tokenize |= {"output_folder": "$output/made", "data": {"folder": "d", "train": ["a"]}}
+    path = recipe_file(tokenize, stage("a", seed=3), stage("b"))
+    tokens, *stages = resolve_steps(load_config(path, ["seed=1", "backbone.hidden_size=64", "float16=true"]))
+    assert [step.config.seed for step in stages] == [1, 1]
+    assert [step.config.backbone["hidden_size"] for step in stages] == [64, 64]
+    assert tokens.config.float16
+
+
+@pytest.mark.parametrize("name", ["tiny/speech", "tiny/piano", "paper"])
+def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
+    overrides = [f"output_folder={tmp_path}/out", "data.folder=/data"]
+    steps = resolve_steps(load_config(ROOT / "configs" / name / "recipe.yaml", overrides))
+    for step in steps:
+        assert Path(step.config.output_folder).parent.is_relative_to(tmp_path / "out")
+        named = [text for text in yaml.safe_dump(dataclasses.asdict(step.config)).split() if "runs/" in text]
+        assert named in ([], ["runs/speech-tiny/codec_low_band/final"])  # piano-tiny begins with the speech's codec
+        assert "$output" not in str(step.config)
+
+
 @pytest.mark.parametrize(
     ("steps", "overrides", "message"),
     [
-        ([], [], "steps is empty"),
+        ([], [], "steps is .*must not be empty"),
+        ([stage("../a")], [], r"steps\[0\] has the name '../a'"),
+        ([stage("..")], [], r"steps\[0\] has the name '..'"),
+        ([stage("a/b")], [], r"steps\[0\] has the name 'a/b'"),
+        ([stage("")], [], r"steps\[0\] has the name ''"),
+        ([stage("a", output_folder="runs/a")], [], "step a writes to runs/a, which is not inside the recipe's output"),
+        ([stage("a", output_folder="$output/../a")], [], "which is not inside the recipe's output_folder"),
+        ([stage("a", output_folder="$output")], [], "which is not inside the recipe's output_folder"),
+        ([stage("a", output_folder="")], [], "step a: output_folder is ''; it must not be empty"),
+        (
+            [stage("a"), stage("b", output_folder="$output/a/b")],
+            [],
+            "The steps a and b write to .*; give each",
+        ),
+        (
+            [stage("a")],
+            ["sead=1"],
+            "neither the recipe nor one of its steps knows the key 'sead'; did you mean 'seed'",
+        ),
+        ([stage("a")], ["seed=-1"], "step a: seed is -1"),
+        ([stage("a")], ["max_steps=.nan"], "step a: max_steps is nan"),
         ([STAGE], [], r"steps\[0\] has the name None"),
         ([stage("a"), stage("a")], [], r"steps\[1\] has the name 'a'"),
         ([{"name": "a", "knd": "stage"}], [], "step a has neither `kind` nor `config` but knd"),
@@ -121,16 +195,20 @@ def test_the_data_folder_and_given_files_reach_every_step(recipe_file):
         ([stage("a", kind="stages")], [], "did you mean 'stage'"),
         ([stage("a"), stage("b", max_stepz=1)], [], "step b: unknown key 'max_stepz'; did you mean 'max_steps'"),
         ([stage("a")], ["steps.a.backbone.hiden_size=1"], "backbone: unknown key 'hiden_size'; did you mean 'hidden_"),
-        ([stage("coarse")], ["steps.corse.seed=1"], "reaches for 'corse' in a list; did you mean 'coarse'"),
+        (
+            [stage("coarse")],
+            ["steps.corse.seed=1"],
+            "reaches for 'corse' in a list that does not have it; did you mean 'coarse'",
+        ),
         ([stage("a")], ["steps.a=1"], "ends in a list"),
-        ([stage("a")], ["stepz.a.seed=1"], "unknown key 'stepz'; did you mean 'steps'"),
+        ([stage("a")], ["stepz.a.seed=1"], "knows the key 'stepz'; did you mean 'steps'"),
         ([stage("a", seed="one")], [], "step a: seed is 'one'"),
     ],
 )
 def test_what_does_not_fit_is_named_before_anything_runs(recipe_file, tmp_path, steps, overrides, message):
     with pytest.raises(ValueError, match=message):
         run_training(recipe_file(*steps), overrides)
-    assert not (tmp_path / "out" / "steps").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tokens"]
 
 
 def test_a_missing_file_of_a_step_is_an_error(recipe_file):
@@ -139,17 +217,19 @@ def test_a_missing_file_of_a_step_is_an_error(recipe_file):
 
 
 def test_the_other_processes_wait_for_what_one_does_alone(recipe_file, tmp_path, monkeypatch):
-    step = {"name": "a", "kind": "tokenize", "semantic_tokenizer": "t", "codec": "c", "output_folder": "o"}
-    path = recipe_file(step, data={"folder": "d", "train": ["x"]})
+    (tmp_path / "t").mkdir()  # tokenizers that nobody could load: nothing is done here
+    step = {"name": "a", "kind": "tokenize", "semantic_tokenizer": "$here/t", "codec": "$here/t"}
+    step |= {"output_folder": "$output/a"}
+    path = recipe_file(step, data={"folder": str(DATA), "train": [CLIP.name]})
     monkeypatch.setenv("RANK", "1")
-    mark = tmp_path / "out/steps/a.json"
 
     def first_process(seconds):
-        mark.parent.mkdir()
-        mark.write_text("{}")
+        settings, inputs = describe_config(resolve_steps(load_config(path))[0].config)
+        with hold_folder(tmp_path / "out/a", "tokenize", settings, inputs) as held:
+            held.finish(tmp_path / "out/a")
 
-    monkeypatch.setattr("audiolm_hf.training.recipe.time.sleep", first_process)
-    assert run_training(path) == ["a"]  # with tokenizers that are not there: nothing was done here
+    monkeypatch.setattr("audiolm_hf.training.run.time.sleep", first_process)
+    assert run_training(path) == tmp_path / "out/a"
 
 
 def test_tokenize_writes_both_splits(tmp_path, tiny_audiolm):
@@ -162,9 +242,10 @@ def test_tokenize_writes_both_splits(tmp_path, tiny_audiolm):
     )
     assert isinstance(load_config(path), TokenizeConfig)
     run_training(path)
-    assert [entry.name for entry in (tmp_path / "tokens").iterdir()] == ["train"]
-    assert run_training(path, [f"data.validation=[{OTHER_CLIP.name}]"]) == tmp_path / "tokens"
-    lengths = [TokenDataset(tmp_path / "tokens" / name).duration for name in ("train", "validation")]
+    assert [entry.name for entry in (tmp_path / "tokens").iterdir() if entry.is_dir()] == ["train"]
+    changes = [f"data.validation=[{OTHER_CLIP.name}]", f"output_folder={tmp_path}/both"]
+    assert run_training(path, changes) == tmp_path / "both"
+    lengths = [TokenDataset(tmp_path / "both" / name).duration for name in ("train", "validation")]
     assert lengths == pytest.approx([2.5, 2.9], abs=0.1)
 
 
@@ -185,8 +266,9 @@ def test_two_processes_share_the_trainings_of_a_recipe(recipe_file, tmp_path, ti
     assert result.returncode == 0, result.stderr[-4000:]
     assert json.loads((tmp_path / "out/a/report.json").read_text())["steps"] == 2
     assert (tmp_path / "out/both/train/tokens.json").is_file()
-    assert sorted(path.name for path in (tmp_path / "out/steps").iterdir()) == ["a.json", "tokens.json"]
-    assert run_training(path) == []
+    weights = (tmp_path / "out/a/final/model.safetensors").stat().st_mtime_ns
+    run_training(path)
+    assert (tmp_path / "out/a/final/model.safetensors").stat().st_mtime_ns == weights
 
 
 def write_parquet(path, clips):
@@ -224,8 +306,8 @@ def test_debug_trains_everything_from_parquet_and_the_pipeline_runs_it(tmp_path)
     result = run(command)
     assert result.returncode == 0, result.stderr[-4000:]
     folder = tmp_path / "runs" / "debug"
-    names = ["codec", "semantic_encoder", "centroids", "tokens", "semantic", "coarse", "fine", "checkpoint"]
-    assert sorted(path.stem for path in (folder / "steps").glob("*.json")) == sorted(names)
+    names = ["codec", "semantic_encoder", "semantic_tokenizer", "tokens", "semantic", "coarse", "fine", "checkpoint"]
+    assert sorted(path.parent.name for path in folder.glob("*/run.json")) == sorted(names)
     log = [json.loads(line) for line in (folder / "codec" / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 12 and {"mel", "adversarial", "valid_mel_db"} <= set(log[-1])
     report = json.loads((folder / "coarse" / "report.json").read_text())
@@ -236,4 +318,4 @@ def test_debug_trains_everything_from_parquet_and_the_pipeline_runs_it(tmp_path)
     num_samples, rate, finite = json.loads(heard.stdout.splitlines()[-1])
     assert finite and rate == 16000 and num_samples > sf.info(clips[2]).frames
     again = run(command)
-    assert again.returncode == 0 and again.stderr.count("done before") == len(names)
+    assert again.returncode == 0 and again.stderr.count("Done before") == len(names)

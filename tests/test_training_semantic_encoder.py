@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 def tiny_config(folder: Path, output: Path, **changes) -> SemanticEncoderTrainingConfig:
     config = SemanticEncoderTrainingConfig(
         data=AudioDataConfig(folder=str(folder), train=["0.wav", "1.wav", "2.wav", "3.wav"], validation=["4.wav"]),
-        output=str(output),
+        output_folder=str(output),
         encoder=ENCODER,
         iterations=[IterationConfig(6, num_steps=4), IterationConfig(8, num_steps=4, layer=1)],
         batch_size=4,
@@ -75,14 +75,19 @@ def tiny_config(folder: Path, output: Path, **changes) -> SemanticEncoderTrainin
 
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
-    """Configuration and results of a training that came to its end."""
+    """Configuration and last figures of a training that came to its end."""
     config = tiny_config(folder, tmp_path_factory.mktemp("finished"), report_to="tensorboard")
-    return config, train_semantic_encoder(config)
+    return config, last_figures(train_semantic_encoder(config))
+
+
+def last_figures(encoder):
+    """Figures of the last step of the last of two iterations."""
+    return json.loads((encoder.parent / "iteration_2" / "log.jsonl").read_text().splitlines()[-1])
 
 
 def test_training_writes_an_encoder_and_a_log(finished):
     config, results = finished
-    output = Path(config.output)
+    output = Path(config.output_folder)
     encoder = AutoModel.from_pretrained(output / "encoder")
     assert encoder.config.num_hidden_layers == 2
     lines = [json.loads(line) for line in (output / "iteration_2" / "log.jsonl").read_text().splitlines()]
@@ -97,16 +102,16 @@ def test_training_writes_an_encoder_and_a_log(finished):
 
 
 def test_figures_of_all_iterations_reach_tensorboard(finished):
-    events = EventAccumulator(str(next(Path(finished[0].output).rglob("events.out.tfevents.*")).parent))
+    events = EventAccumulator(str(next(Path(finished[0].output_folder).rglob("events.out.tfevents.*")).parent))
     events.Reload()
     assert [event.step for event in events.Scalars("validation_loss")] == [2, 4, 6, 8]
 
 
 def test_an_interrupted_end_is_made_up_for(finished):
     config, results = finished
-    output = Path(config.output)
+    output = Path(config.output_folder)
     (output / "encoder" / "model.safetensors").unlink()  # killed before the last copy was there
-    assert train_semantic_encoder(replace(config, report_to="none")) == results
+    assert last_figures(train_semantic_encoder(replace(config, report_to="none"))) == results
     last, copy = (load_file(output / part / "model.safetensors") for part in ("iteration_2/encoder", "encoder"))
     assert last.keys() == copy.keys() and all(torch.equal(last[name], copy[name]) for name in last)
 
@@ -133,6 +138,22 @@ def test_validation_loss_falls(folder, tmp_path):
     assert lines[-1]["validation_accuracy"] > 0.4
 
 
+def test_a_training_that_diverges_stops_and_keeps_the_weights_before(folder, tmp_path, monkeypatch):
+    forward, calls = MaskedPredictionModel.forward, []
+
+    def not_a_number(model, batch):
+        calls.append(model.training)
+        return tuple(value * (torch.nan if sum(calls) == 4 else 1) for value in forward(model, batch))
+
+    config = tiny_config(folder, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedPredictionModel, "forward", not_a_number)
+        with pytest.raises(ValueError, match=r"diverged at step 3: loss is nan; .*iteration_1.*step-00000002"):
+            train_semantic_encoder(config)
+    assert not (tmp_path / "encoder").exists()
+    assert train_semantic_encoder(config) == tmp_path / "encoder"
+
+
 class KilledError(Exception):
     pass
 
@@ -140,7 +161,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("calls", [3, 7])
 def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch, calls):
     dropout = {**ENCODER, "hidden_dropout": 0.1}  # its random numbers must be those of an uninterrupted run, too
-    expected = train_semantic_encoder(tiny_config(folder, tmp_path / "whole", encoder=dropout))
+    expected = last_figures(train_semantic_encoder(tiny_config(folder, tmp_path / "whole", encoder=dropout)))
     config = tiny_config(folder, tmp_path / "resumed", encoder=dropout)
     count = 0
     whole_step = encoder_trainer.EncoderTrainer._train_step
@@ -156,7 +177,7 @@ def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypa
         patch.setattr(encoder_trainer.EncoderTrainer, "_train_step", step_and_die)
         with pytest.raises(KilledError):
             train_semantic_encoder(config)
-    assert train_semantic_encoder(config) == expected
+    assert last_figures(train_semantic_encoder(config)) == expected
     first = load_file(tmp_path / "whole" / "encoder" / "model.safetensors")
     second = load_file(tmp_path / "resumed" / "encoder" / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)

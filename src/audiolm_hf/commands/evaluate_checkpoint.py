@@ -47,6 +47,9 @@ def add_whole(kinds: argparse._SubParsersAction) -> None:
     )
     add_seed(parser, "of everything that is drawn (default 0)")
     add_machine(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="evaluate parts again that are kept of other settings or data"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file; Markdown is written beside it")
     parser.set_defaults(run=run)
 
@@ -74,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         device=find_device(arguments.device),
         threads=arguments.threads,
+        overwrite=arguments.overwrite,
     )
     report = evaluation.run(tuple(arguments.parts))
     text = format_checkpoint_report(report)

@@ -44,6 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--recordings-per-shard", type=int, default=64, help="recordings in each parquet file (default 64)"
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="remove what the output folder holds if it is another dataset"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the token dataset")
     parser.set_defaults(run=run)
 
@@ -80,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     load = partial(
         load_tokenizers, arguments.tokenizer, arguments.codec, arguments.float16, find_device(arguments.device)
     )
-    _report(tokenize_recordings(_open_source(arguments), load, arguments.output, plan), arguments.output)
+    made = tokenize_recordings(_open_source(arguments), load, arguments.output, plan, arguments.overwrite)
+    _report(made, arguments.output)
     return 0
 
 

@@ -9,6 +9,7 @@ import torch
 
 from audiolm_hf.commands.options import Number
 from audiolm_hf.training.config import TRAINING_KINDS, load_config, read_yaml, run_training
+from audiolm_hf.training.processes import process_rank
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -19,6 +20,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description=f"Train from a YAML file. The key `kind` of the file says what: {', '.join(TRAINING_KINDS)}.",
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the training")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="remove what the output folder holds if it is of another training"
+    )
     parser.add_argument(
         "--estimate", action="store_true", help="do not train; print parameters, memory, operations and hours"
     )
@@ -45,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.estimate:
         sys.stdout.write(estimate(arguments) + "\n")
     else:
-        run_training(arguments.config, arguments.overrides)
+        result = run_training(arguments.config, arguments.overrides, arguments.overwrite)
+        if not process_rank():
+            sys.stdout.write(f"{result}\n")
     return 0
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audiolm_hf.data.manifests import MANIFEST_SUFFIXES, Labels, ManifestEntry, label_columns, read_manifest
+from audiolm_hf.run_folder import named_files, walk_files
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -74,8 +75,22 @@ class ClipList:
 
     @property
     def key(self) -> str:
-        """Hash of what is listed: 16 hexadecimal digits."""
-        return hashlib.sha256("\n".join(clip.id for clip in self.clips).encode()).hexdigest()[:16]
+        """Hash of what is listed, with its labels: 16 hexadecimal digits."""
+        lines = ("\t".join((clip.id, clip.speaker, clip.accent, clip.source)) for clip in self.clips)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that hold the recordings, by their paths."""
+        files: dict[str, Path] = {}
+        for path in dict.fromkeys(clip.path for clip in self.clips):
+            held = (
+                [Path(entry["filename"]) for entry in self.datasets[path].cache_files]
+                if path in self.datasets
+                else [path]
+            )
+            files |= {file.as_posix(): file for file in held}
+        return files
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,11 @@ class ClipStream:
     name: str
     dataset: "IterableDataset"
     num_clips: int | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """None: what is streamed is known by its name alone."""
+        return {}
 
     @property
     def key(self) -> str:
@@ -204,12 +224,45 @@ def check_unique(source: ClipList) -> None:
         )
 
 
-def _list_path(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
+def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
+    """List the files that hold the recordings of any number of places, see [`list_clips`], without opening tables.
+
+    Args:
+        paths (iterable of `Path`): as of [`list_clips`].
+
+    Returns:
+        `dict[str, Path]`: by names that do not depend on where the paths lie.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        _require(path)
+        listed = named_files([path])
+        if path.is_dir() and not _is_saved_dataset(path):
+            listed = {name: file for name, file in listed.items() if file.suffix.lower() in AUDIO_SUFFIXES}
+        if path.suffix.lower() in MANIFEST_SUFFIXES:
+            for entry in read_manifest(path):
+                listed[f"{path.name}/{os.path.relpath(entry.path, path.parent)}"] = entry.path
+        named |= {f"{name} (again)" if name in named else name: file for name, file in listed.items()}
+    return named
+
+
+def _is_saved_dataset(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _SAVED_DATASET_FILES)
+
+
+def _require(path: Path) -> None:
     if not path.exists():
         raise FileNotFoundError(
             f"There is no {path}{_nearest(path)}; give an existing parquet file, folder, list or audio file, or the "
             "name of a dataset with --dataset."
         )
+
+
+def _list_path(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
+    _require(path)
     if path.is_dir():
         return _list_folder(path, datasets)
     suffix = path.suffix.lower()
@@ -241,40 +294,20 @@ def _entry_clip(entry: ManifestEntry) -> Clip:
 
 
 def _list_folder(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
-    if any((path / name).is_file() for name in _SAVED_DATASET_FILES):
+    if _is_saved_dataset(path):
         from audiolm_hf.data.hf_datasets import open_saved_dataset
 
         datasets[path] = open_saved_dataset(path)
         return _dataset_rows(path, datasets[path])
-    found = sorted(_walk(path))
+    found = walk_files(path)
     files = [file for file in found if file.suffix.lower() in AUDIO_SUFFIXES]
-    tables = [file for file in found if file.suffix == ".parquet"]
+    tables = [file for file in found if file.suffix.lower() == ".parquet"]
     if tables and not files:
         raise ValueError(
             f"{path} holds no audio files but {len(tables)} parquet files, such as {tables[0]}; name those to use "
             f"(perhaps {path / '*.parquet'})."
         )
     return [Clip(file.as_posix(), file) for file in files]
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Find all files of a folder but hidden ones, through links to folders, too; each folder once."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    seen = set()
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        folders[:] = sorted(
-            (name for name in folders if not name.startswith(".")),
-            key=lambda name: (Path(parent, name).is_symlink(), name),
-        )
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def _dataset_rows(path: Path, dataset: "Dataset") -> list[Clip]:
@@ -333,4 +366,5 @@ __all__ = [
     "check_unique",
     "dataset_clips",
     "list_clips",
+    "recording_files",
 ]

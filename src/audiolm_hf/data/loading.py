@@ -36,6 +36,23 @@ def read_model_type(folder: str | Path) -> str:
     return json.loads(path.read_text(encoding="utf-8")).get("model_type", "")
 
 
+def require_model_type(folder: str | Path, model_type: str, key: str) -> None:
+    """Refuse a folder that holds another kind of model.
+
+    Args:
+        folder (`str` or `Path`): written by `save_pretrained`.
+        model_type (`str`): of the model that is needed.
+        key (`str`): what the error calls the folder.
+
+    Raises:
+        FileNotFoundError: there is no `config.json` in it.
+        ValueError: it holds a model of another type.
+    """
+    found = read_model_type(folder)
+    if found != model_type:
+        raise ValueError(f"{key} is {folder}, a model of type {found!r}; give one of type {model_type!r}.")
+
+
 def load_codec(folder: str | Path) -> AcousticCodec:
     """Load an acoustic codec for inference, in float32.
 
@@ -127,5 +144,6 @@ __all__ = [
     "load_codec",
     "load_semantic_tokenizer",
     "read_model_type",
+    "require_model_type",
     "round_to_float16_",
 ]

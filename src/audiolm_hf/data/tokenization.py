@@ -14,9 +14,8 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from huggingface_hub.utils import WeakFileLock
 from tqdm import tqdm
 
 from audiolm_hf.data.clips import Clip, ClipList, ClipStream, check_unique
@@ -28,15 +27,18 @@ from audiolm_hf.data.tokens import (
     TokenDataset,
     count_records,
     read_skipped,
+    shard_hashes,
     shard_path,
     shard_paths,
     write_atomically,
 )
 from audiolm_hf.data.workers import ShardJob, ShardMaker, run_here, run_in_processes
+from audiolm_hf.run_folder import hold_folder
+from audiolm_hf.settings import Count, CountOrNone, NotNegative, Range, Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizationPlan:
+class TokenizationPlan(Settings):
     """How the work is cut and shared out.
 
     Args:
@@ -51,17 +53,15 @@ class TokenizationPlan:
         ValueError: a number is out of range.
     """
 
-    recordings_per_shard: int = 64
-    min_duration_s: float = 0.0
-    num_workers: int = 1
-    num_threads: int = 1
-    num_machines: int = 1
-    machine_index: int = 0
+    recordings_per_shard: Count = 64
+    min_duration_s: NotNegative = 0.0
+    num_workers: Annotated[int, Range(1, 4096)] = 1
+    num_threads: Annotated[int, Range(1, 4096)] = 1
+    num_machines: Count = 1
+    machine_index: CountOrNone = 0
 
     def __post_init__(self) -> None:
-        for name in ("recordings_per_shard", "num_workers", "num_threads", "num_machines"):
-            if vars(self)[name] < 1:
-                raise ValueError(f"{name} is {vars(self)[name]}; give 1 or more.")
+        super().__post_init__()
         if not 0 <= self.machine_index < self.num_machines:
             raise ValueError(
                 f"machine_index is {self.machine_index} of {self.num_machines} machines; give 0 to "
@@ -74,6 +74,7 @@ def tokenize_recordings(
     load_tokenizers: Callable[[], TokenizerPair],
     output: str | Path,
     plan: TokenizationPlan | None = None,
+    overwrite: bool = False,
 ) -> TokenDataset | None:
     """Turn recordings into a token dataset.
 
@@ -87,6 +88,7 @@ def tokenize_recordings(
             [`~audiolm_hf.data.tokenizers.load_tokenizers`].
         output (`str` or `Path`): folder of the dataset.
         plan ([`TokenizationPlan`], *optional*): how to share the work out.
+        overwrite (`bool`, defaults to `False`): remove what the folder holds if it is another dataset.
 
     Returns:
         [`TokenDataset`], or `None` while shards of other machines are missing.
@@ -104,11 +106,13 @@ def tokenize_recordings(
     elif plan.num_machines > 1:
         raise ValueError("A stream has no shards that machines could share; download the dataset, or use one machine.")
     tokenizers = load_tokenizers()
-    claim = _describe(source, tokenizers, plan)
-    output.mkdir(parents=True, exist_ok=True)
+    described = _describe(source, tokenizers, plan)
     scratch = output / f".unfinished-{plan.machine_index}"
     with ExitStack() as stack:
-        _lock(output / f".lock-{plan.machine_index}", stack)
+        files = {"data": source.files}
+        held = stack.enter_context(
+            hold_folder(output, "tokens", described, files, overwrite=overwrite, part=plan.machine_index)
+        )
         shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
         scratch.mkdir()
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -118,7 +122,8 @@ def tokenize_recordings(
             shards = _ListedShards(source, output, plan)
         else:
             shards = _StreamedShards(source, output, plan, write)
-        _claim_folder(output, claim, write)
+        if not (output / INFO_FILE).exists():
+            write(output / INFO_FILE, (json.dumps(described, indent=2) + "\n").encode())
         datasets = source.datasets if isinstance(source, ClipList) else {}
         maker = ShardMaker(output, scratch, datasets, plan.min_duration_s, plan.num_threads)
         with tqdm(total=shards.total, initial=shards.done, desc="tokenize", unit="recording", smoothing=0.05) as bar:
@@ -130,7 +135,10 @@ def tokenize_recordings(
                 finished = run_in_processes(jobs, maker, load_tokenizers, plan.num_workers, bar.update)
             for number in finished:
                 shards.finish(number)
-        return _close(output, shards, write)
+        dataset = _close(output, shards, write)
+        if dataset is not None:
+            held.finish(output)
+        return dataset
 
 
 def _describe(source: ClipList | ClipStream, tokenizers: TokenizerPair, plan: TokenizationPlan) -> dict[str, Any]:
@@ -145,32 +153,6 @@ def _describe(source: ClipList | ClipStream, tokenizers: TokenizerPair, plan: To
         "segment_length_s": SEGMENT_LENGTH_S,
         "last_segment_s": LAST_SEGMENT_S,
     }
-
-
-def _lock(path: Path, stack: ExitStack) -> None:
-    """Keep a second process out; the lock ends with the process, even a killed one."""
-    try:
-        stack.enter_context(WeakFileLock(path, timeout=0.5))
-    except TimeoutError as error:
-        raise BlockingIOError(
-            f"Another process is at work in {path.parent}; wait for it, or share the work with --num-workers, or with "
-            "--num-machines and another --machine-index."
-        ) from error
-
-
-def _claim_folder(output: Path, claim: dict[str, Any], write: Callable[[Path, bytes], None]) -> None:
-    """Write what a folder is to hold, or check that it says the same already."""
-    path = output / INFO_FILE
-    if not path.exists():
-        write(path, (json.dumps(claim, indent=2) + "\n").encode())
-    found = json.loads(path.read_text(encoding="utf-8"))
-    found.setdefault("semantic_sampling_rate", found.get("sampling_rate"))  # older folders: both had one rate
-    different = [key for key in claim if found.get(key) != claim[key]]
-    if different:
-        raise ValueError(
-            f"{output} holds tokens with other {', '.join(different)} than asked for now; give another folder, or "
-            "remove this one."
-        )
 
 
 class _ListedShards:
@@ -269,14 +251,16 @@ def _close(
         lines = (json.dumps(dataclasses.asdict(entry), ensure_ascii=False) + "\n" for entry in skipped)
         write(output / SKIPPED_FILE, "".join(lines).encode())
     shards.close()
-    num_shards = json.loads((output / INFO_FILE).read_text(encoding="utf-8"))["num_shards"]
-    if num_shards is not None and len(shard_paths(output)) < num_shards:
+    described = json.loads((output / INFO_FILE).read_text(encoding="utf-8"))
+    if described["num_shards"] is not None and len(shard_paths(output)) < described["num_shards"]:
         return None
     if not count_records(output):
         raise ValueError(
             f"None of the recordings could be read: {len(skipped)} left out, see {output / SKIPPED_FILE}"
             + (f", such as {skipped[0].id}: {skipped[0].reason}." if skipped else ".")
         )
+    if "shards" not in described:
+        write(output / INFO_FILE, (json.dumps(described | {"shards": shard_hashes(output)}, indent=2) + "\n").encode())
     return TokenDataset(output)
 
 

@@ -10,6 +10,7 @@ Paper: AudioLM (arXiv 2209.03143), the two tokenizers; stages 1 and 2 for the re
 
 import dataclasses
 import json
+import math
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -23,10 +24,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from transformers.utils import logging
 
 from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.run_folder import file_states, kept_result
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
+
+logger = logging.get_logger(__name__)
 
 INFO_FILE = "tokens.json"
 STREAM_FILE = "stream.json"  # where a stream is to go on; gone when it is finished
@@ -117,6 +122,13 @@ def shard_path(folder: Path, number: int) -> Path:
 def shard_paths(folder: Path) -> list[Path]:
     """List the finished shards of a token dataset, in order."""
     return sorted(folder.glob("tokens-*.parquet"), key=lambda path: (len(path.name), path.name))
+
+
+def shard_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of a token dataset's shards; those that are as their run left them are not read again."""
+    shards = {path.name: path for path in shard_paths(folder)}
+    states = file_states(shards, kept_result(folder), hashed_bytes=math.inf)
+    return {name: digest for name, (_, _, digest) in states.items()}
 
 
 def write_atomically(path: Path, data: bytes, scratch: Path | None = None) -> None:
@@ -281,7 +293,22 @@ def _read_info(folder: Path) -> TokenInfo:
             "goes on where it stopped."
         )
     values.setdefault("semantic_sampling_rate", values["sampling_rate"])  # older datasets: both had one rate
+    _check_shards(folder, values)
     return TokenInfo(**{field.name: values[field.name] for field in dataclasses.fields(TokenInfo)})
+
+
+def _check_shards(folder: Path, values: dict[str, Any]) -> None:
+    """Refuse shards that are not those that `audiolm-hf tokenize` wrote."""
+    if "shards" not in values:
+        logger.warning(f"{folder} does not list its shards, as an earlier version wrote it: they are not checked.")
+        return
+    listed, there = values["shards"], shard_hashes(folder)
+    changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
+    if changed:
+        raise ValueError(
+            f"{folder} is not what `audiolm-hf tokenize` wrote: {', '.join(changed[:3])} changed, or there is one too "
+            "many or too few. Tokenize the recordings again."
+        )
 
 
 def _open_shard(path: Path) -> pq.ParquetFile:
@@ -326,6 +353,7 @@ __all__ = [
     "TokenRecord",
     "count_records",
     "read_skipped",
+    "shard_hashes",
     "shard_path",
     "shard_paths",
     "write_atomically",

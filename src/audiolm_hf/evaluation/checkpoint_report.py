@@ -21,11 +21,12 @@ from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.evaluation.codec import evaluate_codec
 from audiolm_hf.evaluation.continuation import ContinuationKind, evaluate_continuation
 from audiolm_hf.evaluation.likelihood import evaluate_likelihood, load_stages
-from audiolm_hf.evaluation.parts import checkpoint_hash, describe_files, kept_part
+from audiolm_hf.evaluation.parts import checkpoint_hash, kept_part
 from audiolm_hf.evaluation.piano_token_report import evaluate_piano_tokens
 from audiolm_hf.evaluation.samples import save_samples
 from audiolm_hf.evaluation.token_report import evaluate_tokens
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.run_folder import named_files
 from audiolm_hf.threads import set_threads
 
 PARTS = ("codec", "tokens", "likelihood", "continuation", "samples")
@@ -58,6 +59,7 @@ class CheckpointEvaluation:
         seed (`int`, defaults to 0): of everything that is drawn.
         device (`str`, defaults to `"cpu"`): where the models compute.
         threads (`int`, *optional*): on a CPU; by default what suits the model.
+        overwrite (`bool`, defaults to `False`): evaluate parts again that are kept of other settings or files.
     """
 
     folder: Path
@@ -73,6 +75,7 @@ class CheckpointEvaluation:
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
+    overwrite: bool = False
 
     @cached_property
     def model(self) -> AudioLMModel:
@@ -119,17 +122,18 @@ class CheckpointEvaluation:
         missing = [path for path in needed if not path.is_file()]
         if missing:
             raise FileNotFoundError(f"There is no {missing[0]}; give the folder that holds the corpora as --data.")
-        steps: dict[str, tuple[dict[str, Any], Callable[[], dict[str, Any]]]] = {
-            "codec": ({"num_clips": self.num_clips}, self._codec),
-            "tokens": ({"train": describe_files(self.train_paths), "minutes": self.train_minutes}, self._tokens),
-            "likelihood": ({"train": describe_files(self._likelihood_files)}, self._likelihood),
+        steps: dict[str, tuple[dict[str, Any], list[Path], Callable[[], dict[str, Any]]]] = {
+            "codec": ({"num_clips": self.num_clips}, [], self._codec),
+            "tokens": ({"minutes": self.train_minutes}, self.train_paths, self._tokens),
+            "likelihood": ({}, self._likelihood_files, self._likelihood),
             "continuation": (
                 {"num_prompts": self.num_prompts, "num_continuations": self.num_continuations},
+                [],
                 self._continuation,
             ),
-            "samples": ({"num_samples": self.num_samples}, self._samples),
+            "samples": ({"num_samples": self.num_samples}, [], self._samples),
         }
-        common = {"checkpoint": digest, "kind": self.kind, "seed": self.seed, "test": describe_files(self.test_paths)}
+        common = {"checkpoint": digest, "kind": self.kind, "seed": self.seed}
         return {
             "checkpoint": self.folder.name,
             "checkpoint_sha256": digest,
@@ -139,8 +143,15 @@ class CheckpointEvaluation:
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in ("torch", "transformers", "numpy")},
             "parts": {
-                name: kept_part(self.parts_folder, name, common | steps[name][0], steps[name][1])
-                for name in PARTS
+                name: kept_part(
+                    self.parts_folder,
+                    name,
+                    common | settings,
+                    {"test": named_files(self.test_paths), "train": named_files(train)},
+                    evaluate,
+                    self.overwrite,
+                )
+                for name, (settings, train, evaluate) in steps.items()
                 if name in parts
             },
         }
@@ -168,8 +179,7 @@ class CheckpointEvaluation:
 
     def _likelihood(self) -> dict[str, Any]:
         load = partial(load_tokenizers, self.folder, self.folder, device=self.device)
-        # One folder for each checkpoint: a dataset of other tokenizers cannot be gone on with.
-        folder = self.parts_folder / "tokens" / checkpoint_hash(self.folder)[:16]
+        folder = self.parts_folder / "likelihood" / "tokens"
         tokens: dict[str, TokenDataset] = {}
         for split, paths in (("train", self.train_paths), ("test", self.test_paths)):
             if split == "train" and self.train_tokens is not None:

@@ -1,14 +1,16 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Evaluations in parts that are kept: a part whose checkpoint, data and options are unchanged is not done again."""
+"""Evaluations in parts that are kept: each is a run of a folder of its own, and not done twice."""
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
+
+from audiolm_hf.run_folder import hold_folder, replace_file
 
 logger = logging.get_logger(__name__)
 
@@ -38,36 +40,40 @@ def checkpoint_hash(folder: str | Path) -> str:
     return total.hexdigest()
 
 
-def describe_files(paths: Sequence[str | Path]) -> list[list[Any]]:
-    """Name and size of data files, so that a part is done again when they change."""
-    return [[Path(path).name, Path(path).stat().st_size] for path in paths]
-
-
-def kept_part(folder: str | Path, name: str, key: dict[str, Any], evaluate: Callable[[], dict[str, Any]]) -> dict:
-    """Give a part's figures, from an earlier run where that was the same.
+def kept_part(
+    folder: str | Path,
+    name: str,
+    settings: dict[str, Any],
+    inputs: dict[str, dict[str, Path]],
+    evaluate: Callable[[], dict[str, Any]],
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Give a part's figures, from an earlier run if there was one.
 
     Args:
-        folder (`str` or `Path`): where parts are kept, `<name>.json` each.
+        folder (`str` or `Path`): where parts are kept, each in a folder of its name.
         name (`str`): of the part.
-        key (`dict`): all that its figures depend on; of types that JSON has.
+        settings (`dict`): all that its figures depend on but files; of types that JSON has.
+        inputs (`dict`): the files, see [`~audiolm_hf.run_folder.hold_folder`].
         evaluate (callable): takes the figures.
+        overwrite (`bool`, defaults to `False`): take them again where they are of other settings or files.
 
     Returns:
         `dict`: the figures, as JSON gives them back (`None` where a figure is not a number).
+
+    Raises:
+        ValueError: the figures that are kept are of other settings or files.
     """
-    path = Path(folder) / f"{name}.json"
-    key = json.loads(json.dumps(key))
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["key"] == key:
+    part = Path(folder) / name
+    path = part / "report.json"
+    with hold_folder(part, f"evaluate {name}", settings, inputs, overwrite=overwrite) as held:
+        if held.done:
             logger.info(f"{path} is of the same checkpoint, data and options; used again.")
-            return kept["report"]
-    text = to_json({"key": key, "report": evaluate()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return json.loads(text)["report"]
+        else:
+            text = to_json(evaluate())
+            replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+            held.finish(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def to_json(report: Any) -> str:
@@ -83,4 +89,4 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-__all__ = ["checkpoint_hash", "describe_files", "kept_part", "to_json"]
+__all__ = ["checkpoint_hash", "kept_part", "to_json"]

@@ -7,25 +7,37 @@ stored in float16, half the bytes; they are float32 again when loaded. Whether t
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from transformers.utils import logging
 
+from audiolm_hf.configuration_audiolm import (
+    AudioLMCoarseConfig,
+    AudioLMFineConfig,
+    AudioLMSemanticConfig,
+    AudioLMSemanticTokenizerConfig,
+)
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.data.loading import float16_tensors, load_codec, load_semantic_tokenizer
+from audiolm_hf.data.loading import (
+    float16_tensors,
+    load_codec,
+    load_semantic_tokenizer,
+    require_model_type,
+)
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
-
-logger = logging.get_logger(__name__)
+from audiolm_hf.run_folder import fill_folder, replace_file
+from audiolm_hf.settings import Count, InputPath, OutputPath, Positive, Seconds, Settings, Use
+from audiolm_hf.training.run import one_run
 
 
 @dataclass
-class AssembleConfig:
+class AssembleConfig(Settings):
     """Which parts make the checkpoint.
 
     Args:
@@ -43,53 +55,71 @@ class AssembleConfig:
         check_length_s (`float`, defaults to 10.0): seconds of each.
     """
 
-    semantic_tokenizer: str
-    codec: str
-    semantic: str
-    coarse: str
-    fine: str
-    output_folder: str
+    semantic_tokenizer: InputPath
+    codec: InputPath
+    semantic: InputPath
+    coarse: InputPath
+    fine: InputPath
+    output_folder: OutputPath
     float16: bool = True
-    max_megabytes: float | None = None
+    max_megabytes: Positive | None = None
     generation: dict[str, Any] = field(default_factory=dict)
-    check_data: list[str] = field(default_factory=list)
-    num_check_clips: int = 8
-    check_length_s: float = 10.0
+    check_data: Annotated[list[str], Use.FREE] = field(default_factory=list)
+    num_check_clips: Annotated[Count, Use.FREE] = 8
+    check_length_s: Annotated[Seconds, Use.FREE] = 10.0
 
 
-def assemble(config: AssembleConfig) -> dict[str, Any]:
+@one_run("assemble", alone=True)
+def assemble(config: AssembleConfig) -> None:
     """Write the checkpoint.
 
     Args:
         config ([`AssembleConfig`]): everything.
 
     Returns:
-        `dict`: `bytes` of all files, `parameters` of each part and, where recordings are given to check,
-        `equal_semantic_tokens` and `equal_audio_codes`, the shares that storing left as they were. Also in
-        `assemble.json` beside the checkpoint's folder.
+        `Path`: the checkpoint. In `<its name>-assemble.json` beside it are the `bytes` of all files, `parameters` of
+        each part and, where recordings are given to check, `equal_semantic_tokens` and `equal_audio_codes`, the shares
+        that storing left as they were.
 
     Raises:
-        ValueError: the parts do not agree, or the checkpoint is larger than allowed.
+        ValueError: a folder holds another kind of part, the parts do not agree, or the checkpoint is larger than
+            allowed.
     """
-    model = load_parts(config)
+    check_parts(config)
     output = Path(config.output_folder)
-    model.save_pretrained(output, state_dict=float16_tensors(model) if config.float16 else None)
-    AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate=model.sampling_rate)).save_pretrained(output)
+    fill_folder(output, partial(_write_checkpoint, config, output.with_name(f"{output.name}-assemble.json")))
+
+
+def check_parts(config: AssembleConfig) -> None:
+    """Refuse folders that hold other parts than those they are named for, before any is loaded."""
+    for folder, model_type, key in (
+        (config.semantic_tokenizer, AudioLMSemanticTokenizerConfig.model_type, "semantic_tokenizer"),
+        (config.semantic, AudioLMSemanticConfig.model_type, "semantic"),
+        (config.coarse, AudioLMCoarseConfig.model_type, "coarse"),
+        (config.fine, AudioLMFineConfig.model_type, "fine"),
+    ):
+        require_model_type(folder, model_type, key)
+
+
+def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -> None:
+    """Put everything into an empty folder, and the report where it belongs."""
+    model = load_parts(config)
+    model.save_pretrained(folder, state_dict=float16_tensors(model) if config.float16 else None)
+    AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate=model.sampling_rate)).save_pretrained(folder)
     report: dict[str, Any] = {
-        "bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "parameters": {name: part.num_parameters() for name, part in model.named_children()},
     }
-    if config.check_data:
-        report |= compare_tokens(load_parts(config), output, config)
-    output.with_name(output.name + "-assemble.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     megabytes = report["bytes"] / 1e6
-    logger.info(f"{output} has {megabytes:.2f} MB: {report}")
     if config.max_megabytes is not None and megabytes > config.max_megabytes:
         raise ValueError(
-            f"{output} has {megabytes:.2f} MB, more than max_megabytes = {config.max_megabytes}; use smaller parts or "
-            "float16."
+            f"The checkpoint has {megabytes:.2f} MB, more than max_megabytes = {config.max_megabytes}; use smaller "
+            "parts or float16."
         )
-    return report
+    if config.check_data:
+        report |= compare_tokens(load_parts(config), folder, config)
+    text = json.dumps(report, indent=2) + "\n"
+    replace_file(report_path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def load_parts(config: AssembleConfig) -> AudioLMModel:
@@ -133,4 +163,4 @@ def compare_tokens(original: AudioLMModel, folder: Path, config: AssembleConfig)
     return {name: float(torch.cat(found).float().mean()) for name, found in equal.items()}
 
 
-__all__ = ["AssembleConfig", "assemble", "compare_tokens", "load_parts"]
+__all__ = ["AssembleConfig", "assemble", "check_parts", "compare_tokens", "load_parts"]

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -22,8 +23,10 @@ from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
-from audiolm_hf.training.checkpointing import replace_folder
+from audiolm_hf.run_folder import fill_folder
+from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPath, Range, Seed, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.run import one_run
 
 logger = logging.get_logger(__name__)
 
@@ -32,13 +35,13 @@ STD_FLOOR = 1e-5  # a dimension that never moves stays 0 instead of dividing by 
 
 
 @dataclass
-class CentroidsTrainingConfig:
+class CentroidsTrainingConfig(Settings):
     """What `audiolm-hf train` needs to fit a semantic tokenizer.
 
     Args:
         data ([`AudioDataConfig`]): the recordings to fit on.
         encoder (`str`): folder or Hub name of a speech encoder that `AutoModel` loads.
-        output (`str`): folder that receives the tokenizer.
+        output_folder (`str`): folder that receives the tokenizer.
         layer (`int`): entry of the encoder's `hidden_states` to quantise.
         num_semantic_tokens (`int`, defaults to 1024): centroids.
         pooling (`int`, defaults to 2): encoder frames per token.
@@ -50,15 +53,15 @@ class CentroidsTrainingConfig:
     """
 
     data: AudioDataConfig
-    encoder: str
-    output: str
-    layer: int
-    num_semantic_tokens: int = 1024
-    pooling: int = 2
-    max_features: int = 500_000
-    num_epochs: int = 20
-    device: str = "cpu"
-    seed: int = 0
+    encoder: NamedInput
+    output_folder: OutputPath
+    layer: CountOrNone
+    num_semantic_tokens: Annotated[int, Range(1, 2**15)] = 1024
+    pooling: Count = 2
+    max_features: Count = 500_000
+    num_epochs: Count = 20
+    device: Annotated[str, Filled(), Use.FREE] = "cpu"
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -184,14 +187,15 @@ def _report(features: np.ndarray, centroids: np.ndarray) -> CentroidsReport:
     )
 
 
-def train_centroids(config: CentroidsTrainingConfig) -> CentroidsReport:
+@one_run("centroids", alone=True)
+def train_centroids(config: CentroidsTrainingConfig) -> None:
     """Fit a semantic tokenizer on recordings and save it.
 
     Args:
         config ([`CentroidsTrainingConfig`]): encoder, layer, sizes, data and output folder.
 
     Returns:
-        [`CentroidsReport`], which is also written to `centroids.json` beside the tokenizer.
+        `Path`: the tokenizer's folder; a [`CentroidsReport`] is in its `centroids.json`.
     """
     encoder = AutoModel.from_pretrained(config.encoder).to(config.device)
     tokenizer = AudioLMSemanticTokenizer.from_encoder(
@@ -203,18 +207,17 @@ def train_centroids(config: CentroidsTrainingConfig) -> CentroidsReport:
         tokenizer, (source[index] for index in order), config.max_features, config.num_epochs, config.seed
     )
     logger.info(f"{report}")
-    save_tokenizer(tokenizer, Path(config.output), report)
-    return report
+    save_tokenizer(tokenizer, Path(config.output_folder), report)
 
 
 def save_tokenizer(tokenizer: AudioLMSemanticTokenizer, folder: Path, report: CentroidsReport) -> None:
-    """Save a tokenizer so that `folder` holds either the old one or the new one, never half of one."""
+    """Save a tokenizer and its report, whole or not at all."""
 
     def write(unfinished: Path) -> None:
         tokenizer.save_pretrained(unfinished)
         (unfinished / "centroids.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
 
-    replace_folder(folder, write)
+    fill_folder(folder, write)
 
 
 __all__ = [

@@ -1,28 +1,29 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of the trainings that have a loop of their own: written whole or not at all, without pickles.
+"""Checkpoints of the trainings: sealed when they are complete, without pickles, resumed from only as they were sealed.
 
-A checkpoint is a folder `step-00001000` of safetensors files, one for each module and optimizer, and `state.json`. It
-is written under another name, forced to the disk and renamed, so that a killed training leaves no broken one behind;
-should the newest be damaged all the same, the one before it is taken. Finished models and logs are kept whole alike.
+A checkpoint is a folder whose name ends in its step. transformers' Trainer writes one file by file; the loops of this
+package write theirs under another name and rename it. In both a seal with the hash of every file comes last: what was
+not finished, or has changed since, is passed over, and the one before is taken.
 """
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers.utils import logging
+
+from audiolm_hf.run_folder import PARTIAL, file_hash, remove_folder, replace_file, replace_folder
 
 logger = logging.get_logger(__name__)
 
 STATE_FILE = "state.json"
-PARTIAL = ".partial-"  # begins the name of a folder that is not complete, or being removed
+SEAL_FILE = "sealed.json"
 
 
 def save_training_state(
@@ -45,9 +46,12 @@ def save_training_state(
 
     Returns:
         `Path`: the new checkpoint.
+
+    Raises:
+        ValueError: a weight is not finite.
     """
-    for left_behind in folder.glob(f"{PARTIAL}*"):
-        shutil.rmtree(left_behind)
+    for module in modules.values():
+        require_finite(module, step, folder)
 
     def write(partial: Path) -> None:
         for name, module in modules.items():
@@ -56,17 +60,116 @@ def save_training_state(
         for name, optimizer in optimizers.items():
             save_file(_optimizer_tensors(optimizer), partial / f"{name}.safetensors")
         (partial / STATE_FILE).write_text(json.dumps({"step": step, **state}), encoding="utf-8")
+        seal_checkpoint(partial)
 
     target = folder / f"step-{step:08d}"
     replace_folder(target, write)
-    for old in find_checkpoints(folder)[:-keep]:
-        _remove_folder(old)
+    remove_old_checkpoints(folder, keep=keep)
     return target
 
 
+def require_finite(module: nn.Module, step: int, folder: Path) -> None:
+    """Refuse weights that are NaN or infinite, see [`stop_diverged`]."""
+    for name, tensor in module.state_dict().items():
+        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        if local.is_floating_point() and not bool(torch.isfinite(local).all()):
+            stop_diverged(f"the weight {name} is not finite", step, folder)
+
+
+def stop_diverged(cause: str, step: int, folder: Path) -> NoReturn:
+    """Stop a training that has diverged.
+
+    Args:
+        cause (`str`): what is not finite.
+        step (`int`): steps done.
+        folder (`Path`): of the checkpoints.
+
+    Raises:
+        ValueError: always; it names the step, the cause and the weights that are left.
+    """
+    kept = newest_checkpoint(folder)
+    left = "there is no checkpoint before it" if kept is None else f"the weights before it are in {kept}"
+    raise ValueError(f"The training diverged at step {step}: {cause}; {left}. Lower learning_rate.")
+
+
 def find_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints of a folder, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    """List the checkpoints of a folder, sealed or not, oldest first."""
+    found = [
+        path
+        for path in folder.glob("*-*")
+        if path.is_dir() and not path.name.startswith(".") and path.name.rpartition("-")[2].isdecimal()
+    ]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def remove_old_checkpoints(folder: Path, best: Path | None = None, keep: int = 2) -> None:
+    """Remove all checkpoints but the newest `keep` and the best.
+
+    Args:
+        folder (`Path`): of the checkpoints.
+        best (`Path`, *optional*): the one with the best validation.
+        keep (`int`, defaults to 2): two, so that there is one before the last.
+    """
+    for left_behind in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(left_behind)
+    for checkpoint in find_checkpoints(folder)[:-keep]:
+        if best is None or checkpoint.name != best.name:
+            remove_folder(checkpoint)
+
+
+def seal_checkpoint(folder: Path) -> None:
+    """Declare a checkpoint complete as it is now."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL_FILE)
+    hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+    text = json.dumps(hashes, indent=2)
+    replace_file(folder / SEAL_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def checkpoint_flaw(folder: Path) -> str | None:
+    """Say what is wrong with a checkpoint.
+
+    Args:
+        folder (`Path`): of the checkpoint.
+
+    Returns:
+        `str`, or `None` where everything is as it was sealed.
+    """
+    seal = folder / SEAL_FILE
+    if not seal.is_file():
+        return "it was not finished"
+    try:
+        hashes = json.loads(seal.read_text(encoding="utf-8"))
+    except ValueError:
+        return f"{SEAL_FILE} is damaged"
+    for name, expected in hashes.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if file_hash(folder / name) != expected:
+            return f"{name} is not what was saved"
+    return None
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Find the checkpoint to resume from; those passed over are named in a warning.
+
+    Args:
+        folder (`Path`): of the checkpoints; need not exist.
+
+    Returns:
+        `Path`, or `None` where no checkpoint was ever finished.
+
+    Raises:
+        ValueError: there are finished checkpoints, and all of them are damaged.
+    """
+    flaw = None
+    for checkpoint in reversed(find_checkpoints(folder)):
+        flaw = checkpoint_flaw(checkpoint)
+        if flaw is None:
+            return checkpoint
+        logger.warning(f"{checkpoint} cannot be resumed from: {flaw}. Going back to the one before.")
+    if any((checkpoint / SEAL_FILE).is_file() for checkpoint in find_checkpoints(folder)):
+        raise ValueError(f"None of the checkpoints in {folder} is as it was saved; --overwrite starts again.")
+    return None
 
 
 def load_training_state(
@@ -83,57 +186,16 @@ def load_training_state(
         `dict` or `None`: the `state` of the checkpoint, which holds `step`; `None` if there is no checkpoint.
 
     Raises:
-        ValueError: there are checkpoints, and none of them can be read.
+        ValueError: there are finished checkpoints, and all of them are damaged.
     """
-    checkpoints = find_checkpoints(folder)
-    for checkpoint in reversed(checkpoints):
-        try:
-            tensors = {name: load_file(checkpoint / f"{name}.safetensors") for name in [*modules, *optimizers]}
-            state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
-            step = int(state["step"])
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-            logger.warning(f"The checkpoint {checkpoint} is damaged and left out: {error}")
-            continue
-        for name, module in modules.items():
-            module.load_state_dict(tensors[name])
-        for name, optimizer in optimizers.items():
-            _load_optimizer(optimizer, tensors[name])
-        logger.info(f"Going on from step {step} ({checkpoint}).")
-        return state
-    if checkpoints:
-        raise ValueError(
-            f"None of the {len(checkpoints)} checkpoints in {folder} can be read; remove them to restart."
-        )
-    return None
-
-
-def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Write a folder so that it is whole whenever it is there under its name.
-
-    Args:
-        folder (`Path`): the folder; one that is there already is replaced.
-        write (`Callable[[Path], Any]`): puts the files into the empty folder that it is given.
-    """
-    partial = folder.with_name(PARTIAL + folder.name)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    for path in [*partial.rglob("*"), partial]:
-        _force_to_disk(path)
-    if folder.exists():
-        _remove_folder(folder)
-    partial.replace(folder)
-    _force_to_disk(folder.parent)
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file so that it is whole whenever it is there under its name; arguments as of [`replace_folder`]."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(PARTIAL + path.name)
-    write(partial)
-    _force_to_disk(partial)
-    partial.replace(path)
-    _force_to_disk(path.parent)
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is None:
+        return None
+    for name, module in modules.items():
+        module.load_state_dict(load_file(checkpoint / f"{name}.safetensors"))
+    for name, optimizer in optimizers.items():
+        _load_optimizer(optimizer, load_file(checkpoint / f"{name}.safetensors"))
+    return json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
 
 
 def append_log(path: Path, entry: Mapping[str, Any]) -> None:
@@ -158,24 +220,6 @@ def rewind_log(path: Path, step: int) -> None:
         replace_file(path, lambda partial: partial.write_text("".join(kept), encoding="utf-8"))
 
 
-def _remove_folder(folder: Path) -> None:
-    """Remove a folder that is never seen half removed under its name."""
-    removed = folder.with_name(f"{PARTIAL}removed-{folder.name}")
-    shutil.rmtree(removed, ignore_errors=True)
-    folder.replace(removed)
-    shutil.rmtree(removed)
-
-
-def _force_to_disk(path: Path) -> None:
-    if os.name != "posix":  # folders cannot be opened there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Flatten the state of an optimizer; its settings come from the configuration again."""
     state = optimizer.state_dict()["state"]
@@ -196,10 +240,14 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torc
 
 __all__ = [
     "append_log",
+    "checkpoint_flaw",
     "find_checkpoints",
     "load_training_state",
-    "replace_file",
-    "replace_folder",
+    "newest_checkpoint",
+    "remove_old_checkpoints",
+    "require_finite",
     "rewind_log",
     "save_training_state",
+    "seal_checkpoint",
+    "stop_diverged",
 ]

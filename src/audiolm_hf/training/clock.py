@@ -11,6 +11,8 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from audiolm_hf.training.processes import announce
+
 CLOCK_FILE = "clock.json"
 UNLIMITED_STEPS = 10**7  # stands for "no limit" where the Trainer wants a number
 FINAL_FACTOR = 0.01  # of the peak learning rate
@@ -98,10 +100,12 @@ class ClockCallback(TrainerCallback):
 
     Args:
         clock ([`TrainingClock`]): the clock.
+        name (`str`): of the training, for the bar.
     """
 
-    def __init__(self, clock: TrainingClock) -> None:
+    def __init__(self, clock: TrainingClock, name: str) -> None:
         self.clock = clock
+        self.name = name
         self._bar: tqdm | None = None
         self._last: dict[str, str] = {}
 
@@ -110,8 +114,10 @@ class ClockCallback(TrainerCallback):
     ) -> None:
         """Start the clock where the checkpoint left it."""
         self.clock.start(read_elapsed(Path(args.output_dir) / f"checkpoint-{state.global_step}"))
+        if state.global_step:
+            announce(f"Resuming {self.name} from step {state.global_step}.")
         if state.is_world_process_zero:
-            self._bar = tqdm(total=self.clock.max_steps, initial=state.global_step, desc="train", unit="step")
+            self._bar = tqdm(total=self.clock.max_steps, initial=state.global_step, desc=self.name, unit="step")
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

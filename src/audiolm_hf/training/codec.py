@@ -7,6 +7,7 @@ that several train like one. Losses: see `codec_losses`. The discriminators star
 and are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,12 +24,13 @@ from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, load_audio_segments
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.run_folder import replace_folder
 from audiolm_hf.training.checkpointing import (
     append_log,
     load_training_state,
-    replace_folder,
     rewind_log,
     save_training_state,
+    stop_diverged,
 )
 from audiolm_hf.training.codec_config import CodecTrainingConfig, DiscriminatorConfig
 from audiolm_hf.training.codec_losses import (
@@ -43,11 +45,13 @@ from audiolm_hf.training.codec_start import start_codec
 from audiolm_hf.training.codec_validation import validate_codec
 from audiolm_hf.training.discriminators import CodecDiscriminator
 from audiolm_hf.training.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
-from audiolm_hf.training.processes import mean_over_processes, own_rows
+from audiolm_hf.training.processes import announce, mean_over_processes, own_rows
+from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tracking import start_tracking, stop_tracking, tracker_settings
 
 
-def train_codec(config: CodecTrainingConfig) -> Path:
+@one_run("codec", "final")
+def train_codec(config: CodecTrainingConfig) -> None:
     """Train a codec to the end, resuming from the newest checkpoint in its output folder.
 
     Args:
@@ -60,7 +64,7 @@ def train_codec(config: CodecTrainingConfig) -> Path:
         ValueError: the processes cannot share the batch evenly, or a crop is shorter than a window of a loss.
         ImportError: the tracker of `report_to` is not installed.
     """
-    return CodecTrainer(config).train()
+    CodecTrainer(config).train()
 
 
 class CodecTrainer:
@@ -102,6 +106,7 @@ class CodecTrainer:
         self.crops = AudioCropDataset(source, crop_length, config.seed)
         self.figures: dict[str, list[float]] = defaultdict(list)
         self.step = 0
+        self.loss = 0.0
 
     @property
     def _model(self) -> SoundStreamModel:
@@ -154,12 +159,15 @@ class CodecTrainer:
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
+        shown: dict[str, Any] = {}
         while self.step < self.config.max_steps:
             self._train_step()
             self.step += 1
+            shown["loss"] = f"{self.loss:.3f}"
+            progress.set_postfix(shown, refresh=False)
             progress.update()
             if self.step % self.config.validation_steps == 0 or self.step == self.config.max_steps:
-                progress.set_postfix(self._validate())
+                shown |= self._validate()
             if self.step % self.config.checkpoint_steps == 0 or self.step == self.config.max_steps:
                 self._save()
         progress.close()
@@ -174,6 +182,7 @@ class CodecTrainer:
         if state is not None:
             self.step = state["step"]
             self.figures.update(state["figures"])
+            announce(f"Resuming the codec from step {self.step}.")
         if self.accelerator.is_main_process:
             rewind_log(self.folder / "log.jsonl", self.step)
         self.accelerator.wait_for_everyone()
@@ -256,7 +265,9 @@ class CodecTrainer:
     def _reconstruction_loss(self, audio_values: Tensor, target: Tensor) -> Tensor:
         losses = {name: loss(audio_values, target) for name, loss in self.reconstruction_losses.items()}
         self._record(**losses)
-        return torch.stack([self.reconstruction_weights[name] * value for name, value in losses.items()]).sum()
+        total = torch.stack([self.reconstruction_weights[name] * value for name, value in losses.items()]).sum()
+        self.loss = float(total.detach())
+        return total
 
     def _gradient(self, audio_values: Tensor, target: Tensor, reconstruction: Tensor) -> Tensor:
         """Gradient of all losses at the waveform; teaches the discriminators on the way."""
@@ -294,6 +305,8 @@ class CodecTrainer:
     def _record(self, **losses: Tensor) -> None:
         for name, value in losses.items():
             self.figures[name].append(float(value.detach()))
+            if not math.isfinite(self.figures[name][-1]):
+                stop_diverged(f"the {name} loss is {self.figures[name][-1]}", self.step, self.folder / "checkpoints")
 
     def _mean_figures(self) -> dict[str, float]:
         """Means of what was recorded since the last validation, over all processes."""
@@ -314,7 +327,7 @@ class CodecTrainer:
             figures |= validate_codec(self._model, segments, self.folder / "samples" / f"step-{self.step:08d}")
         append_log(self.folder / "log.jsonl", {"step": self.step, "time": time.time(), **figures})
         self.accelerator.log(figures, step=self.step)
-        return {name: round(value, 3) for name, value in figures.items() if name in ("mel", "valid_mel_db")}
+        return {name: round(value, 3) for name, value in figures.items() if name == "valid_mel_db"}
 
 
 def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accelerator:

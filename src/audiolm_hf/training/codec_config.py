@@ -2,14 +2,31 @@
 """Everything that can be set in a codec training, as its YAML file holds it; `codec` is what runs it."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from audiolm_hf.settings import (
+    BatchSize,
+    Count,
+    CountOrNone,
+    Decay,
+    InputPath,
+    LearningRate,
+    NotNegative,
+    OutputPath,
+    Positive,
+    Range,
+    Seconds,
+    Seed,
+    Settings,
+    Share,
+    Use,
+)
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.tracking import Tracker
 
 
 @dataclass
-class DiscriminatorConfig:
+class DiscriminatorConfig(Settings):
     """The discriminators and their part in the loss.
 
     Args:
@@ -24,19 +41,19 @@ class DiscriminatorConfig:
         warmup_steps (`int`): steps over which both weights rise from 0.
     """
 
-    start_step: int | None = None
-    window_lengths: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    downsamplings: list[int] = field(default_factory=lambda: [1, 2, 4])
-    num_channels: int = 32
-    learning_rate: float = 3e-4
-    update_probability: float = 2 / 3
-    adversarial_weight: float = 0.1
-    feature_weight: float = 0.3
-    warmup_steps: int = 200
+    start_step: CountOrNone | None = None
+    window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    downsamplings: list[Count] = field(default_factory=lambda: [1, 2, 4])
+    num_channels: Count = 32
+    learning_rate: LearningRate = 3e-4
+    update_probability: Share = 2 / 3
+    adversarial_weight: NotNegative = 0.1
+    feature_weight: NotNegative = 0.3
+    warmup_steps: Count = 200
 
 
 @dataclass
-class CodecTrainingConfig:
+class CodecTrainingConfig(Settings):
     """One codec training, as its YAML file holds it.
 
     Args:
@@ -71,41 +88,42 @@ class CodecTrainingConfig:
         seed (`int`): of everything random.
     """
 
-    output_folder: str
+    output_folder: OutputPath
     data: AudioDataConfig
     codec: dict[str, Any] = field(default_factory=dict)
-    initial_codec: str | None = None
+    initial_codec: InputPath | None = None
     train_decoder_only: bool = False
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    max_steps: int = 10000
-    decay_steps: int = 2000
-    warmup_steps: int = 200
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.01
-    batch_size: int = 8
-    crop_length_s: float = 1.0
-    gain_db: float = 6.0
-    mel_window_lengths: list[int] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    mel_bands: list[int] = field(default_factory=lambda: [160, 80, 40, 20, 10])
-    mel_weight: float = 15.0
-    waveform_weight: float = 2.0
-    commitment_weight: float = 0.25
-    codebook_weight: float = 1.0
-    loudness_weight: float = 0.0
-    envelope_weight: float = 0.0
-    magnitude_weight: float = 0.0
-    quantizer_start_step: int = 400
-    codebook_init_crops: int = 256
-    max_gradient_norm: float = 1.0
-    validation_steps: int = 1000
-    validation_crops: int = 16
-    validation_crop_length_s: float = 4.0
-    checkpoint_steps: int = 500
+    max_steps: Count = 10000
+    decay_steps: CountOrNone = 2000
+    warmup_steps: CountOrNone = 200
+    learning_rate: LearningRate = 5e-4
+    weight_decay: Decay = 0.01
+    batch_size: BatchSize = 8
+    crop_length_s: Seconds = 1.0
+    gain_db: Annotated[float, Range(0, 60)] = 6.0
+    mel_window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    mel_bands: list[Count] = field(default_factory=lambda: [160, 80, 40, 20, 10])
+    mel_weight: NotNegative = 15.0
+    waveform_weight: NotNegative = 2.0
+    commitment_weight: NotNegative = 0.25
+    codebook_weight: NotNegative = 1.0
+    loudness_weight: NotNegative = 0.0
+    envelope_weight: NotNegative = 0.0
+    magnitude_weight: NotNegative = 0.0
+    quantizer_start_step: CountOrNone = 400
+    codebook_init_crops: Count = 256
+    max_gradient_norm: Positive = 1.0
+    validation_steps: Count = 1000
+    validation_crops: Count = 16
+    validation_crop_length_s: Seconds = 4.0
+    checkpoint_steps: Count = 500
     mixed_precision: Literal["bf16", "no"] = "bf16"
-    report_to: Tracker = "none"
-    seed: int = 0
+    report_to: Annotated[Tracker, Use.FREE] = "none"
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.decay_steps + self.warmup_steps > self.max_steps:
             raise ValueError(
                 f"warmup_steps + decay_steps is {self.warmup_steps + self.decay_steps}, more than "

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.data.loading import require_model_type
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 
 
@@ -25,6 +26,7 @@ def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> So
     """
     if initial_codec is None:
         return SoundStreamModel(SoundStreamConfig(**changes))
+    require_model_type(initial_codec, SoundStreamConfig.model_type, "initial_codec")
     trained = SoundStreamModel.from_pretrained(initial_codec, dtype=torch.float32)
     if not changes:
         return trained

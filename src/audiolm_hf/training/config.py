@@ -7,14 +7,14 @@ model (`backbone`, `codec`, `encoder`, `generation`) that its configuration does
 """
 
 import dataclasses
-import types
-import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from string import Template
+from typing import Annotated, Any
 
 import yaml
 
+from audiolm_hf.settings import Filled, OutputPath, Settings, Use, build
 from audiolm_hf.strict_config_audiolm import did_you_mean
 from audiolm_hf.training.model_fields import check_model_fields
 
@@ -32,8 +32,12 @@ TRAINING_KINDS = (
 )
 
 
+Recordings = Annotated[list[Annotated[str, Filled()]], Use.DATA]
+DataFolder = OutputPath  # where it lies changes nothing; what it holds is compared
+
+
 @dataclasses.dataclass
-class AudioDataConfig:
+class AudioDataConfig(Settings):
     """Where recordings lie; shared by the trainings that read audio.
 
     Args:
@@ -42,9 +46,9 @@ class AudioDataConfig:
         validation (`list[str]`): the same for validation; never learned from.
     """
 
-    folder: str
-    train: list[str]
-    validation: list[str] = dataclasses.field(default_factory=list)
+    folder: DataFolder
+    train: Annotated[Recordings, Filled()]
+    validation: Recordings = dataclasses.field(default_factory=list)
 
     @property
     def train_paths(self) -> list[Path]:
@@ -57,7 +61,7 @@ class AudioDataConfig:
         return [Path(self.folder) / name for name in self.validation]
 
 
-def training_kind(kind: str) -> tuple[type, Callable[[Any], Any]]:
+def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
     """Look up a training by its name; its modules are imported only now.
 
     Args:
@@ -117,7 +121,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
     """Read a training's YAML file into its dataclass.
 
     Args:
-        path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's dataclass.
+        path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's dataclass; where it
+            has `output`, `$output` in the other texts stands for it.
         overrides (`list[str]`): `key=value` changes; dots reach into nested keys (`data.folder=/tmp/data`), in a
             list by the items' `name` or place (`steps.codec.max_steps=5`), and values are read as YAML.
 
@@ -144,19 +149,46 @@ def build_training(values: dict[str, Any], where: str, here: Path) -> Any:
     Raises:
         ValueError: see [`load_config`].
     """
-    settings = {key: value for key, value in values.items() if key != "kind"}
     config_class, _ = training_kind(values["kind"])
-    if "here" in {field.name for field in dataclasses.fields(config_class)}:
+    settings = {key: value for key, value in values.items() if key not in ("kind", "output")}
+    if "output" in values:
+        settings = substitute(settings, {"output": str(values["output"])})
+    names = {field.name for field in dataclasses.fields(config_class)}
+    if "here" in names:
         settings.setdefault("here", str(here))
-    config = build_config(config_class, settings, where)
+    if "every_step" in names:  # of a recipe: what it does not know itself is for its steps
+        own = {key: value for key, value in settings.items() if key in names}
+        settings = own | {"every_step": {key: value for key, value in settings.items() if key not in names}}
+    config = build(config_class, settings, where)
     check_model_fields(values["kind"], settings, where)
     return config
 
 
-def run_training(path: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """Run the training that a YAML file describes; see [`load_config`] for the arguments and errors."""
+def substitute(value: Any, names: dict[str, str]) -> Any:
+    """Replace `$name` in every string of nested values."""
+    if isinstance(value, str):
+        return Template(value).safe_substitute(names)
+    if isinstance(value, dict):
+        return {key: substitute(inner, names) for key, inner in value.items()}
+    return [substitute(inner, names) for inner in value] if isinstance(value, list) else value
+
+
+def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: bool = False) -> Path:
+    """Run the training that a YAML file describes, or resume it.
+
+    Args:
+        path (`str` or `Path`): see [`load_config`].
+        overrides (`list[str]`): likewise.
+        overwrite (`bool`, defaults to `False`): remove what the output folder holds if it is of another training.
+
+    Returns:
+        `Path`: file or folder of the result.
+
+    Raises:
+        ValueError: see [`load_config`], and [`~audiolm_hf.run_folder.hold_folder`].
+    """
     kind = read_yaml(path, overrides)["kind"]
-    return training_kind(kind)[1](load_config(path, overrides))
+    return training_kind(kind)[1](load_config(path, overrides), overwrite=overwrite)
 
 
 def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -216,90 +248,15 @@ def _item_of(items: list[Any], name: str, override: str) -> Any:
     )
 
 
-def build_config(config_class: type, values: dict[str, Any], where: str = "configuration") -> Any:
-    """Build a dataclass from nested values.
-
-    Args:
-        config_class (`type`): a dataclass; fields may be dataclasses too.
-        values (`dict`): one value for each field that is to differ from its default.
-        where (`str`): what the errors call the place these values come from.
-
-    Returns:
-        An instance of `config_class`.
-
-    Raises:
-        ValueError: an unknown key, a field without a value, or a value of the wrong type.
-    """
-    hints = typing.get_type_hints(config_class)
-    fields = {field.name: field for field in dataclasses.fields(config_class)}
-    for key in values:
-        if key not in fields:
-            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), fields)}")
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in values:
-            raise ValueError(f"{where}: the key {name!r} is missing; add it to the file or give {name}=... beside it.")
-    return config_class(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
-
-
-def dump_config(config: Any) -> str:
-    """Write a dataclass as the YAML text that rebuilds it, without its `kind`."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type, or an error that names the place."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_union(arguments, value, where)
-    if origin is typing.Literal:
-        if value in arguments:
-            return value
-        raise ValueError(f"{where} is {value!r}; it must be one of {', '.join(map(repr, arguments))}.")
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return build_config(hint, value, where)  # type: ignore[arg-type]
-    if origin in (list, tuple) and isinstance(value, (list, tuple)):
-        return origin(_convert(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        return _to_float(value, where)
-    expected = origin or hint
-    if hint is Any or (isinstance(value, expected) and not (isinstance(value, bool) and expected is not bool)):
-        return value
-    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {_type_name(hint)}.")
-
-
-def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and type(None) in arguments:
-        return None
-    failures = []
-    for argument in arguments:
-        if argument is not type(None):
-            try:
-                return _convert(argument, value, where)
-            except ValueError as error:
-                failures.append(error)
-    raise failures[0]
-
-
-def _to_float(value: int | str, where: str) -> float:
-    try:
-        return float(value)  # YAML 1.1 reads 1e-3 as a string
-    except ValueError:
-        raise ValueError(f"{where} is {value!r}; it must be a number.") from None
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-
-
 __all__ = [
     "TRAINING_KINDS",
     "AudioDataConfig",
-    "build_config",
+    "DataFolder",
+    "Recordings",
     "build_training",
-    "dump_config",
     "load_config",
     "read_yaml",
     "run_training",
+    "substitute",
     "training_kind",
 ]

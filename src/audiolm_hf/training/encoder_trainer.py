@@ -15,8 +15,14 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from audiolm_hf.training.checkpointing import append_log, load_training_state, rewind_log, save_training_state
-from audiolm_hf.training.processes import mean_over_processes
+from audiolm_hf.training.checkpointing import (
+    append_log,
+    load_training_state,
+    rewind_log,
+    save_training_state,
+    stop_diverged,
+)
+from audiolm_hf.training.processes import announce, mean_over_processes
 
 ADAM_BETAS = (0.9, 0.98)  # HuBERT
 
@@ -74,7 +80,13 @@ class EncoderTrainer:
     def run(self) -> None:
         """Train to the last step."""
         self._load_checkpoint()
-        progress = tqdm(total=self.num_steps, initial=self.step, desc=self.folder.name)
+        progress = tqdm(
+            total=self.num_steps,
+            initial=self.step,
+            desc=self.folder.name,
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+        )
         while self.step < self.num_steps:
             figures = self._train_step()
             self.step += 1
@@ -100,7 +112,11 @@ class EncoderTrainer:
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return dict(zip(self.figures, mean_over_processes(torch.stack(figures)).tolist(), strict=True))
+        values = dict(zip(self.figures, mean_over_processes(torch.stack(figures)).tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                stop_diverged(f"{name} is {value}", self.step, self.checkpoints)
+        return values
 
     def _schedule(self) -> float:
         """Share of the highest learning rate: linear warmup, then half a cosine."""
@@ -137,6 +153,7 @@ class EncoderTrainer:
         state = load_training_state(self.checkpoints, self._modules(), {"optimizer": self.optimizer})
         if state is not None:
             self.step = state["step"]
+            announce(f"Resuming {self.folder.name} from step {self.step}.")
         if self.accelerator.is_main_process:
             rewind_log(self.folder / "log.jsonl", self.step)
         self.accelerator.wait_for_everyone()

@@ -13,7 +13,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from accelerate import PartialState
@@ -33,18 +33,34 @@ from audiolm_hf.data.voice import read_voice, recording_name, split_voice
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.run_folder import replace_folder
+from audiolm_hf.settings import (
+    Count,
+    CountOrNone,
+    Decay,
+    Filled,
+    LearningRate,
+    NamedInput,
+    OutputPath,
+    Positive,
+    Range,
+    Seed,
+    Settings,
+    Share,
+    Use,
+)
 from audiolm_hf.stage_adapters_audiolm import base_name
-from audiolm_hf.training.config import dump_config
+from audiolm_hf.training.config import DataFolder, Recordings
+from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stage_bits import stage_bits
 from audiolm_hf.training.stage_config import StageTrainingConfig
 from audiolm_hf.training.stages import train_stage
 
-_BASE_FILE = "base.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
 
 
 @dataclass
-class VoiceDataConfig:
+class VoiceDataConfig(Settings):
     """Which recordings are the voice, and how much of them is learned from.
 
     Args:
@@ -56,15 +72,15 @@ class VoiceDataConfig:
             touched, and `audiolm-hf evaluate voice` judges by them.
     """
 
-    folder: str
-    recordings: list[str]
+    folder: DataFolder
+    recordings: Annotated[Recordings, Filled()]
     speaker: str | None = None
-    train_minutes: float = 5.0
-    validation_minutes: float = 1.0
+    train_minutes: Positive = 5.0
+    validation_minutes: Positive = 1.0
 
 
 @dataclass
-class LoraStageConfig:
+class LoraStageConfig(Settings):
     """The adapter of one stage and its training.
 
     Args:
@@ -83,28 +99,22 @@ class LoraStageConfig:
         patience (`int`, *optional*): stop after so many validations without improvement.
     """
 
-    rank: int = 16
-    alpha: int | None = None
-    dropout: float = 0.0
-    target_modules: list[str] | None = None
-    max_steps: int = 300
-    batch_tokens: int = 4096
-    learning_rate: float = 1e-3
-    warmup_steps: int = 20
-    weight_decay: float = 0.0
-    corruption: float = 0.0
-    evaluation_steps: int = 50
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank is {self.rank}; it must be 1 or more.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; give a number from 0 up to, but not including, 1.")
+    rank: Annotated[int, Range(1, 2**16)] = 16
+    alpha: Count | None = None
+    dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
+    target_modules: Annotated[list[str], Filled()] | None = None
+    max_steps: Count = 300
+    batch_tokens: Count = 4096
+    learning_rate: LearningRate = 1e-3
+    warmup_steps: CountOrNone = 20
+    weight_decay: Decay = 0.0
+    corruption: Share = 0.0
+    evaluation_steps: Count = 50
+    patience: Count | None = None
 
 
 @dataclass
-class LoraTrainingConfig:
+class LoraTrainingConfig(Settings):
     """What the adaptation of a checkpoint needs.
 
     Args:
@@ -121,18 +131,19 @@ class LoraTrainingConfig:
         seed (`int`, defaults to 0): of adapters, crops and order.
     """
 
-    base: str
-    output_folder: str
+    base: NamedInput
+    output_folder: OutputPath
     data: VoiceDataConfig
     semantic: LoraStageConfig | None = None
     coarse: LoraStageConfig | None = None
     fine: LoraStageConfig | None = None
     quantization: Literal["none", "8bit", "4bit"] = "none"
     bf16: bool = True
-    use_cpu: bool = False
-    seed: int = 0
+    use_cpu: Annotated[bool, Use.FREE] = False
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.stages:
             raise ValueError("No stage is to be adapted; give one or more of the keys semantic, coarse, fine.")
 
@@ -143,7 +154,8 @@ class LoraTrainingConfig:
         return {name: stage for name, stage in all_stages.items() if stage is not None}
 
 
-def train_lora(config: LoraTrainingConfig) -> Path:
+@one_run("lora", "adapter")
+def train_lora(config: LoraTrainingConfig) -> None:
     """Adapt the stages of a checkpoint, or resume that.
 
     Args:
@@ -154,8 +166,8 @@ def train_lora(config: LoraTrainingConfig) -> Path:
 
     Raises:
         ImportError: the base is to be quantised, and bitsandbytes is not installed.
-        ValueError: the recordings are too short, layers are not found, the folder holds a training on another base,
-            or there is no accelerator to quantise on.
+        ValueError: the recordings are too short, layers are not found, the folder holds another training, or there is
+            no accelerator to quantise on.
     """
     processes = PartialState(cpu=config.use_cpu or not torch.accelerator.is_available())
     quantization = quantization_config(config.quantization, config.use_cpu)
@@ -166,7 +178,6 @@ def train_lora(config: LoraTrainingConfig) -> Path:
         base_name(folder, output / "adapter"), {name: fingerprint(base.stages[name]) for name in config.stages}
     )
     with processes.main_process_first():
-        _claim_output(output, info, config)
         recordings = prepare_tokens(config, base, output)
     info = AdapterInfo(info.base, info.stages, recordings)
     if quantization is not None:
@@ -176,7 +187,6 @@ def train_lora(config: LoraTrainingConfig) -> Path:
         (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         write_adapter(output, base, AudioLMProcessor.from_pretrained(folder), info)
     processes.wait_for_everyone()
-    return output / "adapter"
 
 
 def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndBytesConfig | None:
@@ -214,23 +224,6 @@ def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndByte
         bnb_4bit_compute_dtype=torch.bfloat16,
         llm_int8_skip_modules=kept,
     )
-
-
-def _claim_output(output: Path, info: AdapterInfo, config: LoraTrainingConfig) -> None:
-    """Write what a folder's training starts from, or check that it says the same already."""
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / _BASE_FILE
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        shared = info.stages.keys() & found.keys()
-        if any(found[stage] != info.stages[stage] for stage in shared):
-            raise ValueError(
-                f"{output} holds a training on another base than {info.base!r} is now; give another output_folder, or "
-                "remove this one."
-            )
-        info = AdapterInfo(info.base, found | info.stages)
-    path.write_text(json.dumps(info.stages) + "\n", encoding="utf-8")
-    (output / "config.yaml").write_text("kind: lora\n" + dump_config(config), encoding="utf-8")
 
 
 def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path) -> dict[str, Any]:
@@ -369,20 +362,20 @@ def write_adapter(output: Path, base: AudioLMModel, processor: AudioLMProcessor,
         processor ([`AudioLMProcessor`]): of the checkpoint.
         info ([`AdapterInfo`]): what goes in beside the adapters.
     """
-    unfinished = output / ".adapter-unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for stage in info.stages:
-        (unfinished / stage).mkdir(parents=True)
-        shutil.copyfile(output / stage / "final" / _WEIGHTS_FILE, unfinished / stage / _WEIGHTS_FILE)
-        adapter_config = PeftConfig.from_pretrained(str(output / stage / "final"))
-        adapter_config.base_model_name_or_path = info.base
-        adapter_config.save_pretrained(unfinished / stage)
     config = type(base.config).from_dict(base.config.to_dict())
-    config.save_pretrained(unfinished)
-    processor.save_pretrained(unfinished)
-    info.save(unfinished)
-    shutil.rmtree(output / "adapter", ignore_errors=True)
-    unfinished.replace(output / "adapter")
+
+    def write(unfinished: Path) -> None:
+        for stage in info.stages:
+            (unfinished / stage).mkdir()
+            shutil.copyfile(output / stage / "final" / _WEIGHTS_FILE, unfinished / stage / _WEIGHTS_FILE)
+            adapter_config = PeftConfig.from_pretrained(str(output / stage / "final"))
+            adapter_config.base_model_name_or_path = info.base
+            adapter_config.save_pretrained(unfinished / stage)
+        config.save_pretrained(unfinished)
+        processor.save_pretrained(unfinished)
+        info.save(unfinished)
+
+    replace_folder(output / "adapter", write)
 
 
 __all__ = [

@@ -5,8 +5,13 @@ A batch is drawn whole in every process and dealt out row by row, and whatever d
 processes first. Several processes then take the same steps as one with the same batch.
 """
 
+import os
+
 import torch
 from torch import Tensor
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 
 def is_distributed() -> bool:
@@ -17,6 +22,17 @@ def is_distributed() -> bool:
 def process_count() -> int:
     """Give the number of processes that train together."""
     return torch.distributed.get_world_size() if is_distributed() else 1
+
+
+def process_rank() -> int:
+    """Return the number of this process among those that `torchrun` started; 0 for one alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def announce(text: str) -> None:
+    """Tell the user how a training stands, once for all processes; `transformers.logging` can turn it off."""
+    if not process_rank():
+        logger.warning(text)
 
 
 def own_rows(batch_size: int) -> slice:
@@ -52,4 +68,12 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return sum_over_processes(values) / process_count()
 
 
-__all__ = ["is_distributed", "mean_over_processes", "own_rows", "process_count", "sum_over_processes"]
+__all__ = [
+    "announce",
+    "is_distributed",
+    "mean_over_processes",
+    "own_rows",
+    "process_count",
+    "process_rank",
+    "sum_over_processes",
+]

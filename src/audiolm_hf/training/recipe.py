@@ -2,49 +2,32 @@
 """Several trainings as one: a recipe's steps run in order, and what is done is not done again.
 
 A step is what `audiolm-hf train` takes: the name of a YAML file, or its keys in place. All steps are checked before
-the first one runs. A finished step leaves a mark in `output_folder/steps`; after an interruption the same command goes
-on with the first step that has none, which itself goes on from its last checkpoint.
+the first one runs. Each is a run of a folder of its own inside the recipe's: after an interruption the same command
+passes over the finished ones and resumes the first that is not.
 
 Paper: AudioLM (arXiv 2209.03143), training of all its parts.
 """
 
 import dataclasses
-import json
-import os
-import string
-import time
+import re
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from accelerate.state import AcceleratorState
-from transformers.utils import logging
 
-from audiolm_hf.training.config import build_training, read_yaml, training_kind
+from audiolm_hf.run_folder import hold_folder
+from audiolm_hf.settings import Filled, OutputPath, Settings
+from audiolm_hf.strict_config_audiolm import did_you_mean
+from audiolm_hf.training.config import build_training, read_yaml, substitute, training_kind
+from audiolm_hf.training.processes import announce, process_rank
 
-logger = logging.get_logger(__name__)
-
-ONE_PROCESS_KINDS = ("render", "centroids", "tokenize", "assemble")  # the first process alone does these
-POLL_S = 1.0  # seconds between looks for the mark of the first process
-
-
-@dataclass
-class RecipeData:
-    """What the steps' `data` have in common.
-
-    Args:
-        folder (`str`): folder of the data, for every step; given on the command line as `data.folder=...`.
-        train (`list[str]`): as in [`AudioDataConfig`]; where given, for every step, whatever its file names.
-        validation (`list[str]`): likewise.
-    """
-
-    folder: str
-    train: list[str] = field(default_factory=list)
-    validation: list[str] = field(default_factory=list)
+_STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass
-class RecipeConfig:
+class RecipeConfig(Settings):
     """The steps, and what they share.
 
     In the strings of steps `$output` stands for `output_folder`, `$data` for `data.folder` and `$here` for the folder
@@ -53,19 +36,20 @@ class RecipeConfig:
     Args:
         steps (`list[dict]`): each with a `name` of its own and either `kind` and the keys of that training, or
             `config`, the name of its YAML file, from the recipe's folder; other keys then change that file's.
-        output_folder (`str`): receives the marks of finished steps in `steps`.
-        data ([`RecipeData`], *optional*): goes into the `data` of every step that has one.
+        output_folder (`str`): every step writes to a folder inside it.
+        every_step (`dict`): keys for all steps that know them, before the steps' own; in the file and on the command
+            line they stand beside `steps`: `seed=1`, `data.folder=...`.
         here (`str`, defaults to `"."`): the recipe's folder; known without being given.
     """
 
-    steps: list[dict[str, Any]]
-    output_folder: str
-    data: RecipeData | None = None
+    steps: Annotated[list[dict[str, Any]], Filled()]
+    output_folder: OutputPath
+    every_step: dict[str, Any] = field(default_factory=dict)
     here: str = "."
 
     def __post_init__(self) -> None:
-        if self.data is not None:
-            self.data.folder = string.Template(self.data.folder).safe_substitute(here=self.here)
+        super().__post_init__()
+        self.every_step = substitute(self.every_step, {"here": self.here})
         resolve_steps(self)
 
 
@@ -95,20 +79,34 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
 
     Raises:
         FileNotFoundError: a step's file is not there.
-        ValueError: a step without or with a repeated name, or with keys or values that do not fit its training.
+        ValueError: a step's name is no plain word or another's, its output folder is another's or not inside the
+            recipe's, or its keys or values do not fit its training; or a key for every step is known to none.
     """
     steps: list[Step] = []
+    known: set[str] = set()
     for place, values in enumerate(recipe.steps):
         name = values.get("name")
-        if not isinstance(name, str) or name in [step.name for step in steps]:
-            raise ValueError(f"steps[{place}] has the name {name!r}; give every step a `name` of its own.")
-        steps.append(_resolve_step(recipe, name, {key: value for key, value in values.items() if key != "name"}))
-    if not steps:
-        raise ValueError("steps is empty; name at least one training.")
+        if not isinstance(name, str) or not _STEP_NAME.fullmatch(name) or name in [step.name for step in steps]:
+            raise ValueError(
+                f"steps[{place}] has the name {name!r}; give every step a `name` of its own, of letters, digits, `_`, "
+                "`-` and `.`."
+            )
+        own = {key: value for key, value in values.items() if key != "name"}
+        step, keys = _resolve_step(recipe, name, own)
+        _check_folder(recipe, step, steps)
+        steps.append(step)
+        known |= keys
+    for key in recipe.every_step:
+        if key not in known:
+            names = [field.name for field in dataclasses.fields(RecipeConfig) if field.name != "every_step"]
+            raise ValueError(
+                f"neither the recipe nor one of its steps knows the key {key!r}{did_you_mean(key, [*names, *known])}"
+            )
     return steps
 
 
-def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> Step:
+def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tuple[Step, set[str]]:
+    """A step, and the keys that its training knows."""
     where, here = f"step {name}", Path(recipe.here)
     if "config" in values:
         path = here / str(values["config"])
@@ -119,17 +117,31 @@ def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> St
     if values["kind"] == "recipe":
         raise ValueError(f"{where} is a recipe itself; put its steps into this one.")
     config_class, _ = training_kind(values["kind"])
+    keys = {entry.name for entry in dataclasses.fields(config_class)}
+    values = _merge(values, {key: value for key, value in recipe.every_step.items() if key in keys})
+    values.pop("output", None)
     names = {"output": recipe.output_folder, "here": str(here)}
-    if recipe.data is not None:
-        names["data"] = recipe.data.folder
-        if "data" in {entry.name for entry in dataclasses.fields(config_class)}:
-            values = values | {"data": _complete_data(recipe.data, values.get("data") or {})}
-    return Step(name, values["kind"], build_training(_substitute(values, names), where, here))
+    shared_data = recipe.every_step.get("data")
+    if isinstance(shared_data, dict) and "folder" in shared_data:
+        names["data"] = str(shared_data["folder"])
+    return Step(name, values["kind"], build_training(substitute(values, names), where, here)), keys
 
 
-def _complete_data(shared: RecipeData, own: dict[str, Any]) -> dict[str, Any]:
-    given = {name: paths for name, paths in (("train", shared.train), ("validation", shared.validation)) if paths}
-    return own | given | {"folder": shared.folder}
+def _check_folder(recipe: RecipeConfig, step: Step, others: list[Step]) -> None:
+    """Refuse a step that does not write to a folder of its own inside the recipe's."""
+    folder, root = Path(step.config.output_folder).resolve(), Path(recipe.output_folder).resolve()
+    if folder == root or root not in folder.parents:
+        raise ValueError(
+            f"step {step.name} writes to {step.config.output_folder}, which is not inside the recipe's output_folder "
+            f"{recipe.output_folder}; begin it with $output/."
+        )
+    for other in others:
+        taken = Path(other.config.output_folder).resolve()
+        if taken == folder or taken in folder.parents or folder in taken.parents:
+            raise ValueError(
+                f"The steps {other.name} and {step.name} write to {other.config.output_folder} and "
+                f"{step.config.output_folder}; give each a folder of its own, outside of the other's."
+            )
 
 
 def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -141,18 +153,7 @@ def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _substitute(value: Any, names: dict[str, str]) -> Any:
-    """Replace `$name` in every string."""
-    if isinstance(value, str):
-        return string.Template(value).safe_substitute(names)
-    if isinstance(value, dict):
-        return {key: _substitute(inner, names) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_substitute(inner, names) for inner in value]
-    return value
-
-
-def run_recipe(recipe: RecipeConfig) -> list[str]:
+def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
     """Run the steps that are not done.
 
     Under `torchrun` every process calls this: trainings share their work, and what one process does alone the others
@@ -160,63 +161,25 @@ def run_recipe(recipe: RecipeConfig) -> list[str]:
 
     Args:
         recipe ([`RecipeConfig`]): the recipe.
+        overwrite (`bool`, defaults to `False`): do those steps again that were done with other settings.
 
     Returns:
-        `list[str]`: names of the steps that were run now.
+        `Path`: result of the last step.
 
     Raises:
         ValueError: a step was done with other settings than those of now.
+        BlockingIOError: another process runs a recipe in `output_folder`.
     """
     steps = resolve_steps(recipe)
-    marks = [Path(recipe.output_folder) / "steps" / f"{step.name}.json" for step in steps]
-    done = [_is_done(step, mark) for step, mark in zip(steps, marks, strict=True)]
-    ran = []
-    for place, (step, mark) in enumerate(zip(steps, marks, strict=True), start=1):
-        title = f"Step {place} of {len(steps)}, {step.name} ({step.kind})"
-        if done[place - 1]:
-            logger.warning(f"{title}: done before.")
-            continue
-        logger.warning(f"{title}.")
-        _run_step(step, mark)
-        ran.append(step.name)
-    return ran
+    result = Path(recipe.output_folder)
+    with ExitStack() as stack:
+        if not process_rank():
+            stack.enter_context(hold_folder(result, "recipe", {}, {}, shared=True))
+        for place, step in enumerate(steps, start=1):
+            announce(f"Step {place} of {len(steps)}, {step.name} ({step.kind}).")
+            AcceleratorState._reset_state()  # the next training may compute in another precision
+            result = training_kind(step.kind)[1](step.config, overwrite=overwrite)
+    return result
 
 
-def _run_step(step: Step, mark: Path) -> None:
-    first = int(os.environ.get("RANK", "0")) == 0
-    start = time.monotonic()
-    if first or step.kind not in ONE_PROCESS_KINDS:
-        AcceleratorState._reset_state()  # the next training may compute in another precision
-        training_kind(step.kind)[1](step.config)
-    if first:
-        _write_mark(step, mark, time.monotonic() - start)
-    while not mark.exists():
-        time.sleep(POLL_S)
-
-
-def _settings(step: Step) -> dict[str, Any]:
-    return json.loads(json.dumps({"kind": step.kind} | dataclasses.asdict(step.config)))
-
-
-def _write_mark(step: Step, mark: Path, seconds: float) -> None:
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    partial = mark.with_suffix(".unfinished")
-    text = json.dumps({"minutes": seconds / 60, "settings": _settings(step)}, indent=2)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(mark)
-
-
-def _is_done(step: Step, mark: Path) -> bool:
-    if not mark.exists():
-        return False
-    old, new = json.loads(mark.read_text(encoding="utf-8"))["settings"], _settings(step)
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    if changed:
-        raise ValueError(
-            f"The step {step.name} was done with other {', '.join(changed)} than asked for now, and later steps build "
-            f"on it; give another output_folder, or remove {mark} and what the step wrote to do it again."
-        )
-    return True
-
-
-__all__ = ["RecipeConfig", "RecipeData", "Step", "resolve_steps", "run_recipe"]
+__all__ = ["RecipeConfig", "Step", "resolve_steps", "run_recipe"]

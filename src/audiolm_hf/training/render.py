@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,7 +24,9 @@ from tqdm import tqdm
 
 from audiolm_hf.data.tokens import write_atomically
 from audiolm_hf.evaluation.midi_notes import open_midi
+from audiolm_hf.settings import InputPath, OutputPath, Positive, Range, Seed, Settings
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.run import one_run
 
 SYNTHESIS_RATE = 44100  # Hz
 LEVEL_DB = -24.0  # root mean square of a piece
@@ -34,7 +36,7 @@ _MIDI_NOTES = 128
 
 
 @dataclass
-class RenderConfig:
+class RenderConfig(Settings):
     """What is rendered, and where to.
 
     Args:
@@ -49,19 +51,12 @@ class RenderConfig:
     """
 
     data: AudioDataConfig
-    output_folder: str
-    soundfont: str = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
-    sampling_rate: int = 16000
-    max_length_s: float | None = None
-    max_transposition: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_transposition <= _LARGEST_TRANSPOSITION:
-            raise ValueError(
-                f"max_transposition is {self.max_transposition} semitones; give 0 (as written) to "
-                f"{_LARGEST_TRANSPOSITION}."
-            )
+    output_folder: OutputPath
+    soundfont: InputPath = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
+    sampling_rate: Annotated[int, Range(1000, 384000)] = 16000
+    max_length_s: Positive | None = None
+    max_transposition: Annotated[int, Range(0, _LARGEST_TRANSPOSITION)] = 0
+    seed: Seed = 0
 
 
 def check_synthesizer(soundfont: str) -> None:
@@ -81,11 +76,12 @@ def check_synthesizer(soundfont: str) -> None:
         )
 
 
-def render(config: RenderConfig) -> Path:
+def render(config: RenderConfig, overwrite: bool = False) -> Path:
     """Render every piece that is not there yet.
 
     Args:
         config ([`RenderConfig`]): pieces, sound and output folder.
+        overwrite (`bool`, defaults to `False`): remove what the output folder holds if it is of other settings.
 
     Returns:
         `Path`: the list of recordings, `recordings.jsonl`.
@@ -95,8 +91,12 @@ def render(config: RenderConfig) -> Path:
         ValueError: a parquet file has no column `midi`, or fluidsynth cannot play a piece.
     """
     check_synthesizer(config.soundfont)
+    return _render(config, overwrite=overwrite)
+
+
+@one_run("render", "recordings.jsonl", alone=True)
+def _render(config: RenderConfig) -> None:
     output = Path(config.output_folder)
-    output.mkdir(parents=True, exist_ok=True)
     pieces = list(_read_pieces(config))
     lines = []
     for piece in tqdm(pieces, desc="render", unit="piece"):
@@ -107,7 +107,6 @@ def render(config: RenderConfig) -> Path:
         lines.append(json.dumps({"path": path.name, **_labels(piece)}))
     manifest = output / "recordings.jsonl"
     write_atomically(manifest, ("\n".join(lines) + "\n").encode())
-    return manifest
 
 
 def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:

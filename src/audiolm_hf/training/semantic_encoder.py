@@ -8,12 +8,11 @@ encoder of the iteration before, which goes on from its weights. AudioLM (arXiv 
 trained alike.
 """
 
-import json
 import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -26,12 +25,29 @@ from transformers import AutoModel, PreTrainedModel, Wav2Vec2BertConfig
 from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.run_folder import replace_file, replace_folder
+from audiolm_hf.settings import (
+    BatchSize,
+    Count,
+    CountOrNone,
+    Decay,
+    Filled,
+    LearningRate,
+    NotNegative,
+    OutputPath,
+    Range,
+    Seconds,
+    Seed,
+    Settings,
+    Share,
+    Use,
+)
 from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
-from audiolm_hf.training.checkpointing import replace_file, replace_folder
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.harmony import harmonic_features
 from audiolm_hf.training.processes import mean_over_processes, own_rows
+from audiolm_hf.training.run import one_run
 from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
 from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
 
@@ -43,7 +59,7 @@ FRAME_RATE = 50  # encoder frames per second, Hz
 
 
 @dataclass
-class IterationConfig:
+class IterationConfig(Settings):
     """One round of masked prediction.
 
     Args:
@@ -53,18 +69,18 @@ class IterationConfig:
             clustered; the first iteration clusters `first_targets` and ignores it.
     """
 
-    num_clusters: int
-    num_steps: int
-    layer: int = 0
+    num_clusters: Count
+    num_steps: Count
+    layer: CountOrNone = 0
 
 
 @dataclass
-class SemanticEncoderTrainingConfig:
+class SemanticEncoderTrainingConfig(Settings):
     """What `audiolm-hf train` needs to train a semantic encoder.
 
     Args:
         data ([`AudioDataConfig`]): the recordings.
-        output (`str`): folder of the run; the encoder is in its `encoder`.
+        output_folder (`str`): folder of the run; the encoder is in its `encoder`.
         encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
         iterations (`list[IterationConfig]`): in order.
         first_targets (`"mfcc"` or `"harmony"`, defaults to `"mfcc"`): what the first iteration clusters; `"harmony"`
@@ -91,27 +107,27 @@ class SemanticEncoderTrainingConfig:
     """
 
     data: AudioDataConfig
-    output: str
+    output_folder: OutputPath
     encoder: dict[str, Any]
-    iterations: list[IterationConfig]
+    iterations: Annotated[list[IterationConfig], Filled()]
     first_targets: Literal["mfcc", "harmony"] = "mfcc"
-    batch_size: int = 12
-    crop_length_s: float = 3.2
-    mask_share: float = 0.5
-    mask_length_s: float = 0.2
-    visible_weight: float = 1.0
-    vocal_tract_warp: float = 0.15
-    learning_rate: float = 1e-3
-    warmup_share: float = 0.08
-    weight_decay: float = 0.01
-    mixed_precision: str = "bf16"
+    batch_size: BatchSize = 12
+    crop_length_s: Seconds = 3.2
+    mask_share: Share = 0.5
+    mask_length_s: Seconds = 0.2
+    visible_weight: NotNegative = 1.0
+    vocal_tract_warp: Annotated[float, Range(0, 1, below=True)] = 0.15
+    learning_rate: LearningRate = 1e-3
+    warmup_share: Share = 0.08
+    weight_decay: Decay = 0.01
+    mixed_precision: Literal["no", "bf16"] = "bf16"
     attn_implementation: str = "sdpa"
-    max_kmeans_frames: int = 200_000
-    validation_batches: int = 8
-    validation_steps: int = 250
-    checkpoint_steps: int = 250
-    report_to: Tracker = "none"
-    seed: int = 0
+    max_kmeans_frames: Count = 200_000
+    validation_batches: Count = 8
+    validation_steps: Count = 250
+    checkpoint_steps: Count = 250
+    report_to: Annotated[Tracker, Use.FREE] = "none"
+    seed: Seed = 0
 
 
 class MaskedPredictionModel(nn.Module):
@@ -147,14 +163,16 @@ class MaskedPredictionModel(nn.Module):
         return masked_loss + self.visible_weight * visible_loss, masked_loss.detach(), accuracy
 
 
-def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, float]:
+@one_run("semantic_encoder", "encoder")
+def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     """Train an encoder over all iterations; a run that was stopped goes on where its last checkpoint is.
 
     Args:
         config ([`SemanticEncoderTrainingConfig`]): data, sizes, schedule and output folder.
 
     Returns:
-        `dict`: `validation_loss` (nats) and `validation_accuracy` of hidden frames, of the last iteration.
+        `Path`: the encoder's folder. `validation_loss` (nats) and `validation_accuracy` of hidden frames are in each
+        iteration's `log.jsonl`.
 
     Raises:
         ValueError: the processes cannot share the batch evenly.
@@ -163,7 +181,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         cpu=not torch.cuda.is_available(),
-        **tracker_settings(config.report_to, Path(config.output)),
+        **tracker_settings(config.report_to, Path(config.output_folder)),
     )
     rows = own_rows(config.batch_size)
     start_tracking(accelerator, "semantic-encoder", config)
@@ -172,7 +190,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
         for name, paths in (("training", config.data.train_paths), ("validation", config.data.validation_paths))
     ]
     for index in range(len(config.iterations)):
-        folder = Path(config.output) / f"iteration_{index + 1}"
+        folder = Path(config.output_folder) / f"iteration_{index + 1}"
         if (folder / "encoder" / "model.safetensors").is_file():
             continue  # done before a resume
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,16 +203,14 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> dict[str, f
         accelerator.wait_for_everyone()
     stop_tracking(accelerator)
     if accelerator.is_main_process:
-        replace_folder(Path(config.output) / "encoder", partial(_copy_files, folder / "encoder"))
+        replace_folder(Path(config.output_folder) / "encoder", partial(_copy_files, folder / "encoder"))
     accelerator.wait_for_everyone()
-    last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    return {name: last[name] for name in ("validation_loss", "validation_accuracy")}
 
 
 def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrainedModel:
     """A new encoder, or that of the iteration before."""
     if index:
-        folder = Path(config.output) / f"iteration_{index}" / "encoder"
+        folder = Path(config.output_folder) / f"iteration_{index}" / "encoder"
         return AutoModel.from_pretrained(folder, attn_implementation=config.attn_implementation)
     torch.manual_seed(config.seed)
     encoder_config = Wav2Vec2BertConfig(**config.encoder)
@@ -210,7 +226,7 @@ def _iteration_targets(
     config: SemanticEncoderTrainingConfig, index: int, encoder: PreTrainedModel, tables: list[SpectrumTable]
 ) -> list[np.ndarray]:
     """Clusters of every training and every validation frame; kept in a file, as they must not change."""
-    path = Path(config.output) / f"iteration_{index + 1}" / "targets.safetensors"
+    path = Path(config.output_folder) / f"iteration_{index + 1}" / "targets.safetensors"
     if not path.is_file():
         iteration = config.iterations[index]
         if index == 0 and config.first_targets == "harmony":
@@ -301,7 +317,7 @@ def _train_iteration(
         accelerator,
         MaskedPredictionModel(encoder, config.iterations[index].num_clusters, config.visible_weight),
         batch,
-        folder=Path(config.output) / f"iteration_{index + 1}",
+        folder=Path(config.output_folder) / f"iteration_{index + 1}",
         num_steps=config.iterations[index].num_steps,
         figures=("loss", "accuracy"),
         log_steps=config.validation_steps,

@@ -14,6 +14,7 @@ differs in that the targets come from other speakers' frames, not from a convert
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -21,14 +22,33 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.data.loading import require_model_type
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.run_folder import replace_file, replace_folder
+from audiolm_hf.settings import (
+    BatchSize,
+    Count,
+    Decay,
+    InputPath,
+    LearningRate,
+    NotNegative,
+    OutputPath,
+    Positive,
+    Range,
+    Seconds,
+    Seed,
+    Settings,
+    Share,
+    Use,
+)
 from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
-from audiolm_hf.training.checkpointing import replace_file, replace_folder
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.consensus import speaker_consensus
 from audiolm_hf.training.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.processes import own_rows
+from audiolm_hf.training.run import one_run
 from audiolm_hf.training.semantic_encoder import FRAME_RATE, encoder_states, standardised
 from audiolm_hf.training.speaker_adversary import IGNORED, SpeakerAdversary, SpeakerInvarianceModel, TokenBatch
 from audiolm_hf.training.spectra import TOKENS_FRAMES, SpectrumTable, VoiceChange, random_spans
@@ -36,14 +56,14 @@ from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking,
 
 
 @dataclass
-class SpeakerInvarianceConfig:
+class SpeakerInvarianceConfig(Settings):
     """What `audiolm-hf train` needs to take speakers out of a semantic tokenizer.
 
     Args:
         data ([`AudioDataConfig`]): recordings that name their speakers; only `train` is read.
         tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] whose encoder reads spectra
             (Wav2Vec2-BERT) and whose `pooling` is 2.
-        output (`str`): folder of the run; the new tokenizer is in its `tokenizer`.
+        output_folder (`str`): folder of the run; the new tokenizer is in its `tokenizer`.
         num_steps (`int`): training steps.
         consensus_rounds (`int`, defaults to 3): see [`speaker_consensus`].
         frames_per_speaker (`int`, defaults to 1500): likewise.
@@ -70,30 +90,30 @@ class SpeakerInvarianceConfig:
     """
 
     data: AudioDataConfig
-    tokenizer: str
-    output: str
-    num_steps: int
-    consensus_rounds: int = 3
-    frames_per_speaker: int = 1500
-    batch_size: int = 8
-    crop_length_s: float = 2.56
-    mask_share: float = 0.3
-    mask_length_s: float = 0.16
-    vocal_tract_warp: float = 0.3
-    pitch_warp: float = 0.2
-    equalizer: float = 0.3
-    adversary_weight: float = 0.5
-    adversary_learning_rate_factor: float = 1.0
-    learning_rate: float = 5e-4
-    warmup_share: float = 0.05
-    weight_decay: float = 0.01
-    mixed_precision: str = "bf16"
+    tokenizer: InputPath
+    output_folder: OutputPath
+    num_steps: Count
+    consensus_rounds: Count = 3
+    frames_per_speaker: Count = 1500
+    batch_size: BatchSize = 8
+    crop_length_s: Seconds = 2.56
+    mask_share: Share = 0.3
+    mask_length_s: Seconds = 0.16
+    vocal_tract_warp: Annotated[float, Range(0, 1, below=True)] = 0.3
+    pitch_warp: Annotated[float, Range(0, 1, below=True)] = 0.2
+    equalizer: NotNegative = 0.3
+    adversary_weight: NotNegative = 0.5
+    adversary_learning_rate_factor: Positive = 1.0
+    learning_rate: LearningRate = 5e-4
+    warmup_share: Share = 0.05
+    weight_decay: Decay = 0.01
+    mixed_precision: Literal["no", "bf16"] = "bf16"
     attn_implementation: str = "sdpa"
-    max_kmeans_frames: int = 150_000
-    log_steps: int = 100
-    checkpoint_steps: int = 250
-    report_to: Tracker = "none"
-    seed: int = 0
+    max_kmeans_frames: Count = 150_000
+    log_steps: Count = 100
+    checkpoint_steps: Count = 250
+    report_to: Annotated[Tracker, Use.FREE] = "none"
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -194,21 +214,22 @@ def _pooled(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(len(rows) // TOKENS_FRAMES, TOKENS_FRAMES, -1).mean(axis=1)
 
 
-def train_speaker_invariance(config: SpeakerInvarianceConfig) -> AudioLMSemanticTokenizer:
+@one_run("speaker_invariance", "tokenizer")
+def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
     """Train a tokenizer that hears less of the speaker; a run that was stopped goes on where its last checkpoint is.
 
     Args:
         config ([`SpeakerInvarianceConfig`]): data, tokenizer, schedule and output folder.
 
     Returns:
-        [`AudioLMSemanticTokenizer`], also saved in `tokenizer` of the output folder.
+        `Path`: the folder of the new [`AudioLMSemanticTokenizer`].
 
     Raises:
         ValueError: the recordings do not name two speakers, the tokenizer is of another kind, or the processes cannot
             share the batch evenly.
         ImportError: the tracker of `report_to` is not installed.
     """
-    output = Path(config.output)
+    output = Path(config.output_folder)
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         cpu=not torch.cuda.is_available(),
@@ -251,10 +272,10 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> AudioLMSemantic
     if accelerator.is_main_process:
         replace_folder(output / "tokenizer", tokenizer.save_pretrained)
     accelerator.wait_for_everyone()
-    return tokenizer
 
 
 def _load_tokenizer(config: SpeakerInvarianceConfig) -> AudioLMSemanticTokenizer:
+    require_model_type(config.tokenizer, AudioLMSemanticTokenizerConfig.model_type, "tokenizer")
     tokenizer = AudioLMSemanticTokenizer.from_pretrained(
         config.tokenizer, attn_implementation={"encoder_config": config.attn_implementation}
     )

@@ -2,11 +2,29 @@
 """The configuration of one stage's training, checked as far as it can be without data."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from audiolm_hf.settings import (
+    Count,
+    CountOrNone,
+    Decay,
+    Filled,
+    InputPath,
+    LearningRate,
+    NamedInput,
+    OutputPath,
+    Positive,
+    Range,
+    Seconds,
+    Seed,
+    Settings,
+    Share,
+    Use,
+)
 
 
 @dataclass
-class StageTrainingConfig:
+class StageTrainingConfig(Settings):
     """What one stage's training needs.
 
     Args:
@@ -56,49 +74,45 @@ class StageTrainingConfig:
     """
 
     stage: Literal["semantic", "coarse", "fine"]
-    output_folder: str
-    train_tokens: list[str]
-    validation_tokens: list[str]
-    window_length_s: float
+    output_folder: OutputPath
+    train_tokens: Annotated[list[InputPath], Filled()]
+    validation_tokens: Annotated[list[InputPath], Filled()]
+    window_length_s: Seconds
     backbone: dict[str, Any] = field(default_factory=dict)
-    num_coarse_codebooks: int = 4
+    num_coarse_codebooks: Count = 4
     remove_repeats: bool = False
-    initial_weights: str | None = None
-    warm_start: str | None = None
-    codec: str | None = None
-    semantic_tokenizer: str | None = None
-    batch_tokens: int = 8192
-    gradient_accumulation_steps: int = 1
+    initial_weights: NamedInput | None = None
+    warm_start: InputPath | None = None
+    codec: InputPath | None = None
+    semantic_tokenizer: InputPath | None = None
+    batch_tokens: Count = 8192
+    gradient_accumulation_steps: Count = 1
     gradient_checkpointing: bool = False
     torch_compile: bool = False
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    learning_rate: float = 1e-3
+    max_steps: Count | None = None
+    max_minutes: Positive | None = None
+    learning_rate: LearningRate = 1e-3
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = 100
-    weight_decay: float = 0.1
-    beta2: float = 0.95
-    max_grad_norm: float = 1.0
-    corruption: float = 0.0
-    drop_condition: float = 0.0
+    warmup_steps: CountOrNone = 100
+    weight_decay: Decay = 0.1
+    beta2: Annotated[float, Range(0, 1, below=True)] = 0.95
+    max_grad_norm: Positive = 1.0
+    corruption: Share = 0.0
+    drop_condition: Share = 0.0
     align_condition: bool = False
-    evaluation_steps: int = 200
-    sample_evaluations: int | None = None
-    patience: int | None = None
-    logging_steps: int = 20
-    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = field(default_factory=list)
+    evaluation_steps: Count = 200
+    sample_evaluations: Annotated[Count | None, Use.FREE] = None
+    patience: Count | None = None
+    logging_steps: Annotated[Count, Use.FREE] = 20
+    report_to: Annotated[list[Literal["tensorboard", "wandb", "trackio"]], Use.FREE] = field(default_factory=list)
     bf16: bool = True
-    use_cpu: bool = False
-    seed: int = 0
+    use_cpu: Annotated[bool, Use.FREE] = False
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_steps is None and self.max_minutes is None:
             raise ValueError("Neither max_steps nor max_minutes is given; give one, or training would never end.")
-        if self.gradient_accumulation_steps < 1:
-            raise ValueError(f"gradient_accumulation_steps is {self.gradient_accumulation_steps}; give 1 or more.")
-        for name, share in (("corruption", self.corruption), ("drop_condition", self.drop_condition)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share}; it is a share, so give a number from 0 to 1.")
         if self.drop_condition and self.stage != "coarse":
             raise ValueError(
                 f"drop_condition is {self.drop_condition} for the {self.stage} stage; only the coarse stage has it."
@@ -127,8 +141,6 @@ class StageTrainingConfig:
         """Check that samples can be heard."""
         if self.sample_evaluations is None:
             return
-        if self.sample_evaluations < 1:
-            raise ValueError(f"sample_evaluations is {self.sample_evaluations}; give 1 or more, or leave it out.")
         if self.stage == "semantic":
             raise ValueError(
                 "sample_evaluations is given for the semantic stage, whose tokens have no sound of theirs."

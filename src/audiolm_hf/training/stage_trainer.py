@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import Trainer, TrainerControl, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
 from audiolm_hf.compat_audiolm import CHECKPOINTING
+from audiolm_hf.training.checkpointing import remove_old_checkpoints, require_finite, seal_checkpoint, stop_diverged
 from audiolm_hf.training.clock import TrainingClock, write_elapsed
 from audiolm_hf.training.stage_bits import stage_bits
-from audiolm_hf.training.stage_checkpoints import remove_old_checkpoints, seal_checkpoint
 from audiolm_hf.training.stage_config import StageTrainingConfig
 
 
@@ -43,9 +43,23 @@ class StageTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(data_collator=_only, **kwargs)
+        self.remove_callback(PrinterCallback)  # the bar shows what it would print
         self.clock = clock
         self.warmup_steps = warmup_steps
         self.bf16_evaluation = bf16_evaluation
+
+    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+        """Do one forward and backward pass; a loss that is not finite ends the training."""
+        loss = super().training_step(*arguments, **options)
+        if not bool(torch.isfinite(loss)):
+            stop_diverged(f"the loss is {float(loss)}", self.state.global_step, Path(self.args.output_dir))
+        return loss
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Leave out the head that a checkpoint does not repeat, as it is tied to the embeddings."""
+        tied = self.accelerator.unwrap_model(self.model).all_tied_weights_keys
+        load_result.missing_keys[:] = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -82,6 +96,7 @@ class StageTrainer(Trainer):
         return stage_bits(self.model, self.eval_dataset, bf16, *share)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        require_finite(self.model, self.state.global_step, Path(self.args.output_dir))
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:

@@ -9,7 +9,6 @@ Paper: AudioLM (arXiv 2209.03143), training of the three stages.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMStageConfig,
 )
 from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_batches
-from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer
+from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, require_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.modeling_stage_audiolm import (
     AudioLMCoarseModel,
@@ -32,10 +31,11 @@ from audiolm_hf.modeling_stage_audiolm import (
     AudioLMSemanticModel,
     AudioLMStageModel,
 )
+from audiolm_hf.run_folder import replace_folder
+from audiolm_hf.training.checkpointing import newest_checkpoint
 from audiolm_hf.training.clock import ClockCallback, TrainingClock
-from audiolm_hf.training.config import dump_config
 from audiolm_hf.training.embeddings import code_vectors, start_embeddings_
-from audiolm_hf.training.stage_checkpoints import newest_checkpoint
+from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stage_config import StageTrainingConfig
 from audiolm_hf.training.stage_samples import SampleCallback
 from audiolm_hf.training.stage_trainer import StageTrainer, training_arguments
@@ -133,6 +133,8 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
 def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> StageTrainer:
     """Put model, data and schedule together, ready to train; see [`train_stage`]."""
     set_seed(config.seed)
+    if model is None and config.initial_weights is not None and Path(config.initial_weights).is_dir():
+        require_model_type(config.initial_weights, _STAGES[config.stage][0].model_type, "initial_weights")
     tokens, validation = TokenDataset(config.train_tokens), TokenDataset(config.validation_tokens)
     if model is None:
         model = build_stage_model(config, build_stage_config(config, tokens))
@@ -160,7 +162,7 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
         args=arguments,
         train_dataset=batches,
         eval_dataset=validation_batches(validation, stage_config, config.batch_tokens // batches.parts),
-        callbacks=[ClockCallback(clock), *_optional_callbacks(config, stage_config, validation)],
+        callbacks=[ClockCallback(clock, config.stage), *_optional_callbacks(config, stage_config, validation)],
     )
 
 
@@ -177,7 +179,8 @@ def _optional_callbacks(
     return callbacks
 
 
-def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> Path:
+@one_run("stage", "final")
+def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> None:
     """Train one stage, or resume its training, and keep the checkpoint with the best validation.
 
     Args:
@@ -196,9 +199,6 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
     parameters = trainer.model.num_parameters()
     padding = trainer.train_dataset.padding_share()
     logger.info(f"The {config.stage} stage has {parameters} parameters; {padding:.1%} of its ids are padding.")
-    if trainer.is_world_process_zero():
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "config.yaml").write_text("kind: stage\n" + dump_config(config), encoding="utf-8")
     trainer.train(resume_from_checkpoint=_resume_from(trainer))
     _save_final(trainer, output / "final")
     report = {
@@ -215,7 +215,6 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
     }
     if trainer.is_world_process_zero():
         (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return output / "final"
 
 
 def _resume_from(trainer: StageTrainer) -> str | None:
@@ -235,11 +234,7 @@ def _save_final(trainer: StageTrainer, folder: Path) -> None:
         weights = trainer.accelerator.get_state_dict(trainer.model)
         weights = {name: weight for name, weight in weights.items() if name not in model.all_tied_weights_keys}
     if trainer.is_world_process_zero():
-        unfinished = folder.with_name(f".{folder.name}-unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        model.save_pretrained(unfinished, state_dict=weights)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.replace(folder)
+        replace_folder(folder, lambda unfinished: model.save_pretrained(unfinished, state_dict=weights))
     trainer.accelerator.wait_for_everyone()
 
 

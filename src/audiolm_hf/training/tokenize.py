@@ -11,11 +11,13 @@ from pathlib import Path
 from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
 from audiolm_hf.data.tokenizers import load_tokenizers
+from audiolm_hf.settings import InputPath, NotNegative, OutputPath, Settings
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.run import one_run
 
 
 @dataclass
-class TokenizeConfig:
+class TokenizeConfig(Settings):
     """What `audiolm-hf train` needs to turn recordings into tokens.
 
     Args:
@@ -29,14 +31,15 @@ class TokenizeConfig:
     """
 
     data: AudioDataConfig
-    semantic_tokenizer: str
-    codec: str
-    output_folder: str
+    semantic_tokenizer: InputPath
+    codec: InputPath
+    output_folder: OutputPath
     float16: bool = False
-    min_duration_s: float = 0.1
+    min_duration_s: NotNegative = 0.1
 
 
-def tokenize(config: TokenizeConfig) -> Path:
+@one_run("tokenize", alone=True, shared=True)
+def tokenize(config: TokenizeConfig) -> None:
     """Turn recordings into token datasets; what an earlier run has finished is kept.
 
     Args:
@@ -51,7 +54,6 @@ def tokenize(config: TokenizeConfig) -> Path:
     for name, paths in (("train", config.data.train_paths), ("validation", config.data.validation_paths)):
         if paths:
             tokenize_recordings(list_clips(paths), load, output / name, plan)
-    return output
 
 
 __all__ = ["TokenizeConfig", "tokenize"]

@@ -10,10 +10,9 @@ import time
 import pytest
 from safetensors.torch import load_file
 
-from audiolm_hf.training import stage_checkpoints
-from audiolm_hf.training.stage_checkpoints import (
+from audiolm_hf.training.checkpointing import (
     checkpoint_flaw,
-    list_checkpoints,
+    find_checkpoints,
     newest_checkpoint,
     remove_old_checkpoints,
     seal_checkpoint,
@@ -44,7 +43,7 @@ def warnings_of(caplog):
 
 def test_whole_checkpoints_are_found_by_their_step(checkpoints):
     (checkpoints / "checkpoint-best").mkdir()
-    assert [path.name for path in list_checkpoints(checkpoints)] == ["checkpoint-3", "checkpoint-6", "checkpoint-12"]
+    assert [path.name for path in find_checkpoints(checkpoints)] == ["checkpoint-3", "checkpoint-6", "checkpoint-12"]
     assert newest_checkpoint(checkpoints).name == "checkpoint-12"
     assert newest_checkpoint(checkpoints / "nothing") is None
 
@@ -69,7 +68,7 @@ def test_damage_is_seen_and_the_one_before_taken(checkpoints, warnings_of, damag
 def test_two_checkpoints_and_the_best_are_kept(checkpoints):
     shutil.copytree(checkpoints / "checkpoint-3", checkpoints / "checkpoint-1")
     remove_old_checkpoints(checkpoints, checkpoints / "checkpoint-1")
-    assert [path.name for path in list_checkpoints(checkpoints)] == ["checkpoint-1", "checkpoint-6", "checkpoint-12"]
+    assert [path.name for path in find_checkpoints(checkpoints)] == ["checkpoint-1", "checkpoint-6", "checkpoint-12"]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +127,7 @@ def test_a_checkpoint_counts_only_when_it_is_sealed(folders, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         train_stage(config_of(folders, tmp_path, **SETTINGS))
     assert (tmp_path / "checkpoints/checkpoint-2/model.safetensors").is_file()
-    assert stage_checkpoints.newest_checkpoint(tmp_path / "checkpoints") is None
+    assert newest_checkpoint(tmp_path / "checkpoints") is None
 
 
 @pytest.mark.slow

@@ -1,0 +1,411 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The guard of folders that commands write: one run a folder, one process a run, and files that are whole.
+
+`run.json` says what a folder holds: kind, settings and the content of the inputs. The same run resumes, another one is
+refused, and so is a second process while the first is at work. Every command that writes a folder comes through here.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.utils import WeakFileLock
+
+RECORD_FILE = "run.json"
+PARTIAL = ".partial-"  # begins the name of what is not complete, or being removed
+_FORMAT = 1  # of the record and of the folders' content
+_LOCK_FILE = ".lock"
+HASHED_BYTES = 4 * 2**30  # of an input's files; beyond, a file with another time counts as changed
+_SHOWN_LENGTH = 40  # characters of a value in an error
+_SHOWN_FILES = 3
+
+FileStates = dict[str, list[Any]]  # size, time in nanoseconds and hash of files, by their names in an input
+
+
+@dataclass
+class RunFolder:
+    """A folder that this process may write.
+
+    Args:
+        path (`Path`): the folder.
+        record (`dict`): what `run.json` says.
+    """
+
+    path: Path
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether an earlier call has finished the run, and its result is there as it was."""
+        result = self.record.get("result")
+        if result is None:
+            return False
+        return not changed_files(result, file_states({name: self.path / name for name in result}, result))
+
+    def finish(self, result: Path) -> None:
+        """Note that the run is finished.
+
+        Args:
+            result (`Path`): file or folder in the run's folder that holds the result.
+        """
+        files = walk_files(result) if result.is_dir() else [result]
+        states = file_states({path.relative_to(self.path).as_posix(): path for path in files})
+        _write_record(self.path, self.record | {"result": states})
+
+
+@contextmanager
+def hold_folder(
+    folder: str | Path,
+    kind: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Mapping[str, Path]],
+    *,
+    overwrite: bool = False,
+    shared: bool = False,
+    part: int = 0,
+) -> Iterator[RunFolder]:
+    """Keep a folder for one run, as long as the context lasts.
+
+    Args:
+        folder (`str` or `Path`): made if it is not there.
+        kind (`str`): of the run.
+        settings (`dict`): what its result depends on; of types that JSON has.
+        inputs (`dict`): files that its result depends on, by the keys of the settings that name them and then by names
+            that do not depend on where they lie, see [`named_files`].
+        overwrite (`bool`, defaults to `False`): empty the folder if it holds another run.
+        shared (`bool`, defaults to `False`): others may have put files into the folder before.
+        part (`int`, defaults to 0): which of several processes that share the run this is, by agreement.
+
+    Yields:
+        [`RunFolder`]
+
+    Raises:
+        ValueError: the folder holds another run, or files that no run wrote.
+        BlockingIOError: another process is at work in the folder.
+        OSError: the folder cannot be written.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file; give another output folder.")
+    path.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        _lock(path, part, stack)
+        old = _read_record(path)
+        if old is None and not shared and _has_content(path):
+            raise ValueError(f"{path} holds files and no {RECORD_FILE}, so no run wrote it; give another folder.")
+        new = _describe(kind, settings, inputs, old or {})
+        different = [] if old is None else _differences(old, new)
+        if different and _has_content(path):
+            if not overwrite:
+                raise ValueError(
+                    f"{path} holds another run; different: {', '.join(different)}. Give another output folder, or "
+                    "--overwrite (overwrite=True) to remove what the folder holds."
+                )
+            _empty(path, part)
+        if old is not None and not different:
+            new["result"] = old.get("result")
+        _write_record(path, new)
+        yield RunFolder(path, new)
+
+
+def kept_result(folder: Path) -> FileStates:
+    """Return what was taken down of the result of a finished run, see [`file_states`]; empty where there is none."""
+    record = _read_record(folder)
+    return {} if record is None else record.get("result") or {}
+
+
+def holds_finished(
+    folder: str | Path, kind: str, settings: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Path]]
+) -> bool:
+    """Tell whether a folder holds a run, finished; arguments as of [`hold_folder`]."""
+    path = Path(folder)
+    old = _read_record(path)
+    if old is None or not RunFolder(path, old).done:
+        return False
+    return not _differences(old, _describe(kind, settings, inputs, old))
+
+
+def _lock(path: Path, part: int, stack: ExitStack) -> None:
+    """Keep a second process out; the lock ends with the process, even a killed one."""
+    try:
+        stack.enter_context(WeakFileLock(path / f"{_LOCK_FILE}-{part}", timeout=0.5))
+    except TimeoutError as error:
+        raise BlockingIOError(f"Another process is at work in {path}; wait for it, or give another folder.") from error
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise ValueError(f"{path / RECORD_FILE} is damaged; remove it and what the folder holds, or give another one.")
+    return record
+
+
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, indent=1) + "\n"
+    replace_file(path / RECORD_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _describe(
+    kind: str, settings: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Path]], old: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `run.json` is to say; hashes of files that are as they were are taken from the old one."""
+    known = old.get("inputs", {})
+    states = {key: file_states(files, known.get(key, {})) for key, files in inputs.items()}
+    return {"format": _FORMAT, "kind": kind, "settings": json.loads(json.dumps(settings)), "inputs": states}
+
+
+def named_files(paths: Iterable[Path]) -> dict[str, Path]:
+    """List files by names that do not depend on where they lie.
+
+    Args:
+        paths (iterable of `Path`): files, or folders that are searched; hidden files and `run.json` are left out.
+
+    Returns:
+        `dict[str, Path]`: by name, or by path from a folder's own name on.
+    """
+    named: dict[str, Path] = {}
+    for place, root in enumerate(paths):
+        for path in walk_files(root) if root.is_dir() else [root]:
+            name = path.name if path == root else f"{root.name}/{path.relative_to(root).as_posix()}"
+            named[f"{name} ({place + 1})" if name in named else name] = path
+    return named
+
+
+def walk_files(root: Path) -> list[Path]:
+    """List the files of a folder by name, those of linked folders too, each folder once.
+
+    Hidden files and folders and `run.json` are left out.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    seen: set[str] = set()
+    for folder, names, files in os.walk(root, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back would never end
+            names.clear()
+            continue
+        seen.add(real)
+        # Links last: a folder is found under its own name.
+        ordered = sorted((Path(folder, name).is_symlink(), name) for name in names if not name.startswith("."))
+        names[:] = [name for _, name in ordered]
+        found += [Path(folder, name) for name in files if not name.startswith(".") and name != RECORD_FILE]
+    return sorted(found)
+
+
+def file_states(
+    files: Mapping[str, Path], known: FileStates | None = None, hashed_bytes: float = HASHED_BYTES
+) -> FileStates:
+    """Take down size, time and hash of files.
+
+    Args:
+        files (`dict[str, Path]`): by name; one that is not there is taken down as missing.
+        known (`dict`, *optional*): what was taken down before; a file of the same size and time is not read again.
+        hashed_bytes (`float`, defaults to 4 GiB): no more is read; the hash of the other files is `None`.
+
+    Returns:
+        `dict`: by the same names.
+    """
+    states: FileStates = {}
+    for name, path in files.items():
+        if not path.is_file():
+            states[name] = [None, None, None]
+            continue
+        status = path.stat()
+        size, time = status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
+        before = (known or {}).get(name)
+        if before is not None and before[:2] == [size, time]:
+            states[name] = before
+            continue
+        hashed_bytes -= size
+        states[name] = [size, time, file_hash(path) if hashed_bytes >= 0 else None]
+    return states
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What a folder holds otherwise than asked for, in words."""
+    if old.get("format") != new["format"]:
+        return [f"format ({old.get('format')}, now {new['format']})"]
+    if old.get("kind") != new["kind"]:
+        return [f"kind ({old.get('kind')}, now {new['kind']})"]
+    before, now = _flat(old["settings"]), _flat(new["settings"])
+    words = [
+        f"{key} ({_shown(before, key)}, now {_shown(now, key)})"
+        for key in sorted(before.keys() | now.keys())
+        if (key in before) != (key in now) or before.get(key) != now.get(key)
+    ]
+    for key in sorted(old["inputs"].keys() | new["inputs"].keys()):
+        changed = changed_files(old["inputs"].get(key, {}), new["inputs"].get(key, {}))
+        if changed:
+            more = f" and {len(changed) - _SHOWN_FILES} more" if len(changed) > _SHOWN_FILES else ""
+            words.append(f"{key} ({', '.join(changed[:_SHOWN_FILES])}{more})")
+    return words
+
+
+def changed_files(old: FileStates, new: FileStates) -> list[str]:
+    """Name the files that are not the same in two results of [`file_states`], with what is different."""
+    changed = []
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old or name not in new:
+            changed.append(f"{name} is {'new' if name in new else 'gone'}")
+            continue
+        (size, time, digest), (new_size, new_time, new_digest) = old[name], new[name]
+        same = size == new_size and (time == new_time or (digest is not None and digest == new_digest))
+        if not same:
+            changed.append(f"{name} has other content")
+    return changed
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    text = repr(values[key]) if key in values else "not given"
+    return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "..."
+
+
+def _has_content(path: Path) -> bool:
+    return any(
+        file.is_file()
+        and file.name != RECORD_FILE
+        and not any(part.startswith((_LOCK_FILE, PARTIAL)) for part in file.relative_to(path).parts)
+        for file in path.rglob("*")
+    )
+
+
+def _empty(path: Path, part: int) -> None:
+    """Remove what a folder holds but the locks, if no other process is at work in it."""
+    with ExitStack() as stack:
+        for lock in path.rglob(f"{_LOCK_FILE}-*"):
+            if lock != path / f"{_LOCK_FILE}-{part}":
+                _lock(lock.parent, int(lock.name.rpartition("-")[2]), stack)
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif not entry.name.startswith(_LOCK_FILE):
+            entry.unlink()
+
+
+def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Write a folder so that it is whole whenever it is there under its name.
+
+    Args:
+        folder (`Path`): the folder; one that is there already is replaced.
+        write (`Callable[[Path], Any]`): puts the files into the empty folder that it is given.
+    """
+    partial = _write_partial(folder, folder.parent, write)
+    if folder.exists():
+        remove_folder(folder)
+    partial.replace(folder)
+    _force_to_disk(folder.parent)
+
+
+def fill_folder(folder: Path, write: Callable[[Path], Any], last: str = "config.json") -> None:
+    """Write files into a folder that is kept; as long as `last` is not there, they are not complete.
+
+    Args:
+        folder (`Path`): the folder; files of the same names are replaced.
+        write (`Callable[[Path], Any]`): puts the files into the empty folder that it is given.
+        last (`str`, defaults to `"config.json"`): the file without which nothing reads the others.
+    """
+    (folder / last).unlink(missing_ok=True)
+    partial = _write_partial(folder, folder, write)
+    for path in sorted(partial.iterdir(), key=lambda path: path.name == last):
+        target = folder / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+    partial.rmdir()
+    _force_to_disk(folder)
+
+
+def _write_partial(folder: Path, parent: Path, write: Callable[[Path], Any]) -> Path:
+    partial = parent / f"{PARTIAL}{folder.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write(partial)
+    except Exception:
+        shutil.rmtree(partial)
+        raise
+    for path in [*partial.rglob("*"), partial]:
+        _force_to_disk(path)
+    return partial
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file so that it is whole whenever it is there under its name; arguments as of [`replace_folder`]."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(PARTIAL + path.name)
+    try:
+        write(partial)
+    except Exception:
+        partial.unlink(missing_ok=True)
+        raise
+    _force_to_disk(partial)
+    partial.replace(path)
+    _force_to_disk(path.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that is never seen half removed under its name."""
+    removed = folder.with_name(f"{PARTIAL}removed-{folder.name}")
+    shutil.rmtree(removed, ignore_errors=True)
+    folder.replace(removed)
+    shutil.rmtree(removed)
+
+
+def _force_to_disk(path: Path) -> None:
+    if os.name != "posix":  # folders cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+__all__ = [
+    "PARTIAL",
+    "RECORD_FILE",
+    "FileStates",
+    "RunFolder",
+    "changed_files",
+    "file_hash",
+    "file_states",
+    "fill_folder",
+    "hold_folder",
+    "holds_finished",
+    "kept_result",
+    "named_files",
+    "remove_folder",
+    "replace_file",
+    "replace_folder",
+    "walk_files",
+]

@@ -1,0 +1,210 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Dataclasses whose fields are checked by their annotations: type, range, and what a text stands for.
+
+Settings come from YAML files, from the command line or from Python; in each case a dataclass that derives from
+[`Settings`] holds every field to its annotation before any work. `Annotated` types such as [`Count`] or [`Share`] say
+what a number may be, [`InputPath`] and [`OutputPath`] which texts are files, for the guard of folders.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from audiolm_hf.strict_config_audiolm import did_you_mean
+
+MAX_COUNT = 10**9
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a field may have.
+
+    Args:
+        low (`float`): smallest.
+        high (`float`): largest.
+        above (`bool`, defaults to `False`): `low` itself is too small.
+        below (`bool`, defaults to `False`): `high` itself is too large.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def check(self, value: float, where: str) -> None:
+        """Refuse a number that is not in the range."""
+        too_small = value < self.low or (self.above and value == self.low)
+        if too_small or value > self.high or (self.below and value == self.high):
+            low = f"more than {self.low:.10g}" if self.above else f"{self.low:.10g}"
+            high = f"less than {self.high:.10g}" if self.below else f"{self.high:.10g}"
+            raise ValueError(f"{where} is {value!r}; give {low} to {high}.")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A text or a list that must not be empty."""
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuse an empty one."""
+        if not value or (isinstance(value, str) and (not value.strip() or "\0" in value)):
+            raise ValueError(f"{where} is {value!r}; it must not be empty.")
+
+
+class Use:
+    """What a field is to the guard of folders, see [`~audiolm_hf.run_folder.hold_folder`]."""
+
+    INPUT = "input"  # files whose content is compared
+    NAMED_INPUT = "named input"  # such files, or a name on the Hub
+    DATA = "data"  # recordings, relative to the `folder` beside it
+    FREE = "free"  # changes nothing of what is computed
+
+
+Count = Annotated[int, Range(1, MAX_COUNT)]
+CountOrNone = Annotated[int, Range(0, MAX_COUNT)]  # 0 switches something off
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+Positive = Annotated[float, Range(0, MAX_COUNT, above=True)]
+NotNegative = Annotated[float, Range(0, MAX_COUNT)]
+Share = Annotated[float, Range(0, 1)]
+LearningRate = Annotated[float, Range(0, 1, above=True)]
+Decay = Annotated[float, Range(0, 10)]  # of AdamW
+BatchSize = Annotated[int, Range(1, 2**16)]
+Seconds = Annotated[float, Range(0, 3600, above=True)]  # of a crop
+InputPath = Annotated[str, Filled(), Use.INPUT]
+NamedInput = Annotated[str, Filled(), Use.NAMED_INPUT]
+OutputPath = Annotated[str, Filled(), Use.FREE]
+
+
+class Settings:
+    """Base of dataclasses that are checked when they are made; numbers given as text become numbers.
+
+    A subclass with a `__post_init__` of its own calls this one first.
+
+    Raises:
+        ValueError: a field's value is of another type, not finite, or out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = convert(hints[field.name], getattr(self, field.name), field.name)
+            object.__setattr__(self, field.name, value)  # of frozen ones, too
+
+
+def build(config_class: type, values: dict[str, Any], where: str = "configuration") -> Any:
+    """Build a dataclass from nested values.
+
+    Args:
+        config_class (`type`): a dataclass; fields may be dataclasses too.
+        values (`dict`): one value for each field that is to differ from its default.
+        where (`str`, defaults to `"configuration"`): what the errors call the place these values come from.
+
+    Returns:
+        An instance of `config_class`.
+
+    Raises:
+        ValueError: an unknown key, a field without a value, or a value that does not fit its annotation.
+    """
+    hints = typing.get_type_hints(config_class, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    for key in values:
+        if key not in fields:
+            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            key = ".".join([*where.split(": ")[1:], name])
+            raise ValueError(f"{where}: the key {name!r} is missing; add it to the file or give {key}=... beside it.")
+    converted = {key: convert(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    try:
+        return config_class(**converted)
+    except ValueError as error:  # of fields that do not fit each other
+        raise ValueError(f"{where}: {error}") from error
+
+
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """Return a value as its annotated type.
+
+    Args:
+        hint: the annotation.
+        value: what is given for it.
+        where (`str`): what the errors call it.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        value = convert(arguments[0], value, where)
+        for mark in arguments[1:]:
+            if isinstance(mark, Range | Filled):
+                mark.check(value, where)
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(arguments, value, where)
+    if origin is typing.Literal:
+        if any(value == known and type(value) is type(known) for known in arguments):
+            return value
+        raise ValueError(f"{where} is {value!r}; it must be one of {', '.join(map(repr, arguments))}.")
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return build(hint, value, where)  # type: ignore[arg-type]
+    if origin in (list, tuple) and isinstance(value, list | tuple):
+        return origin(convert(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        return _to_float(value, where)
+    expected = origin or hint
+    if hint is Any or (isinstance(value, expected) and not (isinstance(value, bool) and expected is not bool)):
+        return value
+    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {_type_name(hint)}.")
+
+
+def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    failures = []
+    for argument in arguments:
+        if argument is not type(None):
+            try:
+                return convert(argument, value, where)
+            except ValueError as error:
+                failures.append(error)
+    raise failures[0]
+
+
+def _to_float(value: float | str, where: str) -> float:
+    try:
+        number = float(value)  # YAML 1.1 reads 1e-3 as a string
+    except (ValueError, OverflowError):
+        raise ValueError(f"{where} is {value!r}; it must be a number.") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{where} is {value!r}; it must be a finite number.")
+    return number
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
+__all__ = [
+    "BatchSize",
+    "Count",
+    "CountOrNone",
+    "Decay",
+    "Filled",
+    "InputPath",
+    "LearningRate",
+    "NamedInput",
+    "NotNegative",
+    "OutputPath",
+    "Positive",
+    "Range",
+    "Seconds",
+    "Seed",
+    "Settings",
+    "Share",
+    "Use",
+    "build",
+    "convert",
+]

@@ -1,0 +1,143 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""A training as one run of a folder: what its result depends on, once and not twice, in one process or in several.
+
+Between a training's function and the guard of folders (`run_folder.py`): [`one_run`] is put on the function.
+"""
+
+import dataclasses
+import functools
+import os
+import time
+import typing
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from audiolm_hf.bundled import checkpoint, list_checkpoints
+from audiolm_hf.data.clips import recording_files
+from audiolm_hf.run_folder import RunFolder, hold_folder, holds_finished, named_files
+from audiolm_hf.settings import Use
+from audiolm_hf.training.processes import announce, process_rank
+
+POLL_S = 1.0  # seconds between looks for the end of what another process does
+
+
+def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = False) -> Callable[[Callable], Callable]:
+    """Make a training a run of its `output_folder`: the same one resumes, a finished one is not done again.
+
+    Args:
+        kind (`str`): of the training.
+        result (`str`, defaults to `""`): file or folder in `output_folder` that the training makes.
+        alone (`bool`, defaults to `False`): of several processes only the first trains, and the others wait.
+        shared (`bool`, defaults to `False`): see [`~audiolm_hf.run_folder.hold_folder`].
+
+    Returns:
+        a decorator. The training then takes `overwrite`, and returns the `Path` of its result.
+    """
+
+    def decorate(train: Callable[..., Any]) -> Callable[..., Path]:
+        @functools.wraps(train)
+        def run(config: Any, *arguments: Any, overwrite: bool = False) -> Path:
+            folder = Path(config.output_folder)
+            settings, inputs = describe_config(config)
+            if alone and process_rank():
+                while not holds_finished(folder, kind, settings, inputs):
+                    time.sleep(POLL_S)
+                return folder / result
+            with ExitStack() as stack:
+
+                def hold() -> RunFolder:
+                    held = hold_folder(folder, kind, settings, inputs, overwrite=overwrite, shared=shared)
+                    return stack.enter_context(held)
+
+                held = hold() if alone else _first_decides(hold, getattr(config, "use_cpu", False))
+                if held.done:
+                    announce(f"Done before: {folder / result}")
+                    return folder / result
+                start = time.monotonic()
+                train(config, *arguments)
+                if not process_rank():
+                    held.finish(folder / result)
+            announce(f"Done after {(time.monotonic() - start) / 60:.1f} min: {folder / result}")
+            return folder / result
+
+        return run
+
+    return decorate
+
+
+def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
+    """Let the first process hold a folder and tell the others what it found."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return hold()
+    PartialState(cpu=use_cpu or not torch.accelerator.is_available())
+    found: list[Any] = [None if process_rank() else hold()]
+    return broadcast_object_list(found)[0]
+
+
+def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict[str, dict[str, Path]]]:
+    """Separate what a training's result depends on, for the guard of folders.
+
+    Args:
+        config (dataclass): of a training.
+        prefix (`str`, defaults to `""`): of the keys.
+
+    Returns:
+        `tuple`: the settings, without those that name files or change nothing, and the files of the inputs by key.
+
+    Raises:
+        FileNotFoundError: an input is missing.
+    """
+    settings: dict[str, Any] = {}
+    inputs: dict[str, dict[str, Path]] = {}
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    for entry in dataclasses.fields(config):
+        key, value, uses = prefix + entry.name, getattr(config, entry.name), _uses(hints[entry.name])
+        if Use.FREE in uses or value is None:
+            continue
+        if dataclasses.is_dataclass(value):
+            inner, inner_inputs = describe_config(value, f"{key}.")
+            settings |= inner
+            inputs |= inner_inputs
+        elif Use.DATA in uses:
+            inputs[key] = recording_files([Path(config.folder) / name for name in value])
+        elif Use.NAMED_INPUT in uses and value in list_checkpoints():
+            inputs[key] = named_files([Path(checkpoint(value))])
+        elif Use.NAMED_INPUT in uses and not Path(value).is_dir():
+            settings[key] = value
+        elif uses & {Use.INPUT, Use.NAMED_INPUT}:
+            inputs[key] = named_files(
+                [_existing(path, key) for path in ([value] if isinstance(value, str) else value)]
+            )
+        else:
+            settings[key] = _plain(value)
+    return settings, inputs
+
+
+def _uses(hint: Any) -> set[str]:
+    """The marks of [`Use`] anywhere in an annotation."""
+    arguments = typing.get_args(hint)
+    found = {mark for mark in arguments if isinstance(mark, str)} if typing.get_origin(hint) is Annotated else set()
+    return found.union(*map(_uses, arguments))
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses in a list as dictionaries."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    is_dataclass = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    return dataclasses.asdict(value) if is_dataclass else value
+
+
+def _existing(path: str, key: str) -> Path:
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{key} is {path}, which does not exist; give an existing file or folder.")
+    return Path(path)
+
+
+__all__ = ["describe_config", "one_run"]

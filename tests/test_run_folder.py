@@ -1,0 +1,241 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""A folder holds one run: the same resumes, another is refused with what is different, two at once are refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from audiolm_hf.run_folder import (
+    RECORD_FILE,
+    changed_files,
+    file_states,
+    fill_folder,
+    hold_folder,
+    holds_finished,
+    named_files,
+    replace_file,
+    replace_folder,
+    walk_files,
+)
+from tests.helpers_checkpoint import environment
+
+
+def hold(folder, learning_rate=0.1, files=None, **options):
+    settings = {"learning_rate": learning_rate, "backbone": {"hidden_size": 8}}
+    return hold_folder(folder, "codec", settings, {"data": named_files(files or [])}, **options)
+
+
+def run(folder, *arguments, **options):
+    """A run that writes one file."""
+    with hold(folder, *arguments, **options) as held:
+        (folder / "weights").write_text("w")
+        held.finish(folder / "weights")
+
+
+def test_the_same_run_resumes_and_is_known_to_be_done(tmp_path):
+    with hold(tmp_path / "run") as held:
+        assert not held.done
+        (tmp_path / "run/weights").write_text("half")
+    with hold(tmp_path / "run") as held:
+        assert not held.done
+        held.finish(tmp_path / "run/weights")
+    with hold(tmp_path / "run") as held:
+        assert held.done
+    assert holds_finished(
+        tmp_path / "run", "codec", json.loads((tmp_path / "run/run.json").read_text())["settings"], {"data": {}}
+    )
+    (tmp_path / "run/weights").unlink()
+    with hold(tmp_path / "run") as held:
+        assert not held.done
+
+
+def test_another_run_is_refused_with_the_keys_that_differ(tmp_path):
+    run(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"different: learning_rate \(0.1, now 0.2\)\. Give another .*--overwrite"):
+        run(tmp_path / "run", 0.2)
+    with pytest.raises(ValueError, match=r"different: kind \(codec, now stage\)"):
+        hold_folder(tmp_path / "run", "stage", {}, {}).__enter__()
+    with pytest.raises(ValueError, match=r"backbone.hidden_size \(8, now 9\), learning_rate \(0.1, now not given\)"):
+        hold_folder(tmp_path / "run", "codec", {"backbone": {"hidden_size": 9}}, {"data": {}}).__enter__()
+    assert (tmp_path / "run/weights").read_text() == "w"
+
+
+def test_overwrite_removes_what_another_run_wrote_and_nothing_else(tmp_path):
+    run(tmp_path / "run")
+    (tmp_path / "run/samples").mkdir()
+    (tmp_path / "run/samples/0.wav").write_text("s")
+    with hold(tmp_path / "run", overwrite=True) as held:
+        assert held.done  # the same run: kept
+    with hold(tmp_path / "run", 0.2, overwrite=True) as held:
+        assert not held.done
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock-0", RECORD_FILE]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("t")
+    with pytest.raises(ValueError, match=r"mine holds files and no run.json"):
+        run(tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine/thesis.txt").read_text() == "t"
+    run(tmp_path / "mine", shared=True)
+
+
+def test_a_run_that_wrote_nothing_yet_binds_nobody(tmp_path):
+    with pytest.raises(KeyError), hold(tmp_path / "run"):
+        raise KeyError
+    run(tmp_path / "run", 0.2)
+
+
+def test_inputs_are_known_by_their_content(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a.wav").write_text("first")
+    (data / "b.wav").write_text("b")
+    run(tmp_path / "run", files=[data])
+    os.utime(data / "a.wav")  # another time, the same content
+    run(tmp_path / "run", files=[data])
+    moved = data.rename(tmp_path / "elsewhere").rename(tmp_path / "deep_data")
+    (tmp_path / "again").mkdir()
+    moved.rename(tmp_path / "again/data")
+    data = tmp_path / "again/data"
+    run(tmp_path / "run", files=[data])
+    (data / "a.wav").write_text("other")  # as long as before
+    with pytest.raises(ValueError, match=r"different: data \(data/a.wav has other content\)"):
+        run(tmp_path / "run", files=[data])
+    (data / "a.wav").unlink()
+    (data / "c.wav").write_text("c")
+    with pytest.raises(ValueError, match=r"data/a.wav is gone, data/c.wav is new"):
+        run(tmp_path / "run", files=[data])
+
+
+def test_a_file_with_another_time_and_no_hash_counts_as_changed(tmp_path):
+    (tmp_path / "a").write_text("a")
+    states = file_states(named_files([tmp_path / "a"]), hashed_bytes=0)
+    assert states["a"][2] is None and changed_files(states, file_states(named_files([tmp_path / "a"]))) == []
+    os.utime(tmp_path / "a", (1, 1))
+    assert changed_files(states, file_states(named_files([tmp_path / "a"]))) == ["a has other content"]
+
+
+def test_a_missing_file_is_another_content(tmp_path):
+    missing = file_states({"a": tmp_path / "a"})
+    assert changed_files(missing, file_states({"a": tmp_path / "a"})) == []
+    (tmp_path / "a").write_text("")
+    assert changed_files(missing, file_states({"a": tmp_path / "a"})) == ["a has other content"]
+
+
+def test_linked_folders_are_searched_once_and_hidden_files_left_out(tmp_path):
+    (tmp_path / "data/.git").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    for name in ("data/a", "data/.b", "data/.git/c", "data/run.json", "other/d"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "data/linked").symlink_to(tmp_path / "other")
+    (tmp_path / "other/back").symlink_to(tmp_path / "data")
+    assert [path.relative_to(tmp_path).as_posix() for path in walk_files(tmp_path / "data")] == [
+        "data/a",
+        "data/linked/d",
+    ]
+    assert list(named_files([tmp_path / "data", tmp_path / "other/d", tmp_path / "data/linked/d"])) == [
+        "data/a",
+        "data/linked/d",
+        "d",
+        "d (3)",
+    ]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "3", ""])
+def test_a_damaged_record_is_refused(tmp_path, content):
+    (tmp_path / RECORD_FILE).write_text(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        run(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(NotADirectoryError, match="run is a file; give another"):
+        run(tmp_path / "run")
+
+
+def test_two_at_once_are_refused(tmp_path):
+    with hold(tmp_path), pytest.raises(BlockingIOError, match="Another process is at work in"):
+        run(tmp_path)
+    with hold(tmp_path), hold(tmp_path, part=1):
+        pass
+    run(tmp_path)
+
+
+HOLD = """
+import sys, time
+from audiolm_hf.run_folder import hold_folder
+with hold_folder(sys.argv[1], "codec", {}, {}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")],
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        with pytest.raises(BlockingIOError):
+            hold_folder(tmp_path / "run", "codec", {}, {}).__enter__()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        start = time.monotonic()
+        with hold_folder(tmp_path / "run", "codec", {}, {}):
+            assert time.monotonic() - start < 5
+
+
+def test_a_folder_is_replaced_only_when_the_new_one_is_written(tmp_path):
+    folder = tmp_path / "model"
+    replace_folder(folder, lambda path: (path / "old").write_text("1"))
+
+    def fail(path):
+        (path / "new").write_text("2")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(folder, fail)
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    replace_folder(folder, lambda path: (path / "new").write_text("2"))
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_is_replaced_only_when_the_new_one_is_written(tmp_path):
+    path = tmp_path / "folder" / "targets"
+    replace_file(path, lambda unfinished: unfinished.write_text("old"))
+
+    def fail(unfinished):
+        unfinished.write_text("ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(path, fail)
+    assert path.read_text() == "old"
+
+
+def test_a_kept_folder_has_its_last_file_only_when_all_others_are_there(tmp_path):
+    (tmp_path / "mine").write_text("m")
+
+    def write(folder):
+        (folder / "config.json").write_text("c")
+        (folder / "stage").mkdir()
+        (folder / "stage/weights").write_text("w")
+
+    fill_folder(tmp_path, write)
+    fill_folder(tmp_path, write)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "mine", "stage"]
+
+    def fail(folder):
+        write(folder)
+        raise ValueError("too large")
+
+    with pytest.raises(ValueError, match="too large"):
+        fill_folder(tmp_path, fail)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "stage"]
