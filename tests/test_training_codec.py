@@ -134,7 +134,7 @@ def test_a_training_that_diverges_stops_and_keeps_the_weights_before(recordings,
         return draw(trainer) * (torch.nan if trainer.step == 5 else 1)
 
     config = tiny_training(recordings, tmp_path)
-    message = r"diverged at step 5: the mel loss is nan; the weights before it are in .*step-00000004"
+    message = r"diverged at step 5: the commitment loss is nan; the weights before it are in .*step-00000004"
     with pytest.raises(ValueError, match=message), patch.object(CodecTrainer, "_draw_batch", not_a_number):
         train_codec(config)
     assert not (tmp_path / "final").exists()

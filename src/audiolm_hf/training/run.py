@@ -62,7 +62,7 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
                 start = time.monotonic()
                 train(config, *arguments)
                 if not process_rank():
-                    held.finish(folder / result)
+                    held.finish(folder / result if (folder / result).is_dir() else folder)
             announce(f"Done after {(time.monotonic() - start) / 60:.1f} min: {folder / result}")
             return folder / result
 
