@@ -1,12 +1,16 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Small trainings of the stages, run the same way by one process and by several; a case is what it changes."""
 
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
+import pytest
 import torch
 from torch.distributed.fsdp import FSDPModule
 
 from audiolm_hf.settings import build
+from audiolm_hf.training.stage_trainer import StageTrainer
 from audiolm_hf.training.stages import StageTrainingConfig, build_stage_trainer
 
 BACKBONE = {
@@ -49,9 +53,27 @@ def config_of(folders, output, **changes):
     return build(StageTrainingConfig, values)
 
 
-def resumed_config(source: Path, output: Path, max_steps: int):
-    """A training with samples that may stop after any steps: its learning rate does not know the last one."""
-    changes = {"stage": "coarse", "schedule": "constant", "evaluation_steps": 2, "max_steps": max_steps}
+class InterruptedTrainingError(Exception):
+    """Stands in for a killed process."""
+
+
+@contextmanager
+def interrupted_after(steps: int):
+    """Let a training end after so many steps as if its process were killed."""
+    step = StageTrainer.training_step
+
+    def step_or_end(trainer, *arguments, **options):
+        if trainer.state.global_step >= steps:
+            raise InterruptedTrainingError
+        return step(trainer, *arguments, **options)
+
+    with pytest.raises(InterruptedTrainingError), patch.object(StageTrainer, "training_step", step_or_end):
+        yield
+
+
+def resumed_config(source: Path, output: Path):
+    """A training with samples, of 4 steps."""
+    changes = {"stage": "coarse", "evaluation_steps": 2, "max_steps": 4}
     changes |= {"codec": str(source / "codec"), "sample_evaluations": 1, "window_length_s": 0.4}
     return config_of((source / "train", source / "validation"), output, **changes)
 

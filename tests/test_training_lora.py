@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ import soundfile as sf
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from audiolm_hf import AudioLMModel
 from audiolm_hf.adapter_folder_audiolm import read_adapter_info
@@ -17,6 +17,7 @@ from audiolm_hf.cli import main
 from audiolm_hf.settings import build
 from audiolm_hf.training.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
 from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
+from tests.helpers_stages import interrupted_after
 
 STAGE = {"rank": 4, "max_steps": 4, "evaluation_steps": 2, "batch_tokens": 200, "learning_rate": 1e-2}
 
@@ -116,32 +117,14 @@ def test_merged_equals_unmerged_after_training(trained):
         torch.testing.assert_close(stage(ids).logits, expected, rtol=1e-4, atol=1e-4)
 
 
-class StopAfter(TrainerCallback):
-    """Stands in for a killed process."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step >= 3
-
-
-def test_resumed_training_equals_an_uninterrupted_one(trained, base, data, tmp_path, monkeypatch):
+def test_resumed_training_equals_an_uninterrupted_one(trained, base, data, tmp_path):
     config = config_of(base, data, tmp_path, fine=None)
-    with monkeypatch.context() as patch:
-        from audiolm_hf.training import stages
-
-        build = stages.build_stage_trainer
-
-        def build_and_stop(*arguments):
-            trainer = build(*arguments)
-            trainer.add_callback(StopAfter())
-            return trainer
-
-        patch.setattr(stages, "build_stage_trainer", build_and_stop)
+    with interrupted_after(3):
         train_lora(config)
-    cut = adapter_tensors(tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
     train_lora(config)
     whole, resumed = adapter_tensors(trained / "adapter"), adapter_tensors(tmp_path / "adapter")
     assert set(resumed) == {name for name in whole if name.startswith("coarse.")}
-    assert any(not tensor.equal(cut[name]) for name, tensor in resumed.items())
     assert all(tensor.equal(whole[name]) for name, tensor in resumed.items())
 
 
@@ -164,8 +147,22 @@ def test_other_base_in_the_same_folder_is_refused(trained, data, tmp_path):
     model.coarse.model.norm.weight.data *= 2
     model.save_pretrained(tmp_path)
     tiny_processor().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="holds a training on another base"):
+    with pytest.raises(ValueError, match=r"different: base \(.*model.safetensors has other content"):
         train_lora(config_of(tmp_path, data, trained))
+
+
+def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
+    before = (trained / "adapter/coarse/adapter_model.safetensors").read_bytes()
+    config = config_of(base, data, trained)
+    assert train_lora(config) == trained / "adapter"
+    for values, message in (
+        ({"data": replace(config.data, speaker="another")}, r"different: data.speaker \(.*, now 'another'\)"),
+        ({"coarse": replace(config.coarse, rank=3)}, r"different: coarse.rank \(.*, now 3\)"),
+        ({"seed": 9}, r"different: seed \(0, now 9\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_lora(replace(config, **values))
+    assert (trained / "adapter/coarse/adapter_model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import importlib.util
 import json
+import logging
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import AutoConfig, TrainerCallback
+from transformers import AutoConfig, Trainer
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.crops import validation_batches
@@ -24,7 +26,7 @@ from audiolm_hf.training.stages import (
     train_stage,
 )
 from tests.conftest import tiny_config
-from tests.helpers_stages import BACKBONE, config_of, run_case
+from tests.helpers_stages import BACKBONE, config_of, interrupted_after, run_case
 from tests.helpers_tokens import write_tokens
 
 MODELS = {"semantic": AudioLMSemanticModel, "coarse": AudioLMCoarseModel, "fine": AudioLMFineModel}
@@ -36,16 +38,6 @@ def folders(tmp_path_factory):
     return write_tokens(folder / "train", [30, 12, 25, 40, 9, 33], seed=0), write_tokens(
         folder / "validation", [20, 11], seed=1
     )
-
-
-class StopAfter(TrainerCallback):
-    """Stands in for a killed process."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step >= self.step
 
 
 def weights(model):
@@ -76,9 +68,8 @@ def test_stage_learns_and_every_parameter_moves(folders, tmp_path, stage):
 def test_resumed_training_equals_an_uninterrupted_one(folders, tmp_path):
     changes = {"corruption": 0.2, "batch_tokens": 64}
     whole = train_stage(config_of(folders, tmp_path / "whole", **changes))
-    trainer = build_stage_trainer(config_of(folders, tmp_path / "cut", **changes))
-    trainer.add_callback(StopAfter(4))
-    trainer.train()
+    with interrupted_after(4):
+        train_stage(config_of(folders, tmp_path / "cut", **changes))
     assert [path.name for path in (tmp_path / "cut/checkpoints").iterdir()] == ["checkpoint-3"]
     resumed = train_stage(config_of(folders, tmp_path / "cut", **changes))
     one, other = (weights(AudioLMSemanticModel.from_pretrained(folder)) for folder in (whole, resumed))
@@ -88,6 +79,59 @@ def test_resumed_training_equals_an_uninterrupted_one(folders, tmp_path):
         [(entry["step"], entry["learning_rate"], entry["loss"]) for entry in log if "loss" in entry] for log in logs
     ]
     assert rates[0] == rates[1]
+
+
+def test_a_used_folder_is_for_the_same_training_alone(folders, tmp_path):
+    train_stage(config_of(folders, tmp_path, max_steps=1))
+    weights_file = tmp_path / "final/model.safetensors"
+    before = weights_file.read_bytes()
+    for changes, message in (
+        ({"learning_rate": 1e-3}, r"different: learning_rate \(0.01, now 0.001\)"),
+        ({"seed": 3}, r"different: seed \(0, now 3\)"),
+        ({"window_length_s": 0.4}, r"different: window_length_s \(0.8, now 0.4\)"),
+        ({"train_tokens": [str(folders[1])]}, "different: train_tokens "),
+        ({"stage": "coarse"}, r"different: stage \('semantic', now 'coarse'\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_stage(config_of(folders, tmp_path, **{"max_steps": 1} | changes))
+    assert weights_file.read_bytes() == before
+    train_stage(config_of(folders, tmp_path, max_steps=1, seed=3), overwrite=True)
+    assert weights_file.read_bytes() != before
+
+
+def test_a_training_that_diverges_stops_and_keeps_the_weights_before(folders, tmp_path):
+    step = Trainer.training_step
+
+    def not_a_number(trainer, *arguments, **options):
+        return step(trainer, *arguments, **options) * (torch.nan if trainer.state.global_step == 4 else 1)
+
+    message = r"diverged at step 4: the loss is nan; the weights before it are in .*checkpoint-3"
+    with pytest.raises(ValueError, match=message), patch.object(Trainer, "training_step", not_a_number):
+        train_stage(config_of(folders, tmp_path))
+    assert not (tmp_path / "final").exists()
+    assert train_stage(config_of(folders, tmp_path)) == tmp_path / "final"
+
+
+def test_weights_of_another_stage_are_no_start(folders, tmp_path):
+    first = train_stage(config_of(folders, tmp_path / "first", max_steps=1))
+    message = "initial_weights is .*, a model of type 'audiolm_semantic'; give one of type 'audiolm_coarse'"
+    with pytest.raises(ValueError, match=message):
+        train_stage(config_of(folders, tmp_path / "second", stage="coarse", initial_weights=str(first)))
+
+
+def test_the_output_is_one_bar_and_what_became_of_it(folders, tmp_path, capfd, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with interrupted_after(4):
+        train_stage(config_of(folders, tmp_path, stage="coarse", window_length_s=0.4))
+    train_stage(config_of(folders, tmp_path, stage="coarse", window_length_s=0.4))
+    printed = capfd.readouterr()
+    assert "{'loss'" not in printed.out + printed.err
+    assert "missing keys" not in caplog.text + printed.err
+    assert "coarse: " in printed.err and "train: " not in printed.err
+    assert "Resuming coarse from step 3." in caplog.text
+    assert f"{tmp_path}/final" in caplog.text
+    train_stage(config_of(folders, tmp_path, stage="coarse", window_length_s=0.4))
+    assert f"Done before: {tmp_path}/final" in caplog.text
 
 
 def test_same_seed_same_weights_other_seed_other_weights(folders, tmp_path):
@@ -273,7 +317,7 @@ def test_samples_need_the_codec_of_the_tokens(folders, tmp_path):
     SoundStreamModel(SoundStreamConfig(**tiny_config().codec_config.to_dict() | {"num_codebooks": 4})).save_pretrained(
         tmp_path / "codec"
     )
-    stage = train_stage(config_of(folders, tmp_path, stage="fine", max_steps=1))
+    stage = train_stage(config_of(folders, tmp_path / "stage", stage="fine", max_steps=1))
     changes = {
         "stage": "fine",
         "codec": str(tmp_path / "codec"),

@@ -172,12 +172,12 @@ def named_files(paths: Iterable[Path]) -> dict[str, Path]:
         paths (iterable of `Path`): files, or folders that are searched; hidden files and `run.json` are left out.
 
     Returns:
-        `dict[str, Path]`: by name, or by path from a folder's own name on.
+        `dict[str, Path]`: by name, or by path from a folder on; of two with one name, the later one is numbered.
     """
     named: dict[str, Path] = {}
     for place, root in enumerate(paths):
         for path in walk_files(root) if root.is_dir() else [root]:
-            name = path.name if path == root else f"{root.name}/{path.relative_to(root).as_posix()}"
+            name = path.name if path == root else path.relative_to(root).as_posix()
             named[f"{name} ({place + 1})" if name in named else name] = path
     return named
 

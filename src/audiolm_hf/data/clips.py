@@ -237,7 +237,7 @@ def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
         FileNotFoundError: a path does not exist.
     """
     named: dict[str, Path] = {}
-    for path in paths:
+    for place, path in enumerate(paths, start=1):
         _require(path)
         listed = named_files([path])
         if path.is_dir() and not _is_saved_dataset(path):
@@ -245,7 +245,7 @@ def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
         if path.suffix.lower() in MANIFEST_SUFFIXES:
             for entry in read_manifest(path):
                 listed[f"{path.name}/{os.path.relpath(entry.path, path.parent)}"] = entry.path
-        named |= {f"{name} (again)" if name in named else name: file for name, file in listed.items()}
+        named |= {f"{name} ({place})" if name in named else name: file for name, file in listed.items()}
     return named
 
 
