@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import copy
 import dataclasses
+import json
 import shutil
 from itertools import pairwise
 
