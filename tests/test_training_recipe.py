@@ -64,7 +64,7 @@ def test_steps_run_in_order_and_only_once(recipe_file, tmp_path):
     path = recipe_file(stage("a"), stage("b", initial_weights="$output/a/final", max_steps=3))
     assert run_training(path) == tmp_path / "out/b/final"
     record = json.loads((tmp_path / "out/b/run.json").read_text())
-    assert "final/model.safetensors" in record["inputs"]["initial_weights"]
+    assert "model.safetensors" in record["inputs"]["initial_weights"]
     weights = tmp_path / "out/b/final/model.safetensors"
     before = {path: path.stat().st_mtime_ns for path in (weights, tmp_path / "out/a/final/model.safetensors")}
     assert run_training(path) == tmp_path / "out/b/final"

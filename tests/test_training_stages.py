@@ -127,6 +127,7 @@ def test_the_output_is_one_bar_and_what_became_of_it(folders, tmp_path, capfd, c
     printed = capfd.readouterr()
     assert "{'loss'" not in printed.out + printed.err
     assert "missing keys" not in caplog.text + printed.err
+    assert "Writing model shards" not in printed.err
     assert "coarse: " in printed.err and "train: " not in printed.err
     assert "Resuming coarse from step 3." in caplog.text
     assert f"{tmp_path}/final" in caplog.text

@@ -9,14 +9,15 @@ import functools
 import os
 import time
 import typing
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from transformers.utils import logging
 
 from audiolm_hf.bundled import checkpoint, list_checkpoints
 from audiolm_hf.data.clips import recording_files
@@ -60,6 +61,7 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
                     announce(f"Done before: {folder / result}")
                     return folder / result
                 start = time.monotonic()
+                stack.enter_context(_own_bars_alone())
                 train(config, *arguments)
                 if not process_rank():
                     held.finish(folder / result if (folder / result).is_dir() else folder)
@@ -69,6 +71,18 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
         return run
 
     return decorate
+
+
+@contextmanager
+def _own_bars_alone() -> Iterator[None]:
+    """Leave out the progress bars of transformers' loading and saving, which would stand beside a training's own."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
