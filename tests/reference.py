@@ -154,6 +154,31 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
+def slow_stage_losses(model, tokens, codes):
+    """Mean loss of each stage on one recording that fits into a window; `codes[level][frame]`."""
+    semantic, coarse, fine = model.semantic.config, model.coarse.config, model.fine.config
+    levels, size = coarse.num_coarse_codebooks, coarse.codebook_size
+    coarse_codes = flat_tokens([codes[:levels]], size, offset=coarse.acoustic_offset)[0]
+    conditions = {
+        "semantic": [semantic.begin_token_id],
+        "coarse": [coarse.begin_token_id, *tokens, coarse.separator_token_id],
+        "fine": [fine.begin_token_id, *flat_tokens([codes[:levels]], size)[0], fine.separator_token_id],
+    }
+    predicted = {
+        "semantic": [*tokens, semantic.end_token_id],
+        "coarse": coarse_codes,
+        "fine": flat_tokens([codes[levels:]], size, levels)[0],
+    }
+    return {
+        stage: mean_restricted_loss(
+            model.stages[stage],
+            torch.tensor([conditions[stage] + predicted[stage]]),
+            torch.tensor([[-100] * len(conditions[stage]) + predicted[stage]]),
+        )
+        for stage in conditions
+    }
+
+
 def places_beside_the_prediction(ids, config):
     """Position of every id of one unpadded sequence, condition token j where predicted token `j * stride` stands."""
     places = list(range(len(ids)))

@@ -41,6 +41,7 @@ SHIPPED_FLOW = (
     "stage_adapters_audiolm",
     "modeling_stage_audiolm",
     "adapter_folder_audiolm",
+    "joint_training_audiolm",
     "adapters_audiolm",
     "processing_audiolm",
     "pipeline_audiolm",

@@ -5,14 +5,13 @@ It runs inside a package that holds transformers' own test files, so it cannot b
 
 import tempfile
 import unittest
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from parameterized import parameterized
 from safetensors.torch import save_file
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
-from transformers.utils import ModelOutput, can_return_tuple
 
 import audiolm_hf  # noqa: F401 # the Auto classes know the feature extractor and the processor by it
 from audiolm_hf.configuration_audiolm import AudioLMConfig, AudioLMSemanticTokenizerConfig, SoundStreamConfig
@@ -23,7 +22,13 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 
 from .generation.test_utils import GenerationTesterMixin
-from .test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
+from .test_modeling_common import (
+    TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION,
+    ModelTesterMixin,
+    _test_eager_matches_sdpa_inference,
+    floats_tensor,
+    ids_tensor,
+)
 from .test_processing_common import ProcessorTesterMixin
 from .test_sequence_feature_extraction_common import SequenceFeatureExtractionTestMixin
 
@@ -34,7 +39,7 @@ MODEL_FOR_CAUSAL_LM_MAPPING_NAMES |= {
 }
 MODEL_MAPPING_NAMES |= {
     model_class.config_class.model_type: model_class.__name__
-    for model_class in (SoundStreamModel, AudioLMSemanticTokenizer, AudioLMModel)
+    for model_class in (SoundStreamModel, AudioLMSemanticTokenizer)
 }
 
 BACKBONE = {
@@ -174,6 +179,8 @@ class WaveformTest(WholeCheckpoints, ModelTesterMixin):
     def test_model_get_set_embeddings(self):
         pass
 
+
+class TokenizerTest(WaveformTest):
     @unittest.skip(reason="returns codes or tokens; has no hidden states of one shape to return")
     def test_hidden_states_output(self):
         pass
@@ -183,14 +190,14 @@ class WaveformTest(WholeCheckpoints, ModelTesterMixin):
         pass
 
 
-class SoundStreamModelTest(WaveformTest, unittest.TestCase):
+class SoundStreamModelTest(TokenizerTest, unittest.TestCase):
     all_model_classes = (SoundStreamModel,)
 
     def setUp(self):
         self.model_tester = WaveformTester(SoundStreamConfig(**SOUNDSTREAM))
 
 
-class SemanticTokenizerTest(WaveformTest, unittest.TestCase):
+class SemanticTokenizerTest(TokenizerTest, unittest.TestCase):
     all_model_classes = (AudioLMSemanticTokenizer,)
 
     @unittest.skip(reason="of classes outside it, transformers passes over modules without weights of their own")
@@ -210,53 +217,46 @@ class SemanticTokenizerTest(WaveformTest, unittest.TestCase):
 
 
 class AudioLMTester(WaveformTester):
-    """Tiny configuration of the whole, and the waveforms that its `generate` takes."""
+    """Tiny configuration of the whole, and recordings."""
+
+    is_training = True
+    num_samples = 1920
+    seq_length = 1920 // 640 + 2  # of the semantic stage: 3 tokens between beginning and end
+    hidden_size = BACKBONE["hidden_size"]
+    num_hidden_layers = 3  # one in each stage
+    expected_num_hidden_layers = num_hidden_layers + 3  # and the embeddings of each
+    num_attention_heads = BACKBONE["num_attention_heads"]
 
     def __init__(self):
         stage = {"num_semantic_tokens": 16, "codebook_size": 16, "num_coarse_codebooks": 1, "num_fine_codebooks": 2}
         stages = {
-            f"{name}_config": {"backbone_config": dict(BACKBONE), **stage} for name in ("semantic", "coarse", "fine")
+            f"{name}_config": {"backbone_config": BACKBONE | {"num_hidden_layers": 1}, **stage}
+            for name in ("semantic", "coarse", "fine")
         }
         super().__init__(
             AudioLMConfig(semantic_tokenizer_config=SEMANTIC_TOKENIZER, codec_config=dict(SOUNDSTREAM), **stages)
         )
 
 
-@dataclass
-class ScoredAudio(ModelOutput):
-    audio_values: torch.Tensor | None = None
-    semantic_logits: torch.Tensor | None = None
-    coarse_logits: torch.Tensor | None = None
-    fine_logits: torch.Tensor | None = None
-
-
-class ScoringAudioLMModel(AudioLMModel):
-    """The whole has no `forward`; with one that goes through every part, the tests can compare what they did to it."""
-
-    @can_return_tuple
-    def forward(self, input_values, attention_mask=None, **kwargs):
-        tokens = self.semantic_tokenizer.tokenize(input_values, attention_mask).semantic_tokens
-        codes = self.acoustic_codec.encode(input_values, attention_mask)
-        flat = codes.transpose(1, 2).flatten(1)
-        return ScoredAudio(
-            audio_values=self.acoustic_codec.decode(codes),
-            semantic_logits=self.semantic(tokens).logits,
-            coarse_logits=self.coarse(tokens).logits,
-            fine_logits=self.fine(flat).logits,
-        )
-
-
 class AudioLMModelTest(WaveformTest, unittest.TestCase):
-    all_model_classes = (ScoringAudioLMModel,)
+    all_model_classes = (AudioLMModel,)
     all_generative_model_classes = ()  # its `generate` is its own: waveforms to waveforms, in three stages
+    has_attentions = True
+    _is_composite = True
 
     @unittest.skip(reason="of classes outside it, transformers passes over modules without weights of their own")
     def test_can_init_all_missing_weights(self):
         pass
 
-    @unittest.skip(reason="compares boolean buffers by calling a dictionary")
-    def test_torch_save_load(self):
-        pass
+    def test_num_layers_is_small(self):
+        for stage in AudioLMModel(self.model_tester.get_config()).stages.values():
+            assert stage.config.num_hidden_layers == 1  # and there are three of them
+
+    @parameterized.expand(TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION)
+    def test_eager_matches_sdpa_inference(self, name, dtype, padding_side, use_attention_mask, *options):
+        if use_attention_mask and padding_side == "left":
+            self.skipTest("recordings are padded on the right; padding on the left is refused")
+        _test_eager_matches_sdpa_inference(self, name, dtype, padding_side, use_attention_mask, *options)
 
     def setUp(self):
         self.model_tester = AudioLMTester()

@@ -93,9 +93,13 @@ class AudioLMPreTrainedModel(PreTrainedModel):
             for file in checkpoint_files or []:
                 if file.endswith(".safetensors"):
                     _require_kinds(file, dtypes)
-        return PreTrainedModel._load_pretrained_model(
+        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        loaded = PreTrainedModel._load_pretrained_model(
             model, state_dict, checkpoint_files, load_config, *args, **kwargs
         )
+        for name in frozen:  # transformers puts new parameters in their place
+            model.get_parameter(name).requires_grad_(False)
+        return loaded
 
     @staticmethod
     def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:

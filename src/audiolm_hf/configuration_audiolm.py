@@ -479,6 +479,7 @@ class AudioLMConfig(StrictConfig):
     """
 
     model_type = "audiolm"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["semantic_loss", "coarse_loss", "fine_loss"]
     sub_configs_defaults: ClassVar[dict] = {
         "semantic_tokenizer_config": SubConfigSpec(config_class=AudioLMSemanticTokenizerConfig),
         "codec_config": SubConfigSpec(config_class=SoundStreamConfig),

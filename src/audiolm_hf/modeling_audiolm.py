@@ -32,6 +32,7 @@ from .generation_audiolm import (
     generate_semantic_tokens,
 )
 from .input_checks_audiolm import check_waveform, row_lengths
+from .joint_training_audiolm import AudioLMOutput, JointTrainingMixin
 from .loudness_audiolm import Loudness
 from .memory_audiolm import check_memory
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
@@ -80,7 +81,7 @@ class _Prompt:
     loudness: Loudness = field(default_factory=Loudness)
 
 
-class AudioLMModel(Float32Parts, AudioLMAdapterMixin, AudioLMPreTrainedModel):
+class AudioLMModel(JointTrainingMixin, Float32Parts, AudioLMAdapterMixin, AudioLMPreTrainedModel):
     """Continue audio: semantic tokenizer, acoustic codec and three stages in one checkpoint.
 
     A dtype given to `from_pretrained`, `to`, `half` and the like is that of the stages. The tokenizer and the codec
@@ -128,6 +129,7 @@ class AudioLMModel(Float32Parts, AudioLMAdapterMixin, AudioLMPreTrainedModel):
         self.coarse = AudioLMCoarseModel(stages["coarse"])
         self.fine = AudioLMFineModel(stages["fine"])
         self._check_parts()
+        self._freeze_tokenizers()
         self.post_init()
 
     @classmethod
@@ -139,7 +141,7 @@ class AudioLMModel(Float32Parts, AudioLMAdapterMixin, AudioLMPreTrainedModel):
         coarse: AudioLMCoarseModel,
         fine: AudioLMFineModel,
     ) -> "AudioLMModel":
-        """Put trained parts together, sharing their weights.
+        """Put trained parts together, sharing their weights; tokenizer and codec are frozen.
 
         Args:
             semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
@@ -166,12 +168,18 @@ class AudioLMModel(Float32Parts, AudioLMAdapterMixin, AudioLMPreTrainedModel):
             model = cls(config)
         for name, part in parts.items():
             model.add_module(name, part)
+        model._freeze_tokenizers()
         return model.eval()
 
     @property
     def dtype(self) -> torch.dtype:
         """The stages' dtype; tokenizer and codec have float32."""
         return bare_stage(self.semantic).dtype
+
+    def _freeze_tokenizers(self) -> None:
+        """Keep tokenizer and codec from learning: what the stages learned is about their tokens."""
+        self.semantic_tokenizer.requires_grad_(False)
+        self.codec.requires_grad_(False)
 
     def _check_parts(self) -> None:
         levels = self.config.coarse_config.num_codebooks
@@ -589,6 +597,7 @@ __all__ = [
     "AudioLMFineModel",
     "AudioLMGenerateOutput",
     "AudioLMModel",
+    "AudioLMOutput",
     "AudioLMSemanticModel",
     "AudioLMStageModel",
 ]

@@ -1,0 +1,310 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The training forward pass of a whole AudioLM: the losses of all stages on the same recordings.
+
+In: waveforms, or the tokens of both tokenizers; out: [`AudioLMOutput`]. A stage sees a recording in consecutive
+windows of its own length, one row each.
+
+Paper: AudioLM (arXiv 2209.03143), training of the three stages; windows of 30, 10 and 3 s.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+
+from .acoustic_codec_audiolm import AcousticCodec
+from .configuration_audiolm import AudioLMStageConfig
+from .input_checks_audiolm import check_ids, check_waveform, row_lengths
+from .stage_examples_audiolm import build_stage_example, pad_examples
+from .time_grid_audiolm import TimeGrid
+from .token_layout_audiolm import IGNORE_INDEX
+
+
+@dataclass
+class AudioLMOutput(ModelOutput):
+    """What [`AudioLMModel.forward`] returns. Rows of logits are windows, see [`stage_windows`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): sum of the stages' losses, nats.
+        semantic_loss, coarse_loss, fine_loss (`torch.FloatTensor` of shape `()`, *optional*): mean negative
+            log-likelihood of a stage's tokens, each among the ids of its level.
+        semantic_logits, coarse_logits, fine_logits (`torch.FloatTensor` of shape
+            `(windows, sequence_length, vocab_size)`, *optional*): of each stage; left out in training.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*): with `output_hidden_states=True`; those of the semantic
+            stage's layers, then of the coarse and of the fine stage's, each of shape
+            `(windows, sequence_length, hidden_size)`.
+        attentions (`tuple(torch.FloatTensor)`, *optional*): with `output_attentions=True`; in the same order, each of
+            shape `(windows, num_heads, sequence_length, sequence_length)`.
+    """
+
+    loss: Tensor | None = None
+    semantic_loss: Tensor | None = None
+    coarse_loss: Tensor | None = None
+    fine_loss: Tensor | None = None
+    semantic_logits: Tensor | None = None
+    coarse_logits: Tensor | None = None
+    fine_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TokenisedRecording:
+    """The tokens of one recording.
+
+    Args:
+        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): repeats included.
+        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): codes of the same time.
+        learned (`torch.BoolTensor` of shape `(num_codebooks, frames)`, *optional*): which codes are to be learned;
+            all by default. A semantic token is learned where any code of its first frame is.
+    """
+
+    semantic_tokens: Tensor
+    audio_codes: Tensor
+    learned: Tensor | None = None
+
+
+def stage_windows(
+    recordings: list[TokenisedRecording], config: AudioLMStageConfig, grid: TimeGrid, condition_dropout: float = 0.0
+) -> dict[str, Tensor]:
+    """Cut recordings into consecutive windows of a stage, and stack their sequences.
+
+    Args:
+        recordings (`list[TokenisedRecording]`): whole, so that their ends are learned.
+        config ([`AudioLMStageConfig`]): the stage; its `window_length_s` is the length of a window.
+        grid ([`TimeGrid`]): the times of tokens and frames.
+        condition_dropout (`float`, defaults to 0.0): share of the coarse windows whose semantic tokens are left out.
+
+    Returns:
+        `dict`: `input_ids`, `labels` (-100 where nothing is learned) and `attention_mask`, of shape
+        `(windows, sequence_length)`; the windows of a recording are adjacent.
+    """
+    window, examples = grid.units(config.window_length_s), []
+    for recording in recordings:
+        num_units = grid.units_of(len(recording.semantic_tokens), recording.audio_codes.shape[1])
+        for start in range(0, num_units, window):
+            stop = min(start + window, num_units)
+            tokens = slice(grid.tokens_before(start), grid.tokens_before(stop))
+            frames = slice(grid.frames_before(start), grid.frames_before(stop))
+            drop = condition_dropout > 0 and float(torch.rand((), device="cpu")) < condition_dropout
+            example = build_stage_example(
+                config,
+                recording.semantic_tokens[tokens],
+                recording.audio_codes[:, frames],
+                ends_recording=stop == num_units,
+                drop_condition=drop,
+            )
+            if recording.learned is not None:
+                learned = _learned_tokens(recording, tokens, frames, config, grid)
+                _leave_out(example["labels"], learned, ends_recording=stop == num_units)
+            examples.append(example)
+    return pad_examples(examples, config)
+
+
+def _learned_tokens(
+    recording: TokenisedRecording, tokens: slice, frames: slice, config: AudioLMStageConfig, grid: TimeGrid
+) -> Tensor:
+    """Mark which of a window's predicted tokens are to be learned."""
+    coarse = config.num_coarse_codebooks
+    if config.stage == "coarse":
+        return recording.learned[:coarse, frames].T.flatten()
+    if config.stage == "fine":
+        return recording.learned[coarse : config.num_codebooks, frames].T.flatten()
+    own = recording.semantic_tokens[tokens]
+    places = torch.arange(tokens.start, tokens.start + len(own), dtype=torch.float64)
+    starts = grid.frames_of_tokens(places).long().clamp(max=recording.learned.shape[1] - 1)
+    learned = recording.learned.any(0)[starts.to(own.device)]
+    if config.remove_repeats and len(own):
+        learned = learned[torch.cat([own.new_ones(1).bool(), own[1:] != own[:-1]])]
+    return learned
+
+
+def _leave_out(labels: Tensor, learned: Tensor, *, ends_recording: bool) -> None:
+    """Set the labels of tokens that are not to be learned to -100; the end of a recording is learned as its last."""
+    predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
+    if ends_recording and len(predicted) > len(learned):
+        learned = torch.cat([learned, learned[-1:]])
+    labels[predicted[~learned]] = IGNORE_INDEX
+
+
+class JointTrainingMixin:
+    """The `forward` of a model with both tokenizers and all three stages."""
+
+    config: Any
+    training: bool
+    device: torch.device
+    semantic_tokenizer: Any
+    accepts_loss_kwargs = False  # each stage divides by the number of its own labels
+
+    @property
+    def stages(self) -> Mapping[str, PreTrainedModel]:
+        """The stages by name."""
+        raise NotImplementedError("A model that trains its stages together names them.")
+
+    @property
+    def acoustic_codec(self) -> AcousticCodec:
+        """The codec."""
+        raise NotImplementedError("A model that trains on waveforms has a codec.")
+
+    @property
+    def time_grid(self) -> TimeGrid:
+        """The times of semantic tokens and codec frames."""
+        raise NotImplementedError("A model that trains on tokens knows their times.")
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        semantic_tokens: Tensor | None = None,
+        semantic_attention_mask: Tensor | None = None,
+        audio_codes: Tensor | None = None,
+        codes_attention_mask: Tensor | None = None,
+        return_loss: bool = True,
+        skip_logits: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> AudioLMOutput:
+        """Compute the losses of all stages on recordings. The tokenizers are frozen: only the stages learn.
+
+        Rows are whole recordings, whose ends the semantic stage learns. A stage sees consecutive windows of its
+        `window_length_s`. In training, a coarse stage with a `condition_dropout` sees that share of its windows
+        without their semantic tokens.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): recordings in [-1, 1] at
+                `sampling_rate`, tokenised here. Tokens can be given instead.
+            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for real samples, 0 for
+                padding on the right.
+            semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): of the semantic
+                tokenizer, repeats included; with `audio_codes`, in place of `input_values`.
+            semantic_attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): 1 for real
+                tokens, 0 for padding on the right.
+            audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`, *optional*): of the codec.
+            codes_attention_mask (`torch.LongTensor` of shape `(batch, frames)`, *optional*): 1 for real frames, 0 for
+                padding on the right.
+            return_loss (`bool`, defaults to `True`): compute the losses.
+            skip_logits (`bool`, *optional*): leave the logits out; by default in training only.
+            **kwargs: `labels` (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`, *optional*) is -100 for
+                codes that are not to be learned, and any code elsewhere; a semantic token is learned where a code of
+                its time is. By default all are learned. Others are passed to the stages, such as
+                `output_hidden_states`.
+
+        Returns:
+            [`AudioLMOutput`].
+
+        Raises:
+            TypeError: if tokens are not integers or samples not floats.
+            ValueError: if there are both waveforms and tokens or neither, or shapes do not agree.
+        """
+        options = dict(kwargs)
+        labels = options.pop("labels", None)  # in the signature, Trainer would take them for needed
+        recordings = self._recordings(
+            input_values, attention_mask, semantic_tokens, semantic_attention_mask, audio_codes, codes_attention_mask
+        )
+        if labels is not None:
+            _mark_learned(recordings, labels)
+        losses, logits, states, attentions = {}, {}, (), ()
+        for name, stage in self.stages.items():
+            dropout = self.config.coarse_config.condition_dropout if self.training and name == "coarse" else 0.0
+            batch = stage_windows(recordings, stage.config, self.time_grid, dropout)
+            if not return_loss:
+                del batch["labels"]
+            outputs = stage(**batch, skip_logits=skip_logits, **options)
+            losses[f"{name}_loss"], logits[f"{name}_logits"] = outputs.loss, outputs.logits
+            states += outputs.hidden_states or ()
+            attentions += outputs.attentions or ()
+        loss = sum(losses.values()) if return_loss else None
+        return AudioLMOutput(loss, **losses, **logits, hidden_states=states or None, attentions=attentions or None)
+
+    def _recordings(
+        self,
+        input_values: Tensor | None,
+        attention_mask: Tensor | None,
+        semantic_tokens: Tensor | None,
+        semantic_attention_mask: Tensor | None,
+        audio_codes: Tensor | None,
+        codes_attention_mask: Tensor | None,
+    ) -> list[TokenisedRecording]:
+        """Check the inputs, and tokenise each waveform by itself, so that padding cannot reach it."""
+        inputs = {"input_values": input_values, "semantic_tokens": semantic_tokens, "audio_codes": audio_codes}
+        given = [name for name, value in inputs.items() if value is not None]
+        if given not in (["input_values"], ["semantic_tokens", "audio_codes"]):
+            raise ValueError(
+                "Give either input_values, or semantic_tokens and audio_codes; given are "
+                f"{', '.join(given) or 'neither'}."
+            )
+        if input_values is not None:
+            check_waveform(input_values)
+            lengths = row_lengths(input_values, attention_mask)
+            waveforms = input_values.to(self.device, torch.float32)
+            return [
+                self._tokenise(row[None, :length]) for row, length in zip(waveforms, lengths.tolist(), strict=True)
+            ]
+        return self._tokenised(semantic_tokens, semantic_attention_mask, audio_codes, codes_attention_mask)
+
+    def _tokenised(
+        self,
+        semantic_tokens: Any,
+        semantic_attention_mask: Tensor | None,
+        audio_codes: Any,
+        codes_attention_mask: Tensor | None,
+    ) -> list[TokenisedRecording]:
+        """Check tokens and codes, and cut every row to the ones of its masks."""
+        stage, grid = self.config.coarse_config, self.time_grid
+        for name, values, size in (
+            ("semantic_tokens", semantic_tokens, stage.num_semantic_tokens),
+            ("audio_codes", audio_codes, stage.codebook_size),
+        ):
+            if not isinstance(values, Tensor):
+                raise TypeError(f"{name} is a {type(values).__name__}; give a tensor of integers.")
+            check_ids(name, values, size)
+        levels, shape = stage.num_codebooks, tuple(audio_codes.shape)
+        if semantic_tokens.dim() != 2 or len(shape) != 3 or shape[1] < levels or len(semantic_tokens) != shape[0]:
+            raise ValueError(
+                f"semantic_tokens has shape {tuple(semantic_tokens.shape)} and audio_codes {shape}; give "
+                f"(batch, semantic_length) and (batch, num_codebooks, frames) with {levels} codebooks or more."
+            )
+        token_counts = row_lengths(semantic_tokens, semantic_attention_mask, "semantic_attention_mask").tolist()
+        frame_counts = row_lengths(audio_codes[:, 0], codes_attention_mask, "codes_attention_mask").tolist()
+        for row, (num_tokens, num_frames) in enumerate(zip(token_counts, frame_counts, strict=True)):
+            if abs(num_tokens * grid.token_s - num_frames * grid.frame_s) > grid.unit_s:
+                raise ValueError(
+                    f"Row {row} has {num_tokens} semantic tokens, {float(num_tokens * grid.token_s):.2f} s, and "
+                    f"{num_frames} frames of codes, {float(num_frames * grid.frame_s):.2f} s; give those of one "
+                    "recording."
+                )
+        rows = zip(
+            semantic_tokens.to(self.device), audio_codes.to(self.device), token_counts, frame_counts, strict=True
+        )
+        return [
+            TokenisedRecording(tokens[:num_tokens], codes[:levels, :num_frames])
+            for tokens, codes, num_tokens, num_frames in rows
+        ]
+
+    @torch.no_grad()
+    def _tokenise(self, waveform: Tensor) -> TokenisedRecording:
+        tokens = self.semantic_tokenizer.tokenize(waveform, sampling_rate=self.acoustic_codec.sampling_rate)
+        codes = self.acoustic_codec.encode(waveform, num_codebooks=self.config.coarse_config.num_codebooks)
+        return TokenisedRecording(tokens["semantic_tokens"][0], codes[0])
+
+
+def _mark_learned(recordings: list[TokenisedRecording], labels: Tensor) -> None:
+    """Note which codes are to be learned."""
+    num_frames = max(recording.audio_codes.shape[1] for recording in recordings)
+    levels = len(recordings[0].audio_codes)
+    shape = tuple(labels.shape)
+    if len(shape) != 3 or shape[0] != len(recordings) or shape[1] < levels or shape[2] < num_frames:
+        raise ValueError(
+            f"labels has shape {shape}; give (batch, num_codebooks, frames), here ({len(recordings)}, {levels}, "
+            f"{num_frames}): -100 for codes that are not to be learned."
+        )
+    for recording, row in zip(recordings, labels.to(recordings[0].audio_codes.device), strict=True):
+        recording.learned = row[:levels, : recording.audio_codes.shape[1]] != IGNORE_INDEX
+
+
+__all__ = ["AudioLMOutput", "JointTrainingMixin", "TokenisedRecording", "stage_windows"]
