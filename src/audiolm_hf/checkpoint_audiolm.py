@@ -9,6 +9,7 @@ their shapes cannot contradict (see `strict_config_audiolm`).
 import json
 import os
 import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -80,6 +81,9 @@ class AudioLMPreTrainedModel(PreTrainedModel):
         finally:
             self.config.trained_with = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(_without_capture(self))  # for pickle and copy
+
     @staticmethod
     def _load_pretrained_model(
         model: Any, state_dict: Any, checkpoint_files: list[str] | None, load_config: Any, *args: Any, **kwargs: Any
@@ -139,6 +143,21 @@ def _cast_parts(model: PreTrainedModel, dtypes: dict[str, str | torch.dtype]) ->
         dtype = dtypes.get(key, torch.float32 if exact else dtypes.get("", torch.float32))
         part.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         part.config.dtype = part.dtype
+
+
+def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a module, with the same weights, without the hooks that transformers puts on it when it first runs.
+
+    They are functions inside functions, which cannot be pickled; transformers puts them on again.
+    """
+    copied = module.__class__.__new__(module.__class__)
+    copied.__dict__ = {key: value for key, value in vars(module).items() if key != "_output_capturing_hooks_installed"}
+    hooks = module._forward_hooks.items()
+    copied._forward_hooks = OrderedDict(
+        (key, hook) for key, hook in hooks if hook.__module__ != "transformers.utils.output_capturing"
+    )
+    copied._modules = {name: child and _without_capture(child) for name, child in module._modules.items()}
+    return copied
 
 
 def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any]:

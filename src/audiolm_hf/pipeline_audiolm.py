@@ -7,7 +7,6 @@ arXiv 2209.03143). The model's file imports this one, so that it travels with ev
 
 import inspect
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -228,28 +227,10 @@ class AudioContinuationPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"model": _without_capture(self.model)}
-
 
 def _require_count(name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} is {value!r}; give a whole number, 1 or more.")
-
-
-def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a module, with the same weights, without the hooks that transformers puts on it when it first runs.
-
-    They are functions inside functions, which cannot be pickled; transformers puts them on again.
-    """
-    copied = module.__class__.__new__(module.__class__)
-    copied.__dict__ = {key: value for key, value in vars(module).items() if key != "_output_capturing_hooks_installed"}
-    hooks = module._forward_hooks.items()
-    copied._forward_hooks = OrderedDict(
-        (key, hook) for key, hook in hooks if hook.__module__ != "transformers.utils.output_capturing"
-    )
-    copied._modules = {name: child and _without_capture(child) for name, child in module._modules.items()}
-    return copied
 
 
 __all__ = ["CUSTOM_PIPELINES", "TASK", "AudioContinuation", "AudioContinuationPipeline", "check_same_rate"]
