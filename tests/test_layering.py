@@ -40,6 +40,7 @@ SHIPPED_FLOW = (
     "generation_audiolm",
     "stage_adapters_audiolm",
     "modeling_stage_audiolm",
+    "generate_checks_audiolm",
     "adapter_folder_audiolm",
     "joint_training_audiolm",
     "adapters_audiolm",

@@ -139,6 +139,7 @@ class JointTrainingMixin:
     training: bool
     device: torch.device
     semantic_tokenizer: Any
+    codec: Any
     accepts_loss_kwargs = False  # each stage divides by the number of its own labels
 
     @property
@@ -155,6 +156,13 @@ class JointTrainingMixin:
     def time_grid(self) -> TimeGrid:
         """The times of semantic tokens and codec frames."""
         raise NotImplementedError("A model that trains on tokens knows their times.")
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode of the stages; the frozen tokenizers stay in evaluation mode."""
+        super().train(mode)  # type: ignore[misc]
+        self.semantic_tokenizer.eval()
+        self.codec.eval()
+        return self
 
     @can_return_tuple
     def forward(

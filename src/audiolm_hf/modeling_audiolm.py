@@ -24,6 +24,7 @@ from .adapters_audiolm import AudioLMAdapterMixin
 from .checkpoint_audiolm import AudioLMPreTrainedModel, read_generation_config
 from .configuration_audiolm import STAGE_NAMES, AudioLMConfig
 from .continuation_audiolm import decode_continuation
+from .generate_checks_audiolm import check_generate_inputs, check_generation_memory, require_count, resolve_seed
 from .generation_audiolm import (
     AudioLMGenerationConfig,
     TimedTokens,
@@ -31,10 +32,9 @@ from .generation_audiolm import (
     generate_fine_codes,
     generate_semantic_tokens,
 )
-from .input_checks_audiolm import check_waveform, row_lengths
+from .input_checks_audiolm import row_lengths
 from .joint_training_audiolm import AudioLMOutput, JointTrainingMixin
 from .loudness_audiolm import Loudness
-from .memory_audiolm import check_memory
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
 from .numerics_audiolm import Float32Parts, settled
@@ -320,13 +320,13 @@ class AudioLMModel(JointTrainingMixin, Float32Parts, AudioLMAdapterMixin, AudioL
         options.check_guidance(self.config.coarse_config)
         if semantic_tokens is not None and given:
             raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
-        seed = _resolve_seed(seed, generator)
+        seed = resolve_seed(seed, generator)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")
-        _check_inputs(input_values, attention_mask, semantic_tokens, semantic_attention_mask, batch_size)
-        _require_count("num_return_sequences", num_return_sequences)
+        check_generate_inputs(input_values, attention_mask, semantic_tokens, semantic_attention_mask, batch_size)
+        require_count("num_return_sequences", num_return_sequences)
         num_rows = next((len(rows) for rows in (input_values, semantic_tokens) if rows is not None), batch_size or 1)
-        self._check_memory(num_rows * num_return_sequences, options.continuation_length_s)
+        check_generation_memory(self, num_rows * num_return_sequences, options.continuation_length_s)
         spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
         prompts = self._read_prompts(input_values, attention_mask, len(spoken), batch_size)
         if spoken and len(spoken) != len(prompts):
@@ -351,25 +351,6 @@ class AudioLMModel(JointTrainingMixin, Float32Parts, AudioLMAdapterMixin, AudioL
         codes = self._continue_codes(rows, timed, num_samples, options, seed, indices, progress)
         audio = self._decode(rows, codes, num_samples)
         return _output(rows, new_tokens, codes, audio)
-
-    def _check_memory(self, num_rows: int, length_s: float) -> None:
-        """Refuse what cannot fit: at the least, the keys and values of a window, and what is returned, three times."""
-        codec, bytes_per_row = self.acoustic_codec, 0.0
-        for stage in (self.stages["semantic"], self.stages["coarse"]):
-            backbone, levels = stage.config.get_text_config(), stage.config.num_stage_codebooks
-            ids_per_s = self.semantic_tokenizer.config.semantic_frame_rate / self._mean_duration
-            ids = (ids_per_s + levels * codec.frame_rate) * min(stage.config.window_length_s, length_s)
-            width = 2 * backbone.num_hidden_layers * stage.get_input_embeddings().weight.shape[1]
-            heads = backbone.num_attention_heads
-            shared = heads // (getattr(backbone, "num_key_value_heads", None) or heads)
-            bytes_per_row = max(bytes_per_row, ids * width / max(1, shared) * stage.dtype.itemsize)
-        samples = 4 * self.sampling_rate + 8 * codec.frame_rate * self.config.coarse_config.num_codebooks
-        check_memory(
-            num_rows * (bytes_per_row + 3 * samples * length_s),
-            f"{num_rows:,} rows of {length_s:g} s",
-            "ask for fewer rows (num_return_sequences, batch_size) or a shorter continuation_length_s",
-            self.device,
-        )
 
     def _read_prompts(
         self, input_values: Tensor | None, attention_mask: Tensor | None, num_spoken: int, batch_size: int | None
@@ -534,62 +515,9 @@ def _unpad(values: Tensor, attention_mask: Tensor | None, mask_name: str) -> lis
     return [row[:length] for row, length in zip(values, lengths.tolist(), strict=True)]
 
 
-def _check_inputs(
-    input_values: Tensor | None,
-    attention_mask: Tensor | None,
-    semantic_tokens: Tensor | None,
-    semantic_attention_mask: Tensor | None,
-    batch_size: int | None,
-) -> None:
-    """Check types and shapes of what `generate` is given, and that it goes together."""
-    if input_values is not None:
-        check_waveform(input_values)
-    if semantic_tokens is not None:
-        if not isinstance(semantic_tokens, Tensor):
-            raise TypeError(f"semantic_tokens is a {type(semantic_tokens).__name__}; give a tensor of integers.")
-        if semantic_tokens.dim() != 2 or 0 in semantic_tokens.shape:
-            raise ValueError(
-                f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give (batch, semantic_length), neither of "
-                "them 0."
-            )
-    for name, mask, of in (
-        ("attention_mask", attention_mask, input_values),
-        ("semantic_attention_mask", semantic_attention_mask, semantic_tokens),
-    ):
-        if mask is not None and of is None:
-            raise ValueError(f"{name} is given without what it masks; leave it out.")
-    if batch_size is not None:
-        _require_count("batch_size", batch_size)
-        for name, rows in {"input_values": input_values, "semantic_tokens": semantic_tokens}.items():
-            if rows is not None:
-                raise ValueError(f"batch_size is {batch_size}, but {name} has its own; leave batch_size out.")
-
-
-def _require_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; give an integer of 1 or more.")
-    if value < 1:
-        raise ValueError(f"{name} is {value}; it must be 1 or more.")
-
-
 def _ceil(count: float) -> int:
     """Round up, but not because of a float's last digits."""
     return math.ceil(count - 1e-6)
-
-
-def _resolve_seed(seed: int | None, generator: torch.Generator | None) -> int:
-    if seed is not None and generator is not None:
-        raise ValueError(f"Both seed ({seed}) and generator were given; give one of them.")
-    if not isinstance(generator, torch.Generator | None):
-        raise TypeError(f"generator is a {type(generator).__name__}; give a torch.Generator, or a seed.")
-    if not isinstance(seed, int | None) or isinstance(seed, bool):
-        raise TypeError(f"seed is {seed!r}; give an integer of 0 or more.")
-    if seed is None:
-        device = "cpu" if generator is None else generator.device
-        return int(torch.randint(2**62, (1,), generator=generator, device=device))
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be 0 or more.")
-    return seed
 
 
 __all__ = [
