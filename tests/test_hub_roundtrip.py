@@ -61,6 +61,11 @@ def run_whole(name):
     from_pipeline = pipe(clip, **options)["audio"]
     from_parts = processor.batch_decode(model.generate(**processor(clip), **options))[0]
     np.testing.assert_array_equal(from_pipeline, from_parts)
+    half = pipeline("audio-continuation", model=name, device="cpu", dtype="bfloat16", **trust)
+    assert str(half.model.semantic.dtype) == "torch.bfloat16"
+    assert np.isfinite(half(clip, **options)["audio"]).all()
+    values = processor(clip)["input_values"]
+    np.testing.assert_array_equal(*(whole.codec.encode(values).audio_codes for whole in (half.model, model)))
     return from_pipeline.tolist()
 
 def run_saved_again(name, folder):
