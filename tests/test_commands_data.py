@@ -57,6 +57,10 @@ def test_tokenize_writes_a_dataset_and_says_what_it_left_out(checkpoint, recordi
     assert TokenDataset(tmp_path / "tokens").info.tokenizers == expected
     (line,) = (tmp_path / "tokens" / "skipped.jsonl").read_text().splitlines()
     assert json.loads(line)["id"] == f"{recordings}/short.flac"
+    with pytest.raises(ValueError, match=r"different: min_duration_s \(0.1, now 0.0\).*--overwrite"):
+        run("tokenize", *arguments, *options, "--min-duration-s", 0)
+    assert run("tokenize", *arguments, *options, "--min-duration-s", 0, "--overwrite") == 0
+    assert "3 records" in capsys.readouterr().out
 
 
 def test_tokenize_takes_a_dataset_by_name(checkpoint, recordings, tmp_path, capsys, monkeypatch):

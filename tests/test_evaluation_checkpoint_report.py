@@ -72,13 +72,15 @@ def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsy
     text = (tmp_path / "all.md").read_text()
     assert text in capsys.readouterr().out
     assert all(line in text for line in ("| figure | value | beside it |", "semantic tokens, PNMI", "**Codec**"))
-    kept = tmp_path / "all.parts" / "codec.json"
-    content = json.loads(kept.read_text())
-    content["report"]["num_clips"] = 77  # seen again only if it is read
-    kept.write_text(json.dumps(content))
+    kept = tmp_path / "all.parts" / "codec" / "report.json"
+    time = kept.stat().st_mtime_ns
     assert main(arguments) == 0
-    assert json.loads((tmp_path / "all.json").read_text())["parts"]["codec"]["num_clips"] == 77
-    assert main([*arguments, "--seed", "1", "--parts", "codec"]) == 0
+    assert kept.stat().st_mtime_ns == time
+    other = [*arguments, "--seed", "1", "--parts", "codec"]
+    assert main(other) == 1
+    assert "different: seed (0, now 1)" in capsys.readouterr().err
+    assert main([*other, "--overwrite"]) == 0
+    assert kept.stat().st_mtime_ns > time
     assert json.loads((tmp_path / "all.json").read_text())["parts"]["codec"]["num_clips"] == 1
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
 LABELS = ("speaker", "accent", "text", "source")
+MAX_SECONDS = 10**9  # 32 years: more is no time in a file
 Labels = dict[str, Any]  # text by names of LABELS; `Any` so that they can be given to what has other fields, too
 # Where a label is found if not under its own name: what it is called in datasets of the Hub.
 _OTHER_NAMES = {
@@ -88,6 +89,8 @@ def _parse_json(line: str, path: Path) -> dict[str, Any]:
 def _read_entry(row: dict[str, Any], name: str, manifest: Path) -> ManifestEntry:
     if not row.get("path"):
         raise ValueError(f"{name} has no `path` but {sorted(map(str, row))}; name the column `path`.")
+    if not isinstance(row["path"], str) or "\0" in row["path"]:
+        raise ValueError(f"{name} has `path` = {row['path']!r}; give the path of an audio file as text.")
     start_s, end_s = _read_seconds(row, "start", name), _read_seconds(row, "end", name)
     if end_s is not None and end_s <= (start_s or 0.0):
         raise ValueError(f"{name} ends at {end_s} s, but starts at {start_s or 0.0} s; give a later `end`.")
@@ -100,11 +103,13 @@ def _read_seconds(row: dict[str, Any], column: str, name: str) -> float | None:
     if value in (None, ""):
         return None
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name} has `{column}` = {value!r}; give seconds from the beginning of the file, 0 or more.")
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise ValueError(
+            f"{name} has `{column}` = {value!r}; give seconds from the beginning of the file, 0 to {MAX_SECONDS}."
+        )
     return seconds
 
 
