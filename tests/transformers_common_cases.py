@@ -262,6 +262,16 @@ class AudioLMModelTest(WaveformTest, unittest.TestCase):
         with unittest.mock.patch.object(AudioLMModel, "modules", stages_first):
             super().check_training_gradient_checkpointing(gradient_checkpointing_kwargs)
 
+    def test_keep_in_fp32_modules(self):
+        """As the common test, but in bfloat16, too, the tokenizers stay in float32."""
+        with tempfile.TemporaryDirectory() as folder:
+            AudioLMModel(self.model_tester.get_config()).save_pretrained(folder)
+            for dtype in (torch.float16, torch.bfloat16):
+                for name, value in AudioLMModel.from_pretrained(folder, dtype=dtype).state_dict().items():
+                    kept = name.startswith(("semantic_tokenizer.", "codec."))
+                    expected = torch.float32 if kept else dtype
+                    assert not value.is_floating_point() or value.dtype == expected, name
+
     def test_num_layers_is_small(self):
         for stage in AudioLMModel(self.model_tester.get_config()).stages.values():
             assert stage.config.num_hidden_layers == 1  # and there are three of them
