@@ -12,6 +12,7 @@ import pytest
 import torch
 from parameterized import parameterized
 from safetensors.torch import save_file
+from transformers import DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
 import audiolm_hf  # noqa: F401 # the Auto classes know the feature extractor and the processor by it
@@ -126,6 +127,15 @@ class WholeCheckpoints:
 class StageTest(WholeCheckpoints, ModelTesterMixin, GenerationTesterMixin):
     def setUp(self):
         self.model_tester = StageTester(self.all_model_classes[0].config_class)
+
+    def test_bc_cache_name_forward(self):
+        """Both names are right, without a warning: of the releases in range, some know one, some the other."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        model = self.all_model_classes[0](config).eval()
+        caches = {name: DynamicCache(config=config.get_text_config()) for name in ("past_key_values", "cache")}
+        first, second = (model(**inputs, **{name: cache}).logits for name, cache in caches.items())
+        assert torch.equal(first, second)
+        assert {cache.get_seq_length() for cache in caches.values()} == {inputs["input_ids"].shape[1]}
 
     def _logits_scored_by_loss(self, model, logits):
         return logits[..., : model.config.bos_token_id]  # special tokens come last, and are refused as labels
