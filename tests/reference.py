@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Slow, obvious versions of every clever part, one loop at a time; the tests compare with them."""
 
+import cmath
 import math
 
 import numpy as np
@@ -405,3 +406,75 @@ def smoothed(values, width):
         near = [values[min(max(place + offset, 0), len(values) - 1)] for offset in range(-reach, reach + 1)]
         result.append(sum(w * v for w, v in zip(weights, near, strict=True)) / sum(weights))
     return np.array(result)
+
+
+# --- harmonic decoder ------------------------------------------------------------------------------------------------
+
+
+def f0_of_sample(f0, hop_length, sample):
+    """Pitch in Hz at the middle of one sample, on the line between the centres of the voiced frames around it."""
+    place = (sample + 0.5) / hop_length - 0.5
+    left = math.floor(place)
+    pairs = [
+        (min(max(frame, 0), len(f0) - 1), weight)
+        for frame, weight in ((left, left + 1 - place), (left + 1, place - left))
+    ]
+    voiced = sum(weight for frame, weight in pairs if f0[frame] > 0)
+    return sum(weight * f0[frame] for frame, weight in pairs) / voiced if voiced > 0.01 else 100.0
+
+
+def harmonic_sum(f0, hop_length, sampling_rate):
+    """Cosines at all multiples of the pitch up to 95 % of half the sampling rate, one harmonic after the other."""
+    samples, cycles = [], 0.0
+    for sample in range(len(f0) * hop_length):
+        hertz = f0_of_sample(f0, hop_length, sample)
+        cycles += hertz / sampling_rate
+        total = 0.0
+        for harmonic in range(1, int(0.95 * 0.5 * sampling_rate / hertz) + 1):
+            total += 2 * math.cos(2 * math.pi * harmonic * cycles)
+        samples.append(0.7 * math.sqrt(hertz / sampling_rate) * total)
+    return np.array(samples)
+
+
+def band_value(values, centres, hertz):
+    """Value at a frequency, on the line between the two nearest centres, constant outside them."""
+    if hertz <= centres[0]:
+        return values[0]
+    for index in range(1, len(centres)):
+        if hertz <= centres[index]:
+            share = (hertz - centres[index - 1]) / (centres[index] - centres[index - 1])
+            return values[index - 1] * (1 - share) + values[index] * share
+    return values[-1]
+
+
+def filtered_source(f0, log_magnitude, noise_logits, phase, noise, sizes):
+    """Harmonics and noise through a filter, frame by frame and bin by bin; sizes = (window, hop, sampling rate)."""
+    window_length, hop_length, rate = sizes
+    frames, excess = len(f0), (window_length - hop_length) // 2
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window_length) / window_length)
+
+    def mel_hertz(mel):
+        return mel * 200 / 3 if mel < 15 else 1000 * math.exp((mel - 15) * math.log(6.4) / 27)
+
+    top = 15 + math.log(rate / 2000) * 27 / math.log(6.4)
+    noise_centres = [mel_hertz(top * (band + 1) / (len(noise_logits[0]) + 1)) for band in range(len(noise_logits[0]))]
+    phase_centres = [rate / 2 * point / (len(phase[0]) - 1) for point in range(len(phase[0]))]
+    pulses = np.pad(harmonic_sum(f0, hop_length, rate), excess)
+    noise = np.pad(noise, excess)
+    total = np.zeros(frames * hop_length + 2 * excess)
+    weight = np.zeros_like(total)
+    for frame in range(frames):
+        place = slice(frame * hop_length, frame * hop_length + window_length)
+        harmonic, breath = np.fft.rfft(pulses[place] * window), np.fft.rfft(noise[place] * window)
+        spectrum = np.zeros(window_length // 2 + 1, dtype=complex)
+        for index in range(len(spectrum)):
+            hertz = index * rate / window_length
+            periodic = 1 / (1 + math.exp(band_value(noise_logits[frame], noise_centres, hertz))) if f0[frame] else 0.0
+            turn = cmath.exp(1j * band_value(phase[frame], phase_centres, hertz)) if f0[frame] else 0.0
+            mixed = (
+                math.sqrt(periodic + 1e-5) * harmonic[index] * turn + math.sqrt(1 - periodic + 1e-5) * breath[index]
+            )
+            spectrum[index] = math.exp(log_magnitude[frame][index]) / math.sqrt((window**2).sum()) * mixed
+        total[place] += np.fft.irfft(spectrum, window_length) * window
+        weight[place] += window**2
+    return (total / np.maximum(weight, 1e-3))[excess:-excess]

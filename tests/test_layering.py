@@ -33,6 +33,7 @@ SHIPPED_FLOW = (
     "residual_quantizer_audiolm",
     "low_band_audiolm",
     "spectral_codec_audiolm",
+    "harmonic_decoder_audiolm",
     "modeling_soundstream_audiolm",
     "acoustic_codec_audiolm",
     "continuation_audiolm",

@@ -21,6 +21,8 @@ KINDS = [
     {"encoder_type": "convolutional", "decoder_type": "mirrored"},
     {"encoder_type": "convolutional", "decoder_type": "istft", "quantizer_type": "factorized"},
     {"low_band_dim": 3, "low_band_start_level": 1},
+    {"decoder_type": "harmonic", "num_noise_bands": 4, "num_phase_bands": 3, "num_lookahead_layers": 1},
+    {"decoder_type": "harmonic", "num_noise_bands": 4, "low_band_dim": 3, "low_band_start_level": 1},
 ]
 
 
@@ -168,7 +170,9 @@ def test_one_step_reaches_every_parameter_through_the_quantizer(kind):
     codec = tiny_codec(**kind, quantizer_dropout=0.0).train()
     values = torch.randn(4, 160)
     output = codec(values)
-    ((output.audio_values - values).abs().mean() + output.loss).backward()
+    ((output.audio_values - values).abs().mean() + output.loss).backward(retain_graph=True)
+    if output.pitch_logits is not None:
+        output.pitch_logits.square().mean().backward()
     without = [name for name, parameter in codec.named_parameters() if parameter.grad is None]
     assert not without
 

@@ -44,6 +44,7 @@ _LAYERS = Within(0, 1000, whole=True)
 _RATE = Within(1000, 768_000, whole=True)
 _SHARE = Within(0, 1)
 _SECONDS = Within(0, 3600, above=True)
+_F0 = Within(1, 384_000)
 _VOCABULARY = 2**26  # ids of a stage's layout
 
 
@@ -77,13 +78,16 @@ class SoundStreamConfig(StrictConfig):
             level to `codebook_dim` by itself and compares L2-normalised codes learned by gradient (DAC).
         encoder_type (`"spectral"` or `"convolutional"`, defaults to `"spectral"`): short-time spectra followed by
             causal ConvNeXt blocks at the frame rate, or strided causal convolutions on the waveform (SoundStream).
-        decoder_type (`"istft"` or `"mirrored"`, defaults to `"istft"`): causal ConvNeXt blocks at the frame rate
-            and an inverse short-time transform, or transposed convolutions that mirror the encoder (SoundStream).
+        decoder_type (`"istft"`, `"harmonic"` or `"mirrored"`, defaults to `"istft"`): causal ConvNeXt blocks at the
+            frame rate and an inverse short-time transform; such blocks that find a pitch and a filter, and harmonics
+            and noise through that filter (for voices); or transposed convolutions that mirror the encoder
+            (SoundStream).
         hidden_size (`int`, defaults to 256): width of the ConvNeXt blocks, and of the latent before the quantizer.
         intermediate_size (`int`, defaults to 768): inner width of the ConvNeXt blocks.
         num_encoder_layers, num_decoder_layers (`int`, default to 6 and 8): ConvNeXt blocks.
         kernel_size (`int`, defaults to 7): frames seen by a ConvNeXt block, the current one the last.
-        window_length (`int`, defaults to 1280): samples of the analysis and synthesis windows (spectral, istft).
+        window_length (`int`, defaults to 1280): samples of the analysis and synthesis windows (spectral, istft,
+            harmonic).
         num_channels (`int`, defaults to 32): channels of the first convolution (convolutional, mirrored).
         codebook_decay (`float`, defaults to 0.99): decay of the moving averages (SoundStream).
         dead_code_threshold (`float`, defaults to 0.1): a code whose moving use falls below this share of the mean
@@ -97,6 +101,13 @@ class SoundStreamConfig(StrictConfig):
         phase_iterations (`int`, defaults to 0): rounds of fast Griffin-Lim by which `decode` makes the phases of
             overlapping windows agree where no low band is coded, for sounds that hold their pitch, such as a piano's
             (istft only). A decoded sample then depends on all frames.
+        num_lookahead_layers (`int`, defaults to 2): first blocks of the decoder that see `(kernel_size - 1) // 2`
+            frames after the current one; this and what follows is for the harmonic decoder only.
+        lowest_f0, highest_f0 (`float`, default to 55.0 and 520.0): range of the fundamental frequency, Hz.
+        num_pitch_bins (`int`, defaults to 160): bins of the fundamental frequency, in equal steps of pitch.
+        num_noise_bands (`int`, defaults to 80): bands, on a mel scale, in which the share of noise is set.
+        num_phase_bands (`int`, defaults to 40): points, evenly from 0 Hz to half the sampling rate, between which the
+            phase of the filter is interpolated.
     """
 
     model_type = "soundstream"
@@ -108,7 +119,7 @@ class SoundStreamConfig(StrictConfig):
     codebook_dim: int = checked(32, _COUNT, trained=True)
     quantizer_type: Literal["ema", "factorized"] = checked("ema", trained=True)
     encoder_type: Literal["spectral", "convolutional"] = checked("spectral", trained=True)
-    decoder_type: Literal["istft", "mirrored"] = checked("istft", trained=True)
+    decoder_type: Literal["istft", "harmonic", "mirrored"] = checked("istft", trained=True)
     hidden_size: int = checked(256, _COUNT, trained=True)
     intermediate_size: int = checked(768, _COUNT, trained=True)
     num_encoder_layers: int = checked(6, _LAYERS, trained=True)
@@ -123,6 +134,12 @@ class SoundStreamConfig(StrictConfig):
     low_band_start_level: int = checked(4, Within(0, 256, whole=True), trained=True)
     low_band_scale: float | int = checked(40.0, Within(0, 1e6, above=True), trained=True)
     phase_iterations: int = checked(0, Within(0, 1000, whole=True))
+    num_lookahead_layers: int = checked(2, _LAYERS, trained=True)
+    lowest_f0: float | int = checked(55.0, _F0, trained=True)
+    highest_f0: float | int = checked(520.0, _F0, trained=True)
+    num_pitch_bins: int = checked(160, Within(2, 2**12, whole=True), trained=True)
+    num_noise_bands: int = checked(80, Within(1, 2**12, whole=True), trained=True)
+    num_phase_bands: int = checked(40, Within(1, 2**12, whole=True), trained=True)
     initializer_range: float | int = checked(0.02, _SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -132,7 +149,7 @@ class SoundStreamConfig(StrictConfig):
     def validate_geometry(self) -> None:
         """Check that the windows fit the hop."""
         excess = self.window_length - self.hop_length
-        if self.encoder_type == "spectral" or self.decoder_type == "istft":
+        if self.encoder_type == "spectral" or self.decoder_type != "mirrored":
             if excess <= 0 or excess % 2:
                 raise ValueError(
                     f"SoundStreamConfig.window_length is {self.window_length} and hop_length {self.hop_length} (the "
@@ -145,6 +162,21 @@ class SoundStreamConfig(StrictConfig):
             raise ValueError(
                 f"SoundStreamConfig.phase_iterations is {self.phase_iterations} with decoder_type "
                 f'{self.decoder_type!r}; it can be 0, and above 0 with "istft" only.'
+            )
+
+    def validate_pitch(self) -> None:
+        """Check that a harmonic decoder has a range of pitch and the layers that look ahead."""
+        if self.decoder_type != "harmonic":
+            return
+        if not self.lowest_f0 < self.highest_f0 <= self.sampling_rate / 4:
+            raise ValueError(
+                f"SoundStreamConfig.lowest_f0 is {self.lowest_f0} and highest_f0 {self.highest_f0}; give a range that "
+                f"rises and ends at {self.sampling_rate / 4:g} Hz (sampling_rate / 4) or below."
+            )
+        if self.num_lookahead_layers > self.num_decoder_layers:
+            raise ValueError(
+                f"SoundStreamConfig.num_lookahead_layers is {self.num_lookahead_layers}; give 0 to "
+                f"{self.num_decoder_layers} (num_decoder_layers)."
             )
 
     def validate_low_band(self) -> None:
@@ -182,13 +214,18 @@ class SoundStreamConfig(StrictConfig):
         """Samples after the end of a frame that its codes or its decoded samples may depend on.
 
         0 for the convolutional encoder with the mirrored decoder. Windows that are centred on their frame see
-        `(window_length - hop_length) / 2` samples ahead, once in the encoder and once in the decoder; the low band is
-        put in its place through windows of two frames. Where `phase_iterations` are at work, a sample depends on all
-        frames.
+        `(window_length - hop_length) / 2` samples ahead, once in the encoder and once in the decoder; a harmonic
+        decoder has them twice, before and after its filter, sees one and a half frames by the interpolation of its
+        pitch, and some by `num_lookahead_layers`. The low band is put in its place through windows of two frames.
+        Where `phase_iterations` are at work, a sample depends on all frames.
         """
         excess = (self.window_length - self.hop_length) // 2
-        windows = excess * ((self.encoder_type == "spectral") + (self.decoder_type == "istft"))
-        return windows + 2 * self.hop_length * (self.low_band_dim > 0)
+        windows = {"istft": 1, "harmonic": 2, "mirrored": 0}[self.decoder_type] + (self.encoder_type == "spectral")
+        lookahead = windows * excess + 2 * self.hop_length * (self.low_band_dim > 0)
+        if self.decoder_type == "harmonic":
+            frames_ahead = self.num_lookahead_layers * ((self.kernel_size - 1) // 2)
+            lookahead += frames_ahead * self.hop_length + 3 * self.hop_length // 2
+        return lookahead
 
 
 @strict

@@ -2,9 +2,10 @@
 """The codec: waveform in, codes out, and back (SoundStream, arXiv 2107.03312, section III).
 
 A causal encoder makes one latent vector per `hop_length` samples, a residual vector quantizer turns it into
-`num_codebooks` codes, a causal decoder turns codes into samples. Encoder and decoder come in two kinds each (see
+`num_codebooks` codes, a causal decoder turns codes into samples. Encoder and decoder come in several kinds (see
 [`SoundStreamConfig`]): strided convolutions on the waveform as in the paper, or blocks that work wholly at the frame
-rate between a short-time transform and its inverse (Vocos, arXiv 2306.00814), which is far cheaper on a CPU.
+rate between a short-time transform and its inverse (Vocos, arXiv 2306.00814), which is far cheaper on a CPU. A third
+decoder makes voices of a pitch and a filter (see `harmonic_decoder_audiolm`).
 """
 
 import math
@@ -19,6 +20,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import SoundStreamConfig
+from .harmonic_decoder_audiolm import HarmonicDecoder, SourceState
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, row_lengths
 from .low_band_audiolm import (
     compress_low_band,
@@ -32,6 +34,7 @@ from .residual_quantizer_audiolm import ResidualVectorQuantizer
 from .spectral_codec_audiolm import LAYER_SCALE, ISTFTDecoder, SpectralEncoder
 
 DECODE_WINDOW = 256  # frames decoded at once: what bounds the memory, and nothing else
+NOISE_PLACES = 2**20  # frames at which the noise of a harmonic decoder begins in training, so that none is learned
 
 
 @dataclass
@@ -71,6 +74,8 @@ class SoundStreamOutput(ModelOutput):
         codebook_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
         log_magnitude (`torch.FloatTensor` of shape `(batch, frames, window_length // 2 + 1)`, *optional*): what an
             iSTFT decoder holds for the spectrum of each window, natural logarithm.
+        pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`, *optional*): bins of F0 and
+            voicing, of a harmonic decoder.
     """
 
     loss: torch.Tensor | None = None
@@ -79,6 +84,7 @@ class SoundStreamOutput(ModelOutput):
     commitment_loss: torch.Tensor | None = None
     codebook_loss: torch.Tensor | None = None
     log_magnitude: torch.Tensor | None = None
+    pitch_logits: torch.Tensor | None = None
 
 
 class CausalConv1d(nn.Conv1d):
@@ -161,6 +167,9 @@ class MirroredDecoder(nn.Module):
         return math.ceil(reach + 6 / rate), 0
 
 
+DECODERS: dict[str, Any] = {"istft": ISTFTDecoder, "harmonic": HarmonicDecoder, "mirrored": MirroredDecoder}
+
+
 class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     """Neural audio codec with a causal encoder and decoder and a residual vector quantizer.
 
@@ -180,11 +189,11 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     def __init__(self, config: SoundStreamConfig) -> None:
         config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
-        spectral, istft = config.encoder_type == "spectral", config.decoder_type == "istft"
+        spectral, decoder = config.encoder_type == "spectral", DECODERS[config.decoder_type]
         with float32_default():
             self.encoder = SpectralEncoder(config) if spectral else ConvolutionalEncoder(config)
             self.quantizer = ResidualVectorQuantizer(config)
-            self.decoder = ISTFTDecoder(config) if istft else MirroredDecoder(config)
+            self.decoder = decoder(config)
         self.post_init()
 
     @torch.no_grad()
@@ -278,13 +287,13 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
             )
         before, after = self.decoder_context(num_codebooks)
         windows = [audio_codes.new_zeros(batch, 0, dtype=torch.float32)]
+        state: SourceState | None = None
         for start in range(0, math.ceil(num_samples / hop_length), DECODE_WINDOW):
             stop = min(start + DECODE_WINDOW, frames)
             first, last = max(0, start - before), min(stop + after, frames)
             with torch.autocast(audio_codes.device.type, enabled=False):
-                decoded = self._decode_frames(
-                    audio_codes[:, :, first:last], None if mask is None else mask[:, first:last]
-                )
+                window, window_mask = audio_codes[:, :, first:last], None if mask is None else mask[:, first:last]
+                decoded, state = self._decode_frames(window, window_mask, state, start - first, stop - start)
             windows.append(decoded[:, (start - first) * hop_length : (stop - first) * hop_length])
         return SoundStreamDecoderOutput(audio_values=torch.cat(windows, dim=1)[:, :num_samples])
 
@@ -301,15 +310,20 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     def _aligns_phase(self, num_codebooks: int) -> bool:
         return self.config.phase_iterations > 0 and not self._codes_low_band(num_codebooks)
 
-    def _decode_frames(self, audio_codes: Tensor, frame_mask: Tensor | None) -> Tensor:
-        """Waveforms `(batch, frames * hop_length)` of codes, in one pass."""
+    def _decode_frames(
+        self, audio_codes: Tensor, frame_mask: Tensor | None, state: SourceState | None, known: int, frames: int
+    ) -> tuple[Tensor, SourceState | None]:
+        """Waveforms `(batch, frames * hop_length)` of one window of codes, and what the next one is handed."""
         num_codebooks = audio_codes.shape[1]
         latents, low_band = self.quantizer.decode(audio_codes)
-        if self._aligns_phase(num_codebooks) and isinstance(self.decoder, ISTFTDecoder):
+        if isinstance(self.decoder, HarmonicDecoder):
+            audio_values, state = self.decoder.decode_window(latents, frame_mask, state, known, frames)
+        elif self._aligns_phase(num_codebooks) and isinstance(self.decoder, ISTFTDecoder):
             audio_values = self.decoder.align_phase(*self.decoder.spectrum(latents), frame_mask)
         else:
             audio_values = self.decoder(latents, frame_mask)
-        return self._complete(audio_values, low_band if self._codes_low_band(num_codebooks) else None, frame_mask)
+        low_band = low_band if self._codes_low_band(num_codebooks) else None
+        return self._complete(audio_values, low_band, frame_mask), state
 
     @can_return_tuple
     def forward(
@@ -317,12 +331,14 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         num_codebooks: int | None = None,
+        f0: Tensor | None = None,
         **kwargs: Any,
     ) -> SoundStreamOutput:
         """Reconstruct waveforms through the quantizer, differentiably.
 
         Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantised. `return_dict=False` gives a
-        tuple, as everywhere in transformers.
+        tuple, as everywhere in transformers. A harmonic decoder takes its pitch from `f0`, Hz, 0 where there is none,
+        of shape `(batch, frames)`, if it is given, as in training, where it does not know it yet.
         """
         check_waveform(input_values)
         if num_codebooks != 0:
@@ -331,9 +347,10 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         autocast = self.training and torch.is_autocast_enabled(device_type)  # to train faster, and for nothing else
         with torch.autocast(device_type, enabled=autocast):
             padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
+            self._check_f0(f0, frame_mask)
             quantized = self.quantizer(self.encoder(padded), num_codebooks, self.low_band(padded))
-            audio_values, log_magnitude = self._decode_latents(
-                quantized.quantized, quantized.low_band, None if attention_mask is None else frame_mask
+            audio_values, found = self._decode_latents(
+                quantized.quantized, quantized.low_band, None if attention_mask is None else frame_mask, f0
             )
         return SoundStreamOutput(
             loss=quantized.commitment_loss + quantized.codebook_loss,
@@ -341,18 +358,34 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
             audio_codes=quantized.audio_codes,
             commitment_loss=quantized.commitment_loss,
             codebook_loss=quantized.codebook_loss,
-            log_magnitude=log_magnitude,
+            **found,
         )
 
     def _decode_latents(
-        self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Waveforms, and the logarithm of the magnitude of their windows where the decoder holds one."""
+        self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None, f0: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Waveforms, and what the decoder found on the way that a loss can compare."""
+        found: dict[str, Tensor] = {}
         if isinstance(self.decoder, ISTFTDecoder):
-            log_magnitude, phase = self.decoder.spectrum(latents)
-            audio_values = self.decoder.synthesize(log_magnitude, phase, frame_mask)
-            return self._complete(audio_values, low_band, frame_mask), log_magnitude
-        return self._complete(self.decoder(latents, frame_mask), low_band, frame_mask), None
+            found["log_magnitude"], phase = self.decoder.spectrum(latents)
+            audio_values = self.decoder.synthesize(found["log_magnitude"], phase, frame_mask)
+        elif isinstance(self.decoder, HarmonicDecoder):
+            source_filter = self.decoder.source_filter(latents, frame_mask)
+            found["pitch_logits"] = source_filter.pitch_logits
+            f0 = self.decoder.f0(source_filter.pitch_logits) if f0 is None else f0.float()
+            first = int(torch.randint(NOISE_PLACES, ())) if self.training else 0
+            audio_values = self.decoder.synthesize(source_filter, f0, frame_mask, first)
+        else:
+            audio_values = self.decoder(latents, frame_mask)
+        return self._complete(audio_values, low_band, frame_mask), found
+
+    def _check_f0(self, f0: Tensor | None, frame_mask: Tensor) -> None:
+        if f0 is None:
+            return
+        if self.config.decoder_type != "harmonic":
+            raise ValueError(f'f0 was given with decoder_type {self.config.decoder_type!r}; only "harmonic" takes it.')
+        if f0.shape != frame_mask.shape:
+            raise ValueError(f"f0 has shape {tuple(f0.shape)}; give (batch, frames), here {tuple(frame_mask.shape)}.")
 
     def _complete(self, audio_values: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
         """Put the low band in its place and silence the padding."""

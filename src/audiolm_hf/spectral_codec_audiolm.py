@@ -22,19 +22,42 @@ def windowed_spectrum(input_values: Tensor, config: SoundStreamConfig) -> Tensor
     """Spectra `(batch, frames, bins)`, complex, of windows centred on the frames of `(batch, num_samples)`."""
     excess = (config.window_length - config.hop_length) // 2
     frames = F.pad(input_values.float(), (excess, excess)).unfold(1, config.window_length, config.hop_length)
-    return torch.fft.rfft(frames * _window(config, frames.device))
+    return torch.fft.rfft(frames * hann_window(config, frames.device))
 
 
-def _window(config: SoundStreamConfig, device: torch.device) -> Tensor:
+def hann_window(config: SoundStreamConfig, device: torch.device) -> Tensor:
+    """Return the window `(window_length,)` that analyses and synthesises."""
     return torch.hann_window(config.window_length, device=device, dtype=torch.float32)
 
 
-class CausalConvNeXtBlock(nn.Module):
-    """Depthwise convolution over past frames, then a two-layer network on each frame, added to the input."""
+def inverse_spectrum(spectrum: Tensor, config: SoundStreamConfig, frame_mask: Tensor | None) -> Tensor:
+    """Return waveforms `(batch, frames * hop_length)` whose windows have complex spectra `(batch, frames, bins)`."""
+    window = hann_window(config, spectrum.device)
+    frames = torch.fft.irfft(spectrum, n=config.window_length) * window
+    mask = frames.new_ones(frames.shape[:2]) if frame_mask is None else frame_mask.to(frames.dtype)
+    envelope = mask[:, :, None] * window.pow(2)
+    return _overlap_add(frames * mask[:, :, None], config) / _overlap_add(envelope, config).clamp(min=1e-3)
 
-    def __init__(self, config: SoundStreamConfig) -> None:
+
+def _overlap_add(frames: Tensor, config: SoundStreamConfig) -> Tensor:
+    """Add windows `(batch, frames, window_length)` up at their places; the excess at both ends is cut off."""
+    window_length, hop_length = config.window_length, config.hop_length
+    num_samples = (frames.shape[1] - 1) * hop_length + window_length
+    summed = F.fold(frames.transpose(1, 2), (1, num_samples), (1, window_length), stride=(1, hop_length))
+    excess = (window_length - hop_length) // 2
+    return summed[:, 0, 0, excess : num_samples - excess]
+
+
+class CausalConvNeXtBlock(nn.Module):
+    """Depthwise convolution over past frames, then a two-layer network on each frame, added to the input.
+
+    With `centred`, the convolution sees as many frames after the current one as before it.
+    """
+
+    def __init__(self, config: SoundStreamConfig, centred: bool = False) -> None:
         super().__init__()
         size = config.hidden_size
+        self.ahead = (config.kernel_size - 1) // 2 if centred else 0
         self.depthwise = nn.Conv1d(size, size, config.kernel_size, groups=size)
         self.norm = nn.LayerNorm(size)
         self.up_proj = nn.Linear(size, config.intermediate_size)
@@ -43,13 +66,14 @@ class CausalConvNeXtBlock(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Transform `(batch, frames, hidden_size)` to the same shape."""
-        past = F.pad(hidden_states.transpose(1, 2), (self.depthwise.kernel_size[0] - 1, 0))
-        mixed = self.depthwise(past).transpose(1, 2)
+        padding = (self.depthwise.kernel_size[0] - 1 - self.ahead, self.ahead)
+        mixed = self.depthwise(F.pad(hidden_states.transpose(1, 2), padding)).transpose(1, 2)
         return hidden_states + self.scale * self.down_proj(F.gelu(self.up_proj(self.norm(mixed))))
 
 
-def _frame_blocks(config: SoundStreamConfig, num_layers: int) -> nn.Sequential:
-    blocks = [CausalConvNeXtBlock(config) for _ in range(num_layers)]
+def frame_blocks(config: SoundStreamConfig, num_layers: int, num_centred: int = 0) -> nn.Sequential:
+    """Build ConvNeXt blocks between layer norms, the first `num_centred` of them centred on their frame."""
+    blocks = [CausalConvNeXtBlock(config, centred=index < num_centred) for index in range(num_layers)]
     return nn.Sequential(nn.LayerNorm(config.hidden_size), *blocks, nn.LayerNorm(config.hidden_size))
 
 
@@ -61,7 +85,7 @@ class SpectralEncoder(nn.Module):
         self.config = config
         num_bins = config.window_length // 2 + 1
         self.in_proj = nn.Linear(3 * num_bins, config.hidden_size)
-        self.blocks = _frame_blocks(config, config.num_encoder_layers)
+        self.blocks = frame_blocks(config, config.num_encoder_layers)
 
     def forward(self, input_values: Tensor) -> Tensor:
         """Encode `(batch, num_samples)`, a whole number of frames, to `(batch, frames, hidden_size)`."""
@@ -81,7 +105,7 @@ class ISTFTDecoder(nn.Module):
         self.config = config
         num_bins = config.window_length // 2 + 1
         self.in_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.blocks = _frame_blocks(config, config.num_decoder_layers)
+        self.blocks = frame_blocks(config, config.num_decoder_layers)
         self.out_proj = nn.Linear(config.hidden_size, 2 * num_bins)
 
     def spectrum(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +127,7 @@ class ISTFTDecoder(nn.Module):
 
     def synthesize(self, log_magnitude: Tensor, phase: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """Add the windows of spectra `(batch, frames, bins)` up to `(batch, frames * hop_length)`."""
-        return self._inverse(torch.polar(log_magnitude.exp(), phase), frame_mask)
+        return inverse_spectrum(torch.polar(log_magnitude.exp(), phase), self.config, frame_mask)
 
     def align_phase(self, log_magnitude: Tensor, phase: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """Synthesise with phases on which overlapping windows agree, beginning at `phase`.
@@ -116,26 +140,22 @@ class ISTFTDecoder(nn.Module):
         spectrum = torch.polar(magnitude, phase)
         before = torch.zeros_like(spectrum)
         for _ in range(self.config.phase_iterations):
-            consistent = windowed_spectrum(self._inverse(spectrum, frame_mask) * sample_mask, self.config)
+            waveform = inverse_spectrum(spectrum, self.config, frame_mask) * sample_mask
+            consistent = windowed_spectrum(waveform, self.config)
             guess = consistent + PHASE_MOMENTUM * (consistent - before)
             before = consistent
             spectrum = torch.polar(magnitude, guess.angle())
-        return self._inverse(spectrum, frame_mask)
-
-    def _inverse(self, spectrum: Tensor, frame_mask: Tensor | None) -> Tensor:
-        window = _window(self.config, spectrum.device)
-        frames = torch.fft.irfft(spectrum, n=self.config.window_length) * window
-        mask = frames.new_ones(frames.shape[:2]) if frame_mask is None else frame_mask.to(frames.dtype)
-        envelope = mask[:, :, None] * window.pow(2)
-        return self._overlap_add(frames * mask[:, :, None]) / self._overlap_add(envelope).clamp(min=1e-3)
-
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Add windows `(batch, frames, window_length)` up at their places; the excess at both ends is cut off."""
-        window_length, hop_length = self.config.window_length, self.config.hop_length
-        num_samples = (frames.shape[1] - 1) * hop_length + window_length
-        summed = F.fold(frames.transpose(1, 2), (1, num_samples), (1, window_length), stride=(1, hop_length))
-        excess = (window_length - hop_length) // 2
-        return summed[:, 0, 0, excess : num_samples - excess]
+        return inverse_spectrum(spectrum, self.config, frame_mask)
 
 
-__all__ = ["LAYER_SCALE", "CausalConvNeXtBlock", "ISTFTDecoder", "SpectralEncoder", "windowed_spectrum"]
+__all__ = [
+    "LAYER_SCALE",
+    "LOG_MAGNITUDE_LIMIT",
+    "CausalConvNeXtBlock",
+    "ISTFTDecoder",
+    "SpectralEncoder",
+    "frame_blocks",
+    "hann_window",
+    "inverse_spectrum",
+    "windowed_spectrum",
+]

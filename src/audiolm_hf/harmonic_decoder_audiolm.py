@@ -1,0 +1,291 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Decoder of the codec for voices: a pulse train at the pitch, and noise, through a filter that changes with time.
+
+Between the latents and the waveform of [`SoundStreamModel`]. Networks at the frame rate find the filter, the share of
+noise and the fundamental frequency (F0); the phases of the harmonics follow from the F0 and need no codes. The source
+is that of NSF (arXiv 1904.12088), harmonics and filtered noise as in DDSP (arXiv 2001.04643), blocks and overlapping
+windows as in Vocos (arXiv 2306.00814).
+
+Nothing is random: the noise is a function of the sample's position, and the phase is counted in whole steps, so that
+a recording decoded in windows has the samples that it has as a whole.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .configuration_audiolm import SoundStreamConfig
+from .spectral_codec_audiolm import (
+    LOG_MAGNITUDE_LIMIT,
+    CausalConvNeXtBlock,
+    frame_blocks,
+    hann_window,
+    inverse_spectrum,
+    windowed_spectrum,
+)
+
+CYCLE = 2**32  # steps of phase in a period: sums of integers are exact, whatever they are split into
+HERTZ_STEPS = 2**16  # to a hertz, of the F0 of a sample
+HIGHEST_HARMONIC = 0.95  # of half the sampling rate
+PULSE_LEVEL = 0.7  # a train's power in a window, to the noise's
+UNVOICED_HERTZ = 100.0  # where no frame nearby is voiced; multiplied by 0
+POWER_FLOOR = 1e-5  # keeps the gradients of square roots finite
+PITCH_NEIGHBOURS = 3  # bins to either side of the best one that its frequency is averaged over
+RANDOM_BITS = 32
+
+
+class SourceFilter(NamedTuple):
+    """What the decoder finds for every frame, float32.
+
+    Args:
+        log_magnitude (`torch.FloatTensor` of shape `(batch, frames, bins)`): of the filter, natural logarithm.
+        noise_logits (`torch.FloatTensor` of shape `(batch, frames, num_noise_bands)`): share of noise in the power.
+        phase (`torch.FloatTensor` of shape `(batch, frames, num_phase_bands)`): of the filter, radians.
+        pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`): bins of F0, then voicing.
+    """
+
+    log_magnitude: Tensor
+    noise_logits: Tensor
+    phase: Tensor
+    pitch_logits: Tensor
+
+
+@dataclass
+class SourceState:
+    """What one window of a recording hands to the next.
+
+    Args:
+        frame (`int`): frames decoded so far.
+        f0 (`torch.FloatTensor` of shape `(batch, known)`): F0 of the last of them, Hz.
+        phase (`torch.LongTensor` of shape `(batch,)`): of the pulse train before the next sample, in steps of a cycle.
+    """
+
+    frame: int
+    f0: Tensor
+    phase: Tensor
+
+
+class HarmonicDecoder(nn.Module):
+    """Filter, noise, phase and F0 of each frame by ConvNeXt blocks; harmonics and noise through that filter."""
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        self.config = config
+        size, num_bins = config.hidden_size, config.window_length // 2 + 1
+        self.in_proj = nn.Linear(size, size)
+        self.blocks = frame_blocks(config, config.num_decoder_layers, config.num_lookahead_layers)
+        self.magnitude_proj = nn.Linear(size, num_bins)
+        self.noise_proj = nn.Linear(size, config.num_noise_bands)
+        self.phase_proj = nn.Linear(size, config.num_phase_bands)
+        self.pitch_blocks = nn.ModuleList([CausalConvNeXtBlock(config), nn.LayerNorm(size)])
+        self.pitch_proj = nn.Linear(size, config.num_pitch_bins + 1)
+
+    def source_filter(self, latents: Tensor, frame_mask: Tensor | None = None) -> SourceFilter:
+        """Find the filter and the source of `latents (batch, frames, hidden_size)`."""
+        hidden = self.in_proj(latents)
+        for block in self.blocks:
+            # What looks ahead must find after the last frame of a padded row what it would find after a whole one.
+            hidden = block(hidden if frame_mask is None else hidden.where(frame_mask[:, :, None] > 0, 0.0))
+        pitch = hidden
+        for block in self.pitch_blocks:
+            pitch = block(pitch)
+        return SourceFilter(
+            self.magnitude_proj(hidden).float().clamp(max=LOG_MAGNITUDE_LIMIT),
+            self.noise_proj(hidden).float(),
+            self.phase_proj(hidden).float(),
+            self.pitch_proj(pitch).float(),
+        )
+
+    @torch.no_grad()
+    def f0(self, pitch_logits: Tensor) -> Tensor:
+        """Return F0 in Hz, `(batch, frames)`, 0 where a frame is not voiced, of `SourceFilter.pitch_logits`."""
+        bins, voicing = pitch_logits[..., :-1], pitch_logits[..., -1]
+        around = torch.arange(-PITCH_NEIGHBOURS, PITCH_NEIGHBOURS + 1, device=bins.device)
+        near = (bins.argmax(-1, keepdim=True) + around).clamp(0, bins.shape[-1] - 1)
+        log_f0 = (bins.gather(-1, near).softmax(-1) * pitch_bins(self.config, bins.device).log()[near]).sum(-1)
+        return log_f0.exp().where(voicing > 0, 0.0)
+
+    def forward(self, latents: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """Decode `(batch, frames, hidden_size)` to `(batch, frames * hop_length)`."""
+        found = self.source_filter(latents, frame_mask)
+        return self.synthesize(found, self.f0(found.pitch_logits), frame_mask)
+
+    def decode_window(
+        self, latents: Tensor, frame_mask: Tensor | None, state: SourceState | None, known: int, frames: int
+    ) -> tuple[Tensor, SourceState]:
+        """Decode the next frames of a recording, between frames before and after that they depend on.
+
+        Args:
+            latents (`torch.FloatTensor` of shape `(batch, window_frames, hidden_size)`): from `known` frames before
+                the next one to some after, see `context`.
+            frame_mask (`torch.Tensor` of shape `(batch, window_frames)`, *optional*): 1 for real frames.
+            state ([`SourceState`], *optional*): what the window before returned; `None` at the beginning.
+            known (`int`): frames of the window that are decoded already.
+            frames (`int`): frames to decode.
+
+        Returns:
+            Samples of the whole window, `(batch, window_frames * hop_length)`, right in the frames to decode, and what
+            to hand to the next window.
+        """
+        found = self.source_filter(latents, frame_mask)
+        f0 = self.f0(found.pitch_logits)
+        state = SourceState(0, f0[:, :0], f0.new_zeros(len(f0), dtype=torch.long)) if state is None else state
+        # A frame has one F0, in whichever window it is seen.
+        f0 = torch.cat([state.f0[:, state.f0.shape[1] - known :], f0[:, known:]], dim=1)
+        audio_values = self.synthesize(found, f0, frame_mask, state.frame - known, known, state.phase)
+        hertz = sample_f0(_hold(f0, frame_mask), self.config.hop_length)[:, known : known + frames]
+        phase = (state.phase + phase_steps(hertz, self.config.sampling_rate).sum((1, 2))) % CYCLE
+        return audio_values, SourceState(state.frame + frames, f0[:, : known + frames], phase)
+
+    def synthesize(
+        self,
+        found: SourceFilter,
+        f0: Tensor,
+        frame_mask: Tensor | None = None,
+        first: int = 0,
+        origin: int = 0,
+        phase: Tensor | None = None,
+    ) -> Tensor:
+        """Send harmonics and noise through the filter, in float32.
+
+        Args:
+            found ([`SourceFilter`]): the filter and the share of noise.
+            f0 (`torch.FloatTensor` of shape `(batch, frames)`): Hz; 0 where there is no pitch.
+            frame_mask (`torch.Tensor` of shape `(batch, frames)`, *optional*): 1 for real frames.
+            first (`int`, defaults to 0): place of the first frame in the recording, which the noise depends on.
+            origin (`int`, defaults to 0): frame before which the phase is known.
+            phase (`torch.LongTensor` of shape `(batch,)`, *optional*): that phase, in steps of a cycle; 0 by default.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch, frames * hop_length)`.
+        """
+        hop_length, rate = self.config.hop_length, self.config.sampling_rate
+        batch, frames = f0.shape
+        hertz = sample_f0(_hold(f0, frame_mask), hop_length).flatten(1)
+        phase = f0.new_zeros(batch, dtype=torch.long) if phase is None else phase
+        pulses = pulse_train(hertz, rate, origin * hop_length, phase)
+        noise = position_noise(first * hop_length, frames * hop_length, f0.device).expand(batch, -1)
+        if frame_mask is not None:
+            sample_mask = frame_mask.repeat_interleave(hop_length, dim=1)
+            pulses, noise = pulses * sample_mask, noise * sample_mask
+        with torch.autocast(f0.device.type, enabled=False):
+            spectrum = self._filter(found, (f0 > 0).float()[..., None], pulses, noise)
+            return inverse_spectrum(spectrum, self.config, frame_mask)
+
+    def _filter(self, found: SourceFilter, voiced: Tensor, pulses: Tensor, noise: Tensor) -> Tensor:
+        """Spectra of the windows, `(batch, frames, bins)`, of both sources mixed and filtered."""
+        config = self.config
+        periodic = torch.sigmoid(-(found.noise_logits @ noise_band_weights(config, voiced.device))) * voiced
+        phase = F.interpolate(found.phase, size=periodic.shape[-1], mode="linear", align_corners=True)
+        harmonic = (periodic + POWER_FLOOR).sqrt() * voiced * windowed_spectrum(pulses, config)
+        source = harmonic * torch.polar(torch.ones_like(phase), phase)
+        source = source + (1 - periodic + POWER_FLOOR).sqrt() * windowed_spectrum(noise, config)
+        energy = hann_window(config, voiced.device).pow(2).sum()  # of white noise in a window, and so in each bin
+        return found.log_magnitude.exp() / energy.sqrt() * source
+
+    def context(self, aligned: bool = False) -> tuple[int, int]:
+        """Return how many frames before and after a frame its samples depend on, but for the phase of the pulses."""
+        config = self.config
+        windows = math.ceil((config.window_length - config.hop_length) / (2 * config.hop_length))
+        around = 2 * windows + 1  # to analyse the source and to synthesise; F0 is interpolated between two frames
+        ahead = config.num_lookahead_layers * ((config.kernel_size - 1) // 2)
+        return around + (config.num_decoder_layers + 1) * (config.kernel_size - 1), around + ahead
+
+
+def _hold(f0: Tensor, frame_mask: Tensor | None) -> Tensor:
+    """Let the padding hold the F0 of the last real frame, as the end of a recording does."""
+    if frame_mask is None:
+        return f0
+    last = (frame_mask > 0).sum(1, keepdim=True).sub(1).clamp(min=0)
+    return f0.where(frame_mask > 0, f0.gather(1, last))
+
+
+def pitch_bins(config: SoundStreamConfig, device: torch.device) -> Tensor:
+    """Return the frequencies of the bins of F0, Hz, `(num_pitch_bins,)`: equal steps of pitch."""
+    lowest, highest = math.log(config.lowest_f0), math.log(config.highest_f0)
+    return torch.linspace(lowest, highest, config.num_pitch_bins, device=device, dtype=torch.float32).exp()
+
+
+def noise_band_weights(config: SoundStreamConfig, device: torch.device) -> Tensor:
+    """Return `(num_noise_bands, bins)`: what each band weighs in each bin, linear between the bands' mel centres."""
+    top = config.sampling_rate / 2
+    num_bins, num_bands = config.window_length // 2 + 1, config.num_noise_bands
+    highest = 15 + math.log(top / 1000) * 27 / math.log(6.4) if top > 1000 else top * 3 / 200  # Slaney's mel scale
+    mels = torch.linspace(0, highest, num_bands + 2, device=device, dtype=torch.float32)[1:-1]
+    centres = torch.where(mels < 15, mels * 200 / 3, 1000 * ((mels - 15) * math.log(6.4) / 27).exp())
+    bins = torch.linspace(0, top, num_bins, device=device, dtype=torch.float32).clamp(centres[0], centres[-1])
+    right = torch.searchsorted(centres, bins).clamp(min=min(1, num_bands - 1))
+    left = (right - 1).clamp(min=0)
+    share = (bins - centres[left]) / (centres[right] - centres[left]).clamp(min=1e-6)
+    weights = torch.zeros(num_bands, num_bins, device=device, dtype=torch.float32)
+    return weights.scatter_add(0, left[None], (1 - share)[None]).scatter_add(0, right[None], share[None])
+
+
+def sample_f0(f0: Tensor, hop_length: int) -> Tensor:
+    """Return F0 of every sample, Hz, `(batch, frames, hop_length)`, of that at the frames' centres `(batch, frames)`.
+
+    Linear between voiced frames; the nearest voiced frame's within a frame of one, 100 Hz elsewhere.
+    """
+    place = (torch.arange(hop_length, device=f0.device, dtype=torch.float32) + 0.5) / hop_length - 0.5
+    before, after = (-place).clamp(min=0), place.clamp(min=0)
+
+    def interpolate(values: Tensor) -> Tensor:
+        padded = torch.cat([values[:, :1], values, values[:, -1:]], dim=1)[..., None]
+        return padded[:, :-2] * before + padded[:, 1:-1] * (1 - before - after) + padded[:, 2:] * after
+
+    voiced = interpolate((f0 > 0).float())
+    return (interpolate(f0) / voiced.clamp(min=1e-3)).where(voiced > 0.01, UNVOICED_HERTZ)
+
+
+def phase_steps(hertz: Tensor, sampling_rate: int) -> Tensor:
+    """Return the steps of phase that every sample goes on by, int64, from its F0 in Hz."""
+    return (hertz * HERTZ_STEPS).round().long() * (CYCLE // HERTZ_STEPS) // sampling_rate
+
+
+def pulse_train(hertz: Tensor, sampling_rate: int, origin: int, phase: Tensor) -> Tensor:
+    """Return harmonics of equal strength, all cosines, as strong in a window's bins as white noise of variance 1.
+
+    Args:
+        hertz (`torch.FloatTensor` of shape `(batch, num_samples)`): F0 of every sample.
+        sampling_rate (`int`): Hz.
+        origin (`int`): sample before which the phase is known.
+        phase (`torch.LongTensor` of shape `(batch,)`): that phase, in steps of a cycle.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch, num_samples)`.
+    """
+    total = phase_steps(hertz, sampling_rate).cumsum(1)
+    past = total[:, origin - 1 : origin] if origin else torch.zeros_like(total[:, :1])
+    steps = (total - past + phase[:, None] + CYCLE // 2) % CYCLE - CYCLE // 2
+    angle = steps.float() * (math.pi / CYCLE)  # half the phase, in [-pi / 2, pi / 2)
+    num_harmonics = torch.floor(HIGHEST_HARMONIC * 0.5 * sampling_rate / hertz)
+    sine, odd = angle.sin(), 2 * num_harmonics + 1
+    at_pulse = sine.abs() < 1e-4
+    kernel = torch.where(at_pulse, odd, (odd * angle).sin() / sine.where(~at_pulse, 1.0))  # 1 + 2 * sum of cosines
+    return (kernel - 1) * (hertz / sampling_rate).sqrt() * PULSE_LEVEL
+
+
+def position_noise(first: int, num_samples: int, device: torch.device) -> Tensor:
+    """Return white noise `(num_samples,)` of variance 1, each sample a hash of its position from `first` on."""
+    bits = torch.arange(first, first + num_samples, device=device) % 2**RANDOM_BITS
+    for _ in range(2):
+        bits = ((bits >> 16) ^ bits) * 0x45D9F3B % 2**RANDOM_BITS  # a product of 32 and 27 bits
+    bits = (bits >> 16) ^ bits
+    return ((bits >> 8).float() / 2**23 - 1) * math.sqrt(3)  # 24 bits are exact in float32
+
+
+__all__ = [
+    "HarmonicDecoder",
+    "SourceFilter",
+    "SourceState",
+    "noise_band_weights",
+    "phase_steps",
+    "pitch_bins",
+    "position_noise",
+    "pulse_train",
+    "sample_f0",
+]
