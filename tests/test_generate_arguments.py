@@ -47,7 +47,7 @@ TOKENS = torch.tensor([[1, 2, 3]])
         ({"input_values": PROMPT.bool()}, TypeError, "give floats"),
         ({"input_values": torch.tensor(0.0)}, ValueError, r"input_values has shape \(\)"),
         ({"input_values": PROMPT[None]}, ValueError, "input_values has shape"),
-        ({"semantic_tokens": [[1, 2]]}, TypeError, "semantic_tokens is a list; give a tensor"),
+        ({"semantic_tokens": [[1, 2]]}, TypeError, "semantic_tokens is of type list; give a tensor"),
         ({"semantic_tokens": TOKENS[0]}, ValueError, "semantic_tokens has shape"),
         ({"semantic_tokens": TOKENS[:, :0]}, ValueError, "semantic_tokens has shape"),
         ({"semantic_tokens": TOKENS.bool()}, TypeError, "give integers"),

@@ -101,7 +101,7 @@ class AcousticCodec:
         """
         check_codes(audio_codes, self.num_codebooks, self.codebook_size)
         with evaluation_mode(self.model), torch.autocast(audio_codes.device.type, enabled=False):
-            audio_values = self._decode(audio_codes).float()
+            audio_values = self._decode(audio_codes.long()).float()
         num_samples = audio_codes.shape[2] * self.hop_length
         missing = max(0, num_samples - audio_values.shape[1])  # some transposed convolutions stop a few samples early
         return F.pad(audio_values, (0, missing))[:, :num_samples]

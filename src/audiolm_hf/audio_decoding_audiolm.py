@@ -8,6 +8,7 @@ decodes; what it does not know, or would read in part, goes through the program 
 import contextlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,9 @@ except (ImportError, OSError):  # OSError: the package is there, its libsndfile 
 
 _BLOCK = 2**16  # samples decoded at once
 _MOST_SAMPLES = 2**62  # of a position in a file
+# What libsndfile notes of a WAV, AIFF, AU, SVX, W64 or RF64 file whose header tells another size than it has.
+_CUT_SIZES = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SIZE_OF_STREAMS = 0x7FFF0000  # what writers that do not know the size put there, or more
 _MOST_SAMPLES_PER_BYTE = 5000  # FLAC's largest block of silence; a header that promises more is wrong
 # What only ffmpeg decodes: where in the file which bytes stand, and what ffmpeg calls it.
 _FFMPEG_FORMATS = (
@@ -69,7 +73,7 @@ def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | N
         last = _MOST_SAMPLES if end_s is None else round(min(end_s * rate, _MOST_SAMPLES))
         position = 0
         if first and num_samples is not None:
-            position = decoder.seek(min(first, num_samples))
+            position = decoder.seek(min(first, num_samples, decoder.frames))
         blocks = [np.zeros((0, decoder.channels), np.float32)]
         while position < last:
             block = decoder.read(min(_BLOCK, last - position), dtype="float32", always_2d=True)
@@ -109,12 +113,22 @@ def _decoder(file: str | Path | bytes) -> Iterator[tuple[Any, int | None]]:
             # soundfile would seek after every block, to where a header of unknown length does not let it.
             decoder.seekable = lambda: False
             believed = size is not None and decoder.frames <= size * _MOST_SAMPLES_PER_BYTE
-            yield decoder, decoder.frames if believed else None
+            yield decoder, _stated_samples(decoder) if believed else None
     except soundfile.LibsndfileError as error:
         # The whole message of soundfile names an object in memory, another one in every run.
         raise ValueError(f"soundfile cannot read it ({error.error_string})") from None
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         raise ValueError(f"soundfile cannot read it ({error})") from None
+
+
+def _stated_samples(decoder: Any) -> int:
+    """Return how many samples a header tells; libsndfile's own number is what is left of a file that was cut off."""
+    sizes = _CUT_SIZES.search(decoder.extra_info)
+    if sizes is None:
+        return decoder.frames
+    stated, found = map(int, sizes.groups())
+    unknown = stated >= _SIZE_OF_STREAMS or stated < found
+    return decoder.frames if unknown else round(decoder.frames * stated / max(found, 1))
 
 
 def _open_decoder(file: str | Path | bytes) -> tuple[Any, int | None]:

@@ -139,6 +139,8 @@ def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> N
     Raises:
         ValueError: if its ending is unknown, or its format does not have this rate.
     """
+    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+        raise TypeError(f"The output file is {path!r}; give the path of a file, as text or a Path.")
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
         raise ValueError(f"The output file is {str(path)!r}; its name must end in {', '.join(_FORMATS)}.")
@@ -149,6 +151,14 @@ def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> N
         f"The output file is {str(path)!r} and the audio is at {sampling_rate} Hz, but {suffix} files have {allowed} "
         "Hz; choose another ending, such as .wav."
     )
+
+
+def _is_plain_text(text: str) -> bool:
+    """Whether text can stand in a file: libsndfile ends it at the first zero, and encodes it as UTF-8."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def check_folder(path: str | os.PathLike) -> None:
@@ -193,8 +203,10 @@ def encode_audio(
         raise ValueError(f"Audio to write has shape {samples.shape}; give (num_samples,) of finite samples.")
     if len(samples) == 0 and suffix.lower() != ".wav":
         raise ValueError(f"Audio to write holds no samples, which only .wav files can, and not {suffix}.")
+    if not isinstance(metadata, Mapping | None):
+        raise TypeError(f"metadata is a {type(metadata).__name__}; give a dict of texts.")
     for key, text in (metadata or {}).items():
-        if key not in _TEXT_FIELDS or not isinstance(text, str):
+        if key not in _TEXT_FIELDS or not isinstance(text, str) or not _is_plain_text(text):
             raise ValueError(f"metadata has {key!r}: {text!r}; give texts by the names {', '.join(_TEXT_FIELDS)}.")
     format, subtype, _ = _FORMATS[suffix.lower()]
     buffer = io.BytesIO()
@@ -229,8 +241,8 @@ def write_audio(
         ValueError: if the ending, the rate, the shape or a sample is not usable.
         OSError: if the file cannot be made, or the disk is full.
     """
-    path = Path(path)
     check_ending(path, sampling_rate)
+    path = Path(path)
     check_folder(path)
     # Encoded in memory: libsndfile does not tell if closing a file fails, as it does on a full disk.
     _replace(path, encode_audio(audio, sampling_rate, path.suffix, metadata))

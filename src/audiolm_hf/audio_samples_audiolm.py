@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from .input_checks_audiolm import LARGEST_FLOAT
+
 SAMPLING_RATES = range(1000, 1_000_001)  # Hz; outside, the number is a mistake
-_LARGEST_FLOAT = 128.0  # of full scale; louder floats are integers that were converted without scaling
 # Zero point and full scale of the integer sample types of audio files.
 _INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
 
@@ -71,7 +72,7 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
         what = "a list of whole numbers" if isinstance(clip, list | tuple) else f"of dtype {audio.dtype}"
         raise TypeError(f"{name} is {what}; give floats in [-1, 1], or an array of uint8, int16 or int32 samples.")
     peak = float(np.abs(audio).max(initial=0.0))
-    if _LARGEST_FLOAT < peak < math.inf:
+    if LARGEST_FLOAT < peak < math.inf:
         raise ValueError(
             f"{name} has floats up to {peak:.6g}; floats are given in [-1, 1]. Give the samples of a file as the "
             "integers they are, or divide them by the full scale of their type (32768 for int16)."

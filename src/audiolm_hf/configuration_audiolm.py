@@ -16,7 +16,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from .backbone_audiolm import check_backbone
 from .resampling_audiolm import check_rates
-from .strict_config_audiolm import StrictConfig, Within, check_foreign_config, checked
+from .strict_config_audiolm import StrictConfig, Within, check_foreign_config, check_plain, checked
 
 STAGE_NAMES = ("semantic", "coarse", "fine")
 NUM_SPECIAL_TOKENS = 4  # bos, eos, separator, padding: the last ids of every stage vocabulary
@@ -537,6 +537,7 @@ class AudioLMConfig(StrictConfig):
         if isinstance(self.codec_config, dict):
             # Our own codec is not in transformers' table of models when this file runs from a Hub repository.
             fields = dict(self.codec_config)
+            check_plain("AudioLMConfig.codec_config", fields)
             model_type = fields.pop("model_type", SoundStreamConfig.model_type)
             if model_type == SoundStreamConfig.model_type:
                 self.codec_config = SoundStreamConfig(**fields)

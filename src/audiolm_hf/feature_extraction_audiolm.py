@@ -61,6 +61,9 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         _check_number("silence_threshold_db", silence_threshold_db)
         if _check_number("min_length_s", min_length_s) < 0:
             raise ValueError(f"min_length_s is {min_length_s}; give 0 or more seconds.")
+        if silence_threshold_db > 0:
+            raise ValueError(f"silence_threshold_db is {silence_threshold_db}; give 0 (full scale) or less.")
+        _check_flag("return_attention_mask", kwargs.get("return_attention_mask"))
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -109,8 +112,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
                 raise ValueError(f"{name} is {length!r}; give a whole number of samples above 0, or None.")
         for name, flag in (("truncation", truncation), ("return_attention_mask", return_attention_mask)):
-            if flag is not None and not isinstance(flag, bool):
-                raise ValueError(f"{name} is {flag!r}; give True or False.")
+            _check_flag(name, flag)
         clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
         rates = self._rates(sampling_rate, len(clips))
         names = [f"Audio clip {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]
@@ -190,6 +192,11 @@ def _check_number(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{name} is {value!r}; give a finite number.")
     return value
+
+
+def _check_flag(name: str, flag: Any) -> None:
+    if flag is not None and not isinstance(flag, bool):
+        raise ValueError(f"{name} is {flag!r}; give True or False.")
 
 
 def _is_batch(raw_audio: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .input_checks_audiolm import check_waveform
+from .input_checks_audiolm import check_tensor, check_waveform
 from .memory_audiolm import check_memory
 
 
@@ -21,8 +21,7 @@ def check_generate_inputs(
     if input_values is not None:
         check_waveform(input_values)
     if semantic_tokens is not None:
-        if not isinstance(semantic_tokens, Tensor):
-            raise TypeError(f"semantic_tokens is a {type(semantic_tokens).__name__}; give a tensor of integers.")
+        check_tensor("semantic_tokens", semantic_tokens, "of integers (torch.int64)")
         if semantic_tokens.dim() != 2 or 0 in semantic_tokens.shape:
             raise ValueError(
                 f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give (batch, semantic_length), neither of "

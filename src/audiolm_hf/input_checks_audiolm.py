@@ -5,8 +5,31 @@ Every public method that takes them checks them here before any work, so that th
 allowed, and the row.
 """
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
+
+LARGEST_FLOAT = 128.0  # of full scale; louder floats are integers that were converted without scaling
+
+
+def check_tensor(name: str, values: Any, shape: str) -> None:
+    """Check that something is a dense tensor.
+
+    Args:
+        name (`str`): what messages call it.
+        values (`torch.Tensor`): what is checked.
+        shape (`str`): what messages say of its shape.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{name} is of type {type(values).__name__}; give a tensor {shape}.")
+    if values.layout != torch.strided:
+        raise TypeError(f"{name} has layout {values.layout}; give a dense tensor, such as {name}.to_dense().")
 
 
 def check_waveform(input_values: Tensor, name: str = "input_values") -> None:
@@ -18,44 +41,53 @@ def check_waveform(input_values: Tensor, name: str = "input_values") -> None:
 
     Raises:
         TypeError: if it is no tensor of real floating point numbers.
-        ValueError: if it is not 2-D, is empty, or has samples that are NaN or infinite.
+        ValueError: if it is not 2-D, is empty, or has samples that are NaN, infinite or far above full scale.
     """
-    if not isinstance(input_values, Tensor):
-        raise TypeError(f"{name} is of type {type(input_values).__name__}; give a tensor (batch, num_samples).")
+    check_tensor(name, input_values, "(batch, num_samples)")
     if not input_values.is_floating_point():
         raise TypeError(f"{name} has dtype {input_values.dtype}; give floats in [-1, 1].")
     if input_values.dim() != 2 or 0 in input_values.shape:
         raise ValueError(
             f"{name} has shape {tuple(input_values.shape)}; give (batch, num_samples), 1 row and 1 sample or more."
         )
-    # Without a copy: both are NaN where a sample is.
-    if can_read(input_values) and not torch.stack(input_values.aminmax()).isfinite().all():
+    if not can_read(input_values):
+        return
+    peak = float(torch.stack(input_values.detach().aminmax()).abs().amax())  # without a copy; NaN where a sample is
+    if not math.isfinite(peak):
         row = int((~input_values.isfinite()).any(1).int().argmax())
         raise ValueError(f"{name} has samples in row {row} that are NaN or infinite; give finite samples in [-1, 1].")
+    if peak > LARGEST_FLOAT:
+        raise ValueError(f"{name} has samples up to {peak:.6g}; give samples in [-1, 1], where 1 is full scale.")
 
 
 def check_ids(name: str, values: Tensor, size: int) -> None:
     """Check that tokens or codes are integers in `[0, size)`.
 
     Raises:
-        TypeError: if they are not integers.
+        TypeError: if they are no tensor of integers.
         ValueError: if one is out of range.
     """
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise TypeError(f"{name} has dtype {values.dtype}; give integers (torch.int64).")
+    _check_whole(name, values)
     if values.numel() and can_read(values) and (int(values.min()) < 0 or int(values.max()) >= size):
         raise ValueError(
             f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
         )
 
 
+def _check_whole(name: str, values: Tensor) -> None:
+    check_tensor(name, values, "of integers (torch.int64)")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"{name} has dtype {values.dtype}; give integers (torch.int64).")
+
+
 def check_codes(audio_codes: Tensor, num_codebooks: int, codebook_size: int) -> None:
     """Check codes of shape `(batch, num_codebooks, frames)`, of any number of leading levels.
 
     Raises:
-        TypeError: if they are not integers.
+        TypeError: if they are no tensor of integers.
         ValueError: if they are empty, of another shape, of more levels than there are, or out of range.
     """
+    check_tensor("audio_codes", audio_codes, "(batch, num_codebooks, frames)")
     if audio_codes.dim() != 3 or 0 in audio_codes.shape or audio_codes.shape[1] > num_codebooks:
         raise ValueError(
             f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames) with 1 to "
@@ -97,9 +129,9 @@ def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "atte
     batch, length = values.shape
     if attention_mask is None:
         return torch.full((batch,), length, dtype=torch.int64, device=values.device)
-    if not isinstance(attention_mask, Tensor) or attention_mask.is_complex():
-        kind = getattr(attention_mask, "dtype", type(attention_mask).__name__)
-        raise TypeError(f"{name} is of type {kind}; give a tensor of 0 and 1.")
+    check_tensor(name, attention_mask, "of 0 and 1")
+    if attention_mask.is_complex():
+        raise TypeError(f"{name} has dtype {attention_mask.dtype}; give a tensor of 0 and 1.")
     if attention_mask.shape != values.shape:
         raise ValueError(
             f"{name} has shape {tuple(attention_mask.shape)} and its input {(batch, length)}; they must be equal."
@@ -121,9 +153,84 @@ def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "atte
     return lengths
 
 
+def check_sequences(
+    inputs: Tensor,
+    vocab_size: int,
+    *,
+    attention_mask: Any = None,
+    position_ids: Tensor | None = None,
+    labels: Tensor | None = None,
+    past: int = 0,
+) -> None:
+    """Check what a stage is given.
+
+    Args:
+        inputs (`torch.Tensor`): ids of shape `(batch, sequence_length)`, or embeddings, 3-D and floats.
+        vocab_size (`int`): ids lie below it.
+        attention_mask (*optional*): 0 and 1, of shape `(batch, past + sequence_length)`; 4-D masks and what attention
+            kernels have instead are left to the decoder.
+        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 0 or more.
+        labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): their values are checked later.
+        past (`int`, defaults to 0): ids that a cache holds. Where there are some, values are not looked at.
+
+    Raises:
+        TypeError: if one is no dense tensor of its kind.
+        ValueError: if a shape does not fit, or a value is out of range.
+    """
+    check_tensor("input_ids", inputs, "(batch, sequence_length)")
+    embedded = inputs.dim() == 3 and inputs.is_floating_point()
+    if not embedded and inputs.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"input_ids has dtype {inputs.dtype}; give integers (torch.int64).")
+    if 0 in inputs.shape or (inputs.dim() != 2 and not embedded):
+        raise ValueError(
+            f"input_ids has shape {tuple(inputs.shape)}; give (batch, sequence_length), 1 row and 1 id or more."
+        )
+    if not embedded and not past:
+        check_ids("input_ids", inputs, vocab_size)
+    batch, length = inputs.shape[:2]
+    for name, values, batches in (("labels", labels, (batch,)), ("position_ids", position_ids, (batch, 1))):
+        if values is not None:
+            _check_whole(name, values)
+            many_axes = name == "position_ids" and values.dim() == 3 and len(values) > 1  # of some decoders
+            if (values.dim() != 2 and not many_axes) or values.shape[-1] != length or values.shape[-2] not in batches:
+                raise ValueError(f"{name} has shape {tuple(values.shape)}; give {(batch, length)}, as input_ids.")
+    if position_ids is not None and not past and can_read(position_ids) and int(position_ids.min()) < 0:
+        raise ValueError(f"position_ids has the value {int(position_ids.min())}; positions begin at 0.")
+    if attention_mask is not None:
+        _check_mask(attention_mask, batch, length, past)
+
+
+def _check_mask(mask: Any, batch: int, length: int, past: int) -> None:
+    made = [*mask.values()] if isinstance(mask, Mapping) else [mask]
+    if made and all(hasattr(each, "mask_mod") or (made != [mask] and isinstance(each, Tensor)) for each in made):
+        return
+    check_tensor("attention_mask", mask, "(batch, sequence_length)")
+    if mask.is_complex() or mask.dim() not in (2, 4):
+        raise ValueError(
+            f"attention_mask has dtype {mask.dtype} and shape {tuple(mask.shape)}; give 0 and 1 of shape "
+            f"{(batch, past + length)}."
+        )
+    if mask.dim() == 4:
+        return
+    if mask.shape[0] != batch or (mask.shape[1] < length if past else mask.shape[1] != length):
+        raise ValueError(f"attention_mask has shape {tuple(mask.shape)}; give {(batch, past + length)}, as input_ids.")
+    if not past and can_read(mask) and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError("attention_mask has values that are neither 0 nor 1; give 1 for what is real, 0 for padding.")
+
+
 def can_read(tensor: Tensor) -> bool:
     """Say whether values can be looked at: not inside a compiled graph, which that would break, nor on meta."""
     return not (tensor.is_meta or torch.compiler.is_compiling())
 
 
-__all__ = ["can_read", "check_codes", "check_ids", "check_num_codebooks", "check_waveform", "row_lengths"]
+__all__ = [
+    "LARGEST_FLOAT",
+    "can_read",
+    "check_codes",
+    "check_ids",
+    "check_num_codebooks",
+    "check_sequences",
+    "check_tensor",
+    "check_waveform",
+    "row_lengths",
+]

@@ -268,8 +268,6 @@ class JointTrainingMixin:
             ("semantic_tokens", semantic_tokens, stage.num_semantic_tokens),
             ("audio_codes", audio_codes, stage.codebook_size),
         ):
-            if not isinstance(values, Tensor):
-                raise TypeError(f"{name} is a {type(values).__name__}; give a tensor of integers.")
             check_ids(name, values, size)
         levels, shape = stage.num_codebooks, tuple(audio_codes.shape)
         if semantic_tokens.dim() != 2 or len(shape) != 3 or shape[1] < levels or len(semantic_tokens) != shape[0]:

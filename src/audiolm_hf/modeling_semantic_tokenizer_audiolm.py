@@ -21,6 +21,7 @@ from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .audio_samples_audiolm import check_sampling_rate
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
 from .input_checks_audiolm import check_waveform, row_lengths
@@ -313,6 +314,8 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Bring recordings to the encoder's rate in float32, with silence after their ends."""
         rate = self.config.sampling_rate
+        if sampling_rate is not None:
+            check_sampling_rate(sampling_rate)
         input_values = _silence_after(input_values.float(), lengths)
         if sampling_rate is None or sampling_rate == rate:
             return input_values, lengths

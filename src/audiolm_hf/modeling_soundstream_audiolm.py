@@ -272,6 +272,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
                 mask is of another shape or no mask, or there are not as many samples as asked for.
         """
         check_codes(audio_codes, self.config.num_codebooks, self.config.codebook_size)
+        audio_codes = audio_codes.long()
         batch, num_codebooks, frames = audio_codes.shape
         mask = None if attention_mask is None else _mask(row_lengths(audio_codes[:, 0], attention_mask), frames)
         hop_length = self.config.hop_length
@@ -341,7 +342,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         of shape `(batch, frames)`, if it is given, as in training, where it does not know it yet.
         """
         check_waveform(input_values)
-        if num_codebooks != 0:
+        if type(num_codebooks) is not int or num_codebooks != 0:
             num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
         device_type = input_values.device.type
         autocast = self.training and torch.is_autocast_enabled(device_type)  # to train faster, and for nothing else

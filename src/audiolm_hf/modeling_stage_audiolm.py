@@ -21,6 +21,7 @@ from transformers.utils import can_return_tuple
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import CACHE_NAME, slice_logits_to_keep
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
+from .input_checks_audiolm import check_sequences, check_tensor
 from .sampling_audiolm import LevelLogitsProcessor
 from .stage_adapters_audiolm import StageAdapterMixin
 from .token_layout_audiolm import (
@@ -114,8 +115,10 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
             any restriction to a level.
 
         Raises:
-            ValueError: both or none of `input_ids` and `inputs_embeds`, or both names of the cache, are given; a label
-                is never predicted; or the positions of a condition cannot be told (see [`~AudioLMStageModel.placed`]).
+            TypeError: ids, positions or labels are no integers, or something is no dense tensor.
+            ValueError: both or none of `input_ids` and `inputs_embeds`, or both names of the cache, are given; a shape
+                does not fit, a value is out of range, or a label is never predicted; or the positions of a condition
+                cannot be told (see [`~AudioLMStageModel.placed`]).
         """
         if cache is not None and past_key_values is not None:
             raise ValueError("past_key_values and cache are two names for the same thing; pass one of them.")
@@ -124,6 +127,15 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
         if inputs is None or (input_ids is not None and inputs_embeds is not None):
             raise ValueError("Pass input_ids or inputs_embeds, one of the two.")
         shift_labels = self._given_shift_labels(kwargs)
+        past = 0 if cache is None else cache.get_seq_length()
+        check_sequences(
+            inputs,
+            self.config.vocab_size,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            labels=labels,
+            past=past,
+        )
         if use_cache is None:
             use_cache = self.config.use_cache and labels is None and not _is_packed(attention_mask, position_ids)
         outputs = self.model(
@@ -139,7 +151,7 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
         if labels is not None:
             targets = _next_labels(labels) if shift_labels is None else shift_labels
             losses = self._target_losses(hidden_states, targets)[1]
-            count = losses.numel() if num_items_in_batch is None else num_items_in_batch
+            count = max(1, losses.numel()) if num_items_in_batch is None else num_items_in_batch
             loss = losses.sum() / count
         logits = None
         if labels is None or not (self.training if skip_logits is None else skip_logits):
@@ -280,7 +292,7 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
 
     def _target_losses(self, hidden_states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score targets level by level: flat positions, negative log-likelihoods, and whether the best id is right."""
-        targets = targets.flatten()
+        targets = targets.flatten().long()
         positions = torch.nonzero(targets != IGNORE_INDEX)[:, 0]
         targets = targets[positions]
         levels, order = torch.sort(token_levels(targets, self.config), stable=True)
@@ -322,6 +334,8 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
             log-likelihood (nats) of each label among the ids of its level, 0 where there is no label; and whether the
             label was the most likely one.
         """
+        check_tensor("labels", labels, "(batch, sequence_length)")
+        check_sequences(input_ids, self.config.vocab_size, attention_mask=attention_mask, labels=labels)
         placed = self.placed(input_ids, attention_mask)
         hidden_states = self.model(input_ids=input_ids, **placed, use_cache=False)[0]
         positions, losses, correct = self._target_losses(hidden_states, _next_labels(labels))
@@ -329,6 +343,18 @@ class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMix
         all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions + 1, losses)
         all_correct = correct.new_zeros(labels.numel()).index_copy(0, positions + 1, correct)
         return all_losses.view(labels.shape), all_correct.view(labels.shape)
+
+    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Continue ids, every one inside its level; see `generate` of [`~transformers.GenerationMixin`].
+
+        Raises:
+            TypeError, ValueError: as for `forward`.
+        """
+        ids, cache = kwargs.get("input_ids", inputs), kwargs.get("past_key_values", kwargs.get("cache"))
+        if ids is not None and kwargs.get("inputs_embeds") is None:
+            past = 0 if cache is None else cache.get_seq_length()
+            check_sequences(ids, self.config.vocab_size, attention_mask=kwargs.get("attention_mask"), past=past)
+        return super().generate(inputs, *args, **kwargs)
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         """Keep plain `generate` inside the level whose turn it is, before any other rule looks at the scores."""
@@ -354,7 +380,7 @@ def _is_packed(attention_mask: Tensor | None, position_ids: Tensor | None) -> bo
 
 def _next_labels(labels: Tensor) -> Tensor:
     """Put the label of the following position at each position."""
-    return F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
+    return F.pad(labels[:, 1:].long(), (0, 1), value=IGNORE_INDEX)
 
 
 class AudioLMSemanticModel(AudioLMStageModel, GenerationMixin):

@@ -165,6 +165,8 @@ class AudioContinuationPipeline(Pipeline):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Sort the options into those of preprocessing, generation and postprocessing, and check them."""
         forward = {name: value for name, value in options.items() if value is not None}
+        if not isinstance(generate_kwargs, dict | None):
+            raise TypeError(f"generate_kwargs is a {type(generate_kwargs).__name__}; give a dict of options.")
         for name, value in (generate_kwargs or {}).items():
             if name in forward:
                 raise ValueError(f"{name} is given twice, as an option and in generate_kwargs; give it once.")

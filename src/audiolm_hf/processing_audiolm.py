@@ -19,6 +19,7 @@ from transformers.processing_utils import AudioKwargs, ProcessingKwargs, Process
 
 from .audio_file_audiolm import check_ending, check_folder, provenance, read_audio, write_audio
 from .audio_samples_audiolm import as_float32, check_sampling_rate
+from .input_checks_audiolm import check_ids, check_waveform
 
 _FORMS = (
     "a path, bytes, an array with sampling_rate=..., (rate, array), {'array', 'raw' or 'audio', 'sampling_rate'}, "
@@ -102,13 +103,25 @@ class AudioLMProcessor(ProcessorMixin):
             `list[np.ndarray]`: float32 arrays of shape `(num_samples,)`.
 
         Raises:
-            ValueError: if `output` is something else, or `return_full_audio` is not a bool.
+            TypeError: if a tensor is of another kind.
+            ValueError: if `output` is something else, the lengths do not fit, or `return_full_audio` is not a bool.
         """
+        if not isinstance(output, Mapping):
+            raise TypeError(f"output is a {type(output).__name__}; give what AudioLMModel.generate returns.")
         missing = {"audio_values", "audio_lengths", "prompt_lengths"} - set(output)
         if missing:
             raise ValueError(f"output has no {', '.join(sorted(missing))}; give what AudioLMModel.generate returns.")
         if not isinstance(return_full_audio, bool):
             raise ValueError(f"return_full_audio is {return_full_audio!r}; give True or False.")
+        check_waveform(output["audio_values"], "audio_values")
+        rows, width = output["audio_values"].shape
+        for name, most in (("audio_lengths", width), ("prompt_lengths", output["audio_lengths"])):
+            check_ids(name, output[name], width + 1)
+            if output[name].shape != (rows,) or (output[name] > most).any():
+                raise ValueError(
+                    f"{name} is {output[name].tolist()} and audio_values {(rows, width)}; give a length for each row, "
+                    "of the prompt no longer than of the whole."
+                )
         lengths = zip(output["audio_lengths"].tolist(), output["prompt_lengths"].tolist(), strict=True)
         starts_ends = [(0 if return_full_audio else prompt_length, length) for length, prompt_length in lengths]
         rows = output["audio_values"].detach().float().cpu().numpy()

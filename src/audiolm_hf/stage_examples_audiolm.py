@@ -6,7 +6,7 @@ In: semantic tokens and codes of a crop; out: `input_ids` and `labels`, and what
 Paper: AudioLM (arXiv 2209.03143), training of the three stages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .configuration_audiolm import AudioLMStageConfig
+from .input_checks_audiolm import check_ids, check_tensor
 from .token_layout_audiolm import (
     IGNORE_INDEX,
     coarse_ids,
@@ -156,17 +157,40 @@ class AudioLMStageCollator:
         """Stack what [`build_stage_example`] returned, tensors or lists; see [`pad_examples`].
 
         Raises:
-            ValueError: an example has no `input_ids` and `labels` of one length.
+            TypeError: the ids of an example are no integers.
+            ValueError: there is no example, one has no `input_ids` and `labels` of one length, or an id is not one of
+                the stage's.
         """
-        rows = []
-        for place, example in enumerate(examples):
-            if not {"input_ids", "labels"} <= example.keys() or len(example["input_ids"]) != len(example["labels"]):
-                raise ValueError(
-                    f"Example {place} has {', '.join(example)}; it must have input_ids and labels of one length, as "
-                    "build_stage_example returns them."
-                )
-            rows.append({name: torch.as_tensor(example[name]) for name in ("input_ids", "labels")})
-        return pad_examples(rows, self.config)
+        if not isinstance(examples, Sequence) or not examples:
+            raise ValueError(
+                f"examples is {examples!r}; give a list of one or more of what build_stage_example returns."
+            )
+        return pad_examples(
+            [self._read(example, f"Example {place}") for place, example in enumerate(examples)], self.config
+        )
+
+    def _read(self, example: Any, name: str) -> dict[str, Tensor]:
+        """Check one example, and return its ids and labels as tensors."""
+        if not isinstance(example, Mapping) or not {"input_ids", "labels"} <= example.keys():
+            keys = ", ".join(map(str, example)) if isinstance(example, Mapping) else type(example).__name__
+            raise ValueError(
+                f"{name} has {keys}; it must have input_ids and labels, as build_stage_example returns them."
+            )
+        try:
+            row = {key: torch.as_tensor(example[key]) for key in ("input_ids", "labels")}
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"{name} has input_ids or labels that are no list of integers.") from None
+        check_ids(f"input_ids of {name}", row["input_ids"], self.config.vocab_size)
+        check_tensor(f"labels of {name}", row["labels"], "of integers (torch.int64)")
+        labels = row["labels"].masked_fill(row["labels"] == IGNORE_INDEX, 0)
+        check_ids(f"labels of {name}, but for {IGNORE_INDEX},", labels, self.config.vocab_size)
+        shapes = {tuple(values.shape) for values in row.values()}
+        if len(shapes) > 1 or len(min(shapes)) != 1 or (0,) in shapes:
+            raise ValueError(
+                f"{name} has input_ids and labels of the shapes {' and '.join(map(str, sorted(shapes)))}; give one "
+                "length, 1 or more, as build_stage_example does."
+            )
+        return {key: values.long() for key, values in row.items()}
 
 
 __all__ = [

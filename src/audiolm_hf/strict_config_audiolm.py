@@ -9,10 +9,12 @@ marked so; `save_pretrained` of a model stores them as `trained_with`, and `from
 import dataclasses
 import difflib
 import inspect
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 # Keywords that transformers' configurations understand, or carry along, though no field declares them.
@@ -92,6 +94,8 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}."
 
 
+_PLAIN = (str, bool, int, float, torch.dtype, PreTrainedConfig)
+_ID_KEYS = ("id2label", "task_specific_params")  # may have numbers for keys
 _SIZE = Within(1, 2**20, whole=True)
 # Fields of other models' configurations, wherever they have them.
 _FOREIGN_RANGES = {
@@ -146,6 +150,33 @@ def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, 
             raise ValueError(f"{where}.{name} is {value!r}, which is out of range; give {allowed}.")
 
 
+def check_plain(where: str, values: dict[Any, Any]) -> None:
+    """Check that values can be saved as JSON and read again, whatever configuration they are for.
+
+    Args:
+        where (`str`): what errors call the configuration.
+        values (`dict`): by the names of fields; those of parts may be `dict`s or configurations.
+
+    Raises:
+        ValueError: a value, or one inside it, is something else, or NaN; or a dtype does not exist.
+    """
+    for key, value in values.items():
+        name = f"{where}.{key}"
+        if key in ("dtype", "torch_dtype") and isinstance(value, str | int | float):
+            if not isinstance(getattr(torch, str(value), None), torch.dtype):
+                raise ValueError(f"{name} is {value!r}; give a dtype of torch, such as 'float32'.")
+        elif isinstance(value, dict):
+            if not all(isinstance(inner, str) or key in _ID_KEYS for inner in value):
+                raise ValueError(f"{name} has keys that are no text; give names.")
+            check_plain(name, value)
+        elif isinstance(value, list | tuple | set):
+            check_plain(name, dict(enumerate(value)))
+        elif isinstance(value, float) and math.isnan(value):
+            raise ValueError(f"{name} is {value!r}; give a number.")
+        elif not (value is None or isinstance(value, _PLAIN) or key in _CARRIED):
+            raise ValueError(f"{name} is of type {type(value).__name__}; give text, a number, a bool or lists.")
+
+
 def _rope_theta(config: PreTrainedConfig) -> float | None:
     parameters = getattr(config, "rope_parameters", None)
     return parameters.get("rope_theta") if isinstance(parameters, dict) else None
@@ -176,6 +207,7 @@ class StrictConfig(PreTrainedConfig):
                 inherited = {field.name for field in dataclasses.fields(PreTrainedConfig)}
                 own = {field.name for field in dataclasses.fields(self)} - inherited
                 raise ValueError(f"{type(self).__name__} has no key {key!r}{did_you_mean(key, own)}")
+        check_plain(type(self).__name__, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
         given = {name: getattr(self, name) for name in self.sub_configs}
         for name, value in given.items():
             if isinstance(value, dict):
@@ -257,4 +289,4 @@ class StrictConfig(PreTrainedConfig):
                 )
 
 
-__all__ = ["StrictConfig", "Within", "check_foreign_config", "checked", "did_you_mean"]
+__all__ = ["StrictConfig", "Within", "check_foreign_config", "check_plain", "checked", "did_you_mean"]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .configuration_audiolm import AudioLMStageConfig
-from .input_checks_audiolm import check_ids
+from .input_checks_audiolm import check_ids, check_tensor
 
 IGNORE_INDEX = -100  # label of a position that is not predicted, as everywhere in transformers
 SEMANTIC_LEVEL = -1  # the "level" of semantic tokens and of the semantic stage's end token
@@ -183,11 +183,24 @@ def level_mask(config: AudioLMStageConfig, device: torch.device | str = "cpu") -
 def semantic_ids(semantic_tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Prepare the semantic tokens of one crop as a stage wants them: checked, repeats removed if the stage says so."""
     check_ids("semantic_tokens", semantic_tokens, config.num_semantic_tokens)
+    if semantic_tokens.dim() != 1:
+        raise ValueError(f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give one recording at a time.")
     return remove_repeats(semantic_tokens)[0] if config.remove_repeats else semantic_tokens.long()
+
+
+def _check_levels(audio_codes: Tensor, num_codebooks: int) -> None:
+    """Refuse codes of one recording that lack levels of a stage."""
+    check_tensor("audio_codes", audio_codes, "(num_codebooks, frames)")
+    if audio_codes.dim() != 2 or audio_codes.shape[0] < num_codebooks:
+        raise ValueError(
+            f"audio_codes has shape {tuple(audio_codes.shape)}; give (num_codebooks, frames) of one recording, with "
+            f"{num_codebooks} codebooks or more."
+        )
 
 
 def coarse_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Flatten the coarse levels of `audio_codes (num_codebooks, frames)` into ids of the coarse or the fine stage."""
+    _check_levels(audio_codes, config.num_coarse_codebooks)
     return flatten_codes(
         audio_codes[None, : config.num_coarse_codebooks],
         codebook_size=config.codebook_size,
@@ -197,6 +210,7 @@ def coarse_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
 
 def fine_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Flatten the fine levels of `audio_codes (num_codebooks, frames)` into ids of the fine stage."""
+    _check_levels(audio_codes, config.num_codebooks)
     return flatten_codes(
         audio_codes[None, config.num_coarse_codebooks : config.num_codebooks],
         codebook_size=config.codebook_size,
