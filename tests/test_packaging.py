@@ -22,7 +22,12 @@ from tests.test_layering import PACKAGE, SOURCES, imported_modules, name_of, nod
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}  # where the module is named otherwise
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "parselmouth": "praat-parselmouth",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}  # where the module is named otherwise
 EXTRAS_OF_PART = {"data": {"train"}, "training": {"train"}, "evaluation": {"evaluation"}, "demo": {"space"}}
 # Asked for by name where it is used: its own dependency does not install beside a current setuptools.
 LEFT_TO_THE_USER = {"resemblyzer"}

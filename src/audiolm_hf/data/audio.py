@@ -8,7 +8,7 @@ Audio is decoded with soundfile or ffmpeg and resampled with soxr; torchcodec is
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -214,6 +214,9 @@ def load_audio_segments(
     return segments
 
 
+FramePitch = Callable[[np.ndarray, int, int], np.ndarray]  # int16 recording, first sample, samples -> Hz of each frame
+
+
 class AudioCropDataset(Dataset):
     """Endless random crops of one length; crop `i` depends on the seed, `i` and the source alone.
 
@@ -226,18 +229,27 @@ class AudioCropDataset(Dataset):
         crop_length (`int`): samples per crop; a shorter recording is used whole and zero padded on the right.
         seed (`int`, defaults to 0): of the choice of recordings and positions.
         cache_bytes (`int`, defaults to 2 GiB): decoded audio kept in memory (2 bytes a sample).
+        pitch ([`FramePitch`], *optional*): adds `f0 (frames,)`, Hz, to every crop.
 
     Raises:
         ValueError: `crop_length` is below 1.
     """
 
-    def __init__(self, source: AudioSource, crop_length: int, seed: int = 0, cache_bytes: int = 2**31) -> None:
+    def __init__(
+        self,
+        source: AudioSource,
+        crop_length: int,
+        seed: int = 0,
+        cache_bytes: int = 2**31,
+        pitch: FramePitch | None = None,
+    ) -> None:
         if crop_length < 1:
             raise ValueError(f"crop_length is {crop_length} samples; it must be at least 1.")
         self.source = source
         self.crop_length = crop_length
         self.seed = seed
         self.cache_bytes = cache_bytes
+        self.pitch = pitch
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._cached_bytes = 0
         self._unreadable: set[int] = set()
@@ -256,7 +268,10 @@ class AudioCropDataset(Dataset):
         padding = self.crop_length - len(crop)
         mask = torch.ones(len(crop), dtype=torch.long)
         pad = torch.nn.functional.pad
-        return {"input_values": pad(crop, (0, padding)), "attention_mask": pad(mask, (0, padding))}
+        values = {"input_values": pad(crop, (0, padding)), "attention_mask": pad(mask, (0, padding))}
+        if self.pitch is not None:
+            values["f0"] = torch.from_numpy(self.pitch(samples, start, self.crop_length))
+        return values
 
     def batch(self, step: int, batch_size: int) -> dict[str, torch.Tensor]:
         """Stack the crops of one training step.
@@ -266,7 +281,8 @@ class AudioCropDataset(Dataset):
             batch_size (`int`): crops per step.
 
         Returns:
-            `dict`: `input_values` and `attention_mask` of shape `(batch, num_samples)`.
+            `dict`: `input_values` and `attention_mask` of shape `(batch, num_samples)`, and `f0` of shape
+            `(batch, frames)` where it is asked for.
         """
         crops = [self[step * batch_size + row] for row in range(batch_size)]
         return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}

@@ -22,7 +22,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
-from audiolm_hf.data.audio import AudioCropDataset, AudioSource, load_audio_segments
+from audiolm_hf.data.audio import AudioCropDataset, AudioSource, FramePitch, load_audio_segments
+from audiolm_hf.data.pitch import PitchCache
+from audiolm_hf.input_checks_audiolm import check_num_codebooks
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.run_folder import replace_folder
 from audiolm_hf.training.checkpointing import (
@@ -36,6 +38,8 @@ from audiolm_hf.training.codec_config import CodecTrainingConfig, DiscriminatorC
 from audiolm_hf.training.codec_losses import (
     MagnitudeLoss,
     MultiScaleMelLoss,
+    OutputMagnitudeLoss,
+    PitchLoss,
     adversarial_loss,
     balanced_gradient,
     discriminator_loss,
@@ -48,6 +52,8 @@ from audiolm_hf.training.perceptual_losses import EnvelopeCorrelationLoss, Loudn
 from audiolm_hf.training.processes import announce, mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tracking import start_tracking, stop_tracking, tracker_settings
+
+VOICING_WEIGHT = 5.0  # of the loss of voicing, beside that of the pitch
 
 
 @one_run("codec", "final")
@@ -82,9 +88,13 @@ class CodecTrainer:
             "waveform": config.waveform_weight,
             "loudness": config.loudness_weight,
             "envelope": config.envelope_weight,
+            "magnitude": config.magnitude_weight if self.codec.config.decoder_type == "harmonic" else 0.0,
         }
         self.reconstruction_losses = self._build_reconstruction_losses()
-        self.magnitude_loss = MagnitudeLoss(self.codec.config) if config.magnitude_weight else None
+        held = config.magnitude_weight and not self.reconstruction_weights["magnitude"]
+        self.magnitude_loss = MagnitudeLoss(self.codec.config) if held else None
+        self.pitch_loss = PitchLoss(self.codec.config) if config.pitch_weight else None
+        self.num_codebooks = check_num_codebooks(config.num_codebooks, self.codec.config.num_codebooks)
         crop_length = round(config.crop_length_s * self.sampling_rate)
         self._check_crop_length(crop_length)
         settings = config.discriminator
@@ -103,7 +113,7 @@ class CodecTrainer:
             self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer
         )
         source = AudioSource(config.data.train_paths, self.sampling_rate)
-        self.crops = AudioCropDataset(source, crop_length, config.seed)
+        self.crops = AudioCropDataset(source, crop_length, config.seed, pitch=self._pitch())
         self.figures: dict[str, list[float]] = defaultdict(list)
         self.step = 0
         self.loss = 0.0
@@ -117,6 +127,12 @@ class CodecTrainer:
         """Of the codec, Hz."""
         return self._model.config.sampling_rate
 
+    def _pitch(self) -> FramePitch | None:
+        if self.pitch_loss is None:
+            return None
+        folder = Path(self.config.pitch_folder or self.folder / "pitch")
+        return PitchCache(folder, self.sampling_rate, self._model.config.hop_length)
+
     def _build_reconstruction_losses(self) -> dict[str, torch.nn.Module]:
         """The losses whose weight is not 0."""
         config, rate = self.config, self.sampling_rate
@@ -125,6 +141,7 @@ class CodecTrainer:
             "waveform": torch.nn.L1Loss,
             "loudness": lambda: LoudnessLoss(rate),
             "envelope": lambda: EnvelopeCorrelationLoss(rate),
+            "magnitude": lambda: OutputMagnitudeLoss(self.codec.config),
         }
         return {
             name: build().to(self.accelerator.device)
@@ -224,18 +241,21 @@ class CodecTrainer:
             return config.learning_rate * 0.5 * (1 - np.cos(np.pi * remaining / config.decay_steps))
         return config.learning_rate
 
-    def _draw_batch(self) -> Tensor:
-        """This process's crops of the current step, `(batch, num_samples)`, at random gains."""
-        batch = self.crops.batch(self.step, self.config.batch_size)["input_values"]
+    def _draw_batch(self) -> tuple[Tensor, Tensor | None]:
+        """This process's crops of the current step, `(batch, num_samples)`, at random gains, and their F0."""
+        crops = self.crops.batch(self.step, self.config.batch_size)
+        batch = crops["input_values"]
         gain_db = self.config.gain_db * (2 * torch.rand(len(batch), 1) - 1)
         batch = batch * 10 ** (gain_db / 20)
         # Louder crops must not clip.
         batch = batch / batch.abs().amax(1, keepdim=True).clamp(min=1.0)
-        return batch[self.own_rows].to(self.accelerator.device)
+        device = self.accelerator.device
+        f0 = crops["f0"][self.own_rows].to(device) if "f0" in crops else None
+        return batch[self.own_rows].to(device), f0
 
     def _train_step(self) -> None:
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-        target = self._draw_batch()
+        target, f0 = self._draw_batch()
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         quantized = self.config.initial_codec is not None or self.step >= self.config.quantizer_start_step
@@ -245,22 +265,29 @@ class CodecTrainer:
         if self.config.train_decoder_only:
             self._model.quantizer.eval()
         with self.accelerator.autocast():
-            output = self.codec(target, num_codebooks=None if quantized else 0)
+            output = self.codec(target, num_codebooks=self.num_codebooks if quantized else 0, f0=f0)
         audio_values = output.audio_values.float()
         self._record(commitment=output.commitment_loss)
         gradient = self._gradient(audio_values, target, self._reconstruction_loss(audio_values, target))
-        inner = (
-            self.config.commitment_weight * output.commitment_loss + self.config.codebook_weight * output.codebook_loss
-        )
-        if self.magnitude_loss is not None:
-            magnitude = self.magnitude_loss(output.log_magnitude, target)
-            self._record(magnitude=magnitude)
-            inner = inner + self.config.magnitude_weight * magnitude
         # The product's gradient at the waveform is `gradient`: one backward pass serves all losses.
-        self.accelerator.backward((audio_values * gradient).sum() + inner)
+        self.accelerator.backward((audio_values * gradient).sum() + self._inner_loss(output, target, f0))
         self.accelerator.clip_grad_norm_(self.codec.parameters(), self.config.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def _inner_loss(self, output: Any, target: Tensor, f0: Tensor | None) -> Tensor:
+        """The losses of what the codec finds on the way to its waveform."""
+        config = self.config
+        total = config.commitment_weight * output.commitment_loss + config.codebook_weight * output.codebook_loss
+        if self.magnitude_loss is not None:
+            magnitude = self.magnitude_loss(output.log_magnitude, target)
+            self._record(magnitude=magnitude)
+            total = total + config.magnitude_weight * magnitude
+        if self.pitch_loss is not None:
+            voicing, pitch = self.pitch_loss(output.pitch_logits, f0)
+            self._record(voicing=voicing, pitch=pitch)
+            total = total + config.pitch_weight * (VOICING_WEIGHT * voicing + pitch)
+        return total
 
     def _reconstruction_loss(self, audio_values: Tensor, target: Tensor) -> Tensor:
         losses = {name: loss(audio_values, target) for name, loss in self.reconstruction_losses.items()}
@@ -324,7 +351,8 @@ class CodecTrainer:
         if config.data.validation:
             source = AudioSource(config.data.validation_paths, self.sampling_rate)
             segments = load_audio_segments(source, config.validation_crop_length_s, config.validation_crops)
-            figures |= validate_codec(self._model, segments, self.folder / "samples" / f"step-{self.step:08d}")
+            samples = self.folder / "samples" / f"step-{self.step:08d}"
+            figures |= validate_codec(self._model, segments, samples, self.num_codebooks)
         append_log(self.folder / "log.jsonl", {"step": self.step, "time": time.time(), **figures})
         self.accelerator.log(figures, step=self.step)
         return {name: round(value, 3) for name, value in figures.items() if name == "valid_mel_db"}
@@ -335,8 +363,9 @@ def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accele
     settings = DistributedDataParallelKwargs(
         # The quantizer keeps its codebooks equal by itself, and copies made in place would spoil backward passes.
         broadcast_buffers=False,
-        # The first steps leave out the quantizer, which has parameters in every level then.
-        find_unused_parameters=codec.config.quantizer_type == "factorized",
+        # The first steps leave out the quantizer, which may have parameters in every level, and without a loss of its
+        # own a pitch has no gradient.
+        find_unused_parameters=codec.config.quantizer_type == "factorized" or codec.config.decoder_type == "harmonic",
     )
     return Accelerator(
         mixed_precision=config.mixed_precision,

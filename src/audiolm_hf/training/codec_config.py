@@ -75,7 +75,13 @@ class CodecTrainingConfig(Settings):
         loudness_weight, envelope_weight (`float`): weights of the losses that follow a listener, see
             `perceptual_losses`; 0 leaves them out.
         magnitude_weight (`float`): weight of the loss on the magnitudes that an iSTFT decoder holds, see
-            [`MagnitudeLoss`].
+            [`MagnitudeLoss`], or on those of a harmonic decoder's output.
+        pitch_weight (`float`): weight of the losses of the pitch that a harmonic decoder finds, see [`PitchLoss`];
+            while it is above 0, the decoder sounds at the pitch of the recordings, as Praat measures it.
+        pitch_folder (`str`, *optional*): where measured pitch is kept, for any number of trainings; `pitch` in the
+            output folder by default.
+        num_codebooks (`int`, *optional*): leading levels that are trained, and validated; all of them by default. The
+            others have to be trained after.
         quantizer_start_step (`int`): steps before it train encoder and decoder without quantizer, so that the
             codebooks are placed among latents that mean something.
         codebook_init_crops (`int`): crops whose latents place the codebooks by k-means at that step.
@@ -111,6 +117,9 @@ class CodecTrainingConfig(Settings):
     loudness_weight: NotNegative = 0.0
     envelope_weight: NotNegative = 0.0
     magnitude_weight: NotNegative = 0.0
+    pitch_weight: NotNegative = 0.0
+    pitch_folder: OutputPath | None = None
+    num_codebooks: Count | None = None
     quantizer_start_step: CountOrNone = 400
     codebook_init_crops: Count = 256
     max_gradient_norm: Positive = 1.0

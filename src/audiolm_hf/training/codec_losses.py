@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.harmonic_decoder_audiolm import pitch_bins
 from audiolm_hf.spectral_codec_audiolm import windowed_spectrum
 from audiolm_hf.training.processes import mean_over_processes, sum_over_processes
 
 LOG_FLOOR = 1e-5
+PITCH_SPREAD = 1.0  # bins, standard deviation of a target
 MAGNITUDE_FLOOR = 0.01  # 90 dB below a full-scale tone in a window of 1280 samples
 
 
@@ -85,21 +87,81 @@ class MagnitudeLoss(nn.Module):
         ValueError: the codec's decoder has no windows.
     """
 
+    decoder_type = "istft"
+
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()
-        if config.decoder_type != "istft":
+        if config.decoder_type != self.decoder_type:
             raise ValueError(
                 f"decoder_type is {config.decoder_type!r}, which holds no magnitudes; set magnitude_weight to 0 or "
-                'decoder_type to "istft".'
+                'decoder_type to "istft" or "harmonic".'
             )
         self.config = config
 
     def forward(self, log_magnitude: Tensor, target_values: Tensor) -> Tensor:
         """Compare `(batch, frames, bins)`, natural logarithm, with waveforms `(batch, num_samples)`."""
+        return self._compare(log_magnitude.exp(), target_values)
+
+    def _compare(self, magnitude: Tensor, target_values: Tensor) -> Tensor:
         with torch.no_grad():
-            missing = -target_values.shape[1] % self.config.hop_length
-            target = windowed_spectrum(F.pad(target_values, (0, missing)), self.config).abs()
-        return F.l1_loss((log_magnitude.exp() + MAGNITUDE_FLOOR).log10(), (target + MAGNITUDE_FLOOR).log10())
+            target = self._magnitude(target_values)
+        return F.l1_loss((magnitude + MAGNITUDE_FLOOR).log10(), (target + MAGNITUDE_FLOOR).log10())
+
+    def _magnitude(self, audio_values: Tensor) -> Tensor:
+        missing = -audio_values.shape[1] % self.config.hop_length
+        return windowed_spectrum(F.pad(audio_values, (0, missing)), self.config).abs()
+
+
+class OutputMagnitudeLoss(MagnitudeLoss):
+    """The same of a decoder that holds none: of the magnitudes in the windows of its output."""
+
+    decoder_type = "harmonic"
+
+    def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
+        """Compare two batches of waveforms `(batch, num_samples)`."""
+        return self._compare(self._magnitude(audio_values), target_values)
+
+
+class PitchLoss(nn.Module):
+    """What is lost of the pitch: cross-entropy of voicing, and of the bins of F0 in voiced frames.
+
+    The target of the bins is a Gaussian around the true F0, so that a near bin is nearly right (CREPE, arXiv
+    1802.06182).
+
+    Args:
+        config ([`SoundStreamConfig`]): bins of the codec.
+
+    Raises:
+        ValueError: the codec's decoder finds no pitch.
+    """
+
+    def __init__(self, config: SoundStreamConfig) -> None:
+        super().__init__()
+        if config.decoder_type != "harmonic":
+            raise ValueError(
+                f"decoder_type is {config.decoder_type!r}, which finds no pitch; set pitch_weight to 0 or "
+                'decoder_type to "harmonic".'
+            )
+        self.config = config
+
+    def forward(self, pitch_logits: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare what the decoder found with the truth.
+
+        Args:
+            pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`): bins, then voicing.
+            f0 (`torch.FloatTensor` of shape `(batch, frames)`): Hz; 0 where there is no pitch.
+
+        Returns:
+            The losses of voicing and of the bins, nats; the latter 0 where no frame is voiced.
+        """
+        voiced = f0 > 0
+        voicing = F.binary_cross_entropy_with_logits(pitch_logits[..., -1], voiced.float())
+        bins = pitch_bins(self.config, f0.device).log()
+        log_f0 = f0[voiced].clamp(self.config.lowest_f0, self.config.highest_f0).log()
+        distance = (log_f0[:, None] - bins) / (bins[1] - bins[0])
+        target = (-0.5 * (distance / PITCH_SPREAD) ** 2).softmax(1)
+        losses = -(target * pitch_logits[..., :-1][voiced].log_softmax(1)).sum(1)
+        return voicing, losses.sum() / max(1, len(losses))
 
 
 def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:
@@ -162,7 +224,10 @@ def balanced_gradient(
 
 
 __all__ = [
+    "MagnitudeLoss",
     "MultiScaleMelLoss",
+    "OutputMagnitudeLoss",
+    "PitchLoss",
     "adversarial_loss",
     "balanced_gradient",
     "discriminator_loss",

@@ -9,7 +9,11 @@ from torch import nn
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.loading import require_model_type
+from audiolm_hf.harmonic_decoder_audiolm import HarmonicDecoder
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.spectral_codec_audiolm import ISTFTDecoder
+
+NOISE_START = -1.0  # logit of the share of noise: 27 %
 
 
 def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> SoundStreamModel:
@@ -22,7 +26,7 @@ def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> So
     Returns:
         [`SoundStreamModel`] in float32. Weights of a trained codec are taken over wherever name and shape agree;
         levels whose codes have another width wait for k-means, and a low band that is new has no part in the
-        decoder's input yet.
+        decoder's input yet. A harmonic decoder after an iSTFT one begins with its magnitudes as filter.
     """
     if initial_codec is None:
         return SoundStreamModel(SoundStreamConfig(**changes))
@@ -41,7 +45,22 @@ def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> So
     projection = model.quantizer.low_band_proj
     if isinstance(projection, nn.Linear) and trained.quantizer.low_band_proj is None:
         nn.init.zeros_(projection.weight)
+    if isinstance(model.decoder, HarmonicDecoder) and isinstance(trained.decoder, ISTFTDecoder):
+        _start_filter(model.decoder, trained.decoder.out_proj)
     return model
+
+
+@torch.no_grad()
+def _start_filter(decoder: HarmonicDecoder, out_proj: nn.Linear) -> None:
+    """Take the filter from a projection to magnitudes and phases; little noise and no pitch."""
+    weight, bias = out_proj.weight[: out_proj.out_features // 2], out_proj.bias[: out_proj.out_features // 2]
+    if weight.shape == decoder.magnitude_proj.weight.shape:
+        decoder.magnitude_proj.weight.copy_(weight)
+        decoder.magnitude_proj.bias.copy_(bias)
+    for projection in (decoder.noise_proj, decoder.phase_proj, decoder.pitch_proj):
+        nn.init.zeros_(projection.weight)
+        nn.init.zeros_(projection.bias)
+    nn.init.constant_(decoder.noise_proj.bias, NOISE_START)
 
 
 __all__ = ["start_codec"]

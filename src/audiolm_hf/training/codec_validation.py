@@ -18,13 +18,16 @@ NUM_SAMPLES_SHOWN = 3  # validation clips written as audio and spectrogram
 
 
 @torch.no_grad()
-def validate_codec(model: SoundStreamModel, segments: Sequence[np.ndarray], folder: Path) -> dict[str, float]:
+def validate_codec(
+    model: SoundStreamModel, segments: Sequence[np.ndarray], folder: Path, num_codebooks: int | None = None
+) -> dict[str, float]:
     """Encode and decode clips, measure what is lost, and write the first few of them.
 
     Args:
         model ([`SoundStreamModel`]): the codec.
         segments (list of `np.ndarray` of shape `(num_samples,)`): the clips.
         folder (`Path`): receives originals, decoded audio and spectrograms.
+        num_codebooks (`int`, *optional*): leading levels to use; all of them by default.
 
     Returns:
         `dict`: `valid_mel_db` and `valid_si_sdr` (dB), and `codes_used_N`, the different codes of level N.
@@ -34,7 +37,8 @@ def validate_codec(model: SoundStreamModel, segments: Sequence[np.ndarray], fold
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     codes: list[Tensor] = []
     for segment in segments:
-        audio_codes: Any = model.encode(torch.from_numpy(segment)[None].to(model.device)).audio_codes
+        values = torch.from_numpy(segment)[None].to(model.device)
+        audio_codes: Any = model.encode(values, num_codebooks=num_codebooks).audio_codes
         decoded = model.decode(audio_codes, num_samples=len(segment)).audio_values[0].float().cpu().numpy()
         pairs.append((segment, decoded))
         codes.append(audio_codes[0].cpu())

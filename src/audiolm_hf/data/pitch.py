@@ -1,0 +1,131 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The pitch of recordings by Praat, for codecs that learn to find it; measured once a recording and kept.
+
+In: samples of one recording. Out: F0 every 10 ms, or at the frames of a codec. Paper: Boersma 1993, accurate
+short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound.
+"""
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import parselmouth
+
+from audiolm_hf.run_folder import replace_file
+
+STEP_S = 0.01  # between measurements
+SEARCHED_HZ = (60.0, 500.0)  # in any voice
+WIDEST_HZ = (50.0, 600.0)
+SHORTEST_S = 0.1  # Praat wants three periods of the lowest pitch
+_VERSION = 1  # of the measurement; another one is measured anew
+_MIN_VOICED = 10  # measurements from which the range of a voice is estimated
+
+
+@dataclass(frozen=True)
+class PitchTrack:
+    """F0 of one recording.
+
+    Args:
+        start_s (`float`): time of the first measurement, seconds; the others follow every 10 ms.
+        f0 (`np.ndarray` of shape `(measurements,)`): Hz, float32; 0 where there is no pitch.
+    """
+
+    start_s: float
+    f0: np.ndarray
+
+    def at_frames(self, start: int, num_frames: int, hop_length: int, sampling_rate: int) -> np.ndarray:
+        """Return the measurements nearest to the centres of frames.
+
+        Args:
+            start (`int`): sample of the recording at which the first frame begins.
+            num_frames (`int`): frames.
+            hop_length (`int`): samples per frame.
+            sampling_rate (`int`): Hz.
+
+        Returns:
+            `np.ndarray` of shape `(num_frames,)`, float32: Hz; 0 without pitch, and after the recording's end.
+        """
+        centres = (start + (np.arange(num_frames) + 0.5) * hop_length) / sampling_rate
+        places = np.round((centres - self.start_s) / STEP_S).astype(np.int64)
+        inside = (places >= 0) & (places < len(self.f0))
+        f0 = np.zeros(num_frames, dtype=np.float32)
+        f0[inside] = self.f0[places[inside]]
+        return f0
+
+
+def measure_pitch(array: np.ndarray, sampling_rate: int) -> PitchTrack:
+    """Follow the pitch of a voice by Praat's autocorrelation, within the range of that voice.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): one recording of one speaker, mono.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        [`PitchTrack`]; a recording shorter than 0.1 s has no pitch.
+    """
+    if len(array) < SHORTEST_S * sampling_rate:
+        return PitchTrack(0.0, np.zeros(0, dtype=np.float32))
+    sound = parselmouth.Sound(array.astype(np.float64), sampling_rate)
+    found = sound.to_pitch_ac(time_step=STEP_S, pitch_floor=SEARCHED_HZ[0], pitch_ceiling=SEARCHED_HZ[1])
+    voiced = found.selected_array["frequency"]
+    voiced = voiced[voiced > 0]
+    if len(voiced) > _MIN_VOICED:
+        low, high = np.percentile(voiced, [25, 75])
+        floor, ceiling = max(WIDEST_HZ[0], 0.6 * low), min(WIDEST_HZ[1], 1.9 * high)
+        found = sound.to_pitch_ac(time_step=STEP_S, pitch_floor=floor, pitch_ceiling=ceiling, voicing_threshold=0.4)
+    return PitchTrack(float(found.xs()[0]), found.selected_array["frequency"].astype(np.float32))
+
+
+class PitchCache:
+    """F0 at a codec's frames, of recordings whose tracks are kept in a folder, one file each.
+
+    The files are named by a hash of the samples and appear whole or not at all, so that a killed process loses one
+    recording and several can share the folder.
+
+    Args:
+        folder (`Path`): where the tracks are kept.
+        sampling_rate (`int`): Hz, of all recordings.
+        hop_length (`int`): samples per frame.
+    """
+
+    def __init__(self, folder: Path, sampling_rate: int, hop_length: int) -> None:
+        self.folder = folder
+        self.sampling_rate = sampling_rate
+        self.hop_length = hop_length
+
+    def __call__(self, samples: np.ndarray, start: int, num_samples: int) -> np.ndarray:
+        """Return F0 at the frames of a crop.
+
+        Args:
+            samples (`np.ndarray` of shape `(num_samples,)`): the whole recording, int16.
+            start (`int`): first sample of the crop.
+            num_samples (`int`): of the crop.
+
+        Returns:
+            `np.ndarray` of shape `(frames,)`, float32: Hz; 0 where there is no pitch.
+        """
+        num_frames = math.ceil(num_samples / self.hop_length)
+        return self.track(samples).at_frames(start, num_frames, self.hop_length, self.sampling_rate)
+
+    def track(self, samples: np.ndarray) -> PitchTrack:
+        """Return the track of a recording, int16, from the folder or by measuring."""
+        content = f"{_VERSION} {self.sampling_rate}\n".encode() + samples.tobytes()
+        path = self.folder / f"{hashlib.sha256(content).hexdigest()[:32]}.npz"
+        if not path.is_file():
+            track = measure_pitch(samples / 32767.0, self.sampling_rate)
+            own = path.with_name(f"{os.getpid()}-{path.name}")  # another process may be at the same recording
+            replace_file(own, lambda partial: _write(partial, track))
+            own.replace(path)
+        with np.load(path) as stored:
+            return PitchTrack(float(stored["start_s"]), stored["f0"])
+
+
+def _write(path: Path, track: PitchTrack) -> None:
+    with path.open("wb") as file:  # by name, NumPy would add a suffix
+        np.savez(file, start_s=track.start_s, f0=track.f0)
+
+
+__all__ = ["PitchCache", "PitchTrack", "measure_pitch"]
