@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from transformers import TorchAoConfig
 from transformers.quantizers.base import HfQuantizer
 
 from audiolm_hf.bundled import checkpoint, list_checkpoints
@@ -60,9 +61,25 @@ def test_quantisation_leaves_what_makes_tokens(tiny_audiolm, chosen):
     assert {"semantic_tokenizer", "codec"} <= set(skipped)
 
 
-def test_the_whole_says_where_its_embeddings_are(tiny_audiolm):
-    with pytest.raises(NotImplementedError, match="call get_input_embeddings of model.semantic, "):
-        tiny_audiolm.get_input_embeddings()
+def test_torchao_quantises_the_stages_alone(folder, tiny_audiolm):
+    quantization = pytest.importorskip("torchao.quantization")
+    config = TorchAoConfig(quantization.Int8WeightOnlyConfig())
+    model = AudioLMModel.from_pretrained(folder, quantization_config=config)
+    plain = {name: type(parameter) is torch.nn.Parameter for name, parameter in model.named_parameters()}
+    quantised = {name.partition(".")[0] for name, is_plain in plain.items() if not is_plain}
+    assert quantised == {"semantic", "coarse", "fine"}
+    prompt = 0.1 * torch.randn(1, 8000)
+    output = model.generate(prompt, seed=0, continuation_length_s=0.1)
+    assert torch.equal(model.acoustic_codec.encode(prompt), tiny_audiolm.acoustic_codec.encode(prompt))
+    assert output.audio_values.isfinite().all()
+
+
+def test_the_whole_has_no_embeddings_of_its_own(tiny_audiolm):
+    assert tiny_audiolm.get_input_embeddings() is None
+    assert tiny_audiolm.get_output_embeddings() is None
+    tiny_audiolm.enable_input_require_grads()
+    assert tiny_audiolm.coarse.get_input_embeddings()(torch.zeros(1, 1, dtype=torch.int64)).requires_grad
+    tiny_audiolm.disable_input_require_grads()
 
 
 def test_the_bundled_stages_keep_a_cache():

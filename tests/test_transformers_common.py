@@ -20,7 +20,37 @@ import transformers
 CASES = Path(__file__).with_name("transformers_common_cases.py")
 SOURCE = Path(__file__).parents[1] / "src"
 
+# Starts a test's function in several processes, as transformers' own does with more settings.
+RUN_DISTRIBUTED = """import os
+import socket
+
+import torch
+
+
+def _work(rank, function, world_size, port, arguments):
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": str(world_size)}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
+    function(rank, *arguments)
+    torch.distributed.destroy_process_group()
+
+
+def run_distributed(world_size):
+    def wrap(function):
+        def run(*arguments):
+            with socket.socket() as found:
+                found.bind(("localhost", 0))
+                port = found.getsockname()[1]
+            torch.multiprocessing.spawn(_work, (function, world_size, port, arguments), world_size)
+
+        return run
+
+    return wrap
+"""
+
 STUBS = {
+    "distributed_testing_utils.py": RUN_DISTRIBUTED,
     "generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
     "exporters/test_export.py": "class ExportTesterMixin:\n    pass\n\n\nclass ExportGenerateTesterMixin:\n    pass\n",
     "utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
@@ -53,7 +83,7 @@ def common_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(path, package)
     for name, text in STUBS.items():
         path = package / name
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         if (sources / name).exists():
             shutil.copy(sources / name, path)
         else:

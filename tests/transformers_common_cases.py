@@ -16,13 +16,20 @@ from transformers import DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
 import audiolm_hf  # noqa: F401 # the Auto classes know the feature extractor and the processor by it
-from audiolm_hf.configuration_audiolm import AudioLMConfig, AudioLMSemanticTokenizerConfig, SoundStreamConfig
+from audiolm_hf.configuration_audiolm import (
+    NUM_SPECIAL_TOKENS,
+    AudioLMConfig,
+    AudioLMSemanticTokenizerConfig,
+    SoundStreamConfig,
+)
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMModel, AudioLMSemanticModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.stage_examples_audiolm import build_stage_example
 
+from . import test_tensor_parallel_mixin
 from .generation.test_utils import GenerationTesterMixin
 from .test_modeling_common import (
     TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION,
@@ -33,6 +40,8 @@ from .test_modeling_common import (
 )
 from .test_processing_common import ProcessorTesterMixin
 from .test_sequence_feature_extraction_common import SequenceFeatureExtractionTestMixin
+from .test_tensor_parallel_mixin import TensorParallelTesterMixin, _test_tp_backward_impl
+from .test_training_mixin import TrainingTesterMixin
 
 # The common tests tell heads from base models, and whether labels are needed, by names in these tables.
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES |= {
@@ -90,8 +99,9 @@ class StageTester:
     num_hidden_layers = BACKBONE["num_hidden_layers"]
     num_attention_heads = BACKBONE["num_attention_heads"]
 
-    def __init__(self, config_class):
-        self.config_class = config_class
+    def __init__(self, model_class):
+        self.causal_lm_class = model_class
+        self.config_class = model_class.config_class
 
     def get_config(self):
         return self.config_class(
@@ -124,9 +134,41 @@ class WholeCheckpoints:
                 type(model).from_pretrained(folder)
 
 
-class StageTest(WholeCheckpoints, ModelTesterMixin, GenerationTesterMixin):
+def tp_backward_of_predicted_labels(*arguments):
+    """The common test draws labels among all ids; special tokens come last, and are refused as labels."""
+    draw = torch.randint
+    with unittest.mock.patch.object(
+        torch, "randint", lambda low, high, size: draw(low, high - NUM_SPECIAL_TOKENS, size)
+    ):
+        _test_tp_backward_impl(*arguments)
+
+
+class StageTest(
+    WholeCheckpoints, ModelTesterMixin, GenerationTesterMixin, TrainingTesterMixin, TensorParallelTesterMixin
+):
+    model_tester = None  # abstract in the mixins
+
     def setUp(self):
-        self.model_tester = StageTester(self.all_model_classes[0].config_class)
+        self.model_tester = StageTester(self.all_model_classes[0])
+        # Transformers runs these for its own families alone, unless told otherwise.
+        patcher = unittest.mock.patch.object(test_tensor_parallel_mixin, "TP_DISTRIBUTED_TEST_MODEL_TYPES", None)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def test_tp_backward(self):
+        name = "_test_tp_backward_impl"
+        with unittest.mock.patch.object(test_tensor_parallel_mixin, name, tp_backward_of_predicted_labels):
+            super().test_tp_backward()
+
+    def _create_text_training_batch(self, batch_size, seq_length, vocab_size):
+        """What the stage predicts and the id before it, in place of ids that it never predicts."""
+        config = self.model_tester.get_config()
+        places = torch.arange(seq_length)
+        codes = (places + torch.arange(config.num_codebooks)[:, None]) % config.codebook_size
+        example = build_stage_example(config, 1 + places % (config.num_semantic_tokens - 1), codes)
+        start = int((example["labels"] >= 0).nonzero()[0]) - 1
+        rows = {name: tensor[start : start + seq_length] for name, tensor in example.items()}
+        return {name: tensor.expand(batch_size, -1).clone() for name, tensor in rows.items()}
 
     def test_bc_cache_name_forward(self):
         """Both names are right, without a warning: of the releases in range, some know one, some the other."""

@@ -7,10 +7,12 @@ declares, so that a decoder that transformers adds later is accepted or refused 
 
 import inspect
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, PreTrainedConfig
+from transformers import MODEL_MAPPING, PreTrainedConfig
 
-# Causal models that take a `Cache` but keep their own state beside it or in its place.
-_OWN_CACHES = ("minimax", "recurrent_gemma")
+# Models that take a `Cache` but keep state of their own beside it, or are no decoders of ids.
+_OTHER_STATE = ("dory", "flaubert", "minimax", "recurrent_gemma", "xlm")
+_OTHER_INPUT = ("gradium_phonon_tts", "higgs_audio_v2", "pocket_tts", "voxtral_realtime_encoder")
+_CAUSAL_ANYWAY = ("gpt_neox", "gpt_neox_japanese")  # whatever their is_decoder says
 _RECURRENT_LAYERS = {"linear_attention", "mamba", "conv", "sparse", "dense"}
 
 
@@ -36,14 +38,14 @@ def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | Non
     parts = [name for name in config.sub_configs if getattr(getattr(config, name, None), "model_type", "")]
     if parts:
         return f"is composed of several models ({', '.join(parts)}); use the configuration of its text decoder alone"
-    if kind not in MODEL_MAPPING or kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        return "is no causal language model that AutoModel builds; use a decoder such as Llama or GPT-2"
+    if kind not in MODEL_MAPPING or isinstance(MODEL_MAPPING[kind], tuple):
+        return "is no model that AutoModel builds; use a decoder such as Llama or GPT-2"
     parameters = set(inspect.signature(MODEL_MAPPING[kind].forward).parameters)
     if "decoder_input_ids" in parameters:
         return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
     takes_cache = parameters & {"past_key_values", "cache"} and {"attention_mask", "inputs_embeds"} <= parameters
-    if not takes_cache or config.model_type in _OWN_CACHES:
-        return "keeps no transformers Cache of keys and values; use a decoder with attention, such as Llama or GPT-2"
+    if not takes_cache or config.model_type in (*_OTHER_STATE, *_OTHER_INPUT):
+        return "does not run on a transformers Cache of keys and values; use a decoder such as Llama or GPT-2"
     if _has_no_attention(config):
         return "has recurrent layers only; give it at least one layer of attention"
     return _configuration_flaw(config, needs_positions and "position_ids" not in parameters)
@@ -51,7 +53,7 @@ def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | Non
 
 def _configuration_flaw(config: PreTrainedConfig, lacks_positions: bool) -> str | None:
     """What is wrong with these values of a family that is otherwise accepted."""
-    if getattr(config, "is_decoder", True) is False and type(config) in MODEL_FOR_MASKED_LM_MAPPING:
+    if getattr(config, "is_decoder", True) is False and config.model_type not in _CAUSAL_ANYWAY:
         return "sees the tokens that it is to predict; set is_decoder=True in it"
     if getattr(config, "default_language", "") is None:
         return "has layers for each language; set its default_language"

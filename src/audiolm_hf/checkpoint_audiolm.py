@@ -110,7 +110,7 @@ class AudioLMPreTrainedModel(PreTrainedModel):
         """Refuse weights that are not those of the model, before transformers makes some up."""
         source = load_config.pretrained_model_name_or_path
         if source is not None:  # without one, a caller gives tensors of their own, perhaps none to start afresh
-            _require_all(model, loading_info, source, load_config.ignore_mismatched_sizes)
+            _require_all(model, loading_info, load_config)
         loaded = PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
         _require_finite(model, source)
         model.config.trained_with = None
@@ -192,9 +192,10 @@ def _require_kinds(file: str, dtypes: dict[str, torch.dtype]) -> None:
             )
 
 
-def _require_all(model: PreTrainedModel, loading_info: Any, source: str, ignore_mismatched_sizes: bool) -> None:
+def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) -> None:
     """Refuse missing weights, but for tied ones, left-over weights, and other shapes."""
-    if loading_info.mismatched_keys and not ignore_mismatched_sizes:
+    source, quantized = load_config.pretrained_model_name_or_path, load_config.hf_quantizer is not None
+    if loading_info.mismatched_keys and not load_config.ignore_mismatched_sizes:
         name, stored, own = sorted(loading_info.mismatched_keys)[0]
         raise RuntimeError(
             f"{source} does not fit its configuration: {name} has shape {tuple(stored)} in the file, {tuple(own)} by "
@@ -202,6 +203,9 @@ def _require_all(model: PreTrainedModel, loading_info: Any, source: str, ignore_
         )
     model._adjust_missing_and_unexpected_keys(loading_info)
     missing = set(loading_info.missing_keys)
+    if quantized:  # what is made of stored weights counts as missing
+        tensors = dict([*model.named_parameters(), *model.named_buffers()])
+        missing = {name for name in missing if name not in tensors or tensors[name].device.type == "meta"}
     for target, of in getattr(model, "all_tied_weights_keys", {}).items():
         if not {target, of} <= loading_info.missing_keys:
             missing -= {target, of}

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -221,12 +221,8 @@ class AudioLMModel(JointTrainingMixin, Float32Parts, AudioLMAdapterMixin, AudioL
         """The three stages by name, in the order in which they generate."""
         return {name: bare_stage(getattr(self, name)) for name in STAGE_NAMES}
 
-    def get_input_embeddings(self) -> NoReturn:
-        """Say where the embeddings are: each stage has its own."""
-        raise NotImplementedError(
-            "An AudioLM has embeddings in each of its stages and none of its own; call get_input_embeddings of "
-            "model.semantic, model.coarse or model.fine."
-        )
+    def get_input_embeddings(self) -> None:
+        """Return `None`: each stage has embeddings of its own, which quantisation and PEFT ask it for."""
 
     @property
     def acoustic_codec(self) -> AcousticCodec:
