@@ -127,8 +127,11 @@ def _stated_samples(decoder: Any) -> int:
     if sizes is None:
         return decoder.frames
     stated, found = map(int, sizes.groups())
-    unknown = stated >= _SIZE_OF_STREAMS or stated < found
-    return decoder.frames if unknown else round(decoder.frames * stated / max(found, 1))
+    if stated >= _SIZE_OF_STREAMS or stated < found:
+        return decoder.frames
+    if found == 0:
+        raise ValueError("it ends before its first sample")
+    return round(decoder.frames * stated / found)
 
 
 def _open_decoder(file: str | Path | bytes) -> tuple[Any, int | None]:

@@ -113,6 +113,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 raise ValueError(f"{name} is {length!r}; give a whole number of samples above 0, or None.")
         for name, flag in (("truncation", truncation), ("return_attention_mask", return_attention_mask)):
             _check_flag(name, flag)
+        if not isinstance(padding, bool | str):  # a PaddingStrategy is text, too
+            raise ValueError(f"padding is {padding!r}; give True, False, 'longest', 'max_length' or 'do_not_pad'.")
         clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
         rates = self._rates(sampling_rate, len(clips))
         names = [f"Audio clip {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]

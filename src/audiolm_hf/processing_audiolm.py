@@ -193,6 +193,8 @@ def _as_list(audio: Any) -> list[Any]:
 
 def _is_decoder(item: Any) -> bool:
     """Whether this is an `AudioDecoder` or `AudioSamples` of torchcodec, which need not be installed."""
+    if isinstance(item, np.ndarray):  # has `data`, too, which some types of samples cannot show
+        return False
     return hasattr(item, "get_all_samples") or (hasattr(item, "data") and hasattr(item, "sample_rate"))
 
 

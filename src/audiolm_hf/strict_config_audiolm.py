@@ -162,7 +162,7 @@ def check_plain(where: str, values: dict[Any, Any]) -> None:
     """
     for key, value in values.items():
         name = f"{where}.{key}"
-        if key in ("dtype", "torch_dtype") and isinstance(value, str | int | float):
+        if key in ("dtype", "torch_dtype") and not isinstance(value, torch.dtype | None):
             if not isinstance(getattr(torch, str(value), None), torch.dtype):
                 raise ValueError(f"{name} is {value!r}; give a dtype of torch, such as 'float32'.")
         elif isinstance(value, dict):

@@ -67,9 +67,13 @@ def read_manifest(path: Path) -> list[ManifestEntry]:
         `list[ManifestEntry]`: one per recording.
 
     Raises:
-        ValueError: an entry has no `path`, is no JSON object, or cuts a part that cannot be.
+        ValueError: the list is no text, or an entry has no `path`, is no JSON object, or cuts a part that cannot be.
     """
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
+    lines = [line for line in text.splitlines() if line.strip()]
     if path.suffix.lower() == ".txt":
         return [ManifestEntry(path.parent / line.strip()) for line in lines]
     rows = csv.DictReader(lines) if path.suffix.lower() == ".csv" else (_parse_json(line, path) for line in lines)

@@ -28,6 +28,7 @@ from transformers.utils import logging
 
 from audiolm_hf.data.audio import SkippedAudio
 from audiolm_hf.run_folder import file_states, kept_result
+from audiolm_hf.strict_config_audiolm import Within
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
 
@@ -53,6 +54,8 @@ _SCHEMA = pa.schema(
     ]
 )
 _PLAIN_COLUMNS = ("id", "speaker", "accent", "source", "start", "duration", "ends_recording")
+
+_SIZES = Within(1, 2**31, whole=True)
 
 
 @dataclass(frozen=True)
@@ -270,6 +273,14 @@ class TokenDataset(Sequence[TokenRecord]):
             self._cache.move_to_end(group)
             return self._cache[group]
         records = _read_row_group(*self._groups[group])
+        for record in records:
+            tokens, codes, info = record.semantic_tokens, record.audio_codes, self.info
+            levels, most, many = len(codes), codes.max(initial=0), tokens.max(initial=0)
+            if levels != info.num_codebooks or most >= info.codebook_size or many >= info.num_semantic_tokens:
+                raise ValueError(
+                    f"{self._groups[group][0]} does not fit {INFO_FILE}: it has {levels} codebooks, codes up to "
+                    f"{most} and semantic tokens up to {many}. Tokenize the recordings again."
+                )
         self._cache[group] = records
         self._cached_bytes += _num_bytes(records)
         while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:
@@ -285,20 +296,31 @@ def _read_info(folder: Path) -> TokenInfo:
     path = folder / INFO_FILE
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}; give a folder that `audiolm-hf tokenize` wrote.")
-    values = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error}); tokenize the recordings again.") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}, not an object; tokenize the recordings again.")
     found, expected = len(shard_paths(folder)), values.get("num_shards")
-    if (folder / STREAM_FILE).exists() or (expected is not None and found < expected):
+    if (folder / STREAM_FILE).exists() or (isinstance(expected, int) and found < expected):
         raise ValueError(
             f"{folder} has {found} of {expected or 'an unknown number of'} shards; finish `audiolm-hf tokenize`, it "
             "goes on where it stopped."
         )
-    values.setdefault("semantic_sampling_rate", values["sampling_rate"])  # older datasets: both had one rate
+    values.setdefault("semantic_sampling_rate", values.get("sampling_rate"))  # older datasets: both had one rate
+    for field in dataclasses.fields(TokenInfo):
+        value = values.get(field.name)
+        if not (isinstance(value, str) if field.type in (str, "str") else _SIZES.holds(value)):
+            raise ValueError(f"{path} has {field.name} = {value!r}; it is damaged, so tokenize the recordings again.")
     _check_shards(folder, values)
     return TokenInfo(**{field.name: values[field.name] for field in dataclasses.fields(TokenInfo)})
 
 
 def _check_shards(folder: Path, values: dict[str, Any]) -> None:
     """Refuse shards that are not those that `audiolm-hf tokenize` wrote."""
+    if not isinstance(values.get("shards", {}), dict):
+        raise ValueError(f"{folder / INFO_FILE} has shards = {values['shards']!r}; tokenize the recordings again.")
     if "shards" not in values:
         logger.warning(f"{folder} does not list its shards, as an earlier version wrote it: they are not checked.")
         return
@@ -312,7 +334,10 @@ def _check_shards(folder: Path, values: dict[str, Any]) -> None:
 
 
 def _open_shard(path: Path) -> pq.ParquetFile:
-    file = pq.ParquetFile(path, memory_map=True)
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as parquet ({error}); tokenize the recordings again.") from None
     missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
     if missing:
         raise ValueError(
