@@ -201,7 +201,7 @@ def _usual(clip: Any) -> np.ndarray | None:
     array = np.asarray(clip)
     if array.dtype.kind == "f":
         samples = array.astype(np.float32)
-    elif array.dtype in (np.int16, np.int32):
+    elif array.dtype.newbyteorder("=") in (np.int16, np.int32):
         samples = (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
     elif array.dtype == np.uint8:
         samples = ((array - 128.0) / 128).astype(np.float32)

@@ -7,10 +7,10 @@
 import pytest
 import torch
 
-from tests import odd_audio, odd_objects
+from tests import odd_audio, odd_files, odd_objects
 from tests.odd_inputs import try_all
 
-FAMILIES = {**odd_objects.FAMILIES, **odd_audio.FAMILIES}
+FAMILIES = {**odd_objects.FAMILIES, **odd_audio.FAMILIES, **odd_files.FAMILIES}
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,8 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
+# Of soundfile, where a damaged file has it seek before its beginning.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_each_input_is_answered_clearly(family):
