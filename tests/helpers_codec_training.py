@@ -71,7 +71,7 @@ def trained_codec(name, source, output):
 
     trainer._draw_batch = draw_and_keep
     trainer.train()
-    return before, {key: value.clone() for key, value in trainer._model.state_dict().items()}, batches[0]
+    return before, {key: value.clone() for key, value in trainer._model.state_dict().items()}, batches[0][0]
 
 
 def trained_encoder(source, output):

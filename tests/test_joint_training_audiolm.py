@@ -170,7 +170,7 @@ WAVEFORM, TOKEN, CODES = torch.zeros(1, 640), torch.ones(1, 1).long(), torch.zer
         ({"input_values": WAVEFORM * torch.nan}, ValueError, "NaN or infinite"),
         ({"input_values": WAVEFORM[0]}, ValueError, "input_values has shape"),
         ({"input_values": WAVEFORM, "attention_mask": WAVEFORM + 0.5}, ValueError, "neither 0 nor 1"),
-        ({"semantic_tokens": [[1]], "audio_codes": CODES}, TypeError, "semantic_tokens is a list"),
+        ({"semantic_tokens": [[1]], "audio_codes": CODES}, TypeError, "semantic_tokens is of type list"),
         ({"semantic_tokens": TOKEN.float(), "audio_codes": CODES}, TypeError, "give integers"),
         ({"semantic_tokens": TOKEN * 20, "audio_codes": CODES}, ValueError, "allowed range is 0 to 19"),
         ({"semantic_tokens": TOKEN, "audio_codes": CODES + 8}, ValueError, "allowed range is 0 to 7"),

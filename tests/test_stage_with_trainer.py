@@ -105,7 +105,7 @@ def test_the_collator_pads_tensors_and_lists_alike_and_refuses_others(stage):
     assert all(torch.equal(lists[name], batch[name]) for name in batch)
     with pytest.raises(ValueError, match="Example 1 has audio_codes; it must have input_ids and labels"):
         collator([examples[0], {"audio_codes": torch.zeros(5, 2)}])
-    with pytest.raises(ValueError, match="Example 0 has input_ids, labels; it must have .* of one length"):
+    with pytest.raises(ValueError, match="Example 0 has input_ids and labels of the shapes .* give one length"):
         collator([{"input_ids": [1, 2], "labels": [1]}])
 
 
