@@ -225,3 +225,11 @@ def test_checkpoints_are_listed(capsys):
     assert cli.main(["checkpoints"]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[0].removesuffix(" (default)") for line in listed] == list_checkpoints()
+
+
+def test_tracebacks_that_a_pipeline_puts_into_a_message_are_left_out():
+    inner = "model.safetensors is damaged."
+    message = (
+        f"Could not load x.\nTraceback (most recent call last):\n  File 'y', line 1\nhub.errors.OddError: {inner}\n"
+    )
+    assert cli._describe(ValueError(message), "continue") == inner

@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Arguments of `AudioLMModel.generate` that make no sense are refused before any work, with what is allowed."""
 
+import copy
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -92,3 +94,16 @@ def test_masks_of_zeros_and_ones_of_any_dtype_are_right(tiny_audiolm, dtype):
     options = {"continuation_length_s": 0.1, "seed": 0}
     expected = tiny_audiolm.generate(prompt[:, :1920], **options)
     assert torch.equal(tiny_audiolm.generate(prompt, mask, **options).audio_values, expected.audio_values)
+
+
+def test_the_number_of_given_tokens_counts_as_length(tiny_audiolm):
+    with pytest.raises(ValueError, match="GB of memory"):
+        tiny_audiolm.generate(semantic_tokens=torch.zeros(1, 1, dtype=torch.long).expand(1, 10**9))
+
+
+def test_a_codec_that_decodes_to_nan_is_named(tiny_audiolm):
+    broken = copy.deepcopy(tiny_audiolm)
+    with torch.no_grad():
+        next(broken.codec.decoder.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="The codec decoded to samples that are NaN"):
+        broken.generate(continuation_length_s=0.2, min_continuation_length_s=0.2, seed=0)

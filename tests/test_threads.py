@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from audiolm_hf import threads
-from audiolm_hf.threads import set_threads, usable_cpus
+from audiolm_hf.threads import check_threads, set_threads, usable_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +52,10 @@ def test_the_quota_of_a_container_counts(monkeypatch, tmp_path, text, allowed):
     unlimited = usable_cpus()
     (tmp_path / "cpu.max").write_text(text)
     assert usable_cpus() == min(unlimited, allowed)
+
+
+def test_more_threads_than_cpus_are_refused():
+    with pytest.raises(ValueError, match=r"--threads is 100000; this process may use \d+ CPUs"):
+        check_threads(100_000)
+    check_threads(4 * usable_cpus())
+    check_threads(None)

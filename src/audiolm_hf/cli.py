@@ -8,6 +8,7 @@ arguments and returns the exit status. `audiolm_hf_cli` shows the overview witho
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -48,13 +49,20 @@ def _is_foreign(error: Exception) -> bool:
     return isinstance(error, ModuleNotFoundError) and (error.name or "audiolm_hf").partition(".")[0] != "audiolm_hf"
 
 
+def _innermost(message: str) -> str:
+    """Return what the last error of a message says, where transformers' pipeline put tracebacks into it."""
+    if "Traceback (most recent call last)" not in message:
+        return message
+    return re.split(r"^(?:\w+\.)*\w+(?:Error|Exception): ", message, flags=re.MULTILINE)[-1]
+
+
 def _describe(error: Exception, verb: str) -> str:
     """Return the one line that stands for an error."""
     if isinstance(error, ModuleNotFoundError) and _is_foreign(error):
         return _missing_extra(verb, error)
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    text = " ".join(str(error).split())
+    text = " ".join(_innermost(str(error)).split())
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
     if text and isinstance(error, _USER_ERRORS):

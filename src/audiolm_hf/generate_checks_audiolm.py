@@ -88,7 +88,7 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
     check_memory(
         num_rows * (bytes_per_row + 3 * samples * length_s),
         f"{num_rows:,} rows of {length_s:g} s",
-        "ask for fewer rows (num_return_sequences, batch_size) or a shorter continuation_length_s",
+        "ask for fewer rows (num_return_sequences, batch_size) or a shorter continuation_length_s or semantic_tokens",
         model.device,
     )
 

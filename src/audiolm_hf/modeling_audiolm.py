@@ -322,7 +322,10 @@ class AudioLMModel(JointTrainingMixin, Float32Parts, AudioLMAdapterMixin, AudioL
         check_generate_inputs(input_values, attention_mask, semantic_tokens, semantic_attention_mask, batch_size)
         require_count("num_return_sequences", num_return_sequences)
         num_rows = next((len(rows) for rows in (input_values, semantic_tokens) if rows is not None), batch_size or 1)
-        check_generation_memory(self, num_rows * num_return_sequences, options.continuation_length_s)
+        length_s = options.continuation_length_s
+        if semantic_tokens is not None:
+            length_s = float(semantic_tokens.shape[1] * self.time_grid.token_s)
+        check_generation_memory(self, num_rows * num_return_sequences, length_s)
         spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
         prompts = self._read_prompts(input_values, attention_mask, len(spoken), batch_size)
         if spoken and len(spoken) != len(prompts):

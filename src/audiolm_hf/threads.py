@@ -13,6 +13,7 @@ from torch import nn
 
 # Each product of a decoding step reads all weights once; below this many, a second thread costs more than it brings.
 WEIGHTS_PER_THREAD = 25_000_000
+THREADS_PER_CPU = 4  # at most
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -23,6 +24,13 @@ def usable_cpus() -> int:
     quota = _CGROUP / "cpu.max"  # "max 100000", or microseconds of processor time in each period
     allowed, _, period = quota.read_text().partition(" ") if quota.is_file() else ("max", "", "")
     return cpus if allowed == "max" else max(1, min(cpus, int(allowed) // int(period)))
+
+
+def check_threads(asked: int | None) -> None:
+    """Refuse far more threads than CPUs: they only wait for each other, and OpenMP crashes on very many."""
+    limit = THREADS_PER_CPU * usable_cpus()
+    if asked is not None and asked > limit:
+        raise ValueError(f"--threads is {asked}; this process may use {usable_cpus()} CPUs, so give at most {limit}.")
 
 
 def set_threads(model: nn.Module, asked: int | None = None) -> str:
@@ -36,7 +44,11 @@ def set_threads(model: nn.Module, asked: int | None = None) -> str:
 
     Returns:
         `str`: a phrase that states the number and its reason.
+
+    Raises:
+        ValueError: if more threads are asked for than [`check_threads`] allows.
     """
+    check_threads(asked)
     if asked is not None:
         threads, reason = asked, "as asked"
     elif "OMP_NUM_THREADS" in os.environ:
@@ -50,4 +62,4 @@ def set_threads(model: nn.Module, asked: int | None = None) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''} ({reason})"
 
 
-__all__ = ["set_threads", "usable_cpus"]
+__all__ = ["check_threads", "set_threads", "usable_cpus"]

@@ -20,7 +20,7 @@ from audiolm_hf.commands.options import (
     write_report,
 )
 from audiolm_hf.memory_audiolm import check_memory
-from audiolm_hf.threads import set_threads
+from audiolm_hf.threads import check_threads, set_threads
 
 # Also in training/throughput.py; importing it here would load torch for every `--help`.
 VARIANTS = ("eager", "sdpa", "compile", "flash_attention_2")
@@ -105,6 +105,7 @@ def run_training_benchmark(arguments: argparse.Namespace) -> int:
             "A training step of this size on the CPU",
             "give smaller --num-layers, --hidden-size, --batch or --length, or an accelerator as --device",
         )
+    check_threads(arguments.threads)
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     report = measure_training(options)
     _write(report, format_training(report), arguments.output)

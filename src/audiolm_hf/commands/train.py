@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from audiolm_hf.commands.options import Number
+from audiolm_hf.threads import check_threads
 from audiolm_hf.training.config import TRAINING_KINDS, load_config, read_yaml, run_training
 from audiolm_hf.training.processes import process_rank
 
@@ -45,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     if arguments.threads is not None:
+        check_threads(arguments.threads)
         torch.set_num_threads(arguments.threads)
     if arguments.estimate:
         sys.stdout.write(estimate(arguments) + "\n")
