@@ -58,11 +58,12 @@ CHANGES = {
 OTHERS = {"imagegpt", "mistral4", "molmo2_text", "qwen3_vl_text"} & set(MODEL_MAPPING_NAMES)  # of no causal head
 COMMON = ["bert", "bloom", "gemma2", "gpt2", "gpt_neox", "gptj", "llama", "mistral", "mixtral", "opt", "phi", "qwen2"]
 COMMON += ["lfm2", "qwen3_next", "roberta", "xglm", "xlm-roberta-xl", "falcon"]
-NO_POSITIONS = {"bloom", "mpt", "roformer"}  # they count distances, or the places of what they are given
+NO_POSITIONS = {"bloom", "mpt"}  # they count distances
 # Their modeling files of some release in range fail by themselves at these sizes, or are built by no AutoModel.
 TOO_SPECIAL = {
     "blt", "cohere_compass_text", "dbrx", "dots3_note_text", "gemma3n_text", "gemma4_text", "gemma4_unified_text",
-    "gemma4_assistant", "gemma4_unified_assistant", "longcat_flash", "mimo_v2_flash", "trocr",
+    "gemma4_assistant", "gemma4_unified_assistant", "longcat_flash", "mimo_v2_flash", "prophetnet", "trocr",
+    "xlnet", "xlstm", "zamba", "zamba2",
 }  # fmt: skip
 REFUSED = {
     "albert": "does not run on a transformers Cache",
@@ -75,14 +76,17 @@ REFUSED = {
     "gemma3": "composed of several models",
     "mamba": "(does not run on a transformers Cache|has recurrent layers only)",
     "mamba2": "(does not run on a transformers Cache|has recurrent layers only)",
+    "prophetnet": "has an encoder",
     "openai-gpt": "does not run on a transformers Cache",
     "recurrent_gemma": "does not run on a transformers Cache",
     "roberta": "set is_decoder=True",
+    "roformer": "does not run on a transformers Cache",
     "rwkv": "does not run on a transformers Cache",
     "t5": "has an encoder",
     "vit": "does not run on a transformers Cache",
     "whisper": "has an encoder",
     "wav2vec2": "does not run on a transformers Cache",
+    "xlstm": "does not run on a transformers Cache",
 }
 STAGES = {
     "semantic": (AudioLMSemanticConfig, AudioLMSemanticModel),

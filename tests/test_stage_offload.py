@@ -76,6 +76,7 @@ def test_a_stage_alone_on_disk_has_the_same_loss_tokens_and_generation(tiny_audi
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # torch's own, in its compiler
 def test_a_decoder_can_be_compiled(tiny_audiolm):
     model = copy.deepcopy(tiny_audiolm)
     prompt = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))

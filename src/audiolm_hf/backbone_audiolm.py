@@ -9,8 +9,9 @@ import inspect
 
 from transformers import MODEL_MAPPING, PreTrainedConfig
 
-# Models that take a `Cache` but keep state of their own beside it, or are no decoders of ids.
-_OTHER_STATE = ("dory", "flaubert", "minimax", "recurrent_gemma", "xlm")
+# Models that take a `Cache` but keep state of their own beside it, or count places from the padding on, or are no
+# decoders of ids.
+_OTHER_STATE = ("dory", "flaubert", "minimax", "recurrent_gemma", "roformer", "xlm")
 _OTHER_INPUT = ("gradium_phonon_tts", "higgs_audio_v2", "pocket_tts", "voxtral_realtime_encoder")
 _CAUSAL_ANYWAY = ("gpt_neox", "gpt_neox_japanese")  # whatever their is_decoder says
 _RECURRENT_LAYERS = {"linear_attention", "mamba", "conv", "sparse", "dense"}
