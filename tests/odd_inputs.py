@@ -89,7 +89,7 @@ def time_limit() -> Iterator[None]:
 def is_clear(error: BaseException, names: tuple[str, ...]) -> bool:
     """Whether an error is for the user: raised on purpose by this package, or with the name of what was given."""
     if isinstance(error, StrictDataclassError):  # names the field; its cause says what is wrong
-        return error.__cause__ is None or is_clear(error.__cause__, (*names, "Field"))
+        return error.__cause__ is None or (isinstance(error.__cause__, _CLEAR) and not _RAW.search(str(error)))
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename:
         return True

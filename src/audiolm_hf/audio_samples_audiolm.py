@@ -77,7 +77,8 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
             f"{name} has floats up to {peak:.6g}; floats are given in [-1, 1]. Give the samples of a file as the "
             "integers they are, or divide them by the full scale of their type (32768 for int16)."
         )
-    return audio.astype(np.float32)
+    with np.errstate(over="ignore"):  # to infinity, which is refused where samples must be finite
+        return audio.astype(np.float32)
 
 
 __all__ = ["SAMPLING_RATES", "as_float32", "check_sampling_rate"]

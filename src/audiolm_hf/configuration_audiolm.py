@@ -537,7 +537,7 @@ class AudioLMConfig(StrictConfig):
         if isinstance(self.codec_config, dict):
             # Our own codec is not in transformers' table of models when this file runs from a Hub repository.
             fields = dict(self.codec_config)
-            check_plain("AudioLMConfig.codec_config", fields)
+            check_plain("AudioLMConfig", {"codec_config": fields})
             model_type = fields.pop("model_type", SoundStreamConfig.model_type)
             if model_type == SoundStreamConfig.model_type:
                 self.codec_config = SoundStreamConfig(**fields)

@@ -17,11 +17,14 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from .audio_samples_audiolm import as_float32, check_sampling_rate
+from .strict_config_audiolm import Within
 
 try:
     import soxr
 except ImportError:  # only needed for audio at another rate than the model's
     soxr = None
+
+_LENGTHS = Within(1, 2**30, whole=True)  # 18 hours at 16 kHz
 
 
 class AudioLMFeatureExtractor(SequenceFeatureExtractor):
@@ -109,8 +112,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 above full scale, if its rate is missing or cannot be one, or a length is not positive.
         """
         for name, length in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
-            if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
-                raise ValueError(f"{name} is {length!r}; give a whole number of samples above 0, or None.")
+            if length is not None and not _LENGTHS.holds(length):
+                raise ValueError(f"{name} is {length!r}; it must be {_LENGTHS}, of samples, or None.")
         for name, flag in (("truncation", truncation), ("return_attention_mask", return_attention_mask)):
             _check_flag(name, flag)
         if not isinstance(padding, bool | str):  # a PaddingStrategy is text, too
