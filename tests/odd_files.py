@@ -263,6 +263,12 @@ def _checkpoint_folder() -> Path:
 
 
 @functools.cache
+def _prompt() -> str:
+    """A copy: an odd command line may well overwrite it."""
+    return str(shutil.copy(CLIP, scratch() / "prompt.flac"))
+
+
+@functools.cache
 def _actions(verb: str) -> list[argparse.Action]:
     subparsers = next(action for action in build_parser((verb,))._actions if action.dest == "verb")
     return [action for action in subparsers.choices[verb]._actions if action.dest != "help"]  # type: ignore[index]
@@ -273,7 +279,7 @@ def _argument(rng: random.Random, action: argparse.Action, wrong: bool) -> list[
     if not action.option_strings or (action.nargs == 0 and not wrong):
         return [rng.choice(action.option_strings)] if action.option_strings else []
     texts = ["abc", "nan", "-7"] if wrong and action.type in (int, float) else _TEXTS
-    return [rng.choice(action.option_strings), rng.choice([*texts, str(CLIP)])]
+    return [rng.choice(action.option_strings), rng.choice([*texts, _prompt()])]
 
 
 def command_lines(rng: random.Random) -> Case:
@@ -297,7 +303,7 @@ def command_lines(rng: random.Random) -> Case:
         path.write_bytes(damaged(rng, yaml.safe_dump(values).encode())[1])
         argv += ["--config", str(path)]
     elif verb != "checkpoints":  # these would begin to work: a wrong option stands among the others
-        argv += rng.choice([["--no-such-option"], ["--threads", "-1"], ["no such file"], []])
+        argv += rng.choice([["--no-such-option"], ["--threads", "-1"], ["no such file"]])
     options = [action for action in _actions(verb) if action.option_strings]
     for action in rng.sample(options, min(len(options), rng.choice([1, 1, 2]))):
         argv += _argument(rng, action, wrong=verb not in ("continue", "train", "checkpoints"))
