@@ -1,7 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The few names that differ between the transformers releases in range, and the error for a release outside it."""
 
+from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
+from typing import Any
 
 import torch
 import transformers
@@ -38,6 +41,10 @@ CACHE_NAME = "cache" if "cache" in {field.name for field in fields(CausalLMOutpu
 _RENAMED = hasattr(PreTrainedModel, "activation_checkpointing_enable")
 CHECKPOINTING = "activation_checkpointing" if _RENAMED else "gradient_checkpointing"
 
+# Before 5.23 the speech encoders draw a random number for every layer in evaluation mode, too, and use none of them.
+_DRAWS = tuple(int(number) for number in transformers.__version__.split(".")[:2]) < (5, 23)
+unmoved_generator: Any = partial(torch.random.fork_rng, devices=[]) if _DRAWS else nullcontext
+
 try:
     from transformers.modeling_utils import slice_logits_to_keep
 except ImportError:  # older releases
@@ -62,4 +69,4 @@ except ImportError:  # older releases
         return torch.take_along_dim(hidden_states, logits_to_keep[..., None], dim=1)
 
 
-__all__ = ["CACHE_NAME", "CHECKPOINTING", "SUPPORTED", "check_version", "slice_logits_to_keep"]
+__all__ = ["CACHE_NAME", "CHECKPOINTING", "SUPPORTED", "check_version", "slice_logits_to_keep", "unmoved_generator"]

@@ -10,6 +10,7 @@ Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .audio_samples_audiolm import check_sampling_rate
 from .checkpoint_audiolm import AudioLMPreTrainedModel
+from .compat_audiolm import unmoved_generator
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
 from .input_checks_audiolm import check_waveform, row_lengths
 from .numerics_audiolm import Float32Weights
@@ -355,7 +357,9 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         return self._hidden_states(padded[None])[0]
 
     def _hidden_states(self, inputs: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        outputs = self.encoder(inputs.to(self.encoder.dtype), attention_mask=attention_mask, output_hidden_states=True)
+        inputs = inputs.to(self.encoder.dtype)
+        with nullcontext() if self.encoder.training else unmoved_generator():
+            outputs = self.encoder(inputs, attention_mask=attention_mask, output_hidden_states=True)
         return outputs.hidden_states[self.config.layer]
 
 

@@ -306,7 +306,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         return before + low_band, after + low_band
 
     def _codes_low_band(self, num_codebooks: int) -> bool:
-        return bool(self.config.low_band_dim) and num_codebooks > self.config.low_band_start_level
+        return self.config.low_band_dim > 0 and num_codebooks > self.config.low_band_start_level
 
     def _aligns_phase(self, num_codebooks: int) -> bool:
         return self.config.phase_iterations > 0 and not self._codes_low_band(num_codebooks)
