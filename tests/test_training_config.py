@@ -107,3 +107,13 @@ def test_data_paths_are_joined_with_the_folder():
     data = AudioDataConfig("/data", ["a/train.parquet"], ["b"])
     assert [path.as_posix() for path in data.train_paths] == ["/data/a/train.parquet"]
     assert [path.as_posix() for path in data.validation_paths] == ["/data/b"]
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("kind: codec\nkind: stage\n")
+    with pytest.raises(ValueError, match="the key 'kind' stands twice; keep one of them"):
+        read_yaml(path)
+    path.write_text("kind: codec\ncodec: {strides: [2], strides: [4]}\n")
+    with pytest.raises(ValueError, match="the key 'strides' stands twice"):
+        read_yaml(path)

@@ -191,13 +191,25 @@ def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: boo
     return training_kind(kind)[1](load_config(path, overrides), overwrite=overwrite)
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses mappings with two equal keys, of which YAML's own loader keeps the last in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        repeated = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+        if repeated is not None:
+            problem = f"the key {repeated!r} stands twice; keep one of them"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a YAML file and apply overrides, without checking any key but `kind`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; give the YAML file of a training.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}.") from error
     if not isinstance(values, dict):
