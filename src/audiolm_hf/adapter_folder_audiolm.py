@@ -114,7 +114,7 @@ def find_base(base: str, adapter: str | os.PathLike) -> str:
 
 
 def stage_parts(config: Any, tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, dict[str, Tensor]]]:
-    """Take an adapter of the whole model apart into those of its stages.
+    """Split an adapter of the whole model into those of its stages.
 
     Args:
         config (`peft.PeftConfig`): of the whole model's adapter.

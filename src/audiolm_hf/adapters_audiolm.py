@@ -150,7 +150,7 @@ class AudioLMAdapterMixin:
                 )
 
     def _swapped(self, name: str, stages: list[str], hotswap: bool | str) -> bool:
-        """Say whether an adapter takes another's place; check that there is one, or that the name is free."""
+        """Return whether an adapter takes another's place; check that there is one, or that the name is free."""
         there = [stage for stage, names in self._adapters().items() if name in names]
         prepared = any(getattr(stage, "_hotswap_enabled", False) for stage in self.stages.values())
         if hotswap is True or (hotswap == "auto" and prepared and there):
@@ -170,7 +170,7 @@ class AudioLMAdapterMixin:
             stage.enable_peft_hotswap(*args, **kwargs)
 
     def add_adapter(self, adapter_config: Any, adapter_name: str | None = None) -> None:
-        r"""Put fresh adapters on the stages, and set them.
+        r"""Add new adapters to the stages and activate them.
 
         Args:
             adapter_config (`peft.PeftConfig`): of an adapter of layers. `target_modules` choose layers by their names
@@ -281,7 +281,7 @@ class AudioLMAdapterMixin:
         self._drop_wrappers()
 
     def _drop_wrappers(self) -> None:
-        """Put stages without adapters back in place of the `PeftModel` that was around them."""
+        """Restore stages without adapters in place of the `PeftModel` that was around them."""
         for name, stage in self.stages.items():
             if getattr(self, name) is not stage and not has_adapter_layers(stage):
                 setattr(self, name, stage)

@@ -44,7 +44,7 @@ _FFMPEG_FORMATS = (
 
 
 def require_soundfile() -> None:
-    """Say how to get the package that reads and writes files, where it is missing.
+    """Return how to get the package that reads and writes files, where it is missing.
 
     Raises:
         ImportError: it is.
