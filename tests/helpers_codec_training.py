@@ -7,14 +7,14 @@ import torch
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.residual_quantizer_audiolm import EMACodebook
-from audiolm_hf.training.codec import CodecTrainer
+from audiolm_hf.training.codec.trainer import CodecTrainer
 from audiolm_hf.training.config import AudioDataConfig
-from audiolm_hf.training.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.semantic_encoder import IterationConfig, train_semantic_encoder
-from audiolm_hf.training.speaker_invariance import train_speaker_invariance
-from tests.test_training_codec import TINY_CODEC, tiny_training
-from tests.test_training_semantic_encoder import ENCODER, tiny_config
-from tests.test_training_speaker_invariance import tiny_config as speaker_invariance_config
+from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
+from audiolm_hf.training.tokenizer.semantic_encoder import IterationConfig, train_semantic_encoder
+from audiolm_hf.training.tokenizer.speaker_invariance import train_speaker_invariance
+from tests.training.codec.test_trainer import TINY_CODEC, tiny_training
+from tests.training.tokenizer.test_semantic_encoder import ENCODER, tiny_config
+from tests.training.tokenizer.test_speaker_invariance import tiny_config as speaker_invariance_config
 
 # Codes die soon and many levels are dropped, so that both happen in every step.
 EMA_CODEC = {

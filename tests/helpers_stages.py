@@ -10,8 +10,8 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from audiolm_hf.settings import build
-from audiolm_hf.training.stage_trainer import StageTrainer
-from audiolm_hf.training.stages import StageTrainingConfig, build_stage_trainer
+from audiolm_hf.training.stages.trainer import StageTrainer
+from audiolm_hf.training.stages.training import StageTrainingConfig, build_stage_trainer
 
 BACKBONE = {
     "hidden_size": 32,

@@ -20,7 +20,7 @@ from audiolm_hf.evaluation.likelihood import (
     stage_token_bits,
 )
 from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL
-from audiolm_hf.training.stage_bits import stage_bits
+from audiolm_hf.training.stages.bits import stage_bits
 from tests.helpers_tokens import INFO, made_up_record, write_tokens
 
 

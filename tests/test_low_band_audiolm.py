@@ -14,7 +14,7 @@ from audiolm_hf.low_band_audiolm import (
 )
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.residual_quantizer_audiolm import ResidualVectorQuantizer
-from audiolm_hf.training.codec_start import start_codec
+from audiolm_hf.training.codec.initial import start_codec
 from tests.conftest import randomise
 from tests.reference import low_band_coefficient
 

@@ -17,8 +17,8 @@ from audiolm_hf.data.crops import StageBatches, validation_batches
 from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import TokenizerPair
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from audiolm_hf.training.stage_config import StageTrainingConfig
-from audiolm_hf.training.stages import build_stage_config, build_stage_model
+from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.stages.training import build_stage_config, build_stage_model
 from tests.conftest import randomise
 from tests.helpers_checkpoint import CLIP, run_python
 from tests.helpers_rates import CODECS, ENCODERS, filled_codec

@@ -11,7 +11,7 @@ from audiolm_hf import AudioLMStageCollator, build_stage_example
 from audiolm_hf.data.crops import corrupt_inputs
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
-from audiolm_hf.training.stage_bits import stage_bits
+from audiolm_hf.training.stages.bits import stage_bits
 from tests.conftest import randomise, tiny_stage_config
 
 

@@ -75,19 +75,25 @@ def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
     """
     match kind:
         case "codec":
-            from audiolm_hf.training.codec import CodecTrainingConfig, train_codec
+            from audiolm_hf.training.codec.trainer import CodecTrainingConfig, train_codec
 
             return CodecTrainingConfig, train_codec
         case "semantic_encoder":
-            from audiolm_hf.training.semantic_encoder import SemanticEncoderTrainingConfig, train_semantic_encoder
+            from audiolm_hf.training.tokenizer.semantic_encoder import (
+                SemanticEncoderTrainingConfig,
+                train_semantic_encoder,
+            )
 
             return SemanticEncoderTrainingConfig, train_semantic_encoder
         case "centroids":
-            from audiolm_hf.training.centroids import CentroidsTrainingConfig, train_centroids
+            from audiolm_hf.training.tokenizer.centroids import CentroidsTrainingConfig, train_centroids
 
             return CentroidsTrainingConfig, train_centroids
         case "speaker_invariance":
-            from audiolm_hf.training.speaker_invariance import SpeakerInvarianceConfig, train_speaker_invariance
+            from audiolm_hf.training.tokenizer.speaker_invariance import (
+                SpeakerInvarianceConfig,
+                train_speaker_invariance,
+            )
 
             return SpeakerInvarianceConfig, train_speaker_invariance
         case "tokenize":
@@ -95,7 +101,7 @@ def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
 
             return TokenizeConfig, tokenize
         case "stage":
-            from audiolm_hf.training.stages import StageTrainingConfig, train_stage
+            from audiolm_hf.training.stages.training import StageTrainingConfig, train_stage
 
             return StageTrainingConfig, train_stage
         case "lora":

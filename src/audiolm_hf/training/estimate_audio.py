@@ -11,11 +11,11 @@ from transformers import PreTrainedModel, Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-from audiolm_hf.training.centroids import BATCH_SIZE, CentroidsTrainingConfig
-from audiolm_hf.training.codec_config import CodecTrainingConfig, DiscriminatorConfig
-from audiolm_hf.training.discriminators import CodecDiscriminator
+from audiolm_hf.training.codec.config import CodecTrainingConfig, DiscriminatorConfig
+from audiolm_hf.training.codec.discriminators import CodecDiscriminator
 from audiolm_hf.training.estimate_result import FLOAT32_BYTES, Estimate, trained_state_bytes
 from audiolm_hf.training.fake_run import autocast, count_flops, saved_bytes, without_memory
+from audiolm_hf.training.tokenizer.centroids import BATCH_SIZE, CentroidsTrainingConfig
 
 RECORDING_LENGTH_S = 12.5  # mean of LibriSpeech
 ENCODER_FRAME_RATE = 50  # Hz, of w2v-BERT 2.0

@@ -28,7 +28,7 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.token_layout_audiolm import level_range, predicted_levels
 from audiolm_hf.training.estimate_result import FLOAT32_BYTES, Estimate, trained_state_bytes
 from audiolm_hf.training.fake_run import saved_bytes, use_causal_kernel, without_memory
-from audiolm_hf.training.stage_config import StageTrainingConfig
+from audiolm_hf.training.stages.config import StageTrainingConfig
 
 PAPER_TOKENS = TokenInfo("", 16000, 16000, 640, 1024, 320, 12, 1024)  # assumed where no tokens are there yet
 _STAGE_CONFIGS: dict[str, type[AudioLMStageConfig]] = {

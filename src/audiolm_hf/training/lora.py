@@ -52,9 +52,9 @@ from audiolm_hf.settings import (
 from audiolm_hf.stage_adapters_audiolm import base_name
 from audiolm_hf.training.config import DataFolder, Recordings
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.stage_bits import stage_bits
-from audiolm_hf.training.stage_config import StageTrainingConfig
-from audiolm_hf.training.stages import train_stage
+from audiolm_hf.training.stages.bits import stage_bits
+from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.stages.training import train_stage
 
 _WEIGHTS_FILE = "adapter_model.safetensors"
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One of several processes that train stages together; `test_training_distributed.py` starts them.
+"""One of several processes that train stages together; `test_distributed.py` starts them.
 
-Called as `stages_worker.py SOURCE OUTPUT CASE...`; every process writes what it ends with to
+Called as `distributed_worker.py SOURCE OUTPUT CASE...`; every process writes what it ends with to
 `OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are `clock`, a training by minutes in which
 the second process's watch runs fast; `files`, a whole training with a folder of its own for each process; and
 `resumed`, a whole training that is interrupted and goes on.
@@ -18,9 +18,9 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 
-from audiolm_hf.training import clock as clock_module
-from audiolm_hf.training import stages
-from audiolm_hf.training.stages import train_stage
+from audiolm_hf.training.stages import clock as clock_module
+from audiolm_hf.training.stages import training as stages
+from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_stages import CASES, config_of, interrupted_after, resumed_config, run_case
 
 RANK = int(os.environ["RANK"])

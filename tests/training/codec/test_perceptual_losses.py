@@ -15,7 +15,7 @@ from safetensors import safe_open
 from audiolm_hf import checkpoint
 from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-from audiolm_hf.training.perceptual_losses import (
+from audiolm_hf.training.codec.perceptual_losses import (
     EnvelopeCorrelationLoss,
     LoudnessLoss,
     bark_filters,
@@ -24,7 +24,7 @@ from audiolm_hf.training.perceptual_losses import (
 from tests.reference import band_powers, envelope_correlation, event_norm, loudness_of_power
 
 RATE = 16000
-CLIPS = sorted((Path(__file__).parent / "data").glob("*.flac"))
+CLIPS = sorted((Path(__file__).parents[2] / "data").glob("*.flac"))
 LOSSES = [LoudnessLoss(RATE), EnvelopeCorrelationLoss(RATE)]
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Trains codec or semantic encoder in processes that are killed at chosen moments, until one comes to its end.
 
-Called as `kill_worker.py INPUT OUTPUT KIND...` by `test_training_kill.py`; the killed trainings
+Called as `kill_worker.py INPUT OUTPUT KIND...` by `test_kill.py`; the killed trainings
 are in `OUTPUT/KIND`, the moments at which they were in `OUTPUT/KIND.json`, and uninterrupted ones in
 `OUTPUT/KIND-whole`. Processes are forked from this one, which spares them all the imports.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from audiolm_hf.training.codec import train_codec
-from audiolm_hf.training.semantic_encoder import train_semantic_encoder
+from audiolm_hf.training.codec.trainer import train_codec
+from audiolm_hf.training.tokenizer.semantic_encoder import train_semantic_encoder
 from tests.helpers_codec_training import codec_config, encoder_config
 
 # A process is killed as soon as one of these is there: while a checkpoint, or the finished model, is being written or

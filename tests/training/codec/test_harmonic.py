@@ -16,9 +16,9 @@ from audiolm_hf.data.pitch import PitchCache, measure_pitch
 from audiolm_hf.harmonic_decoder_audiolm import pitch_bins
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.settings import build
-from audiolm_hf.training.codec import CodecTrainer, CodecTrainingConfig, train_codec
-from audiolm_hf.training.codec_losses import MagnitudeLoss, OutputMagnitudeLoss, PitchLoss
-from audiolm_hf.training.codec_start import start_codec
+from audiolm_hf.training.codec.initial import start_codec
+from audiolm_hf.training.codec.losses import MagnitudeLoss, OutputMagnitudeLoss, PitchLoss
+from audiolm_hf.training.codec.trainer import CodecTrainer, CodecTrainingConfig, train_codec
 from audiolm_hf.training.estimate import estimate_training
 
 SIZES = {

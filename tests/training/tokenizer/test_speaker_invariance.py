@@ -17,20 +17,25 @@ from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.loading import load_semantic_tokenizer
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from audiolm_hf.training import encoder_trainer, speaker_invariance
 from audiolm_hf.training.config import AudioDataConfig, load_config
-from audiolm_hf.training.consensus import speaker_consensus
-from audiolm_hf.training.semantic_encoder import encoder_states, standardised
-from audiolm_hf.training.speaker_adversary import IGNORED, SpeakerAdversary, SpeakerInvarianceModel, TokenBatch
-from audiolm_hf.training.speaker_invariance import (
+from audiolm_hf.training.tokenizer import encoder_trainer, speaker_invariance
+from audiolm_hf.training.tokenizer.consensus import speaker_consensus
+from audiolm_hf.training.tokenizer.semantic_encoder import encoder_states, standardised
+from audiolm_hf.training.tokenizer.speaker_adversary import (
+    IGNORED,
+    SpeakerAdversary,
+    SpeakerInvarianceModel,
+    TokenBatch,
+)
+from audiolm_hf.training.tokenizer.speaker_invariance import (
     SpeakerInvarianceConfig,
     token_batch,
     token_targets,
     train_speaker_invariance,
 )
-from audiolm_hf.training.spectra import ENVELOPE_WIDTH, SpectrumTable, VoiceChange, _smoothed
+from audiolm_hf.training.tokenizer.spectra import ENVELOPE_WIDTH, SpectrumTable, VoiceChange, _smoothed
 from tests import reference
-from tests.test_training_semantic_encoder import ENCODER, KilledError
+from tests.training.tokenizer.test_semantic_encoder import ENCODER, KilledError
 
 SPEAKERS = ("ann", "bob", "cleo", "dan")
 
@@ -345,6 +350,6 @@ def test_another_pooling_is_refused(folder, tmp_path):
 
 def test_recipe_loads():
     config = load_config(
-        Path(__file__).parents[1] / "configs/tiny/speech/speaker_invariance.yaml", ["data.folder=data"]
+        Path(__file__).parents[3] / "configs/tiny/speech/speaker_invariance.yaml", ["data.folder=data"]
     )
     assert isinstance(config, SpeakerInvarianceConfig)

@@ -33,13 +33,13 @@ from audiolm_hf.modeling_stage_audiolm import (
 )
 from audiolm_hf.run_folder import replace_folder
 from audiolm_hf.training.checkpointing import newest_checkpoint
-from audiolm_hf.training.clock import ClockCallback, TrainingClock
-from audiolm_hf.training.embeddings import code_vectors, start_embeddings_
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.stage_config import StageTrainingConfig
-from audiolm_hf.training.stage_samples import SampleCallback
-from audiolm_hf.training.stage_trainer import StageTrainer, training_arguments
-from audiolm_hf.training.warm_start import warm_backbone_config, warm_start_
+from audiolm_hf.training.stages.clock import ClockCallback, TrainingClock
+from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.stages.embeddings import code_vectors, start_embeddings_
+from audiolm_hf.training.stages.samples import SampleCallback
+from audiolm_hf.training.stages.trainer import StageTrainer, training_arguments
+from audiolm_hf.training.stages.warm_start import warm_backbone_config, warm_start_
 
 logger = logging.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from audiolm_hf.training import clock as clock_module
-from audiolm_hf.training.clock import ClockCallback, TrainingClock, write_elapsed
+from audiolm_hf.training.stages import clock as clock_module
+from audiolm_hf.training.stages.clock import ClockCallback, TrainingClock, write_elapsed
 
 
 @pytest.fixture

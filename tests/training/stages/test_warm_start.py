@@ -7,7 +7,7 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from audiolm_hf.modeling_stage_audiolm import AudioLMSemanticModel
-from audiolm_hf.training.stages import build_stage_trainer, train_stage
+from audiolm_hf.training.stages.training import build_stage_trainer, train_stage
 from tests.helpers_stages import BACKBONE, config_of
 from tests.helpers_tokens import write_tokens
 

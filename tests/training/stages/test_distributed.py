@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from audiolm_hf.configuration_audiolm import AudioLMFineConfig
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMFineModel
-from audiolm_hf.training.stages import train_stage
+from audiolm_hf.training.stages.training import train_stage
 from tests.conftest import TINY_BACKBONE, tiny_config, tiny_stage_config
 from tests.helpers_stages import CASES, resumed_config, run_case
 from tests.helpers_tokens import write_tokens
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 SMALL = {
     "llama": TINY_BACKBONE,
@@ -42,10 +42,10 @@ TIMEOUT_S = 600  # two processes that wait for each other would never end
 def run_on_two_processes(
     worker: str, arguments: Sequence[str], output: Path, launcher: Sequence[str] = TORCHRUN
 ) -> None:
-    """Run a script of this folder as two processes, in the folder `output`."""
+    """Run a script of `tests` as two processes, in the folder `output`."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
-        [*launcher, str(Path(__file__).with_name(worker)), *arguments],
+        [*launcher, str(ROOT / "tests" / worker), *arguments],
         cwd=output,
         env=environment,
         stdout=subprocess.PIPE,
@@ -64,7 +64,7 @@ def run_on_two_processes(
 
 def run_cases(cases, source: Path, output: Path, launcher=TORCHRUN) -> dict[str, list[dict[str, torch.Tensor]]]:
     """Run cases by two processes; what each of them ended with."""
-    run_on_two_processes("stages_worker.py", [str(source), str(output), *cases], output, launcher)
+    run_on_two_processes("training/stages/distributed_worker.py", [str(source), str(output), *cases], output, launcher)
     return {case: [load_file(output / f"{case}-{rank}.safetensors") for rank in range(2)] for case in cases}
 
 

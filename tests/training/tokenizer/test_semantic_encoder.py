@@ -15,15 +15,21 @@ from transformers import AutoModel, Wav2Vec2BertConfig
 
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import stacked_log_mel
-from audiolm_hf.training import encoder_trainer, semantic_encoder
 from audiolm_hf.training.config import AudioDataConfig, load_config
-from audiolm_hf.training.semantic_encoder import (
+from audiolm_hf.training.tokenizer import encoder_trainer, semantic_encoder
+from audiolm_hf.training.tokenizer.semantic_encoder import (
     IterationConfig,
     MaskedPredictionModel,
     SemanticEncoderTrainingConfig,
     train_semantic_encoder,
 )
-from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch, warp_vocal_tract
+from audiolm_hf.training.tokenizer.spectra import (
+    MaskedBatch,
+    SpectrumTable,
+    cepstral_features,
+    masked_batch,
+    warp_vocal_tract,
+)
 
 ENCODER = {
     "hidden_size": 24,
@@ -292,6 +298,6 @@ def test_layer_features_are_windows_normalised_over_the_recording(monkeypatch):
 
 
 def test_recipe_loads():
-    config = load_config(Path(__file__).parents[1] / "configs/tiny/speech/semantic_encoder.yaml", ["data.folder=data"])
+    config = load_config(Path(__file__).parents[3] / "configs/tiny/speech/semantic_encoder.yaml", ["data.folder=data"])
     assert isinstance(config, SemanticEncoderTrainingConfig)
     assert Wav2Vec2BertConfig(**config.encoder).num_hidden_layers >= config.iterations[-1].layer

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.training.processes import mean_over_processes
-from audiolm_hf.training.spectra import TOKENS_FRAMES
+from audiolm_hf.training.tokenizer.spectra import TOKENS_FRAMES
 
 IGNORED = -1  # target of a token that is padding
 FIRST_SCORE_RANGE = 3.0  # how far apart the first scores of centroids are: neither all alike nor certain

@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from audiolm_hf.training import consensus
-from audiolm_hf.training.consensus import nearest_of_others, speaker_consensus, without_speaker_directions
+from audiolm_hf.training.tokenizer import consensus
+from audiolm_hf.training.tokenizer.consensus import nearest_of_others, speaker_consensus, without_speaker_directions
 from tests import reference
 
 

@@ -42,13 +42,13 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
-from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
 from audiolm_hf.training.config import AudioDataConfig
-from audiolm_hf.training.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.harmony import harmonic_features
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
+from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
+from audiolm_hf.training.tokenizer.harmony import harmonic_features
+from audiolm_hf.training.tokenizer.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
 from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
 
 logger = logging.get_logger(__name__)

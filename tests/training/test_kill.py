@@ -13,7 +13,7 @@ import soundfile as sf
 import torch
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KINDS = ["ema-adversarial", "factorized", "encoder"]
 
 
@@ -26,7 +26,7 @@ def trainings(tmp_path_factory):
     for name in ("first", "second", "0", "1", "2", "3", "4"):
         sf.write(folder / "recordings" / f"{name}.wav", 0.1 * generator.standard_normal(16000), 16000)
     finished = subprocess.run(
-        [sys.executable, str(ROOT / "tests/kill_worker.py"), str(folder / "recordings"), str(folder), *KINDS],
+        [sys.executable, str(ROOT / "tests/training/kill_worker.py"), str(folder / "recordings"), str(folder), *KINDS],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

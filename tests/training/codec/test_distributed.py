@@ -10,8 +10,8 @@ from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder, trained_invariance
-from tests.test_training_distributed import run_on_two_processes
-from tests.test_training_semantic_encoder import ENCODER
+from tests.training.stages.test_distributed import run_on_two_processes
+from tests.training.tokenizer.test_semantic_encoder import ENCODER
 
 KINDS = [*CODECS, "encoder", "invariance"]
 
@@ -34,7 +34,7 @@ def recordings(tmp_path_factory):
 def of_two(recordings, tmp_path_factory):
     """Folder with what each of two processes wrote after every training."""
     output = tmp_path_factory.mktemp("two")
-    run_on_two_processes("codec_worker.py", [str(recordings), str(output)], output)
+    run_on_two_processes("training/codec/distributed_worker.py", [str(recordings), str(output)], output)
     return output
 
 

@@ -12,14 +12,14 @@ from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from audiolm_hf.training.centroids import (
+from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.tokenizer.centroids import (
     CentroidsTrainingConfig,
     assign_clusters,
     fit_centroids,
     fit_kmeans,
     train_centroids,
 )
-from audiolm_hf.training.config import AudioDataConfig
 from tests import reference
 
 ENCODER = Wav2Vec2BertConfig(

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One of two processes that train codec, encoder and tokens together; `test_training_codec_distributed.py` starts it.
+"""One of two processes that train codec, encoder and tokens together; `test_distributed.py` starts it.
 
-Called as `codec_worker.py INPUT OUTPUT`; every process writes `OUTPUT/NAME-RANK.safetensors` for every training.
+Called as `distributed_worker.py INPUT OUTPUT`; every process writes `OUTPUT/NAME-RANK.safetensors` for every training.
 """
 
 import os

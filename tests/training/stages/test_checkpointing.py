@@ -17,7 +17,7 @@ from audiolm_hf.training.checkpointing import (
     remove_old_checkpoints,
     seal_checkpoint,
 )
-from audiolm_hf.training.stages import train_stage
+from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_stages import config_of
 from tests.helpers_tokens import write_tokens
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_counts_only_when_it_is_sealed(folders, tmp_path, monkeypat
     def crash(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("audiolm_hf.training.stage_trainer.seal_checkpoint", crash)
+    monkeypatch.setattr("audiolm_hf.training.stages.trainer.seal_checkpoint", crash)
     with pytest.raises(KeyboardInterrupt):
         train_stage(config_of(folders, tmp_path, **SETTINGS))
     assert (tmp_path / "checkpoints/checkpoint-2/model.safetensors").is_file()
@@ -134,7 +134,7 @@ def test_a_checkpoint_counts_only_when_it_is_sealed(folders, tmp_path, monkeypat
 def test_killed_training_ends_with_the_weights_of_an_uninterrupted_one(whole, folders, tmp_path):
     output = tmp_path / "killed"
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["audiolm_hf.training.stages"])
+    processes.set_forkserver_preload(["audiolm_hf.training.stages.training"])
     for step, delay_s in ((2, 0.0), (4, 0.002), (6, 0.02), (8, 0.0)):  # while a checkpoint is written, and after
         process = processes.Process(target=train_stage, args=(config_of(folders, output, **SETTINGS),))
         process.start()

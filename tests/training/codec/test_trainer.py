@@ -18,8 +18,8 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.settings import build
 from audiolm_hf.spectral_codec_audiolm import windowed_spectrum
 from audiolm_hf.training.checkpointing import find_checkpoints
-from audiolm_hf.training.codec import CodecTrainer, CodecTrainingConfig, train_codec
-from audiolm_hf.training.codec_losses import (
+from audiolm_hf.training.codec.discriminators import CodecDiscriminator
+from audiolm_hf.training.codec.losses import (
     MagnitudeLoss,
     MultiScaleMelLoss,
     adversarial_loss,
@@ -27,7 +27,7 @@ from audiolm_hf.training.codec_losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from audiolm_hf.training.discriminators import CodecDiscriminator
+from audiolm_hf.training.codec.trainer import CodecTrainer, CodecTrainingConfig, train_codec
 
 TINY_CODEC = {
     "strides": [8, 10],

@@ -43,15 +43,20 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
-from audiolm_hf.training.centroids import assign_clusters, fit_kmeans
 from audiolm_hf.training.config import AudioDataConfig
-from audiolm_hf.training.consensus import speaker_consensus
-from audiolm_hf.training.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.semantic_encoder import FRAME_RATE, encoder_states, standardised
-from audiolm_hf.training.speaker_adversary import IGNORED, SpeakerAdversary, SpeakerInvarianceModel, TokenBatch
-from audiolm_hf.training.spectra import TOKENS_FRAMES, SpectrumTable, VoiceChange, random_spans
+from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.tokenizer.consensus import speaker_consensus
+from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
+from audiolm_hf.training.tokenizer.semantic_encoder import FRAME_RATE, encoder_states, standardised
+from audiolm_hf.training.tokenizer.speaker_adversary import (
+    IGNORED,
+    SpeakerAdversary,
+    SpeakerInvarianceModel,
+    TokenBatch,
+)
+from audiolm_hf.training.tokenizer.spectra import TOKENS_FRAMES, SpectrumTable, VoiceChange, random_spans
 from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
 
 

@@ -18,8 +18,8 @@ from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
-from audiolm_hf.training.stage_bits import stage_bits
-from audiolm_hf.training.stages import (
+from audiolm_hf.training.stages.bits import stage_bits
+from audiolm_hf.training.stages.training import (
     build_stage_config,
     build_stage_trainer,
     mean_semantic_duration,

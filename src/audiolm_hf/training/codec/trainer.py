@@ -34,8 +34,10 @@ from audiolm_hf.training.checkpointing import (
     save_training_state,
     stop_diverged,
 )
-from audiolm_hf.training.codec_config import CodecTrainingConfig, DiscriminatorConfig
-from audiolm_hf.training.codec_losses import (
+from audiolm_hf.training.codec.config import CodecTrainingConfig, DiscriminatorConfig
+from audiolm_hf.training.codec.discriminators import CodecDiscriminator
+from audiolm_hf.training.codec.initial import start_codec
+from audiolm_hf.training.codec.losses import (
     MagnitudeLoss,
     MultiScaleMelLoss,
     OutputMagnitudeLoss,
@@ -45,10 +47,8 @@ from audiolm_hf.training.codec_losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from audiolm_hf.training.codec_start import start_codec
-from audiolm_hf.training.codec_validation import validate_codec
-from audiolm_hf.training.discriminators import CodecDiscriminator
-from audiolm_hf.training.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
+from audiolm_hf.training.codec.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
+from audiolm_hf.training.codec.validation import validate_codec
 from audiolm_hf.training.processes import announce, mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tracking import start_tracking, stop_tracking, tracker_settings

@@ -17,9 +17,9 @@ from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArgum
 
 from audiolm_hf.compat_audiolm import CHECKPOINTING
 from audiolm_hf.training.checkpointing import remove_old_checkpoints, require_finite, seal_checkpoint, stop_diverged
-from audiolm_hf.training.clock import TrainingClock, write_elapsed
-from audiolm_hf.training.stage_bits import stage_bits
-from audiolm_hf.training.stage_config import StageTrainingConfig
+from audiolm_hf.training.stages.bits import stage_bits
+from audiolm_hf.training.stages.clock import TrainingClock, write_elapsed
+from audiolm_hf.training.stages.config import StageTrainingConfig
 
 
 class StageTrainer(Trainer):
