@@ -14,8 +14,8 @@ from audiolm_hf.commands import evaluate, tokenize, train
 from audiolm_hf.data.audio import SkippedAudio
 from audiolm_hf.data.tokenizers import load_tokenizers, tokenizers_hash
 from audiolm_hf.data.tokens import TokenDataset, write_shard
+from tests.helpers_sounds import EXAMPLES, RATE
 from tests.helpers_tokens import describe_tokens, write_tokens
-from tests.test_evaluation_signal import EXAMPLES, RATE
 
 
 def run(*arguments):

@@ -66,7 +66,7 @@ def test_the_file_holds_the_prompt_and_seven_new_seconds(continuations):
 
 
 def test_what_is_new_is_neither_silence_nor_noise_nor_the_prompt_again(continuations):
-    from audiolm_hf.evaluation.signal import power_spectrogram
+    from audiolm_hf.evaluation.metrics.spectrograms import power_spectrogram
 
     _, (audio, sampling_rate), _ = continuations
     prompt, _ = sf.read(example_prompt(), dtype="float32")

@@ -11,7 +11,7 @@ from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.training.assemble import AssembleConfig, assemble
-from tests.test_evaluation_signal import EXAMPLES, RATE
+from tests.helpers_sounds import EXAMPLES, RATE
 
 PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.midi_notes import read_notes
+from audiolm_hf.evaluation.metrics.midi_notes import read_notes
 from audiolm_hf.training.config import AudioDataConfig, run_training
 from audiolm_hf.training.render import RenderConfig, render, transposed
 

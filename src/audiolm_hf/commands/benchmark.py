@@ -114,7 +114,7 @@ def run_training_benchmark(arguments: argparse.Namespace) -> int:
 
 def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     """Run `benchmark generation`; returns the exit status."""
-    from audiolm_hf.evaluation.generation_speed import format_generation, measure_generation
+    from audiolm_hf.evaluation.speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
     check_report(arguments.output)

@@ -135,7 +135,7 @@ def run_codec(arguments: argparse.Namespace) -> int:
     """Run `evaluate codec`; returns the exit status."""
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.loading import load_codec
-    from audiolm_hf.evaluation.codec import evaluate_codec, format_codec_report
+    from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec_report
 
     device = _check(arguments, arguments.data)
     codec = load_codec(resolve_checkpoint(arguments.codec))
@@ -157,8 +157,8 @@ def run_codec(arguments: argparse.Namespace) -> int:
 def run_tokens(arguments: argparse.Namespace) -> int:
     """Run `evaluate tokens`; returns the exit status."""
     from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.evaluation.piano_token_report import evaluate_piano_tokens, format_piano_token_report
-    from audiolm_hf.evaluation.token_report import evaluate_tokens, format_token_report
+    from audiolm_hf.evaluation.protocols.piano_tokens import evaluate_piano_tokens, format_piano_token_report
+    from audiolm_hf.evaluation.protocols.tokens import evaluate_tokens, format_token_report
 
     if arguments.kind == "piano" and arguments.midi is None:
         raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
@@ -176,7 +176,7 @@ def run_tokens(arguments: argparse.Namespace) -> int:
 def run_likelihood(arguments: argparse.Namespace) -> int:
     """Run `evaluate likelihood`; returns the exit status."""
     from audiolm_hf.data.tokens import TokenDataset
-    from audiolm_hf.evaluation.likelihood import evaluate_likelihood, format_likelihood_report, load_stages
+    from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood_report, load_stages
 
     device = _check(arguments, [*arguments.train_tokens, *arguments.test_tokens])
     stages = load_stages([resolve_checkpoint(name) for name in arguments.checkpoint])
@@ -195,7 +195,7 @@ def run_likelihood(arguments: argparse.Namespace) -> int:
 def run_continuation(arguments: argparse.Namespace) -> int:
     """Run `evaluate continuation`; returns the exit status."""
     from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.evaluation.continuation import evaluate_continuation, format_continuation_report
+    from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation_report
 
     device = _check(arguments, arguments.data)
     model = _load(arguments, device)
@@ -231,7 +231,7 @@ def _load(arguments: argparse.Namespace, device: str) -> Any:
 
 
 def _finish(report: dict[str, Any], text: str, output: Path | None) -> int:
-    from audiolm_hf.evaluation.parts import to_json
+    from audiolm_hf.evaluation.results import to_json
 
     sys.stdout.write(text)
     write_report(output, to_json(report))

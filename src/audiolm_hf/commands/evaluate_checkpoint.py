@@ -56,9 +56,9 @@ def add_whole(kinds: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from audiolm_hf.evaluation.checkpoint_report import CheckpointEvaluation
     from audiolm_hf.evaluation.markdown import format_checkpoint_report
-    from audiolm_hf.evaluation.parts import to_json
+    from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation
+    from audiolm_hf.evaluation.results import to_json
 
     output: Path = arguments.output
     check_report(output, others=(".md", ".parts"))

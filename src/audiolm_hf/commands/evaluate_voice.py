@@ -57,7 +57,7 @@ def run_voice(arguments: argparse.Namespace) -> int:
     from audiolm_hf.bundled import resolve_checkpoint
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.voice import leave_out, read_voice, skip_minutes
-    from audiolm_hf.evaluation.voice import evaluate_voice, format_voice_report
+    from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice_report
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
     check_report(arguments.output)

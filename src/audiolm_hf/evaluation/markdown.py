@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from audiolm_hf.evaluation.codec import format_codec_report
-from audiolm_hf.evaluation.continuation import ACOUSTIC_ONLY, TASKS, format_continuation_report
-from audiolm_hf.evaluation.likelihood import OTHER_CONDITION, format_likelihood_report
-from audiolm_hf.evaluation.piano_token_report import format_piano_token_report
-from audiolm_hf.evaluation.token_report import format_token_report
+from audiolm_hf.evaluation.protocols.codec import format_codec_report
+from audiolm_hf.evaluation.protocols.continuation import ACOUSTIC_ONLY, TASKS, format_continuation_report
+from audiolm_hf.evaluation.protocols.likelihood import OTHER_CONDITION, format_likelihood_report
+from audiolm_hf.evaluation.protocols.piano_tokens import format_piano_token_report
+from audiolm_hf.evaluation.protocols.tokens import format_token_report
 
 _TITLES = {
     "codec": "Codec",

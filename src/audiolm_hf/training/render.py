@@ -23,7 +23,7 @@ import soxr
 from tqdm import tqdm
 
 from audiolm_hf.data.tokens import write_atomically
-from audiolm_hf.evaluation.midi_notes import open_midi
+from audiolm_hf.evaluation.metrics.midi_notes import open_midi
 from audiolm_hf.settings import InputPath, OutputPath, Positive, Range, Seed, Settings
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.utils import is_flash_attn_2_available
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig
-from audiolm_hf.evaluation.timing import device_name, time_call
+from audiolm_hf.evaluation.speed import device_name, time_call
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.training.estimate_result import trained_state_bytes
 from audiolm_hf.training.estimate_stage import StageShape, decoder_flops, head_flops, linear_weights

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audiolm_hf.data.audio import AudioRecord
-from audiolm_hf.evaluation.music import PITCH_CLASSES
+from audiolm_hf.evaluation.metrics.music import PITCH_CLASSES
 from audiolm_hf.training.tokenizer.harmony import harmonic_features
 from audiolm_hf.training.tokenizer.spectra import SpectrumTable
 from tests.reference import pitch_classes

@@ -10,8 +10,8 @@ import soundfile as sf
 import torch
 from torch import Tensor
 
-from audiolm_hf.evaluation.signal import mel_distance, si_sdr
-from audiolm_hf.evaluation.spectrogram import save_spectrograms
+from audiolm_hf.evaluation.metrics.resynthesis import mel_distance, si_sdr
+from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 
 NUM_SAMPLES_SHOWN = 3  # validation clips written as audio and spectrogram

@@ -101,7 +101,7 @@ class SampleCallback(TrainerCallback):
 
     def _write(self, name: str, ids: Tensor) -> None:
         # matplotlib comes with the extra `evaluation`; training without samples does not need it
-        from audiolm_hf.evaluation.spectrogram import save_spectrograms
+        from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {"from its own codes": self._decode(self._example["input_ids"]), "continued": self._decode(ids)}

@@ -8,7 +8,7 @@ middle C.
 
 import numpy as np
 
-from audiolm_hf.evaluation.music import pitch_class_filters
+from audiolm_hf.evaluation.metrics.music import pitch_class_filters
 
 FRAME_RATE = 50  # as many as an encoder has, Hz
 _PITCH_WINDOW_S = 0.128  # semitones are told apart from 520 Hz up, and below by their harmonics

@@ -1,0 +1,83 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Figures of any continuation: is it sound, is it noise, was it heard before, has it the prompt's timbre?"""
+
+import numpy as np
+
+from audiolm_hf.evaluation.metrics.spectrograms import frame_levels, log_mel, power_spectrogram
+
+SILENCE_DB = -35.0  # below the prompt's loud frames: pauses and nothing else
+REPEAT_WINDOW_S = 0.5  # about two syllables: longer than anything speech repeats by chance
+
+
+def silence_share(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
+    """Give the share of 20 ms frames that lie 35 dB or more below the loud frames of the prompt."""
+    loud = np.percentile(frame_levels(prompt, sampling_rate), 95)
+    return float((frame_levels(array, sampling_rate) < loud + SILENCE_DB).mean())
+
+
+def spectral_flatness(array: np.ndarray) -> float:
+    """Average the geometric by the arithmetic mean of power spectra: 0.56 for white noise, near 0 for voices."""
+    power = power_spectrogram(array).astype(np.float64) + 1e-12
+    return float((np.exp(np.log(power).mean(axis=1)) / power.mean(axis=1)).mean())
+
+
+def repetition(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
+    """Measure how much of a continuation was heard before.
+
+    Every half second of its log-mel spectrogram is compared with every earlier half second, of the prompt or of the
+    continuation itself.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): the continuation.
+        prompt (`np.ndarray` of shape `(num_samples,)`): what came before it.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `float`: mean over the windows of their highest correlation with earlier ones; 1 for a copy.
+    """
+    loudest = max(float(power_spectrogram(prompt).max()), 1e-10)
+    mels = np.concatenate([log_mel(part, sampling_rate, loudest, num_mels=40) for part in (prompt, array)])
+    boundary = len(log_mel(prompt, sampling_rate, loudest, num_mels=40))
+    window = round(REPEAT_WINDOW_S * sampling_rate / 256)  # frames of power_spectrogram
+    views = np.lib.stride_tricks.sliding_window_view(mels, window, axis=0).reshape(len(mels) - window + 1, -1)
+    views = views - views.mean(axis=1, keepdims=True)
+    views = views / np.maximum(np.linalg.norm(views, axis=1, keepdims=True), 1e-6)
+    peaks = [
+        float((views[: start - window + 1] @ views[start]).max()) for start in range(boundary, len(views), window)
+    ]
+    return float(np.mean(peaks)) if peaks else float("nan")
+
+
+def timbre_similarity(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
+    """Correlate the average spectra (log-mel, of the loud half of the frames) of a continuation and its prompt."""
+    averages = []
+    for part in (array, prompt):
+        mel = log_mel(part, sampling_rate)
+        loudness = mel.mean(axis=1)
+        averages.append(mel[loudness >= np.median(loudness)].mean(axis=0))
+    if min(average.std() for average in averages) < 1e-6:  # silence has no timbre
+        return 0.0
+    return float(np.corrcoef(*averages)[0, 1])
+
+
+def sound_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Take all figures of this file.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): the continuation without its prompt.
+        prompt (`np.ndarray` of shape `(num_samples,)`): the prompt.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `dict`: `level_db`, `silence_share`, `flatness`, `repetition` and `timbre_similarity`.
+    """
+    return {
+        "level_db": float(10 * np.log10(max(float((array.astype(np.float64) ** 2).mean()), 1e-12))),
+        "silence_share": silence_share(array, prompt, sampling_rate),
+        "flatness": spectral_flatness(array),
+        "repetition": repetition(array, prompt, sampling_rate),
+        "timbre_similarity": timbre_similarity(array, prompt, sampling_rate),
+    }
+
+
+__all__ = ["repetition", "silence_share", "sound_figures", "spectral_flatness", "timbre_similarity"]

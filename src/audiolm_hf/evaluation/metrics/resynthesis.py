@@ -1,0 +1,175 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""How near a coded recording is to its original: PESQ, STOI, SI-SDR and distances of spectrograms.
+
+PESQ and STOI come from the packages `pesq` and `pystoi` of the extra `evaluation`.
+"""
+
+import numpy as np
+import soxr
+
+from audiolm_hf.evaluation.metrics.spectrograms import SILENCE_FLOOR, log_mel, mel_energies, power_spectrogram
+
+PESQ_SAMPLING_RATE = 16000  # ITU-T P.862.2, wide band
+PESQ_LOWEST = 1.0  # end of the opinion scale that PESQ maps to
+# SoundStream's reconstruction loss: windows of 2^6 to 2^11 samples; bands so that none is narrower than a bin.
+_MEL_SCALES = {64: 5, 128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}
+_CONVERGENCE_WINDOWS = (512, 1024, 2048)
+
+
+def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Trim arrays of shape `(num_samples,)` on the right to the shortest of them."""
+    length = min(len(array) for array in arrays)
+    return [array[:length] for array in arrays]
+
+
+def pesq_wb(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure perceived speech quality, wide band (1.0 to 4.64; ITU-T P.862.2).
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it.
+        sampling_rate (`int`): Hz; both are resampled to 16 kHz where it differs.
+
+    Returns:
+        `float`: the score; 1.0 for a silent estimate, which PESQ itself refuses; NaN where the reference holds no
+        speech that PESQ detects.
+
+    Raises:
+        ImportError: the package `pesq` is not installed.
+    """
+    from pesq import NoUtterancesError, pesq
+
+    if not np.any(estimate):
+        return PESQ_LOWEST
+    if sampling_rate != PESQ_SAMPLING_RATE:
+        reference, estimate = (soxr.resample(x, sampling_rate, PESQ_SAMPLING_RATE) for x in (reference, estimate))
+    try:
+        return float(pesq(PESQ_SAMPLING_RATE, reference, estimate, "wb"))
+    except NoUtterancesError:
+        return float("nan")
+
+
+def stoi(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure short-time objective intelligibility (about 0 to 1) of equally long `(num_samples,)` arrays.
+
+    Raises:
+        ImportError: the package `pystoi` is not installed.
+    """
+    from pystoi import stoi as pystoi_stoi
+
+    return float(pystoi_stoi(reference, estimate, sampling_rate))
+
+
+def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Measure the scale-invariant signal-to-distortion ratio of equally long arrays, in dB from -100 up."""
+    reference = reference.astype(np.float64) - reference.mean()
+    estimate = estimate.astype(np.float64) - estimate.mean()
+    target = (estimate @ reference) / max(reference @ reference, SILENCE_FLOOR) * reference
+    noise = estimate - target
+    return float(10 * np.log10(max((target @ target) / (noise @ noise + SILENCE_FLOOR), SILENCE_FLOOR)))
+
+
+def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure the mean absolute difference of two log-mel spectrograms of equally long arrays.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original; its loudest bin is 0 dB for both.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `float`: dB.
+    """
+    loudest = float(mel_energies(reference, sampling_rate).max())
+    first, second = (log_mel(array, sampling_rate, loudest) for array in (reference, estimate))
+    return float(np.abs(first - second).mean())
+
+
+def multi_scale_mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
+    """Measure the mean absolute difference of log-mel spectrograms of six resolutions.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original; in each resolution its loudest bin is 0 dB,
+            and what lies 80 dB below it does not count.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it, equally long.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `float`: dB, averaged over windows of 64 to 2048 samples.
+
+    Paper: SoundStream (arXiv 2107.03312), the reconstruction loss.
+    """
+    distances = []
+    for window_length, num_mels in _MEL_SCALES.items():
+        first, second = (mel_energies(x, sampling_rate, num_mels, window_length) for x in (reference, estimate))
+        floor = max(float(first.max()), SILENCE_FLOOR) * 1e-8
+        distances.append(np.abs(10 * np.log10(np.maximum(first, floor) / np.maximum(second, floor))).mean())
+    return float(np.mean(distances))
+
+
+def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Measure the error of a spectrogram's magnitudes relative to the original's: 0 is perfect, silence has 1.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it, equally long.
+
+    Returns:
+        `float`: averaged over windows of 512, 1024 and 2048 samples.
+    """
+    errors = []
+    for window in _CONVERGENCE_WINDOWS:
+        first, second = (np.sqrt(power_spectrogram(array, window, window // 4)) for array in (reference, estimate))
+        errors.append(np.linalg.norm(first - second) / max(float(np.linalg.norm(first)), SILENCE_FLOOR))
+    return float(np.mean(errors))
+
+
+def sound_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Compare a coded recording of any sound with its original.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it; both are trimmed to the shorter.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `dict`: `si_sdr` (dB), `mel_distance` (dB), `multi_scale_mel_distance` (dB) and `spectral_convergence`.
+    """
+    reference, estimate = match_lengths(reference, estimate)
+    return {
+        "si_sdr": si_sdr(reference, estimate),
+        "mel_distance": mel_distance(reference, estimate, sampling_rate),
+        "multi_scale_mel_distance": multi_scale_mel_distance(reference, estimate, sampling_rate),
+        "spectral_convergence": spectral_convergence(reference, estimate),
+    }
+
+
+def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Compare coded speech with its original by every distance of this file.
+
+    Args:
+        reference (`np.ndarray` of shape `(num_samples,)`): the original.
+        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it; both are trimmed to the shorter.
+        sampling_rate (`int`): Hz.
+
+    Returns:
+        `dict`: `pesq_wb`, `stoi` and the keys of [`sound_quality`].
+    """
+    reference, estimate = match_lengths(reference, estimate)
+    return {
+        "pesq_wb": pesq_wb(reference, estimate, sampling_rate),
+        "stoi": stoi(reference, estimate, sampling_rate),
+    } | sound_quality(reference, estimate, sampling_rate)
+
+
+__all__ = [
+    "match_lengths",
+    "mel_distance",
+    "multi_scale_mel_distance",
+    "pesq_wb",
+    "si_sdr",
+    "sound_quality",
+    "spectral_convergence",
+    "speech_quality",
+    "stoi",
+]

@@ -1,0 +1,287 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Bits per token of the stages on unheard recordings, beside n-grams fitted on the same training tokens.
+
+Stages and n-grams score the same tokens in the same order. A stage sees its conditioning tokens and at most a window
+of the past; the n-grams see the tokens just before, of the same kind of sequence, over whole recordings. Conditioning
+tokens are scored by neither. Whether a stage listens to them is seen from its bits with the conditioning tokens of
+another recording, which have to be more.
+
+Paper: AudioLM (arXiv 2209.03143), the three stages.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from audiolm_hf.configuration_audiolm import STAGE_NAMES, AudioLMConfig, AudioLMStageConfig
+from audiolm_hf.data.crops import Crop, build_example, check_agreement, record_units
+from audiolm_hf.data.loading import read_model_type
+from audiolm_hf.data.tokens import TokenDataset, TokenRecord
+from audiolm_hf.evaluation.baselines.ngram import NGramModel, context_matrix
+from audiolm_hf.evaluation.report import format_table
+from audiolm_hf.modeling_stage_audiolm import (
+    AudioLMCoarseModel,
+    AudioLMFineModel,
+    AudioLMSemanticModel,
+    AudioLMStageModel,
+)
+from audiolm_hf.stage_examples_audiolm import pad_examples
+from audiolm_hf.time_grid_audiolm import TimeGrid
+from audiolm_hf.token_layout_audiolm import (
+    IGNORE_INDEX,
+    SEMANTIC_LEVEL,
+    coarse_ids,
+    fine_ids,
+    level_range,
+    predicted_levels,
+    semantic_ids,
+    token_levels,
+)
+
+OTHER_CONDITION = "other condition"
+NGRAM_ORDERS = (1, 2, 3, 5)  # beside the longest, shorter ones: with little data they can be the better yardstick
+
+
+def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
+    """Load the stages of a whole AudioLM, or single ones.
+
+    Args:
+        folders (sequence of `str` or `Path`): folders of an AudioLM or of stage models.
+
+    Returns:
+        `dict`: stage models by name, in the order of the stages, in float32.
+
+    Raises:
+        ValueError: a folder holds another kind of model.
+    """
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
+    classes = (AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel)
+    kinds = {model_class.config_class.model_type: model_class for model_class in classes}
+    stages: dict[str, AudioLMStageModel] = {}
+    for folder in folders:
+        kind = read_model_type(folder)
+        if kind == AudioLMConfig.model_type:
+            model = AudioLMModel.from_pretrained(folder, dtype="float32").eval()
+            stages |= {"semantic": model.semantic, "coarse": model.coarse, "fine": model.fine}
+        elif kind in kinds:
+            stage = kinds[kind].from_pretrained(folder, dtype="float32").eval()
+            stages[stage.config.stage] = stage
+        else:
+            raise ValueError(f"{folder} holds a model of type {kind!r}; give an AudioLM or one of {', '.join(kinds)}.")
+    return {name: stages[name] for name in STAGE_NAMES if name in stages}
+
+
+def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray:
+    """List the ids that a stage predicts over one record, in order; int64 of shape `(sequence_length,)`."""
+    if config.stage == "semantic":
+        ids = semantic_ids(torch.from_numpy(record.semantic_tokens.astype(np.int64)), config).numpy()
+        return np.append(ids, config.end_token_id) if record.ends_recording else ids
+    flatten = coarse_ids if config.stage == "coarse" else fine_ids
+    return flatten(torch.from_numpy(record.audio_codes.astype(np.int64)), config).numpy()
+
+
+def ngram_bits(
+    train: TokenDataset, test: TokenDataset, config: AudioLMStageConfig, order: int
+) -> dict[int, np.ndarray]:
+    """Fit n-grams on one dataset and score another.
+
+    Args:
+        train ([`TokenDataset`]): to fit on.
+        test ([`TokenDataset`]): to score.
+        config ([`AudioLMStageConfig`]): the stage whose tokens are meant.
+        order (`int`): tokens per gram; 1 is a unigram model.
+
+    Returns:
+        `dict`: bits of every test token, by level.
+    """
+    fitted, scored = (_grams(dataset, config, order) for dataset in (train, test))
+    bits = {}
+    for level in predicted_levels(config):
+        start, stop = level_range(config, level)
+        model = NGramModel(*fitted[level], stop - start)
+        bits[level] = model.bits(*scored[level])
+    return bits
+
+
+def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Contexts and targets (less the first id of their level) of all predicted tokens, by level."""
+    sequences = [predicted_ids(record, config) for record in dataset]
+    contexts = np.concatenate([context_matrix(ids, order, config.begin_token_id) for ids in sequences])
+    targets = np.concatenate(sequences)
+    levels = token_levels(torch.from_numpy(targets), config).numpy()
+    return {
+        level: (contexts[levels == level], targets[levels == level] - level_range(config, level)[0])
+        for level in predicted_levels(config)
+    }
+
+
+def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]:
+    """Cut a record into overlapping windows; each scores what those before it did not.
+
+    Args:
+        units (`int`): length of the record in grid units.
+        window (`int`): length of a window.
+        stride (`int`): from one window's start to the next one's, at most `window`.
+
+    Returns:
+        `list`: crops of record 0, each with the number of its units that are context only.
+    """
+    crops = [(Crop(0, 0, min(window, units)), 0)]
+    while crops[-1][0].start + crops[-1][0].length < units:
+        before = crops[-1][0]
+        end = min(before.start + before.length + stride, units)
+        start = max(0, end - window)
+        crops.append((Crop(0, start, end - start), before.start + before.length - start))
+    return crops
+
+
+@torch.inference_mode()
+def stage_token_bits(
+    model: AudioLMStageModel, test: TokenDataset, overlap: float = 0.5, *, other_condition: bool = False
+) -> dict[int, np.ndarray]:
+    """Score every predicted token of a dataset once with a stage.
+
+    Args:
+        model ([`AudioLMStageModel`]): the stage.
+        test ([`TokenDataset`]): the recordings.
+        overlap (`float`, defaults to 0.5): share of a window that is only context, except in a record's first window.
+        other_condition (`bool`, defaults to `False`): give the stage the conditioning tokens of the next recording.
+
+    Returns:
+        `dict`: bits of the tokens, by level.
+    """
+    config = model.config
+    grid = test.info.grid
+    window = grid.units(config.window_length_s)
+    # Without repeats a token is not a fixed time, so what is context cannot be told from its place.
+    stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
+    bits: dict[int, list[np.ndarray]] = {level: [] for level in predicted_levels(config)}
+    for number, record in enumerate(tqdm(test, desc=f"{config.stage} stage", unit="recording")):
+        if other_condition:
+            record = _with_condition_of(test[(number + 1) % len(test)], record, config)
+        for crop, context_units in scored_crops(record_units(record, grid), window, stride):
+            example = build_example(record, crop, grid, config)
+            labels = example["labels"]
+            predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
+            context = Crop(crop.record, crop.start, context_units)
+            labels[predicted[: num_predicted(context, grid, config)]] = IGNORE_INDEX
+            batch = {name: tensor.to(model.device) for name, tensor in pad_examples([example], config).items()}
+            losses = model.token_losses(**batch)[0][0].cpu()
+            levels = token_levels(labels, config)
+            for level, found in bits.items():
+                found.append(losses[(levels == level) & (labels != IGNORE_INDEX)].double().numpy() / math.log(2))
+    return {level: np.concatenate(found) for level, found in bits.items()}
+
+
+def _with_condition_of(other: TokenRecord, record: TokenRecord, config: AudioLMStageConfig) -> TokenRecord:
+    """Exchange what a stage is conditioned on, begun in the other's middle and repeated to the record's length."""
+
+    def fitted(theirs: np.ndarray, length: int) -> np.ndarray:
+        turned = np.roll(theirs, theirs.shape[-1] // 2, axis=-1)
+        return np.take(turned, np.arange(length) % turned.shape[-1], axis=-1)
+
+    if config.stage == "coarse":
+        return replace(record, semantic_tokens=fitted(other.semantic_tokens, len(record.semantic_tokens)))
+    codes = record.audio_codes.copy()
+    levels = config.num_coarse_codebooks
+    codes[:levels] = fitted(other.audio_codes[:levels], codes.shape[1])
+    return replace(record, audio_codes=codes)
+
+
+def num_predicted(crop: Crop, grid: TimeGrid, config: AudioLMStageConfig) -> int:
+    """Count the tokens of a crop that a stage predicts."""
+    cut = crop.tokens(grid) if config.stage == "semantic" else crop.frames(grid)
+    return (cut.stop - cut.start) * len(predicted_levels(config))
+
+
+def evaluate_likelihood(
+    stages: dict[str, AudioLMStageModel],
+    train: TokenDataset,
+    test: TokenDataset,
+    orders: Sequence[int] = NGRAM_ORDERS,
+    overlap: float = 0.5,
+) -> dict[str, Any]:
+    """Compare stages with n-gram models on the same test tokens.
+
+    Args:
+        stages (`dict`): stage models by name.
+        train ([`TokenDataset`]): tokens that the n-grams are fitted on; those that the stages learned from.
+        test ([`TokenDataset`]): unheard recordings.
+        orders (sequence of `int`, defaults to `(1, 2, 3, 5)`): of the n-gram models.
+        overlap (`float`, defaults to 0.5): see [`stage_token_bits`].
+
+    Returns:
+        `dict`: under `stages`, for each stage the bits per token of `stage`, `1-gram`, `2-gram` and so on over all its
+        tokens and, under `levels`, for each level; with the number of tokens. Coarse and fine stage also have `other
+        condition`, their bits with the conditioning tokens of another recording.
+
+    Raises:
+        ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.
+    """
+    if train.info != test.info:
+        raise ValueError(
+            f"The training tokens were made by tokenizers {train.info.tokenizers}, the test tokens by "
+            f"{test.info.tokenizers}; make both with the same."
+        )
+    report: dict[str, Any] = {
+        "orders": list(orders),
+        "train_hours": train.duration / 3600,
+        "test_hours": test.duration / 3600,
+        "stages": {},
+    }
+    for name, model in stages.items():
+        check_agreement(test.info, model.config)
+        systems = {"stage": stage_token_bits(model, test, overlap)}
+        if name != "semantic":
+            systems[OTHER_CONDITION] = stage_token_bits(model, test, overlap, other_condition=True)
+        systems |= {f"{order}-gram": ngram_bits(train, test, model.config, order) for order in orders}
+        report["stages"][name] = _summary(systems) | {"window_length_s": model.config.window_length_s}
+    return report
+
+
+def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
+    """Mean bits over all tokens and per level."""
+    levels: list[dict[str, Any]] = [
+        {"level": "semantic" if level == SEMANTIC_LEVEL else str(level), "tokens": len(values)}
+        | {name: float(bits[level].mean()) for name, bits in systems.items()}
+        for level, values in systems["stage"].items()
+    ]
+    totals = {name: float(np.concatenate(list(bits.values())).mean()) for name, bits in systems.items()}
+    return totals | {"tokens": sum(level["tokens"] for level in levels), "levels": levels}
+
+
+def format_likelihood_report(report: dict[str, Any]) -> str:
+    """Lay out the result of [`evaluate_likelihood`] as a table for a terminal."""
+    columns = ["stage", OTHER_CONDITION, *(f"{order}-gram" for order in report["orders"])]
+
+    def cells(figures: dict[str, Any]) -> list[str]:
+        return [f"{figures[column]:.3f}" if column in figures else "-" for column in columns]
+
+    rows = []
+    for name, figures in report["stages"].items():
+        rows.append([name, "all", str(figures["tokens"]), *cells(figures)])
+        for level in figures["levels"] if len(figures["levels"]) > 1 else []:
+            rows.append(["", level["level"], str(level["tokens"]), *cells(level)])
+    header = ["stage", "level", "tokens", "bits per token", *columns[1:]]
+    hours = f"n-grams fitted on {report['train_hours']:.2f} h; test {report['test_hours']:.2f} h"
+    return f"{hours}\n\n{format_table(header, rows)}\n"
+
+
+__all__ = [
+    "OTHER_CONDITION",
+    "evaluate_likelihood",
+    "format_likelihood_report",
+    "load_stages",
+    "ngram_bits",
+    "num_predicted",
+    "predicted_ids",
+    "scored_crops",
+    "stage_token_bits",
+]

@@ -1,0 +1,81 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Voices: the embedding is resemblyzer's, the same voice is nearer than noise, and a missing package is explained."""
+
+import warnings
+
+import numpy as np
+import pytest
+import soundfile as sf
+import soxr
+
+from audiolm_hf.evaluation.metrics import speaker as speaker_module
+from audiolm_hf.evaluation.metrics.speaker import (
+    EMBEDDING_SIZE,
+    SpeakerEmbedder,
+    identify_speakers,
+    speaker_similarity,
+)
+from tests.helpers_sounds import EXAMPLES, RATE, needs_resemblyzer
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return SpeakerEmbedder()
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return sf.read(next(EXAMPLES.glob("*.flac")), dtype="float32")[0]
+
+
+@needs_resemblyzer
+def test_the_same_voice_is_nearer_than_noise_silence_and_a_shifted_voice(embedder, speech):
+    first = embedder.embed(speech[: 3 * RATE], RATE)
+    assert first.shape == (EMBEDDING_SIZE,) and first.dtype == np.float32
+    assert np.linalg.norm(first) == pytest.approx(1, abs=1e-5)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    higher = soxr.resample(speech[3 * RATE :], RATE, round(RATE / 1.5))  # played 1.5 times as fast
+    others = (noise, np.zeros(2 * RATE), higher, speech[:100])
+    same = speaker_similarity(first, embedder.embed(speech[3 * RATE :], RATE))
+    assert same > 0.65
+    for array in others:
+        assert speaker_similarity(first, embedder.embed(np.asarray(array, np.float32), RATE)) < same - 0.1
+
+
+@needs_resemblyzer
+def test_rate_and_level_matter_little(embedder, speech):
+    first = embedder.embed(speech[: 3 * RATE], RATE)
+    resampled = soxr.resample(speech[: 3 * RATE], RATE, 24000)
+    assert speaker_similarity(first, embedder.embed(resampled, 24000)) > 0.98
+    assert speaker_similarity(first, embedder.embed(0.01 * speech[: 3 * RATE], RATE)) > 0.9
+
+
+@needs_resemblyzer
+@pytest.mark.slow  # librosa compiles itself
+def test_embedding_is_resemblyzers_own(embedder, speech):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from resemblyzer import VoiceEncoder, preprocess_wav
+
+        expected = VoiceEncoder("cpu", verbose=False).embed_utterance(preprocess_wav(speech, source_sr=RATE))
+    np.testing.assert_allclose(embedder.embed(speech, RATE), expected, atol=1e-4)
+
+
+@needs_resemblyzer
+def test_shapes_are_checked(embedder):
+    for array in (np.zeros(0, np.float32), np.zeros((2, 100), np.float32)):
+        with pytest.raises(ValueError, match=r"array has the shape .*; give \(num_samples,\)"):
+            embedder.embed(array, RATE)
+
+
+def test_missing_package_names_both_commands(monkeypatch):
+    monkeypatch.setattr(speaker_module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"audiolm_hf\[evaluation\].*pip install --no-deps resemblyzer"):
+        SpeakerEmbedder()
+
+
+def test_the_nearest_speaker_is_named():
+    references = np.eye(3, dtype=np.float32)
+    assert identify_speakers(references[[2, 0]] + 0.1, references, ["a", "b", "c"]) == ["c", "a"]
+    assert speaker_similarity(references[0], references[1]) == 0
+    assert speaker_similarity(2 * references[0], references[0]) == pytest.approx(1)

@@ -1,0 +1,123 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The whole evaluation of a tiny checkpoint on two clips: all parts, kept and used again, in JSON and Markdown."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+
+from audiolm_hf.cli import main
+from audiolm_hf.evaluation.markdown import format_checkpoint_report
+from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation
+from audiolm_hf.evaluation.protocols.samples import MAX_BYTES, save_small_spectrograms
+from audiolm_hf.evaluation.protocols.tokens import FIGURES
+from audiolm_hf.evaluation.results import to_json
+from tests.helpers_checkpoint import OTHER_CLIP
+from tests.helpers_sounds import EXAMPLES, RATE
+
+TEXT = "Catherine grows quite a good looking girl, she is almost"
+
+
+def row(speaker, text, array):
+    buffer = io.BytesIO()
+    sf.write(buffer, array, RATE, format="FLAC")
+    duration = len(array) / RATE
+    return {
+        "audio": {"bytes": buffer.getvalue(), "path": None},
+        "speaker": speaker,
+        "text": text,
+        "duration": duration,
+    }
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """Two clips for testing, of which one has words that are not said, and one for training."""
+    folder = tmp_path_factory.mktemp("data")
+    speech = sf.read(next(EXAMPLES.glob("*.flac")), dtype="float32")[0]
+    other = sf.read(OTHER_CLIP, dtype="float32")[0]
+    files = {
+        "librispeech/test": [row("19", TEXT, speech), row("118", "", other)],
+        "librispeech/train": [row("118", "", other)],
+        "ljspeech/train": [row("lj", "", speech[: 2 * RATE])],
+    }
+    for name, rows in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_audiolm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_audiolm.save_pretrained(folder)
+    return folder
+
+
+def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsys):
+    arguments = ["evaluate", "checkpoint", str(checkpoint), "--data", str(corpora), "-o", str(tmp_path / "all.json")]
+    arguments += ["--parts", "codec", "tokens", "--num-clips", "1"]
+    assert main(arguments) == 0
+    report = json.loads((tmp_path / "all.json").read_text())
+    assert list(report["parts"]) == ["codec", "tokens"]
+    tokens = report["parts"]["tokens"]
+    assert tokens["aligned"] == 1 and len(tokens["failed"]) == 1
+    for name in ("semantic tokens", "k-means on log-mel", "k-means on MFCC"):
+        assert set(FIGURES) <= set(tokens["systems"][name])
+    assert tokens["systems"]["k-means on MFCC"]["pnmi"] > tokens["systems"]["k-means on MFCC"]["pnmi_shuffled"]
+    text = (tmp_path / "all.md").read_text()
+    assert text in capsys.readouterr().out
+    assert all(line in text for line in ("| figure | value | beside it |", "semantic tokens, PNMI", "**Codec**"))
+    kept = tmp_path / "all.parts" / "codec" / "report.json"
+    time = kept.stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert kept.stat().st_mtime_ns == time
+    other = [*arguments, "--seed", "1", "--parts", "codec"]
+    assert main(other) == 1
+    assert "different: seed (0, now 1)" in capsys.readouterr().err
+    assert main([*other, "--overwrite"]) == 0
+    assert kept.stat().st_mtime_ns > time
+    assert json.loads((tmp_path / "all.json").read_text())["parts"]["codec"]["num_clips"] == 1
+
+
+@pytest.mark.slow
+def test_likelihood_continuation_and_pictures(checkpoint, corpora, tmp_path):
+    data = tmp_path / "data"
+    for name in ("librispeech/test", "librispeech/train", "ljspeech/train"):
+        rows = pq.read_table(corpora / f"{name}.parquet").to_pylist()
+        for entry in rows:  # 3 s and 7 s are more than the clips have
+            array = np.tile(sf.read(io.BytesIO(entry["audio"]["bytes"]), dtype="float32")[0], 5)[: 10 * RATE]
+            entry |= row(entry["speaker"], entry["text"], array)
+        (data / name).parent.mkdir(exist_ok=True, parents=True)
+        pq.write_table(pa.Table.from_pylist(rows), data / f"{name}.parquet")
+    evaluation = CheckpointEvaluation(checkpoint, data, tmp_path / "parts", num_prompts=1, num_samples=1)
+    report = evaluation.run(("likelihood", "continuation", "samples"))
+    assert set(report["parts"]["likelihood"]["stages"]) == {"semantic", "coarse", "fine"}
+    assert report["parts"]["continuation"]["num_prompts"] == 1
+    (picture,) = report["parts"]["samples"]["files"]
+    assert 1000 < (tmp_path / "parts" / "samples" / picture).stat().st_size <= MAX_BYTES
+    text = format_checkpoint_report(json.loads(to_json(report)))
+    assert f"(samples/{picture})" in text and "best n-gram" in text
+
+
+def test_small_pictures_lose_colours_before_they_are_refused(tmp_path):
+    noise = np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
+    save_small_spectrograms({"a": noise}, RATE, tmp_path / "a.png", 1.0)
+    size = (tmp_path / "a.png").stat().st_size
+    assert size <= MAX_BYTES
+    save_small_spectrograms({"a": noise}, RATE, tmp_path / "b.png", 1.0, max_bytes=size - 1)
+    assert (tmp_path / "b.png").stat().st_size < size
+    with pytest.raises(ValueError, match="bytes with 16 colours"):
+        save_small_spectrograms({"a": noise}, RATE, tmp_path / "c.png", 1.0, max_bytes=1000)
+
+
+def test_what_is_missing_is_named(checkpoint, tmp_path):
+    evaluation = CheckpointEvaluation(checkpoint, tmp_path, tmp_path / "parts")
+    with pytest.raises(FileNotFoundError, match=r"librispeech/test.parquet; give the folder that holds the corpora"):
+        evaluation.run()
+    with pytest.raises(ValueError, match=r"no parts \['codecs'\]; choose from codec, tokens"):
+        evaluation.run(("codecs",))
