@@ -22,7 +22,9 @@ from audiolm_hf import AudioLMModel
 from audiolm_hf.cli import VERBS, build_parser, main
 from audiolm_hf.data.manifests import read_manifest
 from audiolm_hf.data.tokens import TokenDataset
-from audiolm_hf.training.config import load_config, training_kind
+from audiolm_hf.training.kinds import RECIPE, training_kind
+from audiolm_hf.training.launch import load_config
+from audiolm_hf.training.recipe import RecipeConfig
 from tests.helpers_checkpoint import CLIP, ROOT
 from tests.helpers_tokens import INFO, write_tokens
 from tests.odd_audio import damaged, processor, scratch
@@ -101,7 +103,8 @@ def training_files(rng: random.Random) -> Case:
     if how == "change":
         what, names = _change(rng, values)
     elif how == "field":
-        field = rng.choice(dataclasses.fields(training_kind(values["kind"])[0]))
+        config_class = RecipeConfig if values["kind"] == RECIPE else training_kind(values["kind"])[0]
+        field = rng.choice(dataclasses.fields(config_class))
         values[field.name] = _plain_value(rng)
         what, names = f"{field.name} = {brief(values[field.name])}", (field.name,)
     elif how == "override":

@@ -300,14 +300,13 @@ def test_package_imports_go_one_way(path: Path):
 
 
 def test_no_module_imports_itself_through_others():
+    # Imports in functions count, too: they only put off the day on which a circle closes.
     graph = {}
     for path in SOURCES:
         relative = path.relative_to(PACKAGE).with_suffix("")
         own = ".".join(("audiolm_hf", *relative.parts)).removesuffix(".__init__")
-        tree = ast.parse(path.read_text())
-        imports = imported_modules(tree, ("audiolm_hf", *relative.parts[:-1]))
-        later = nodes_in_functions(tree)
-        graph[own] = {module for node, module in imports if node not in later}
+        imports = imported_modules(ast.parse(path.read_text()), ("audiolm_hf", *relative.parts[:-1]))
+        graph[own] = {module for _, module in imports}
     for own, modules in graph.items():
         seen, todo = set(), [module for module in modules if module in graph]
         while todo:

@@ -3,13 +3,10 @@ import dataclasses
 
 import pytest
 
-from audiolm_hf.training.config import (
-    TRAINING_KINDS,
-    AudioDataConfig,
-    load_config,
-    read_yaml,
-    training_kind,
-)
+from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
+from audiolm_hf.training.launch import load_config
+from audiolm_hf.training.yaml_files import read_yaml
 
 ENCODER = "kind: semantic_encoder\noutput_folder: o\niterations: [{num_clusters: 4, num_steps: 2}]\n"
 
@@ -90,13 +87,31 @@ def test_overrides_reach_into_lists_by_place(tmp_path):
 def test_files_that_are_no_training_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*x\.yaml"):
         read_yaml(tmp_path / "x.yaml")
-    for text, message in (("a: [", "not valid YAML"), ("- a", "holds list"), ("a: 1", "no key `kind`")):
+    for text, message in (
+        ("a: [", "not valid YAML"),
+        ("- a", "holds list"),
+        ("a: 1", "no key `kind`"),
+        ("kind: [stage]", r"kind is \['stage'\]; did you mean 'stage'"),
+    ):
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ValueError, match=message):
-            read_yaml(tmp_path / "x.yaml")
+            load_config(tmp_path / "x.yaml")
 
 
-@pytest.mark.parametrize("kind", TRAINING_KINDS)
+def test_one_phase_of_a_file_is_chosen(tmp_path):
+    path = tmp_path / "phases.yaml"
+    path.write_text("kind: stage\nbackbone: {a: 1, b: 2}\nphases: {one: {seed: 1}, two: {backbone: {b: 3}}}\n")
+    assert read_yaml(path, phase="one") == {"kind": "stage", "backbone": {"a": 1, "b": 2}, "seed": 1}
+    assert read_yaml(path, ["backbone.a=4", "phase=two"], "one")["backbone"] == {"a": 4, "b": 3}
+    for overrides, name in (([], "None"), (["phase=three"], "'three'")):
+        with pytest.raises(ValueError, match=f"The phase of .* is {name}; choose one: phase=one, two"):
+            read_yaml(path, overrides)
+    path.write_text("kind: stage\nphases: [a]\n")
+    with pytest.raises(ValueError, match="phases in .* is list"):
+        read_yaml(path, ["phase=a"])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TRAINING_KINDS if kind != RECIPE])
 def test_every_kind_has_a_dataclass_and_a_function(kind):
     config_class, run = training_kind(kind)
     assert dataclasses.is_dataclass(config_class)

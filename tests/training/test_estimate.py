@@ -11,11 +11,11 @@ from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.training.codec.discriminators import CodecDiscriminator
-from audiolm_hf.training.config import build_training
 from audiolm_hf.training.estimate import describe, estimate_recipe, estimate_training, table
 from audiolm_hf.training.estimate_stage import decoder_flops, head_flops, linear_weights, stage_shape
 from audiolm_hf.training.fake_run import saved_bytes, storage_bytes, without_memory
 from audiolm_hf.training.hardware import ACCELERATORS, find_accelerator, recognise_accelerator
+from audiolm_hf.training.kinds import build_training
 from audiolm_hf.training.recipe import RecipeConfig
 from audiolm_hf.training.stages.training import build_stage_config
 from tests.helpers_tokens import INFO, write_tokens

@@ -11,7 +11,7 @@ import yaml
 
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.run_folder import hold_folder
-from audiolm_hf.training.config import load_config, run_training
+from audiolm_hf.training.launch import load_config, run_training
 from audiolm_hf.training.recipe import resolve_steps
 from audiolm_hf.training.run import describe_config
 from audiolm_hf.training.tokenize import TokenizeConfig

@@ -15,7 +15,8 @@ import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.midi_notes import read_notes
-from audiolm_hf.training.config import AudioDataConfig, run_training
+from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.launch import run_training
 from audiolm_hf.training.render import RenderConfig, render, transposed
 
 SOUNDFONT = Path(RenderConfig.soundfont)

@@ -9,8 +9,10 @@ import torch
 
 from audiolm_hf.commands.options import Number
 from audiolm_hf.threads import check_threads
-from audiolm_hf.training.config import TRAINING_KINDS, load_config, read_yaml, run_training
+from audiolm_hf.training.kinds import TRAINING_KINDS
+from audiolm_hf.training.launch import load_config, run_training
 from audiolm_hf.training.processes import process_rank
+from audiolm_hf.training.yaml_files import read_yaml
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

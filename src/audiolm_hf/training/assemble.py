@@ -33,6 +33,7 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineMod
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.run_folder import fill_folder, replace_file
 from audiolm_hf.settings import Count, InputPath, OutputPath, Positive, Seconds, Settings, Use
+from audiolm_hf.training.config import check_model_keys
 from audiolm_hf.training.run import one_run
 
 
@@ -67,6 +68,10 @@ class AssembleConfig(Settings):
     check_data: Annotated[list[str], Use.FREE] = field(default_factory=list)
     num_check_clips: Annotated[Count, Use.FREE] = 8
     check_length_s: Annotated[Seconds, Use.FREE] = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_model_keys("generation", self.generation, AudioLMGenerationConfig.option_names())
 
 
 @one_run("assemble", alone=True)

@@ -20,8 +20,9 @@ from accelerate.state import AcceleratorState
 from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.settings import Filled, OutputPath, Settings
 from audiolm_hf.strict_config_audiolm import did_you_mean
-from audiolm_hf.training.config import build_training, read_yaml, substitute, training_kind
+from audiolm_hf.training.kinds import RECIPE, build_training, training_keys, training_kind
 from audiolm_hf.training.processes import announce, process_rank
+from audiolm_hf.training.yaml_files import merge, read_yaml, substitute
 
 _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -35,7 +36,8 @@ class RecipeConfig(Settings):
 
     Args:
         steps (`list[dict]`): each with a `name` of its own and either `kind` and the keys of that training, or
-            `config`, the name of its YAML file, from the recipe's folder; other keys then change that file's.
+            `config`, the name of its YAML file, from the recipe's folder; other keys then change that file's,
+            and `phase`, by default the step's name, chooses one of its phases.
         output_folder (`str`): every step writes to a folder inside it.
         every_step (`dict`): keys for all steps that know them, before the steps' own; in the file and on the command
             line they stand beside `steps`: `seed=1`, `data.folder=...`.
@@ -111,20 +113,20 @@ def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tu
     if "config" in values:
         path = here / str(values["config"])
         where, here = f"step {name} ({path})", path.parent
-        values = _merge(read_yaml(path), {key: value for key, value in values.items() if key != "config"})
+        own = {key: value for key, value in values.items() if key not in ("config", "phase")}
+        values = merge(read_yaml(path, phase=values.get("phase", name)), own)
     if "kind" not in values:
         raise ValueError(f"{where} has neither `kind` nor `config` but {', '.join(values)}; give one of the two.")
-    if values["kind"] == "recipe":
+    if values["kind"] == RECIPE:
         raise ValueError(f"{where} is a recipe itself; put its steps into this one.")
-    config_class, _ = training_kind(values["kind"])
-    keys = {entry.name for entry in dataclasses.fields(config_class)}
-    values = _merge(values, {key: value for key, value in recipe.every_step.items() if key in keys})
+    keys = training_keys(values["kind"])
+    values = merge(values, {key: value for key, value in recipe.every_step.items() if key in keys})
     values.pop("output", None)
     names = {"output": recipe.output_folder, "here": str(here)}
     shared_data = recipe.every_step.get("data")
     if isinstance(shared_data, dict) and "folder" in shared_data:
         names["data"] = str(shared_data["folder"])
-    return Step(name, values["kind"], build_training(substitute(values, names), where, here)), keys
+    return Step(name, values["kind"], build_training(substitute(values, names), where)), keys
 
 
 def _check_folder(recipe: RecipeConfig, step: Step, others: list[Step]) -> None:
@@ -142,15 +144,6 @@ def _check_folder(recipe: RecipeConfig, step: Step, others: list[Step]) -> None:
                 f"The steps {other.name} and {step.name} write to {other.config.output_folder} and "
                 f"{step.config.output_folder}; give each a folder of its own, outside of the other's."
             )
-
-
-def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`values` with the changes made, key by key in nested ones."""
-    merged = dict(values)
-    for key, change in changes.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
-    return merged
 
 
 def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
@@ -180,6 +173,3 @@ def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
             AcceleratorState._reset_state()  # the next training may compute in another precision
             result = training_kind(step.kind)[1](step.config, overwrite=overwrite)
     return result
-
-
-__all__ = ["RecipeConfig", "Step", "resolve_steps", "run_recipe"]

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.settings import (
     BatchSize,
     Count,
@@ -21,7 +22,7 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
-from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.config import AudioDataConfig, check_model_keys, model_keys
 from audiolm_hf.training.tracking import Tracker
 
 
@@ -133,6 +134,7 @@ class CodecTrainingConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_model_keys("codec", self.codec, model_keys(SoundStreamConfig))
         if self.decay_steps + self.warmup_steps > self.max_steps:
             raise ValueError(
                 f"warmup_steps + decay_steps is {self.warmup_steps + self.decay_steps}, more than "

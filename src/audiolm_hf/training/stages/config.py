@@ -21,6 +21,7 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
+from audiolm_hf.training.config import backbone_keys, check_model_keys
 
 
 @dataclass
@@ -111,6 +112,7 @@ class StageTrainingConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_model_keys("backbone", self.backbone, backbone_keys(self.backbone))
         if self.max_steps is None and self.max_minutes is None:
             raise ValueError("Neither max_steps nor max_minutes is given; give one, or training would never end.")
         if self.drop_condition and self.stage != "coarse":

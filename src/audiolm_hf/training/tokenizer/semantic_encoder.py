@@ -42,7 +42,7 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
-from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.config import AudioDataConfig, check_model_keys, model_keys
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
@@ -128,6 +128,10 @@ class SemanticEncoderTrainingConfig(Settings):
     checkpoint_steps: Count = 250
     report_to: Annotated[Tracker, Use.FREE] = "none"
     seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_model_keys("encoder", self.encoder, model_keys(Wav2Vec2BertConfig))
 
 
 class MaskedPredictionModel(nn.Module):

@@ -1,0 +1,126 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""From a YAML file and `key=value` overrides to nested values, before any training looks at them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from audiolm_hf.strict_config_audiolm import did_you_mean
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses mappings with two equal keys, of which YAML's own loader keeps the last in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        repeated = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+        if repeated is not None:
+            problem = f"the key {repeated!r} stands twice; keep one of them"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None = None) -> dict[str, Any]:
+    """Read the YAML file of a training, choose one of its phases, and apply overrides.
+
+    Args:
+        path (`str` or `Path`): the file. Under `phases` it may hold, by name, what differs between several trainings
+            of one part; the key `phase` chooses one of them.
+        overrides (`Sequence[str]`): see [`~audiolm_hf.training.launch.load_config`].
+        phase (`str`, *optional*): taken where neither file nor overrides choose.
+
+    Returns:
+        `dict`: the values, of which only `kind` is sure to be there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML of a training, an override does not fit, or no phase or an unknown one is chosen.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; give the YAML file of a training.")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds {type(values).__name__}; it must hold `key: value` lines.")
+    values = _unshared(values)
+    chosen = [override.partition("=")[2] for override in overrides if override.startswith("phase=")]
+    values = _choose_phase(values, [*chosen, values.pop("phase", None), phase], path)
+    for override in overrides:
+        if not override.startswith("phase="):
+            _apply_override(values, override)
+    return values
+
+
+def _choose_phase(values: dict[str, Any], chosen: list[Any], path: Path) -> dict[str, Any]:
+    """Merge one of the phases into the other keys."""
+    phases = values.pop("phases", None)
+    if phases is None:
+        return values
+    if not isinstance(phases, dict) or not all(isinstance(changes, dict) for changes in phases.values()):
+        raise ValueError(f"phases in {path} is {type(phases).__name__}; give the keys of each phase under its name.")
+    name = next((name for name in chosen if name is not None), None)
+    if name not in phases:
+        raise ValueError(f"The phase of {path} is {name!r}; choose one: phase={', '.join(map(str, phases))}.")
+    return merge(values, phases[name])
+
+
+def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `values` with the changes made, key by key in nested ones."""
+    merged = dict(values)
+    for key, change in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
+    return merged
+
+
+def substitute(value: Any, names: dict[str, str]) -> Any:
+    """Replace `$name` in every string of nested values."""
+    if isinstance(value, str):
+        return Template(value).safe_substitute(names)
+    if isinstance(value, dict):
+        return {key: substitute(inner, names) for key, inner in value.items()}
+    return [substitute(inner, names) for inner in value] if isinstance(value, list) else value
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which two places never hold one object, as YAML's `*alias` makes them do; an override is for one."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"The override {override!r} is not of the form key=value, such as data.folder=/tmp/data.")
+    *parents, last = key.split(".")
+    inner: Any = values
+    for parent in parents:
+        inner = _item_of(inner, parent, override) if isinstance(inner, list) else inner.setdefault(parent, {})
+        if not isinstance(inner, (dict, list)):
+            raise ValueError(f"The override {override!r} reaches into {parent!r}, which holds one value; shorten it.")
+    if isinstance(inner, list):
+        raise ValueError(f"The override {override!r} ends in a list; give the list whole, or reach into an item.")
+    try:
+        inner[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"The override {override!r} is not valid YAML after the =: {error}.") from error
+
+
+def _item_of(items: list[Any], name: str, override: str) -> Any:
+    """The item of a list with that `name` or at that place."""
+    named = {item["name"]: item for item in items if isinstance(item, dict) and "name" in item}
+    if name in named:
+        return named[name]
+    if name.isdecimal() and int(name) < len(items):
+        return items[int(name)]
+    known = [*named] or [str(place) for place in range(len(items))]
+    raise ValueError(
+        f"The override {override!r} reaches for {name!r} in a list that does not have it{did_you_mean(name, known)}"
+    )
