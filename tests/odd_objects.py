@@ -24,7 +24,8 @@ from audiolm_hf import (
     SoundStreamModel,
     build_stage_example,
 )
-from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMModel, AudioLMSemanticModel
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from tests.conftest import tiny_config
 from tests.helpers_checkpoint import tiny_model
 from tests.odd_inputs import Case, brief, equal, holds, misspelled, odd_tensor, odd_value

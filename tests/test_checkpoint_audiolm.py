@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig, pipeline
 
 from audiolm_hf import AudioLMModel
-from audiolm_hf.modeling_audiolm import AudioLMCoarseModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from tests.conftest import tiny_stage_config
 from tests.helpers_checkpoint import tiny_processor
 

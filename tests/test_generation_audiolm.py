@@ -1,264 +1,109 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Options of generation, and each stage in windows."""
+"""Arguments of `AudioLMModel.generate` that make no sense are refused before any work, with what is allowed."""
+
+import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from transformers import GenerationConfig
 
-from audiolm_hf import generation_audiolm as generation
-from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig
-from audiolm_hf.generation_audiolm import (
-    AudioLMGenerationConfig,
-    TimedTokens,
-    generate_coarse_codes,
-    generate_fine_codes,
-    generate_semantic_tokens,
-)
-from audiolm_hf.sampling_audiolm import TokenSampler
-from tests.conftest import tiny_stage_config
-from tests.helpers_tokens import INFO
-
-SEEDS = [(0, 0), (0, 1), (0, 2)]
-
-
-def sampler_of(stage, **options):
-    return TokenSampler(**AudioLMGenerationConfig(**options).stage_values(stage))
-
-
-@pytest.fixture
-def seen_contexts(monkeypatch):
-    """Lengths of all contexts that are sampled from, and how many tokens follow them."""
-    seen = []
-    original = generation.sample_tokens
-
-    def spy(model, contexts, noise, sampler, **kwargs):
-        seen.append(([len(context) for context in contexts], noise.shape[1]))
-        return original(model, contexts, noise, sampler, **kwargs)
-
-    monkeypatch.setattr(generation, "sample_tokens", spy)
-    return seen
-
-
-def test_unknown_options_name_the_nearest():
-    with pytest.raises(ValueError, match="no option 'coarse_temprature'; did you mean 'coarse_temperature'"):
-        AudioLMGenerationConfig().with_options(coarse_temprature=1.0)
-    with pytest.raises(ValueError, match="no option 'semantic_guidance_scale'"):
-        AudioLMGenerationConfig().with_options(semantic_guidance_scale=2.0)
+PROMPT = torch.zeros(1, 1280)
+TOKENS = torch.tensor([[1, 2, 3]])
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("arguments", "error", "message"),
     [
-        ("continuation_length_s", 0),
-        ("continuation_length_s", -1.0),
-        ("continuation_length_s", float("nan")),
-        ("continuation_length_s", float("inf")),
-        ("min_continuation_length_s", -0.1),
-        ("semantic_temperature", 0),
-        ("coarse_top_p", 0.0),
-        ("coarse_top_p", 1.1),
-        ("fine_top_k", -1),
-        ("coarse_guidance_scale", -1.0),
-        ("fine_batch_size", 0),
-        ("fine_batch_size", 10**12),
-        ("fine_batch_size", 2.5),
-        ("semantic_top_k", 1.5),
-        ("semantic_top_k", True),
-        ("semantic_do_sample", "no"),
-        ("semantic_do_sample", 1),
-        ("use_fine_stage", "false"),
-        ("coarse_temperature", float("inf")),
-        ("coarse_temperature", 1e-300),
-        ("coarse_temperature", "warm"),
-        ("coarse_guidance_scale", float("inf")),
-        ("continuation_length_s", 1e9),
-        ("continuation_length_s", "7"),
+        ({"continuation_length_s": 9e6}, ValueError, r"1 rows of 9e\+06 s would take about .* GB of memory, and"),
+        (
+            {"continuation_length_s": 1e9},
+            ValueError,
+            "continuation_length_s is 1000000000.0; it must be",
+        ),
+        (
+            {"num_return_sequences": 10**6},
+            ValueError,
+            "1,000,000 rows of 7 s would take about",
+        ),
+        ({"batch_size": 10**7}, ValueError, "10,000,000 rows of 7 s would take about"),
+        ({"batch_size": 10**4, "num_return_sequences": 10**4}, ValueError, "100,000,000 rows"),
+        ({"num_return_sequences": 1.5}, TypeError, "num_return_sequences is 1.5; give an integer"),
+        ({"num_return_sequences": True}, TypeError, "num_return_sequences is True"),
+        ({"batch_size": "2"}, TypeError, "batch_size is '2'"),
+        ({"batch_size": -1}, ValueError, "batch_size is -1"),
+        ({"batch_size": 1, "semantic_tokens": TOKENS}, ValueError, "semantic_tokens has its own; leave batch_size"),
+        ({"seed": 1.5}, TypeError, "seed is 1.5; give an integer"),
+        ({"seed": "0"}, TypeError, "seed is '0'"),
+        ({"generator": 3}, TypeError, "generator is a int; give a torch.Generator"),
+        ({"progress": True}, TypeError, "progress is a bool; give a function"),
+        ({"attention_mask": torch.ones(1, 5)}, ValueError, "attention_mask is given without what it masks"),
+        ({"semantic_attention_mask": torch.ones(1, 5)}, ValueError, "semantic_attention_mask is given without"),
+        ({"input_values": PROMPT, "attention_mask": torch.full((1, 1280), 0.5)}, ValueError, "neither 0 nor 1"),
+        ({"input_values": PROMPT, "attention_mask": torch.full((1, 1280), -1)}, ValueError, "neither 0 nor 1"),
+        ({"input_values": PROMPT, "attention_mask": torch.full((1, 1280), torch.nan)}, ValueError, "neither 0 nor 1"),
+        ({"input_values": PROMPT, "attention_mask": torch.zeros(1, 1280)}, ValueError, "0 everywhere in row 0"),
+        ({"input_values": PROMPT, "attention_mask": torch.ones(2, 1280)}, ValueError, "must be equal"),
+        ({"input_values": PROMPT, "attention_mask": [[1] * 1280]}, TypeError, "attention_mask is of type list"),
+        ({"input_values": PROMPT.numpy()}, TypeError, "input_values is of type ndarray"),
+        ({"input_values": PROMPT.to(torch.complex64)}, TypeError, "give floats"),
+        ({"input_values": PROMPT.bool()}, TypeError, "give floats"),
+        ({"input_values": torch.tensor(0.0)}, ValueError, r"input_values has shape \(\)"),
+        ({"input_values": PROMPT[None]}, ValueError, "input_values has shape"),
+        ({"semantic_tokens": [[1, 2]]}, TypeError, "semantic_tokens is of type list; give a tensor"),
+        ({"semantic_tokens": TOKENS[0]}, ValueError, "semantic_tokens has shape"),
+        ({"semantic_tokens": TOKENS[:, :0]}, ValueError, "semantic_tokens has shape"),
+        ({"semantic_tokens": TOKENS.bool()}, TypeError, "give integers"),
+        ({"semantic_tokens": -TOKENS}, ValueError, "allowed range is 0 to 19"),
+        ({"semantic_tokens": TOKENS, "semantic_attention_mask": torch.zeros(1, 3)}, ValueError, "0 everywhere"),
+        (
+            {"semantic_tokens": TOKENS, "semantic_attention_mask": torch.tensor([[0, 1, 1]])},
+            ValueError,
+            "zeros",
+        ),
+        ({"max_new_tokens": 20}, ValueError, "lengths are in seconds here. Give continuation_length_s"),
+        ({"generation_config": GenerationConfig(max_new_tokens=20)}, ValueError, "continuation_length_s"),
+        ({"generation_config": {"temperature": 1.0}}, TypeError, "generation_config is a dict"),
+        ({"temperature": 0}, ValueError, "semantic_temperature is 0"),
     ],
 )
-def test_values_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be "):
-        AudioLMGenerationConfig().with_options(**{name: value})
-    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be "):
-        AudioLMGenerationConfig(**{name: value})
+def test_arguments_are_refused_before_any_work(tiny_audiolm, monkeypatch, arguments, error, message):
+    for stage in tiny_audiolm.stages.values():
+        monkeypatch.setattr(stage.model, "forward", None)  # calling it would be another error
+    with pytest.raises(error, match=message):
+        tiny_audiolm.generate(**arguments)
 
 
-def test_unknown_options_of_a_configuration_name_the_nearest():
-    with pytest.raises(ValueError, match="no option 'coarse_temprature'; did you mean 'coarse_temperature'"):
-        AudioLMGenerationConfig(coarse_temprature=1.0)
-    with pytest.raises(ValueError, match="no option 'num_beams'"):
-        AudioLMGenerationConfig(num_beams=4)
-    for name in ("max_new_tokens", "max_length", "min_new_tokens"):
-        with pytest.raises(ValueError, match=f"no option '{name}': lengths are in seconds.*continuation_length_s"):
-            AudioLMGenerationConfig().with_options(**{name: 100})
-    with pytest.raises(TypeError, match="generation_config is a dict"):
-        AudioLMGenerationConfig().with_options({"temperature": 1.0})
-
-
-def temperatures(config):
-    return [getattr(config, f"{stage}_temperature") for stage in ("semantic", "coarse", "fine")]
-
-
-def test_options_without_a_stage_are_those_of_all_and_named_ones_win():
-    config = AudioLMGenerationConfig(coarse_temperature=0.8, temperature=0.5)
-    assert temperatures(config) == [0.5, 0.8, 0.5]
-    assert temperatures(config.with_options(fine_temperature=1.0, temperature=0.7)) == [0.7, 0.7, 1.0]
-    config.temperature = 0.9
-    assert temperatures(config) == [0.9, 0.9, 0.9]
-    greedy = config.with_options(do_sample=False, top_k=5, top_p=0.5)
-    for stage in ("semantic", "coarse", "fine"):
-        assert greedy.stage_values(stage).items() >= {"do_sample": False, "top_k": 5, "top_p": 0.5}.items()
-    with pytest.raises(ValueError, match="semantic_temperature is -1"):
-        config.with_options(temperature=-1)
-
-
-def test_plain_configurations_change_and_own_ones_replace():
-    own = AudioLMGenerationConfig(semantic_top_k=7, temperature=0.5)
-    plain = GenerationConfig(temperature=0.9, do_sample=True, pad_token_id=3, use_cache=True)
-    assert temperatures(own.with_options(plain)) == [0.9, 0.9, 0.9]
-    assert own.with_options(plain).semantic_top_k == 7
-    assert temperatures(own.with_options(plain, coarse_temperature=0.1)) == [0.9, 0.1, 0.9]
-    other = AudioLMGenerationConfig(coarse_top_k=2)
-    assert own.with_options(other) == other
-    with pytest.raises(ValueError, match="no option 'max_new_tokens'.*continuation_length_s"):
-        own.with_options(GenerationConfig(max_new_tokens=20))
-
-
-def test_a_wrong_option_in_a_saved_configuration_is_refused(tmp_path):
-    AudioLMGenerationConfig().save_pretrained(tmp_path)
-    path = tmp_path / "generation_config.json"
-    path.write_text(path.read_text().replace("fine_top_k", "fine_topk"))
-    with pytest.raises(ValueError, match="no option 'fine_topk'; did you mean 'fine_top_k'"):
-        AudioLMGenerationConfig.from_pretrained(tmp_path)
-
-
-def test_options_are_saved_and_loaded(tmp_path):
-    config = AudioLMGenerationConfig().with_options(semantic_top_k=5, continuation_length_s=3.5)
-    assert AudioLMGenerationConfig().semantic_top_k == 0
-    config.save_pretrained(tmp_path)
-    loaded = AudioLMGenerationConfig.from_pretrained(tmp_path)
-    assert (loaded.semantic_top_k, loaded.continuation_length_s, loaded.coarse_temperature) == (5, 3.5, 0.8)
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.integers(0, 80), st.integers(0, 80), st.integers(2, 30))
-def test_chunks_cover_the_new_frames_once(known, new, window):
-    chunks = generation._chunks(known, known + new, window)
-    covered = [frame for _, first, stop in chunks for frame in range(first, stop)]
-    assert covered == list(range(known, known + new))
-    assert all(stop - start <= window for start, _, stop in chunks)
-    if chunks:
-        assert chunks[0][0] == known - min(known, window // 3)
-
-
-def test_semantic_windows_keep_half_as_context(tiny_audiolm, seen_contexts):
-    new = generate_semantic_tokens(
-        tiny_audiolm.semantic,
-        [torch.arange(10) % 20],
-        130,
-        SEEDS[:1],
-        sampler_of("semantic"),
-        token_rate=25.0,
-        min_tokens=130,
+def test_options_without_a_stage_reach_all_stages(tiny_audiolm):
+    prompt = 0.3 * torch.randn(1, 6400)
+    options = {"continuation_length_s": 0.2, "seed": 0}
+    named = {f"{stage}_{name}": value for stage in tiny_audiolm.stages for name, value in {"top_k": 2}.items()}
+    expected = tiny_audiolm.generate(prompt, **options, **named)
+    assert torch.equal(tiny_audiolm.generate(prompt, **options, top_k=2).audio_values, expected.audio_values)
+    plain = tiny_audiolm.generate(prompt, **options, generation_config=GenerationConfig(top_k=2))
+    assert torch.equal(plain.audio_values, expected.audio_values)
+    greedy = tiny_audiolm.generate(prompt, **options, do_sample=False)
+    assert torch.equal(
+        greedy.audio_codes, tiny_audiolm.generate(prompt, **{**options, "seed": 1}, do_sample=False).audio_codes
     )
-    assert len(new[0]) == 130
-    # A window holds 50 tokens: 10 known and 40 new, then 25 and 25, after bos; at last as many as are left.
-    assert seen_contexts == [([11], 40), ([26], 25), ([26], 25), ([26], 25), ([26], 15)]
 
 
-def test_semantic_rows_do_not_depend_on_each_other(tiny_audiolm):
-    prompts = [torch.arange(length) % 20 for length in (10, 0, 33)]
-    options = {"token_rate": 25.0, "min_tokens": 40}
-    sampler = sampler_of("semantic", semantic_temperature=1.0)
-    batched = generate_semantic_tokens(tiny_audiolm.semantic, prompts, 90, SEEDS, sampler, **options)
-    for prompt, seed, row in zip(prompts, SEEDS, batched, strict=True):
-        single = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 90, [seed], sampler, **options)
-        assert torch.equal(row, single[0])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.float32, torch.uint8])
+def test_masks_of_zeros_and_ones_of_any_dtype_are_right(tiny_audiolm, dtype):
+    prompt = 0.3 * torch.randn(1, 6400)
+    mask = (torch.arange(6400)[None] < 1920).to(dtype)
+    options = {"continuation_length_s": 0.1, "seed": 0}
+    expected = tiny_audiolm.generate(prompt[:, :1920], **options)
+    assert torch.equal(tiny_audiolm.generate(prompt, mask, **options).audio_values, expected.audio_values)
 
 
-def timed(count):
-    return TimedTokens(torch.arange(count) % 20, torch.arange(count, dtype=torch.float64) * 2)
+def test_the_number_of_given_tokens_counts_as_length(tiny_audiolm):
+    with pytest.raises(ValueError, match="GB of memory"):
+        tiny_audiolm.generate(semantic_tokens=torch.zeros(1, 1, dtype=torch.long).expand(1, 10**9))
 
 
-def test_timed_tokens_are_cut_by_time(tiny_audiolm):
-    config = tiny_audiolm.coarse.config
-    assert timed(10).between(4, 9, config).tolist() == [2, 3, 4]
-    without_repeats = TimedTokens(torch.tensor([1, 2, 3]), torch.tensor([0.0, 3.2, 6.4], dtype=torch.float64))
-    assert without_repeats.between(3, 7, config).tolist() == [2, 3]
-
-
-def test_coarse_windows_are_aligned_with_semantic_tokens(tiny_audiolm, seen_contexts):
-    known = torch.zeros(2, 5, dtype=torch.int64)
-    codes = generate_coarse_codes(
-        tiny_audiolm.coarse, [timed(60)], [known], [120], SEEDS[:1], sampler_of("coarse"), grid=INFO.grid
-    )
-    assert codes[0].shape == (2, 120)
-    assert torch.equal(codes[0][:, :5], known)
-    # A window holds 50 frames and their 25 tokens, between bos and separator, then the 2 codes of each known frame.
-    # Half a window, 25 frames, is context; its start is moved to where a token begins, so it holds 26.
-    assert seen_contexts[0] == ([2 + 25 + 2 * 5], 2 * 45)
-    assert seen_contexts[1] == ([2 + 25 + 2 * 26], 2 * 24)
-
-
-def test_coarse_rows_do_not_depend_on_each_other(tiny_audiolm):
-    conditions, lengths = [timed(40), timed(25), timed(55)], [80, 50, 110]
-    known = [torch.randint(0, 8, (2, count)) for count in (6, 0, 60)]
-    options = {"grid": INFO.grid}
-    sampler = sampler_of("coarse")
-    batched = generate_coarse_codes(tiny_audiolm.coarse, conditions, known, lengths, SEEDS, sampler, **options)
-    for row in range(3):
-        arguments = [[values[row]] for values in (conditions, known, lengths, SEEDS)]
-        single = generate_coarse_codes(tiny_audiolm.coarse, *arguments, sampler, **options)
-        assert torch.equal(batched[row], single[0])
-
-
-def test_guidance_runs_the_coarse_stage_twice(tiny_audiolm):
-    arguments = [[timed(10)], [torch.zeros(2, 0, dtype=torch.int64)], [20], SEEDS[:1]]
-    plain, guided = (
-        generate_coarse_codes(
-            tiny_audiolm.coarse, *arguments, sampler_of("coarse", coarse_guidance_scale=scale), grid=INFO.grid
-        )[0]
-        for scale in (1.0, 5.0)
-    )
-    assert not torch.equal(plain, guided)
-
-
-def test_fine_chunks_are_one_batch_and_independent_of_its_size(tiny_audiolm, seen_contexts):
-    coarse = [torch.randint(0, 8, (2, frames)) for frames in (90, 40)]
-    known = [torch.cat([coarse[0][:, :12], torch.randint(0, 8, (3, 12))]), torch.zeros(5, 0, dtype=torch.int64)]
-    whole, by_one = (
-        generate_fine_codes(
-            tiny_audiolm.fine, coarse, known, SEEDS[:2], sampler_of("fine", fine_batch_size=size), frame_rate=50.0
-        )
-        for size in (32, 1)
-    )
-    assert len(seen_contexts[0][0]) == 6  # 8 + 78 frames in four chunks of at most 25, and 40 in two
-    assert len(seen_contexts) == 1 + 6
-    for row in range(2):
-        assert torch.equal(whole[row], by_one[row])
-        assert torch.equal(whole[row][:2], coarse[row])
-        assert torch.equal(whole[row][:, : known[row].shape[1]], known[row])
-
-
-def test_progress_ends_at_its_total(tiny_audiolm):
-    calls = []
-    generate_semantic_tokens(
-        tiny_audiolm.semantic,
-        [torch.arange(3)],
-        12,
-        SEEDS[:1],
-        sampler_of("semantic"),
-        token_rate=25.0,
-        callback=lambda *call: calls.append(call),
-    )
-    assert calls[-1] == ("semantic", 12, 12)
-    assert [done for _, done, _ in calls] == sorted(done for _, done, _ in calls)
-
-
-def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
-    with pytest.raises(ValueError, match="coarse_guidance_scale is 3.0, but the coarse stage was trained with all of"):
-        tiny_audiolm.generate(coarse_guidance_scale=3.0, continuation_length_s=0.1)
-    AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_guidance(
-        AudioLMCoarseConfig(**tiny_stage_config(condition_dropout=0.2))
-    )
+def test_a_codec_that_decodes_to_nan_is_named(tiny_audiolm):
+    broken = copy.deepcopy(tiny_audiolm)
+    with torch.no_grad():
+        next(broken.codec.decoder.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="The codec decoded to samples that are NaN"):
+        broken.generate(continuation_length_s=0.2, min_continuation_length_s=0.2, seed=0)

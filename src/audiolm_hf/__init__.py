@@ -18,17 +18,13 @@ from audiolm_hf.configuration_audiolm import (
     SoundStreamConfig,
 )
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
-from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
+from audiolm_hf.generation_audiolm import AudioLMGenerateOutput
+from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.hub import add_code, export_checkpoint, pipeline, push_checkpoint
-from audiolm_hf.modeling_audiolm import (
-    AudioLMCoarseModel,
-    AudioLMFineModel,
-    AudioLMGenerateOutput,
-    AudioLMModel,
-    AudioLMSemanticModel,
-)
+from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.registration import register

@@ -1,451 +1,357 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Generation: how [`AudioLMModel`] samples, and each stage over any length in windows.
+"""`AudioLMModel.generate`: from a waveform to a longer waveform.
 
-In: the tokens or codes that are known of every row; out: those of the whole row. Every row moves its window when its
-own is full, so that its result does not depend on the rows beside it.
+In: `input_values (batch, num_samples)` of prompts, or none; out: `audio_values` with the prompt and what follows it.
+The flow: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine stage -> codec.
 
-Paper: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine stage in chunks.
+Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and acoustic generation.
 """
 
-import copy
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
+from transformers.utils import ModelOutput
 
-from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
-from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
-from .strict_config_audiolm import Within, did_you_mean
-from .time_grid_audiolm import TimeGrid
-from .token_layout_audiolm import (
-    coarse_ids,
-    conditioned_context,
-    fine_ids,
-    semantic_context,
-    semantic_ids,
-    unflatten_tokens,
+from .continuation_audiolm import decode_continuation
+from .generate_checks_audiolm import check_generate_inputs, check_generation_memory, require_count, resolve_seed
+from .generation_config_audiolm import AudioLMGenerationConfig
+from .input_checks_audiolm import row_lengths
+from .loudness_audiolm import Loudness
+from .numerics_audiolm import settled
+from .parts_audiolm import PartsMixin
+from .sampling_audiolm import ProgressCallback, TokenSampler
+from .stage_generation_audiolm import (
+    TimedTokens,
+    generate_coarse_codes,
+    generate_fine_codes,
+    generate_semantic_tokens,
 )
-
-_SECONDS = Within(0, 1e7)
-_STAGE_OPTIONS: dict[str, Within | type[bool]] = {
-    "do_sample": bool,
-    "temperature": Within(1e-4, 1e4),
-    "top_k": Within(0, 2**31, whole=True),
-    "top_p": Within(0, 1, above=True),
-}
-# The default of each option, and what is allowed.
-_OPTIONS: dict[str, tuple[Any, Within | type[bool]]] = {
-    "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
-    "min_continuation_length_s": (0.0, _SECONDS),
-    **{
-        f"{stage}_{name}": (default, _STAGE_OPTIONS[name])
-        for stage, temperature in {"semantic": 0.6, "coarse": 0.8, "fine": 0.6}.items()
-        for name, default in {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}.items()
-    },
-    "coarse_guidance_scale": (1.0, Within(0, 1000)),
-    "fine_batch_size": (32, Within(1, 2**20, whole=True)),
-    "use_fine_stage": (True, bool),
-}
-_LENGTHS = ("max_length", "max_new_tokens", "max_time", "min_length", "min_new_tokens")
-# Options of every `GenerationConfig` that change nothing here: ids of special tokens, caches, what is returned.
-_WITHOUT_EFFECT = {
-    "bos_token_id",
-    "cache_implementation",
-    "decoder_start_token_id",
-    "disable_compile",
-    "eos_token_id",
-    "output_attentions",
-    "output_hidden_states",
-    "output_logits",
-    "output_scores",
-    "pad_token_id",
-    "return_dict_in_generate",
-    "transformers_version",
-    "use_cache",
-}
-
-
-class AudioLMGenerationConfig(GenerationConfig):
-    """How [`AudioLMModel`] generates: lengths, and how each stage samples.
-
-    `do_sample`, `temperature`, `top_k` and `top_p` without a stage's name are those of all three stages; options with
-    a name win over them.
-
-    Args:
-        continuation_length_s (`float`, defaults to 7.0): most seconds generated.
-        min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
-        semantic_do_sample, coarse_do_sample, fine_do_sample (`bool`, default to `True`): draw each token from its
-            distribution; `False` takes the most likely one.
-        semantic_temperature, coarse_temperature, fine_temperature (`float`, default to 0.6, 0.8, 0.6): divides the
-            logits; those of AudioLM.
-        semantic_top_k, coarse_top_k, fine_top_k (`int`, default to 0): draw among this many most likely; 0 is all.
-        semantic_top_p, coarse_top_p, fine_top_p (`float`, default to 1.0): draw among the most likely ids that
-            together have this probability.
-        coarse_guidance_scale (`float`, defaults to 1.0): weight of the semantic tokens, by classifier-free guidance;
-            1 is off, at half the cost. Needs a stage trained with some of its conditions dropped.
-        fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
-        use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
-            the fine stage could not learn more than how often each code occurs.
-
-    Raises:
-        ValueError: an option does not exist, or its value is out of range.
-    """
-
-    continuation_length_s: float
-    min_continuation_length_s: float
-    coarse_guidance_scale: float
-    fine_batch_size: int
-    use_fine_stage: bool
-
-    def __init__(self, **options: Any) -> None:
-        for name, (default, _) in _OPTIONS.items():
-            setattr(self, name, default)
-        own = {name: options.pop(name) for name in [*_OPTIONS] if name in options}
-        shared = {name: options.pop(name) for name in _STAGE_OPTIONS if name in options}
-        super().__init__(**options)
-        self.update(**shared)
-        self.update(**own)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _STAGE_OPTIONS and value is not None:  # of all stages
-            for stage in STAGE_NAMES:
-                super().__setattr__(f"{stage}_{name}", value)
-        else:
-            super().__setattr__(name, value)
-
-    @classmethod
-    def option_names(cls) -> list[str]:
-        """Return the names of all options."""
-        return [*_OPTIONS, *_STAGE_OPTIONS]
-
-    @classmethod
-    def from_model_config(cls, model_config: Any) -> "AudioLMGenerationConfig":
-        """Return the defaults; a model's configuration holds no settings of generation."""
-        return cls()
-
-    def validate(self, *args: Any, **kwargs: Any) -> None:
-        """Check every value.
-
-        Raises:
-            ValueError: naming the option, its value and what is allowed.
-        """
-        _require_options(_given_options(self))
-        for name, (_, allowed) in _OPTIONS.items():
-            value = getattr(self, name)
-            if isinstance(allowed, Within):
-                if not allowed.holds(value):
-                    hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("temperature") else ""
-                    raise ValueError(f"{name} is {value!r}; it must be {allowed}{hint}.")
-            elif not isinstance(value, allowed):
-                raise ValueError(f"{name} is {value!r}; it must be True or False.")
-        shortest, longest = self.min_continuation_length_s, self.continuation_length_s
-        if shortest > longest:
-            raise ValueError(
-                f"min_continuation_length_s is {shortest} and continuation_length_s {longest}; the least must not be "
-                "more than the most."
-            )
-        super().validate(*args, **kwargs)
-
-    def check_guidance(self, config: AudioLMStageConfig) -> None:
-        """Check that the coarse stage can be guided, if that is asked for.
-
-        Raises:
-            ValueError: it was trained with its condition alone.
-        """
-        if self.coarse_guidance_scale != 1 and not config.condition_dropout:
-            raise ValueError(
-                f"coarse_guidance_scale is {self.coarse_guidance_scale}, but the coarse stage was trained with all of "
-                "its conditions (condition_dropout is 0), and has nothing to be guided away from; leave it at 1."
-            )
-
-    def stage_values(self, stage: str) -> dict[str, Any]:
-        """Return one stage's options without their prefix."""
-        prefix = f"{stage}_"
-        return {name[len(prefix) :]: value for name, value in self.__dict__.items() if name.startswith(prefix)}
-
-    def with_options(
-        self, generation_config: GenerationConfig | None = None, **options: Any
-    ) -> "AudioLMGenerationConfig":
-        """Return a copy with some options changed.
-
-        Args:
-            generation_config (`GenerationConfig`, *optional*): an [`AudioLMGenerationConfig`] takes the place of this
-                one; what any other has set, changes it.
-            **options: changes that win over those.
-
-        Raises:
-            TypeError: `generation_config` is something else.
-            ValueError: an option does not exist, with the nearest that does, or its value is out of range.
-        """
-        if not isinstance(generation_config, GenerationConfig | None):
-            raise TypeError(f"generation_config is a {type(generation_config).__name__}; give a GenerationConfig.")
-        _require_options(options)
-        changed = copy.deepcopy(self)
-        for changes in ({} if generation_config is None else _given_options(generation_config), options):
-            _require_options(changes)
-            given = {name: value for name, value in changes.items() if value is not None}
-            changed.update(**{name: value for name, value in given.items() if name in _STAGE_OPTIONS})
-            changed.update(**{name: value for name, value in given.items() if name in _OPTIONS})
-        return changed
-
-
-def _given_options(config: GenerationConfig) -> dict[str, Any]:
-    """Return what has been set of a configuration, but for what changes nothing here."""
-    return {
-        name: value
-        for name, value in vars(config).items()
-        if value is not None and not name.startswith("_") and name not in _WITHOUT_EFFECT
-    }
-
-
-def _require_options(names: Iterable[str]) -> None:
-    for name in names:
-        if name in _LENGTHS:
-            raise ValueError(
-                f"generate has no option {name!r}: lengths are in seconds here. Give continuation_length_s (the most) "
-                "or min_continuation_length_s (the least)."
-            )
-        if name not in _OPTIONS and name not in _STAGE_OPTIONS:
-            nearest = did_you_mean(name, AudioLMGenerationConfig.option_names())
-            raise ValueError(f"generate has no option {name!r}{nearest}")
-
-
-def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:
-    """Move a window's start so that something fits after what is known: half a window of it stays as context.
-
-    A window moves before the first token if the rest does not fit, and afterwards when it is full.
-    """
-    room = start + window - known
-    if room >= target - known or (room > 0 and not first):
-        return start
-    return max(start, known - window // 2)
-
-
-def window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
-    """Give the semantic tokens, or frames, that one window of a stage holds; at least 2."""
-    return max(2, int(config.window_length_s * frame_rate))
-
-
-def generate_semantic_tokens(
-    model: PreTrainedModel,
-    prompts: list[Tensor],
-    num_tokens: int,
-    seeds: list[tuple[int, ...]],
-    sampler: TokenSampler,
-    *,
-    token_rate: float,
-    min_tokens: int = 0,
-    callback: ProgressCallback | None = None,
-) -> list[Tensor]:
-    """Continue semantic tokens until the end token or a number of tokens, in windows.
-
-    Args:
-        model ([`AudioLMSemanticModel`]): the stage.
-        prompts (`list[torch.LongTensor]`): tokens of each row, repeats already removed if the stage wants that; may
-            be empty.
-        num_tokens (`int`): most tokens to add to a row.
-        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
-        sampler ([`TokenSampler`]): how to choose.
-        token_rate (`float`): tokens per second, Hz.
-        min_tokens (`int`, defaults to 0): the end token is not chosen before this many.
-        callback (`ProgressCallback`, *optional*): called with stage, done, total.
-
-    Returns:
-        `list[torch.LongTensor]`: the new tokens of each row, without the end token.
-    """
-    window = window_tokens(model.config, token_rate)
-    noise = torch.stack([row_noise(seed, path, num_tokens) for seed, *path in seeds])
-    rows, starts = list(prompts), [0] * len(prompts)
-    targets = [len(prompt) + num_tokens for prompt in prompts]
-    progress = Progress(callback, "semantic", num_tokens * len(prompts))
-    active = list(range(len(prompts)))
-    while active:
-        made = [len(rows[row]) - len(prompts[row]) for row in active]
-        for row, count in zip(active, made, strict=True):
-            starts[row] = _fitted_start(starts[row], len(rows[row]), targets[row], window, first=count == 0)
-        steps = min(min(targets[row], starts[row] + window) - len(rows[row]) for row in active)
-        new = sample_tokens(
-            model,
-            [semantic_context(rows[row][starts[row] :], model.config) for row in active],
-            torch.stack([noise[row, count : count + steps] for row, count in zip(active, made, strict=True)]),
-            sampler,
-            num_forbidden_ends=torch.tensor([min_tokens - count for count in made], device=rows[0].device),
-            progress=progress,
-        )
-        unended = []
-        for row, tokens in zip(active, new, strict=True):
-            kept = tokens[tokens != model.config.end_token_id]
-            rows[row] = torch.cat([rows[row], kept])
-            if len(kept) == steps and len(rows[row]) < targets[row]:
-                unended.append(row)
-        active = unended
-    progress.advance(progress.total)
-    return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
+from .token_layout_audiolm import semantic_ids
 
 
 @dataclass
-class TimedTokens:
-    """Semantic tokens of one row with their places in time.
+class AudioLMGenerateOutput(ModelOutput):
+    """What [`AudioLMModel.generate`] returns. Rows are `batch * num_return_sequences`, a prompt's rows adjacent.
 
     Args:
-        tokens (`torch.LongTensor` of shape `(semantic_length,)`): the tokens.
-        starts (`torch.DoubleTensor` of shape `(semantic_length,)`): codec frame to which each belongs, on the CPU.
+        audio_values (`torch.FloatTensor` of shape `(rows, num_samples)`): prompt and continuation, zeros after the end
+            of a row. The prompt's samples are those that were given.
+        audio_lengths (`torch.LongTensor` of shape `(rows,)`): samples of each row.
+        prompt_lengths (`torch.LongTensor` of shape `(rows,)`): of these, samples of the prompt.
+        semantic_tokens (`torch.LongTensor` of shape `(rows, semantic_length)`): tokens of what the stages see of the
+            prompt, and of the continuation; 0 after the end of a row.
+        semantic_attention_mask (`torch.LongTensor` of shape `(rows, semantic_length)`): 1 for real tokens.
+        audio_codes (`torch.LongTensor` of shape `(rows, num_codebooks, frames)`): codes of what the stages see of the
+            prompt, and of the continuation; 0 after the end of a row.
+        codes_attention_mask (`torch.LongTensor` of shape `(rows, frames)`): 1 for real frames.
     """
 
-    tokens: Tensor
-    starts: Tensor
+    audio_values: Tensor | None = None
+    audio_lengths: Tensor | None = None
+    prompt_lengths: Tensor | None = None
+    semantic_tokens: Tensor | None = None
+    semantic_attention_mask: Tensor | None = None
+    audio_codes: Tensor | None = None
+    codes_attention_mask: Tensor | None = None
 
-    def between(self, start: int, stop: int, config: AudioLMStageConfig) -> Tensor:
-        """Return the ids of the tokens that belong to codec frames `[start, stop)`, as the stage wants them."""
-        first, last = torch.searchsorted(self.starts, self.starts.new_tensor([start, stop])).tolist()
-        return semantic_ids(self.tokens[first:last], config)
+
+@dataclass
+class _Prompt:
+    """A recording to continue, `(num_samples,)`; of its end tokens `(semantic_length,)`, codes `(levels, frames)`."""
+
+    audio: Tensor
+    semantic_tokens: Tensor
+    audio_codes: Tensor
+    loudness: Loudness = field(default_factory=Loudness)
 
 
-def generate_coarse_codes(
-    model: PreTrainedModel,
-    conditions: list[TimedTokens],
-    known_codes: list[Tensor],
-    num_frames: list[int],
-    seeds: list[tuple[int, ...]],
-    sampler: TokenSampler,
-    *,
-    grid: TimeGrid,
-    callback: ProgressCallback | None = None,
-) -> list[Tensor]:
-    """Continue coarse codes under semantic tokens, in windows that both share.
+class AudioLMGenerationMixin(PartsMixin):
+    """`generate` of [`AudioLMModel`], in parts."""
 
-    Args:
-        model ([`AudioLMCoarseModel`]): the stage.
-        conditions (`list[TimedTokens]`): semantic tokens of each row, from its first frame to its last.
-        known_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, frames)` known of each row.
-        num_frames (`list[int]`): frames that each row is to have in all.
-        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
-        sampler ([`TokenSampler`]): how to choose.
-        grid ([`TimeGrid`]): the times of tokens and frames; windows begin where its units begin.
-        callback (`ProgressCallback`, *optional*): called with stage, done, total.
+    generation_config: AudioLMGenerationConfig
 
-    Returns:
-        `list[torch.LongTensor]`: codes of shape `(num_coarse_codebooks, num_frames)` of each row, known ones included.
-    """
-    config = model.config
-    levels = config.num_coarse_codebooks
-    window = grid.frames_of(max(2, grid.units(config.window_length_s)))
-    rows, starts = [codes[:levels] for codes in known_codes], [0] * len(known_codes)
-    totals = [max(0, total - codes.shape[1]) * levels for total, codes in zip(num_frames, known_codes, strict=True)]
-    noise = [row_noise(seed, path, total) for (seed, *path), total in zip(seeds, totals, strict=True)]
-    progress = Progress(callback, "coarse", sum(totals))
-    while active := [row for row, codes in enumerate(rows) if codes.shape[1] < num_frames[row]]:
-        for row in active:
-            known = rows[row].shape[1]
-            first = known == known_codes[row].shape[1]
-            starts[row] = grid.unit_start(_fitted_start(starts[row], known, num_frames[row], window, first))
-        stops = [min(num_frames[row], starts[row] + window) for row in active]
-        steps = levels * min(stop - rows[row].shape[1] for row, stop in zip(active, stops, strict=True))
-        known_ids = [coarse_ids(rows[row][:, starts[row] :], config) for row in active]
-        semantic = [
-            conditions[row].between(starts[row], stop, config) for row, stop in zip(active, stops, strict=True)
+    @property
+    def min_prompt_s(self) -> float:
+        """Seconds of the shortest prompt."""
+        return self.time_grid.frames_of(1) / self.acoustic_codec.frame_rate
+
+    @torch.no_grad()
+    @settled
+    def generate(
+        self,
+        input_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        semantic_tokens: Tensor | None = None,
+        semantic_attention_mask: Tensor | None = None,
+        continuation_length_s: float | None = None,
+        min_continuation_length_s: float | None = None,
+        num_return_sequences: int = 1,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: ProgressCallback | None = None,
+        generation_config: GenerationConfig | None = None,
+        **stage_kwargs: Any,
+    ) -> AudioLMGenerateOutput:
+        """Continue prompts, generate without one, or give semantic tokens a voice.
+
+        A prompt is brought to the loudness of the training data before it is tokenised, and the continuation back to
+        the prompt's; a constant offset is taken off and added again.
+
+        A prompt is tokenised from its end backwards, by whole semantic tokens and codec frames, as far as the longest
+        window of the stages reaches. What lies before is not seen by the stages, but stays in the output. A row's
+        result depends on its prompt, the seed and its number among the continuations of that prompt (among all rows,
+        without prompts); not on the batch, up to round-off: with other rows beside it or other threads, a kernel may
+        add up in another order, and a draw that falls on the border between two tokens (about one in a million) may
+        become the other, and what follows with it.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): prompts in [-1, 1] at
+                `sampling_rate`. None generates unconditionally.
+            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for real samples, 0 for
+                padding on the right.
+            semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): what is to be said
+                after the prompt, in the prompt's voice; tokens at the tokenizer's rate, repeats included. The
+                semantic stage is not used then.
+            semantic_attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): 1 for real
+                tokens, 0 for padding on the right.
+            continuation_length_s (`float`, *optional*): most seconds generated. A row is shorter if the semantic stage
+                ends it.
+            min_continuation_length_s (`float`, *optional*): no row ends before this many seconds.
+            num_return_sequences (`int`, defaults to 1): continuations of each prompt.
+            batch_size (`int`, *optional*, defaults to 1): rows to generate where there is no prompt.
+            seed (`int`, *optional*): 0 or more; the same seed gives the same samples.
+            generator (`torch.Generator`, *optional*): draws the seed. With neither, torch's global generator does.
+            progress (`Callable[[str, int, int], None]`, *optional*): called with the stage's name, its tokens done and
+                its tokens in all.
+            generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own. What a plain
+                `GenerationConfig` sets (`temperature`, `top_k`, ...) changes the model's own in all stages.
+            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `coarse_temperature=0.9`; `temperature=0.9`
+                is that of all stages.
+
+        Returns:
+            [`AudioLMGenerateOutput`].
+
+        Raises:
+            TypeError: if tokens are not integers or samples not floats.
+            ValueError: if an option does not exist or is out of range, or a prompt is empty, not finite or too short.
+        """
+        lengths = {
+            "continuation_length_s": continuation_length_s,
+            "min_continuation_length_s": min_continuation_length_s,
+        }
+        given = {name: value for name, value in lengths.items() if value is not None}
+        options = self.generation_config.with_options(generation_config, **given, **stage_kwargs)
+        options.check_guidance(self.config.coarse_config)
+        if semantic_tokens is not None and given:
+            raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
+        seed = resolve_seed(seed, generator)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")
+        check_generate_inputs(input_values, attention_mask, semantic_tokens, semantic_attention_mask, batch_size)
+        require_count("num_return_sequences", num_return_sequences)
+        num_rows = next((len(rows) for rows in (input_values, semantic_tokens) if rows is not None), batch_size or 1)
+        length_s = options.continuation_length_s
+        if semantic_tokens is not None:
+            length_s = float(semantic_tokens.shape[1] * self.time_grid.token_s)
+        check_generation_memory(self, num_rows * num_return_sequences, length_s)
+        spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
+        prompts = self._read_prompts(input_values, attention_mask, len(spoken), batch_size)
+        if spoken and len(spoken) != len(prompts):
+            raise ValueError(
+                f"There are {len(prompts)} prompts and {len(spoken)} rows of semantic_tokens; give as many."
+            )
+
+        rows = [prompt for prompt in prompts for _ in range(num_return_sequences)]
+        indices = [index % num_return_sequences for index in range(len(rows))]
+        if input_values is None and not spoken:  # rows without prompts would all be the same
+            indices = list(range(len(rows)))
+        if spoken:
+            new_tokens = [tokens for tokens in spoken for _ in range(num_return_sequences)]
+            token_s = self.time_grid.token_s
+            num_samples = [round(len(tokens) * token_s * self.sampling_rate) for tokens in new_tokens]
+        else:
+            new_tokens, num_samples = self._continue_semantic(rows, options, [(seed, i, 0) for i in indices], progress)
+        timed = [
+            self._timed(row.semantic_tokens, tokens, 1.0 if spoken else self._mean_duration)
+            for row, tokens in zip(rows, new_tokens, strict=True)
         ]
-        made = [(rows[row].shape[1] - known_codes[row].shape[1]) * levels for row in active]
-        new = sample_tokens(
-            model,
-            [conditioned_context(*pair, config) for pair in zip(semantic, known_ids, strict=True)],
-            torch.stack([noise[row][count : count + steps] for row, count in zip(active, made, strict=True)]),
-            sampler,
-            unconditional_contexts=None
-            if sampler.guidance_scale == 1
-            else [conditioned_context(ids[:0], ids, config) for ids in known_ids],
-            progress=progress,
+        codes = self._continue_codes(rows, timed, num_samples, options, seed, indices, progress)
+        audio = self._decode(rows, codes, num_samples)
+        return _output(rows, new_tokens, codes, audio)
+
+    def _read_prompts(
+        self, input_values: Tensor | None, attention_mask: Tensor | None, num_spoken: int, batch_size: int | None
+    ) -> list[_Prompt]:
+        """Check, tokenise and encode every prompt by itself, so that padding cannot reach it."""
+        if input_values is None:
+            empty = torch.zeros(0, dtype=torch.int64, device=self.device)
+            levels = self.config.coarse_config.num_codebooks
+            none = _Prompt(empty.float(), empty, empty.expand(levels, 0))
+            return [none] * (num_spoken or batch_size or 1)
+        recordings = _unpad(input_values.to(self.device, torch.float32), attention_mask, "attention_mask")
+        return [self._read_prompt(audio, row) for row, audio in enumerate(recordings)]
+
+    def _read_prompt(self, audio: Tensor, row: int) -> _Prompt:
+        codec, grid, rate = self.acoustic_codec, self.time_grid, self.sampling_rate
+        num_units = grid.whole_units(len(audio) // codec.hop_length)
+        if num_units == 0:
+            raise ValueError(
+                f"Prompt {row} has {len(audio)} samples ({len(audio) / rate:.3f} s); a prompt needs at least "
+                f"{grid.frames_of(1) * codec.hop_length} ({self.min_prompt_s:.3f} s)."
+            )
+        longest_s = max(stage.window_length_s for stage in self.config.stage_configs.values())
+        num_frames = grid.frames_of(min(num_units, grid.units(longest_s) + 1))
+        seen = audio[len(audio) - num_frames * codec.hop_length :]
+        loudness = Loudness.of(seen, self.config.loudness_db, codec.hop_length)
+        seen = loudness.normalise(seen)[None]
+        num_seconds = grid.tokens_within(num_frames) * grid.token_s  # may end within the last frame
+        tokens = self.semantic_tokenizer.tokenize(seen[:, : int(num_seconds * rate)], sampling_rate=rate)
+        levels = self.config.coarse_config.num_codebooks
+        codes = codec.encode(seen, num_codebooks=levels)
+        return _Prompt(audio, tokens["semantic_tokens"][0], codes[0], loudness)
+
+    def _read_tokens(self, semantic_tokens: Tensor | None, attention_mask: Tensor | None) -> list[Tensor]:
+        if semantic_tokens is None:
+            return []
+        rows = _unpad(semantic_tokens.to(self.device), attention_mask, "semantic_attention_mask")
+        for row in rows:
+            semantic_ids(row, self.config.semantic_config)  # raises where a token is out of range
+        return rows
+
+    def _continue_semantic(
+        self,
+        rows: list[_Prompt],
+        options: AudioLMGenerationConfig,
+        seeds: list[tuple[int, ...]],
+        progress: ProgressCallback | None,
+    ) -> tuple[list[Tensor], list[int]]:
+        """Run stage 1: the new tokens of each row, and the samples that they stand for."""
+        shortest, longest = options.min_continuation_length_s, options.continuation_length_s
+        token_rate = self.semantic_tokenizer.config.semantic_frame_rate / self._mean_duration
+        num_tokens = _ceil(longest * token_rate)
+        new_tokens = generate_semantic_tokens(
+            self.stages["semantic"],
+            [semantic_ids(row.semantic_tokens, self.semantic.config) for row in rows],
+            num_tokens,
+            seeds,
+            TokenSampler(**options.stage_values("semantic")),
+            token_rate=token_rate,
+            min_tokens=min(num_tokens, _ceil(shortest * token_rate)),
+            callback=progress,
         )
-        codes = unflatten_tokens(
-            new, num_codebooks=levels, codebook_size=config.codebook_size, offset=config.acoustic_offset
+        most = max(1, round(longest * self.sampling_rate))
+        each = self.sampling_rate / token_rate
+        return new_tokens, [
+            most if len(tokens) == num_tokens else min(most, round(len(tokens) * each)) for tokens in new_tokens
+        ]
+
+    @property
+    def _mean_duration(self) -> float:
+        """Tokenizer steps that one token of the semantic stage stands for."""
+        return self.semantic.config.mean_semantic_duration if self.semantic.config.remove_repeats else 1.0
+
+    def _continue_codes(
+        self,
+        rows: list[_Prompt],
+        timed_tokens: list[TimedTokens],
+        num_samples: list[int],
+        options: AudioLMGenerationConfig,
+        seed: int,
+        indices: list[int],
+        progress: ProgressCallback | None,
+    ) -> list[Tensor]:
+        """Run stage 2, and 3 if wanted: codes `(num_codebooks, frames)` of each row, the prompt's included."""
+        codec = self.acoustic_codec
+        known = [row.audio_codes for row in rows]
+        coarse_codes = generate_coarse_codes(
+            self.stages["coarse"],
+            timed_tokens,
+            known,
+            [codes.shape[1] + _ceil(n / codec.hop_length) for codes, n in zip(known, num_samples, strict=True)],
+            [(seed, index, 1) for index in indices],
+            TokenSampler(**options.stage_values("coarse")),
+            grid=self.time_grid,
+            callback=progress,
         )
-        for row, new_codes in zip(active, codes, strict=True):
-            rows[row] = torch.cat([rows[row], new_codes], 1)
-    return rows
-
-
-def _chunks(known: int, total: int, window: int) -> list[tuple[int, int, int]]:
-    """Cut new frames into chunks of about equal length: (first context frame, first new frame, end)."""
-    if known >= total:
-        return []
-    context = min(known, window // 3)
-    count = math.ceil((context + total - known) / window)
-    bounds = [known - context + (context + total - known) * index // count for index in range(count + 1)]
-    return [(start, max(start, known), stop) for start, stop in pairwise(bounds) if stop > known]
-
-
-def generate_fine_codes(
-    model: PreTrainedModel,
-    coarse_codes: list[Tensor],
-    known_codes: list[Tensor],
-    seeds: list[tuple[int, ...]],
-    sampler: TokenSampler,
-    *,
-    frame_rate: float,
-    callback: ProgressCallback | None = None,
-) -> list[Tensor]:
-    """Add the fine codes to coarse ones, in chunks that know nothing of each other and so are sampled together.
-
-    The first chunk of a row begins in its prompt, up to a third of a window before the first new frame.
-
-    Args:
-        model ([`AudioLMFineModel`]): the stage.
-        coarse_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, num_frames)` of each row.
-        known_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
-        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
-        sampler ([`TokenSampler`]): how to choose; `batch_size` chunks at a time.
-        frame_rate (`float`): frames per second, Hz.
-        callback (`ProgressCallback`, *optional*): called with stage, done, total.
-
-    Returns:
-        `list[torch.LongTensor]`: codes of shape `(num_codebooks, num_frames)` of each row, known ones included.
-    """
-    config = model.config
-    levels, window = config.num_fine_codebooks, window_tokens(config, frame_rate)
-    rows = [
-        torch.cat([coarse, coarse.new_zeros(levels, coarse.shape[1])])  # (num_codebooks, num_frames)
-        for coarse in coarse_codes
-    ]
-    chunks: list[tuple[int, int, tuple[int, int, int]]] = []
-    for row, (codes, known) in enumerate(zip(rows, known_codes, strict=True)):
-        codes[:, : known.shape[1]] = known
-        spans = _chunks(known.shape[1], codes.shape[1], window)
-        chunks += [(row, index, span) for index, span in enumerate(spans)]
-    chunks.sort(key=lambda chunk: chunk[2][2] - chunk[2][1])  # of like length together
-    progress = Progress(callback, "fine", sum((stop - new) * levels for _, _, (_, new, stop) in chunks))
-    size = sampler.batch_size or max(1, len(chunks))
-    for group in (chunks[index : index + size] for index in range(0, len(chunks), size)):
-        steps = levels * max(stop - new for _, _, (_, new, stop) in group)
-        contexts, noise = [], []
-        for row, index, (start, new, stop) in group:
-            condition = coarse_ids(rows[row][:, start:stop], config)
-            contexts.append(conditioned_context(condition, fine_ids(rows[row][:, start:new], config), config))
-            own_noise = row_noise(seeds[row][0], [*seeds[row][1:], index], (stop - new) * levels)
-            noise.append(F.pad(own_noise, (0, steps - len(own_noise))))
-        tokens = sample_tokens(model, contexts, torch.stack(noise), sampler, progress=progress)
-        codes = unflatten_tokens(
-            tokens,
-            num_codebooks=levels,
-            codebook_size=config.codebook_size,
-            first_level=config.num_coarse_codebooks,
-            offset=config.acoustic_offset,
+        if not options.use_fine_stage:
+            return coarse_codes
+        return generate_fine_codes(
+            self.stages["fine"],
+            coarse_codes,
+            known,
+            [(seed, index, 2) for index in indices],
+            TokenSampler(**options.stage_values("fine")),
+            frame_rate=codec.frame_rate,
+            callback=progress,
         )
-        for (row, _, (_, new, stop)), new_codes in zip(group, codes, strict=True):
-            rows[row][config.num_coarse_codebooks :, new:stop] = new_codes[:, : stop - new]
-    return rows
+
+    def _timed(self, prompt_tokens: Tensor, new_tokens: Tensor, duration: float) -> TimedTokens:
+        """Place tokens in time; new ones last `duration` steps of the tokenizer each."""
+        before = torch.arange(len(prompt_tokens), dtype=torch.float64, device="cpu")
+        after = len(prompt_tokens) + torch.arange(len(new_tokens), dtype=torch.float64, device="cpu") * duration
+        starts = self.time_grid.frames_of_tokens(torch.cat([before, after]))
+        return TimedTokens(torch.cat([prompt_tokens, new_tokens]), starts)
+
+    def _decode(self, rows: list[_Prompt], codes: list[Tensor], num_samples: list[int]) -> list[Tensor]:
+        """Put the prompt's own samples before the decoded continuation, which is as loud as they are."""
+        audio: list[Tensor] = []
+        for row, row_codes, count in zip(rows, codes, num_samples, strict=True):
+            if count == 0:
+                audio.append(row.audio)
+                continue
+            num_frames = row.audio_codes.shape[1]
+            continuation = decode_continuation(self.acoustic_codec, row.audio, row_codes, num_frames, row.loudness)
+            audio.append(torch.cat([row.audio, continuation[:count]]))
+        return audio
 
 
-__all__ = [
-    "AudioLMGenerationConfig",
-    "TimedTokens",
-    "generate_coarse_codes",
-    "generate_fine_codes",
-    "generate_semantic_tokens",
-    "window_tokens",
-]
+def _output(
+    rows: list[_Prompt], new_tokens: list[Tensor], codes: list[Tensor], audio: list[Tensor]
+) -> AudioLMGenerateOutput:
+    tokens = [torch.cat([row.semantic_tokens, new]) for row, new in zip(rows, new_tokens, strict=True)]
+    audio_lengths = torch.tensor([len(row) for row in audio], device=audio[0].device)
+    token_lengths = torch.tensor([len(row) for row in tokens], device=audio[0].device)
+    code_lengths = torch.tensor([row.shape[1] for row in codes], device=audio[0].device)
+    return AudioLMGenerateOutput(
+        audio_values=_pad(audio),
+        audio_lengths=audio_lengths,
+        prompt_lengths=torch.tensor([len(row.audio) for row in rows], device=audio[0].device),
+        semantic_tokens=_pad(tokens),
+        semantic_attention_mask=_length_mask(token_lengths),
+        audio_codes=_pad(codes),
+        codes_attention_mask=_length_mask(code_lengths),
+    )
+
+
+def _pad(rows: Sequence[Tensor]) -> Tensor:
+    """Stack rows of different lengths of their last dimension, zeros on the right."""
+    length = max(row.shape[-1] for row in rows)
+    padded = rows[0].new_zeros(len(rows), *rows[0].shape[:-1], length)
+    for place, row in zip(padded, rows, strict=True):
+        place[..., : row.shape[-1]] = row
+    return padded
+
+
+def _length_mask(lengths: Tensor) -> Tensor:
+    return (torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]).long()
+
+
+def _unpad(values: Tensor, attention_mask: Tensor | None, mask_name: str) -> list[Tensor]:
+    """Cut every row of `(batch, length)` to the ones of its mask."""
+    lengths = row_lengths(values, attention_mask, mask_name)
+    return [row[:length] for row, length in zip(values, lengths.tolist(), strict=True)]
+
+
+def _ceil(count: float) -> int:
+    """Round up, but not because of a float's last digits."""
+    return math.ceil(count - 1e-6)
+
+
+__all__ = ["AudioLMGenerateOutput", "AudioLMGenerationMixin"]

@@ -7,19 +7,17 @@ windows of its own length, one row each.
 Paper: AudioLM (arXiv 2209.03143), training of the three stages; windows of 30, 10 and 3 s.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
-from .acoustic_codec_audiolm import AcousticCodec
 from .configuration_audiolm import AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_waveform, row_lengths
+from .parts_audiolm import PartsMixin
 from .stage_examples_audiolm import build_stage_example, pad_examples
 from .time_grid_audiolm import TimeGrid
 from .token_layout_audiolm import IGNORE_INDEX
@@ -132,30 +130,10 @@ def _leave_out(labels: Tensor, learned: Tensor, *, ends_recording: bool) -> None
     labels[predicted[~learned]] = IGNORE_INDEX
 
 
-class JointTrainingMixin:
+class JointTrainingMixin(PartsMixin):
     """The `forward` of a model with both tokenizers and all three stages."""
 
-    config: Any
-    training: bool
-    device: torch.device
-    semantic_tokenizer: Any
-    codec: Any
     accepts_loss_kwargs = False  # each stage divides by the number of its own labels
-
-    @property
-    def stages(self) -> Mapping[str, PreTrainedModel]:
-        """The stages by name."""
-        raise NotImplementedError("A model that trains its stages together names them.")
-
-    @property
-    def acoustic_codec(self) -> AcousticCodec:
-        """The codec."""
-        raise NotImplementedError("A model that trains on waveforms has a codec.")
-
-    @property
-    def time_grid(self) -> TimeGrid:
-        """The times of semantic tokens and codec frames."""
-        raise NotImplementedError("A model that trains on tokens knows their times.")
 
     def train(self, mode: bool = True) -> Any:
         """Set the mode of the stages; the frozen tokenizers stay in evaluation mode."""

@@ -25,9 +25,10 @@ from audiolm_hf.configuration_audiolm import (
     SoundStreamConfig,
 )
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
-from audiolm_hf.modeling_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMModel, AudioLMSemanticModel
+from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 

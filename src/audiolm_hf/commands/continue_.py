@@ -27,7 +27,7 @@ from audiolm_hf.commands.options import (
     check_writable,
     find_device,
 )
-from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
+from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.threads import set_threads
 
 GENERATED = provenance()["comment"]  # begins the comment of every file that this package has generated

@@ -27,7 +27,7 @@ from audiolm_hf.data.loading import (
     require_model_type,
 )
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
-from audiolm_hf.generation_audiolm import AudioLMGenerationConfig
+from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor

@@ -1,0 +1,200 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""How [`AudioLMModel`] generates: lengths, and how each stage samples.
+
+Paper: AudioLM (arXiv 2209.03143), inference; its temperatures are the defaults.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from transformers import GenerationConfig
+
+from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
+from .strict_config_audiolm import Within, did_you_mean
+
+_SECONDS = Within(0, 1e7)
+_STAGE_OPTIONS: dict[str, Within | type[bool]] = {
+    "do_sample": bool,
+    "temperature": Within(1e-4, 1e4),
+    "top_k": Within(0, 2**31, whole=True),
+    "top_p": Within(0, 1, above=True),
+}
+# The default of each option, and what is allowed.
+_OPTIONS: dict[str, tuple[Any, Within | type[bool]]] = {
+    "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
+    "min_continuation_length_s": (0.0, _SECONDS),
+    **{
+        f"{stage}_{name}": (default, _STAGE_OPTIONS[name])
+        for stage, temperature in {"semantic": 0.6, "coarse": 0.8, "fine": 0.6}.items()
+        for name, default in {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}.items()
+    },
+    "coarse_guidance_scale": (1.0, Within(0, 1000)),
+    "fine_batch_size": (32, Within(1, 2**20, whole=True)),
+    "use_fine_stage": (True, bool),
+}
+_LENGTHS = ("max_length", "max_new_tokens", "max_time", "min_length", "min_new_tokens")
+# Options of every `GenerationConfig` that change nothing here: ids of special tokens, caches, what is returned.
+_WITHOUT_EFFECT = {
+    "bos_token_id",
+    "cache_implementation",
+    "decoder_start_token_id",
+    "disable_compile",
+    "eos_token_id",
+    "output_attentions",
+    "output_hidden_states",
+    "output_logits",
+    "output_scores",
+    "pad_token_id",
+    "return_dict_in_generate",
+    "transformers_version",
+    "use_cache",
+}
+
+
+class AudioLMGenerationConfig(GenerationConfig):
+    """How [`AudioLMModel`] generates: lengths, and how each stage samples.
+
+    `do_sample`, `temperature`, `top_k` and `top_p` without a stage's name are those of all three stages; options with
+    a name win over them.
+
+    Args:
+        continuation_length_s (`float`, defaults to 7.0): most seconds generated.
+        min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
+        semantic_do_sample, coarse_do_sample, fine_do_sample (`bool`, default to `True`): draw each token from its
+            distribution; `False` takes the most likely one.
+        semantic_temperature, coarse_temperature, fine_temperature (`float`, default to 0.6, 0.8, 0.6): divides the
+            logits; those of AudioLM.
+        semantic_top_k, coarse_top_k, fine_top_k (`int`, default to 0): draw among this many most likely; 0 is all.
+        semantic_top_p, coarse_top_p, fine_top_p (`float`, default to 1.0): draw among the most likely ids that
+            together have this probability.
+        coarse_guidance_scale (`float`, defaults to 1.0): weight of the semantic tokens, by classifier-free guidance;
+            1 is off, at half the cost. Needs a stage trained with some of its conditions dropped.
+        fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
+        use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
+            the fine stage could not learn more than how often each code occurs.
+
+    Raises:
+        ValueError: an option does not exist, or its value is out of range.
+    """
+
+    continuation_length_s: float
+    min_continuation_length_s: float
+    coarse_guidance_scale: float
+    fine_batch_size: int
+    use_fine_stage: bool
+
+    def __init__(self, **options: Any) -> None:
+        for name, (default, _) in _OPTIONS.items():
+            setattr(self, name, default)
+        own = {name: options.pop(name) for name in [*_OPTIONS] if name in options}
+        shared = {name: options.pop(name) for name in _STAGE_OPTIONS if name in options}
+        super().__init__(**options)
+        self.update(**shared)
+        self.update(**own)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _STAGE_OPTIONS and value is not None:  # of all stages
+            for stage in STAGE_NAMES:
+                super().__setattr__(f"{stage}_{name}", value)
+        else:
+            super().__setattr__(name, value)
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Return the names of all options."""
+        return [*_OPTIONS, *_STAGE_OPTIONS]
+
+    @classmethod
+    def from_model_config(cls, model_config: Any) -> "AudioLMGenerationConfig":
+        """Return the defaults; a model's configuration holds no settings of generation."""
+        return cls()
+
+    def validate(self, *args: Any, **kwargs: Any) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: naming the option, its value and what is allowed.
+        """
+        _require_options(_given_options(self))
+        for name, (_, allowed) in _OPTIONS.items():
+            value = getattr(self, name)
+            if isinstance(allowed, Within):
+                if not allowed.holds(value):
+                    hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("temperature") else ""
+                    raise ValueError(f"{name} is {value!r}; it must be {allowed}{hint}.")
+            elif not isinstance(value, allowed):
+                raise ValueError(f"{name} is {value!r}; it must be True or False.")
+        shortest, longest = self.min_continuation_length_s, self.continuation_length_s
+        if shortest > longest:
+            raise ValueError(
+                f"min_continuation_length_s is {shortest} and continuation_length_s {longest}; the least must not be "
+                "more than the most."
+            )
+        super().validate(*args, **kwargs)
+
+    def check_guidance(self, config: AudioLMStageConfig) -> None:
+        """Check that the coarse stage can be guided, if that is asked for.
+
+        Raises:
+            ValueError: it was trained with its condition alone.
+        """
+        if self.coarse_guidance_scale != 1 and not config.condition_dropout:
+            raise ValueError(
+                f"coarse_guidance_scale is {self.coarse_guidance_scale}, but the coarse stage was trained with all of "
+                "its conditions (condition_dropout is 0), and has nothing to be guided away from; leave it at 1."
+            )
+
+    def stage_values(self, stage: str) -> dict[str, Any]:
+        """Return one stage's options without their prefix."""
+        prefix = f"{stage}_"
+        return {name[len(prefix) :]: value for name, value in self.__dict__.items() if name.startswith(prefix)}
+
+    def with_options(
+        self, generation_config: GenerationConfig | None = None, **options: Any
+    ) -> "AudioLMGenerationConfig":
+        """Return a copy with some options changed.
+
+        Args:
+            generation_config (`GenerationConfig`, *optional*): an [`AudioLMGenerationConfig`] takes the place of this
+                one; what any other has set, changes it.
+            **options: changes that win over those.
+
+        Raises:
+            TypeError: `generation_config` is something else.
+            ValueError: an option does not exist, with the nearest that does, or its value is out of range.
+        """
+        if not isinstance(generation_config, GenerationConfig | None):
+            raise TypeError(f"generation_config is a {type(generation_config).__name__}; give a GenerationConfig.")
+        _require_options(options)
+        changed = copy.deepcopy(self)
+        for changes in ({} if generation_config is None else _given_options(generation_config), options):
+            _require_options(changes)
+            given = {name: value for name, value in changes.items() if value is not None}
+            changed.update(**{name: value for name, value in given.items() if name in _STAGE_OPTIONS})
+            changed.update(**{name: value for name, value in given.items() if name in _OPTIONS})
+        return changed
+
+
+def _given_options(config: GenerationConfig) -> dict[str, Any]:
+    """Return what has been set of a configuration, but for what changes nothing here."""
+    return {
+        name: value
+        for name, value in vars(config).items()
+        if value is not None and not name.startswith("_") and name not in _WITHOUT_EFFECT
+    }
+
+
+def _require_options(names: Iterable[str]) -> None:
+    for name in names:
+        if name in _LENGTHS:
+            raise ValueError(
+                f"generate has no option {name!r}: lengths are in seconds here. Give continuation_length_s (the most) "
+                "or min_continuation_length_s (the least)."
+            )
+        if name not in _OPTIONS and name not in _STAGE_OPTIONS:
+            nearest = did_you_mean(name, AudioLMGenerationConfig.option_names())
+            raise ValueError(f"generate has no option {name!r}{nearest}")
+
+
+__all__ = ["AudioLMGenerationConfig"]

@@ -1,0 +1,263 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Each stage over any length, in windows.
+
+In: the tokens or codes that are known of every row; out: those of the whole row. Every row moves its window when its
+own is full, so that its result does not depend on the rows beside it.
+
+Paper: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine stage in chunks.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .configuration_audiolm import AudioLMStageConfig
+from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
+from .time_grid_audiolm import TimeGrid
+from .token_layout_audiolm import (
+    coarse_ids,
+    conditioned_context,
+    fine_ids,
+    semantic_context,
+    semantic_ids,
+    unflatten_tokens,
+)
+
+
+def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:
+    """Move a window's start so that something fits after what is known: half a window of it stays as context.
+
+    A window moves before the first token if the rest does not fit, and afterwards when it is full.
+    """
+    room = start + window - known
+    if room >= target - known or (room > 0 and not first):
+        return start
+    return max(start, known - window // 2)
+
+
+def window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
+    """Give the semantic tokens, or frames, that one window of a stage holds; at least 2."""
+    return max(2, int(config.window_length_s * frame_rate))
+
+
+def generate_semantic_tokens(
+    model: PreTrainedModel,
+    prompts: list[Tensor],
+    num_tokens: int,
+    seeds: list[tuple[int, ...]],
+    sampler: TokenSampler,
+    *,
+    token_rate: float,
+    min_tokens: int = 0,
+    callback: ProgressCallback | None = None,
+) -> list[Tensor]:
+    """Continue semantic tokens until the end token or a number of tokens, in windows.
+
+    Args:
+        model ([`AudioLMSemanticModel`]): the stage.
+        prompts (`list[torch.LongTensor]`): tokens of each row, repeats already removed if the stage wants that; may
+            be empty.
+        num_tokens (`int`): most tokens to add to a row.
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        sampler ([`TokenSampler`]): how to choose.
+        token_rate (`float`): tokens per second, Hz.
+        min_tokens (`int`, defaults to 0): the end token is not chosen before this many.
+        callback (`ProgressCallback`, *optional*): called with stage, done, total.
+
+    Returns:
+        `list[torch.LongTensor]`: the new tokens of each row, without the end token.
+    """
+    window = window_tokens(model.config, token_rate)
+    noise = torch.stack([row_noise(seed, path, num_tokens) for seed, *path in seeds])
+    rows, starts = list(prompts), [0] * len(prompts)
+    targets = [len(prompt) + num_tokens for prompt in prompts]
+    progress = Progress(callback, "semantic", num_tokens * len(prompts))
+    active = list(range(len(prompts)))
+    while active:
+        made = [len(rows[row]) - len(prompts[row]) for row in active]
+        for row, count in zip(active, made, strict=True):
+            starts[row] = _fitted_start(starts[row], len(rows[row]), targets[row], window, first=count == 0)
+        steps = min(min(targets[row], starts[row] + window) - len(rows[row]) for row in active)
+        new = sample_tokens(
+            model,
+            [semantic_context(rows[row][starts[row] :], model.config) for row in active],
+            torch.stack([noise[row, count : count + steps] for row, count in zip(active, made, strict=True)]),
+            sampler,
+            num_forbidden_ends=torch.tensor([min_tokens - count for count in made], device=rows[0].device),
+            progress=progress,
+        )
+        unended = []
+        for row, tokens in zip(active, new, strict=True):
+            kept = tokens[tokens != model.config.end_token_id]
+            rows[row] = torch.cat([rows[row], kept])
+            if len(kept) == steps and len(rows[row]) < targets[row]:
+                unended.append(row)
+        active = unended
+    progress.advance(progress.total)
+    return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
+
+
+@dataclass
+class TimedTokens:
+    """Semantic tokens of one row with their places in time.
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(semantic_length,)`): the tokens.
+        starts (`torch.DoubleTensor` of shape `(semantic_length,)`): codec frame to which each belongs, on the CPU.
+    """
+
+    tokens: Tensor
+    starts: Tensor
+
+    def between(self, start: int, stop: int, config: AudioLMStageConfig) -> Tensor:
+        """Return the ids of the tokens that belong to codec frames `[start, stop)`, as the stage wants them."""
+        first, last = torch.searchsorted(self.starts, self.starts.new_tensor([start, stop])).tolist()
+        return semantic_ids(self.tokens[first:last], config)
+
+
+def generate_coarse_codes(
+    model: PreTrainedModel,
+    conditions: list[TimedTokens],
+    known_codes: list[Tensor],
+    num_frames: list[int],
+    seeds: list[tuple[int, ...]],
+    sampler: TokenSampler,
+    *,
+    grid: TimeGrid,
+    callback: ProgressCallback | None = None,
+) -> list[Tensor]:
+    """Continue coarse codes under semantic tokens, in windows that both share.
+
+    Args:
+        model ([`AudioLMCoarseModel`]): the stage.
+        conditions (`list[TimedTokens]`): semantic tokens of each row, from its first frame to its last.
+        known_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, frames)` known of each row.
+        num_frames (`list[int]`): frames that each row is to have in all.
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        sampler ([`TokenSampler`]): how to choose.
+        grid ([`TimeGrid`]): the times of tokens and frames; windows begin where its units begin.
+        callback (`ProgressCallback`, *optional*): called with stage, done, total.
+
+    Returns:
+        `list[torch.LongTensor]`: codes of shape `(num_coarse_codebooks, num_frames)` of each row, known ones included.
+    """
+    config = model.config
+    levels = config.num_coarse_codebooks
+    window = grid.frames_of(max(2, grid.units(config.window_length_s)))
+    rows, starts = [codes[:levels] for codes in known_codes], [0] * len(known_codes)
+    totals = [max(0, total - codes.shape[1]) * levels for total, codes in zip(num_frames, known_codes, strict=True)]
+    noise = [row_noise(seed, path, total) for (seed, *path), total in zip(seeds, totals, strict=True)]
+    progress = Progress(callback, "coarse", sum(totals))
+    while active := [row for row, codes in enumerate(rows) if codes.shape[1] < num_frames[row]]:
+        for row in active:
+            known = rows[row].shape[1]
+            first = known == known_codes[row].shape[1]
+            starts[row] = grid.unit_start(_fitted_start(starts[row], known, num_frames[row], window, first))
+        stops = [min(num_frames[row], starts[row] + window) for row in active]
+        steps = levels * min(stop - rows[row].shape[1] for row, stop in zip(active, stops, strict=True))
+        known_ids = [coarse_ids(rows[row][:, starts[row] :], config) for row in active]
+        semantic = [
+            conditions[row].between(starts[row], stop, config) for row, stop in zip(active, stops, strict=True)
+        ]
+        made = [(rows[row].shape[1] - known_codes[row].shape[1]) * levels for row in active]
+        new = sample_tokens(
+            model,
+            [conditioned_context(*pair, config) for pair in zip(semantic, known_ids, strict=True)],
+            torch.stack([noise[row][count : count + steps] for row, count in zip(active, made, strict=True)]),
+            sampler,
+            unconditional_contexts=None
+            if sampler.guidance_scale == 1
+            else [conditioned_context(ids[:0], ids, config) for ids in known_ids],
+            progress=progress,
+        )
+        codes = unflatten_tokens(
+            new, num_codebooks=levels, codebook_size=config.codebook_size, offset=config.acoustic_offset
+        )
+        for row, new_codes in zip(active, codes, strict=True):
+            rows[row] = torch.cat([rows[row], new_codes], 1)
+    return rows
+
+
+def _chunks(known: int, total: int, window: int) -> list[tuple[int, int, int]]:
+    """Cut new frames into chunks of about equal length: (first context frame, first new frame, end)."""
+    if known >= total:
+        return []
+    context = min(known, window // 3)
+    count = math.ceil((context + total - known) / window)
+    bounds = [known - context + (context + total - known) * index // count for index in range(count + 1)]
+    return [(start, max(start, known), stop) for start, stop in pairwise(bounds) if stop > known]
+
+
+def generate_fine_codes(
+    model: PreTrainedModel,
+    coarse_codes: list[Tensor],
+    known_codes: list[Tensor],
+    seeds: list[tuple[int, ...]],
+    sampler: TokenSampler,
+    *,
+    frame_rate: float,
+    callback: ProgressCallback | None = None,
+) -> list[Tensor]:
+    """Add the fine codes to coarse ones, in chunks that know nothing of each other and so are sampled together.
+
+    The first chunk of a row begins in its prompt, up to a third of a window before the first new frame.
+
+    Args:
+        model ([`AudioLMFineModel`]): the stage.
+        coarse_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, num_frames)` of each row.
+        known_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        sampler ([`TokenSampler`]): how to choose; `batch_size` chunks at a time.
+        frame_rate (`float`): frames per second, Hz.
+        callback (`ProgressCallback`, *optional*): called with stage, done, total.
+
+    Returns:
+        `list[torch.LongTensor]`: codes of shape `(num_codebooks, num_frames)` of each row, known ones included.
+    """
+    config = model.config
+    levels, window = config.num_fine_codebooks, window_tokens(config, frame_rate)
+    rows = [
+        torch.cat([coarse, coarse.new_zeros(levels, coarse.shape[1])])  # (num_codebooks, num_frames)
+        for coarse in coarse_codes
+    ]
+    chunks: list[tuple[int, int, tuple[int, int, int]]] = []
+    for row, (codes, known) in enumerate(zip(rows, known_codes, strict=True)):
+        codes[:, : known.shape[1]] = known
+        spans = _chunks(known.shape[1], codes.shape[1], window)
+        chunks += [(row, index, span) for index, span in enumerate(spans)]
+    chunks.sort(key=lambda chunk: chunk[2][2] - chunk[2][1])  # of like length together
+    progress = Progress(callback, "fine", sum((stop - new) * levels for _, _, (_, new, stop) in chunks))
+    size = sampler.batch_size or max(1, len(chunks))
+    for group in (chunks[index : index + size] for index in range(0, len(chunks), size)):
+        steps = levels * max(stop - new for _, _, (_, new, stop) in group)
+        contexts, noise = [], []
+        for row, index, (start, new, stop) in group:
+            condition = coarse_ids(rows[row][:, start:stop], config)
+            contexts.append(conditioned_context(condition, fine_ids(rows[row][:, start:new], config), config))
+            own_noise = row_noise(seeds[row][0], [*seeds[row][1:], index], (stop - new) * levels)
+            noise.append(F.pad(own_noise, (0, steps - len(own_noise))))
+        tokens = sample_tokens(model, contexts, torch.stack(noise), sampler, progress=progress)
+        codes = unflatten_tokens(
+            tokens,
+            num_codebooks=levels,
+            codebook_size=config.codebook_size,
+            first_level=config.num_coarse_codebooks,
+            offset=config.acoustic_offset,
+        )
+        for (row, _, (_, new, stop)), new_codes in zip(group, codes, strict=True):
+            rows[row][config.num_coarse_codebooks :, new:stop] = new_codes[:, : stop - new]
+    return rows
+
+
+__all__ = [
+    "TimedTokens",
+    "generate_coarse_codes",
+    "generate_fine_codes",
+    "generate_semantic_tokens",
+    "window_tokens",
+]

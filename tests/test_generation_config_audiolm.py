@@ -1,0 +1,117 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Options of generation."""
+
+import pytest
+from transformers import GenerationConfig
+
+from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig
+from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
+from tests.conftest import tiny_stage_config
+
+
+def test_unknown_options_name_the_nearest():
+    with pytest.raises(ValueError, match="no option 'coarse_temprature'; did you mean 'coarse_temperature'"):
+        AudioLMGenerationConfig().with_options(coarse_temprature=1.0)
+    with pytest.raises(ValueError, match="no option 'semantic_guidance_scale'"):
+        AudioLMGenerationConfig().with_options(semantic_guidance_scale=2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("continuation_length_s", 0),
+        ("continuation_length_s", -1.0),
+        ("continuation_length_s", float("nan")),
+        ("continuation_length_s", float("inf")),
+        ("min_continuation_length_s", -0.1),
+        ("semantic_temperature", 0),
+        ("coarse_top_p", 0.0),
+        ("coarse_top_p", 1.1),
+        ("fine_top_k", -1),
+        ("coarse_guidance_scale", -1.0),
+        ("fine_batch_size", 0),
+        ("fine_batch_size", 10**12),
+        ("fine_batch_size", 2.5),
+        ("semantic_top_k", 1.5),
+        ("semantic_top_k", True),
+        ("semantic_do_sample", "no"),
+        ("semantic_do_sample", 1),
+        ("use_fine_stage", "false"),
+        ("coarse_temperature", float("inf")),
+        ("coarse_temperature", 1e-300),
+        ("coarse_temperature", "warm"),
+        ("coarse_guidance_scale", float("inf")),
+        ("continuation_length_s", 1e9),
+        ("continuation_length_s", "7"),
+    ],
+)
+def test_values_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be "):
+        AudioLMGenerationConfig().with_options(**{name: value})
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be "):
+        AudioLMGenerationConfig(**{name: value})
+
+
+def test_unknown_options_of_a_configuration_name_the_nearest():
+    with pytest.raises(ValueError, match="no option 'coarse_temprature'; did you mean 'coarse_temperature'"):
+        AudioLMGenerationConfig(coarse_temprature=1.0)
+    with pytest.raises(ValueError, match="no option 'num_beams'"):
+        AudioLMGenerationConfig(num_beams=4)
+    for name in ("max_new_tokens", "max_length", "min_new_tokens"):
+        with pytest.raises(ValueError, match=f"no option '{name}': lengths are in seconds.*continuation_length_s"):
+            AudioLMGenerationConfig().with_options(**{name: 100})
+    with pytest.raises(TypeError, match="generation_config is a dict"):
+        AudioLMGenerationConfig().with_options({"temperature": 1.0})
+
+
+def temperatures(config):
+    return [getattr(config, f"{stage}_temperature") for stage in ("semantic", "coarse", "fine")]
+
+
+def test_options_without_a_stage_are_those_of_all_and_named_ones_win():
+    config = AudioLMGenerationConfig(coarse_temperature=0.8, temperature=0.5)
+    assert temperatures(config) == [0.5, 0.8, 0.5]
+    assert temperatures(config.with_options(fine_temperature=1.0, temperature=0.7)) == [0.7, 0.7, 1.0]
+    config.temperature = 0.9
+    assert temperatures(config) == [0.9, 0.9, 0.9]
+    greedy = config.with_options(do_sample=False, top_k=5, top_p=0.5)
+    for stage in ("semantic", "coarse", "fine"):
+        assert greedy.stage_values(stage).items() >= {"do_sample": False, "top_k": 5, "top_p": 0.5}.items()
+    with pytest.raises(ValueError, match="semantic_temperature is -1"):
+        config.with_options(temperature=-1)
+
+
+def test_plain_configurations_change_and_own_ones_replace():
+    own = AudioLMGenerationConfig(semantic_top_k=7, temperature=0.5)
+    plain = GenerationConfig(temperature=0.9, do_sample=True, pad_token_id=3, use_cache=True)
+    assert temperatures(own.with_options(plain)) == [0.9, 0.9, 0.9]
+    assert own.with_options(plain).semantic_top_k == 7
+    assert temperatures(own.with_options(plain, coarse_temperature=0.1)) == [0.9, 0.1, 0.9]
+    other = AudioLMGenerationConfig(coarse_top_k=2)
+    assert own.with_options(other) == other
+    with pytest.raises(ValueError, match="no option 'max_new_tokens'.*continuation_length_s"):
+        own.with_options(GenerationConfig(max_new_tokens=20))
+
+
+def test_a_wrong_option_in_a_saved_configuration_is_refused(tmp_path):
+    AudioLMGenerationConfig().save_pretrained(tmp_path)
+    path = tmp_path / "generation_config.json"
+    path.write_text(path.read_text().replace("fine_top_k", "fine_topk"))
+    with pytest.raises(ValueError, match="no option 'fine_topk'; did you mean 'fine_top_k'"):
+        AudioLMGenerationConfig.from_pretrained(tmp_path)
+
+
+def test_options_are_saved_and_loaded(tmp_path):
+    config = AudioLMGenerationConfig().with_options(semantic_top_k=5, continuation_length_s=3.5)
+    assert AudioLMGenerationConfig().semantic_top_k == 0
+    config.save_pretrained(tmp_path)
+    loaded = AudioLMGenerationConfig.from_pretrained(tmp_path)
+    assert (loaded.semantic_top_k, loaded.continuation_length_s, loaded.coarse_temperature) == (5, 3.5, 0.8)
+
+
+def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
+    with pytest.raises(ValueError, match="coarse_guidance_scale is 3.0, but the coarse stage was trained with all of"):
+        tiny_audiolm.generate(coarse_guidance_scale=3.0, continuation_length_s=0.1)
+    AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_guidance(
+        AudioLMCoarseConfig(**tiny_stage_config(condition_dropout=0.2))
+    )
