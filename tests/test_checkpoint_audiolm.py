@@ -126,6 +126,10 @@ def set_strides(config):
     config["strides"] = [*config["strides"][:-1], 4]  # the shapes of the weights stay
 
 
+def with_backbone(**changes):
+    return lambda config: config["backbone_config"].update(changes)
+
+
 CONTRADICTIONS = {
     "strides": ("codec", set_strides, "strides is .* trained with"),
     "order of strides": ("codec", lambda config: config["strides"].reverse(), "strides"),
@@ -140,6 +144,24 @@ CONTRADICTIONS = {
         "codebooks",
     ),
     "heads": ("coarse", lambda config: config["backbone_config"].update(num_attention_heads=8), "num_attention_heads"),
+    **{
+        f"backbone's {field}": ("coarse", with_backbone(**{field: value}), f"backbone_config.{field} is")
+        for field, value in {
+            "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+            "hidden_act": "gelu",
+            "rms_norm_eps": 1e-3,
+        }.items()
+    },
+    "part of the places": (
+        "fine",
+        with_backbone(rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}),
+        "rope_parameters",
+    ),
+    "encoder's positions": (
+        "semantic_tokenizer",
+        lambda config: config["encoder_config"].update(position_embeddings_type="relative"),
+        "encoder_config.position_embeddings_type is 'relative'",
+    ),
 }
 
 

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "audiolm_hf"
 # Files that travel with a checkpoint, in the order of the flow: each imports only from those before it.
 SHIPPED_FLOW = (
     "compat_audiolm",
+    "config_values_audiolm",
     "strict_config_audiolm",
     "checkpoint_audiolm",
     "memory_audiolm",
@@ -20,6 +21,8 @@ SHIPPED_FLOW = (
     "resampling_audiolm",
     "time_grid_audiolm",
     "backbone_audiolm",
+    "configuration_soundstream_audiolm",
+    "configuration_stage_audiolm",
     "configuration_audiolm",
     "token_layout_audiolm",
     "stage_examples_audiolm",

@@ -17,7 +17,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from .audio_samples_audiolm import as_float32, check_sampling_rate
-from .strict_config_audiolm import Within
+from .config_values_audiolm import Within
 
 try:
     import soxr

@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from .config_values_audiolm import Within, did_you_mean
 from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
-from .strict_config_audiolm import Within, did_you_mean
 
 _SECONDS = Within(0, 1e7)
 _STAGE_OPTIONS: dict[str, Within | type[bool]] = {

@@ -13,34 +13,9 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from audiolm_hf.strict_config_audiolm import did_you_mean
+from audiolm_hf.config_values_audiolm import Within, did_you_mean
 
 MAX_COUNT = 10**9
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a field may have.
-
-    Args:
-        low (`float`): smallest.
-        high (`float`): largest.
-        above (`bool`, defaults to `False`): `low` itself is too small.
-        below (`bool`, defaults to `False`): `high` itself is too large.
-    """
-
-    low: float
-    high: float
-    above: bool = False
-    below: bool = False
-
-    def check(self, value: float, where: str) -> None:
-        """Refuse a number that is not in the range."""
-        too_small = value < self.low or (self.above and value == self.low)
-        if too_small or value > self.high or (self.below and value == self.high):
-            low = f"more than {self.low:.10g}" if self.above else f"{self.low:.10g}"
-            high = f"less than {self.high:.10g}" if self.below else f"{self.high:.10g}"
-            raise ValueError(f"{where} is {value!r}; give {low} to {high}.")
 
 
 @dataclass(frozen=True)
@@ -62,16 +37,16 @@ class Use:
     FREE = "free"  # changes nothing of what is computed
 
 
-Count = Annotated[int, Range(1, MAX_COUNT)]
-CountOrNone = Annotated[int, Range(0, MAX_COUNT)]  # 0 switches something off
-Seed = Annotated[int, Range(0, 2**32 - 1)]
-Positive = Annotated[float, Range(0, MAX_COUNT, above=True)]
-NotNegative = Annotated[float, Range(0, MAX_COUNT)]
-Share = Annotated[float, Range(0, 1)]
-LearningRate = Annotated[float, Range(0, 1, above=True)]
-Decay = Annotated[float, Range(0, 10)]  # of AdamW
-BatchSize = Annotated[int, Range(1, 2**16)]
-Seconds = Annotated[float, Range(0, 3600, above=True)]  # of a crop
+Count = Annotated[int, Within(1, MAX_COUNT, whole=True)]
+CountOrNone = Annotated[int, Within(0, MAX_COUNT, whole=True)]  # 0 switches something off
+Seed = Annotated[int, Within(0, 2**32 - 1, whole=True)]
+Positive = Annotated[float, Within(0, MAX_COUNT, above=True)]
+NotNegative = Annotated[float, Within(0, MAX_COUNT)]
+Share = Annotated[float, Within(0, 1)]
+LearningRate = Annotated[float, Within(0, 1, above=True)]
+Decay = Annotated[float, Within(0, 10)]  # of AdamW
+BatchSize = Annotated[int, Within(1, 2**16, whole=True)]
+Seconds = Annotated[float, Within(0, 3600, above=True)]  # of a crop
 InputPath = Annotated[str, Filled(), Use.INPUT]
 NamedInput = Annotated[str, Filled(), Use.NAMED_INPUT]
 OutputPath = Annotated[str, Filled(), Use.FREE]
@@ -139,8 +114,10 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin is Annotated:
         value = convert(arguments[0], value, where)
         for mark in arguments[1:]:
-            if isinstance(mark, Range | Filled):
+            if isinstance(mark, Filled):
                 mark.check(value, where)
+            elif isinstance(mark, Within) and not mark.holds(value):
+                raise ValueError(f"{where} is {value!r}; give {mark}.")
         return value
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, where)
@@ -199,7 +176,6 @@ __all__ = [
     "NotNegative",
     "OutputPath",
     "Positive",
-    "Range",
     "Seconds",
     "Seed",
     "Settings",

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What all configurations of this package share: ranges beside the fields, no unknown keys, what weights depend on.
+"""What all configurations of this package share: no unknown keys or impossible values, what weights depend on.
 
 transformers' configurations take any keyword without a word. Here a key that no field declares is refused with the
 nearest that one does, and a value out of its range with the range. Values that trained weights only work with are
@@ -7,69 +7,19 @@ marked so; `save_pretrained` of a model stores them as `trained_with`, and `from
 """
 
 import dataclasses
-import difflib
-import inspect
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
 from typing import Any
 
-import torch
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-# Keywords that transformers' configurations understand, or carry along, though no field declares them.
-_CARRIED = {
-    "attn_implementation",
-    "auto_map",
-    "custom_pipelines",
-    "distributed_config",
-    "experts_implementation",
-    "fusion_config",
-    "per_layer_config",
-    "quantization_config",
-    "tie_word_embeddings",
-    "transformers_weights",
-}
-_TRANSFORMERS_KEYS = _CARRIED | {
-    name for name in dir(PreTrainedConfig) if not callable(getattr(PreTrainedConfig, name, None))
-}
-
-
-@dataclass(frozen=True)
-class Within:
-    """A range of numbers; calling it checks a number, or each of a list.
-
-    Args:
-        low (`float`): the least, or what is just too little if `above`.
-        high (`float`): the most.
-        above (`bool`, defaults to `False`): `low` itself is out of range.
-        whole (`bool`, defaults to `False`): integers only.
-    """
-
-    low: float
-    high: float
-    above: bool = False
-    whole: bool = False
-
-    def __str__(self) -> str:
-        kind = "an integer" if self.whole else "a number"
-        if self.above:
-            return f"{kind} above {self.low:,} and at most {self.high:,}"
-        return f"{kind} from {self.low:,} to {self.high:,}"
-
-    def holds(self, value: Any) -> bool:
-        """Say whether a value is a number in range."""
-        kinds = int if self.whole else (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            return False
-        return (value > self.low if self.above else value >= self.low) and value <= self.high
-
-    def __call__(self, value: Any) -> None:
-        """Raise a ValueError if a value is out of range; `None` is left to the field's type."""
-        values = value if isinstance(value, list | tuple) else [value]
-        if value is not None and not (values and all(self.holds(each) for each in values)):
-            each = "one or more, each " if value is values else ""
-            raise ValueError(f"{value!r} is out of range; give {each}{self}.")
+from .config_values_audiolm import (
+    TRANSFORMERS_KEYS,
+    Within,
+    check_foreign_config,
+    check_plain,
+    did_you_mean,
+    foreign_trained_values,
+)
 
 
 def checked(default: Any, allowed: Within | None = None, *, trained: bool = False) -> Any:
@@ -85,101 +35,6 @@ def checked(default: Any, allowed: Within | None = None, *, trained: bool = Fals
     """
     validators = {} if allowed is None else {"validator": [allowed]}
     return dataclasses.field(default=default, metadata={"trained": trained, **validators})
-
-
-def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """Name the known word nearest to an unknown one, or all if none is near, as the end of an error's sentence."""
-    known = sorted(known)
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}."
-
-
-_PLAIN = (str, bool, int, float, torch.dtype, PreTrainedConfig)
-_ID_KEYS = ("id2label", "task_specific_params")  # may have numbers for keys
-_SIZE = Within(1, 2**20, whole=True)
-# Fields of other models' configurations, wherever they have them.
-_FOREIGN_RANGES = {
-    "hidden_size": _SIZE,
-    "intermediate_size": _SIZE,
-    "num_hidden_layers": Within(1, 10_000, whole=True),
-    "num_attention_heads": _SIZE,
-    "num_key_value_heads": _SIZE,
-    "head_dim": _SIZE,
-    "max_position_embeddings": Within(1, 2**40, whole=True),
-}
-# What the shapes of another model's weights do not tell about them.
-_FOREIGN_TRAINED = (
-    "model_type",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "conv_stride",
-    "upsampling_ratios",
-    "sampling_rate",
-)
-
-
-def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, Any] | None) -> None:
-    """Check the configuration of another model: its usual sizes, and the keys that it was built from.
-
-    Args:
-        where (`str`): what errors call it.
-        config (`PreTrainedConfig`): as built.
-        given (`dict`, *optional*): what it was built from.
-
-    Raises:
-        ValueError: a key that it does not have, or a size or a dropout out of range.
-    """
-    declared = {*inspect.signature(type(config).__init__).parameters, *type(config).attribute_map}
-    declared |= {field.name for field in dataclasses.fields(config)} | vars(type(config)()).keys()  # some are derived
-    # One that a file holds is complete, and may have attributes that some other program added.
-    if given is not None and "architectures" not in given:
-        for key in given:
-            if key in vars(config) and not (key in declared or key in _TRANSFORMERS_KEYS or key.startswith("_")):
-                raise ValueError(f"{where} ({type(config).__name__}) has no key {key!r}{did_you_mean(key, declared)}")
-    ranges = {name: allowed for name, allowed in _FOREIGN_RANGES.items() if hasattr(config, name)}
-    ranges |= {name: Within(0, 1) for name in declared if "dropout" in name or "layerdrop" in name}
-    for name, allowed in ranges.items():
-        value = getattr(config, name, None)
-        if isinstance(value, int | float) and not allowed.holds(value):
-            raise ValueError(f"{where}.{name} is {value!r}, which is out of range; give {allowed}.")
-
-
-def check_plain(where: str, values: dict[Any, Any]) -> None:
-    """Check that values can be saved as JSON and read again, whatever configuration they are for.
-
-    Args:
-        where (`str`): what errors call the configuration.
-        values (`dict`): by the names of fields; those of parts may be `dict`s or configurations.
-
-    Raises:
-        ValueError: a value, or one inside it, is something else, or NaN; or a dtype does not exist.
-    """
-    for key, value in values.items():
-        name = f"{where}.{key}"
-        if key in ("dtype", "torch_dtype") and not isinstance(value, torch.dtype | None):
-            if not isinstance(getattr(torch, str(value), None), torch.dtype):
-                raise ValueError(f"{name} is {value!r}; give a dtype of torch, such as 'float32'.")
-        elif isinstance(value, dict):
-            if not all(isinstance(inner, str) or key in _ID_KEYS for inner in value):
-                raise ValueError(f"{name} has keys that are no text; give names.")
-            check_plain(name, value)
-        elif isinstance(value, list | tuple | set):
-            check_plain(name, dict(enumerate(value)))
-        elif isinstance(value, float) and math.isnan(value):
-            raise ValueError(f"{name} is {value!r}; give a number.")
-        elif not (value is None or isinstance(value, _PLAIN) or key in _CARRIED):
-            raise ValueError(f"{name} is of type {type(value).__name__}; give text, a number, a bool or lists.")
-
-
-def _rope_theta(config: PreTrainedConfig) -> float | None:
-    parameters = getattr(config, "rope_parameters", None)
-    return parameters.get("rope_theta") if isinstance(parameters, dict) else None
 
 
 def _forget_folders(fields: dict[str, Any]) -> None:
@@ -223,7 +78,28 @@ class StrictConfig(PreTrainedConfig):
     def _knows(cls, key: str) -> bool:
         """Whether a key is a field, or one that transformers adds."""
         declared = any(field.name == key for field in dataclasses.fields(cls))
-        return declared or key in _TRANSFORMERS_KEYS or key.startswith("_")
+        return declared or key in TRANSFORMERS_KEYS or key.startswith("_")
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read `config.json` as `PreTrainedConfig` does, and refuse that of another type of model."""
+        fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        found = [part.get("model_type") for part in (fields, *fields.values()) if isinstance(part, dict)]
+        if cls.model_type and cls.model_type not in found:
+            raise ValueError(
+                f"{pretrained_model_name_or_path} holds a model of type {found[0]!r}; {cls.__name__} is for one of "
+                f"type {cls.model_type!r}."
+            )
+        return fields, kwargs
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: str | os.PathLike) -> dict[str, Any]:
+        fields = super()._dict_from_json_file(json_file)
+        if not isinstance(fields, dict):
+            raise ValueError(f"{json_file} holds a {type(fields).__name__}, not an object; save the model again.")
+        return fields
 
     def _with_model_type(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
         """Name the kind of model that the values of a part are for, where several kinds are possible."""
@@ -263,11 +139,8 @@ class StrictConfig(PreTrainedConfig):
         }
         for part in self.sub_configs:
             config = getattr(self, part)
-            if hasattr(config, "trained_values"):
-                inner = config.trained_values()
-            else:
-                inner = {name: getattr(config, name) for name in _FOREIGN_TRAINED if hasattr(config, name)}
-                inner["rope_theta"] = _rope_theta(config)
+            own = hasattr(config, "trained_values")
+            inner = config.trained_values() if own else foreign_trained_values(config)
             values |= {f"{part}.{name}": value for name, value in inner.items()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -289,4 +162,4 @@ class StrictConfig(PreTrainedConfig):
                 )
 
 
-__all__ = ["StrictConfig", "Within", "check_foreign_config", "check_plain", "checked", "did_you_mean"]
+__all__ = ["StrictConfig", "checked"]

@@ -102,7 +102,7 @@ def test_every_piece_has_its_own_transposition(pieces: Path):
         shifts.append(round(69 + 12 * np.log2(np.argmax(spectrum) / 440)) - 60)
     assert set(shifts) <= {-2, -1, 1, 2}
     assert len(set(shifts)) > 1
-    with pytest.raises(ValueError, match="max_transposition is 13; give 0 to 12"):
+    with pytest.raises(ValueError, match="max_transposition is 13; give an integer from 0 to 12"):
         RenderConfig(midi(pieces), "out", max_transposition=13)
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from tqdm import tqdm
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.clips import Clip, ClipList, ClipStream, check_unique
 from audiolm_hf.data.tokenizers import LAST_SEGMENT_S, SEGMENT_LENGTH_S, TokenizerPair, token_info
 from audiolm_hf.data.tokens import (
@@ -34,7 +35,7 @@ from audiolm_hf.data.tokens import (
 )
 from audiolm_hf.data.workers import ShardJob, ShardMaker, run_here, run_in_processes
 from audiolm_hf.run_folder import hold_folder
-from audiolm_hf.settings import Count, CountOrNone, NotNegative, Range, Settings
+from audiolm_hf.settings import Count, CountOrNone, NotNegative, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +56,8 @@ class TokenizationPlan(Settings):
 
     recordings_per_shard: Count = 64
     min_duration_s: NotNegative = 0.0
-    num_workers: Annotated[int, Range(1, 4096)] = 1
-    num_threads: Annotated[int, Range(1, 4096)] = 1
+    num_workers: Annotated[int, Within(1, 4096, whole=True)] = 1
+    num_threads: Annotated[int, Within(1, 4096, whole=True)] = 1
     num_machines: Count = 1
     machine_index: CountOrNone = 0
 

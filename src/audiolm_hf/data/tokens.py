@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 import torch
 from transformers.utils import logging
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import SkippedAudio
 from audiolm_hf.run_folder import file_states, kept_result
-from audiolm_hf.strict_config_audiolm import Within
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
 

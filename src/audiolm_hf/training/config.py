@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from transformers import CONFIG_MAPPING
 
+from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.settings import (
     Decay,
     Filled,
@@ -19,7 +20,6 @@ from audiolm_hf.settings import (
     Settings,
     Use,
 )
-from audiolm_hf.strict_config_audiolm import did_you_mean
 
 Recordings = Annotated[list[Annotated[str, Filled()]], Use.DATA]
 DataFolder = OutputPath  # where it lies changes nothing; what it holds is compared

@@ -4,7 +4,7 @@
 import re
 from dataclasses import dataclass
 
-from audiolm_hf.strict_config_audiolm import did_you_mean
+from audiolm_hf.config_values_audiolm import did_you_mean
 
 
 @dataclass(frozen=True)

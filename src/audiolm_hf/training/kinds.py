@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.settings import build
-from audiolm_hf.strict_config_audiolm import did_you_mean
 from audiolm_hf.training.yaml_files import substitute
 
 # Kind -> module of this package, dataclass of its configuration, and function that runs it. A module is imported when

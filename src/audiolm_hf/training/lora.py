@@ -23,6 +23,7 @@ from transformers import BitsAndBytesConfig, set_seed
 from audiolm_hf.adapter_folder_audiolm import AdapterInfo, fingerprint
 from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.crops import validation_batches
@@ -43,7 +44,6 @@ from audiolm_hf.settings import (
     NamedInput,
     OutputPath,
     Positive,
-    Range,
     Seed,
     Settings,
     Share,
@@ -99,9 +99,9 @@ class LoraStageConfig(Settings):
         patience (`int`, *optional*): stop after so many validations without improvement.
     """
 
-    rank: Annotated[int, Range(1, 2**16)] = 16
+    rank: Annotated[int, Within(1, 2**16, whole=True)] = 16
     alpha: Count | None = None
-    dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
+    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
     target_modules: Annotated[list[str], Filled()] | None = None
     max_steps: Count = 300
     batch_tokens: Count = 4096

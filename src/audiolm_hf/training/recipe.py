@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 from accelerate.state import AcceleratorState
 
+from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.settings import Filled, OutputPath, Settings
-from audiolm_hf.strict_config_audiolm import did_you_mean
 from audiolm_hf.training.kinds import RECIPE, build_training, training_keys, training_kind
 from audiolm_hf.training.processes import announce, process_rank
 from audiolm_hf.training.yaml_files import merge, read_yaml, substitute

@@ -22,9 +22,10 @@ import soundfile as sf
 import soxr
 from tqdm import tqdm
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.tokens import write_atomically
 from audiolm_hf.evaluation.metrics.midi_notes import open_midi
-from audiolm_hf.settings import InputPath, OutputPath, Positive, Range, Seed, Settings
+from audiolm_hf.settings import InputPath, OutputPath, Positive, Seed, Settings
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
 
@@ -53,9 +54,9 @@ class RenderConfig(Settings):
     data: AudioDataConfig
     output_folder: OutputPath
     soundfont: InputPath = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
-    sampling_rate: Annotated[int, Range(1000, 384000)] = 16000
+    sampling_rate: Annotated[int, Within(1000, 384000, whole=True)] = 16000
     max_length_s: Positive | None = None
-    max_transposition: Annotated[int, Range(0, _LARGEST_TRANSPOSITION)] = 0
+    max_transposition: Annotated[int, Within(0, _LARGEST_TRANSPOSITION, whole=True)] = 0
     seed: Seed = 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from audiolm_hf.strict_config_audiolm import did_you_mean
+from audiolm_hf.config_values_audiolm import did_you_mean
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

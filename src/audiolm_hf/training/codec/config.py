@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.settings import (
     BatchSize,
@@ -15,7 +16,6 @@ from audiolm_hf.settings import (
     NotNegative,
     OutputPath,
     Positive,
-    Range,
     Seconds,
     Seed,
     Settings,
@@ -108,7 +108,7 @@ class CodecTrainingConfig(Settings):
     weight_decay: Decay = 0.01
     batch_size: BatchSize = 8
     crop_length_s: Seconds = 1.0
-    gain_db: Annotated[float, Range(0, 60)] = 6.0
+    gain_db: Annotated[float, Within(0, 60)] = 6.0
     mel_window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
     mel_bands: list[Count] = field(default_factory=lambda: [160, 80, 40, 20, 10])
     mel_weight: NotNegative = 15.0

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.settings import (
     Count,
     CountOrNone,
@@ -14,7 +15,6 @@ from audiolm_hf.settings import (
     NamedInput,
     OutputPath,
     Positive,
-    Range,
     Seconds,
     Seed,
     Settings,
@@ -96,7 +96,7 @@ class StageTrainingConfig(Settings):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: CountOrNone = 100
     weight_decay: Decay = 0.1
-    beta2: Annotated[float, Range(0, 1, below=True)] = 0.95
+    beta2: Annotated[float, Within(0, 1, below=True)] = 0.95
     max_grad_norm: Positive = 1.0
     corruption: Share = 0.0
     drop_condition: Share = 0.0

@@ -21,10 +21,11 @@ from tqdm import tqdm
 from transformers import AutoModel
 from transformers.utils import logging
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
 from audiolm_hf.run_folder import fill_folder
-from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPath, Range, Seed, Settings, Use
+from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPath, Seed, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
 
@@ -56,7 +57,7 @@ class CentroidsTrainingConfig(Settings):
     encoder: NamedInput
     output_folder: OutputPath
     layer: CountOrNone
-    num_semantic_tokens: Annotated[int, Range(1, 2**15)] = 1024
+    num_semantic_tokens: Annotated[int, Within(1, 2**15, whole=True)] = 1024
     pooling: Count = 2
     max_features: Count = 500_000
     num_epochs: Count = 20

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2BertConfig
 from transformers.utils import logging
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.run_folder import replace_file, replace_folder
 from audiolm_hf.settings import (
@@ -35,7 +36,6 @@ from audiolm_hf.settings import (
     LearningRate,
     NotNegative,
     OutputPath,
-    Range,
     Seconds,
     Seed,
     Settings,
@@ -116,7 +116,7 @@ class SemanticEncoderTrainingConfig(Settings):
     mask_share: Share = 0.5
     mask_length_s: Seconds = 0.2
     visible_weight: NotNegative = 1.0
-    vocal_tract_warp: Annotated[float, Range(0, 1, below=True)] = 0.15
+    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
     learning_rate: LearningRate = 1e-3
     warmup_share: Share = 0.08
     weight_decay: Decay = 0.01

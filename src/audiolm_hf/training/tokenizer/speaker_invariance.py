@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.loading import require_model_type
@@ -36,7 +37,6 @@ from audiolm_hf.settings import (
     NotNegative,
     OutputPath,
     Positive,
-    Range,
     Seconds,
     Seed,
     Settings,
@@ -104,8 +104,8 @@ class SpeakerInvarianceConfig(Settings):
     crop_length_s: Seconds = 2.56
     mask_share: Share = 0.3
     mask_length_s: Seconds = 0.16
-    vocal_tract_warp: Annotated[float, Range(0, 1, below=True)] = 0.3
-    pitch_warp: Annotated[float, Range(0, 1, below=True)] = 0.2
+    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.3
+    pitch_warp: Annotated[float, Within(0, 1, below=True)] = 0.2
     equalizer: NotNegative = 0.3
     adversary_weight: NotNegative = 0.5
     adversary_learning_rate_factor: Positive = 1.0

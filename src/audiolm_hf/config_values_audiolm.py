@@ -1,0 +1,235 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What a value may be: ranges of numbers, the nearest known word, and the fields of any configuration of transformers.
+
+The fields of other models' configurations are told by kind: by their names and by their defaults, so that a model that
+transformers adds later is held to the same rules. What such a class has by default is always allowed.
+"""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+# Keywords that transformers' configurations understand, or carry along, though no field declares them.
+_CARRIED = {
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "distributed_config",
+    "experts_implementation",
+    "fusion_config",
+    "per_layer_config",
+    "quantization_config",
+    "tie_word_embeddings",
+    "transformers_weights",
+}
+TRANSFORMERS_KEYS = {
+    *_CARRIED,
+    *(field.name for field in dataclasses.fields(PreTrainedConfig)),
+    *(name for name in dir(PreTrainedConfig) if not callable(getattr(PreTrainedConfig, name, None))),
+}
+
+
+@dataclass(frozen=True)
+class Within:
+    """A range of numbers; calling it checks a number, or each of a list.
+
+    Args:
+        low (`float`): the least, or what is just too little if `above`.
+        high (`float`): the most, or what is just too much if `below`.
+        above (`bool`, defaults to `False`): `low` itself is out of range.
+        below (`bool`, defaults to `False`): `high` itself is out of range.
+        whole (`bool`, defaults to `False`): integers only.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+    whole: bool = False
+
+    def __str__(self) -> str:
+        kind = "an integer" if self.whole else "a number"
+        if self.above:
+            return f"{kind} above {self.low:,} and {'below' if self.below else 'at most'} {self.high:,}"
+        return f"{kind} from {self.low:,} to {'below ' if self.below else ''}{self.high:,}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is a number in range."""
+        kinds = int if self.whole else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            return False
+        least = value > self.low if self.above else value >= self.low
+        return least and (value < self.high if self.below else value <= self.high)
+
+    def __call__(self, value: Any) -> None:
+        """Raise a ValueError if a value is out of range; `None` is left to the field's type."""
+        values = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not (values and all(self.holds(each) for each in values)):
+            each = "one or more, each " if value is values else ""
+            raise ValueError(f"{value!r} is out of range; give {each}{self}.")
+
+
+# Far above what was ever trained, far below what fills a memory with a single field.
+COUNT = Within(1, 2**20, whole=True)
+LEVELS = Within(1, 256, whole=True)
+LAYERS = Within(0, 1000, whole=True)
+RATE = Within(1000, 768_000, whole=True)
+SHARE = Within(0, 1)
+
+
+def did_you_mean(key: str, known: Iterable[str]) -> str:
+    """Name the known word nearest to an unknown one, or all if none is near, as the end of an error's sentence."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}."
+
+
+_PLAIN = (str, bool, int, float, torch.dtype, PreTrainedConfig)
+_ID_KEYS = ("id2label", "task_specific_params")  # may have numbers for keys
+
+
+def check_plain(where: str, values: dict[Any, Any]) -> None:
+    """Check that values can be saved as JSON and read again, whatever configuration they are for.
+
+    Args:
+        where (`str`): what errors call the configuration.
+        values (`dict`): by the names of fields; those of parts may be `dict`s or configurations.
+
+    Raises:
+        ValueError: a value, or one inside it, is something else, or NaN; or a dtype does not exist.
+    """
+    for key, value in values.items():
+        name = f"{where}.{key}"
+        if key in ("dtype", "torch_dtype") and not isinstance(value, torch.dtype | None):
+            if not isinstance(getattr(torch, str(value), None), torch.dtype):
+                raise ValueError(f"{name} is {value!r}; give a dtype of torch, such as 'float32'.")
+        elif isinstance(value, dict):
+            if not all(isinstance(inner, str) or key in _ID_KEYS for inner in value):
+                raise ValueError(f"{name} has keys that are no text; give names.")
+            check_plain(name, value)
+        elif isinstance(value, list | tuple | set):
+            check_plain(name, dict(enumerate(value)))
+        elif isinstance(value, float) and math.isnan(value):
+            raise ValueError(f"{name} is {value!r}; give a number.")
+        elif not (value is None or isinstance(value, _PLAIN) or key in _CARRIED):
+            raise ValueError(f"{name} is of type {type(value).__name__}; give text, a number, a bool or lists.")
+
+
+# Kinds of numbers by the names of their fields; the first that fits holds.
+_SHARE = r"dropout|layerdrop|droppath|pdrop|drop_rate|_prob(_|$)"
+_RANGES = {
+    _SHARE: SHARE,
+    r"(^|_)(eps|epsilon|theta|factor)(_|$)|^rotary_embedding_base$": Within(0, 10**12, above=True),
+    r"^init.*(range|std)$": Within(0, 10**6),
+    r"^num_hidden_layers$": Within(1, 10_000, whole=True),
+    r"vocab_size$|position_embeddings$|(chunk|block)_size$|_length$": Within(1, 2**40, whole=True),
+    r"(^|_)(sizes?|dims?|kernels?|strides?|ratios|heads?|channels)$|^(d|dim)_": COUNT,
+    r"^(num|n)_|_(layers|rank|groups|window)$": Within(0, 2**31, whole=True),
+}
+# What a user may change of a trained model: its training, what it returns, and the ids of the vocabulary.
+_FREE = rf"{_SHARE}|^init|aux_loss|^mask_|_augment$|_token_id$|^vocab_size$|^output_|^use_cache$|^pretraining_tp$"
+
+
+@functools.cache
+def _defaults(kind: type[PreTrainedConfig]) -> dict[str, Any]:
+    """Values of a configuration that is given nothing; none if that cannot be."""
+    try:
+        return vars(kind())
+    except (StrictDataclassError, ValueError):
+        return {}
+
+
+def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, Any] | None) -> None:
+    """Check the configuration of a model of transformers: the keys that it was built from, and values by their kind.
+
+    Args:
+        where (`str`): what errors call it.
+        config (`PreTrainedConfig`): as built.
+        given (`dict`, *optional*): what it was built from.
+
+    Raises:
+        ValueError: a key that it does not have, a number out of range, or an activation or kind of rotary positions
+            that transformers does not have.
+    """
+    kind: Any = type(config)
+    defaults = _defaults(kind)
+    declared = {*inspect.signature(kind.__init__).parameters, *kind.attribute_map, *defaults}
+    declared |= {field.name for field in dataclasses.fields(config)}
+    # One that a file holds is complete, and may have attributes that some other program added.
+    if given is not None and "architectures" not in given:
+        for key in given:
+            if key in vars(config) and not (key in declared or key in TRANSFORMERS_KEYS or key.startswith("_")):
+                raise ValueError(f"{where} ({kind.__name__}) has no key {key!r}{did_you_mean(key, declared)}")
+    usual_names = {own: usual for usual, own in kind.attribute_map.items()}
+    for name, value in vars(config).items():
+        if isinstance(value, PreTrainedConfig):
+            check_foreign_config(f"{where}.{name}", value, None)
+        elif name in declared - TRANSFORMERS_KEYS:
+            _check_value(f"{where}.{name}", usual_names.get(name, name), value, defaults.get(name))
+
+
+def _check_value(where: str, name: str, value: Any, default: Any) -> None:
+    """Check a value, or each of a list or a dictionary; None and a class's defaults are right."""
+    if value is None or isinstance(value, bool) or value == default:
+        return
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_value(f"{where}.{key}", str(key), inner, default.get(key) if isinstance(default, dict) else None)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            usual = isinstance(default, list | tuple) and inner in default
+            _check_value(where, name, inner, inner if usual else default)
+    elif name in ("rope_type", "type") and "rope" in where:
+        _require_word(where, value, {"default", *ROPE_INIT_FUNCTIONS})
+    elif isinstance(default, str):
+        if "act" in name and default in ACT2FN:
+            _require_word(where, value, set(ACT2FN))
+    elif not isinstance(value, str) or "rope" in where:
+        allowed = next((allowed for pattern, allowed in _RANGES.items() if re.search(pattern, name)), None)
+        if allowed is not None and not allowed.holds(value):
+            raise ValueError(f"{where} is {value!r}, which is out of range; give {allowed}.")
+
+
+def _require_word(where: str, value: Any, known: set[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{where} is {value!r}, which transformers does not have{did_you_mean(str(value), known)}")
+
+
+def foreign_trained_values(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return what the results of another model depend on, as JSON holds it."""
+    kept = {name: value for name, value in config.to_dict().items() if not _is_free(name, value)}
+    return {"model_type": config.model_type} | json.loads(json.dumps(kept, default=str))
+
+
+def _is_free(name: str, value: Any) -> bool:
+    if name in TRANSFORMERS_KEYS or name.startswith("_"):
+        return True
+    return re.search(_FREE, name) is not None and not (isinstance(value, bool) and re.search(_SHARE, name))
+
+
+__all__ = [
+    "COUNT",
+    "LAYERS",
+    "LEVELS",
+    "RATE",
+    "SHARE",
+    "TRANSFORMERS_KEYS",
+    "Within",
+    "check_foreign_config",
+    "check_plain",
+    "did_you_mean",
+    "foreign_trained_values",
+]

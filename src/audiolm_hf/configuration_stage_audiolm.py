@@ -1,0 +1,221 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Every number of the three stages: sizes and order of a stage's vocabulary, its window, and its decoder."""
+
+import copy
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .backbone_audiolm import check_backbone
+from .config_values_audiolm import COUNT, LEVELS, SHARE, Within
+from .strict_config_audiolm import StrictConfig, checked
+
+STAGE_NAMES = ("semantic", "coarse", "fine")
+NUM_SPECIAL_TOKENS = 4  # bos, eos, separator, padding: the last ids of every stage vocabulary
+
+_SECONDS = Within(0, 3600, above=True)
+_VOCABULARY = 2**26  # ids of a stage's layout
+
+# What generic code (caches, resizing, tensor parallelism, generation) reads from the top configuration of a causal
+# model, and sets there. The special tokens are set from the layout: `bos` begins every sequence, `eos` ends a
+# recording (semantic stage), `pad` fills short rows and is always masked. What `generate` is told about them can be
+# changed (no `eos_token_id`: never stop); the layout cannot.
+_BACKBONE_VIEWS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+)
+
+
+def _backbone_view(name: str) -> property:
+    def read(self: "AudioLMStageConfig") -> int:
+        return getattr(self.backbone_config, name)
+
+    def write(self: "AudioLMStageConfig", value: int) -> None:
+        setattr(self.backbone_config, name, value)
+
+    return property(read, write, doc=f"`{name}` of `backbone_config`.")
+
+
+@strict
+class AudioLMStageConfig(StrictConfig):
+    r"""What the three stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
+
+    Args:
+        backbone_config (`PreTrainedConfig` or `dict`): any causal decoder that `AutoModel` builds and that keeps a
+            `Cache`; others are refused with the reason. Its `vocab_size` is set from the layout, unless a `dict` names
+            a larger one. Defaults to Llama.
+        num_semantic_tokens (`int`, defaults to 1024): K of the semantic tokenizer.
+        codebook_size (`int`, defaults to 1024): N of the codec.
+        num_coarse_codebooks (`int`, defaults to 4): leading levels predicted by the coarse stage (Q').
+        num_fine_codebooks (`int`, defaults to 8): remaining levels, predicted by the fine stage (Q - Q').
+        window_length_s (`float`): seconds of audio seen at once in training and in generation (30 / 10 / 3 for the
+            semantic / coarse / fine stage in AudioLM).
+        remove_repeats (`bool`, defaults to `False`): the semantic tokens of this stage have no consecutive repeats.
+        mean_semantic_duration (`float`, defaults to 1.0): tokens before removal per token after it, measured on the
+            training data; turns seconds into numbers of tokens when `remove_repeats` is set.
+        condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse stage that came
+            without their semantic tokens. Above 0 the stage can be guided (`coarse_guidance_scale`), and goes on from
+            the sound alone at a scale of 0.
+        condition_stride (`float`, *optional*): tokens predicted for each condition token; 8 for 25 semantic tokens and
+            4 levels of 50 codes a second. Positions of the condition then run beside those of what is predicted
+            (see [`~token_layout_audiolm.side_by_side_positions`]). By default they are counted up from the beginning.
+    """
+
+    stage: ClassVar[Literal["semantic", "coarse", "fine"]]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
+    sub_configs_defaults: ClassVar[dict] = {
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+    }
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    num_semantic_tokens: int = checked(1024, COUNT, trained=True)
+    codebook_size: int = checked(1024, COUNT, trained=True)
+    num_coarse_codebooks: int = checked(4, LEVELS, trained=True)
+    num_fine_codebooks: int = checked(8, LEVELS, trained=True)
+    window_length_s: float | int = checked(30.0, _SECONDS)
+    remove_repeats: bool = checked(False, trained=True)
+    mean_semantic_duration: float | int = checked(1.0, Within(1, 1e6))
+    condition_dropout: float | int = checked(0.0, SHARE)
+    condition_stride: float | int | None = checked(None, Within(0, 1e6, above=True), trained=True)
+    initializer_range: float | int = checked(0.02, SHARE)
+    use_cache: bool = True
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        named = isinstance(self.backbone_config, dict) and "vocab_size" in self.backbone_config
+        views = {name: kwargs.pop(name) for name in _BACKBONE_VIEWS if name in kwargs}
+        if isinstance(self.backbone_config, PreTrainedConfig):
+            self.backbone_config = copy.deepcopy(self.backbone_config)
+        super().__post_init__(**kwargs)
+        # Ids of a text model mean nothing here.
+        specials = {"bos_token_id": 4, "eos_token_id": 3, "pad_token_id": 1}
+        views = {name: self.layout_size - place for name, place in specials.items()} | views
+        if not named:
+            views.setdefault("vocab_size", self.layout_size)
+        for name, value in views.items():
+            setattr(self, name, value)
+
+    def validate_backbone(self) -> None:
+        """Check that the decoder is one that a stage can use."""
+        check_backbone(self.backbone_config, needs_positions=self.condition_stride is not None)
+
+    def validate_layout(self) -> None:
+        """Check that the vocabulary holds the layout, and is of a size that can be."""
+        if self.condition_stride is not None:
+            self._validate_condition_stride()
+        if self.layout_size > _VOCABULARY:
+            raise ValueError(
+                f"{type(self).__name__} has {self.layout_size:,} ids (num_semantic_tokens and codebook_size times the "
+                f"levels); at most {_VOCABULARY:,} are allowed."
+            )
+        if self.vocab_size < self.layout_size:
+            raise ValueError(
+                f"{type(self).__name__}.backbone_config.vocab_size is {self.vocab_size}; this stage's tokens need at "
+                f"least {self.layout_size}. Leave it out and it is set."
+            )
+
+    def _validate_condition_stride(self) -> None:
+        if self.stage == "semantic":
+            reason = "the semantic stage has no condition"
+        elif self.remove_repeats:
+            reason = "tokens without repeats have no times"
+        else:
+            return
+        raise ValueError(
+            f"{type(self).__name__}.condition_stride is {self.condition_stride}, but {reason}; leave it out."
+        )
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """The decoder's configuration, for code that sizes caches and embeddings."""
+        return self.backbone_config
+
+    @property
+    def num_codebooks(self) -> int:
+        """Levels of the residual quantizer over both acoustic stages (Q)."""
+        return self.num_coarse_codebooks + self.num_fine_codebooks
+
+    @property
+    def num_stage_codebooks(self) -> int:
+        """Codebook levels in this stage's vocabulary: 0, Q' or Q."""
+        return {"semantic": 0, "coarse": self.num_coarse_codebooks, "fine": self.num_codebooks}[self.stage]
+
+    @property
+    def acoustic_offset(self) -> int:
+        """Id of code 0 of level 0; the semantic tokens, if this stage has any, come before it."""
+        return 0 if self.stage == "fine" else self.num_semantic_tokens
+
+    @property
+    def layout_size(self) -> int:
+        """Ids of the flat vocabulary: semantic tokens | level 0 | level 1 | ... | special tokens."""
+        return self.acoustic_offset + self.num_stage_codebooks * self.codebook_size + NUM_SPECIAL_TOKENS
+
+    @property
+    def begin_token_id(self) -> int:
+        """Before every sequence, whatever `bos_token_id` says."""
+        return self.layout_size - 4
+
+    @property
+    def end_token_id(self) -> int:
+        """After the last semantic token of a recording, whatever `eos_token_id` says."""
+        return self.layout_size - 3
+
+    @property
+    def separator_token_id(self) -> int:
+        """Between the conditioning tokens and the predicted ones (coarse and fine stage)."""
+        return self.layout_size - 2
+
+    @property
+    def padding_token_id(self) -> int:
+        """Fills short rows, always masked, whatever `pad_token_id` says."""
+        return self.layout_size - 1
+
+
+for _name in _BACKBONE_VIEWS:
+    setattr(AudioLMStageConfig, _name, _backbone_view(_name))
+
+
+@strict
+class AudioLMSemanticConfig(AudioLMStageConfig):
+    """Stage 1: semantic tokens from earlier semantic tokens. See [`AudioLMStageConfig`]."""
+
+    model_type = "audiolm_semantic"
+    stage = "semantic"
+
+
+@strict
+class AudioLMCoarseConfig(AudioLMStageConfig):
+    """Stage 2: coarse codes from semantic tokens and earlier coarse codes. See [`AudioLMStageConfig`]."""
+
+    model_type = "audiolm_coarse"
+    stage = "coarse"
+
+    window_length_s: float | int = checked(10.0, _SECONDS)
+
+
+@strict
+class AudioLMFineConfig(AudioLMStageConfig):
+    """Stage 3: fine codes from coarse codes and earlier fine codes. See [`AudioLMStageConfig`]."""
+
+    model_type = "audiolm_fine"
+    stage = "fine"
+
+    window_length_s: float | int = checked(3.0, _SECONDS)
+
+
+__all__ = [
+    "NUM_SPECIAL_TOKENS",
+    "STAGE_NAMES",
+    "AudioLMCoarseConfig",
+    "AudioLMFineConfig",
+    "AudioLMSemanticConfig",
+    "AudioLMStageConfig",
+]
