@@ -20,6 +20,8 @@ from transformers import (
 
 from audiolm_hf.acoustic_codec_audiolm import build_acoustic_codec
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from tests.conftest import randomise, tiny_config, tiny_stage_config
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
 CONVOLUTIONS = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
@@ -64,8 +66,32 @@ def filled_codec(config):
     """A codec with random weights whose codebooks hold something."""
     torch.manual_seed(0)
     codec = build_acoustic_codec(config)
-    for name, buffer in codec.model.named_buffers():
-        if name.endswith(("embed", "embed_sum", "codebook")):  # zeros until they are trained
-            buffer.normal_()
+    fill_codebooks(codec.model)
     codec.model.eval()
     return codec
+
+
+def fill_codebooks(model):
+    """Give codebooks that are zeros until they are trained some content."""
+    for name, buffer in model.named_buffers():
+        if name.endswith(("embed", "embed_sum", "codebook")):
+            buffer.normal_()
+
+
+def whole_model(codec_name, encoder_name="wav2vec2-bert"):
+    """An AudioLM with random weights of a codec and a speech encoder."""
+    torch.manual_seed(0)
+    sizes = {"num_coarse_codebooks": 1, "num_fine_codebooks": 2}
+    config = tiny_config(
+        codec_config=CODECS[codec_name].to_dict(),
+        semantic_tokenizer_config={
+            "encoder_config": ENCODERS[encoder_name].to_dict(), "layer": 2, "num_semantic_tokens": 20
+        },
+        **{
+            f"{stage}_config": tiny_stage_config(window_length_s=1.0, **sizes)
+            for stage in ("semantic", "coarse", "fine")
+        },
+    )  # fmt: skip
+    model = randomise(AudioLMModel(config), scale=0.1)
+    fill_codebooks(model.codec)
+    return model

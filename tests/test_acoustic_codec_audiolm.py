@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import DacConfig, EncodecConfig, EncodecModel, MimiConfig, Wav2Vec2Config
 
+from audiolm_hf import acoustic_codec_audiolm
 from audiolm_hf.acoustic_codec_audiolm import build_acoustic_codec, wrap_acoustic_codec
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from tests.helpers_rates import filled_codec
 
 ENCODEC = {
     "sampling_rate": 16000,
@@ -41,13 +43,7 @@ CONFIGS = {
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def codec(request):
-    torch.manual_seed(0)
-    built = build_acoustic_codec(CONFIGS[request.param]())
-    for name, buffer in built.model.named_buffers():
-        if name.endswith(("embed", "embed_sum", "codebook")):  # zeros until they are trained
-            buffer.normal_()
-    built.model.eval()
-    return built
+    return filled_codec(CONFIGS[request.param]())
 
 
 @pytest.mark.parametrize("extra", [0, 1, -1])
@@ -151,3 +147,52 @@ def test_codes_are_integers_in_range(codec):
     for value in (-1, codec.codebook_size):
         with pytest.raises(ValueError, match="allowed range is 0 to 7"):
             codec.decode(codes + value)
+
+
+ONE_PASS = {
+    "soundstream": lambda model, codes: model.decode(codes).audio_values,
+    "encodec": lambda model, codes: model.decoder(model.quantizer.decode(codes.transpose(0, 1)))[:, 0],
+    "dac": lambda model, codes: model.decode(audio_codes=codes).audio_values,
+    "mimi": lambda model, codes: model.decode(codes).audio_values[:, 0],
+}
+VARIANTS = {
+    **{name: {} for name in ("encodec", "dac", "mimi")},
+    "encodec not causal": {"use_causal_conv": False},
+    "encodec normalised over time": {"norm_type": "time_group_norm"},
+    "encodec dilated": {"num_residual_layers": 3, "dilation_growth_rate": 3, "num_lstm_layers": 2},
+    "mimi of two layers": {"num_hidden_layers": 2, "sliding_window": 5},
+    "dac of odd strides": {"downsampling_ratios": [3, 5, 5], "upsampling_ratios": [5, 5, 3]},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("window", [1, 7, 40, 1000])
+def test_windows_give_the_samples_of_one_pass(monkeypatch, variant, window):
+    kind = variant.split()[0]
+    config = CONFIGS[kind]()
+    fields = {name: value for name, value in config.to_dict().items() if name != "hop_length"}
+    codec = filled_codec(type(config)(**fields | VARIANTS[variant]))
+    codes = torch.randint(8, (2, codec.num_codebooks, 150))
+    with torch.no_grad():
+        expected = ONE_PASS[kind](codec.model, codes)
+    monkeypatch.setattr(acoustic_codec_audiolm, "DECODE_WINDOW_SAMPLES", window * codec.hop_length)
+    decoded = codec.decode(codes)
+    assert decoded.shape == (2, 150 * codec.hop_length)
+    length = min(decoded.shape[1], expected.shape[1])
+    assert length > 149 * codec.hop_length and not decoded[:, length:].any()
+    torch.testing.assert_close(decoded[:, :length], expected[:, :length], rtol=1e-4, atol=1e-5 * float(expected.std()))
+
+
+@pytest.mark.parametrize("kind", ["encodec", "dac", "mimi"])
+def test_no_layer_is_given_more_than_a_window(kind):
+    codec = filled_codec(CONFIGS[kind]())
+    lengths = []
+    for layer in codec.model.modules():
+        layer.register_forward_hook(
+            lambda layer, given, output: lengths.extend(
+                max(each.shape) for each in (*given, output) if hasattr(each, "shape")
+            )
+        )
+    seconds = 60
+    codec.decode(torch.randint(8, (1, codec.num_codebooks, int(seconds * codec.frame_rate))))
+    assert max(lengths) < 2 * acoustic_codec_audiolm.DECODE_WINDOW_SAMPLES < seconds * codec.sampling_rate / 4

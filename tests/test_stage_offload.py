@@ -5,13 +5,16 @@ import copy
 
 import pytest
 import torch
+from accelerate import cpu_offload, disk_offload
 
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.sampling_audiolm import TokenSampler, sample_tokens
 from audiolm_hf.stage_examples_audiolm import build_coarse_example
+from tests.helpers_rates import CODECS, whole_model
 
 PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
+IN_MEMORY = dict.fromkeys(PARTS, "cpu")
 MAPS = {
     **{f"{name} on disk": {part: "disk" if part == name else "cpu" for part in PARTS} for name in PARTS},
     "all on disk": {"": "disk"},
@@ -57,6 +60,52 @@ def test_a_part_on_disk_changes_nothing(saved, tmp_path, name):
 @pytest.mark.parametrize("memory", ["20KB", "150KB"])
 def test_a_model_split_for_want_of_memory_is_the_same(saved, tmp_path, memory):
     check_same_samples(saved, tmp_path, device_map="auto", max_memory={"cpu": memory})
+
+
+def offload_by_map(model, folder, **parts):
+    model.save_pretrained(folder / "saved")
+    device_map = parts or {"": "disk"}
+    return AudioLMModel.from_pretrained(
+        folder / "saved", device_map=device_map, offload_folder=folder / "offload", offload_buffers=True
+    )
+
+
+OFFLOADED = {
+    "cpu_offload": lambda model, folder: cpu_offload(model, torch.device("cpu"), offload_buffers=True),
+    "disk_offload": lambda model, folder: disk_offload(model, folder, torch.device("cpu"), offload_buffers=True),
+    "weights alone": lambda model, folder: cpu_offload(model, torch.device("cpu")),
+    "all on disk": offload_by_map,
+    "codec on disk": lambda model, folder: offload_by_map(
+        model, folder, **dict.fromkeys(PARTS, "cpu") | {"codec": "disk"}
+    ),
+    "tokenizer on disk": lambda model, folder: offload_by_map(
+        model, folder, **dict.fromkeys(PARTS, "cpu") | {"semantic_tokenizer": "disk"}
+    ),
+}
+
+
+@pytest.mark.parametrize("way", OFFLOADED)
+@pytest.mark.parametrize("codec_name", CODECS)
+def test_buffers_elsewhere_change_nothing(tmp_path, codec_name, way):
+    model = whole_model(codec_name)
+    prompt = 0.1 * torch.randn(1, model.sampling_rate, generator=torch.Generator().manual_seed(0))
+    codes = model.acoustic_codec.encode(prompt)
+    features, _ = model.semantic_tokenizer.extract_features(prompt, sampling_rate=model.sampling_rate)
+    expected = model.generate(prompt, seed=1, continuation_length_s=0.3)
+    away = OFFLOADED[way](model, tmp_path)
+    elsewhere = [name for name, tensor in away.state_dict().items() if tensor.is_meta]
+    assert elsewhere
+    output = away.generate(prompt, seed=1, continuation_length_s=0.3)
+    assert torch.equal(output.semantic_tokens, expected.semantic_tokens)
+    assert torch.equal(output.audio_codes, expected.audio_codes)
+    torch.testing.assert_close(output.audio_values, expected.audio_values)
+    assert torch.equal(away.acoustic_codec.encode(prompt), codes)
+    again, _ = away.semantic_tokenizer.extract_features(prompt, sampling_rate=model.sampling_rate)
+    torch.testing.assert_close(again, features)
+    if codec_name == "soundstream":
+        assert torch.equal(away.codec.encode(prompt).audio_codes, codes)
+        assert away.codec.decode(codes).audio_values.isfinite().all()
+    assert [name for name, tensor in away.state_dict().items() if tensor.is_meta] == elsewhere
 
 
 def test_a_stage_alone_on_disk_has_the_same_loss_tokens_and_generation(tiny_audiolm, tmp_path):

@@ -8,16 +8,20 @@ Paper: AudioLM (arXiv 2209.03143), acoustic tokens.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from torch import Tensor, nn
+from transformers import AutoModel, DynamicCache, PreTrainedConfig, PreTrainedModel
 
+from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import require_usable_codec
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
-from .numerics_audiolm import evaluation_mode
+from .numerics_audiolm import evaluation_mode, loaded
+
+DECODE_WINDOW_SAMPLES = 81_920  # decoded at once by codecs of transformers: what bounds the memory, and nothing else
 
 
 class AcousticCodec:
@@ -82,12 +86,12 @@ class AcousticCodec:
         values = input_values.float().where(real < row_lengths(input_values, attention_mask)[:, None], 0.0)
         frames = math.ceil(values.shape[1] / self.hop_length)
         padded = F.pad(values, (0, frames * self.hop_length - values.shape[1]))
-        with evaluation_mode(self.model), torch.autocast(values.device.type, enabled=False):
+        with evaluation_mode(self.model), loaded(self.model), torch.autocast(values.device.type, enabled=False):
             return self._encode(padded.to(self.model.dtype))[:, :num_codebooks, :frames]
 
     @torch.no_grad()
     def decode(self, audio_codes: Tensor) -> Tensor:
-        """Decode codes to waveforms.
+        """Decode codes to waveforms, in windows of bounded memory that together give what one pass would.
 
         Args:
             audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): any number of leading levels.
@@ -100,11 +104,9 @@ class AcousticCodec:
             ValueError: if the codes are not 3-D, empty, out of range, or have more levels than the codec.
         """
         check_codes(audio_codes, self.num_codebooks, self.codebook_size)
-        with evaluation_mode(self.model), torch.autocast(audio_codes.device.type, enabled=False):
-            audio_values = self._decode(audio_codes.long()).float()
-        num_samples = audio_codes.shape[2] * self.hop_length
-        missing = max(0, num_samples - audio_values.shape[1])  # some transposed convolutions stop a few samples early
-        return F.pad(audio_values, (0, missing))[:, :num_samples]
+        device_type = audio_codes.device.type
+        with evaluation_mode(self.model), loaded(self.model), torch.autocast(device_type, enabled=False):
+            return self._decode(audio_codes.long())
 
     def _encode(self, input_values: Tensor) -> Tensor:
         return self.model.encode(input_values).audio_codes
@@ -113,7 +115,68 @@ class AcousticCodec:
         return self.model.decode(audio_codes).audio_values
 
 
-class EncodecCodec(AcousticCodec):
+class WindowedCodec(AcousticCodec):
+    """A codec that transformers decodes in one pass, decoded here in windows.
+
+    `_latents` makes what the convolutions that synthesize samples take, each frame once and in order, so that a
+    recurrent layer or a transformer carries its state from window to window. A window is synthesized together with
+    the frames on either side that its samples depend on.
+    """
+
+    def _decode(self, audio_codes: Tensor) -> Tensor:
+        frames, hop_length = audio_codes.shape[2], self.hop_length
+        reach = self._reach()
+        window = max(reach, math.ceil(DECODE_WINDOW_SAMPLES / hop_length))
+        audio = audio_codes.new_empty(len(audio_codes), frames * hop_length, dtype=torch.float32)
+        pieces: list[Tensor] = []  # latents of the frames from `first` to `made`, not yet or again needed
+        first, made, state = 0, 0, None
+        for start in range(0, frames, window):
+            stop = min(start + window, frames)
+            until = min(stop + reach, frames)
+            if made < until:
+                latents, state = self._latents(audio_codes, made, until, state)
+                pieces.append(latents)
+            latents = torch.cat(pieces, dim=-1)
+            known = max(0, start - reach)
+            latents = latents[..., (known - first) * latents.shape[-1] // (until - first) :]
+            pieces, first, made = [latents], known, until
+            values = self._synthesize(latents)[:, (start - first) * hop_length : (stop - first) * hop_length]
+            missing = (stop - start) * hop_length - values.shape[1]  # some transposed convolutions stop early
+            audio[:, start * hop_length : stop * hop_length] = F.pad(values, (0, missing))
+        return audio
+
+    def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
+        """Return latents `(batch, channels, steps)` of the frames from `start` to `stop`, and the state after them."""
+        raise NotImplementedError("A codec in windows makes latents of codes.")
+
+    def _synthesize(self, latents: Tensor) -> Tensor:
+        """Return samples `(batch, num_samples)` of latents."""
+        raise NotImplementedError("A codec in windows makes samples of latents.")
+
+    def _reach(self) -> int:
+        """Return at most how many frames away, on either side, a latent can be of a sample that depends on it."""
+        raise NotImplementedError("A codec in windows knows how far its convolutions reach.")
+
+
+def _steps_reached(convolutions: nn.Module) -> int:
+    """Return how many steps away a stack of convolutions, modules in their order, can reach on either side."""
+    reach, rate = 0.0, 1  # steps of the input, and samples of a layer per step
+    for layer in convolutions.modules():
+        if isinstance(layer, nn.ConvTranspose1d):
+            reach += math.ceil(layer.kernel_size[0] / layer.stride[0]) / rate
+            rate *= layer.stride[0]
+        elif isinstance(layer, nn.Conv1d):
+            reach += (layer.kernel_size[0] - 1) * layer.dilation[0] / rate
+    return math.ceil(reach)
+
+
+def _within(audio_codes: Tensor, start: int, stop: int, reach: int) -> tuple[Tensor, int]:
+    """Return the codes of some frames and of those around them, and how many there are before."""
+    first = max(0, start - reach)
+    return audio_codes[:, :, first : stop + reach], start - first
+
+
+class EncodecCodec(WindowedCodec):
     """EnCodec, mono, encoded whole.
 
     The model's own `encode` cuts audio into chunks and returns 4-D codes with a scale for each; its encoder, quantizer
@@ -129,11 +192,26 @@ class EncodecCodec(AcousticCodec):
         latents = self.model.encoder(input_values[:, None])
         return self.model.quantizer.encode(latents).transpose(0, 1)  # (batch, num_codebooks, frames)
 
-    def _decode(self, audio_codes: Tensor) -> Tensor:
-        return self.model.decoder(self.model.quantizer.decode(audio_codes.transpose(0, 1)))[:, 0]
+    def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
+        convolution, recurrent = self.model.decoder.layers[:2]
+        codes, before = _within(audio_codes, start, stop, _steps_reached(convolution))
+        hidden = convolution(self.model.quantizer.decode(codes.transpose(0, 1)))[..., before : before + stop - start]
+        hidden = hidden.permute(2, 0, 1)
+        outputs, state = recurrent.lstm(hidden, state)
+        return (outputs + hidden).permute(1, 2, 0), state
+
+    def _synthesize(self, latents: Tensor) -> Tensor:
+        for layer in self.model.decoder.layers[2:]:
+            latents = layer(latents)
+        return latents[:, 0]
+
+    def _reach(self) -> int:
+        if self.config.norm_type == "time_group_norm":  # of the whole recording: one pass it is
+            return 2**40
+        return _steps_reached(self.model.decoder.layers[2:])
 
 
-class DacCodec(AcousticCodec):
+class DacCodec(WindowedCodec):
     """Descript audio codec."""
 
     @property
@@ -144,11 +222,17 @@ class DacCodec(AcousticCodec):
     def _encode(self, input_values: Tensor) -> Tensor:
         return self.model.encode(input_values[:, None]).audio_codes
 
-    def _decode(self, audio_codes: Tensor) -> Tensor:
-        return self.model.decode(audio_codes=audio_codes).audio_values
+    def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
+        return self.model.quantizer.from_codes(audio_codes[:, :, start:stop])[0], None
+
+    def _synthesize(self, latents: Tensor) -> Tensor:
+        return self.model.decoder(latents)[:, 0]
+
+    def _reach(self) -> int:
+        return _steps_reached(self.model.decoder)
 
 
-class MimiCodec(AcousticCodec):
+class MimiCodec(WindowedCodec):
     """Mimi; its first level is the one distilled from a speech encoder."""
 
     @property
@@ -159,8 +243,30 @@ class MimiCodec(AcousticCodec):
     def _encode(self, input_values: Tensor) -> Tensor:
         return self.model.encode(input_values[:, None]).audio_codes
 
-    def _decode(self, audio_codes: Tensor) -> Tensor:
-        return self.model.decode(audio_codes).audio_values[:, 0]
+    def _parts(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """Return what upsamples latents, the transformer, and the convolutions behind it."""
+        decoder = self.model.decoder
+        if hasattr(decoder, "decoder_seanet"):
+            return decoder.upsample, decoder.decoder_transformer, decoder.decoder_seanet
+        return self.model.upsample, self.model.decoder_transformer, decoder  # before transformers 5.24
+
+    def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
+        upsample, transformer, _ = self._parts()
+        codes, before = _within(audio_codes, start, stop, _steps_reached(upsample))
+        hidden = upsample(self.model.quantizer.decode(codes)).unflatten(2, (codes.shape[2], -1))
+        hidden = hidden[:, :, before : before + stop - start].flatten(2).transpose(1, 2)
+        # Its cache holds the sliding window of its attention.
+        state = DynamicCache(config=transformer.config) if state is None else state
+        with hidden.device:  # where the cache makes its first tensors, too
+            hidden = transformer(hidden, use_cache=True, **{CACHE_NAME: state}).last_hidden_state
+        return hidden.transpose(1, 2), state
+
+    def _synthesize(self, latents: Tensor) -> Tensor:
+        return self._parts()[2](latents)[:, 0]
+
+    def _reach(self) -> int:
+        upsample, _, convolutions = self._parts()
+        return math.ceil(_steps_reached(convolutions) / upsample.conv.stride[0])
 
 
 _CODECS = {"soundstream": AcousticCodec, "encodec": EncodecCodec, "dac": DacCodec, "mimi": MimiCodec}

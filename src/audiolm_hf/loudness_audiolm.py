@@ -90,9 +90,10 @@ class Loudness:
 
 def soft_limit(audio: Tensor) -> Tensor:
     """Bend samples above 0.9 so that all lie within [-1, 1]; the others stay as they are."""
-    room = 1 - SOFT_LIMIT
-    bent = SOFT_LIMIT + room * torch.tanh((audio.abs() - SOFT_LIMIT) / room)
-    return torch.where(audio.abs() <= SOFT_LIMIT, audio, audio.sign() * bent)
+    limited, loud = audio.clone(), audio.abs() > SOFT_LIMIT
+    room, values = 1 - SOFT_LIMIT, audio[loud]
+    limited[loud] = values.sign() * (SOFT_LIMIT + room * torch.tanh((values.abs() - SOFT_LIMIT) / room))
+    return limited
 
 
 __all__ = ["Loudness", "active_frames", "soft_limit"]

@@ -27,7 +27,7 @@ from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import unmoved_generator
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
 from .input_checks_audiolm import check_waveform, row_lengths
-from .numerics_audiolm import Float32Weights
+from .numerics_audiolm import Float32Weights, loaded
 from .resampling_audiolm import resample
 
 PREEMPHASIS = 0.97  # Kaldi
@@ -271,7 +271,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
                 than 0 and 1 or padding before a recording, or the rate cannot be resampled.
         """
         features, token_mask = self.extract_features(input_values, attention_mask, sampling_rate)
-        with torch.autocast(features.device.type, enabled=False):
+        with loaded(self), torch.autocast(features.device.type, enabled=False):
             tokens = nearest_centroid(features, self.centroids)
         return AudioLMSemanticTokenizerOutput(
             semantic_tokens=tokens.masked_fill(token_mask == 0, 0), attention_mask=token_mask
@@ -301,13 +301,14 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         input_values, lengths = self._resampled(input_values, row_lengths(input_values, attention_mask), sampling_rate)
         num_tokens = -(-lengths // self.config.hop_length)
         semantic_length = -(-input_values.shape[1] // self.config.hop_length)
-        with torch.autocast(input_values.device.type, enabled=False):
+        with loaded(self.encoder), torch.autocast(input_values.device.type, enabled=False):
             hidden_states = self._encode(input_values, lengths, num_tokens * self.config.pooling).float()
         missing = semantic_length * self.config.pooling - hidden_states.shape[1]
         hidden_states = functional.pad(hidden_states, (0, 0, 0, missing))
         pooled = hidden_states.unflatten(1, (semantic_length, self.config.pooling)).mean(dim=2)
         # Averages and affine maps commute, so normalising after pooling is the same and cheaper.
-        features = (pooled - self.feature_mean.float()) / self.feature_std.float()
+        with loaded(self):
+            features = (pooled - self.feature_mean.float()) / self.feature_std.float()
         token_mask = torch.arange(semantic_length, device=lengths.device) < num_tokens[:, None]
         return features, token_mask.long()
 

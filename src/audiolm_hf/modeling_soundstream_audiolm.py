@@ -29,7 +29,7 @@ from .low_band_audiolm import (
     expand_low_band,
     low_band_basis,
 )
-from .numerics_audiolm import Float32Weights, float32_default
+from .numerics_audiolm import Float32Weights, float32_default, loaded
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 from .spectral_codec_audiolm import LAYER_SCALE, ISTFTDecoder, SpectralEncoder
 
@@ -238,7 +238,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         """
         check_waveform(input_values)
         num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
-        with torch.autocast(input_values.device.type, enabled=False):
+        with loaded(self), torch.autocast(input_values.device.type, enabled=False):
             padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
             audio_codes = self.quantizer.encode(self.encoder(padded), num_codebooks, self.low_band(padded))
         return SoundStreamEncoderOutput(audio_codes=audio_codes, attention_mask=frame_mask.long())
@@ -292,7 +292,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         for start in range(0, math.ceil(num_samples / hop_length), DECODE_WINDOW):
             stop = min(start + DECODE_WINDOW, frames)
             first, last = max(0, start - before), min(stop + after, frames)
-            with torch.autocast(audio_codes.device.type, enabled=False):
+            with loaded(self), torch.autocast(audio_codes.device.type, enabled=False):
                 window, window_mask = audio_codes[:, :, first:last], None if mask is None else mask[:, first:last]
                 decoded, state = self._decode_frames(window, window_mask, state, start - first, stop - start)
             windows.append(decoded[:, (start - first) * hop_length : (stop - first) * hop_length])

@@ -71,6 +71,30 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def loaded(model: nn.Module) -> Iterator[None]:
+    """Keep in place the tensors that a model reads outside of its modules' `forward`.
+
+    Where accelerate keeps weights or buffers on disk or elsewhere, its hooks bring them for the `forward` of the
+    module that owns them. Torch's layers need no more; codebooks, centroids and the like are read in other methods.
+    """
+    held = []
+    if not torch.compiler.is_compiling():
+        for module in model.modules():
+            hook = getattr(module, "_hf_hook", None)
+            for each in getattr(hook, "hooks", [hook]):
+                if getattr(each, "offload", False) and type(module).__module__.partition(".")[0] != "torch":
+                    each.pre_forward(module)
+                    each.offload = False  # so that a `forward` meanwhile leaves them in place
+                    held.append((each, module))
+    try:
+        yield
+    finally:
+        for each, module in held:
+            each.offload = True
+            each.post_forward(module, None)
+
+
 def settled(method: Callable) -> Callable:
     """Run a model's method in evaluation mode and without autocast."""
 
@@ -82,4 +106,4 @@ def settled(method: Callable) -> Callable:
     return run
 
 
-__all__ = ["Float32Parts", "Float32Weights", "evaluation_mode", "float32_default", "keep_dtype", "settled"]
+__all__ = ["Float32Parts", "Float32Weights", "evaluation_mode", "float32_default", "keep_dtype", "loaded", "settled"]
