@@ -255,9 +255,8 @@ class MimiCodec(WindowedCodec):
         codes, before = _within(audio_codes, start, stop, _steps_reached(upsample))
         hidden = upsample(self.model.quantizer.decode(codes)).unflatten(2, (codes.shape[2], -1))
         hidden = hidden[:, :, before : before + stop - start].flatten(2).transpose(1, 2)
-        # Its cache holds the sliding window of its attention.
-        state = DynamicCache(config=transformer.config) if state is None else state
-        with hidden.device:  # where the cache makes its first tensors, too
+        with hidden.device:  # where the cache makes its first tensors; it holds the sliding window of the attention
+            state = DynamicCache(config=transformer.config) if state is None else state
             hidden = transformer(hidden, use_cache=True, **{CACHE_NAME: state}).last_hidden_state
         return hidden.transpose(1, 2), state
 
