@@ -19,6 +19,7 @@ SUMMARIES = {
     "train": "train one part of AudioLM, or all of them, from a YAML file",
     "evaluate": "measure a checkpoint or a part of it",
     "benchmark": "measure the speed of training and of generation",
+    "convert": "convert an adapter folder of the older form",
     "push": "upload a checkpoint to the Hugging Face Hub",
     "demo": "start the demo in a browser",
 }

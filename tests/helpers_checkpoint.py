@@ -2,6 +2,7 @@
 """Prompts, the tiny model's processor, and fresh Python processes in which a checkpoint is loaded."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,15 @@ def tiny_model() -> AudioLMModel:
 
 def tiny_processor() -> AudioLMProcessor:
     return AudioLMProcessor(AudioLMFeatureExtractor())
+
+
+def lay_out_as_hub_cache(folder: Path, home: Path, repo_id: str) -> None:
+    """Copy a folder to where a downloaded repository of the Hub lies."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = home / "hub" / f"models--{repo_id.replace('/', '--')}"
+    shutil.copytree(folder, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
 
 
 def environment(home: Path, **changes: str) -> dict[str, str]:

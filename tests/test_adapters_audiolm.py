@@ -1,21 +1,32 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Adapters of the whole and of stages, by PEFT and by transformers: one folder loads everywhere, on its base alone."""
+
 import json
+import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, pipeline
+from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArguments, pipeline
 
+import audiolm_hf
 from audiolm_hf import AudioLMModel, add_code, checkpoint
-from audiolm_hf.adapter_folder_audiolm import ADAPTER_FILE, fingerprint, read_adapter_info
-from audiolm_hf.adapters_audiolm import _share_quantization
-from audiolm_hf.stage_adapters_audiolm import base_name
-from tests.helpers_checkpoint import CLIP, run_python, tiny_model, tiny_processor
+from audiolm_hf.adapters_audiolm import ADAPTER_FILE, find_base, name_base, read_adapter_notes
+from tests.helpers_checkpoint import CLIP, lay_out_as_hub_cache, run_python, tiny_model, tiny_processor
 
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:Already found a `peft_config` attribute:UserWarning"
+    ),  # PEFT, of a second adapter
+    pytest.mark.filterwarnings("ignore:Adapter .* was active which is now deleted:UserWarning"),
+]
 OPTIONS = {"continuation_length_s": 0.12, "min_continuation_length_s": 0.12, "seed": 3}
+IDS = torch.arange(18).view(2, 9)
+TARGETS = r"(coarse|fine)\..*_proj"
 
 WITHOUT_PACKAGE = """
 import json, sys
@@ -28,6 +39,30 @@ assert type(pipe.model).__module__.startswith("transformers_modules.")
 np.save(output, pipe(clip, **options)["audio"])
 """
 
+FROM_HUB = """
+import json, sys
+import torch
+import audiolm_hf
+from audiolm_hf import AudioLMModel
+from transformers import AutoModel, pipeline
+load = {
+    "class": AudioLMModel.from_pretrained,
+    "auto": AutoModel.from_pretrained,
+    "pipeline": lambda name: pipeline("audio-continuation", model=name).model,
+    "ours": lambda name: audiolm_hf.pipeline(name).model,
+}
+for name, ways in json.loads(sys.argv[1]).items():
+    for way in ways:
+        model = load[way](name)
+        total = sum(float(weight.sum()) for key, weight in model.named_parameters() if "lora_" in key)
+        assert model.active_adapters() == ["default"]
+        print(name, way, round(total, 3))
+"""
+
+
+def lora(targets=TARGETS, **changes):
+    return LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": targets, "init_lora_weights": False} | changes)
+
 
 def codes(model):
     """What the model makes of one prompt."""
@@ -35,20 +70,14 @@ def codes(model):
     return model.generate(prompt, **OPTIONS).audio_codes
 
 
-def write_adapter(base, folder, stages, seed):
-    """An adapter folder with random adapters on some stages of a checkpoint."""
+def write_adapter(base, folder, targets, seed):
+    """An adapter folder with a random adapter on a checkpoint."""
+    torch.manual_seed(seed)
     model = AudioLMModel.from_pretrained(base)
-    generator = torch.Generator().manual_seed(seed)
-    for stage in stages:
-        adapted = model.stages[stage]
-        adapted.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules="all-linear"), "new")
-        for name, weight in adapted.named_parameters():
-            if "lora_" in name:
-                weight.data = torch.randn(weight.shape, generator=generator)
-    model.set_adapter("new")
+    model.add_adapter(lora(targets))
     model.save_pretrained(folder)
     tiny_processor().save_pretrained(folder)
-    return folder
+    return codes(model)
 
 
 @pytest.fixture(scope="module")
@@ -57,168 +86,276 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     tiny_model().save_pretrained(folder / "base")
     tiny_processor().save_pretrained(folder / "base")
-    write_adapter(folder / "base", folder / "ann", ["coarse", "fine"], seed=1)
-    write_adapter(folder / "base", folder / "bob", ["coarse", "semantic"], seed=2)
+    torch.save(write_adapter(folder / "base", folder / "ann", TARGETS, 1), folder / "ann.pt")
+    torch.save(write_adapter(folder / "base", folder / "bob", r"(coarse|semantic)\..*_proj", 2), folder / "bob.pt")
     return folder
 
 
-def test_folder_holds_peft_adapters_and_names_its_base(folders):
-    files = {path.relative_to(folders / "ann").as_posix() for path in (folders / "ann").rglob("*.*")}
-    for stage in ("coarse", "fine"):
-        assert {f"{stage}/adapter_config.json", f"{stage}/adapter_model.safetensors"} <= files
-    assert not any(name.startswith("semantic/") or name == "model.safetensors" for name in files)
-    info = read_adapter_info(folders / "ann")
-    assert info.base == "../base"
-    assert info.stages == {name: fingerprint(getattr(tiny_model(), name)) for name in ("coarse", "fine")}
-    assert read_adapter_info(folders / "base") is None
-    assert base_name(checkpoint("speech-tiny")) == "speech-tiny"
-    assert base_name("user/name") == "user/name"
+@pytest.fixture
+def base(folders):
+    return AudioLMModel.from_pretrained(folders / "base")
 
 
-def test_folder_loads_like_a_checkpoint(folders):
-    base = AudioLMModel.from_pretrained(folders / "base")
-    by_hand = AudioLMModel.from_pretrained(folders / "base")
-    by_hand.load_adapter(folders / "ann", "ann")
-    expected = codes(by_hand)
-    assert not expected.equal(codes(base))
-    for load in (AudioLMModel.from_pretrained, AutoModel.from_pretrained):
-        model = load(str(folders / "ann"))
-        assert not model.training
-        assert codes(model).equal(expected)
-    pipe = pipeline("audio-continuation", model=str(folders / "ann"))
-    assert pipe.model.active_adapters() == ["default"]
-    assert len(pipe(str(CLIP), **OPTIONS)["audio"]) > 1920
-    pipe.save_pretrained(folders / "again")  # the base is still found: it is not the folder loaded from
-    assert codes(AudioLMModel.from_pretrained(folders / "again")).equal(expected)
+@pytest.fixture(scope="module")
+def ann(folders):
+    return torch.load(folders / "ann.pt")
 
 
-def test_stage_folder_is_read_by_peft_and_by_transformers(folders):
-    composite = AudioLMModel.from_pretrained(folders / "ann").coarse
-    ids = torch.randint(0, 20, (2, 9))
-    expected = composite(ids).logits
-    one = PeftModel.from_pretrained(tiny_model().coarse, folders / "ann" / "coarse")
-    assert torch.equal(one(ids).logits, expected)
-    other = tiny_model().coarse
-    other.load_adapter(folders / "ann" / "coarse")
-    assert torch.equal(other(ids).logits, expected)
-    assert not torch.equal(tiny_model().coarse(ids).logits, expected)
+@pytest.fixture(scope="module")
+def bob(folders):
+    return torch.load(folders / "bob.pt")
 
 
-def test_adapters_are_switched(folders, caplog):
-    model = AudioLMModel.from_pretrained(folders / "base")
-    plain = codes(model)
-    model.load_adapter(folders / "ann", "ann")
-    ann = codes(model)
-    model.load_adapter(folders / "bob", "bob")
-    bob = codes(model)
-    assert "MISSING" not in caplog.text
-    assert model.active_adapters() == ["bob"]
-    only_bob = AudioLMModel.from_pretrained(folders / "bob")
-    assert codes(only_bob).equal(bob)  # ann's fine stage is off
-    model.set_adapter("ann")
+def test_the_folder_is_one_of_peft_and_names_its_base(folders):
+    names = {path.name for path in (folders / "ann").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "config.json", ADAPTER_FILE} <= names
+    assert not names & {"model.safetensors", "coarse", "fine"}
+    config = json.loads((folders / "ann" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "../base" and config["target_modules"] == TARGETS
+    keys = load_file(folders / "ann" / "adapter_model.safetensors").keys()
+    assert {key.split(".")[2] for key in keys} == {"coarse", "fine"}
+    weights = read_adapter_notes(folders / "ann")["base_weights"]
+    assert {name.partition(".")[0] for name in weights} == {"coarse", "fine"}
+    assert read_adapter_notes(folders / "base") == {}
+    assert not any(
+        str(folders) in path.read_text() for path in (folders / "ann").glob("*.json")
+    )  # no path of this machine
+
+
+def test_a_fresh_adapter_changes_nothing(base):
+    plain = codes(base)
+    base.add_adapter(lora(init_lora_weights=True))
+    assert codes(base).equal(plain)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        AudioLMModel.from_pretrained,
+        AutoModel.from_pretrained,
+        lambda name: pipeline("audio-continuation", model=name).model,
+        lambda name: audiolm_hf.pipeline(name).model,
+    ],
+)
+def test_the_folder_loads_like_a_checkpoint(folders, ann, load, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # the base is relative to the adapter
+    model = load(str(folders / "ann"))
+    assert not model.training and model.active_adapters() == ["default"]
     assert codes(model).equal(ann)
-    model.disable_adapters()
-    assert codes(model).equal(plain)
-    model.enable_adapters()
-    assert codes(model).equal(ann)
-    model.delete_adapter("ann")
-    assert model.active_adapters() == ["bob"]
-    assert codes(model).equal(bob)
-    model.delete_adapter("bob")
-    assert model.active_adapters() == []
-    assert codes(model).equal(plain)
-    assert len({tuple(each.flatten().tolist()) for each in (plain, ann, bob)}) == 3
 
 
-def test_merged_model_is_a_plain_one_with_the_same_outputs(folders, tmp_path):
-    model = AudioLMModel.from_pretrained(folders / "ann")
-    model.load_adapter(folders / "bob", "bob")
-    model.set_adapter("default")
-    ids = torch.randint(0, 20, (2, 9))
-    before = {name: stage(ids).logits for name, stage in model.stages.items()}
-    expected = codes(model)
-    assert model.merge_and_unload() is model
-    for name, stage in model.stages.items():
-        torch.testing.assert_close(stage(ids).logits, before[name], rtol=1e-4, atol=1e-4)
-    assert codes(model).equal(expected)
-    assert model.state_dict().keys() == tiny_model().state_dict().keys()
-    model.save_pretrained(tmp_path)
-    again = AudioLMModel.from_pretrained(tmp_path)
-    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
+def test_the_folder_is_read_by_peft_which_merges_it(folders, base, ann, tmp_path):
+    plain = codes(base)
+    model = PeftModel.from_pretrained(base, folders / "ann")
+    assert codes(model).equal(ann) and not ann.equal(plain)
+    with model.disable_adapter():
+        assert codes(model).equal(plain)
+    before = {name: stage(IDS).logits for name, stage in base.stages.items()}
+    merged = model.merge_and_unload()
+    assert type(merged) is AudioLMModel and merged.state_dict().keys() == tiny_model().state_dict().keys()
+    merged.save_pretrained(tmp_path)
     assert not (tmp_path / ADAPTER_FILE).exists()
-    semantic = model.semantic.state_dict()  # bob's, not ann's
-    assert all(tensor.equal(semantic[name]) for name, tensor in tiny_model().semantic.state_dict().items())
+    again = AudioLMModel.from_pretrained(tmp_path)
+    for name, stage in again.stages.items():
+        torch.testing.assert_close(stage(IDS).logits, before[name], rtol=1e-4, atol=1e-4)
+    assert codes(again).equal(ann)
 
 
-def test_adapter_of_the_whole_model_in_one_is_loaded(folders, tmp_path):
-    model = get_peft_model(tiny_model(), LoraConfig(target_modules=r"coarse\..*q_proj", init_lora_weights=False))
-    model.save_pretrained(tmp_path)
-    ids = torch.randint(0, 20, (2, 9))
-    plain = AudioLMModel.from_pretrained(folders / "base")
-    plain.load_adapter(tmp_path)
-    assert torch.equal(plain.coarse(ids).logits, model.coarse(ids).logits)
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by PEFT
+def test_what_peft_and_trainer_trained_loads_like_a_checkpoint(folders, base, tmp_path):
+    plain = codes(base)
+    model = get_peft_model(base, lora(init_lora_weights=True))
+    data = [{"input_values": 0.3 * torch.randn(3200)} for _ in range(2)]
+    arguments = TrainingArguments(tmp_path, max_steps=2, learning_rate=0.1, use_cpu=True, disable_tqdm=True)
+    Trainer(model, arguments, train_dataset=data).train()
+    for refused in (base, base.coarse):
+        with pytest.raises(ValueError, match="Save what they were put on, the PeftModel or the stage"):
+            refused.save_pretrained(tmp_path / "refused")
+    model.save_pretrained(tmp_path / "voice")
+    expected = codes(model.eval())
+    assert not expected.equal(plain)
+    for load in (AudioLMModel.from_pretrained, AutoModel.from_pretrained):
+        assert codes(load(tmp_path / "voice")).equal(expected)
 
 
-def test_adapter_of_another_base_is_refused(folders, tmp_path):
-    model = tiny_model()
-    model.coarse.model.norm.weight.data *= 1.1
-    with pytest.raises(ValueError, match="The coarse stage of this model is not the one"):
-        model.load_adapter(folders / "ann")
-    assert not model.coarse._hf_peft_config_loaded
-    half = tiny_model().to(torch.bfloat16)
-    half.load_adapter(folders / "ann")  # the same weights, rounded
-    info = json.loads((folders / "ann" / ADAPTER_FILE).read_text())
-    (tmp_path / ADAPTER_FILE).write_text(json.dumps(info | {"base": "speech-huge"}))
-    with pytest.raises(ValueError, match="belongs to the checkpoint 'speech-huge', which is not found"):
-        AudioLMModel.from_pretrained(tmp_path)
+def test_adapters_are_switched(folders, base, ann, bob, caplog):
+    plain = codes(base)
+    base.load_adapter(folders / "ann", "coarse")  # a name that parts of the model have, too
+    base.load_adapter(folders / "bob", "bob")
+    assert "MISSING" not in caplog.text
+    assert base.active_adapters() == ["bob"] and codes(base).equal(bob)  # ann's fine stage is off
+    base.set_adapter("coarse")
+    assert codes(base).equal(ann)
+    base.disable_adapters()
+    assert codes(base).equal(plain)
+    base.enable_adapters()
+    assert codes(base).equal(ann)
+    base.set_adapter(["coarse", "bob"])
+    assert base.active_adapters() == ["coarse", "bob"]
+    layer, states = base.coarse.model.layers[0].mlp.down_proj, torch.randn(3, 64)
+    both = layer(states) - layer.base_layer(states)
+    changes = []
+    for name in ("coarse", "bob"):
+        base.set_adapter(name)
+        changes.append(layer(states) - layer.base_layer(states))
+    torch.testing.assert_close(both, sum(changes), rtol=1e-4, atol=1e-4)
 
 
-def test_base_of_other_sizes_is_refused(folders, tmp_path):
-    info = json.loads((folders / "ann" / ADAPTER_FILE).read_text())
-    config = json.loads((folders / "ann" / "config.json").read_text())
-    config["coarse_config"]["backbone_config"]["intermediate_size"] = 48
-    (tmp_path / ADAPTER_FILE).write_text(json.dumps(info | {"base": str(folders / "base")}))
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="is not the one that the adapter .* was trained on, its sizes are others"):
-        AutoModel.from_pretrained(tmp_path)
+@pytest.mark.parametrize("name", ["coarse", "model"])
+def test_an_adapter_may_have_the_name_of_a_part(folders, base, ann, tmp_path, name):
+    base.load_adapter(folders / "ann", name)
+    base.save_pretrained(tmp_path / "again")
+    assert read_adapter_notes(tmp_path / "again") == read_adapter_notes(folders / "ann")
+    base.load_adapter(folders / "ann", "second")
+    assert codes(base).equal(ann)
 
 
-def test_stages_know_that_they_are_quantised():
-    # What transformers says of the whole model, PEFT asks the stage; else it would add floats to integers in a merge.
-    model = tiny_model()
-    _share_quantization(model)
-    assert "is_loaded_in_8bit" not in vars(model.coarse)
-    model.is_loaded_in_8bit = True
-    _share_quantization(model)
-    assert model.coarse.is_loaded_in_8bit and "is_loaded_in_4bit" not in vars(model.coarse)
+def test_deleted_adapters_leave_the_base(folders, base, bob, tmp_path):
+    plain = codes(base)
+    base.load_adapter(folders / "ann", "ann")
+    base.load_adapter(folders / "bob", "bob")
+    base.delete_adapter("ann")
+    base.set_adapter("bob")
+    assert codes(base).equal(bob)
+    base.delete_adapter("bob")
+    assert codes(base).equal(plain)
+    base.save_pretrained(tmp_path)
+    assert codes(AudioLMModel.from_pretrained(tmp_path)).equal(plain)
 
 
-def test_missing_weights_are_an_error(folders, tmp_path):
+def test_an_adapter_is_swapped_in_place(folders, base, ann, tmp_path):
+    expected = write_adapter(folders / "base", tmp_path / "second", TARGETS, 3)
+    base.load_adapter(folders / "ann", "voice")
+    layers = dict(base.named_modules()).keys()
+    base.load_adapter(tmp_path / "second", "voice", hotswap=True)
+    assert dict(base.named_modules()).keys() == layers
+    assert codes(base).equal(expected) and not expected.equal(ann)
+
+
+def test_another_or_a_changed_base_is_refused(folders, base, ann):
+    base.coarse.model.layers[1].mlp.up_proj.weight.data *= 1.1
+    with pytest.raises(
+        ValueError, match=r"on another base: a value of coarse\.model\.layers\.1\.mlp\.up_proj\.weight is"
+    ):
+        base.load_adapter(folders / "ann")
+    assert not hasattr(base, "peft_config") and base.state_dict().keys() == tiny_model().state_dict().keys()
+    with pytest.raises(ValueError, match="on another base: a value of semantic.model.embed_tokens.weight is nan"):
+        base.coarse.load_adapter(folders / "bob")
+    for dtype in (torch.bfloat16, torch.float16):  # the same weights, rounded
+        half = AudioLMModel.from_pretrained(folders / "ann", dtype=dtype)
+        assert half.coarse.model.layers[0].mlp.up_proj.base_layer.weight.dtype == dtype
+        half.load_adapter(folders / "bob", "bob")  # beside the first
+
+
+def test_without_peft_an_adapter_is_refused(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModuleNotFoundError, match="Adapters need PEFT: pip install peft"):
+        AudioLMModel.from_pretrained(folders / "ann")
+
+
+@pytest.mark.parametrize("given", ["speech-huge", "../nowhere", None])
+def test_a_base_that_is_not_there_is_refused(folders, tmp_path, given):
     shutil.copytree(folders / "ann", tmp_path / "ann")
-    (tmp_path / "base").symlink_to(folders / "base")
-    path = tmp_path / "ann" / "fine" / "adapter_model.safetensors"
-    tensors = load_file(path)
-    del tensors[max(tensors)]
-    save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="The fine adapter of .* lacks model.layers.1"):
+    path = tmp_path / "ann" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": given}))
+    with pytest.raises(ValueError, match="which is not found; load it and call load_adapter"):
         AudioLMModel.from_pretrained(tmp_path / "ann")
 
 
-def test_names_and_orders_that_make_no_sense_are_errors(folders, tmp_path):
-    model = AudioLMModel.from_pretrained(folders / "base")
-    for act in (model.enable_adapters, model.merge_and_unload):
-        with pytest.raises(ValueError, match="[Nn]o adapter is loaded"):
-            act()
-    with pytest.raises(ValueError, match="No adapter is set, so there is none to save"):
-        model.save_adapter(tmp_path)
-    model.load_adapter(folders / "ann", "ann")
-    with pytest.raises(ValueError, match="There is an adapter 'ann' already"):
-        model.load_adapter(folders / "bob", "ann")
-    for act in (model.set_adapter, model.delete_adapter):
-        with pytest.raises(ValueError, match="There is no adapter 'eve'; loaded are"):
-            act("eve")
-    with pytest.raises(ValueError, match=r"without the options \['push_to_hub'\]"):
-        model.save_pretrained(tmp_path, push_to_hub=True)
+def test_missing_weights_are_an_error(folders, base, tmp_path):
+    shutil.copytree(folders / "ann", tmp_path / "ann")
+    path = tmp_path / "ann" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    del tensors[max(tensors)]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lacks fine.model.layers.1"):
+        base.load_adapter(tmp_path / "ann")
+    assert base.state_dict().keys() == tiny_model().state_dict().keys()
+
+
+def test_the_older_form_is_refused_with_the_command_that_converts_it(folders, base, tmp_path):
+    (tmp_path / "old" / "coarse").mkdir(parents=True)
+    (tmp_path / "old" / ADAPTER_FILE).write_text(json.dumps({"base": "speech-tiny", "stages": {"coarse": [1.0]}}))
+    shutil.copy(folders / "ann" / "config.json", tmp_path / "old")
+    for load in (AudioLMModel.from_pretrained, AutoModel.from_pretrained, base.load_adapter, audiolm_hf.pipeline):
+        with pytest.raises(Exception, match=r"convert it with: audiolm-hf convert .*old NEW_FOLDER"):
+            load(str(tmp_path / "old"))
+
+
+def test_bases_are_named_without_this_machine(folders, tmp_path, monkeypatch):
+    assert name_base(checkpoint("speech-tiny"), tmp_path) == "speech-tiny"
+    assert name_base("user/name", tmp_path) == find_base("user/name", tmp_path) == "user/name"
+    assert name_base("", tmp_path) is None
+    (folders / "base" / "voice").mkdir()
+    for base, adapter in (("base", "ann"), ("base", "base"), ("base", "base/voice")):
+        name = name_base(str(folders / base), folders / adapter)
+        assert name.startswith(".") and find_base(name, folders / adapter) == str(folders / base)
+    monkeypatch.chdir(folders)  # as PEFT writes it for a model loaded from a relative path
+    assert find_base("base", tmp_path) == str(folders / "base")
+    assert find_base("speech-tiny", tmp_path) == str(os.path.realpath(checkpoint("speech-tiny")))
+
+
+def test_a_stage_with_an_adapter_finds_its_base_after_both_moved(tmp_path, monkeypatch):
+    tiny_model().coarse.save_pretrained(tmp_path / "here" / "stage")
+    stage = AutoModelForCausalLM.from_pretrained(tmp_path / "here" / "stage")
+    stage.add_adapter(lora("all-linear"))
+    expected = stage(IDS).logits
+    stage.save_pretrained(tmp_path / "here" / "voice")
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    monkeypatch.chdir(tmp_path)
+    for load in (AutoModelForCausalLM, AutoModel, type(stage)):
+        assert torch.equal(load.from_pretrained("there/voice")(IDS).logits, expected)
+    read = PeftModel.from_pretrained(tiny_model().coarse, "there/voice")
+    assert torch.equal(read(IDS).logits, expected)
+
+
+@pytest.mark.parametrize("way", ["load", "add", "wrap"])
+def test_a_stage_inside_the_whole_has_adapters_as_any_model(folders, base, tmp_path, way):
+    plain = codes(base)
+    if way == "load":
+        tiny_model().coarse.save_pretrained(tmp_path / "stage")
+        other = AutoModelForCausalLM.from_pretrained(tmp_path / "stage")
+        other.add_adapter(lora("all-linear"))
+        other.save_pretrained(tmp_path / "voice")
+        base.coarse.load_adapter(tmp_path / "voice")
+    elif way == "add":
+        base.coarse.add_adapter(lora("all-linear"))
+    else:
+        base.coarse = get_peft_model(base.coarse, lora("all-linear"))
+    expected = codes(base)
+    assert not expected.equal(plain)
+    with pytest.raises(ValueError, match="Save what they were put on"):
+        base.save_pretrained(tmp_path / "refused")
+    base.coarse.save_pretrained(tmp_path / "coarse")
+    fresh = AudioLMModel.from_pretrained(folders / "base")
+    fresh.coarse.load_adapter(tmp_path / "coarse")
+    assert codes(fresh).equal(expected)
+
+
+def test_prompt_tuning_of_a_stage_is_refused(base):
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2, token_dim=32, num_attention_heads=2)
+    base.coarse = get_peft_model(base.coarse, config)
+    with pytest.raises(ValueError, match="puts vectors before the ids, which the stages do not support"):
+        codes(base)
+
+
+def test_adapters_on_the_hub(folders, tmp_path):
+    for name in ("base", "ann"):
+        lay_out_as_hub_cache(folders / name, tmp_path, f"somebody/{name}")
+    config = next((tmp_path / "hub" / "models--somebody--ann").rglob("adapter_config.json"))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "somebody/base"}))
+    bundled = AudioLMModel.from_pretrained(checkpoint("speech-tiny"))
+    bundled.add_adapter(lora())
+    bundled.save_pretrained(tmp_path / "voice")
+    tiny_processor().save_pretrained(tmp_path / "voice")
+    lay_out_as_hub_cache(tmp_path / "voice", tmp_path, "somebody/voice")
+    cases = {"somebody/ann": ["class", "auto", "pipeline", "ours"], "somebody/voice": ["class", "ours"]}
+    lines = run_python(FROM_HUB, json.dumps(cases), home=tmp_path).splitlines()
+    found = [line.split() for line in lines]
+    for name, folder in (("somebody/ann", folders / "ann"), ("somebody/voice", tmp_path / "voice")):
+        total = sum(float(tensor.sum()) for tensor in load_file(folder / "adapter_model.safetensors").values())
+        sums = [float(value) for repo, _, value in found if repo == name]
+        assert len(sums) == len(cases[name]) and sums == pytest.approx([total] * len(sums), abs=0.01)
 
 
 @pytest.mark.slow

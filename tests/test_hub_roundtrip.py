@@ -2,7 +2,6 @@
 """An exported checkpoint runs where this package is not installed, from a folder and from a Hub cache."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from audiolm_hf import (
     add_code,
     export_checkpoint,
 )
-from tests.helpers_checkpoint import CLIP, run_python, tiny_model, tiny_processor
+from tests.helpers_checkpoint import CLIP, lay_out_as_hub_cache, run_python, tiny_model, tiny_processor
 
 REPO_ID = "somebody/audiolm-tiny"
 PARTS = {
@@ -106,20 +105,11 @@ def expected() -> np.ndarray:
     return processor.batch_decode(tiny_model().generate(**processor(CLIP), **OPTIONS))[0]
 
 
-def lay_out_as_hub_cache(folder: Path, home: Path) -> None:
-    """Copy a folder to where a downloaded repository of the Hub lies."""
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repo = home / "hub" / f"models--{REPO_ID.replace('/', '--')}"
-    shutil.copytree(folder, repo / "snapshots" / commit)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(commit)
-
-
 @pytest.fixture(scope="module")
 def without_package(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What a process in which the package cannot be imported got: by case the audio, None, or a traceback."""
     home = tmp_path_factory.mktemp("home")
-    lay_out_as_hub_cache(exported, home)
+    lay_out_as_hub_cache(exported, home, REPO_ID)
     cases = {"folder": [str(exported)], "hub cache": [REPO_ID], "saved again": [str(exported), str(home / "again")]}
     cases["saved in parts"] = [str(exported), str(home / "parts again"), True]
     for name, classes in PARTS.items():

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
+from .adapters_audiolm import AdapterMixin, redirect_to_base
 from .strict_config_audiolm import StrictConfig
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -25,7 +26,7 @@ GENERATION_FILE = "generation_config.json"
 _LOADING = threading.RLock()  # transformers changes settings of the whole process while it loads
 
 
-class AudioLMPreTrainedModel(PreTrainedModel):
+class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     """Base of this package's models; see `from_pretrained` and `save_pretrained` of `PreTrainedModel`."""
 
     config_class = StrictConfig
@@ -35,10 +36,11 @@ class AudioLMPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
     ) -> Any:
-        """Load a checkpoint; in several threads, one after the other.
+        """Load a checkpoint, or an adapter on its base; in several threads, one after the other.
 
         Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`): folder, or name on the Hub.
+            pretrained_model_name_or_path (`str` or `os.PathLike`): folder, or name on the Hub; of a checkpoint or of
+                an adapter.
             *model_args: as in `PreTrainedModel.from_pretrained`.
             **kwargs: likewise. `dtype` may be a `dict` of those of the parts, such as
                 `{"coarse_config": torch.bfloat16}`; `""` is that of the other stages, by default float32.
@@ -47,15 +49,21 @@ class AudioLMPreTrainedModel(PreTrainedModel):
             The model in evaluation mode.
 
         Raises:
-            ValueError: the checkpoint is not whole, or `dtype` names a part that the model does not have.
+            ValueError: the checkpoint is not whole, `dtype` names a part that the model does not have, or the base of
+                an adapter is not found or is not the one that it was trained on.
         """
         dtypes = kwargs.get("dtype")
         if isinstance(dtypes, dict):
             kwargs["dtype"] = torch.float32  # of which each part is rounded once
+        source = redirect_to_base(pretrained_model_name_or_path, kwargs)
         with _LOADING:
-            loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+            loaded = super().from_pretrained(source, *model_args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
         if isinstance(dtypes, dict):
-            _cast_parts(loaded[0] if isinstance(loaded, tuple) else loaded, dtypes)
+            _cast_parts(model, dtypes)
+        for flag in ("is_loaded_in_8bit", "is_loaded_in_4bit"):  # of which PEFT asks the stage that it adapts
+            for stage in model.stages.values() if vars(model).get(flag) and hasattr(model, "stages") else ():
+                vars(stage)[flag] = True
         return loaded
 
     @property

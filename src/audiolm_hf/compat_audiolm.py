@@ -4,6 +4,7 @@
 from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -69,4 +70,32 @@ except ImportError:  # older releases
         return torch.take_along_dim(hidden_states, logits_to_keep[..., None], dim=1)
 
 
-__all__ = ["CACHE_NAME", "CHECKPOINTING", "SUPPORTED", "check_version", "slice_logits_to_keep", "unmoved_generator"]
+def _any_peft(method: Any) -> Any:
+    """Return a method of transformers' that does not ask which release of PEFT is installed.
+
+    Since 5.24 it asks for 0.22, which is not out; with 0.21 it does the same.
+    """
+    names = method.__globals__ | {"check_peft_version": lambda min_version: None}
+    return FunctionType(method.__code__, names, method.__name__, method.__defaults__)
+
+
+class AdapterMethods:
+    """The methods of transformers' `PeftAdapterMixin` that ask for a release of PEFT, without that."""
+
+    add_adapter = _any_peft(PreTrainedModel.add_adapter)
+    set_adapter = _any_peft(PreTrainedModel.set_adapter)
+    disable_adapters = _any_peft(PreTrainedModel.disable_adapters)
+    enable_adapters = _any_peft(PreTrainedModel.enable_adapters)
+    active_adapters = _any_peft(PreTrainedModel.active_adapters)
+    delete_adapter = _any_peft(PreTrainedModel.delete_adapter)
+
+
+__all__ = [
+    "CACHE_NAME",
+    "CHECKPOINTING",
+    "SUPPORTED",
+    "AdapterMethods",
+    "check_version",
+    "slice_logits_to_keep",
+    "unmoved_generator",
+]

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, snapshot_download
 from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import logging
 
+from audiolm_hf.adapters_audiolm import find_adapter
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder, resolve_checkpoint
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.pipeline_audiolm import CUSTOM_PIPELINES, TASK, AudioContinuationPipeline, check_same_rate
@@ -32,6 +33,9 @@ _UNSAFE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 # All that is ever uploaded, beside the code of this package: what a checkpoint consists of, its card and the card's
 # pictures. What else lies in the folder (states of a training, keys, recordings) stays there.
 _UPLOADED = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "audiolm_adapter.json",
     "config.json",
     "generation_config.json",
     "processor_config.json",
@@ -65,6 +69,9 @@ def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs:
         model = bundled_folder(DEFAULT_CHECKPOINT)
     if isinstance(model, str | os.PathLike):
         model = resolve_checkpoint(model)
+        options = {name: kwargs[name] for name in ("revision", "token") if name in kwargs}
+        if not Path(model).is_dir() and find_adapter(model, **options):
+            model = snapshot_download(model, **options)  # from there on, its base may also be a bundled checkpoint
     return transformers.pipeline(TASK, model=model, pipeline_class=AudioContinuationPipeline, **kwargs)
 
 
@@ -162,12 +169,13 @@ def push_checkpoint(
 
     Raises:
         ValueError: if the folder is no checkpoint, holds weights in a format that runs code when loaded, or a file to
-            upload is a link.
+            upload is a link; or if it is an adapter whose base is a folder of this machine.
     """
     if private not in (True, False, None):
         raise ValueError(f"private is {private!r}; give True or False.")
     folder = Path(folder)
     _part_of(folder)
+    _check_adapter(folder)
     unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in _UNSAFE_SUFFIXES)
     if unsafe:
         raise ValueError(f"{folder} holds {', '.join(unsafe)}; save weights as safetensors, and remove these files.")
@@ -185,6 +193,17 @@ def push_checkpoint(
             commit_message=commit_message or f"Upload {folder.resolve().name}",
         )
     return str(commit)
+
+
+def _check_adapter(folder: Path) -> None:
+    """Refuse an adapter whose base is not found from elsewhere."""
+    adapter = find_adapter(folder)
+    base = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter else None
+    if adapter and (not base or base.startswith((".", "/"))):
+        raise ValueError(
+            f"The base of the adapter {folder} is {base!r}, which is not found from the Hub; upload that, too, and "
+            "write its user/name into adapter_config.json as base_model_name_or_path."
+        )
 
 
 def _copy_checkpoint(folder: Path, copy: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from .acoustic_codec_audiolm import build_acoustic_codec
-from .adapters_audiolm import AudioLMAdapterMixin
+from .adapters_audiolm import bare_stage
 from .checkpoint_audiolm import AudioLMPreTrainedModel, read_generation_config
 from .configuration_audiolm import AudioLMConfig
 from .generation_audiolm import AudioLMGenerationMixin
@@ -25,12 +25,9 @@ from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from .numerics_audiolm import Float32Parts
 from .pipeline_audiolm import CUSTOM_PIPELINES
-from .stage_adapters_audiolm import bare_stage
 
 
-class AudioLMModel(
-    AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, AudioLMAdapterMixin, AudioLMPreTrainedModel
-):
+class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, AudioLMPreTrainedModel):
     """Continue audio: semantic tokenizer, acoustic codec and three stages in one checkpoint.
 
     A dtype given to `from_pretrained`, `to`, `half` and the like is that of the stages. The tokenizer and the codec

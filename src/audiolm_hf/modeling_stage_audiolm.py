@@ -23,7 +23,6 @@ from .compat_audiolm import CACHE_NAME, slice_logits_to_keep
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
 from .input_checks_audiolm import check_sequences, check_tensor
 from .sampling_audiolm import LevelLogitsProcessor
-from .stage_adapters_audiolm import StageAdapterMixin
 from .token_layout_audiolm import (
     IGNORE_INDEX,
     NO_LEVEL,
@@ -35,7 +34,7 @@ from .token_layout_audiolm import (
 )
 
 
-class AudioLMStageModel(StageAdapterMixin, AudioLMPreTrainedModel, GenerationMixin):
+class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
     """What the three stages share: a decoder, a head, and a loss over each token's own level.
 
     Args:

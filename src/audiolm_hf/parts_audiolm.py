@@ -7,8 +7,8 @@ import torch
 from transformers import PreTrainedModel
 
 from .acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
+from .adapters_audiolm import bare_stage
 from .configuration_audiolm import STAGE_NAMES
-from .stage_adapters_audiolm import bare_stage
 from .time_grid_audiolm import TimeGrid
 
 

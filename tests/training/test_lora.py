@@ -1,5 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,17 +10,18 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file
 
 from audiolm_hf import AudioLMModel
-from audiolm_hf.adapter_folder_audiolm import read_adapter_info
+from audiolm_hf.adapters_audiolm import ADAPTER_FILE, read_adapter_notes
 from audiolm_hf.cli import main
 from audiolm_hf.settings import build
 from audiolm_hf.training.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
 from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
 from tests.helpers_stages import interrupted_after
 
+WEIGHTS = "adapter_model.safetensors"
 STAGE = {"rank": 4, "max_steps": 4, "evaluation_steps": 2, "batch_tokens": 200, "learning_rate": 1e-2}
 
 
@@ -61,11 +64,8 @@ def config_of(base, data, output, **changes):
 
 
 def adapter_tensors(folder):
-    return {
-        f"{path.parent.name}.{name}": tensor
-        for path in sorted(folder.glob("*/adapter_model.safetensors"))
-        for name, tensor in load_file(path).items()
-    }
+    prefix = "base_model.model."
+    return {name.removeprefix(prefix): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
 
 
 @pytest.fixture(scope="module")
@@ -86,21 +86,27 @@ def test_only_adapters_change(trained, base, tmp_path):
     assert len(tensors) == 2 * 2 * 7 * 2  # stages, layers, linear layers of each, A and B
     assert all(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name)  # zeros at first
     fresh = adapt_stage(tiny_model().coarse, config_of(base, trained, tmp_path).coarse, seed=0)
-    starts = {f"coarse.{name.replace('.default', '')}": weight for name, weight in fresh.named_parameters()}
+    starts = {
+        name.replace(".default", "").replace("base_model.model", "coarse"): weight
+        for name, weight in fresh.named_parameters()
+    }
     assert all(not tensor.equal(starts[name]) for name, tensor in tensors.items() if name.startswith("coarse."))
 
 
-def test_folder_is_an_adapter_and_says_what_it_learned(trained, base):
-    info = read_adapter_info(trained / "adapter")
-    assert (trained / "adapter" / info.base).resolve() == base.resolve()
-    assert info.recordings["speaker"] == "ann"
-    assert info.recordings["train"] == ["book/1", "book/2", "book/3"]
-    assert info.recordings["validation"] == ["book/5"]
+def test_folder_is_an_adapter_of_peft_and_tells_what_was_learned(trained, base):
+    recordings = read_adapter_notes(trained / "adapter")["recordings"]
+    assert recordings["speaker"] == "ann"
+    assert recordings["train"] == ["book/1", "book/2", "book/3"]
+    assert recordings["validation"] == ["book/5"]
+    config = PeftConfig.from_pretrained(str(trained / "adapter"))
+    assert (trained / "adapter" / config.base_model_name_or_path).resolve() == base.resolve()
     model = AudioLMModel.from_pretrained(trained / "adapter")
-    stage = PeftModel.from_pretrained(tiny_model().fine, trained / "adapter" / "fine")
-    assert stage.peft_config["default"].base_model_name_or_path == info.base
+    by_peft = PeftModel.from_pretrained(tiny_model(), trained / "adapter").base_model.model
     ids = torch.randint(0, 20, (1, 6))
-    assert torch.equal(stage(ids).logits, model.fine(ids).logits)
+    for name in ("coarse", "fine"):
+        alone = PeftModel.from_pretrained(getattr(tiny_model(), name), trained / name / "final")
+        assert torch.equal(model.stages[name](ids).logits, alone(ids).logits)
+        assert torch.equal(by_peft.stages[name](ids).logits, alone(ids).logits)
     report = json.loads((trained / "report.json").read_text())
     assert set(report) == {"coarse", "fine"}
     assert report["coarse"]["parameters"]["stage"] == tiny_model().coarse.num_parameters()
@@ -108,13 +114,50 @@ def test_folder_is_an_adapter_and_says_what_it_learned(trained, base):
         assert figures["after"]["all"]["bits"] < figures["before"]["all"]["bits"]
 
 
-def test_merged_equals_unmerged_after_training(trained):
-    model = AudioLMModel.from_pretrained(trained / "adapter")
-    ids = torch.randint(0, 20, (2, 9))
-    before = [stage(ids).logits for stage in model.stages.values()]
-    model.merge_and_unload()
-    for stage, expected in zip(model.stages.values(), before, strict=True):
-        torch.testing.assert_close(stage(ids).logits, expected, rtol=1e-4, atol=1e-4)
+def test_stages_of_other_ranks_are_joined(base, data, tmp_path):
+    changes = {"coarse": STAGE | {"max_steps": 1}, "fine": STAGE | {"max_steps": 1, "rank": 2}}
+    train_lora(config_of(base, data, tmp_path, **changes))
+    model = AudioLMModel.from_pretrained(tmp_path / "adapter")
+    ids = torch.randint(0, 20, (1, 6))
+    for name, rank in (("coarse", 4), ("fine", 2)):
+        assert model.stages[name].model.layers[0].mlp.up_proj.r["default"] == rank
+        alone = PeftModel.from_pretrained(getattr(tiny_model(), name), tmp_path / name / "final")
+        assert torch.equal(model.stages[name](ids).logits, alone(ids).logits)
+
+
+@pytest.fixture
+def old_folder(trained, base, tmp_path):
+    """An adapter folder of the older form."""
+    for name in ("coarse", "fine"):
+        shutil.copytree(trained / name / "final", tmp_path / "old" / name)
+    norms = {name: getattr(tiny_model(), name).model.norm.weight[:16].tolist() for name in ("coarse", "fine")}
+    notes = {"base": os.path.relpath(base, tmp_path / "old"), "stages": norms, "recordings": {"speaker": "ann"}}
+    (tmp_path / "old" / ADAPTER_FILE).write_text(json.dumps(notes))
+    return tmp_path / "old"
+
+
+def test_a_folder_of_the_older_form_is_converted(trained, old_folder, tmp_path):
+    assert main(["convert", str(old_folder), str(tmp_path / "new")]) == 0
+    new, expected = adapter_tensors(tmp_path / "new"), adapter_tensors(trained / "adapter")
+    assert new.keys() == expected.keys() and all(tensor.equal(new[name]) for name, tensor in expected.items())
+    assert read_adapter_notes(tmp_path / "new")["recordings"] == {"speaker": "ann"}
+    ids = torch.randint(0, 20, (1, 6))
+    model, same = (AudioLMModel.from_pretrained(folder) for folder in (tmp_path / "new", trained / "adapter"))
+    assert all(torch.equal(stage(ids).logits, same.stages[name](ids).logits) for name, stage in model.stages.items())
+
+
+def test_what_cannot_be_converted_is_refused(trained, old_folder, tmp_path, capsys):
+    assert main(["convert", str(trained / "adapter"), str(tmp_path / "new")]) == 1
+    assert "is no adapter folder of the older form" in capsys.readouterr().err
+    assert main(["convert", str(old_folder), str(trained)]) == 1
+    assert "is there already; name a new folder" in capsys.readouterr().err
+    path = old_folder / ADAPTER_FILE
+    notes = json.loads(path.read_text())
+    notes["stages"]["fine"][3] += 0.1
+    path.write_text(json.dumps(notes))
+    assert main(["convert", str(old_folder), str(tmp_path / "new")]) == 1
+    assert "The fine stage of" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_resumed_training_equals_an_uninterrupted_one(trained, base, data, tmp_path):
@@ -152,7 +195,7 @@ def test_other_base_in_the_same_folder_is_refused(trained, data, tmp_path):
 
 
 def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
-    before = (trained / "adapter/coarse/adapter_model.safetensors").read_bytes()
+    before = (trained / "adapter/adapter_model.safetensors").read_bytes()
     config = config_of(base, data, trained)
     assert train_lora(config) == trained / "adapter"
     for values, message in (
@@ -162,7 +205,7 @@ def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
     ):
         with pytest.raises(ValueError, match=message):
             train_lora(replace(config, **values))
-    assert (trained / "adapter/coarse/adapter_model.safetensors").read_bytes() == before
+    assert (trained / "adapter/adapter_model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -177,15 +220,6 @@ def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
 def test_settings_that_make_no_sense_are_errors(base, data, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         config_of(base, data, tmp_path, **changes)
-
-
-def test_shared_head_and_embeddings_are_not_adapted(base, data, tmp_path):
-    config = config_of(base, data, tmp_path, coarse=STAGE | {"target_modules": ["q_proj", "lm_head"]})
-    with pytest.raises(ValueError, match="target_modules names lm_head; head and embeddings of this stage"):
-        adapt_stage(tiny_model().coarse, config.coarse, 0)
-    config = config_of(base, data, tmp_path, coarse=STAGE | {"target_modules": ["qproj"]})
-    with pytest.raises(ValueError, match="qproj"):
-        adapt_stage(tiny_model().coarse, config.coarse, 0)
 
 
 def test_quantisation_without_its_library_or_without_an_accelerator_is_an_error(monkeypatch):

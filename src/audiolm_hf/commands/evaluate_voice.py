@@ -53,7 +53,7 @@ def add_voice(kinds: argparse._SubParsersAction) -> None:
 
 def run_voice(arguments: argparse.Namespace) -> int:
     """Run `evaluate voice`; returns the exit status."""
-    from audiolm_hf.adapter_folder_audiolm import read_adapter_info
+    from audiolm_hf.adapters_audiolm import read_adapter_notes
     from audiolm_hf.bundled import resolve_checkpoint
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.voice import leave_out, read_voice, skip_minutes
@@ -64,8 +64,7 @@ def run_voice(arguments: argparse.Namespace) -> int:
     check_inputs(arguments.data)
     device = find_device(arguments.device)
     folder = resolve_checkpoint(arguments.checkpoint)
-    info = read_adapter_info(folder)
-    learned = {} if info is None else info.recordings
+    learned = read_adapter_notes(folder).get("recordings", {})
     speaker = arguments.speaker or learned.get("speaker")
     model = AudioLMModel.from_pretrained(folder).eval().to(device)
     set_threads(model, arguments.threads)

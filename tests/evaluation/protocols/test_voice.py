@@ -7,7 +7,7 @@ import soundfile as sf
 from peft import LoraConfig
 
 from audiolm_hf import AudioLMModel
-from audiolm_hf.adapter_folder_audiolm import ADAPTER_FILE
+from audiolm_hf.adapters_audiolm import ADAPTER_FILE
 from audiolm_hf.cli import main
 from audiolm_hf.evaluation.metrics.speaker import speaker_embedding_is_available
 from audiolm_hf.evaluation.protocols.voice import _gains, format_voice_report
@@ -61,8 +61,7 @@ def folders(tmp_path_factory):
     tiny_model().save_pretrained(folder / "base")
     tiny_processor().save_pretrained(folder / "base")
     model = AudioLMModel.from_pretrained(folder / "base")
-    model.coarse.add_adapter(LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False), "new")
-    model.set_adapter("new")
+    model.add_adapter(LoraConfig(r=4, target_modules=r"coarse\..*_proj", init_lora_weights=False))
     model.save_pretrained(folder / "adapter")
     path = folder / "adapter" / ADAPTER_FILE
     learned = {"speaker": "ann", "train": ["book/0"], "validation": ["book/1"]}

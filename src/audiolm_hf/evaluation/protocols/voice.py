@@ -111,7 +111,7 @@ def _voice(record: AudioRecord, recordings: Sequence[AudioRecord], embeddings: S
 
 def _continue_all(model: AudioLMModel, prompts: np.ndarray, options: dict[str, Any]) -> dict[str, list]:
     """Continuations of all prompts, a list for each prompt, without and (where there is one) with the adapter."""
-    if not model.active_adapters():
+    if not hasattr(model, "peft_config"):
         return {"base": _continue(model, prompts, options, "base")}
     model.disable_adapters()
     systems = {"base": _continue(model, prompts, options, "base")}
