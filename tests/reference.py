@@ -53,17 +53,6 @@ def nearest_centroid(vector, centroids):
     return best
 
 
-def edit_distance(first, second):
-    """Fewest insertions, deletions and substitutions that turn one sequence into the other."""
-    if not first or not second:
-        return len(first) + len(second)
-    if first[0] == second[0]:
-        return edit_distance(first[1:], second[1:])
-    return 1 + min(
-        edit_distance(first[1:], second), edit_distance(first, second[1:]), edit_distance(first[1:], second[1:])
-    )
-
-
 def warping_cost(costs):
     """Least summed cost of a path from the first to the last cell of a table by steps right, down or both."""
     rows, columns = len(costs), len(costs[0])

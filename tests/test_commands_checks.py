@@ -14,7 +14,7 @@ COMMANDS = {
     "likelihood": ["evaluate", "likelihood", "--checkpoint", ".", "--train-tokens", ".", "--test-tokens", "."],
     "continuation": ["evaluate", "continuation", "--checkpoint", "speech-tiny", "--data", DATA],
     "voice": ["evaluate", "voice", "--checkpoint", "speech-tiny", "--data", DATA],
-    "checkpoint": ["evaluate", "checkpoint", "speech-tiny", "--data", "."],
+    "checkpoint": ["evaluate", "checkpoint", "--checkpoint", "speech-tiny", "--data", "."],
     "training": ["benchmark", "training"],
     "generation": ["benchmark", "generation"],
 }
@@ -50,6 +50,7 @@ SINGLE = [
     ("voice", ["--data", "missing"], "There is no file or folder missing"),
     ("checkpoint", ["--data", "missing"], "There is no file or folder missing"),
     ("checkpoint", ["--kind", "piano"], "There is no piano/test.parquet"),
+    ("checkpoint", ["--parts", "codec"], "--parts is called --protocols now"),
     ("checkpoint", ["-o", "report.md"], "ends in .md, as what is written beside it"),
     ("training", [], "A training step of this size on the CPU would take about "),
     ("training", ["--num-layers", "1000000000"], "A training step of this size on the CPU would take about "),

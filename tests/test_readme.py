@@ -91,7 +91,11 @@ def test_what_is_new_is_neither_silence_nor_noise_nor_the_prompt_again(continuat
 def test_the_card_is_there_with_its_pictures(name):
     folder = Path(checkpoint(name))
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\n") and "license:" in card and f"audiolm-hf evaluate checkpoint {name}" in card
+    assert (
+        card.startswith("---\n")
+        and "license:" in card
+        and f"audiolm-hf evaluate checkpoint --checkpoint {name}" in card
+    )
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
     assert len(pictures) == 6 and all((folder / path).is_file() for path in pictures)
 

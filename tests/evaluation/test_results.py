@@ -1,15 +1,15 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Parts are done once, and refused for other settings; JSON has no NaN; hashes see every file that matters."""
+"""Results are computed once, and refused for other settings; hashes see every file that matters."""
 
-import json
+import math
 
 import pytest
 
-from audiolm_hf.evaluation.results import checkpoint_hash, kept_part, to_json
+from audiolm_hf.evaluation.results import checkpoint_hash, kept_result
 from audiolm_hf.run_folder import named_files
 
 
-def test_a_part_is_done_once_and_never_passed_off_as_another(tmp_path):
+def test_a_result_is_done_once_and_never_passed_off_as_another(tmp_path):
     calls = []
     (tmp_path / "a.parquet").write_bytes(b"12345")
 
@@ -17,36 +17,31 @@ def test_a_part_is_done_once_and_never_passed_off_as_another(tmp_path):
         calls.append(1)
         return {"score": float("nan"), "pair": (1, 2.5)}
 
-    def part(name, seed, **options):
+    def result(name, seed, **options):
         inputs = {"test": named_files([tmp_path / "a.parquet"])}
-        return kept_part(tmp_path / "parts", name, {"seed": seed, "clips": (1, 2)}, inputs, evaluate, **options)
+        return kept_result(tmp_path / "results", name, {"seed": seed, "clips": (1, 2)}, inputs, evaluate, **options)
 
-    first = part("codec", 0)
-    assert first == part("codec", 0) == {"score": None, "pair": [1, 2.5]}
+    first, again = result("codec", 0), result("codec", 0)
+    assert first["pair"] == again["pair"] == [1, 2.5] and math.isnan(first["score"]) and math.isnan(again["score"])
     assert len(calls) == 1
     with pytest.raises(ValueError, match=r"codec holds another run; different: seed \(0, now 1\)"):
-        part("codec", 1)
-    part("codec", 1, overwrite=True)
-    part("tokens", 1)
+        result("codec", 1)
+    result("codec", 1, overwrite=True)
+    result("tokens", 1)
     assert len(calls) == 3
     (tmp_path / "a.parquet").write_bytes(b"54321")  # as long as before
     with pytest.raises(ValueError, match=r"different: test \(a.parquet has other content\)"):
-        part("codec", 1)
-    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["codec", "tokens"]
+        result("codec", 1)
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["codec", "tokens"]
 
 
-def test_a_part_that_fails_leaves_nothing_that_counts_behind(tmp_path):
+def test_a_result_that_fails_leaves_nothing_that_counts_behind(tmp_path):
     def evaluate():
         raise ValueError("no audio")
 
     with pytest.raises(ValueError, match="no audio"):
-        kept_part(tmp_path, "codec", {"seed": 0}, {}, evaluate)
-    assert kept_part(tmp_path, "codec", {"seed": 1}, {}, lambda: {"a": 1}) == {"a": 1}
-
-
-def test_json_has_no_nan():
-    text = to_json({"a": [float("inf"), 1.5], 2: {"b": float("nan")}})
-    assert json.loads(text) == {"a": [None, 1.5], "2": {"b": None}}
+        kept_result(tmp_path, "codec", {"seed": 0}, {}, evaluate)
+    assert kept_result(tmp_path, "codec", {"seed": 1}, {}, lambda: {"a": 1}) == {"a": 1}
 
 
 def test_hash_sees_weights_and_configurations_but_not_the_card(tmp_path):

@@ -1,15 +1,19 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+import time
 
 import pytest
 import torch
 
 from audiolm_hf.cli import main
 from audiolm_hf.evaluation.speed import (
+    device_name,
     format_generation,
     measure_generation,
     sample,
-    stage_tasks,
+    stage_task,
+    synchronize,
+    time_call,
 )
 from audiolm_hf.token_layout_audiolm import level_mask
 
@@ -20,45 +24,36 @@ def report(tiny_audiolm):
 
 
 def test_tasks_are_so_many_seconds_of_every_stage(tiny_audiolm):
-    tasks = {task.name: task for task in stage_tasks(tiny_audiolm, 0.4)}
-    assert [(name, task.num_tokens) for name, task in tasks.items()] == [
-        ("semantic", 10),
-        ("coarse", 40),
-        ("fine", 60),
-    ]
-    assert [task.audio_s for task in tasks.values()] == pytest.approx([0.4] * 3)
-    windows = [task.audio_s for task in stage_tasks(tiny_audiolm, 60.0)]
-    assert windows == pytest.approx([1.0, 1.0, 0.5])  # no more than a stage's window, its prompt included
+    tasks = {name: stage_task(tiny_audiolm, name, 0.4) for name in tiny_audiolm.stages}
+    found = [(name, num_tokens) for name, (_, num_tokens, _) in tasks.items()]
+    assert found == [("semantic", 10), ("coarse", 40), ("fine", 60)]
+    assert [audio_s for *_, audio_s in tasks.values()] == pytest.approx([0.4] * 3)
+    assert [len(context) for context, *_ in tasks.values()] == [1, 1 + 10 + 1, 1 + 40 + 1]
+    windows = [stage_task(tiny_audiolm, name, 60.0)[2] for name in tiny_audiolm.stages]
+    assert windows == pytest.approx([stage.config.window_length_s for stage in tiny_audiolm.stages.values()])
 
 
-@pytest.mark.parametrize("do_sample", [True, False])
-def test_both_modes_sample_the_same_tokens_of_the_right_levels(tiny_audiolm, do_sample):
-    for task in stage_tasks(tiny_audiolm, 0.2):
-        stage = tiny_audiolm.stages[task.name]
-        cached, uncached = (sample(stage, task, 2, mode, do_sample) for mode in ("cached", "uncached"))
-        assert cached.shape == (2, task.num_tokens) and cached.equal(uncached)
+def test_tokens_are_of_the_right_levels(tiny_audiolm):
+    for name, stage in tiny_audiolm.stages.items():
+        context, num_tokens, _ = stage_task(tiny_audiolm, name, 0.2)
+        found = sample(stage, context, num_tokens, 2)
+        assert found.shape == (2, num_tokens)
         allowed = level_mask(stage.config)
-        turns = torch.arange(task.num_tokens) % len(allowed)
-        assert bool(allowed[turns, cached[0]].all())
-        assert not bool((cached == stage.config.end_token_id).any())
+        assert bool(allowed[torch.arange(num_tokens) % len(allowed), found[0]].all())
+        assert not bool((found == stage.config.end_token_id).any())
 
 
-def test_figures_follow_from_tokens_and_times(report):
-    assert [(row["stage"], row["batch"], row["mode"]) for row in report["stages"][:4]] == [
-        ("semantic", 1, "cached"),
-        ("semantic", 1, "uncached"),
-        ("semantic", 3, "cached"),
-        ("semantic", 3, "uncached"),
+def test_metrics_follow_from_tokens_and_times(report):
+    assert [(row["stage"], row["batch"]) for row in report["stages"][:3]] == [
+        ("semantic", 1),
+        ("semantic", 3),
+        ("coarse", 1),
     ]
-    assert len(report["stages"]) == 12
-    for cached, uncached in zip(report["stages"][::2], report["stages"][1::2], strict=True):
-        assert cached["tokens"] == uncached["tokens"]
-        assert uncached["speedup"] == 1
-        assert cached["speedup"] == pytest.approx(uncached["seconds"] / cached["seconds"])
-        for row in (cached, uncached):
-            assert row["tokens_per_s"] == pytest.approx(row["tokens"] / row["seconds"])
-            assert row["realtime_factor"] == pytest.approx(row["seconds"] / row["audio_s"])
-    coarse = [row for row in report["stages"] if row["stage"] == "coarse" and row["mode"] == "cached"]
+    assert len(report["stages"]) == 6
+    for row in report["stages"]:
+        assert row["tokens_per_s"] == pytest.approx(row["tokens"] / row["seconds"])
+        assert row["realtime_factor"] == pytest.approx(row["seconds"] / row["audio_s"])
+    coarse = [row for row in report["stages"] if row["stage"] == "coarse"]
     assert [row["tokens"] for row in coarse] == [20, 60] and coarse[1]["audio_s"] == pytest.approx(0.6)
 
 
@@ -77,3 +72,20 @@ def test_command_prints_the_table_and_writes_the_figures(tiny_audiolm, tmp_path,
     assert capsys.readouterr().out.endswith(format_generation(report) + "\n")
     assert {row["batch"] for row in report["stages"]} == {1, 2}
     assert report["checkpoint"] == str(tmp_path / "model")
+
+
+def test_a_call_takes_as_long_as_it_takes():
+    calls = []
+
+    def run():
+        calls.append(1)
+        time.sleep(0.05)
+
+    assert 0.05 <= time_call(run, "cpu") < 5
+    assert calls == [1]
+
+
+def test_a_cpu_has_a_name_and_nothing_to_wait_for():
+    synchronize("cpu")
+    assert "CPU, " in device_name("cpu") and device_name("cpu").endswith("threads")
+    assert device_name("mps") == "mps"

@@ -2,7 +2,6 @@
 """`audiolm-hf benchmark training | generation`: how fast this machine trains a stage and runs a checkpoint."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def _add_generation(measures: argparse._SubParsersAction) -> None:
     parser = measures.add_parser(
         "generation",
         help="tokens a second and real-time factor of a checkpoint's stages",
-        description="Sample every stage of a checkpoint by itself, with and without a cache.",
+        description="Sample every stage of a checkpoint by itself and report tokens per second and real-time factor.",
     )
     add_checkpoint(parser)
     add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
@@ -82,7 +81,7 @@ def _add_generation(measures: argparse._SubParsersAction) -> None:
         help="rows at once (default 1 and 4)",
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, action=Number, help="turns of each mode, of which the median counts"
+        "--rounds", type=int, default=3, action=Number, help="repetitions, of which the median counts (default 3)"
     )
     add_machine(parser)
     add_report(parser)
@@ -127,8 +126,10 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
 
 
 def _write(report: dict[str, Any], text: str, output: Path | None) -> None:
+    from audiolm_hf.evaluation.report import to_json
+
     sys.stdout.write(text + "\n")
-    write_report(output, json.dumps(report, indent=2) + "\n")
+    write_report(output, to_json(report))
 
 
 __all__ = ["add_parser", "run_generation_benchmark", "run_training_benchmark"]

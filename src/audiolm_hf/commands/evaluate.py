@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf evaluate`: measure a codec, tokens, the likelihoods of the stages, continuations, or a whole checkpoint.
+"""`audiolm-hf evaluate`: evaluate a checkpoint, or a part of it, by one protocol or by all.
 
-Every evaluation prints a table and, with `--output`, writes all its figures as JSON.
+Every protocol prints a table and, with `--output`, writes all its metrics as JSON.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from audiolm_hf.threads import set_threads
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command and its sub-commands to the program's parser."""
-    parser = subparsers.add_parser("evaluate", help="measure a checkpoint or a part of it")
+    parser = subparsers.add_parser("evaluate", help="evaluate a checkpoint or a part of it")
     kinds = parser.add_subparsers(
         dest="evaluation", required=True, metavar="checkpoint|codec|tokens|likelihood|continuation|voice"
     )
@@ -46,15 +46,25 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def _add_codec(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser(
-        "codec", help="PESQ-WB, STOI, SI-SDR, distances of spectra and codebook use, beside Opus"
+        "codec",
+        help="quality of a codec and use of its codebooks",
+        description="Measure PESQ-WB and STOI (of speech), SI-SDR, distances of spectrograms and the use of every "
+        "level, beside Opus (Debian: opus-tools).",
     )
     parser.add_argument("--codec", required=True, help="bundled checkpoint, or folder of a codec or an AudioLM")
     _add_kind(parser)
     add_data(parser)
-    parser.add_argument("--num-clips", type=int, default=24, action=Number, help="how many recordings (default 24)")
-    add_length(parser, "--length-s", "seconds of each (default 10)", 10.0)
     parser.add_argument(
-        "--num-codebooks", type=int, nargs="*", default=[], action=Number, help="also with so many leading levels"
+        "--num-clips", type=int, default=24, action=Number, help="recordings to resynthesize (default 24)"
+    )
+    add_length(parser, "--length-s", "seconds of each recording (default 10)", 10.0)
+    parser.add_argument(
+        "--num-codebooks",
+        type=int,
+        nargs="*",
+        default=[],
+        action=Number,
+        help="also decode from only so many leading levels",
     )
     parser.add_argument(
         "--opus",
@@ -63,7 +73,7 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
         action=Number,
         minimum=0.5,
         maximum=512,
-        help="rates of Opus, kbps (default: speech 6 8, piano 6 12)",
+        help="bit rates of Opus, kbps (default: speech 6 8, piano 6 12)",
     )
     add_machine(parser)
     add_report(parser)
@@ -71,22 +81,40 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
 
 
 def _add_tokens(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser("tokens", help="what semantic tokens know of phones and speakers, or of notes")
+    parser = kinds.add_parser(
+        "tokens",
+        help="phone and speaker information, or note information, in semantic tokens",
+        description="Measure phone information (PNMI), ABX error and a speaker probe, or for piano the information on "
+        "pitch classes and onsets, beside clusters of log-mel spectra and MFCC and acoustic codes.",
+    )
     add_checkpoint(parser, default=None)
     _add_kind(parser)
-    add_data(parser, "test recordings; speech with `text`")
-    parser.add_argument("--train-data", type=Path, nargs="+", required=True, help="to fit the clusters of spectra on")
-    add_length(parser, "--train-minutes", "how much of it (default 80)", 80.0)
-    parser.add_argument("--midi", type=Path, help="parquet file of the MIDI files of --data (piano)")
-    parser.add_argument("--alignments", type=Path, help="folder that keeps the alignments (speech)")
-    add_seed(parser, "of the clusters (default 0)")
+    add_data(parser, "held-out recordings; speech with transcripts (`text`)")
+    parser.add_argument(
+        "--train-data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="recordings that the clusters of spectra are fitted on",
+    )
+    add_length(parser, "--train-minutes", "minutes of --train-data (default 80)", 80.0)
+    parser.add_argument(
+        "--midi", type=Path, help="parquet file of the MIDI files that --data was rendered from (piano)"
+    )
+    parser.add_argument("--alignments", type=Path, help="folder in which alignments are kept (speech)")
+    add_seed(parser, "seed of the clusters (default 0)")
     add_machine(parser)
     add_report(parser)
     parser.set_defaults(run=run_tokens)
 
 
 def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser("likelihood", help="bits per token of the stages, beside n-grams")
+    parser = kinds.add_parser(
+        "likelihood",
+        help="bits per token of the stages",
+        description="Measure bits per token of the stages, beside n-grams and the same stage under the tokens of "
+        "another recording, which shows how much it depends on them.",
+    )
     parser.add_argument(
         "--checkpoint",
         nargs="+",
@@ -94,9 +122,14 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
         help="bundled checkpoint, or folders of an AudioLM or of stages",
     )
     parser.add_argument("--train-tokens", type=Path, nargs="+", required=True, help="token datasets for the n-grams")
-    parser.add_argument("--test-tokens", type=Path, nargs="+", required=True, help="token datasets to measure on")
+    parser.add_argument("--test-tokens", type=Path, nargs="+", required=True, help="held-out token datasets")
     parser.add_argument(
-        "--orders", type=int, nargs="+", default=[1, 2, 3, 5], action=Number, help="of the n-grams (default 1 2 3 5)"
+        "--orders",
+        type=int,
+        nargs="+",
+        default=[1, 2, 3, 5],
+        action=Number,
+        help="orders of the n-grams (default 1 2 3 5)",
     )
     parser.add_argument(
         "--overlap",
@@ -105,7 +138,7 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
         action=Number,
         minimum=0,
         maximum=0.99,
-        help="context share of a stage's windows (default 0.5)",
+        help="share of a stage's window that is only context (default 0.5)",
     )
     add_machine(parser)
     add_report(parser)
@@ -113,29 +146,35 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
 
 
 def _add_continuation(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser("continuation", help="figures of continuations, beside toplines and floors")
+    parser = kinds.add_parser(
+        "continuation",
+        help="speaker, prosody or harmony of continuations",
+        description="Measure loudness, silence, repetition and timbre of continuations; of speech also speaker "
+        "similarity, pauses and pitch, of piano key, pitch classes and onsets; beside real continuations, other "
+        "speakers or pieces, noise and silence.",
+    )
     add_checkpoint(parser, default=None)
     _add_kind(parser)
     add_data(parser)
-    parser.add_argument("--num-prompts", type=int, default=8, action=Number, help="how many (default 8)")
+    parser.add_argument("--num-prompts", type=int, default=8, action=Number, help="prompts to continue (default 8)")
     add_continuations(parser)
-    add_length(parser, "--prompt-length-s", "seconds given (default: speech 3, piano 4)")
-    add_length(parser, "--length-s", "seconds continued (default: speech 7, piano 10)")
-    add_seed(parser, "of the samples (default 0)")
+    add_length(parser, "--prompt-length-s", "seconds of a prompt (default: speech 3, piano 4)")
+    add_length(parser, "--length-s", "seconds of a continuation (default: speech 7, piano 10)")
+    add_seed(parser, "seed of the samples (default 0)")
     add_machine(parser)
     add_report(parser)
     parser.set_defaults(run=run_continuation)
 
 
 def _add_kind(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="of audio (default speech)")
+    parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="kind of audio (default speech)")
 
 
 def run_codec(arguments: argparse.Namespace) -> int:
     """Run `evaluate codec`; returns the exit status."""
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.loading import load_codec
-    from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec_report
+    from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec
 
     device = _check(arguments, arguments.data)
     codec = load_codec(resolve_checkpoint(arguments.codec))
@@ -151,14 +190,13 @@ def run_codec(arguments: argparse.Namespace) -> int:
         arguments.opus,
         arguments.kind,
     )
-    return _finish(report, format_codec_report(report), arguments.output)
+    return _finish(report, format_codec(report), arguments.output)
 
 
 def run_tokens(arguments: argparse.Namespace) -> int:
     """Run `evaluate tokens`; returns the exit status."""
     from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.evaluation.protocols.piano_tokens import evaluate_piano_tokens, format_piano_token_report
-    from audiolm_hf.evaluation.protocols.tokens import evaluate_tokens, format_token_report
+    from audiolm_hf.evaluation.protocols.tokens import evaluate_piano_tokens, evaluate_tokens, format_tokens
 
     if arguments.kind == "piano" and arguments.midi is None:
         raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
@@ -168,15 +206,15 @@ def run_tokens(arguments: argparse.Namespace) -> int:
     parts = (model.semantic_tokenizer, model.acoustic_codec, test, train)
     if arguments.kind == "piano":
         report = evaluate_piano_tokens(*parts, arguments.midi, arguments.train_minutes, arguments.seed)
-        return _finish(report, format_piano_token_report(report), arguments.output)
+        return _finish(report, format_tokens(report), arguments.output)
     report = evaluate_tokens(*parts, arguments.alignments, arguments.train_minutes, arguments.seed)
-    return _finish(report, format_token_report(report), arguments.output)
+    return _finish(report, format_tokens(report), arguments.output)
 
 
 def run_likelihood(arguments: argparse.Namespace) -> int:
     """Run `evaluate likelihood`; returns the exit status."""
     from audiolm_hf.data.tokens import TokenDataset
-    from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood_report, load_stages
+    from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood, load_stages
 
     device = _check(arguments, [*arguments.train_tokens, *arguments.test_tokens])
     stages = load_stages([resolve_checkpoint(name) for name in arguments.checkpoint])
@@ -189,13 +227,13 @@ def run_likelihood(arguments: argparse.Namespace) -> int:
         arguments.orders,
         arguments.overlap,
     )
-    return _finish(report, format_likelihood_report(report), arguments.output)
+    return _finish(report, format_likelihood(report), arguments.output)
 
 
 def run_continuation(arguments: argparse.Namespace) -> int:
     """Run `evaluate continuation`; returns the exit status."""
     from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation_report
+    from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation
 
     device = _check(arguments, arguments.data)
     model = _load(arguments, device)
@@ -210,7 +248,7 @@ def run_continuation(arguments: argparse.Namespace) -> int:
         arguments.kind,
         arguments.num_continuations,
     )
-    return _finish(report, format_continuation_report(report), arguments.output)
+    return _finish(report, format_continuation(report), arguments.output)
 
 
 def _check(arguments: argparse.Namespace, inputs: Sequence[Path | None]) -> str:
@@ -221,7 +259,7 @@ def _check(arguments: argparse.Namespace, inputs: Sequence[Path | None]) -> str:
 
 
 def _load(arguments: argparse.Namespace, device: str) -> Any:
-    """Load an AudioLM to measure, in float32."""
+    """Load an AudioLM in float32."""
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
     folder = resolve_checkpoint(arguments.checkpoint)
@@ -231,7 +269,7 @@ def _load(arguments: argparse.Namespace, device: str) -> Any:
 
 
 def _finish(report: dict[str, Any], text: str, output: Path | None) -> int:
-    from audiolm_hf.evaluation.results import to_json
+    from audiolm_hf.evaluation.report import to_json
 
     sys.stdout.write(text)
     write_report(output, to_json(report))

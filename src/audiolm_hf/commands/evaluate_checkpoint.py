@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf evaluate checkpoint`: every metric of a checkpoint, in one JSON file and one Markdown file."""
+"""`audiolm-hf evaluate checkpoint`: all protocols on a checkpoint, in one JSON file and one Markdown file."""
 
 import argparse
 import sys
@@ -8,9 +8,11 @@ from pathlib import Path
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands.options import (
     Number,
+    add_checkpoint,
     add_continuations,
     add_length,
     add_machine,
+    add_renamed,
     add_seed,
     check_inputs,
     check_report,
@@ -18,21 +20,24 @@ from audiolm_hf.commands.options import (
     write_report,
 )
 
-PART_NAMES = ("codec", "tokens", "likelihood", "continuation", "samples")
+# The names of evaluation.protocols.checkpoint.PROTOCOLS; importing it here would load torch for every `--help`.
+PROTOCOL_NAMES = ("codec", "tokens", "likelihood", "continuation", "samples")
 
 
 def add_whole(kinds: argparse._SubParsersAction) -> None:
     """Add the sub-command to the parser of `evaluate`."""
     parser = kinds.add_parser(
         "checkpoint",
-        help="every metric of a checkpoint",
-        description="Measure a checkpoint by every protocol. Parts that are done are kept beside the output; run it "
-        "again after an interruption and it resumes.",
+        help="all protocols on one checkpoint",
+        description="Evaluate a checkpoint by all protocols. Results are kept beside the output: rerunning resumes.",
     )
-    parser.add_argument("checkpoint", help="name of a bundled checkpoint, or folder of an AudioLM")
+    add_checkpoint(parser, default=None)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora, such as librispeech/, piano/")
     parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="of audio (default speech)")
-    parser.add_argument("--parts", nargs="+", choices=PART_NAMES, default=PART_NAMES, help="by default all")
+    parser.add_argument(
+        "--protocols", nargs="+", choices=PROTOCOL_NAMES, default=PROTOCOL_NAMES, help="which to run (default all)"
+    )
+    add_renamed(parser, "--parts", "--protocols")
     counts = [
         ("--num-prompts", 24, "prompts to continue (default 24)"),
         ("--num-clips", 24, "recordings for the codec (default 24)"),
@@ -41,46 +46,35 @@ def add_whole(kinds: argparse._SubParsersAction) -> None:
     for flag, default, text in counts:
         parser.add_argument(flag, type=int, default=default, action=Number, help=text)
     add_continuations(parser, 4)
-    add_length(parser, "--train-minutes", "for the clusters of spectra (default 80)", 80.0)
+    add_length(parser, "--train-minutes", "minutes that the clusters of spectra are fitted on (default 80)", 80.0)
     parser.add_argument(
         "--train-tokens", type=Path, help="token dataset for the n-grams; by default the training files are tokenized"
     )
     add_seed(parser, "of everything that is drawn (default 0)")
     add_machine(parser)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="evaluate parts again that are kept of other settings or data"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace results of other settings or data")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file; Markdown is written beside it")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from audiolm_hf.evaluation.markdown import format_checkpoint_report
-    from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation
-    from audiolm_hf.evaluation.results import to_json
+    from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation, format_checkpoint
+    from audiolm_hf.evaluation.report import to_json
 
     output: Path = arguments.output
-    check_report(output, others=(".md", ".parts"))
+    check_report(output, others=(".md", ".results"))
     check_inputs([arguments.data, arguments.train_tokens])
+    counts = ("num_prompts", "num_continuations", "num_clips", "num_samples", "train_minutes")
+    fields = ("data", "kind", *counts, "train_tokens", "seed", "threads", "overwrite")
     evaluation = CheckpointEvaluation(
         folder=Path(resolve_checkpoint(arguments.checkpoint)),
-        data=arguments.data,
-        parts_folder=output.with_suffix(".parts"),
-        kind=arguments.kind,
-        num_prompts=arguments.num_prompts,
-        num_continuations=arguments.num_continuations,
-        num_clips=arguments.num_clips,
-        num_samples=arguments.num_samples,
-        train_minutes=arguments.train_minutes,
-        train_tokens=arguments.train_tokens,
-        seed=arguments.seed,
+        results_folder=output.with_suffix(".results"),
         device=find_device(arguments.device),
-        threads=arguments.threads,
-        overwrite=arguments.overwrite,
+        **{field: getattr(arguments, field) for field in fields},
     )
-    report = evaluation.run(tuple(arguments.parts))
-    text = format_checkpoint_report(report)
+    report = evaluation.run(tuple(arguments.protocols))
+    text = format_checkpoint(report)
     write_report(output, to_json(report))
     write_report(output.with_suffix(".md"), text)
     sys.stdout.write(f"{text}\nAll metrics: {output}, {output.with_suffix('.md')}\n")

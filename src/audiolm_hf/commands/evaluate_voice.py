@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf evaluate voice`: does a checkpoint, or an adapter on it, speak in one given voice?"""
+"""`audiolm-hf evaluate voice`: speaker similarity of continuations to one voice, without and with an adapter."""
 
 import argparse
-import json
 import sys
 
 from audiolm_hf.commands.options import (
@@ -41,9 +40,11 @@ def add_voice(kinds: argparse._SubParsersAction) -> None:
         minimum=0,
         help="leave out the speaker's first so many minutes (default 0)",
     )
-    parser.add_argument("--num-prompts", type=int, default=16, action=Number, help="how many, at most (default 16)")
-    add_length(parser, "--prompt-length-s", "seconds given (default 3)", 3.0)
-    add_length(parser, "--length-s", "seconds continued (default 5)", 5.0)
+    parser.add_argument(
+        "--num-prompts", type=int, default=16, action=Number, help="prompts to continue, at most (default 16)"
+    )
+    add_length(parser, "--prompt-length-s", "seconds of a prompt (default 3)", 3.0)
+    add_length(parser, "--length-s", "seconds of a continuation (default 5)", 5.0)
     add_continuations(parser)
     add_seed(parser, "of the samples and of the bootstrap (default 0)")
     add_machine(parser)
@@ -57,7 +58,8 @@ def run_voice(arguments: argparse.Namespace) -> int:
     from audiolm_hf.bundled import resolve_checkpoint
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.voice import leave_out, read_voice, skip_minutes
-    from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice_report
+    from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice
+    from audiolm_hf.evaluation.report import to_json
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
     check_report(arguments.output)
@@ -82,8 +84,8 @@ def run_voice(arguments: argparse.Namespace) -> int:
         arguments.seed,
     )
     report |= {"checkpoint": arguments.checkpoint, "speaker": speaker, "left_out": sorted(known)}
-    sys.stdout.write(format_voice_report(report))
-    write_report(arguments.output, json.dumps(report, indent=2) + "\n")
+    sys.stdout.write(format_voice(report))
+    write_report(arguments.output, to_json(report))
     if arguments.output is not None:
         sys.stdout.write(f"All metrics: {arguments.output}\n")
     return 0

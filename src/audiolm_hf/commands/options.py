@@ -98,6 +98,20 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, help="JSON file for all metrics; replaced if it is there")
 
 
+class _Renamed(argparse.Action):
+    """An option's old name: an error that gives the new one."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        raise ValueError(f"{option} is called {self.const} now.")
+
+
+def add_renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+    """Refuse an option's old name with an error that gives the new one; `--help` does not show it."""
+    parser.add_argument(old, nargs="*", action=_Renamed, const=new, help=argparse.SUPPRESS)
+
+
 def find_device(name: str | None) -> str:
     """Return the device to compute on.
 
@@ -186,6 +200,7 @@ __all__ = [
     "add_data",
     "add_length",
     "add_machine",
+    "add_renamed",
     "add_report",
     "add_seed",
     "check_inputs",

@@ -1,52 +1,49 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How sure a mean is: percentile intervals of means over prompts, drawn again and again with a fixed seed."""
+"""Means over prompts with percentile bootstrap intervals, from `scipy.stats.bootstrap`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import bootstrap
 
 NUM_RESAMPLES = 10_000
-LEVEL = 0.95
-
-
-def bootstrap_interval(
-    values: Sequence[float], seed: int = 0, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL
-) -> tuple[float, float]:
-    """Estimate where the mean would lie with other prompts.
-
-    Args:
-        values (sequence of `float`): one figure of each prompt; NaN entries are left out.
-        seed (`int`, defaults to 0): of the draws.
-        num_resamples (`int`, defaults to 10000): draws of as many prompts, with replacement.
-        level (`float`, defaults to 0.95): share of the draws whose mean lies inside.
-
-    Returns:
-        `tuple[float, float]`: lower and upper end; NaN where there is no value.
-    """
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    if not len(known):
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).integers(len(known), size=(num_resamples, len(known)))
-    low, high = np.quantile(known[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+CONFIDENCE = 0.95
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Give `mean`, `low` and `high` (the bootstrap interval) and `count` of figures; NaN entries are left out."""
-    known = [value for value in values if not np.isnan(value)]
-    low, high = bootstrap_interval(known, seed)
-    return {"mean": float(np.mean(known)) if known else float("nan"), "low": low, "high": high, "count": len(known)}
+    """Return the mean of values and its bootstrap interval.
+
+    Args:
+        values (sequence of `float`): one for each prompt; NaN entries are left out.
+        seed (`int`, defaults to 0): of the resampling.
+
+    Returns:
+        `dict`: `mean`, `low` and `high` (the ends of the 95 % interval) and `count`; NaN where there is no value.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    mean = float(known.mean()) if len(known) else float("nan")
+    if len(known) < 2:  # what scipy needs; the mean of equal values is certain
+        return {"mean": mean, "low": mean, "high": mean, "count": len(known)}
+    interval = bootstrap(
+        (known,),
+        np.mean,
+        n_resamples=NUM_RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return {"mean": mean, "low": float(interval.low), "high": float(interval.high), "count": len(known)}
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Summarise `first - second`, prompt by prompt; with an interval that leaves out 0 the difference is significant.
+    """Summarise `first - second`, prompt by prompt; an interval without 0 is a significant difference.
 
     Args:
-        first (sequence of `float`): one figure of each prompt.
-        second (sequence of `float`): that of another system for the same prompts.
-        seed (`int`, defaults to 0): of the draws.
+        first (sequence of `float`): one value for each prompt.
+        second (sequence of `float`): those of another system for the same prompts.
+        seed (`int`, defaults to 0): of the resampling.
 
     Returns:
         `dict`: as of [`summarise`].
@@ -55,8 +52,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
         ValueError: the lengths differ.
     """
     if len(first) != len(second):
-        raise ValueError(f"There are {len(first)} and {len(second)} figures; give both for the same prompts.")
-    return summarise([a - b for a, b in zip(first, second, strict=True)], seed)
+        raise ValueError(f"There are {len(first)} and {len(second)} values; give both for the same prompts.")
+    return summarise(np.subtract(first, second).tolist(), seed)
 
 
-__all__ = ["bootstrap_interval", "paired_difference", "summarise"]
+__all__ = ["paired_difference", "summarise"]

@@ -1,19 +1,21 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Plain-text tables for the terminal, shared by every evaluation."""
+"""How results are written: tables for the terminal, JSON, and Markdown for a model card.
 
-from collections.abc import Sequence
+A protocol returns one dictionary of JSON types: `systems` (what is measured and its baselines, by name, each with its
+metrics by name) and whatever it was measured with. Its `format_*` function lays that out as text, and its
+`*_headlines` function gives the rows of the card's first table.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Headline = tuple[str, str, str]  # metric, value, and the baselines' values
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first to the left, the others to the right.
-
-    Args:
-        header (sequence of `str`): column names.
-        rows (sequence of sequences of `str`): cells, as many in each row as in `header`.
-
-    Returns:
-        `str`: lines without a newline at the end.
-    """
+    """Return a plain-text table, the first column aligned to the left and the others to the right."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = [list(header), ["-" * width for width in widths], *rows]
     return "\n".join(
@@ -25,4 +27,80 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-__all__ = ["format_table"]
+def systems_table(systems: Mapping[str, Mapping[str, float]], titles: Mapping[str, str], name: str = "system") -> str:
+    """Return a table with a row for each system and a column for each metric; error rates are in percent.
+
+    Args:
+        systems (`dict`): metrics by name, by system; `-` where a system lacks one.
+        titles (`dict`): titles of the metrics to show; those that end in `%` are multiplied by 100.
+        name (`str`, defaults to `"system"`): title of the first column.
+    """
+
+    def cell(metrics: Mapping[str, float], metric: str) -> str:
+        if metric not in metrics:
+            return "-"
+        return f"{100 * metrics[metric]:.1f}" if titles[metric].endswith("%") else f"{metrics[metric]:.3f}"
+
+    rows = [[system, *(cell(metrics, metric) for metric in titles)] for system, metrics in systems.items()]
+    return format_table([name, *titles.values()], rows)
+
+
+def format_interval(summary: Mapping[str, float]) -> str:
+    """Return a mean and its bootstrap interval as text."""
+    return f"{summary['mean']:.3f} [{summary['low']:.3f}, {summary['high']:.3f}]"
+
+
+def join_parts(parts: Iterable[str]) -> str:
+    """Join paragraphs and tables, leaving out empty ones; with a newline at the end."""
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def headline(metric: str, name: str, systems: Mapping[str, Mapping[str, float]]) -> Headline:
+    """Return a row of a card: the first system's value of a metric, beside those of the other systems that have it."""
+    own, *others = ((system, metrics[metric]) for system, metrics in systems.items() if metric in metrics)
+    return name, f"{own[1]:.3f}", ", ".join(f"{system}: {value:.3f}" for system, value in others)
+
+
+def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping[str, str]) -> str:
+    """Return Markdown: a sentence, the table of the headlines, and sections by title."""
+    lines = [title, "", "| metric | value | baselines |", "|---|--:|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in headlines]
+    for name, text in sections.items():
+        lines += ["", f"**{name}**", "", text]
+    return "\n".join(lines) + "\n"
+
+
+def to_json(result: Any) -> str:
+    """Return JSON in which NaN and infinity are null."""
+    return (
+        json.dumps(
+            _replace(result, lambda value: isinstance(value, float) and not math.isfinite(value), None), indent=2
+        )
+        + "\n"
+    )
+
+
+def from_json(text: str) -> Any:
+    """Read what [`to_json`] wrote; null is NaN."""
+    return _replace(json.loads(text), lambda value: value is None, math.nan)
+
+
+def _replace(value: Any, is_replaced: Callable[[Any], bool], replacement: float | None) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _replace(entry, is_replaced, replacement) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace(entry, is_replaced, replacement) for entry in value]
+    return replacement if is_replaced(value) else value
+
+
+__all__ = [
+    "Headline",
+    "format_interval",
+    "format_markdown",
+    "format_table",
+    "from_json",
+    "headline",
+    "join_parts",
+    "systems_table",
+    "to_json",
+]

@@ -1,12 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""ABX against the loop oracle; features that know the phone have no error, features that know the voice have much."""
+"""ABX and time warping against loop oracles and fastabx; features of phones have no error."""
 
 import numpy as np
 import pytest
 
-from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, item_frames, one_hot_rows, triphone_items
+from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, item_frames, triphone_items, warping_distances
 from audiolm_hf.evaluation.metrics.phones import SILENCE, UNKNOWN, Phone
-from audiolm_hf.evaluation.metrics.token_probes import warping_distances
 from tests import reference
 
 RATE = 10.0
@@ -26,11 +25,34 @@ def random_items(generator, count=40):
     return items, ends
 
 
+def test_warping_distances_are_the_oracle():
+    generator = np.random.default_rng(0)
+    rows = [generator.standard_normal((length, 3)) for length in (1, 4, 6, 3)]
+    found = warping_distances(rows)
+    for i, first in enumerate(rows):
+        for j, second in enumerate(rows):
+            costs = [[1 - float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b)) for b in second] for a in first]
+            expected = reference.warping_cost(costs) / (len(first) + len(second))
+            assert found[i, j] == pytest.approx(expected, abs=1e-5)
+
+
+def test_warping_does_not_see_speed():
+    rows = np.random.default_rng(0).standard_normal((5, 8))
+    assert warping_distances([rows, np.repeat(rows, 2, axis=0)])[0, 1] == pytest.approx(0, abs=1e-6)
+
+
+def test_empty_sequences_are_refused():
+    with pytest.raises(ValueError, match="2 sequences needs at least one frame"):
+        warping_distances([np.ones((1, 2)), np.ones((0, 2))])
+
+
 def test_errors_are_the_oracles():
     generator = np.random.default_rng(0)
     items, ends = random_items(generator)
     features = {speaker: generator.standard_normal((length, 4)) for speaker, length in ends.items()}
-    tokens = {speaker: one_hot_rows(generator.integers(2, size=length), 2) for speaker, length in ends.items()}
+    tokens = {
+        speaker: np.eye(2, dtype=np.float32)[generator.integers(2, size=length)] for speaker, length in ends.items()
+    }
     for rows in (features, tokens):  # tokens give ties
         distances = warping_distances([item_frames(item, rows[item.recording], RATE) for item in items])
         plain = [(item.phone, item.context, item.speaker) for item in items]
@@ -51,7 +73,7 @@ def test_phones_are_heard_and_voices_are_not():
     assert found["within"] == found["across"] == 0
     deaf = {speaker: generator.standard_normal((length, 8)) for speaker, length in ends.items()}
     assert abx_error(items, deaf, RATE)["across"] == pytest.approx(0.5, abs=0.1)
-    same = {speaker: one_hot_rows(np.zeros(length, int), 2) for speaker, length in ends.items()}
+    same = {speaker: np.eye(2, dtype=np.float32)[np.zeros(length, int)] for speaker, length in ends.items()}
     assert abx_error(items, same, RATE)["within"] == 0.5
 
 

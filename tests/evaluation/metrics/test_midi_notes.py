@@ -12,8 +12,8 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.metrics.midi_notes import Note, note_labels, read_notes
-from audiolm_hf.evaluation.protocols.piano_tokens import evaluate_piano_tokens, format_piano_token_report
+from audiolm_hf.evaluation.metrics.midi_notes import note_labels, open_midi
+from audiolm_hf.evaluation.protocols.tokens import evaluate_piano_tokens, format_tokens
 from tests.helpers_sounds import C_MAJOR, RATE, notes
 
 
@@ -38,40 +38,38 @@ def pedal(down, time=0):
     return mido.Message("control_change", control=64, value=127 if down else 0, time=time)
 
 
+def labels(*messages, start=0.0, num_frames=20, pitch=60):
+    """Frames of 0.1 s in which a pitch sounds, and in which any note begins."""
+    sounding, begins = note_labels(midi_file(messages), start, num_frames, 10.0)
+    return np.flatnonzero(sounding[:, pitch % 12]).tolist(), np.flatnonzero(begins[:, 0]).tolist()
+
+
 def test_notes_end_with_the_key_or_the_pedal():
-    found = read_notes(
-        midi_file(
-            [on(60), off(60, 500), pedal(True), on(64), off(64, 250), on(67, 250), pedal(False, 500), off(67, 250)]
-        )
-    )
-    expected = [Note(60, 0.0, 0.5), Note(64, 0.5, 1.5), Note(67, 1.0, 1.75)]
-    assert [(n.pitch, round(n.onset, 6), round(n.offset, 6)) for n in found] == [
-        (n.pitch, n.onset, n.offset) for n in expected
-    ]
+    played = [on(60), off(60, 500), pedal(True), on(64), off(64, 250), on(67, 250), pedal(False, 500), off(67, 250)]
+    assert labels(*played) == ([0, 1, 2, 3, 4], [0, 5, 10])
+    assert labels(*played, pitch=64)[0] == list(range(5, 15))
+    assert labels(*played, pitch=67)[0] == list(range(10, 17))
 
 
-def test_a_note_struck_again_ends_the_one_before():
-    found = read_notes(
-        midi_file([pedal(True), on(60), off(60, 200), on(60, 300), on(60, 500, velocity=0), pedal(False, 100)])
-    )
-    assert [(round(n.onset, 3), round(n.offset, 3)) for n in found] == [(0.0, 0.5), (0.5, 1.1)]
+def test_the_pedal_of_one_hand_holds_the_notes_of_both():
+    tracks = [[on(60), off(60, 200), on(62, 800), off(62, 100)], [pedal(True), pedal(False, 600)]]
+    merged = mido.MidiFile(ticks_per_beat=1000, tracks=[mido.MidiTrack(track) for track in tracks])
+    merged.tracks[0].insert(0, mido.MetaMessage("set_tempo", tempo=1_000_000))
+    buffer = io.BytesIO()
+    merged.save(file=buffer)
+    assert np.flatnonzero(note_labels(buffer.getvalue(), 0.0, 12, 10.0)[0][:, 0]).tolist() == list(range(6))
 
 
-def test_notes_fade_and_unended_ones_end_with_the_file():
-    found = read_notes(midi_file([on(60), on(62, 9000), off(64, 1000)]))
-    assert [(n.pitch, n.offset) for n in found] == [(60, 4.0), (62, 10.0)]
+def test_labels_count_from_the_start_of_the_excerpt_and_end_with_the_piece():
+    played = [on(60), off(60, 1050), on(73, 160), off(73, 190)]
+    assert labels(*played, start=1.0, num_frames=5, pitch=61) == ([2, 3], [2])
+    assert labels(*played, start=1.5, num_frames=5) == ([], [])
 
 
 def test_other_bytes_are_refused():
-    with pytest.raises(ValueError, match="9 bytes are no MIDI file"):
-        read_notes(b"not music")
-
-
-def test_labels_count_from_the_start_of_the_excerpt():
-    sounding, begins = note_labels([Note(60, 0.0, 1.05), Note(73, 1.21, 1.4), Note(62, 2.0, 3.0)], 1.0, 5, 10.0)
-    assert sounding[:, 0].tolist() == [False] * 5  # the middle of the first frame is at 1.05
-    assert sounding[:, 1].tolist() == [False, False, True, True, False]
-    assert begins[:, 0].tolist() == [False, False, True, False, False]
+    for read in (open_midi, lambda midi: note_labels(midi, 0.0, 5, 10.0)):
+        with pytest.raises(ValueError, match="9 bytes are no MIDI file"):
+            read(b"not music")
 
 
 def test_tokens_of_notes_know_more_than_shuffled_ones(tiny_audiolm, tmp_path):
@@ -94,7 +92,7 @@ def test_tokens_of_notes_know_more_than_shuffled_ones(tiny_audiolm, tmp_path):
     assert mel["pitch_class_information"] > 2 * mel["pitch_class_shuffled"]
     assert mel["onset_information"] > 2 * mel["onset_shuffled"]
     assert next(iter(report["systems"])) == "semantic tokens" and "acoustic codes, level 0" in report["systems"]
-    assert "2 excerpts, 16 s; 20 tokens" in format_piano_token_report(report)
+    assert "2 excerpts, 16 s\n\n20 tokens at 25 Hz" in format_tokens(report)
     pq.write_table(pa.Table.from_pylist([{"source": "x", "midi": b""}]), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="No recording of .* has its `source`"):
         evaluate_piano_tokens(tiny_audiolm.semantic_tokenizer, None, source, source, tmp_path / "other.parquet")

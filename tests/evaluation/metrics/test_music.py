@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from audiolm_hf.evaluation.metrics.music import (
-    chroma,
     estimate_key,
     histogram_similarity,
     key_agreement,
-    music_figures,
+    music_metrics,
     onset_times,
     pitch_class_histogram,
 )
@@ -19,7 +18,6 @@ from tests.helpers_sounds import C_MAJOR, RATE, notes
 def test_a_note_is_its_pitch_class():
     for pitch in (48, 57, 61, 83):
         assert pitch_class_histogram(notes([pitch], 1.0), RATE).argmax() == pitch % 12
-    assert chroma(notes([60], 1.0), RATE).shape[1] == 12
     assert not pitch_class_histogram(np.zeros(RATE), RATE).any()
 
 
@@ -59,18 +57,18 @@ def test_onsets_are_where_notes_begin():
 def test_a_piece_is_nearer_to_itself_than_to_another():
     prompt, same = notes(C_MAJOR), notes(C_MAJOR[::-1])
     other = 0.2 * notes([pitch + 6 for pitch in C_MAJOR[:6]], 0.5)
-    near, far = (music_figures(array, prompt, RATE) for array in (same, other))
+    near, far = (music_metrics(array, prompt, RATE) for array in (same, other))
     assert near["same_key"] == near["key_agreement"] == 1
     assert far["key_agreement"] == 0
     assert near["pitch_class_similarity"] > 0.9 > 0 > far["pitch_class_similarity"]
     assert near["inter_onset_ratio"] > 0.9 > 0.6 > far["inter_onset_ratio"]
     assert near["onset_ratio"] > 0.85 > far["onset_ratio"]
     assert near["onset_rate"] == pytest.approx(4, abs=0.5)
-    assert far["level_difference_db"] > 10 > 1 > near["level_difference_db"]
+    assert far["loudness_difference_db"] > 10 > 1 > near["loudness_difference_db"]
 
 
 def test_silence_agrees_with_nothing():
-    figures = music_figures(np.zeros(RATE, np.float32), notes(C_MAJOR), RATE)
+    figures = music_metrics(np.zeros(RATE, np.float32), notes(C_MAJOR), RATE)
     assert figures["same_key"] == figures["key_agreement"] == figures["pitch_class_similarity"] == 0
     assert figures["onset_rate"] == figures["onset_ratio"] == figures["inter_onset_ratio"] == 0
     assert histogram_similarity(np.ones(12), np.arange(12.0)) == 0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audiolm_hf.evaluation.metrics.prosody import pause_share, pitch_track, prosody_figures, syllable_rate
+from audiolm_hf.evaluation.metrics.prosody import pause_share, pitch_track, prosody_metrics, syllable_rate
 from tests.helpers_sounds import EXAMPLES, RATE
 
 
@@ -20,7 +20,7 @@ def buzz(pitch_hz, length_s):
 def test_pitch_of_a_buzz_is_found(pitch_hz):
     found = pitch_track(buzz(pitch_hz, 0.5), RATE)
     assert np.nanmax(np.abs(12 * np.log2(found / pitch_hz))) < 0.5
-    assert not np.isnan(found).any()
+    assert not np.isnan(found[4:-4]).any()  # Praat's window has to fit
 
 
 def test_noise_and_silence_have_no_pitch():
@@ -49,10 +49,10 @@ def test_only_long_gaps_are_pauses():
 
 def test_real_speech_has_plausible_figures():
     speech = sf.read(next(EXAMPLES.glob("*.flac")), dtype="float32")[0]
-    figures = prosody_figures(speech, speech, RATE)
+    figures = prosody_metrics(speech, speech, RATE)
     assert 2 < figures["syllable_rate"] < 7
     assert 130 < figures["pitch_hz"] < 280  # a woman's voice
     assert 1 < figures["pitch_spread"] < 8
     assert 0.02 < figures["pause_share"] < 0.5
     assert 0.3 < figures["voiced_share"] < 0.8
-    assert np.isnan(prosody_figures(np.zeros(RATE), speech, RATE)["pitch_hz"])
+    assert np.isnan(prosody_metrics(np.zeros(RATE), speech, RATE)["pitch_hz"])

@@ -7,18 +7,17 @@ import soundfile as sf
 
 from audiolm_hf.evaluation.baselines.opus import opus_is_available, opus_roundtrip
 from audiolm_hf.evaluation.metrics.resynthesis import (
+    audio_quality,
     match_lengths,
     mel_distance,
     multi_scale_mel_distance,
     pesq_wb,
     si_sdr,
-    sound_quality,
     spectral_convergence,
     speech_quality,
     stoi,
 )
 from audiolm_hf.evaluation.metrics.spectrograms import log_mel, power_spectrogram
-from audiolm_hf.evaluation.report import format_table
 from tests.helpers_sounds import EXAMPLES, RATE
 
 
@@ -60,7 +59,7 @@ def test_identical_signals_score_best(speech):
 def test_convergence_of_silence_is_one_and_a_gain_is_seen_as_it_is(speech):
     assert spectral_convergence(speech, np.zeros_like(speech)) == pytest.approx(1)
     assert spectral_convergence(speech, 0.75 * speech) == pytest.approx(0.25, abs=1e-3)
-    quieter = sound_quality(speech, speech[:-100] / 10, RATE)["multi_scale_mel_distance"]
+    quieter = audio_quality(speech, speech[:-100] / 10, RATE)["multi_scale_mel_distance"]
     assert 10 < quieter < 20.01  # 20 dB, but for what lies below the floor
 
 
@@ -111,12 +110,3 @@ def test_failing_opus_says_why(speech, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="opusenc failed with status 3: no such codec"):
         opus_roundtrip(speech, RATE, 6)
-
-
-def test_table_aligns_its_columns():
-    assert format_table(["a", "bb"], [["long", "1"], ["x", "22.5"]]).splitlines() == [
-        "a       bb",
-        "----  ----",
-        "long     1",
-        "x     22.5",
-    ]

@@ -10,9 +10,7 @@ import soxr
 
 from audiolm_hf.evaluation.metrics import speaker as speaker_module
 from audiolm_hf.evaluation.metrics.speaker import (
-    EMBEDDING_SIZE,
     SpeakerEmbedder,
-    identify_speakers,
     speaker_similarity,
 )
 from tests.helpers_sounds import EXAMPLES, RATE, needs_resemblyzer
@@ -31,7 +29,7 @@ def speech():
 @needs_resemblyzer
 def test_the_same_voice_is_nearer_than_noise_silence_and_a_shifted_voice(embedder, speech):
     first = embedder.embed(speech[: 3 * RATE], RATE)
-    assert first.shape == (EMBEDDING_SIZE,) and first.dtype == np.float32
+    assert first.shape == (256,) and first.dtype == np.float32
     assert np.linalg.norm(first) == pytest.approx(1, abs=1e-5)
     noise = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
     higher = soxr.resample(speech[3 * RATE :], RATE, round(RATE / 1.5))  # played 1.5 times as fast
@@ -51,7 +49,6 @@ def test_rate_and_level_matter_little(embedder, speech):
 
 
 @needs_resemblyzer
-@pytest.mark.slow  # librosa compiles itself
 def test_embedding_is_resemblyzers_own(embedder, speech):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -72,10 +69,3 @@ def test_missing_package_names_both_commands(monkeypatch):
     monkeypatch.setattr(speaker_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"audiolm_hf\[evaluation\].*pip install --no-deps resemblyzer"):
         SpeakerEmbedder()
-
-
-def test_the_nearest_speaker_is_named():
-    references = np.eye(3, dtype=np.float32)
-    assert identify_speakers(references[[2, 0]] + 0.1, references, ["a", "b", "c"]) == ["c", "a"]
-    assert speaker_similarity(references[0], references[1]) == 0
-    assert speaker_similarity(2 * references[0], references[0]) == pytest.approx(1)

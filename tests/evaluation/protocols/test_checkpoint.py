@@ -11,11 +11,11 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.cli import main
-from audiolm_hf.evaluation.markdown import format_checkpoint_report
-from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation
+from audiolm_hf.commands.evaluate_checkpoint import PROTOCOL_NAMES
+from audiolm_hf.evaluation.protocols.checkpoint import PROTOCOLS, CheckpointEvaluation, format_checkpoint
 from audiolm_hf.evaluation.protocols.samples import MAX_BYTES, save_small_spectrograms
-from audiolm_hf.evaluation.protocols.tokens import FIGURES
-from audiolm_hf.evaluation.results import to_json
+from audiolm_hf.evaluation.protocols.tokens import METRICS
+from audiolm_hf.evaluation.report import from_json, to_json
 from tests.helpers_checkpoint import OTHER_CLIP
 from tests.helpers_sounds import EXAMPLES, RATE
 
@@ -59,29 +59,38 @@ def checkpoint(tiny_audiolm, tmp_path_factory):
 
 
 def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsys):
-    arguments = ["evaluate", "checkpoint", str(checkpoint), "--data", str(corpora), "-o", str(tmp_path / "all.json")]
-    arguments += ["--parts", "codec", "tokens", "--num-clips", "1"]
+    arguments = [
+        "evaluate",
+        "checkpoint",
+        "--checkpoint",
+        str(checkpoint),
+        "--data",
+        str(corpora),
+        "-o",
+        str(tmp_path / "all.json"),
+    ]
+    arguments += ["--protocols", "codec", "tokens", "--num-clips", "1"]
     assert main(arguments) == 0
     report = json.loads((tmp_path / "all.json").read_text())
-    assert list(report["parts"]) == ["codec", "tokens"]
-    tokens = report["parts"]["tokens"]
+    assert list(report["protocols"]) == ["codec", "tokens"]
+    tokens = report["protocols"]["tokens"]
     assert tokens["aligned"] == 1 and len(tokens["failed"]) == 1
     for name in ("semantic tokens", "k-means on log-mel", "k-means on MFCC"):
-        assert set(FIGURES) <= set(tokens["systems"][name])
+        assert set(METRICS["speech"]) <= set(tokens["systems"][name])
     assert tokens["systems"]["k-means on MFCC"]["pnmi"] > tokens["systems"]["k-means on MFCC"]["pnmi_shuffled"]
     text = (tmp_path / "all.md").read_text()
     assert text in capsys.readouterr().out
-    assert all(line in text for line in ("| figure | value | beside it |", "semantic tokens, PNMI", "**Codec**"))
-    kept = tmp_path / "all.parts" / "codec" / "report.json"
+    assert all(line in text for line in ("| metric | value | baselines |", "semantic tokens, PNMI", "**Codec**"))
+    kept = tmp_path / "all.results" / "codec" / "report.json"
     time = kept.stat().st_mtime_ns
     assert main(arguments) == 0
     assert kept.stat().st_mtime_ns == time
-    other = [*arguments, "--seed", "1", "--parts", "codec"]
+    other = [*arguments, "--seed", "1", "--protocols", "codec"]
     assert main(other) == 1
     assert "different: seed (0, now 1)" in capsys.readouterr().err
     assert main([*other, "--overwrite"]) == 0
     assert kept.stat().st_mtime_ns > time
-    assert json.loads((tmp_path / "all.json").read_text())["parts"]["codec"]["num_clips"] == 1
+    assert json.loads((tmp_path / "all.json").read_text())["protocols"]["codec"]["num_clips"] == 1
 
 
 @pytest.mark.slow
@@ -94,13 +103,13 @@ def test_likelihood_continuation_and_pictures(checkpoint, corpora, tmp_path):
             entry |= row(entry["speaker"], entry["text"], array)
         (data / name).parent.mkdir(exist_ok=True, parents=True)
         pq.write_table(pa.Table.from_pylist(rows), data / f"{name}.parquet")
-    evaluation = CheckpointEvaluation(checkpoint, data, tmp_path / "parts", num_prompts=1, num_samples=1)
+    evaluation = CheckpointEvaluation(checkpoint, data, tmp_path / "results", num_prompts=1, num_samples=1)
     report = evaluation.run(("likelihood", "continuation", "samples"))
-    assert set(report["parts"]["likelihood"]["stages"]) == {"semantic", "coarse", "fine"}
-    assert report["parts"]["continuation"]["num_prompts"] == 1
-    (picture,) = report["parts"]["samples"]["files"]
-    assert 1000 < (tmp_path / "parts" / "samples" / picture).stat().st_size <= MAX_BYTES
-    text = format_checkpoint_report(json.loads(to_json(report)))
+    assert set(report["protocols"]["likelihood"]["stages"]) == {"semantic", "coarse", "fine"}
+    assert report["protocols"]["continuation"]["num_prompts"] == 1
+    (picture,) = report["protocols"]["samples"]["files"]
+    assert 1000 < (tmp_path / "results" / "samples" / picture).stat().st_size <= MAX_BYTES
+    text = format_checkpoint(from_json(to_json(report)))
     assert f"(samples/{picture})" in text and "best n-gram" in text
 
 
@@ -116,8 +125,12 @@ def test_small_pictures_lose_colours_before_they_are_refused(tmp_path):
 
 
 def test_what_is_missing_is_named(checkpoint, tmp_path):
-    evaluation = CheckpointEvaluation(checkpoint, tmp_path, tmp_path / "parts")
+    evaluation = CheckpointEvaluation(checkpoint, tmp_path, tmp_path / "results")
     with pytest.raises(FileNotFoundError, match=r"librispeech/test.parquet; give the folder that holds the corpora"):
         evaluation.run()
-    with pytest.raises(ValueError, match=r"no parts \['codecs'\]; choose from codec, tokens"):
+    with pytest.raises(ValueError, match=r"no protocols \['codecs'\]; choose from codec, tokens"):
         evaluation.run(("codecs",))
+
+
+def test_the_command_offers_every_protocol():
+    assert tuple(PROTOCOLS) == PROTOCOL_NAMES

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The protocol on a tiny model, and its yardsticks: what really came next must beat the floors by its own figures."""
+"""The protocol on a tiny model, and its yardsticks: what really came next must beat the floors by its own metrics."""
 
 import copy
 import json
@@ -9,15 +9,15 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.metrics.music import music_figures
+from audiolm_hf.evaluation.metrics.music import music_metrics
 from audiolm_hf.evaluation.protocols import continuation as continuation_module
 from audiolm_hf.evaluation.protocols.continuation import (
     ACOUSTIC_ONLY,
     TASKS,
     choose_recordings,
-    continue_prompt,
+    continue_prompts,
     evaluate_continuation,
-    format_continuation_report,
+    format_continuation,
 )
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP
 from tests.helpers_sounds import C_MAJOR, EXAMPLES, RATE, needs_resemblyzer, notes
@@ -52,19 +52,19 @@ def test_speech_stands_between_its_toplines_and_floors(tiny_audiolm, two_speaker
     json.dumps(report)
     systems = report["systems"]
     floors = ["another speaker", "prompt again", "white noise", "silence"]
-    assert list(systems) == ["model", "real", "real, coded", *floors]
-    assert set(systems["model"]) == set(TASKS["speech"].figures)
+    assert list(systems) == ["model", "real", "resynthesis", *floors]
+    assert set(systems["model"]) == set(TASKS["speech"].metrics)
     assert systems["real"]["speaker_similarity"] > systems["another speaker"]["speaker_similarity"] + 0.05
     assert systems["real"]["speaker_similarity"] > systems["white noise"]["speaker_similarity"]
     assert systems["real"]["speaker_found"] == 1 > systems["another speaker"]["speaker_found"]
     assert systems["silence"]["silence_share"] == 1
     assert systems["prompt again"]["repetition"] > 0.99
     assert systems["white noise"]["flatness"] > systems["real"]["flatness"]
-    assert report["differences"]["real"]["level_db"]["mean"] == pytest.approx(
-        systems["model"]["level_db"] - systems["real"]["level_db"]
+    assert report["differences"]["real"]["loudness_db"]["mean"] == pytest.approx(
+        systems["model"]["loudness_db"] - systems["real"]["loudness_db"]
     )
-    assert report["intervals"]["real"]["level_db"]["count"] == report["num_prompts"] == 2
-    text = format_continuation_report(report)
+    assert report["intervals"]["real"]["loudness_db"]["count"] == report["num_prompts"] == 2
+    text = format_continuation(report)
     assert all(
         name in text
         for name in (*systems, "2 prompts of 1.2 s, continued 1 times", "model minus it", "nearest of 2 speakers")
@@ -75,11 +75,11 @@ def test_piano_stands_between_its_toplines_and_floors(tiny_audiolm, tmp_path):
     clips = [(f"piece {key}", notes([pitch + key for pitch in C_MAJOR * 2], 0.1)) for key in (0, 6)]
     report = evaluate_continuation(tiny_audiolm, write_source(tmp_path, clips), 2, 1.2, 1.2, kind="piano")
     systems = report["systems"]
-    assert set(systems["model"]) == set(TASKS["piano"].figures)
+    assert set(systems["model"]) == set(TASKS["piano"].metrics)
     assert systems["real"]["key_agreement"] == 1 > systems["another piece"]["key_agreement"]
     assert systems["real"]["pitch_class_similarity"] > 0.9 > systems["another piece"]["pitch_class_similarity"]
     assert systems["silence"]["key_agreement"] == 0
-    assert "pitch classes" in format_continuation_report(report)
+    assert "pitch classes" in format_continuation(report)
 
 
 def test_the_sound_alone_goes_on_where_the_stage_learned_to_and_decodes_as_the_model_does(tiny_audiolm, tmp_path):
@@ -89,13 +89,13 @@ def test_the_sound_alone_goes_on_where_the_stage_learned_to_and_decodes_as_the_m
     clips = [(f"piece {key}", notes([pitch + key for pitch in C_MAJOR * 2], 0.1)) for key in (0, 6)]
     source = write_source(tmp_path, clips)
     report = evaluate_continuation(model, source, 2, 1.2, 1.2, kind="piano", seed=1)
-    assert list(report["systems"])[:5] == ["model", ACOUSTIC_ONLY, "real", "real, coded", "real, coarse codes"]
+    assert list(report["systems"])[:5] == ["model", ACOUSTIC_ONLY, "real", "resynthesis", "resynthesis, coarse codes"]
     without = evaluate_continuation(model, source, 2, 1.2, 1.2, kind="piano", seed=1, coarse_guidance_scale=0.0)
     assert report["rows"][ACOUSTIC_ONLY] == without["rows"]["model"] != report["rows"]["model"]
-    assert report["rows"]["real, coded"] != report["rows"]["real, coarse codes"]
+    assert report["rows"]["resynthesis"] != report["rows"]["resynthesis, coarse codes"]
 
 
-def test_figures_are_those_of_the_seed(tiny_audiolm, tmp_path):
+def test_metrics_are_those_of_the_seed(tiny_audiolm, tmp_path):
     source = write_source(tmp_path, [("piece", notes(C_MAJOR, 0.1))])
     first, again, other = (
         evaluate_continuation(tiny_audiolm, source, 1, 0.6, 0.3, seed, kind="piano")["rows"] for seed in (0, 0, 1)
@@ -105,28 +105,28 @@ def test_figures_are_those_of_the_seed(tiny_audiolm, tmp_path):
     assert json.dumps(first["real"]) == json.dumps(other["real"])
 
 
-def test_a_prompts_figures_are_the_means_of_its_continuations_and_of_the_others(tiny_audiolm, tmp_path):
+def test_a_prompts_metrics_are_the_means_of_its_continuations_and_of_the_others(tiny_audiolm, tmp_path):
     clips = [(f"piece {key}", notes([pitch + key for pitch in C_MAJOR * 2], 0.1)) for key in (0, 6, 3)]
     source = write_source(tmp_path, clips)
     report = evaluate_continuation(tiny_audiolm, source, 3, 0.6, 0.6, kind="piano", num_continuations=2)
     assert (report["num_continuations"], report["num_others"]) == (2, continuation_module.NUM_OTHERS)
     prompt, real = source[0].array[: round(0.6 * RATE)], source[0].array[round(0.6 * RATE) : round(1.2 * RATE)]
-    made = continue_prompt(tiny_audiolm, prompt, 0.6, seed=0, num_continuations=2)
+    (made,) = continue_prompts(tiny_audiolm, prompt[None], 0.6, seed=0, num_continuations=2)
     assert not np.array_equal(*made) and {len(array) for array in made} == {len(real)}
-    expected = np.mean([music_figures(array, prompt, RATE)["pitch_class_similarity"] for array in made])
+    expected = np.mean([music_metrics(array, prompt, RATE)["pitch_class_similarity"] for array in made])
     assert report["rows"]["model"][0]["pitch_class_similarity"] == pytest.approx(expected)
     others = [source[place].array[round(0.6 * RATE) : round(1.2 * RATE)] for place in (1, 2)]
-    expected = np.mean([music_figures(array, prompt, RATE)["pitch_class_similarity"] for array in others])
+    expected = np.mean([music_metrics(array, prompt, RATE)["pitch_class_similarity"] for array in others])
     assert report["rows"]["another piece"][0]["pitch_class_similarity"] == pytest.approx(expected)
 
 
-def test_without_resemblyzer_or_other_speakers_their_figures_are_left_out(tiny_audiolm, speech, tmp_path, monkeypatch):
+def test_without_resemblyzer_or_other_speakers_their_metrics_are_left_out(tiny_audiolm, speech, tmp_path, monkeypatch):
     monkeypatch.setattr(continuation_module, "speaker_embedding_is_available", lambda: False)
     source = write_source(tmp_path, [("ann", speech[: 2 * RATE])])
     report = evaluate_continuation(tiny_audiolm, source, 2, 0.9, 0.5)
     assert "another speaker" not in report["systems"]
     assert "speaker_similarity" not in report["systems"]["model"]
-    assert "pip install --no-deps resemblyzer" in format_continuation_report(report)
+    assert "pip install --no-deps resemblyzer" in format_continuation(report)
 
 
 def test_speakers_take_turns(two_speakers):

@@ -11,7 +11,7 @@ from audiolm_hf.data.crops import Crop, record_units, validation_batches
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.evaluation.protocols.likelihood import (
     evaluate_likelihood,
-    format_likelihood_report,
+    format_likelihood,
     load_stages,
     ngram_bits,
     num_predicted,
@@ -137,12 +137,12 @@ def test_report_holds_every_stage_and_level(datasets, stages):
     report = evaluate_likelihood(stages, *datasets, orders=[1, 3])
     json.dumps(report)
     for name, levels in (("semantic", 1), ("coarse", 2), ("fine", 3)):
-        figures = report["stages"][name]
-        assert len(figures["levels"]) == levels
+        metrics = report["stages"][name]
+        assert len(metrics["levels"]) == levels
         for system in ("stage", "1-gram", "3-gram"):
-            mean = sum(level[system] * level["tokens"] for level in figures["levels"]) / figures["tokens"]
-            assert figures[system] == pytest.approx(mean)
-    text = format_likelihood_report(report)
+            mean = sum(level[system] * level["tokens"] for level in metrics["levels"]) / metrics["tokens"]
+            assert metrics[system] == pytest.approx(mean)
+    text = format_likelihood(report)
     assert "3-gram" in text
     assert all(name in text for name in stages)
 

@@ -10,7 +10,7 @@ from audiolm_hf import AudioLMModel
 from audiolm_hf.adapters_audiolm import ADAPTER_FILE
 from audiolm_hf.cli import main
 from audiolm_hf.evaluation.metrics.speaker import speaker_embedding_is_available
-from audiolm_hf.evaluation.protocols.voice import _gains, format_voice_report
+from audiolm_hf.evaluation.protocols.voice import _gains, format_voice
 from tests.helpers_checkpoint import tiny_model, tiny_processor
 
 needs_embedder = pytest.mark.skipif(not speaker_embedding_is_available(), reason="resemblyzer is not installed")
@@ -35,14 +35,14 @@ def test_gain_is_paired():
 def test_report_is_a_table():
     rows = rows_of([0.5, 0.6], [0.7, 0.9])
     report = {
-        "systems": {name: {figure: float(np.mean(row[figure])) for figure in row} for name, row in rows.items()},
+        "systems": {name: {metric: float(np.mean(row[metric])) for metric in row} for name, row in rows.items()},
         "gain": _gains(rows, 0),
         "prompts": ["a", "b"],
         "prompt_length_s": 3.0,
         "continuation_length_s": 5.0,
         "num_continuations": 1,
     }
-    text = format_voice_report(report)
+    text = format_voice(report)
     assert "adapter         0.800          0.800" in text
     assert "Adapter over base, to the voice: +0.250, 95 % interval +0.200 to +0.300, better for 2 of 2 prompts" in text
 
@@ -78,15 +78,15 @@ def test_adapter_is_judged_on_what_it_did_not_learn(folders, tmp_path, capsys):
     assert "Adapter over base, to the voice" in capsys.readouterr().out
     report = json.loads((tmp_path / "adapter.json").read_text())
     assert [name.rpartition("/")[2] for name in report["prompts"]] == ["2.wav", "3.wav"]
-    assert list(report["systems"]) == ["base", "adapter", "real", "real, coded", "another speaker"]
+    assert list(report["systems"]) == ["base", "adapter", "real", "resynthesis", "another speaker"]
     assert report["speaker"] == "ann" and report["left_out"] == ["book/0", "book/1"]
-    assert report["similarities"]["base"] != report["similarities"]["adapter"]
+    assert report["rows"]["base"] != report["rows"]["adapter"]
 
     plain = [*arguments, "--checkpoint", str(folders / "base"), "-o", str(tmp_path / "base.json")]
     assert main([*plain, "--speaker", "ann", "--skip-minutes", "0.05", "--num-prompts", "2"]) == 0
     before = json.loads((tmp_path / "base.json").read_text())
     assert before["prompts"] == report["prompts"] and before["gain"] == {}
-    assert before["similarities"]["base"] == report["similarities"]["base"]  # without the adapter, it is the base
+    assert before["rows"]["base"] == report["rows"]["base"]  # without the adapter, it is the base
 
 
 @needs_embedder

@@ -1,8 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Interpolated Kneser-Ney n-grams: the yardstick for the likelihoods of the stages.
+"""Interpolated Kneser-Ney n-grams: the baseline of the stages' likelihoods.
 
-A model gives the distribution of one kind of token (say, the codes of level 2) after the last tokens of a sequence,
-whatever kinds those are. Everything is sorted arrays, so that millions of tokens are counted in seconds.
+A model is the distribution of one kind of token (say, the codes of level 2) after the last tokens of a sequence,
+whatever kinds those are. Hand-written on sorted arrays: NLTK's loops over tokens take hours for the millions that are
+counted here in seconds, and KenLM predicts words of one vocabulary, not tokens of one kind after those of any.
 
 Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1999), modified Kneser-Ney.
 """
@@ -94,7 +95,7 @@ class NGramModel:
         )
 
     def probabilities(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Look tokens up.
+        """Return the probabilities of tokens.
 
         Args:
             contexts (`np.ndarray` of shape `(num_tokens, order - 1)`): ids before each token, the nearest last.
@@ -118,19 +119,12 @@ class NGramModel:
         return probabilities
 
     def bits(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Score tokens in bits; arguments as for [`NGramModel.probabilities`]."""
+        """Return the bits of tokens; arguments as for [`NGramModel.probabilities`]."""
         return -np.log2(self.probabilities(contexts, targets))
 
 
 def estimate_discounts(counts: np.ndarray) -> np.ndarray:
-    """Estimate how much to take off counts of 1, 2, and 3 or more.
-
-    Args:
-        counts (`np.ndarray` of shape `(num_grams,)`): how often each gram was seen.
-
-    Returns:
-        `np.ndarray` of shape `(3,)`: discounts, the n-th in `(0, n]`.
-    """
+    """Return the discounts of counts of 1, 2, and 3 or more from `(num_grams,)` counts; the n-th is in `(0, n]`."""
     once, twice, thrice, four_times = (max(1, int((counts == times).sum())) for times in (1, 2, 3, 4))
     share = once / (once + 2 * twice)
     estimates = [1 - 2 * share * twice / once, 2 - 3 * share * thrice / twice, 3 - 4 * share * four_times / thrice]
@@ -145,7 +139,7 @@ def _find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def context_matrix(ids: np.ndarray, order: int, start_id: int) -> np.ndarray:
-    """List the ids before each id of a sequence.
+    """Return the ids before each id of a sequence.
 
     Args:
         ids (`np.ndarray` of shape `(sequence_length,)`): the sequence.

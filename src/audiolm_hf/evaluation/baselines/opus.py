@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The Opus codec as a yardstick beside ours, through the command line tools `opusenc` and `opusdec` (opus-tools)."""
+"""The Opus codec as a baseline, through the command line tools `opusenc` and `opusdec` (opus-tools)."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ import soundfile as sf
 
 
 def opus_is_available() -> bool:
-    """Say whether `opusenc` and `opusdec` are on the path."""
+    """Return whether `opusenc` and `opusdec` are on the path."""
     return shutil.which("opusenc") is not None and shutil.which("opusdec") is not None
 
 

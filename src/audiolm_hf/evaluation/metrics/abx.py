@@ -1,10 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The ABX test: is a phone nearer to itself than to another phone, in the same surroundings?
+"""The ABX test: is a phone nearer to itself than to another phone, in the same context?
 
-In: phones of recordings and one vector for each frame; out: error rates, 0 (perfect) to 0.5 (chance). An item is a
+From phones of recordings and a vector for each frame to error rates, 0 (perfect) to 0.5 (chance). An item is a
 triphone: a phone with the one before and the one after it, and all frames of the three. A and X are two items of one
 triphone, B has another phone between the same two neighbours. Within speakers all three are of one speaker; across
-speakers X is of another one than A and B. Items are compared by dynamic time warping.
+speakers X is of another one than A and B. Items are compared by dynamic time warping. Hand-written, because
+fastabx, the one library for it, needs Python 3.12; a slow test compares the two where it is installed.
 
 Paper: AudioLM (arXiv 2209.03143), ABX of semantic and acoustic tokens; the items are those of ZeroSpeech 2021.
 """
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiolm_hf.evaluation.metrics.phones import SILENCE, UNKNOWN, Phone
-from audiolm_hf.evaluation.metrics.token_probes import warping_distances
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,7 @@ class AbxItem:
 
 
 def triphone_items(phones: Sequence[Phone], speaker: str, recording: str) -> list[AbxItem]:
-    """List the items of one recording: all triphones without silence and unknown phones.
-
-    Args:
-        phones (`list[Phone]`): in order of time.
-        speaker (`str`): who says them.
-        recording (`str`): id of the recording.
-
-    Returns:
-        `list[AbxItem]`
-    """
+    """Return the triphones of one recording's phones, in order, without silence and unknown phones."""
     return [
         AbxItem(middle.label, (before.label, after.label), speaker, recording, before.onset, after.offset)
         for before, middle, after in zip(phones, phones[1:], phones[2:], strict=False)
@@ -59,23 +50,14 @@ def triphone_items(phones: Sequence[Phone], speaker: str, recording: str) -> lis
 
 
 def item_frames(item: AbxItem, features: np.ndarray, frame_rate: float) -> np.ndarray:
-    """Take the frames of an item, those whose middle lies in it, and at least one.
-
-    Args:
-        item ([`AbxItem`]): the item.
-        features (`np.ndarray` of shape `(frames, hidden_size)`): of its recording.
-        frame_rate (`float`): frames a second, Hz.
-
-    Returns:
-        `np.ndarray` of shape `(frames, hidden_size)`.
-    """
+    """Return the rows of a recording's features whose middle lies in an item, at least one."""
     start, stop = (round(time * frame_rate) for time in (item.onset, item.offset))
     start = min(start, len(features) - 1)
     return features[start : max(stop, start + 1)]
 
 
 def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_rate: float) -> dict[str, float | int]:
-    """Run the ABX test on all triples of items.
+    """Return the ABX error of all triples of items.
 
     Args:
         items (`list[AbxItem]`): from [`triphone_items`].
@@ -151,9 +133,35 @@ def _mean_of_pairs(pairs: dict[tuple[str, str], list[float]]) -> float:
     return float(np.mean([np.mean(errors) for errors in pairs.values()])) if pairs else float("nan")
 
 
-def one_hot_rows(tokens: np.ndarray, num_tokens: int) -> np.ndarray:
-    """Turn tokens into rows that are equal or at cosine distance 1, float32 of shape `(frames, num_tokens)`."""
-    return np.eye(num_tokens, dtype=np.float32)[tokens]
+def warping_distances(features: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the dynamic time warping distances between sequences, all pairs at once.
+
+    Args:
+        features (`list[np.ndarray]` of shape `(frames, hidden_size)`): one frame or more each.
+
+    Returns:
+        `np.ndarray` of shape `(batch, batch)`, float32: summed cosine distance along the best path, divided by the
+        sum of both lengths.
+    """
+    lengths = np.array([len(rows) for rows in features])
+    if not len(lengths) or lengths.min() < 1:
+        raise ValueError(f"Every one of the {len(features)} sequences needs at least one frame; leave empty ones out.")
+    size, longest = len(lengths), int(lengths.max())
+    padded = np.zeros((size, longest, features[0].shape[1]), dtype=features[0].dtype)
+    for place, rows in enumerate(features):
+        padded[place, : len(rows)] = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12)
+    result = np.zeros((size, size), dtype=np.float32)
+    outside = np.full((size, size), np.inf, dtype=np.float32)
+    previous = [np.zeros((size, size), dtype=np.float32), *[outside] * longest]
+    for i in range(longest):
+        current = [outside]
+        for j in range(longest):
+            cost = (1 - padded[:, i] @ padded[:, j].T).astype(np.float32)
+            current.append(np.minimum(np.minimum(previous[j + 1], current[j]), previous[j]) + cost)
+            ends = (lengths[:, None] == i + 1) & (lengths[None, :] == j + 1)
+            result[ends] = current[-1][ends]
+        previous = current
+    return result / (lengths[:, None] + lengths[None, :])
 
 
-__all__ = ["AbxItem", "abx_error", "item_frames", "one_hot_rows", "triphone_items"]
+__all__ = ["AbxItem", "abx_error", "item_frames", "triphone_items", "warping_distances"]

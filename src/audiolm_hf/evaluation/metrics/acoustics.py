@@ -1,28 +1,28 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Figures of any continuation: is it sound, is it noise, was it heard before, has it the prompt's timbre?"""
+"""Loudness, silence, flatness, repetition and timbre of a continuation of any kind, compared with its prompt."""
 
 import numpy as np
 
-from audiolm_hf.evaluation.metrics.spectrograms import frame_levels, log_mel, power_spectrogram
+from audiolm_hf.evaluation.metrics.spectrograms import frame_levels, level_db, log_mel, power_spectrogram
 
 SILENCE_DB = -35.0  # below the prompt's loud frames: pauses and nothing else
 REPEAT_WINDOW_S = 0.5  # about two syllables: longer than anything speech repeats by chance
 
 
 def silence_share(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
-    """Give the share of 20 ms frames that lie 35 dB or more below the loud frames of the prompt."""
+    """Return the share of 20 ms frames that lie 35 dB or more below the loud frames of the prompt."""
     loud = np.percentile(frame_levels(prompt, sampling_rate), 95)
     return float((frame_levels(array, sampling_rate) < loud + SILENCE_DB).mean())
 
 
 def spectral_flatness(array: np.ndarray) -> float:
-    """Average the geometric by the arithmetic mean of power spectra: 0.56 for white noise, near 0 for voices."""
+    """Return the mean of geometric by arithmetic mean of power spectra: 0.56 for white noise, near 0 for voices."""
     power = power_spectrogram(array).astype(np.float64) + 1e-12
     return float((np.exp(np.log(power).mean(axis=1)) / power.mean(axis=1)).mean())
 
 
 def repetition(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
-    """Measure how much of a continuation was heard before.
+    """Measure how much a continuation repeats its prompt or itself.
 
     Every half second of its log-mel spectrogram is compared with every earlier half second, of the prompt or of the
     continuation itself.
@@ -49,7 +49,7 @@ def repetition(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> flo
 
 
 def timbre_similarity(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
-    """Correlate the average spectra (log-mel, of the loud half of the frames) of a continuation and its prompt."""
+    """Return the correlation of the average log-mel spectra of the loud half of the frames of both."""
     averages = []
     for part in (array, prompt):
         mel = log_mel(part, sampling_rate)
@@ -60,8 +60,8 @@ def timbre_similarity(array: np.ndarray, prompt: np.ndarray, sampling_rate: int)
     return float(np.corrcoef(*averages)[0, 1])
 
 
-def sound_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Take all figures of this file.
+def acoustic_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Return all metrics of this file.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): the continuation without its prompt.
@@ -69,10 +69,10 @@ def sound_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
         sampling_rate (`int`): Hz.
 
     Returns:
-        `dict`: `level_db`, `silence_share`, `flatness`, `repetition` and `timbre_similarity`.
+        `dict`: `loudness_db`, `silence_share`, `flatness`, `repetition` and `timbre_similarity`.
     """
     return {
-        "level_db": float(10 * np.log10(max(float((array.astype(np.float64) ** 2).mean()), 1e-12))),
+        "loudness_db": level_db(array),
         "silence_share": silence_share(array, prompt, sampling_rate),
         "flatness": spectral_flatness(array),
         "repetition": repetition(array, prompt, sampling_rate),
@@ -80,4 +80,4 @@ def sound_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
     }
 
 
-__all__ = ["repetition", "silence_share", "sound_figures", "spectral_flatness", "timbre_similarity"]
+__all__ = ["acoustic_metrics", "repetition", "silence_share", "spectral_flatness", "timbre_similarity"]

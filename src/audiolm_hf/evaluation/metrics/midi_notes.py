@@ -1,48 +1,25 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Which notes sound when: labels of rendered piano pieces, from the MIDI files that they were rendered from.
-
-In: a MIDI file's bytes and where an excerpt of its rendering begins; out: for each frame, which pitch classes sound
-and whether a note begins. A note sounds until its key and the pedal are up.
-"""
+"""Labels of rendered piano pieces from the MIDI files that they were rendered from, read by `pretty_midi`."""
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import mido
 import numpy as np
 import pyarrow.parquet as pq
 
-_SUSTAIN = 64  # control change; pressed from 64 of 127 up
-_LONGEST_S = 4.0  # a piano's string is no longer heard well, whatever the pedal says
-
-
-@dataclass(frozen=True)
-class Note:
-    """A note of a piece.
-
-    Args:
-        pitch (`int`): MIDI number, 60 for middle C.
-        onset (`float`): seconds from the piece's start.
-        offset (`float`): when key and pedal are up, in seconds.
-    """
-
-    pitch: int
-    onset: float
-    offset: float
+_ROLL_RATE = 100  # of the piano roll, Hz
+_PEDAL_DOWN = 64  # of 127
 
 
 def open_midi(midi: bytes) -> mido.MidiFile:
-    """Parse the bytes of a MIDI file.
+    """Return the tracks of a MIDI file.
 
     Args:
         midi (`bytes`): the file.
 
-    Returns:
-        `mido.MidiFile`: its tracks.
-
     Raises:
-        ValueError: the bytes are no MIDI file.
+        ValueError: the bytes are not a MIDI file.
     """
     try:
         return mido.MidiFile(file=io.BytesIO(midi))
@@ -50,57 +27,11 @@ def open_midi(midi: bytes) -> mido.MidiFile:
         raise ValueError(f"The {len(midi)} bytes are no MIDI file ({error}); give a standard MIDI file.") from error
 
 
-def read_notes(midi: bytes) -> list[Note]:
-    """List the notes of a MIDI file.
+def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Label the frames of an excerpt. A note sounds until its key and the pedal are up.
 
     Args:
-        midi (`bytes`): the file.
-
-    Returns:
-        `list[Note]`: by onset.
-
-    Raises:
-        ValueError: the bytes are no MIDI file.
-    """
-    messages = open_midi(midi)
-    time = 0.0
-    pressed: dict[tuple[int, int], float] = {}
-    held: dict[tuple[int, int], float] = {}  # keys are up, the pedal is down
-    pedal: dict[int, bool] = {}
-    notes: list[Note] = []
-    for message in messages:
-        time += message.time
-        if message.type in ("note_on", "note_off"):
-            key = (message.channel, message.note)
-            for sounding in (pressed, held):  # struck again, or let go
-                if key not in sounding:
-                    continue
-                if message.type == "note_on" and message.velocity:
-                    notes.append(_note(key, sounding.pop(key), time))
-                elif sounding is pressed and pedal.get(message.channel):
-                    held[key] = pressed.pop(key)
-                    break
-                elif sounding is pressed:
-                    notes.append(_note(key, pressed.pop(key), time))
-            if message.type == "note_on" and message.velocity:
-                pressed[key] = time
-        elif message.type == "control_change" and message.control == _SUSTAIN:
-            pedal[message.channel] = message.value >= 64
-            for key in [key for key in held if key[0] == message.channel and not pedal[message.channel]]:
-                notes.append(_note(key, held.pop(key), time))
-    notes += [_note(key, onset, time) for sounding in (pressed, held) for key, onset in sounding.items()]
-    return sorted(notes, key=lambda note: (note.onset, note.pitch))
-
-
-def _note(key: tuple[int, int], onset: float, offset: float) -> Note:
-    return Note(key[1], onset, min(offset, onset + _LONGEST_S))
-
-
-def note_labels(notes: list[Note], start: float, num_frames: int, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Label the frames of an excerpt.
-
-    Args:
-        notes (`list[Note]`): of the whole piece.
+        midi (`bytes`): MIDI file of the whole piece.
         start (`float`): where the excerpt begins in the piece, in seconds.
         num_frames (`int`): frames of the excerpt.
         frame_rate (`float`): frames a second, Hz.
@@ -108,20 +39,29 @@ def note_labels(notes: list[Note], start: float, num_frames: int, frame_rate: fl
     Returns:
         `np.ndarray` of shape `(frames, 12)`, bool: pitch classes from C that sound in the middle of the frame; and
         `np.ndarray` of shape `(frames, 1)`, bool: a note begins within the frame.
+
+    Raises:
+        ValueError: the bytes are not a MIDI file.
     """
-    middles = start + (np.arange(num_frames) + 0.5) / frame_rate
+    import pretty_midi  # of the extra `evaluation`; the recipes' rendering reads MIDI files without it
+
+    tracks = open_midi(midi)
+    # All as one track: pretty_midi applies the pedal to its own track alone, where it is written with one hand's.
+    tracks.tracks, tracks.type = [mido.merge_tracks(tracks.tracks)], 0
+    piece = pretty_midi.PrettyMIDI(mido_object=tracks)
+    roll = piece.get_chroma(fs=_ROLL_RATE, pedal_threshold=_PEDAL_DOWN) > 0  # (12, steps)
+    steps = ((start + (np.arange(num_frames) + 0.5) / frame_rate) * _ROLL_RATE).astype(int)
+    inside = steps < roll.shape[1]
     sounding = np.zeros((num_frames, 12), dtype=bool)
+    sounding[inside] = roll.T[steps[inside]]
+    frames = np.floor((piece.get_onsets() - start) * frame_rate).astype(int)
     begins = np.zeros((num_frames, 1), dtype=bool)
-    for note in notes:
-        sounding[(middles >= note.onset) & (middles < note.offset), note.pitch % 12] = True
-        frame = int(np.floor((note.onset - start) * frame_rate))
-        if 0 <= frame < num_frames:
-            begins[frame] = True
+    begins[frames[(frames >= 0) & (frames < num_frames)]] = True
     return sounding, begins
 
 
 def read_excerpts(path: str | Path) -> dict[str, tuple[str, float]]:
-    """Read from which piece, and from where in it, the rows of a parquet file of rendered excerpts are.
+    """Read which piece the rows of a parquet file of rendered excerpts are of, and where in it they begin.
 
     Args:
         path (`str` or `Path`): parquet file with the columns `source` and `start`.
@@ -139,4 +79,4 @@ def read_midi_files(path: str | Path) -> dict[str, bytes]:
     return {row["source"]: row["midi"] for row in rows}
 
 
-__all__ = ["Note", "note_labels", "open_midi", "read_excerpts", "read_midi_files", "read_notes"]
+__all__ = ["note_labels", "open_midi", "read_excerpts", "read_midi_files"]

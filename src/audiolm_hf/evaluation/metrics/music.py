@@ -1,8 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How music goes on: pitch classes, key, note onsets and loudness of a waveform, beside those of what came before.
+"""Pitch classes, key, note onsets and loudness of a piano continuation, compared with its prompt.
 
-The figures of piano continuations. They hear no melody and no form: a continuation in the prompt's key, with as many
-notes a second, as loud, scores well.
+None of them measures melody or form: a continuation in the prompt's key, with as many notes a second, as loud, scores
+well. The pitch-class filters are written here, not taken from librosa, because the semantic tokenizer of music is
+trained with the same ones, and training does not need librosa; no library at hand estimates keys.
 
 Paper: AudioLM (arXiv 2209.03143), piano continuation.
 """
@@ -10,38 +11,24 @@ Paper: AudioLM (arXiv 2209.03143), piano continuation.
 from functools import cache
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-from audiolm_hf.evaluation.metrics.spectrograms import log_mel, power_spectrogram
+from audiolm_hf.evaluation.metrics.spectrograms import level_db, log_mel, power_spectrogram
 
 PITCH_CLASSES = 12
 _CHROMA_WINDOW_S = 0.256  # tells semitones apart from 130 Hz up
 _CHROMA_RANGE_HZ = (65.0, 2100.0)  # C2 to C7
 _ONSET_RISE = 1.5  # dB of mean rise in a frame over its surroundings
-_ONSET_GAP_S = 0.05
+_ONSET_GAP_S = 0.05  # least time between two onsets
+_ONSET_MEAN_S = 0.15  # of the surroundings, each way
 # Krumhansl and Kessler's tone profiles, from C
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
-def chroma(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Sum the spectrum's amplitudes by pitch class.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `np.ndarray` of shape `(frames, 12)`, from C; four frames to a window of 256 ms.
-    """
-    window = round(_CHROMA_WINDOW_S * sampling_rate)
-    return np.sqrt(power_spectrogram(array, window, window // 4)) @ pitch_class_filters(
-        window, sampling_rate, *_CHROMA_RANGE_HZ
-    )
-
-
 @cache
 def pitch_class_filters(window: int, sampling_rate: int, lowest_hz: float, highest_hz: float) -> np.ndarray:
-    """Give the part of each frequency of a spectrum in each pitch class.
+    """Return the weights of a spectrum's frequencies in the pitch classes.
 
     Args:
         window (`int`): samples of the spectrum's window.
@@ -64,8 +51,11 @@ def pitch_class_filters(window: int, sampling_rate: int, lowest_hz: float, highe
 
 
 def pitch_class_histogram(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Share of each pitch class in the sound, `(12,)` from C, float64; all zero for silence."""
-    total = chroma(array, sampling_rate).sum(axis=0).astype(np.float64)
+    """Return the share of each pitch class in a waveform's amplitudes, `(12,)` from C; all zero for silence."""
+    window = round(_CHROMA_WINDOW_S * sampling_rate)
+    amplitudes = np.sqrt(power_spectrogram(array, window, window // 4))
+    chroma = amplitudes @ pitch_class_filters(window, sampling_rate, *_CHROMA_RANGE_HZ)  # (frames, 12)
+    total = chroma.sum(axis=0).astype(np.float64)
     return total / total.sum() if total.sum() > 1e-6 else np.zeros(PITCH_CLASSES)
 
 
@@ -77,14 +67,7 @@ def histogram_similarity(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def estimate_key(histogram: np.ndarray) -> tuple[int, str]:
-    """Find the key whose tone profile fits best (Krumhansl and Schmuckler).
-
-    Args:
-        histogram (`np.ndarray` of shape `(12,)`): from [`pitch_class_histogram`].
-
-    Returns:
-        `tuple[int, str]`: the tonic, 0 for C, and `"major"` or `"minor"`.
-    """
+    """Return tonic (0 for C) and mode of the key whose profile fits a histogram best (Krumhansl and Schmuckler)."""
     keys = [(tonic, mode) for mode in ("major", "minor") for tonic in range(PITCH_CLASSES)]
     profiles = {"major": _MAJOR, "minor": _MINOR}
     fits = [histogram_similarity(histogram, np.roll(profiles[mode], tonic)) for tonic, mode in keys]
@@ -92,14 +75,9 @@ def estimate_key(histogram: np.ndarray) -> tuple[int, str]:
 
 
 def key_agreement(first: tuple[int, str], second: tuple[int, str]) -> float:
-    """Weigh how near two keys are, as the MIREX key task does.
+    """Score two keys of [`estimate_key`] as the MIREX key task does.
 
-    Args:
-        first (`tuple[int, str]`): from [`estimate_key`].
-        second (`tuple[int, str]`): likewise.
-
-    Returns:
-        `float`: 1 for the same key, 0.5 a fifth apart, 0.3 for the relative, 0.2 for the parallel key, else 0.
+    1 for the same key, 0.5 a fifth apart, 0.3 for the relative, 0.2 for the parallel key, else 0.
     """
     interval = (second[0] - first[0]) % PITCH_CLASSES
     if first[1] == second[1]:
@@ -110,29 +88,18 @@ def key_agreement(first: tuple[int, str], second: tuple[int, str]) -> float:
 
 
 def onset_times(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Find where notes begin: tops of the rise of the log-mel spectrum.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `np.ndarray` of shape `(num_onsets,)`: seconds, ascending.
-    """
-    mel = np.maximum(log_mel(array, sampling_rate), -60.0)
+    """Return the times of note onsets, `(num_onsets,)` in seconds: tops of the rise of the log-mel spectrum."""
+    mel = np.maximum(log_mel(array, sampling_rate), -60.0).astype(np.float64)
     frame_rate = sampling_rate / 256  # hop length of log_mel
     rise = np.maximum(mel[2:] - mel[:-2], 0).mean(axis=1)
-    around = round(0.15 * frame_rate)
-    padded = np.pad(rise, around, mode="edge")
-    views = np.lib.stride_tricks.sliding_window_view(padded, 2 * around + 1)
-    gap = round(_ONSET_GAP_S * frame_rate)
-    near = np.lib.stride_tricks.sliding_window_view(np.pad(rise, gap), 2 * gap + 1)
-    tops = (rise == near.max(axis=1)) & (rise > views.mean(axis=1) + _ONSET_RISE)
+    highest = maximum_filter1d(rise, 2 * round(_ONSET_GAP_S * frame_rate) + 1, mode="constant")
+    mean = uniform_filter1d(rise, 2 * round(_ONSET_MEAN_S * frame_rate) + 1, mode="nearest")
+    tops = (rise == highest) & (rise > mean + _ONSET_RISE)
     return (np.flatnonzero(tops) + 1) / frame_rate + 512 / sampling_rate  # the middle of the window
 
 
-def music_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Take all figures of this file.
+def music_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Return all metrics of this file.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): the continuation.
@@ -142,7 +109,7 @@ def music_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
     Returns:
         `dict`: `same_key` (1 or 0), `key_agreement` (0 to 1), `pitch_class_similarity` (-1 to 1), `onset_rate` (a
         second), `onset_ratio` and `inter_onset_ratio` (of the rates, and of the median times between onsets: the
-        smaller by the larger, 0 to 1) and `level_difference_db` (absolute).
+        smaller by the larger, 0 to 1) and `loudness_difference_db` (absolute).
     """
     histograms = [pitch_class_histogram(part, sampling_rate) for part in (array, prompt)]
     keys = [estimate_key(histogram) for histogram in histograms]
@@ -150,7 +117,7 @@ def music_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
     onsets = [onset_times(part, sampling_rate) for part in (array, prompt)]
     rates = [len(times) * sampling_rate / len(part) for times, part in zip(onsets, (array, prompt), strict=True)]
     gaps = [float(np.median(np.diff(times))) if len(times) > 1 else 0.0 for times in onsets]
-    levels = [10 * np.log10(max(float(np.mean(part.astype(np.float64) ** 2)), 1e-12)) for part in (array, prompt)]
+    levels = [level_db(part) for part in (array, prompt)]
     return {
         "same_key": float(sounding and keys[0] == keys[1]),
         "key_agreement": key_agreement(*keys) if sounding else 0.0,
@@ -158,7 +125,7 @@ def music_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
         "onset_rate": rates[0],
         "onset_ratio": _smaller_by_larger(*rates),
         "inter_onset_ratio": _smaller_by_larger(*gaps),
-        "level_difference_db": float(abs(levels[0] - levels[1])),
+        "loudness_difference_db": abs(levels[0] - levels[1]),
     }
 
 
@@ -167,11 +134,10 @@ def _smaller_by_larger(first: float, second: float) -> float:
 
 
 __all__ = [
-    "chroma",
     "estimate_key",
     "histogram_similarity",
     "key_agreement",
-    "music_figures",
+    "music_metrics",
     "onset_times",
     "pitch_class_filters",
     "pitch_class_histogram",

@@ -1,7 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Which phone is said when: recordings and their transcripts are aligned to phones.
+"""Phones and their times from English recordings and transcripts: the labels of semantic tokens.
 
-In: recordings of English with `text`; out: phones with times, the labels that semantic tokens are measured against.
 The aligner is PocketSphinx, whose wheel holds an acoustic model and a pronunciation dictionary (CMUdict), so that
 nothing is downloaded. Alignments are kept in a folder, one JSON file for each recording, and used again.
 
@@ -73,7 +72,7 @@ class Alignments:
 
 
 def split_words(text: str) -> list[str]:
-    """Give the words of a transcript, in lower case, without punctuation."""
+    """Return the words of a transcript, in lower case, without punctuation."""
     return [word for part in re.findall(r"[a-z']+", text.lower()) if (word := part.strip("'"))]
 
 
@@ -83,7 +82,7 @@ def spelling_pronunciation(word: str) -> str:
 
 
 class PhoneAligner:
-    """Align recordings of English with what is said in them."""
+    """Align English recordings with their transcripts."""
 
     def __init__(self) -> None:
         # One mean over each recording: the running one would make alignments depend on what was aligned before. Wide
@@ -104,7 +103,7 @@ class PhoneAligner:
         return word in self._unknown
 
     def align(self, array: np.ndarray, sampling_rate: int, text: str) -> list[Phone]:
-        """Find when each phone of a transcript is said.
+        """Return the phones of a transcript with their times.
 
         Args:
             array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
@@ -197,7 +196,7 @@ def _align_cached(aligner: PhoneAligner, record: AudioRecord, cache: Path | None
 
 
 def phone_labels(phones: list[Phone], num_frames: int, frame_rate: float) -> np.ndarray:
-    """Give the phone at the middle of every frame.
+    """Return the phone at the middle of every frame.
 
     Args:
         phones (`list[Phone]`): of one recording.

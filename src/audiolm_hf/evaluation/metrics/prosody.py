@@ -1,59 +1,48 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How speech moves: pitch, syllables and pauses of a waveform, to stand beside those of real speech.
+"""Pitch, syllables and pauses of speech, to compare averages over many clips; pitch is Praat's.
 
-Everything is counted on frames of 10 ms. The figures are simple ones, meant for comparing averages over many clips by
-the same measure, not for phonetics of a single one.
+Praat is GPL and comes with the extra `train` as `praat-parselmouth`; it is imported where it is used.
 """
 
 import numpy as np
+from scipy.signal import find_peaks
 
 from audiolm_hf.evaluation.metrics.spectrograms import frame_levels
 
-FRAME_RATE = 100  # frames of this file, Hz
+FRAME_RATE = 100  # Hz
 PITCH_RANGE_HZ = (60.0, 400.0)
-VOICED_CORRELATION = 0.7  # a frame that repeats itself less than this has no pitch
 PAUSE_DB = -25.0  # below the loud frames
 MIN_PAUSE_S = 0.2  # shorter gaps belong to consonants
 _SYLLABLE_DIP_DB = 2.0  # between two nuclei (de Jong and Wempe, 2009)
-_PITCH_WINDOW_S = 0.05  # three periods of the lowest pitch
+_MIN_SYLLABLE_FRAMES = 8  # from one nucleus to the next; nobody speaks 12 syllables a second
 
 
 def pitch_track(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Follow the pitch by the autocorrelation of 50 ms windows, divided by that of the window.
+    """Return Praat's pitch by autocorrelation.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): mono.
         sampling_rate (`int`): Hz.
 
     Returns:
-        `np.ndarray` of shape `(frames,)`: Hz at 100 frames a second; NaN where there is no pitch.
+        `np.ndarray` of shape `(frames,)`: Hz, a frame for every 10 ms; NaN where there is no pitch.
     """
-    window, hop = round(_PITCH_WINDOW_S * sampling_rate), sampling_rate // FRAME_RATE
-    if len(array) < window:
-        return np.full(0, np.nan)
-    frames = np.lib.stride_tricks.sliding_window_view(array.astype(np.float64), window)[::hop]
-    taper = np.hanning(window)
-    frames = (frames - frames.mean(axis=1, keepdims=True)) * taper
-    correlation = _autocorrelation(frames) / np.maximum(_autocorrelation(taper[None]), 1e-9)
-    energy = correlation[:, :1]
-    shortest, longest = (round(sampling_rate / pitch) for pitch in PITCH_RANGE_HZ[::-1])
-    lags = correlation[:, shortest : longest + 1] / np.maximum(energy, 1e-12)
-    # Tops alone: short lags are high for being near 0, not for being a period.
-    inner = lags[:, 1:-1]
-    tops = np.where((inner >= lags[:, :-2]) & (inner > lags[:, 2:]), inner, -1.0)
-    peaks = tops.max(axis=1, keepdims=True)
-    lag = (tops >= 0.9 * peaks).argmax(axis=1) + 1  # the earliest nearly best: later ones are multiples of the period
-    voiced = (peaks[:, 0] > VOICED_CORRELATION) & (energy[:, 0] > 1e-10)
-    return np.where(voiced, sampling_rate / (lag + shortest), np.nan)
+    import parselmouth
 
-
-def _autocorrelation(frames: np.ndarray) -> np.ndarray:
-    size = 2 * frames.shape[1]
-    return np.fft.irfft(np.abs(np.fft.rfft(frames, size)) ** 2, size)[:, : frames.shape[1]]
+    pitch = np.full(len(array) * FRAME_RATE // sampling_rate, np.nan)
+    if len(array) < 3 * sampling_rate / PITCH_RANGE_HZ[0]:  # Praat's window: three periods of the lowest pitch
+        return pitch
+    sound = parselmouth.Sound(array.astype(np.float64), sampling_rate)
+    found = sound.to_pitch_ac(1 / FRAME_RATE, pitch_floor=PITCH_RANGE_HZ[0], pitch_ceiling=PITCH_RANGE_HZ[1])
+    frames = (found.xs() * FRAME_RATE).astype(int)
+    inside = frames < len(pitch)
+    hertz = found.selected_array["frequency"]
+    pitch[frames[inside]] = np.where(hertz > 0, hertz, np.nan)[inside]
+    return pitch
 
 
 def pause_share(array: np.ndarray, reference: np.ndarray, sampling_rate: int) -> float:
-    """Measure the share of time in pauses: 0.2 s or more, 25 dB below the loud frames of the reference (a prompt)."""
+    """Return the share of time in pauses: 0.2 s or more, 25 dB below the loud frames of the reference (a prompt)."""
     quiet = frame_levels(array, sampling_rate, FRAME_RATE) < _loudness(reference, sampling_rate) + PAUSE_DB
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(int)))
     lengths = edges[1::2] - edges[::2]
@@ -65,41 +54,26 @@ def _loudness(array: np.ndarray, sampling_rate: int) -> float:
 
 
 def syllable_rate(array: np.ndarray, reference: np.ndarray, sampling_rate: int) -> float:
-    """Count syllables a second: loud, voiced tops of the level with a dip of 2 dB between them.
+    """Count syllables a second: loud, voiced peaks of the level with a dip of 2 dB between them.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): mono.
-        reference (`np.ndarray` of shape `(num_samples,)`): a prompt; tops 25 dB below its loud frames do not count.
+        reference (`np.ndarray` of shape `(num_samples,)`): a prompt; peaks 25 dB below its loud frames do not count.
         sampling_rate (`int`): Hz.
 
     Returns:
-        `float`: syllables a second, pauses counted in.
+        `float`: syllables a second, pauses included.
     """
     levels = frame_levels(array, sampling_rate, FRAME_RATE)
     smooth = np.convolve(levels, np.hanning(7) / np.hanning(7).sum(), mode="same")
-    pitch = pitch_track(array, sampling_rate)
-    voiced = np.zeros(len(smooth), dtype=bool)
-    offset = round(_PITCH_WINDOW_S * FRAME_RATE / 2)  # a pitch frame stands for the middle of its window
-    span = voiced[offset : offset + len(pitch)]
-    span[:] = ~np.isnan(pitch[: len(span)])
     threshold = _loudness(reference, sampling_rate) + PAUSE_DB
-    count, top, valley = 0, -np.inf, -np.inf
-    rising = True
-    for level, has_voice in zip(smooth, voiced, strict=True):
-        if rising and level > top:
-            top, top_voiced = level, has_voice
-        elif rising and level < top - _SYLLABLE_DIP_DB:
-            count += int(top > threshold and top_voiced)
-            rising, valley = False, level
-        elif not rising and level < valley:
-            valley = level
-        elif not rising and level > valley + _SYLLABLE_DIP_DB:
-            rising, top, top_voiced = True, level, has_voice
-    return count / (len(array) / sampling_rate)
+    peaks = find_peaks(smooth, height=threshold, prominence=_SYLLABLE_DIP_DB, distance=_MIN_SYLLABLE_FRAMES)[0]
+    voiced = ~np.isnan(pitch_track(array, sampling_rate)[: len(levels)])
+    return float(voiced[peaks].sum() / (len(array) / sampling_rate))
 
 
-def prosody_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Take all figures of this file.
+def prosody_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Return all metrics of this file.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): what is measured.
@@ -108,8 +82,7 @@ def prosody_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -
 
     Returns:
         `dict`: `syllable_rate` (a second), `pause_share`, `voiced_share`, `pitch_hz` (median; NaN without voice) and
-        `pitch_spread` (in semitones, 1.48 times the median absolute deviation, which octave errors hardly move; NaN
-        without voice).
+        `pitch_spread` (in semitones, 1.48 times the median absolute deviation; NaN without voice).
     """
     pitch = pitch_track(array, sampling_rate)
     voiced = pitch[~np.isnan(pitch)]
@@ -124,4 +97,4 @@ def prosody_figures(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -
     }
 
 
-__all__ = ["pause_share", "pitch_track", "prosody_figures", "syllable_rate"]
+__all__ = ["pause_share", "pitch_track", "prosody_metrics", "syllable_rate"]

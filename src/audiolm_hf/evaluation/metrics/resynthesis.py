@@ -17,7 +17,7 @@ _CONVERGENCE_WINDOWS = (512, 1024, 2048)
 
 
 def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Trim arrays of shape `(num_samples,)` on the right to the shortest of them."""
+    """Trim waveforms of shape `(num_samples,)` on the right to the shortest of them."""
     length = min(len(array) for array in arrays)
     return [array[:length] for array in arrays]
 
@@ -70,15 +70,9 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
-    """Measure the mean absolute difference of two log-mel spectrograms of equally long arrays.
+    """Return the mean absolute difference in dB of the log-mel spectrograms of equally long `(num_samples,)` arrays.
 
-    Args:
-        reference (`np.ndarray` of shape `(num_samples,)`): the original; its loudest bin is 0 dB for both.
-        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `float`: dB.
+    The loudest bin of the reference is 0 dB for both.
     """
     loudest = float(mel_energies(reference, sampling_rate).max())
     first, second = (log_mel(array, sampling_rate, loudest) for array in (reference, estimate))
@@ -86,18 +80,9 @@ def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int
 
 
 def multi_scale_mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
-    """Measure the mean absolute difference of log-mel spectrograms of six resolutions.
+    """Return [`mel_distance`] averaged over windows of 64 to 2048 samples, the resolutions of SoundStream's loss.
 
-    Args:
-        reference (`np.ndarray` of shape `(num_samples,)`): the original; in each resolution its loudest bin is 0 dB,
-            and what lies 80 dB below it does not count.
-        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it, equally long.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `float`: dB, averaged over windows of 64 to 2048 samples.
-
-    Paper: SoundStream (arXiv 2107.03312), the reconstruction loss.
+    In each resolution what lies 80 dB below the loudest bin of the reference is cut.
     """
     distances = []
     for window_length, num_mels in _MEL_SCALES.items():
@@ -108,15 +93,7 @@ def multi_scale_mel_distance(reference: np.ndarray, estimate: np.ndarray, sampli
 
 
 def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Measure the error of a spectrogram's magnitudes relative to the original's: 0 is perfect, silence has 1.
-
-    Args:
-        reference (`np.ndarray` of shape `(num_samples,)`): the original.
-        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it, equally long.
-
-    Returns:
-        `float`: averaged over windows of 512, 1024 and 2048 samples.
-    """
+    """Return the relative error of magnitude spectrograms of equally long `(num_samples,)` arrays; silence has 1."""
     errors = []
     for window in _CONVERGENCE_WINDOWS:
         first, second = (np.sqrt(power_spectrogram(array, window, window // 4)) for array in (reference, estimate))
@@ -124,16 +101,11 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> float:
     return float(np.mean(errors))
 
 
-def sound_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Compare a coded recording of any sound with its original.
-
-    Args:
-        reference (`np.ndarray` of shape `(num_samples,)`): the original.
-        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it; both are trimmed to the shorter.
-        sampling_rate (`int`): Hz.
+def audio_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
+    """Compare coded audio of any kind with its original, `(num_samples,)` arrays trimmed to the shorter.
 
     Returns:
-        `dict`: `si_sdr` (dB), `mel_distance` (dB), `multi_scale_mel_distance` (dB) and `spectral_convergence`.
+        `dict`: `si_sdr`, `mel_distance`, `multi_scale_mel_distance` (all in dB) and `spectral_convergence`.
     """
     reference, estimate = match_lengths(reference, estimate)
     return {
@@ -145,30 +117,21 @@ def sound_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: in
 
 
 def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Compare coded speech with its original by every distance of this file.
-
-    Args:
-        reference (`np.ndarray` of shape `(num_samples,)`): the original.
-        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it; both are trimmed to the shorter.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `dict`: `pesq_wb`, `stoi` and the keys of [`sound_quality`].
-    """
+    """Compare coded speech with its original: [`audio_quality`] and `pesq_wb` and `stoi`."""
     reference, estimate = match_lengths(reference, estimate)
     return {
         "pesq_wb": pesq_wb(reference, estimate, sampling_rate),
         "stoi": stoi(reference, estimate, sampling_rate),
-    } | sound_quality(reference, estimate, sampling_rate)
+    } | audio_quality(reference, estimate, sampling_rate)
 
 
 __all__ = [
+    "audio_quality",
     "match_lengths",
     "mel_distance",
     "multi_scale_mel_distance",
     "pesq_wb",
     "si_sdr",
-    "sound_quality",
     "spectral_convergence",
     "speech_quality",
     "stoi",

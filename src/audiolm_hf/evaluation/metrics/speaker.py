@@ -1,8 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Whose voice is it: speaker embeddings of recordings, and how alike two of them are.
+"""Speaker embeddings of recordings, their similarity, and the identification of a prompt's speaker.
 
 The embedding is resemblyzer's (a three-layer LSTM trained for speaker verification, GE2E), whose weights lie in its
-package, so that nothing is downloaded. Continuations are compared with their prompts by it.
+package, so that nothing is downloaded.
+
+Paper: AudioLM (arXiv 2209.03143), table III: a classifier found the prompt's speaker in 92.6 % of the continuations.
+Here it is the nearest of the speakers of the given recordings.
 
 resemblyzer asks for `webrtcvad`, which has no wheels; `webrtcvad-wheels` (part of the extra `evaluation`) is the same
 module with wheels. Hence one more command after the extra: `pip install --no-deps resemblyzer==0.1.4`.
@@ -16,14 +19,12 @@ import numpy as np
 import soxr
 import torch
 from tqdm import tqdm
-from transformers.audio_utils import mel_filter_bank
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 
 INSTALL_COMMAND = "pip install --no-deps resemblyzer==0.1.4"
-EMBEDDING_SIZE = 256
 SPEAKER_SAMPLING_RATE = 16000  # resemblyzer
-_WINDOW_LENGTH, _HOP_LENGTH, _NUM_MELS = 400, 160, 40  # resemblyzer: 25 ms every 10 ms
+_DETECTOR_WINDOW = 480  # samples of its voice activity detector
 _LEVEL_DB = -30.0  # resemblyzer: quieter recordings are raised to this RMS
 RECORDINGS_PER_SPEAKER = 8  # one more changes a speaker's mean vector hardly
 _LONGEST_S = 10.0  # of each
@@ -31,12 +32,12 @@ _MIN_VOICED_S = 0.1  # less sound than this says nothing of a voice
 
 
 def speaker_embedding_is_available() -> bool:
-    """Say whether resemblyzer and the voice activity detector it needs are installed."""
+    """Return whether resemblyzer and the voice activity detector it needs are installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("resemblyzer", "webrtcvad", "librosa"))
 
 
 class SpeakerEmbedder:
-    """Turn recordings into vectors that are near each other where the speaker is the same.
+    """Embed recordings so that those of one speaker are near each other.
 
     Args:
         device (`str`, defaults to `"cpu"`): where the network runs.
@@ -78,13 +79,9 @@ class SpeakerEmbedder:
         """
         if array.ndim != 1 or not len(array):
             raise ValueError(f"array has the shape {array.shape}; give (num_samples,), 1 sample or more.")
-        mels = torch.from_numpy(_mel_spectrogram(self._voiced(array, sampling_rate)))
-        slices = self._network.compute_partial_slices(len(mels) * _HOP_LENGTH, rate=1.3, min_coverage=0.75)[1]
-        mels = torch.nn.functional.pad(mels, (0, 0, 0, max(0, slices[-1].stop - len(mels))))
-        partials = self._network(torch.stack([mels[part] for part in slices]).to(self.device))
-        partials = partials.nan_to_num()  # the network divides by its output's length, which can be 0
-        mean = partials.mean(dim=0).cpu().numpy().astype(np.float32)
-        return mean / max(float(np.linalg.norm(mean)), 1e-6)
+        _, partials, _ = self._network.embed_utterance(self._voiced(array, sampling_rate), return_partials=True)
+        mean = np.nan_to_num(partials).mean(axis=0)  # the network divides by its output's length, which can be 0
+        return (mean / max(float(np.linalg.norm(mean)), 1e-6)).astype(np.float32)
 
     def _voiced(self, array: np.ndarray, sampling_rate: int) -> np.ndarray:
         """The recording at the network's rate and level, without long silences."""
@@ -94,65 +91,22 @@ class SpeakerEmbedder:
         # Raised to the level, but never beyond what 16 bits hold: the detector takes 16-bit samples.
         gain = max(1.0, 10 ** (_LEVEL_DB / 20) / max(level, 1e-9))
         loud = np.clip(array * min(gain, 1e5), -1.0, 1.0).astype(np.float32)
-        if len(loud) < _HOP_LENGTH * 3:  # shorter than the detector's window
+        if len(loud) < _DETECTOR_WINDOW:  # shorter than the detector's window
             return loud
         voiced = self._trim_long_silences(loud)
         return voiced if len(voiced) >= _MIN_VOICED_S * SPEAKER_SAMPLING_RATE else loud
 
 
-def _mel_spectrogram(array: np.ndarray) -> np.ndarray:
-    """Power mel spectrogram (frames, 40), as resemblyzer takes it from librosa, without librosa's compiler."""
-    spectrum = torch.stft(
-        torch.from_numpy(array),
-        _WINDOW_LENGTH,
-        _HOP_LENGTH,
-        window=torch.hann_window(_WINDOW_LENGTH),
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
-    )
-    filters = mel_filter_bank(
-        num_frequency_bins=_WINDOW_LENGTH // 2 + 1,
-        num_mel_filters=_NUM_MELS,
-        min_frequency=0.0,
-        max_frequency=SPEAKER_SAMPLING_RATE / 2,
-        sampling_rate=SPEAKER_SAMPLING_RATE,
-        norm="slaney",
-        mel_scale="slaney",
-    )
-    return (spectrum.abs().square().T.numpy() @ filters).astype(np.float32)
-
-
 def speaker_similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Compare two speaker embeddings.
+    """Return the cosine of two embeddings of [`SpeakerEmbedder.embed`], which have no negative entries: 0 to 1.
 
-    Args:
-        a (`np.ndarray` of shape `(256,)`): from [`SpeakerEmbedder.embed`].
-        b (`np.ndarray` of shape `(256,)`): likewise.
-
-    Returns:
-        `float`: the cosine of their angle; resemblyzer's vectors have no negative entries, so 0 to 1. Clips of one
-        speaker have about 0.89, of two speakers about 0.56 (3 s against 7 s of LibriSpeech).
+    Clips of one speaker have about 0.89, of two speakers about 0.56 (3 s against 7 s of LibriSpeech).
     """
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
 
-def identify_speakers(embeddings: np.ndarray, references: np.ndarray, speakers: list[str]) -> list[str]:
-    """Name the nearest of a closed set of speakers.
-
-    Args:
-        embeddings (`np.ndarray` of shape `(batch, 256)`): voices to name.
-        references (`np.ndarray` of shape `(num_speakers, 256)`): one vector for each speaker.
-        speakers (`list[str]`): their names.
-
-    Returns:
-        `list[str]`: a name for each row of `embeddings`.
-    """
-    return [speakers[place] for place in (embeddings @ references.T).argmax(axis=1)]
-
-
 class SpeakerVerifier:
-    """Compare voices with those of a closed set of speakers.
+    """Compare continuations with a closed set of speakers.
 
     Args:
         embedder ([`SpeakerEmbedder`]): the embedding.
@@ -162,7 +116,7 @@ class SpeakerVerifier:
     def __init__(self, embedder: SpeakerEmbedder, source: AudioSource) -> None:
         self.embedder = embedder
         self._known: dict[str, dict[str, np.ndarray]] = defaultdict(dict)  # speaker -> recording -> vector
-        for record in tqdm(source, desc="voices", unit="recording"):
+        for record in tqdm(source, desc="speakers", unit="recording"):
             if len(self._known[record.speaker]) < RECORDINGS_PER_SPEAKER:
                 array = record.array[: round(_LONGEST_S * record.sampling_rate)]
                 self._known[record.speaker][record.id] = embedder.embed(array, record.sampling_rate)
@@ -173,7 +127,7 @@ class SpeakerVerifier:
         return len(self._known)
 
     def references(self, without: str) -> tuple[list[str], np.ndarray]:
-        """Give the speakers and their mean vectors, leaving out one recording.
+        """Return the speakers and their mean vectors without one recording.
 
         Args:
             without (`str`): id of the recording, that of the prompt: its room and day would give it away.
@@ -189,8 +143,8 @@ class SpeakerVerifier:
         }
         return list(means), np.stack([mean / np.linalg.norm(mean) for mean in means.values()])
 
-    def figures(self, array: np.ndarray, prompt_vector: np.ndarray, record: AudioRecord) -> dict[str, float]:
-        """Judge one continuation.
+    def metrics(self, array: np.ndarray, prompt_vector: np.ndarray, record: AudioRecord) -> dict[str, float]:
+        """Return the metrics of one continuation.
 
         Args:
             array (`np.ndarray` of shape `(num_samples,)`): the continuation.
@@ -206,7 +160,7 @@ class SpeakerVerifier:
         if not np.any(array):  # silence has no voice
             return {"speaker_similarity": 0.0, "speaker_found": 0.0 if comparable else float("nan")}
         vector = self.embedder.embed(array, record.sampling_rate)
-        found = float(identify_speakers(vector[None], references, names)[0] == record.speaker)
+        found = float(names[int((references @ vector).argmax())] == record.speaker)
         return {
             "speaker_similarity": speaker_similarity(vector, prompt_vector),
             "speaker_found": found if comparable else float("nan"),
@@ -214,11 +168,9 @@ class SpeakerVerifier:
 
 
 __all__ = [
-    "EMBEDDING_SIZE",
     "INSTALL_COMMAND",
     "SpeakerEmbedder",
     "SpeakerVerifier",
-    "identify_speakers",
     "speaker_embedding_is_available",
     "speaker_similarity",
 ]

@@ -61,8 +61,13 @@ def mel_energies(array: np.ndarray, sampling_rate: int, num_mels: int = 80, wind
     )
 
 
+def level_db(array: np.ndarray) -> float:
+    """Return the level of a waveform in dB relative to full scale, -120 at least."""
+    return float(10 * np.log10(max(float((array.astype(np.float64) ** 2).mean()), 1e-12)))
+
+
 def frame_levels(array: np.ndarray, sampling_rate: int, frame_rate: int = 50) -> np.ndarray:
-    """Measure the level of consecutive frames.
+    """Return the levels of consecutive frames.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): the signal.
@@ -112,4 +117,12 @@ def save_spectrograms(
     figure.savefig(path, dpi=80)
 
 
-__all__ = ["SILENCE_FLOOR", "frame_levels", "log_mel", "mel_energies", "power_spectrogram", "save_spectrograms"]
+__all__ = [
+    "SILENCE_FLOOR",
+    "frame_levels",
+    "level_db",
+    "log_mel",
+    "mel_energies",
+    "power_spectrogram",
+    "save_spectrograms",
+]

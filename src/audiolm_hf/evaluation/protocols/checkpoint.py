@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Every figure of a checkpoint in one go: codec, tokens, likelihood, continuation, and examples to look at.
+"""All protocols on one checkpoint: a dictionary for a JSON file and Markdown for the model card.
 
-In: a checkpoint's folder and a folder of corpora; out: one dictionary for a JSON file and one Markdown text for the
-model card. Each part is kept, so that a stopped evaluation goes on where it was.
+`PROTOCOLS` is the table of them. Every protocol's result is kept, so that an interrupted evaluation resumes.
 """
 
 import platform
@@ -18,18 +17,32 @@ from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import load_tokenizers
 from audiolm_hf.data.tokens import TokenDataset
-from audiolm_hf.evaluation.protocols.codec import evaluate_codec
-from audiolm_hf.evaluation.protocols.continuation import ContinuationKind, evaluate_continuation
-from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, load_stages
-from audiolm_hf.evaluation.protocols.piano_tokens import evaluate_piano_tokens
-from audiolm_hf.evaluation.protocols.samples import save_samples
-from audiolm_hf.evaluation.protocols.tokens import evaluate_tokens
-from audiolm_hf.evaluation.results import checkpoint_hash, kept_part
+from audiolm_hf.evaluation.protocols.codec import codec_headlines, evaluate_codec, format_codec
+from audiolm_hf.evaluation.protocols.continuation import (
+    ContinuationKind,
+    continuation_headlines,
+    evaluate_continuation,
+    format_continuation,
+)
+from audiolm_hf.evaluation.protocols.likelihood import (
+    evaluate_likelihood,
+    format_likelihood,
+    likelihood_headlines,
+    load_stages,
+)
+from audiolm_hf.evaluation.protocols.samples import format_samples, save_samples
+from audiolm_hf.evaluation.protocols.tokens import (
+    evaluate_piano_tokens,
+    evaluate_tokens,
+    format_tokens,
+    token_headlines,
+)
+from audiolm_hf.evaluation.report import Headline, format_markdown
+from audiolm_hf.evaluation.results import checkpoint_hash, kept_result
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.run_folder import named_files
 from audiolm_hf.threads import set_threads
 
-PARTS = ("codec", "tokens", "likelihood", "continuation", "samples")
 TEST_FILES: dict[ContinuationKind, tuple[str, ...]] = {
     "speech": ("librispeech/test.parquet",),
     "piano": ("piano/test.parquet",),
@@ -48,23 +61,23 @@ class CheckpointEvaluation:
     Args:
         folder (`Path`): of the checkpoint, a whole AudioLM.
         data (`Path`): folder of the corpora; a file of `TEST_FILES` and `TRAIN_FILES` that it lacks is an error.
-        parts_folder (`Path`): where parts, alignments, tokens and pictures are kept.
+        results_folder (`Path`): where results, alignments, tokens and pictures are kept.
         kind (`"speech"` or `"piano"`, defaults to `"speech"`): what the checkpoint was trained on.
         num_prompts (`int`, defaults to 24): beginnings of recordings that are continued.
         num_continuations (`int`, defaults to 4): of each prompt.
         num_clips (`int`, defaults to 24): recordings that the codec is measured on.
         num_samples (`int`, defaults to 6): pictures.
-        train_minutes (`float`, defaults to 80.0): of training audio, for the clusters that the tokens stand beside.
+        train_minutes (`float`, defaults to 80.0): of training audio for the baselines of the tokens.
         train_tokens (`Path`, *optional*): token dataset for the n-grams; by default the training files are tokenized.
         seed (`int`, defaults to 0): of everything that is drawn.
         device (`str`, defaults to `"cpu"`): where the models compute.
         threads (`int`, *optional*): on a CPU; by default what suits the model.
-        overwrite (`bool`, defaults to `False`): evaluate parts again that are kept of other settings or files.
+        overwrite (`bool`, defaults to `False`): replace results that are kept of other settings or files.
     """
 
     folder: Path
     data: Path
-    parts_folder: Path
+    results_folder: Path
     kind: ContinuationKind = "speech"
     num_prompts: int = 24
     num_continuations: int = 4
@@ -79,7 +92,7 @@ class CheckpointEvaluation:
 
     @cached_property
     def model(self) -> AudioLMModel:
-        """The checkpoint, in float32; loaded when a part first needs it."""
+        """The checkpoint, in float32; loaded when a protocol first needs it."""
         model = AudioLMModel.from_pretrained(self.folder, dtype="float32").eval().to(self.device)
         set_threads(model, self.threads)
         return model
@@ -91,113 +104,188 @@ class CheckpointEvaluation:
 
     @property
     def train_paths(self) -> list[Path]:
-        """Recordings that the yardsticks are fitted on."""
+        """Recordings that the baselines are fitted on."""
         return [self.data / name for name in TRAIN_FILES[self.kind]]
 
-    @property
-    def _likelihood_files(self) -> list[Path]:
-        """What the n-grams are fitted on."""
-        return self.train_paths if self.train_tokens is None else sorted(self.train_tokens.glob("*.parquet"))
+    def source(self, paths: list[Path]) -> AudioSource:
+        """Open recordings at the model's rate."""
+        return AudioSource(paths, self.model.sampling_rate)
 
-    def run(self, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
+    def run(self, protocols: tuple[str, ...] | None = None) -> dict[str, Any]:
         """Evaluate.
 
         Args:
-            parts (`tuple[str, ...]`): names out of `PARTS`.
+            protocols (`tuple[str, ...]`, *optional*): names out of `PROTOCOLS`; all by default.
 
         Returns:
-            `dict`: the checkpoint's name and hash, the settings, versions of the libraries, and `parts` by name.
+            `dict`: the checkpoint's name and hash, the settings, versions of the libraries, and the results of
+            `protocols` by name.
 
         Raises:
-            ValueError: a part is not one of `PARTS`.
+            ValueError: a protocol is not one of `PROTOCOLS`.
             FileNotFoundError: the checkpoint or a data file is missing.
         """
-        unknown = set(parts) - set(PARTS)
+        chosen = tuple(PROTOCOLS) if protocols is None else protocols
+        unknown = set(chosen) - set(PROTOCOLS)
         if unknown:
-            raise ValueError(f"There are no parts {sorted(unknown)}; choose from {', '.join(PARTS)}.")
+            raise ValueError(f"There are no protocols {sorted(unknown)}; choose from {', '.join(PROTOCOLS)}.")
         digest = checkpoint_hash(self.folder)
-        needed = [*self.test_paths, *self.train_paths]
-        if self.kind == "piano":
-            needed.append(self.data / MIDI_FILE)
+        needed = [*self.test_paths, *self.train_paths, *([self.data / MIDI_FILE] if self.kind == "piano" else [])]
         missing = [path for path in needed if not path.is_file()]
         if missing:
             raise FileNotFoundError(f"There is no {missing[0]}; give the folder that holds the corpora as --data.")
-        steps: dict[str, tuple[dict[str, Any], list[Path], Callable[[], dict[str, Any]]]] = {
-            "codec": ({"num_clips": self.num_clips}, [], self._codec),
-            "tokens": ({"minutes": self.train_minutes}, self.train_paths, self._tokens),
-            "likelihood": ({}, self._likelihood_files, self._likelihood),
-            "continuation": (
-                {"num_prompts": self.num_prompts, "num_continuations": self.num_continuations},
-                [],
-                self._continuation,
-            ),
-            "samples": ({"num_samples": self.num_samples}, [], self._samples),
-        }
-        common = {"checkpoint": digest, "kind": self.kind, "seed": self.seed}
+        libraries = {name: version(name) for name in ("torch", "transformers", "numpy")}
         return {
             "checkpoint": self.folder.name,
             "checkpoint_sha256": digest,
             "kind": self.kind,
             "seed": self.seed,
             "test_files": list(TEST_FILES[self.kind]),
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in ("torch", "transformers", "numpy")},
-            "parts": {
-                name: kept_part(
-                    self.parts_folder,
-                    name,
-                    common | settings,
-                    {"test": named_files(self.test_paths), "train": named_files(train)},
-                    evaluate,
-                    self.overwrite,
-                )
-                for name, (settings, train, evaluate) in steps.items()
-                if name in parts
-            },
+            "versions": {"python": platform.python_version()} | libraries,
+            "protocols": {name: self._result(name, digest) for name in PROTOCOLS if name in chosen},
         }
 
-    def _source(self, paths: list[Path]) -> AudioSource:
-        return AudioSource(paths, self.model.sampling_rate)
-
-    def _codec(self) -> dict[str, Any]:
-        codec = self.model.acoustic_codec
-        levels = sorted({self.model.config.coarse_config.num_coarse_codebooks, codec.num_codebooks * 2 // 3})
-        return evaluate_codec(
-            codec, self._source(self.test_paths), self.num_clips, num_codebooks=levels, kind=self.kind
+    def _result(self, name: str, digest: str) -> dict[str, Any]:
+        protocol = PROTOCOLS[name]
+        settings = {"checkpoint": digest, "kind": self.kind, "seed": self.seed}
+        return kept_result(
+            self.results_folder,
+            name,
+            settings | {field: getattr(self, field) for field in protocol.settings},
+            {"test": named_files(self.test_paths), "train": named_files(protocol.train_files(self))},
+            partial(protocol.evaluate, self),
+            self.overwrite,
         )
 
-    def _tokens(self) -> dict[str, Any]:
-        parts = (
-            self.model.semantic_tokenizer,
-            self.model.acoustic_codec,
-            self._source(self.test_paths),
-            self._source(self.train_paths),
-        )
-        if self.kind == "piano":
-            return evaluate_piano_tokens(*parts, self.data / MIDI_FILE, self.train_minutes, self.seed)
-        return evaluate_tokens(*parts, self.parts_folder / "alignments", self.train_minutes, self.seed)
 
-    def _likelihood(self) -> dict[str, Any]:
-        load = partial(load_tokenizers, self.folder, self.folder, device=self.device)
-        folder = self.parts_folder / "likelihood" / "tokens"
-        tokens: dict[str, TokenDataset] = {}
-        for split, paths in (("train", self.train_paths), ("test", self.test_paths)):
-            if split == "train" and self.train_tokens is not None:
-                tokens[split] = TokenDataset(self.train_tokens)
-                continue
-            made = tokenize_recordings(list_clips(paths), load, folder / split)
-            tokens[split] = TokenDataset(folder / split) if made is None else made
-        stages = {name: stage.to(self.device) for name, stage in load_stages([self.folder]).items()}
-        return evaluate_likelihood(stages, tokens["train"], tokens["test"])
-
-    def _continuation(self) -> dict[str, Any]:
-        source = self._source(self.test_paths)
-        counts = {"num_prompts": self.num_prompts, "num_continuations": self.num_continuations}
-        return evaluate_continuation(self.model, source, seed=self.seed, kind=self.kind, **counts)
-
-    def _samples(self) -> dict[str, Any]:
-        folder = self.parts_folder / "samples"
-        return save_samples(self.model, self._source(self.test_paths), folder, self.num_samples, self.seed, self.kind)
+def _no_files(evaluation: CheckpointEvaluation) -> list[Path]:
+    return []
 
 
-__all__ = ["PARTS", "TEST_FILES", "TRAIN_FILES", "CheckpointEvaluation"]
+@dataclass(frozen=True)
+class CheckpointProtocol:
+    """How a protocol is run on a checkpoint and shown on its card.
+
+    Args:
+        title (`str`): of its section.
+        evaluate (callable): returns its result, see [`report`].
+        format (callable): lays a result out as Markdown.
+        headlines (callable): rows of the card's first table.
+        settings (`tuple[str, ...]`): fields of [`CheckpointEvaluation`] that the result depends on.
+        train_files (callable): files that its baselines are fitted on; none by default.
+    """
+
+    title: str
+    evaluate: Callable[[CheckpointEvaluation], dict[str, Any]]
+    format: Callable[[dict[str, Any]], str]
+    headlines: Callable[[dict[str, Any]], list[Headline]]
+    settings: tuple[str, ...]
+    train_files: Callable[[CheckpointEvaluation], list[Path]] = _no_files
+
+
+def _evaluate_codec(evaluation: CheckpointEvaluation) -> dict[str, Any]:
+    codec = evaluation.model.acoustic_codec
+    levels = sorted({evaluation.model.config.coarse_config.num_coarse_codebooks, codec.num_codebooks * 2 // 3})
+    source = evaluation.source(evaluation.test_paths)
+    return evaluate_codec(codec, source, evaluation.num_clips, num_codebooks=levels, kind=evaluation.kind)
+
+
+def _evaluate_tokens(evaluation: CheckpointEvaluation) -> dict[str, Any]:
+    model = evaluation.model
+    sources = evaluation.source(evaluation.test_paths), evaluation.source(evaluation.train_paths)
+    parts = (model.semantic_tokenizer, model.acoustic_codec, *sources)
+    options = (evaluation.train_minutes, evaluation.seed)
+    if evaluation.kind == "piano":
+        return evaluate_piano_tokens(*parts, evaluation.data / MIDI_FILE, *options)
+    return evaluate_tokens(*parts, evaluation.results_folder / "alignments", *options)
+
+
+def _likelihood_files(evaluation: CheckpointEvaluation) -> list[Path]:
+    if evaluation.train_tokens is None:
+        return evaluation.train_paths
+    return sorted(evaluation.train_tokens.glob("*.parquet"))
+
+
+def _evaluate_likelihood(evaluation: CheckpointEvaluation) -> dict[str, Any]:
+    load = partial(load_tokenizers, evaluation.folder, evaluation.folder, device=evaluation.device)
+
+    def tokenized(split: str, paths: list[Path]) -> TokenDataset:
+        folder = evaluation.results_folder / "likelihood" / "tokens" / split
+        return tokenize_recordings(list_clips(paths), load, folder) or TokenDataset(folder)
+
+    test = tokenized("test", evaluation.test_paths)
+    given = evaluation.train_tokens
+    train = tokenized("train", evaluation.train_paths) if given is None else TokenDataset(given)
+    stages = {name: stage.to(evaluation.device) for name, stage in load_stages([evaluation.folder]).items()}
+    return evaluate_likelihood(stages, train, test)
+
+
+def _evaluate_continuation(evaluation: CheckpointEvaluation) -> dict[str, Any]:
+    return evaluate_continuation(
+        evaluation.model,
+        evaluation.source(evaluation.test_paths),
+        evaluation.num_prompts,
+        seed=evaluation.seed,
+        kind=evaluation.kind,
+        num_continuations=evaluation.num_continuations,
+    )
+
+
+def _save_samples(evaluation: CheckpointEvaluation) -> dict[str, Any]:
+    folder = evaluation.results_folder / "samples"
+    source = evaluation.source(evaluation.test_paths)
+    return save_samples(evaluation.model, source, folder, evaluation.num_samples, evaluation.seed, evaluation.kind)
+
+
+def _as_text(format_result: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
+    return lambda result: f"```\n{format_result(result).rstrip()}\n```"
+
+
+PROTOCOLS = {
+    "codec": CheckpointProtocol("Codec", _evaluate_codec, _as_text(format_codec), codec_headlines, ("num_clips",)),
+    "tokens": CheckpointProtocol(
+        "Semantic tokens",
+        _evaluate_tokens,
+        _as_text(format_tokens),
+        token_headlines,
+        ("train_minutes",),
+        lambda evaluation: evaluation.train_paths,
+    ),
+    "likelihood": CheckpointProtocol(
+        "Likelihood", _evaluate_likelihood, _as_text(format_likelihood), likelihood_headlines, (), _likelihood_files
+    ),
+    "continuation": CheckpointProtocol(
+        "Continuation",
+        _evaluate_continuation,
+        _as_text(format_continuation),
+        continuation_headlines,
+        ("num_prompts", "num_continuations"),
+    ),
+    "samples": CheckpointProtocol("Examples", _save_samples, format_samples, lambda result: [], ("num_samples",)),
+}
+
+
+def format_checkpoint(report: dict[str, Any]) -> str:
+    """Return the result of [`CheckpointEvaluation.run`] as Markdown for the model card.
+
+    Args:
+        report (`dict`): the result, also as read from its JSON file by [`~audiolm_hf.evaluation.report.from_json`].
+    """
+    results = report["protocols"]
+    title = (
+        f"Checkpoint `{report['checkpoint']}` (SHA-256 {report['checkpoint_sha256'][:12]}), seed {report['seed']}, on "
+        f"{', '.join(f'`{name}`' for name in report['test_files'])}."
+    )
+    headlines = [row for name, result in results.items() for row in PROTOCOLS[name].headlines(result)]
+    sections = {PROTOCOLS[name].title: PROTOCOLS[name].format(result) for name, result in results.items()}
+    return format_markdown(title, headlines, sections)
+
+
+__all__ = [
+    "PROTOCOLS",
+    "TEST_FILES",
+    "TRAIN_FILES",
+    "CheckpointEvaluation",
+    "CheckpointProtocol",
+    "format_checkpoint",
+]

@@ -1,12 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How good continuations are: beginnings of recordings are continued, and the result is measured.
+"""Continuation protocol: beginnings of recordings are continued and compared with toplines and floors.
 
-The same figures are taken of the model's continuations, of toplines (what really came next, and the same through the
-codec) and of floors (another speaker or piece, the prompt again, white noise, silence). A coarse stage that also
-learned to do without semantic tokens is measured without them as well: the paper's comparison with an acoustic-only
-model. What a prompt's figures are is the mean over its continuations, and over several recordings where the floor is
-other speakers or pieces. Every mean stands with a bootstrap interval over the prompts, and with its difference to the
-floor, prompt by prompt. None of the figures verifiers words or meaning.
+The same metrics are taken of the model's continuations, of toplines (the real continuation and its resynthesis by the
+codec) and of floors (another speaker or piece, the prompt again, white noise, silence). A coarse stage that was also
+trained without semantic tokens is measured without them as well: the paper's comparison with an acoustic-only model.
+A prompt's metrics are means over its continuations, and over several recordings where the floor is other speakers or
+pieces. Every mean has a bootstrap interval over the prompts. None of the metrics measures words or meaning.
 
 Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
@@ -21,29 +20,30 @@ from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.bootstrap import paired_difference, summarise
-from audiolm_hf.evaluation.metrics.acoustics import sound_figures
-from audiolm_hf.evaluation.metrics.music import music_figures
-from audiolm_hf.evaluation.metrics.prosody import prosody_figures
+from audiolm_hf.evaluation.metrics.acoustics import acoustic_metrics
+from audiolm_hf.evaluation.metrics.music import music_metrics
+from audiolm_hf.evaluation.metrics.prosody import prosody_metrics
 from audiolm_hf.evaluation.metrics.speaker import (
     INSTALL_COMMAND,
     SpeakerEmbedder,
     SpeakerVerifier,
     speaker_embedding_is_available,
 )
-from audiolm_hf.evaluation.report import format_table
+from audiolm_hf.evaluation.report import Headline, format_interval, format_table, join_parts
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
 ContinuationKind = Literal["speech", "piano"]
 ACOUSTIC_ONLY = "acoustic only"  # the coarse stage without semantic tokens
+RESYNTHESIS, COARSE_RESYNTHESIS = "resynthesis", "resynthesis, coarse codes"
 NUM_OTHERS = 8  # recordings that the floor of other speakers or pieces is the mean of
-SOUND_FIGURES = {
-    "level_db": "level dB",
+ACOUSTIC_METRICS = {
+    "loudness_db": "loudness dB",
     "silence_share": "silence",
     "flatness": "flatness",
     "repetition": "repetition",
     "timbre_similarity": "timbre",
 }
-SPEECH_FIGURES = {
+SPEECH_METRICS = {
     "speaker_similarity": "speaker",
     "speaker_found": "found",
     "syllable_rate": "syllables/s",
@@ -52,60 +52,69 @@ SPEECH_FIGURES = {
     "pitch_hz": "pitch Hz",
     "pitch_spread": "spread st",
 }
-PIANO_FIGURES = {
+PIANO_METRICS = {
     "same_key": "same key",
     "key_agreement": "key",
     "pitch_class_similarity": "pitch classes",
     "onset_rate": "onsets/s",
     "onset_ratio": "rate ratio",
     "inter_onset_ratio": "gap ratio",
-    "level_difference_db": "level diff dB",
+    "loudness_difference_db": "loudness diff dB",
 }
 
 
 @dataclass(frozen=True)
 class ContinuationTask:
-    """What a kind of audio is continued and measured by.
+    """How a kind of audio is continued and measured.
 
     Args:
         prompt_length_s (`float`): seconds given.
         continuation_length_s (`float`): seconds continued.
-        figures (`dict[str, str]`): all figures, with their titles.
-        decisive (`tuple[str, ...]`): those whose differences are printed.
+        metrics (`dict[str, str]`): all metrics, with their titles.
+        measure (callable): metrics of a continuation, its prompt and their sampling rate, beside the acoustic ones.
+        decisive (`tuple[str, ...]`): those whose intervals and differences are printed.
         floor (`str`): name of the floor made of other recordings.
+        source_of (callable): what the floor's recordings must differ in: the speaker, or the piece.
     """
 
     prompt_length_s: float
     continuation_length_s: float
-    figures: dict[str, str]
+    metrics: dict[str, str]
+    measure: Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
     decisive: tuple[str, ...]
     floor: str
-
-    def source_of(self, record: AudioRecord) -> str:
-        """Give what the floor's recording must differ in: the speaker, or the piece."""
-        return record.speaker if self.floor == "another speaker" else record.text or record.id
+    source_of: Callable[[AudioRecord], str]
 
 
 TASKS: dict[ContinuationKind, ContinuationTask] = {
     "speech": ContinuationTask(
-        3.0, 7.0, SOUND_FIGURES | SPEECH_FIGURES, ("speaker_similarity", "speaker_found"), "another speaker"
+        3.0,
+        7.0,
+        ACOUSTIC_METRICS | SPEECH_METRICS,
+        prosody_metrics,
+        ("speaker_similarity", "speaker_found"),
+        "another speaker",
+        lambda record: record.speaker,
     ),
     "piano": ContinuationTask(
-        4.0, 10.0, SOUND_FIGURES | PIANO_FIGURES, ("key_agreement", "pitch_class_similarity"), "another piece"
+        4.0,
+        10.0,
+        ACOUSTIC_METRICS | PIANO_METRICS,
+        music_metrics,
+        ("key_agreement", "pitch_class_similarity"),
+        "another piece",
+        lambda record: record.text or record.id,
     ),
 }
 
 
 def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list[AudioRecord]:
-    """Take recordings that are long enough, one of each speaker in turn.
+    """Return recordings that are long enough, one of each speaker in turn.
 
     Args:
         source ([`AudioSource`]): the recordings.
         num_samples (`int`): least length.
         count (`int`): most recordings.
-
-    Returns:
-        `list[AudioRecord]`: in an order that depends on the source alone.
 
     Raises:
         ValueError: no recording is long enough.
@@ -123,37 +132,35 @@ def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list
     return [source[place] for _, place in sorted(turns)[:count]]
 
 
-def yardsticks(
-    prompt: np.ndarray, real: np.ndarray, model: AudioLMModel, seed: int, others: Sequence[np.ndarray], floor: str
-) -> dict[str, list[np.ndarray]]:
-    """Make the continuations that a model's are compared with, each as long as the real one."""
-    rng = np.random.default_rng(seed)
-    level = np.sqrt((prompt.astype(np.float64) ** 2).mean())
-    codec, clip = model.acoustic_codec, torch.from_numpy(real)[None].to(model.device)
-    codes = {"real, coded": codec.encode(clip)}
-    if not model.generation_config.use_fine_stage:  # all that a continuation is decoded from
-        codes["real, coarse codes"] = codes["real, coded"][:, : model.config.coarse_config.num_coarse_codebooks]
-    return {
-        "real": [real],
-        **{name: [codec.decode(found)[0, : len(real)].float().cpu().numpy()] for name, found in codes.items()},
-        **({floor: list(others)} if others else {}),
-        "prompt again": [np.resize(prompt, len(real))],
-        "white noise": [(level * rng.standard_normal(len(real))).astype(np.float32)],
-        "silence": [np.zeros_like(real)],
-    }
+def resynthesize(model: AudioLMModel, array: np.ndarray, num_codebooks: int | None = None) -> np.ndarray:
+    """Return a waveform `(num_samples,)` decoded from the first levels (by default all) of its own codes."""
+    codes = model.acoustic_codec.encode(torch.from_numpy(array)[None].to(model.device))[:, :num_codebooks]
+    return model.acoustic_codec.decode(codes)[0, : len(array)].float().cpu().numpy()
 
 
-def continue_prompt(
+def continue_prompts(
     model: AudioLMModel,
-    prompt: np.ndarray,
+    prompts: np.ndarray,
     continuation_length_s: float,
     seed: int,
     num_continuations: int = 1,
     **stage_kwargs: Any,
-) -> list[np.ndarray]:
-    """Continue one prompt by exactly so many seconds; float32 of shape `(num_samples,)` each, without the prompt."""
+) -> list[list[np.ndarray]]:
+    """Continue prompts by exactly so many seconds.
+
+    Args:
+        model ([`AudioLMModel`]): continues.
+        prompts (`np.ndarray` of shape `(batch, num_samples)`): continued together.
+        continuation_length_s (`float`): seconds.
+        seed (`int`): of the samples.
+        num_continuations (`int`, defaults to 1): of each prompt.
+        **stage_kwargs: options of `AudioLMModel.generate`.
+
+    Returns:
+        `list[list[np.ndarray]]`: of each prompt its continuations, float32 of shape `(num_samples,)`, without prompt.
+    """
     output = model.generate(
-        torch.from_numpy(prompt)[None].to(model.device),
+        torch.from_numpy(prompts).to(model.device),
         continuation_length_s=continuation_length_s,
         min_continuation_length_s=continuation_length_s,
         num_return_sequences=num_continuations,
@@ -161,24 +168,26 @@ def continue_prompt(
         **stage_kwargs,
     )
     spans = zip(output.prompt_lengths.tolist(), output.audio_lengths.tolist(), strict=True)
-    return [output.audio_values[row, start:stop].float().cpu().numpy() for row, (start, stop) in enumerate(spans)]
+    rows = [output.audio_values[row, start:stop].float().cpu().numpy() for row, (start, stop) in enumerate(spans)]
+    return [rows[place : place + num_continuations] for place in range(0, len(rows), num_continuations)]
 
 
-def _continuations(
-    model: AudioLMModel,
-    prompt: np.ndarray,
-    continuation_length_s: float,
-    seed: int,
-    num_continuations: int,
-    **stage_kwargs: Any,
+def baselines(
+    prompt: np.ndarray, real: np.ndarray, model: AudioLMModel, seed: int, others: Sequence[np.ndarray], floor: str
 ) -> dict[str, list[np.ndarray]]:
-    """The model's continuations, and those of the sound alone if the coarse stage can make them."""
-    systems = {"model": stage_kwargs}
-    if model.config.coarse_config.condition_dropout:
-        systems[ACOUSTIC_ONLY] = stage_kwargs | {"coarse_guidance_scale": 0.0}
-    return {
-        name: continue_prompt(model, prompt, continuation_length_s, seed, num_continuations, **options)
-        for name, options in systems.items()
+    """Return the waveforms that a model's continuations are compared with, each as long as the real one."""
+    loudness = np.sqrt((prompt.astype(np.float64) ** 2).mean())
+    noise = np.random.default_rng(seed).standard_normal(len(real))
+    systems = {"real": [real], RESYNTHESIS: [resynthesize(model, real)]}
+    if not model.generation_config.use_fine_stage:  # all that a continuation is decoded from
+        levels = model.config.coarse_config.num_coarse_codebooks
+        systems[COARSE_RESYNTHESIS] = [resynthesize(model, real, levels)]
+    if others:
+        systems[floor] = list(others)
+    return systems | {
+        "prompt again": [np.resize(prompt, len(real))],
+        "white noise": [(loudness * noise).astype(np.float32)],
+        "silence": [np.zeros_like(real)],
     }
 
 
@@ -198,46 +207,47 @@ def evaluate_continuation(
 
     Args:
         model ([`AudioLMModel`]): continues.
-        source ([`AudioSource`]): unheard recordings at the model's rate; those too short are passed over.
+        source ([`AudioSource`]): held-out recordings at the model's rate; those too short are passed over.
         num_prompts (`int`, defaults to 8): most recordings, one of each speaker in turn.
         prompt_length_s (`float`, *optional*): seconds given; 3 of speech, 4 of piano.
         continuation_length_s (`float`, *optional*): seconds continued; 7 of speech, 10 of piano.
         seed (`int`, defaults to 0): of the samples, the noise and the intervals.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): which figures are taken.
-        num_continuations (`int`, defaults to 1): of each prompt; its figures are their means.
+        kind (`"speech"` or `"piano"`, defaults to `"speech"`): which metrics are taken.
+        num_continuations (`int`, defaults to 1): of each prompt; its metrics are their means.
         **stage_kwargs: options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
 
     Returns:
-        `dict`: `systems`, the mean figures of the model and of each yardstick by name; `intervals`, the same with
-        `low` and `high`; `differences` of the model to the yardsticks, prompt by prompt; `rows`, the figures of every
-        prompt; the settings.
+        `dict`: `systems` (`"model"` and its baselines; means of the keys of `TASKS[kind].metrics`), `intervals` (the
+        same with bootstrap intervals), `differences` (of the model and each system, prompt by prompt), `rows` (the
+        metrics of every prompt) and the settings. Without resemblyzer the speaker's metrics are left out, which
+        `speaker_note` says.
 
     Raises:
         ValueError: no recording is long enough.
     """
     task = TASKS[kind]
-    rate = model.sampling_rate
     prompt_length_s = task.prompt_length_s if prompt_length_s is None else prompt_length_s
     if continuation_length_s is None:
         continuation_length_s = task.continuation_length_s
-    boundary = round(prompt_length_s * rate)
-    end = boundary + round(continuation_length_s * rate)
+    boundary = round(prompt_length_s * model.sampling_rate)
+    end = boundary + round(continuation_length_s * model.sampling_rate)
     records = choose_recordings(source, end, num_prompts)
-    verifier = (
-        SpeakerVerifier(SpeakerEmbedder(), source) if kind == "speech" and speaker_embedding_is_available() else None
-    )
+    verifier = None
+    if kind == "speech" and speaker_embedding_is_available():
+        verifier = SpeakerVerifier(SpeakerEmbedder(), source)
+    variants = {"model": stage_kwargs}
+    if model.config.coarse_config.condition_dropout:
+        variants[ACOUSTIC_ONLY] = stage_kwargs | {"coarse_guidance_scale": 0.0}
     rows: dict[str, list[dict[str, float]]] = {}
     for number, record in enumerate(tqdm(records, desc="continue", unit="prompt")):
         prompt, real = record.array[:boundary], record.array[boundary:end]
-        generated = _continuations(
-            model, prompt, continuation_length_s, seed + number, num_continuations, **stage_kwargs
-        )
+        options = (prompt[None], continuation_length_s, seed + number, num_continuations)
+        made = {name: continue_prompts(model, *options, **each)[0] for name, each in variants.items()}
         others = [other.array[boundary:end] for other in _other_recordings(records, number, task)]
-        systems = {**generated, **yardsticks(prompt, real, model, seed + number, others, task.floor)}
-        measure = _measure(kind, prompt, record, verifier)
-        for name, arrays in systems.items():
-            rows.setdefault(name, []).append(_mean_figures([measure(array) for array in arrays]))
-    return _report(rows, seed) | {
+        measure = _measure(task, prompt, record, verifier)
+        for name, arrays in (made | baselines(prompt, real, model, seed + number, others, task.floor)).items():
+            rows.setdefault(name, []).append(_mean_metrics([measure(array) for array in arrays]))
+    return _summary(rows, seed) | {
         "kind": kind,
         "num_prompts": len(records),
         "num_continuations": num_continuations,
@@ -253,33 +263,30 @@ def evaluate_continuation(
 
 def _other_recordings(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> list[AudioRecord]:
     """The next recordings of other speakers (or pieces), at most `NUM_OTHERS`."""
-    following = [records[(number + step) % len(records)] for step in range(1, len(records))]
+    following = [*records[number + 1 :], *records[:number]]
     return [other for other in following if task.source_of(other) != task.source_of(records[number])][:NUM_OTHERS]
 
 
-def _mean_figures(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Average figures over continuations of one prompt; those that a continuation lacks (NaN) do not count."""
-    figures = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows if not np.isnan(row[name])]
-        figures[name] = float(np.mean(values)) if values else float("nan")
-    return figures
-
-
 def _measure(
-    kind: ContinuationKind, prompt: np.ndarray, record: AudioRecord, verifier: SpeakerVerifier | None
+    task: ContinuationTask, prompt: np.ndarray, record: AudioRecord, verifier: SpeakerVerifier | None
 ) -> Callable[[np.ndarray], dict[str, float]]:
+    """All metrics of a continuation of one prompt; a metric that needs a network of its own is one more line here."""
     rate = record.sampling_rate
     prompt_vector = None if verifier is None else verifier.embedder.embed(prompt, rate)
 
     def measure(array: np.ndarray) -> dict[str, float]:
-        figures = sound_figures(array, prompt, rate)
-        figures |= (prosody_figures if kind == "speech" else music_figures)(array, prompt, rate)
+        metrics = acoustic_metrics(array, prompt, rate) | task.measure(array, prompt, rate)
         if verifier is not None and prompt_vector is not None:
-            figures |= verifier.figures(array, prompt_vector, record)
-        return figures
+            metrics |= verifier.metrics(array, prompt_vector, record)
+        return metrics
 
     return measure
+
+
+def _mean_metrics(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Average metrics over continuations of one prompt; NaN entries are left out."""
+    columns = {name: [row[name] for row in rows if not np.isnan(row[name])] for name in rows[0]}
+    return {name: float(np.mean(values)) if values else float("nan") for name, values in columns.items()}
 
 
 def _speaker_note(kind: ContinuationKind, verifier: SpeakerVerifier | None) -> str:
@@ -291,79 +298,84 @@ def _speaker_note(kind: ContinuationKind, verifier: SpeakerVerifier | None) -> s
     return f"Speaker found: the nearest of {verifier.num_speakers} speakers, chance {chance:.2f}."
 
 
-def _report(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, Any]:
-    """Means, intervals and differences of figures by system and prompt."""
-    columns = {
-        system: {name: [row[name] for row in figures] for name in figures[0]} for system, figures in rows.items()
-    }
+def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, Any]:
+    """Means, intervals and differences of metrics by system."""
+    columns = {system: {name: [row[name] for row in each] for name in each[0]} for system, each in rows.items()}
     intervals = {
         system: {name: summarise(values, seed) for name, values in by_name.items()}
         for system, by_name in columns.items()
     }
-    own = columns["model"]
     differences = {
-        system: {name: paired_difference(own[name], values, seed) for name, values in by_name.items()}
+        system: {name: paired_difference(columns["model"][name], values, seed) for name, values in by_name.items()}
         for system, by_name in columns.items()
         # A floor that only some prompts have cannot be paired.
         if system != "model" and len(rows[system]) == len(rows["model"])
     }
-    return {
-        "systems": {
-            system: {name: value["mean"] for name, value in by_name.items()} for system, by_name in intervals.items()
-        },
-        "intervals": intervals,
-        "differences": differences,
-        "rows": rows,
-    }
+    means = {system: {name: each["mean"] for name, each in by_name.items()} for system, by_name in intervals.items()}
+    return {"systems": means, "intervals": intervals, "differences": differences, "rows": rows}
 
 
-def format_continuation_report(report: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_continuation`] as tables for a terminal."""
-    task = TASKS[report["kind"]]
-    measured = next(iter(report["systems"].values()))
-    names = [name for name in task.figures if name in measured]
-    rows = [[system, *(f"{figures[name]:.2f}" for name in names)] for system, figures in report["systems"].items()]
+def format_continuation(result: dict[str, Any]) -> str:
+    """Lay out the result of [`evaluate_continuation`] as tables."""
+    task = TASKS[result["kind"]]
+    measured = result["systems"]["model"]
+    names = [name for name in task.metrics if name in measured]
+    rows = [[system, *(f"{metrics[name]:.2f}" for name in names)] for system, metrics in result["systems"].items()]
     decisive = [name for name in task.decisive if name in measured]
-    parts = [
-        f"{report['num_prompts']} prompts of {report['prompt_length_s']:g} s, continued {report['num_continuations']} "
-        f"times by {report['continuation_length_s']:g} s, seed {report['seed']}; {task.floor}: {report['num_others']} "
-        "at most",
-        format_table(["system", *(task.figures[name] for name in names)], rows),
-        "Means with 95 % bootstrap intervals over the prompts, and the model's differences, prompt by prompt"
-        if decisive
-        else "",
-        _interval_table(report, decisive, task) if decisive else "",
-        report["speaker_note"],
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    header, intervals = ["system"], [[system] for system in result["intervals"]]
+    for name in decisive:
+        header += [task.metrics[name], "model minus it"]
+        for row in intervals:
+            difference = result["differences"].get(row[0], {}).get(name)
+            row += [format_interval(result["intervals"][row[0]][name])]
+            row += ["-" if difference is None else format_interval(difference)]
+    return join_parts(
+        [
+            f"{result['num_prompts']} prompts of {result['prompt_length_s']:g} s, continued "
+            f"{result['num_continuations']} times by {result['continuation_length_s']:g} s, seed {result['seed']}; "
+            f"{task.floor}: {result['num_others']} at most",
+            format_table(["system", *(task.metrics[name] for name in names)], rows),
+            "Means with 95 % bootstrap intervals over the prompts, and the model's differences, prompt by prompt"
+            if decisive
+            else "",
+            format_table(header, intervals) if decisive else "",
+            result["speaker_note"],
+        ]
+    )
 
 
-def _interval_table(report: dict[str, Any], names: Sequence[str], task: ContinuationTask) -> str:
-    def cell(summary: dict[str, float] | None) -> str:
-        if summary is None:
-            return "-"
-        return f"{summary['mean']:.3f} [{summary['low']:.3f}, {summary['high']:.3f}]"
-
-    header = ["system"]
-    for name in names:
-        header += [task.figures[name], "model minus it"]
+def continuation_headlines(result: dict[str, Any]) -> list[Headline]:
+    """Return the rows of a card's table."""
+    task = TASKS[result["kind"]]
     rows = []
-    for system, figures in report["intervals"].items():
-        differences = report["differences"].get(system, {})
-        rows.append([system])
-        for name in names:
-            rows[-1] += [cell(figures[name]), cell(differences.get(name))]
-    return format_table(header, rows)
+    for metric in (name for name in task.decisive if name in result["systems"]["model"]):
+        systems = [
+            f"{system}: {result['systems'][system][metric]:.3f}"
+            for system in ("real", RESYNTHESIS, COARSE_RESYNTHESIS, ACOUSTIC_ONLY, task.floor)
+            if system in result["systems"]
+        ]
+        differences = [
+            f"above {system} by {format_interval(result['differences'][system][metric])}"
+            for system in (task.floor, ACOUSTIC_ONLY)
+            if system in result["differences"]
+        ]
+        own = format_interval(result["intervals"]["model"][metric])
+        rows.append((f"continuation, {task.metrics[metric]}", own, ", ".join(systems + differences)))
+    return rows
 
 
 __all__ = [
     "ACOUSTIC_ONLY",
+    "COARSE_RESYNTHESIS",
+    "RESYNTHESIS",
     "TASKS",
     "ContinuationKind",
     "ContinuationTask",
+    "baselines",
     "choose_recordings",
-    "continue_prompt",
+    "continuation_headlines",
+    "continue_prompts",
     "evaluate_continuation",
-    "format_continuation_report",
-    "yardsticks",
+    "format_continuation",
+    "resynthesize",
 ]

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Bits per token of the stages on unheard recordings, beside n-grams fitted on the same training tokens.
+"""Likelihood protocol: bits per token of the stages on held-out recordings, beside n-grams of the training tokens.
 
 Stages and n-grams score the same tokens in the same order. A stage sees its conditioning tokens and at most a window
 of the past; the n-grams see the tokens just before, of the same kind of sequence, over whole recordings. Conditioning
-tokens are scored by neither. Whether a stage listens to them is seen from its bits with the conditioning tokens of
+tokens are scored by neither. How much a stage depends on them is seen from its bits with the conditioning tokens of
 another recording, which have to be more.
 
 Paper: AudioLM (arXiv 2209.03143), the three stages.
@@ -24,7 +24,7 @@ from audiolm_hf.data.crops import Crop, build_example, check_agreement, record_u
 from audiolm_hf.data.loading import read_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.baselines.ngram import NGramModel, context_matrix
-from audiolm_hf.evaluation.report import format_table
+from audiolm_hf.evaluation.report import Headline, format_table
 from audiolm_hf.modeling_stage_audiolm import (
     AudioLMCoarseModel,
     AudioLMFineModel,
@@ -45,17 +45,11 @@ from audiolm_hf.token_layout_audiolm import (
 )
 
 OTHER_CONDITION = "other condition"
-NGRAM_ORDERS = (1, 2, 3, 5)  # beside the longest, shorter ones: with little data they can be the better yardstick
+NGRAM_ORDERS = (1, 2, 3, 5)  # with little data a shorter one can be the better baseline
 
 
 def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
-    """Load the stages of a whole AudioLM, or single ones.
-
-    Args:
-        folders (sequence of `str` or `Path`): folders of an AudioLM or of stage models.
-
-    Returns:
-        `dict`: stage models by name, in the order of the stages, in float32.
+    """Load the stages of folders, each of a whole AudioLM or of one stage, in float32 and in the order of the stages.
 
     Raises:
         ValueError: a folder holds another kind of model.
@@ -69,7 +63,7 @@ def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
         kind = read_model_type(folder)
         if kind == AudioLMConfig.model_type:
             model = AudioLMModel.from_pretrained(folder, dtype="float32").eval()
-            stages |= {"semantic": model.semantic, "coarse": model.coarse, "fine": model.fine}
+            stages |= model.stages
         elif kind in kinds:
             stage = kinds[kind].from_pretrained(folder, dtype="float32").eval()
             stages[stage.config.stage] = stage
@@ -79,7 +73,7 @@ def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
 
 
 def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray:
-    """List the ids that a stage predicts over one record, in order; int64 of shape `(sequence_length,)`."""
+    """Return the ids that a stage predicts over one record, in order; int64 of shape `(sequence_length,)`."""
     if config.stage == "semantic":
         ids = semantic_ids(torch.from_numpy(record.semantic_tokens.astype(np.int64)), config).numpy()
         return np.append(ids, config.end_token_id) if record.ends_recording else ids
@@ -90,17 +84,7 @@ def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray
 def ngram_bits(
     train: TokenDataset, test: TokenDataset, config: AudioLMStageConfig, order: int
 ) -> dict[int, np.ndarray]:
-    """Fit n-grams on one dataset and score another.
-
-    Args:
-        train ([`TokenDataset`]): to fit on.
-        test ([`TokenDataset`]): to score.
-        config ([`AudioLMStageConfig`]): the stage whose tokens are meant.
-        order (`int`): tokens per gram; 1 is a unigram model.
-
-    Returns:
-        `dict`: bits of every test token, by level.
-    """
+    """Fit n-grams of a stage's tokens on `train`; return the bits of every token of `test`, by level."""
     fitted, scored = (_grams(dataset, config, order) for dataset in (train, test))
     bits = {}
     for level in predicted_levels(config):
@@ -123,7 +107,7 @@ def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dic
 
 
 def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]:
-    """Cut a record into overlapping windows; each scores what those before it did not.
+    """Return overlapping windows of a record; each scores what those before it did not.
 
     Args:
         units (`int`): length of the record in grid units.
@@ -212,8 +196,8 @@ def evaluate_likelihood(
 
     Args:
         stages (`dict`): stage models by name.
-        train ([`TokenDataset`]): tokens that the n-grams are fitted on; those that the stages learned from.
-        test ([`TokenDataset`]): unheard recordings.
+        train ([`TokenDataset`]): tokens that the n-grams are fitted on; those that the stages were trained on.
+        test ([`TokenDataset`]): held-out recordings.
         orders (sequence of `int`, defaults to `(1, 2, 3, 5)`): of the n-gram models.
         overlap (`float`, defaults to 0.5): see [`stage_token_bits`].
 
@@ -257,27 +241,40 @@ def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
     return totals | {"tokens": sum(level["tokens"] for level in levels), "levels": levels}
 
 
-def format_likelihood_report(report: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_likelihood`] as a table for a terminal."""
+def format_likelihood(report: dict[str, Any]) -> str:
+    """Lay out the result of [`evaluate_likelihood`] as a table."""
     columns = ["stage", OTHER_CONDITION, *(f"{order}-gram" for order in report["orders"])]
 
-    def cells(figures: dict[str, Any]) -> list[str]:
-        return [f"{figures[column]:.3f}" if column in figures else "-" for column in columns]
+    def cells(metrics: dict[str, Any]) -> list[str]:
+        return [f"{metrics[column]:.3f}" if column in metrics else "-" for column in columns]
 
     rows = []
-    for name, figures in report["stages"].items():
-        rows.append([name, "all", str(figures["tokens"]), *cells(figures)])
-        for level in figures["levels"] if len(figures["levels"]) > 1 else []:
+    for name, metrics in report["stages"].items():
+        rows.append([name, "all", str(metrics["tokens"]), *cells(metrics)])
+        for level in metrics["levels"] if len(metrics["levels"]) > 1 else []:
             rows.append(["", level["level"], str(level["tokens"]), *cells(level)])
     header = ["stage", "level", "tokens", "bits per token", *columns[1:]]
     hours = f"n-grams fitted on {report['train_hours']:.2f} h; test {report['test_hours']:.2f} h"
     return f"{hours}\n\n{format_table(header, rows)}\n"
 
 
+def likelihood_headlines(result: dict[str, Any]) -> list[Headline]:
+    """Return the rows of a card's table."""
+    rows = []
+    for name, metrics in result["stages"].items():
+        best = min((f"{order}-gram" for order in result["orders"]), key=lambda gram: metrics[gram])
+        text = f"best n-gram ({best}): {metrics[best]:.3f}"
+        if OTHER_CONDITION in metrics:
+            text += f", with the condition of another recording: {metrics[OTHER_CONDITION]:.3f}"
+        rows.append((f"{name} stage, bits per token", f"{metrics['stage']:.3f}", text))
+    return rows
+
+
 __all__ = [
     "OTHER_CONDITION",
     "evaluate_likelihood",
-    "format_likelihood_report",
+    "format_likelihood",
+    "likelihood_headlines",
     "load_stages",
     "ngram_bits",
     "num_predicted",

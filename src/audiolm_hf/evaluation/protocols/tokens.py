@@ -1,10 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What semantic tokens of speech know: the phones, one hopes, and not the voice.
+"""Token protocol: phone and speaker information in semantic tokens of speech, note information in those of piano.
 
-In: a checkpoint's tokenizers and recordings with transcripts; out: for each kind of tokens, phone information, ABX
-error and the accuracy of a linear probe for speakers, as a dictionary for a JSON file and as a table.
+Speech: mutual information with aligned phones, ABX error, and the accuracy of a linear probe for speakers. Piano:
+mutual information with the pitch classes and onsets of the MIDI files that the excerpts were rendered from. Baselines
+are clusters of spectra and acoustic codes.
 
-Paper: AudioLM (arXiv 2209.03143), properties of semantic and acoustic tokens.
+Paper: AudioLM (arXiv 2209.03143), properties of semantic and acoustic tokens; tokenizers trained on piano.
 """
 
 from collections import Counter
@@ -16,88 +17,36 @@ import numpy as np
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord, AudioSource
-from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, one_hot_rows, triphone_items
-from audiolm_hf.evaluation.metrics.information import token_information
+from audiolm_hf.evaluation.baselines.token_systems import SEMANTIC, TokenSystem, token_systems
+from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, triphone_items
+from audiolm_hf.evaluation.metrics.information import normalised_information, shuffled, token_information
+from audiolm_hf.evaluation.metrics.midi_notes import note_labels, read_excerpts, read_midi_files
 from audiolm_hf.evaluation.metrics.phones import UNKNOWN, Alignments, align_recordings, phone_labels
-from audiolm_hf.evaluation.metrics.token_probes import speaker_probe_accuracy, token_histograms
-from audiolm_hf.evaluation.protocols.token_systems import TokenSystem, token_systems
-from audiolm_hf.evaluation.report import format_table
+from audiolm_hf.evaluation.metrics.speaker_probe import speaker_accuracy
+from audiolm_hf.evaluation.report import Headline, headline, join_parts, systems_table
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 
-SEGMENT_LENGTH_S = 3.0  # of the speaker probe: a prompt's length
-FIGURES = {
-    "pnmi": "PNMI",
-    "pnmi_shuffled": "(shuffled)",
-    "phone_purity": "phone purity",
-    "cluster_purity": "cluster purity",
-    "abx_tokens_within": "ABX within %",
-    "abx_tokens_across": "across %",
-    "abx_centroids_within": "ABX centroids %",
-    "abx_centroids_across": "across %",
-    "abx_features_within": "ABX features %",
-    "abx_features_across": "across %",
-    "speaker_accuracy": "speaker",
+METRICS = {
+    "speech": {
+        "pnmi": "PNMI",
+        "pnmi_shuffled": "(shuffled)",
+        "phone_purity": "phone purity",
+        "cluster_purity": "cluster purity",
+        "abx_tokens_within": "ABX within %",
+        "abx_tokens_across": "across %",
+        "abx_centroids_within": "ABX centroids %",
+        "abx_centroids_across": "across %",
+        "abx_features_within": "ABX features %",
+        "abx_features_across": "across %",
+        "speaker_accuracy": "speaker",
+    },
+    "piano": {
+        "pitch_class_information": "pitch classes",
+        "pitch_class_shuffled": "(shuffled)",
+        "onset_information": "onsets",
+        "onset_shuffled": "(shuffled)",
+    },
 }
-
-
-def phone_figures(
-    system: TokenSystem, ids: Sequence[str], alignments: Alignments, items: Sequence[AbxItem], seed: int = 0
-) -> dict[str, float]:
-    """Measure tokens against phones.
-
-    Args:
-        system ([`TokenSystem`]): tokens of all recordings.
-        ids (`list[str]`): their ids, in the same order.
-        alignments ([`Alignments`]): their phones; frames of unknown words are left out.
-        items (`list[AbxItem]`): for ABX.
-        seed (`int`, defaults to 0): of the shuffled tokens.
-
-    Returns:
-        `dict`: the keys of `FIGURES` but the speaker's; those of centroids and features only where there are any.
-    """
-    places = [place for place, name in enumerate(ids) if name in alignments.phones]
-    tokens = np.concatenate([system.tokens[place] for place in places])
-    labels = np.concatenate(
-        [phone_labels(alignments.phones[ids[place]], len(system.tokens[place]), system.frame_rate) for place in places]
-    )
-    known = labels != UNKNOWN
-    figures = token_information(tokens[known], labels[known], seed)
-    representations = {"tokens": [one_hot_rows(system.tokens[place], system.num_tokens) for place in places]}
-    if system.centroids is not None and system.features is not None:
-        representations["centroids"] = [system.centroids[system.tokens[place]] for place in places]
-        representations["features"] = [system.features[place] for place in places]
-    for name, rows in representations.items():
-        by_id = {ids[place]: row for place, row in zip(places, rows, strict=True)}
-        error = abx_error(items, by_id, system.frame_rate)
-        figures |= {f"abx_{name}_within": error["within"], f"abx_{name}_across": error["across"]}
-        figures |= {key: error[key] for key in ("within_triples", "across_triples")}
-    return figures
-
-
-def speaker_accuracy(
-    codes: Sequence[np.ndarray], num_tokens: int, frame_rate: float, records: Sequence[AudioRecord]
-) -> float:
-    """Find speakers by a linear probe on histograms of 3 s of tokens, see [`speaker_probe_accuracy`].
-
-    Args:
-        codes (`list[np.ndarray]` of shape `(num_codebooks, frames)`): of each recording; a histogram for each level.
-        num_tokens (`int`): ids are below it.
-        frame_rate (`float`): tokens a second, Hz.
-        records (`list[AudioRecord]`): the recordings, with their speakers.
-
-    Returns:
-        `float`: accuracy; NaN with one speaker, or fewer than five recordings.
-    """
-    length = round(SEGMENT_LENGTH_S * frame_rate)
-    rows, speakers, recordings = [], [], []
-    for levels, record in zip(codes, records, strict=True):
-        for start in range(0, levels.shape[1] - length + 1, length):
-            rows.append(token_histograms(list(levels[:, start : start + length]), num_tokens).ravel())
-            speakers.append(record.speaker)
-            recordings.append(record.id)
-    if len(set(speakers)) < 2 or len(set(recordings)) < 5:
-        return float("nan")
-    return speaker_probe_accuracy(np.stack(rows), speakers, recordings)
 
 
 def evaluate_tokens(
@@ -109,96 +58,196 @@ def evaluate_tokens(
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare semantic tokens with clusters of spectra and with acoustic codes.
+    """Measure phone and speaker information in semantic tokens of speech and in their baselines.
 
     Args:
         tokenizer ([`AudioLMSemanticTokenizer`]): of the semantic tokens.
         codec ([`AcousticCodec`], *optional*): of the acoustic codes.
-        test ([`AudioSource`]): English recordings with `text` and `speaker`, unheard in training.
+        test ([`AudioSource`]): held-out English recordings with `text` and `speaker`.
         train ([`AudioSource`]): recordings that the spectral clusters are fitted on.
         cache (`str` or `Path`, *optional*): folder of alignments.
         train_minutes (`float`, defaults to 80.0): how much of `train`.
         seed (`int`, defaults to 0): of the clusters and the shuffled tokens.
 
     Returns:
-        `dict`: `systems`, the figures of each kind of tokens; `speaker_chance`; counts of what was aligned; settings.
+        `dict`: `systems`, the metrics of each kind of tokens; `speaker_chance`, the share of the time of the speaker
+        who speaks longest; counts of what was aligned; the settings.
 
     Raises:
         ValueError: no recording can be aligned.
     """
     alignments = align_recordings(test, cache)
     records = list(test)
-    ids = [record.id for record in records]
+    phones = alignments.phones
     items = [
         item
         for record in records
-        if record.id in alignments.phones
-        for item in triphone_items(alignments.phones[record.id], record.speaker, record.id)
+        if record.id in phones
+        for item in triphone_items(phones[record.id], record.speaker, record.id)
     ]
     kinds, codes = token_systems(tokenizer, codec, records, train, train_minutes, seed)
     systems: dict[str, dict[str, float]] = {}
     for name, system in kinds.items():
-        systems[name] = phone_figures(system, ids, alignments, items, seed)
+        systems[name] = phone_metrics(system, [record.id for record in records], alignments, items, seed)
         levels = [tokens[None] for tokens in system.tokens]
         systems[name]["speaker_accuracy"] = speaker_accuracy(levels, system.num_tokens, system.frame_rate, records)
     if codec is not None:
         accuracy = speaker_accuracy(codes, codec.codebook_size, codec.frame_rate, records)
         systems["acoustic codes, all levels"] = {"speaker_accuracy": accuracy}
-    return {
-        "systems": systems,
-        "num_tokens": kinds["semantic tokens"].num_tokens,
-        "frame_rate": kinds["semantic tokens"].frame_rate,
-        "speaker_chance": _commonest_share(records),
-        "train_minutes": train_minutes,
-        "seed": seed,
-    } | _alignment_counts(alignments, records, items)
-
-
-def _commonest_share(records: Sequence[AudioRecord]) -> float:
-    """Share of the time of the speaker who speaks longest: what guessing scores."""
-    seconds: Counter[str] = Counter()
+    durations: Counter[str] = Counter()
     for record in records:
-        seconds[record.speaker] += len(record.array)
-    return max(seconds.values()) / sum(seconds.values())
-
-
-def _alignment_counts(
-    alignments: Alignments, records: Sequence[AudioRecord], items: Sequence[AbxItem]
-) -> dict[str, Any]:
-    return {
-        "recordings": len(records),
-        "aligned": len(alignments.phones),
+        durations[record.speaker] += len(record.array)
+    return _result("speech", systems, kinds[SEMANTIC], records, train_minutes, seed) | {
+        "speaker_chance": max(durations.values()) / sum(durations.values()),
+        "speakers": len(durations),
+        "aligned": len(phones),
         "failed": alignments.failed,
         "words": alignments.num_words,
         "unknown_words": alignments.unknown_words,
-        "seconds": sum(record.duration for record in records),
-        "speakers": len({record.speaker for record in records}),
         "abx_items": len(items),
     }
 
 
-def format_token_report(report: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_tokens`] as a table for a terminal."""
+def phone_metrics(
+    system: TokenSystem, ids: Sequence[str], alignments: Alignments, items: Sequence[AbxItem], seed: int = 0
+) -> dict[str, float]:
+    """Compare tokens with phones.
 
-    def cell(figures: dict[str, float], name: str) -> str:
-        if name not in figures:
-            return "-"
-        return f"{100 * figures[name]:.1f}" if name.startswith("abx") else f"{figures[name]:.3f}"
+    Args:
+        system ([`TokenSystem`]): tokens of all recordings.
+        ids (`list[str]`): their ids, in the same order.
+        alignments ([`Alignments`]): their phones; frames of unknown words are left out.
+        items (`list[AbxItem]`): for ABX.
+        seed (`int`, defaults to 0): of the shuffled tokens.
 
-    systems = report["systems"]
-    rows = [[name, *(cell(figures, figure) for figure in FIGURES)] for name, figures in systems.items()]
-    unknown = sum(report["unknown_words"].values())
-    triples = systems["semantic tokens"]
-    parts = [
-        f"{report['aligned']} of {report['recordings']} recordings aligned, {report['seconds']:.0f} s, "
-        f"{report['speakers']} speakers; {unknown} of {report['words']} words are not in the dictionary, their phones "
-        "left out",
-        f"{report['num_tokens']} tokens at {report['frame_rate']:g} Hz; clusters of spectra fitted on "
-        f"{report['train_minutes']:g} minutes; ABX of {triples['within_triples']} triples within and "
-        f"{triples['across_triples']} across speakers; speaker: linear probe, chance {report['speaker_chance']:.2f}",
-        format_table(["tokens", *FIGURES.values()], rows),
-    ]
-    return "\n\n".join(parts) + "\n"
+    Returns:
+        `dict`: the keys of `METRICS["speech"]` but the speaker's; those of centroids and features only where there
+        are any.
+    """
+    places = [place for place, name in enumerate(ids) if name in alignments.phones]
+    tokens = np.concatenate([system.tokens[place] for place in places])
+    labels = np.concatenate(
+        [phone_labels(alignments.phones[ids[place]], len(system.tokens[place]), system.frame_rate) for place in places]
+    )
+    known = labels != UNKNOWN
+    metrics = token_information(tokens[known], labels[known], seed)
+    one_hot = np.eye(system.num_tokens, dtype=np.float32)  # rows that are equal, or at cosine distance 1
+    representations = {"tokens": [one_hot[system.tokens[place]] for place in places]}
+    if system.centroids is not None and system.features is not None:
+        representations["centroids"] = [system.centroids[system.tokens[place]] for place in places]
+        representations["features"] = [system.features[place] for place in places]
+    for name, rows in representations.items():
+        by_id = {ids[place]: row for place, row in zip(places, rows, strict=True)}
+        error = abx_error(items, by_id, system.frame_rate)
+        metrics |= {f"abx_{name}_within": error["within"], f"abx_{name}_across": error["across"]}
+        metrics |= {key: error[key] for key in ("within_triples", "across_triples")}
+    return metrics
 
 
-__all__ = ["FIGURES", "evaluate_tokens", "format_token_report", "phone_figures", "speaker_accuracy"]
+def evaluate_piano_tokens(
+    tokenizer: AudioLMSemanticTokenizer,
+    codec: AcousticCodec | None,
+    test: AudioSource,
+    train: AudioSource,
+    midi: str | Path,
+    train_minutes: float = 80.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure note information in semantic tokens of piano and in their baselines.
+
+    Args:
+        tokenizer ([`AudioLMSemanticTokenizer`]): of the semantic tokens.
+        codec ([`AcousticCodec`], *optional*): of the acoustic codes.
+        test ([`AudioSource`]): rendered excerpts, parquet files with the columns `source` and `start`.
+        train ([`AudioSource`]): recordings that the spectral clusters are fitted on.
+        midi (`str` or `Path`): parquet file of the MIDI files that they were rendered from, with the same `source`.
+        train_minutes (`float`, defaults to 80.0): how much of `train`.
+        seed (`int`, defaults to 0): of the clusters and the shuffled tokens.
+
+    Returns:
+        `dict`: `systems`, the metrics of each kind of tokens; the settings.
+
+    Raises:
+        ValueError: no recording has a MIDI file.
+    """
+    files = read_midi_files(midi)
+    excerpts = {name: excerpt for path in test.paths for name, excerpt in read_excerpts(path).items()}
+    records = [record for record in test if excerpts[record.id][0] in files]
+    if not records:
+        raise ValueError(f"No recording of {[str(path) for path in test.paths]} has its `source` in {midi}.")
+    kinds, _ = token_systems(tokenizer, codec, records, train, train_minutes, seed)
+    systems: dict[str, dict[str, float]] = {}
+    for name, system in kinds.items():
+        labels = [
+            note_labels(files[source], start, len(tokens), system.frame_rate)
+            for tokens, (source, start) in zip(system.tokens, (excerpts[record.id] for record in records), strict=True)
+        ]
+        tokens, pitches, onsets = map(np.concatenate, (system.tokens, *zip(*labels, strict=True)))
+        mixed = shuffled(tokens, seed)
+        systems[name] = {
+            "pitch_class_information": normalised_information(tokens, pitches),
+            "pitch_class_shuffled": normalised_information(mixed, pitches),
+            "onset_information": normalised_information(tokens, onsets),
+            "onset_shuffled": normalised_information(mixed, onsets),
+        }
+    return _result("piano", systems, kinds[SEMANTIC], records, train_minutes, seed)
+
+
+def _result(
+    kind: str,
+    systems: dict[str, dict[str, float]],
+    own: TokenSystem,
+    records: Sequence[AudioRecord],
+    train_minutes: float,
+    seed: int,
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "systems": systems,
+        "num_tokens": own.num_tokens,
+        "frame_rate": own.frame_rate,
+        "recordings": len(records),
+        "seconds": sum(record.duration for record in records),
+        "train_minutes": train_minutes,
+        "seed": seed,
+    }
+
+
+def format_tokens(result: dict[str, Any]) -> str:
+    """Lay out the result of [`evaluate_tokens`] or [`evaluate_piano_tokens`] as a table."""
+    tokens = (
+        f"{result['num_tokens']} tokens at {result['frame_rate']:g} Hz; clusters of spectra fitted on "
+        f"{result['train_minutes']:g} minutes"
+    )
+    table = systems_table(result["systems"], METRICS[result["kind"]], "tokens")
+    if result["kind"] == "piano":
+        recordings = f"{result['recordings']} excerpts, {result['seconds']:.0f} s"
+        return join_parts([recordings, f"{tokens}; share of the labels' entropy that the tokens explain", table])
+    unknown = sum(result["unknown_words"].values())
+    own = result["systems"][SEMANTIC]
+    return join_parts(
+        [
+            f"{result['aligned']} of {result['recordings']} recordings aligned, {result['seconds']:.0f} s, "
+            f"{result['speakers']} speakers; {unknown} of {result['words']} words are not in the dictionary, their "
+            "phones left out",
+            f"{tokens}; ABX of {own['within_triples']} triples within and {own['across_triples']} across speakers; "
+            f"speaker: linear probe, chance {result['speaker_chance']:.2f}",
+            table,
+        ]
+    )
+
+
+def token_headlines(result: dict[str, Any]) -> list[Headline]:
+    """Return the rows of a card's table."""
+    names = {
+        "pnmi": "PNMI",
+        "abx_centroids_within": "ABX error within speakers",
+        "abx_centroids_across": "ABX error across speakers",
+        "speaker_accuracy": "speaker probe",
+    }
+    if result["kind"] == "piano":
+        names = {"pitch_class_information": "pitch-class information", "onset_information": "onset information"}
+    return [headline(metric, f"{SEMANTIC}, {name}", result["systems"]) for metric, name in names.items()]
+
+
+__all__ = ["METRICS", "evaluate_piano_tokens", "evaluate_tokens", "format_tokens", "phone_metrics", "token_headlines"]

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Does a checkpoint, or an adapter on it, speak in one given voice? Speaker similarity of its continuations.
+"""Voice protocol: speaker similarity of continuations of one speaker, without and with an adapter.
 
-Recordings of the voice that were not learned from are begun and continued, with and without the adapter and with the
-same seeds. Every continuation is compared with the voice (the mean embedding of other recordings of the speaker) and
-with its prompt; real continuations, the same through the codec, and another speaker's words stand beside them.
+Held-out recordings of the speaker are begun and continued, with and without the adapter and with the same seeds. Every
+continuation is compared with the voice (the mean embedding of other recordings of the speaker) and with its prompt;
+baselines are the real continuations, their resynthesis, and another speaker.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,14 @@ from tqdm import tqdm
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.evaluation.bootstrap import paired_difference
 from audiolm_hf.evaluation.metrics.speaker import SpeakerEmbedder, speaker_similarity
-from audiolm_hf.evaluation.report import format_table
+from audiolm_hf.evaluation.protocols.continuation import RESYNTHESIS, continue_prompts, resynthesize
+from audiolm_hf.evaluation.report import join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
 VOICE_RECORDINGS = 24  # at most: some minutes fix the mean embedding of a voice
 BATCH_SIZE = 16  # prompts continued at once; a row's result does not depend on it
-_FIGURES = {"voice": "to the voice", "prompt": "to its prompt"}
+METRICS = {"voice": "to the voice", "prompt": "to its prompt"}
+_Clips = list[list[np.ndarray]]  # of each prompt its continuations
 
 
 @torch.inference_mode()
@@ -35,11 +37,11 @@ def evaluate_voice(
     num_continuations: int = 1,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Continue recordings of one speaker and measure whose voice goes on.
+    """Continue recordings of one speaker and measure the similarity to that speaker.
 
     Args:
         model ([`AudioLMModel`]): if it has an adapter, it is measured without and with it.
-        recordings (sequence of [`AudioRecord`]): of the speaker, none of them learned from.
+        recordings (sequence of [`AudioRecord`]): of the speaker, none of which it was trained on.
         others (sequence of [`AudioRecord`]): of other speakers, as a floor.
         num_prompts (`int`, defaults to 16): the first so many recordings that are long enough.
         prompt_length_s (`float`, defaults to 3.0): seconds given.
@@ -48,54 +50,39 @@ def evaluate_voice(
         seed (`int`, defaults to 0): of the samples and of the bootstrap.
 
     Returns:
-        `dict`: for each of `systems`, the mean similarity to the `voice` and to the `prompt`; with an adapter, for
-        both the mean `gain` over the base with its 95 % interval (paired bootstrap over prompts); every prompt's
-        figures.
+        `dict`: `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, for both
+        the mean `gain` over the base with its 95 % interval (paired bootstrap over prompts); the `rows` of every
+        prompt.
 
     Raises:
         ImportError: resemblyzer is not installed.
         ValueError: fewer than two recordings are long enough.
     """
     embedder = SpeakerEmbedder()
-    boundary = round(prompt_length_s * model.sampling_rate)
-    end = boundary + round(continuation_length_s * model.sampling_rate)
+    rate = model.sampling_rate
+    boundary = round(prompt_length_s * rate)
+    end = boundary + round(continuation_length_s * rate)
     chosen = [record for record in recordings if len(record.array) >= end][:num_prompts]
     if len(chosen) < 2:
-        raise ValueError(
-            f"{len(chosen)} of {len(recordings)} recordings last {end / model.sampling_rate:g} s; give two or more."
-        )
-    heard = recordings[:VOICE_RECORDINGS]
-    embeddings = [embedder.embed(record.array, model.sampling_rate) for record in heard]
-    voices = {record.id: _voice(record, heard, embeddings) for record in chosen}
-
+        raise ValueError(f"{len(chosen)} of {len(recordings)} recordings last {end / rate:g} s; give two or more.")
     prompts = np.stack([record.array[:boundary] for record in chosen])
-    options = {"continuation_length_s": continuation_length_s, "num_return_sequences": num_continuations, "seed": seed}
-    systems = _continue_all(model, prompts, options)
+    vectors = {record.id: embedder.embed(record.array, rate) for record in recordings[:VOICE_RECORDINGS]}
+    targets = {  # a recording is left out of the voice that it is compared with
+        "voice": [np.mean([vectors[name] for name in vectors if name != record.id], axis=0) for record in chosen],
+        "prompt": [embedder.embed(prompt, rate) for prompt in prompts],
+    }
+    systems = _continue_all(model, prompts, (continuation_length_s, seed, num_continuations))
     real = [record.array[boundary:end] for record in chosen]
-    systems |= {"real": [[array] for array in real], "real, coded": [[_coded(model, array)] for array in real]}
+    systems |= {"real": [[array] for array in real], RESYNTHESIS: [[resynthesize(model, array)] for array in real]}
     strangers = [record.array[boundary:end] for record in others if len(record.array) >= end][: len(chosen)]
     if len(strangers) == len(chosen):
         systems["another speaker"] = [[array] for array in strangers]
-
-    rows: dict[str, dict[str, list[float]]] = {}
-    for name, clips in systems.items():
-        vectors = [[embedder.embed(clip, model.sampling_rate) for clip in each] for each in clips]
-        targets = {
-            "voice": [voices[record.id] for record in chosen],
-            "prompt": [embedder.embed(prompt, model.sampling_rate) for prompt in prompts],
-        }
-        rows[name] = {
-            figure: [
-                float(np.mean([speaker_similarity(vector, target) for vector in each]))
-                for each, target in zip(vectors, vectors_of, strict=True)
-            ]
-            for figure, vectors_of in targets.items()
-        }
+    rows = {name: _similarities(clips, targets, embedder, rate) for name, clips in systems.items()}
     return {
-        "systems": {name: {figure: float(np.mean(row[figure])) for figure in _FIGURES} for name, row in rows.items()},
+        "systems": {name: {metric: float(np.mean(row[metric])) for metric in METRICS} for name, row in rows.items()},
         "gain": _gains(rows, seed) if "adapter" in rows else {},
         "prompts": [record.id for record in chosen],
-        "similarities": rows,
+        "rows": rows,
         "prompt_length_s": prompt_length_s,
         "continuation_length_s": continuation_length_s,
         "num_continuations": num_continuations,
@@ -103,70 +90,63 @@ def evaluate_voice(
     }
 
 
-def _voice(record: AudioRecord, recordings: Sequence[AudioRecord], embeddings: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean embedding of the speaker's recordings, this one left out."""
-    others = [vector for other, vector in zip(recordings, embeddings, strict=True) if other.id != record.id]
-    return np.mean(others, axis=0)
-
-
-def _continue_all(model: AudioLMModel, prompts: np.ndarray, options: dict[str, Any]) -> dict[str, list]:
-    """Continuations of all prompts, a list for each prompt, without and (where there is one) with the adapter."""
-    if not hasattr(model, "peft_config"):
-        return {"base": _continue(model, prompts, options, "base")}
-    model.disable_adapters()
-    systems = {"base": _continue(model, prompts, options, "base")}
-    model.enable_adapters()
-    systems["adapter"] = _continue(model, prompts, options, "adapter")
-    return systems
-
-
-def _continue(model: AudioLMModel, prompts: np.ndarray, options: dict[str, Any], name: str) -> list[list[np.ndarray]]:
-    clips: list[list[np.ndarray]] = []
-    for first in tqdm(range(0, len(prompts), BATCH_SIZE), desc=f"continue, {name}", unit="batch"):
-        batch = torch.from_numpy(prompts[first : first + BATCH_SIZE])
-        length = options["continuation_length_s"]
-        output = model.generate(batch, min_continuation_length_s=length, **options)
-        starts, stops = output.prompt_lengths.tolist(), output.audio_lengths.tolist()
-        rows = [
-            audio[start:stop].float().cpu().numpy()
-            for audio, start, stop in zip(output.audio_values.unbind(), starts, stops, strict=True)
+def _similarities(
+    clips: _Clips, targets: dict[str, list[np.ndarray]], embedder: SpeakerEmbedder, sampling_rate: int
+) -> dict[str, list[float]]:
+    """Mean similarity of each prompt's clips to each of its targets."""
+    vectors = [[embedder.embed(clip, sampling_rate) for clip in each] for each in clips]
+    return {
+        metric: [
+            float(np.mean([speaker_similarity(vector, target) for vector in each]))
+            for each, target in zip(vectors, of_prompts, strict=True)
         ]
-        each = options["num_return_sequences"]
-        clips += [rows[place : place + each] for place in range(0, len(rows), each)]
-    return clips
+        for metric, of_prompts in targets.items()
+    }
 
 
-def _coded(model: AudioLMModel, array: np.ndarray) -> np.ndarray:
-    codec = model.acoustic_codec
-    clip = torch.from_numpy(array)[None].to(model.device)
-    return codec.decode(codec.encode(clip))[0, : len(array)].cpu().numpy()
+def _continue_all(model: AudioLMModel, prompts: np.ndarray, options: tuple[float, int, int]) -> dict[str, _Clips]:
+    """Continuations of all prompts, without and (where there is one) with the adapter."""
+
+    def continue_with(name: str) -> _Clips:
+        batches = tqdm(range(0, len(prompts), BATCH_SIZE), desc=f"continue, {name}", unit="batch")
+        return [
+            clips
+            for first in batches
+            for clips in continue_prompts(model, prompts[first : first + BATCH_SIZE], *options)
+        ]
+
+    if not hasattr(model, "peft_config"):
+        return {"base": continue_with("base")}
+    model.disable_adapters()
+    systems = {"base": continue_with("base")}
+    model.enable_adapters()
+    return systems | {"adapter": continue_with("adapter")}
 
 
 def _gains(rows: dict[str, dict[str, list[float]]], seed: int) -> dict[str, dict[str, Any]]:
     """Mean difference between adapter and base over the prompts, with its 95 % bootstrap interval."""
     gains = {}
-    for figure in _FIGURES:
-        with_adapter, without = rows["adapter"][figure], rows["base"][figure]
+    for metric in METRICS:
+        with_adapter, without = rows["adapter"][metric], rows["base"][metric]
         better = sum(first > second for first, second in zip(with_adapter, without, strict=True))
-        gains[figure] = paired_difference(with_adapter, without, seed) | {"prompts_better": better}
+        gains[metric] = paired_difference(with_adapter, without, seed) | {"prompts_better": better}
     return gains
 
 
-def format_voice_report(report: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_voice`] as a table for a terminal."""
-    rows = [[name, *(f"{figures[figure]:.3f}" for figure in _FIGURES)] for name, figures in report["systems"].items()]
-    count = len(report["prompts"])
+def format_voice(result: dict[str, Any]) -> str:
+    """Lay out the result of [`evaluate_voice`] as a table."""
+    count = len(result["prompts"])
     parts = [
-        f"Speaker similarity (cosine): {count} held-back prompts of {report['prompt_length_s']:g} s, "
-        f"{report['num_continuations']} continuation(s) of {report['continuation_length_s']:g} s each",
-        format_table(["system", *_FIGURES.values()], rows),
+        f"Speaker similarity (cosine): {count} held-out prompts of {result['prompt_length_s']:g} s, "
+        f"{result['num_continuations']} continuation(s) of {result['continuation_length_s']:g} s each",
+        systems_table(result["systems"], METRICS),
     ]
-    for figure, gain in report["gain"].items():
-        parts.append(
-            f"Adapter over base, {_FIGURES[figure]}: {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to "
-            f"{gain['high']:+.3f}, better for {gain['prompts_better']} of {count} prompts"
-        )
-    return "\n\n".join(parts) + "\n"
+    parts += [
+        f"Adapter over base, {METRICS[metric]}: {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to "
+        f"{gain['high']:+.3f}, better for {gain['prompts_better']} of {count} prompts"
+        for metric, gain in result["gain"].items()
+    ]
+    return join_parts(parts)
 
 
-__all__ = ["BATCH_SIZE", "VOICE_RECORDINGS", "evaluate_voice", "format_voice_report"]
+__all__ = ["BATCH_SIZE", "METRICS", "VOICE_RECORDINGS", "evaluate_voice", "format_voice"]

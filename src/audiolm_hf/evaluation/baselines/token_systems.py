@@ -1,0 +1,179 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The kinds of tokens that the token protocols compare, each of the same recordings.
+
+Semantic tokens beside k-means clusters of log-mel spectra and of MFCC, as many and at the same rate, and beside the
+first level of the acoustic codes. What a trained encoder adds is what its tokens have over these.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.fft import dct
+from sklearn.cluster import MiniBatchKMeans
+from tqdm import tqdm
+
+from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
+    AudioLMSemanticTokenizer,
+    log_mel_spectrogram,
+    nearest_centroid,
+)
+
+SpectralKind = Literal["log-mel", "MFCC"]
+SPECTRAL_KINDS: tuple[SpectralKind, ...] = ("log-mel", "MFCC")
+SEMANTIC = "semantic tokens"
+_WINDOW_RATE = 100  # of log_mel_spectrogram, Hz
+_NUM_CEPSTRA = 13
+_NUM_EPOCHS = 20  # most passes of k-means
+
+
+@dataclass(frozen=True)
+class TokenSystem:
+    """One kind of tokens of some recordings.
+
+    Args:
+        tokens (`list[np.ndarray]` of shape `(frames,)`): int64, for each recording.
+        num_tokens (`int`): ids are below it.
+        frame_rate (`float`): tokens a second, Hz.
+        features (`list[np.ndarray]` of shape `(frames, hidden_size)`, *optional*): what was quantised.
+        centroids (`np.ndarray` of shape `(num_tokens, hidden_size)`, *optional*): what it was replaced by.
+    """
+
+    tokens: list[np.ndarray]
+    num_tokens: int
+    frame_rate: float
+    features: list[np.ndarray] | None = None
+    centroids: np.ndarray | None = None
+
+
+def quantized(features: list[np.ndarray], centroids: np.ndarray, frame_rate: float) -> TokenSystem:
+    """Return the tokens of features, `(frames, hidden_size)` of each recording: their nearest centroids."""
+    table = torch.from_numpy(centroids)
+    tokens = [nearest_centroid(torch.from_numpy(rows), table).numpy() for rows in features]
+    return TokenSystem(tokens, len(centroids), frame_rate, features, centroids)
+
+
+@torch.inference_mode()
+def semantic_system(tokenizer: AudioLMSemanticTokenizer, records: Sequence[AudioRecord]) -> TokenSystem:
+    """Tokenize recordings with a semantic tokenizer, one by one."""
+    features = []
+    for record in tqdm(records, desc=SEMANTIC, unit="recording"):
+        inputs = torch.from_numpy(record.array)[None].to(tokenizer.device)
+        features.append(tokenizer.extract_features(inputs, sampling_rate=record.sampling_rate)[0][0].cpu().numpy())
+    config = tokenizer.config
+    return quantized(features, tokenizer.centroids.float().cpu().numpy(), config.sampling_rate / config.hop_length)
+
+
+def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, kind: SpectralKind) -> np.ndarray:
+    """Return spectral features at the rate of tokens, each dimension with mean 0 and variance 1 over the recording.
+
+    Args:
+        array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
+        sampling_rate (`int`): Hz.
+        frame_rate (`float`): features a second, at most 100 Hz.
+        kind (`"log-mel"` or `"MFCC"`): 80 bands; or 13 cepstra with first and second differences.
+
+    Returns:
+        `np.ndarray` of shape `(frames, hidden_size)`, float32; `frames` is the duration times the rate, rounded up.
+    """
+    num_frames = -(-len(array) // round(sampling_rate / frame_rate))
+    window = torch.nn.functional.pad(torch.from_numpy(array), (0, sampling_rate // 40))[None]
+    rows = log_mel_spectrogram(window, sampling_rate)[0].numpy()
+    if kind == "MFCC":
+        cepstra = dct(rows, axis=1, norm="ortho")[:, :_NUM_CEPSTRA]
+        slopes = np.gradient(cepstra, axis=0)
+        rows = np.concatenate([cepstra, slopes, np.gradient(slopes, axis=0)], axis=1)
+    rows = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
+    frames = np.minimum((np.arange(len(rows)) + 0.5) / _WINDOW_RATE * frame_rate, num_frames - 1).astype(int)
+    sums = np.zeros((num_frames, rows.shape[1]))
+    np.add.at(sums, frames, rows)
+    counts = np.bincount(frames, minlength=num_frames)[:, None]
+    return (sums / np.maximum(counts, 1)).astype(np.float32)
+
+
+def fit_centroids(rows: np.ndarray, num_tokens: int, seed: int = 0) -> np.ndarray:
+    """Return the k-means centroids of features.
+
+    Args:
+        rows (`np.ndarray` of shape `(frames, hidden_size)`): features of training recordings.
+        num_tokens (`int`): clusters.
+        seed (`int`, defaults to 0): of the first centroids.
+
+    Returns:
+        `np.ndarray` of shape `(num_tokens, hidden_size)`, float32.
+
+    Raises:
+        ValueError: there are fewer frames than clusters.
+    """
+    if len(rows) < num_tokens:
+        raise ValueError(f"There are {len(rows)} frames for {num_tokens} clusters; give more training recordings.")
+    kmeans = MiniBatchKMeans(
+        num_tokens, batch_size=max(10 * num_tokens, 4096), max_iter=_NUM_EPOCHS, n_init=1, random_state=seed
+    )
+    return kmeans.fit(rows).cluster_centers_.astype(np.float32)
+
+
+def _some_recordings(source: AudioSource, minutes: float, seed: int) -> list[AudioRecord]:
+    """Recordings in random order that last at least so long together, or all."""
+    order = np.random.default_rng(seed).permutation(len(source))
+    before = np.cumsum(source.durations[order]) - source.durations[order]
+    return [source[int(place)] for place in order[before < 60 * minutes]]
+
+
+@torch.inference_mode()
+def token_systems(
+    tokenizer: AudioLMSemanticTokenizer,
+    codec: AcousticCodec | None,
+    records: Sequence[AudioRecord],
+    train: AudioSource,
+    train_minutes: float = 80.0,
+    seed: int = 0,
+) -> tuple[dict[str, TokenSystem], list[np.ndarray]]:
+    """Tokenize recordings in every way that is compared.
+
+    Args:
+        tokenizer ([`AudioLMSemanticTokenizer`]): of the semantic tokens.
+        codec ([`AcousticCodec`], *optional*): of the acoustic codes.
+        records (`list[AudioRecord]`): what to tokenize.
+        train ([`AudioSource`]): what the spectral clusters are fitted on, in random order.
+        train_minutes (`float`, defaults to 80.0): how much of it.
+        seed (`int`, defaults to 0): of the order and of the clusters.
+
+    Returns:
+        `dict[str, TokenSystem]` by name, and all acoustic codes, int64 of shape `(num_codebooks, frames)` for each
+        recording (an empty list without codec).
+    """
+    own = semantic_system(tokenizer, records)
+    systems = {SEMANTIC: own}
+    chosen = _some_recordings(train, train_minutes, seed)
+    for kind in SPECTRAL_KINDS:
+        fitted, features = (
+            [spectral_features(record.array, record.sampling_rate, own.frame_rate, kind) for record in each]
+            for each in (chosen, records)
+        )
+        centroids = fit_centroids(np.concatenate(fitted), own.num_tokens, seed)
+        systems[f"k-means on {kind}"] = quantized(features, centroids, own.frame_rate)
+    if codec is None:
+        return systems, []
+    codes = [
+        codec.encode(torch.from_numpy(record.array)[None])[0].cpu().numpy()
+        for record in tqdm(records, desc="acoustic codes", unit="recording")
+    ]
+    first = [rows[0] for rows in codes]
+    systems["acoustic codes, level 0"] = TokenSystem(first, codec.codebook_size, codec.frame_rate)
+    return systems, codes
+
+
+__all__ = [
+    "SEMANTIC",
+    "SPECTRAL_KINDS",
+    "SpectralKind",
+    "TokenSystem",
+    "quantized",
+    "semantic_system",
+    "token_systems",
+]

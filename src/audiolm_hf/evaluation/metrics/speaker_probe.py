@@ -1,0 +1,50 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""How well a linear probe finds the speaker in tokens; the less, the better for semantic tokens."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+
+from audiolm_hf.data.audio import AudioRecord
+
+SEGMENT_LENGTH_S = 3.0  # a prompt's length
+_NUM_FOLDS = 5
+
+
+def speaker_accuracy(
+    codes: Sequence[np.ndarray], num_tokens: int, frame_rate: float, records: Sequence[AudioRecord]
+) -> float:
+    """Return the share of 3 s segments whose speaker a linear probe on token histograms finds.
+
+    Args:
+        codes (`list[np.ndarray]` of shape `(num_codebooks, frames)`): of each recording; a histogram for each level.
+        num_tokens (`int`): ids are below it.
+        frame_rate (`float`): tokens a second, Hz.
+        records (`list[AudioRecord]`): the recordings, with their speakers.
+
+    Returns:
+        `float`: accuracy in cross-validation; one recording is never in both training and test. NaN with one speaker,
+        or fewer than five recordings.
+    """
+    length = round(SEGMENT_LENGTH_S * frame_rate)
+    rows, speakers, recordings = [], [], []
+    for levels, record in zip(codes, records, strict=True):
+        for start in range(0, levels.shape[1] - length + 1, length):
+            segment = levels[:, start : start + length]
+            rows.append(np.concatenate([np.bincount(level, minlength=num_tokens) for level in segment]) / length)
+            speakers.append(record.speaker)
+            recordings.append(record.id)
+    if len(set(speakers)) < 2 or len(set(recordings)) < _NUM_FOLDS:
+        return float("nan")
+    vectors = np.stack(rows)
+    scaled = (vectors - vectors.mean(axis=0)) / (vectors.std(axis=0) + 1e-12)
+    classifier = LogisticRegression(C=0.01, max_iter=200)
+    predicted = cross_val_predict(
+        classifier, scaled, np.asarray(speakers), groups=recordings, cv=GroupKFold(_NUM_FOLDS)
+    )
+    return float((predicted == np.asarray(speakers)).mean())
+
+
+__all__ = ["SEGMENT_LENGTH_S", "speaker_accuracy"]
