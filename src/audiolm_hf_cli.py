@@ -18,7 +18,7 @@ SUMMARIES = {
     "tokenize": "turn recordings into semantic tokens and codes",
     "train": "train one part of AudioLM, or all of them, from a YAML file",
     "evaluate": "measure a checkpoint or a part of it",
-    "benchmark": "measure the speed of training and of generation",
+    "benchmark": "measure the speed of generation",
     "convert": "convert an adapter folder of the older form",
     "push": "upload a checkpoint to the Hugging Face Hub",
     "demo": "start the demo in a browser",

@@ -55,7 +55,7 @@ def encoder_config(source, output):
     # Dropout is the one thing that differs with the number of processes.
     encoder = {**ENCODER, "conformer_conv_dropout": 0.0}
     return tiny_config(
-        source, output, encoder=encoder, iterations=[IterationConfig(6, num_steps=4), IterationConfig(4, 2, layer=1)]
+        source, output, encoder=encoder, iterations=[IterationConfig(6, max_steps=4), IterationConfig(4, 2, layer=1)]
     )
 
 

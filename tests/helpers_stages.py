@@ -22,7 +22,7 @@ BACKBONE = {
 }
 CASES = {
     "semantic": {"stage": "semantic", "corruption": 0.2},
-    "coarse": {"stage": "coarse", "drop_condition": 0.3, "window_length_s": 0.4},
+    "coarse": {"stage": "coarse", "condition_dropout": 0.3, "window_length_s": 0.4},
     "fine": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640},
     "accumulated": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640, "gradient_accumulation_steps": 2},
     "checkpointing": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640, "gradient_checkpointing": True},
@@ -44,7 +44,7 @@ def config_of(folders, output, **changes):
         "batch_tokens": 128,
         "max_steps": 6,
         "warmup_steps": 2,
-        "evaluation_steps": 3,
+        "eval_steps": 3,
         "logging_steps": 1,
         "learning_rate": 1e-2,
         "bf16": False,
@@ -73,8 +73,8 @@ def interrupted_after(steps: int):
 
 def resumed_config(source: Path, output: Path):
     """A training with samples, of 4 steps."""
-    changes = {"stage": "coarse", "evaluation_steps": 2, "max_steps": 4}
-    changes |= {"codec": str(source / "codec"), "sample_evaluations": 1, "window_length_s": 0.4}
+    changes = {"stage": "coarse", "eval_steps": 2, "max_steps": 4}
+    changes |= {"codec": str(source / "codec"), "sample_steps": 2, "window_length_s": 0.4}
     return config_of((source / "train", source / "validation"), output, **changes)
 
 

@@ -15,7 +15,6 @@ COMMANDS = {
     "continuation": ["evaluate", "continuation", "--checkpoint", "speech-tiny", "--data", DATA],
     "voice": ["evaluate", "voice", "--checkpoint", "speech-tiny", "--data", DATA],
     "checkpoint": ["evaluate", "checkpoint", "--checkpoint", "speech-tiny", "--data", "."],
-    "training": ["benchmark", "training"],
     "generation": ["benchmark", "generation"],
 }
 OTHERS = {
@@ -52,9 +51,6 @@ SINGLE = [
     ("checkpoint", ["--kind", "piano"], "There is no piano/test.parquet"),
     ("checkpoint", ["--parts", "codec"], "--parts is called --protocols now"),
     ("checkpoint", ["-o", "report.md"], "ends in .md, as what is written beside it"),
-    ("training", [], "A training step of this size on the CPU would take about "),
-    ("training", ["--num-layers", "1000000000"], "A training step of this size on the CPU would take about "),
-    ("training", ["--batch", "0"], "--batch is 0; give 1 or more"),
     ("generation", ["--batch", "1", "1000000000"], "--batch is 1000000000; give 1 or more and at most 1000"),
     ("train", ["--config", "binary"], "binary is not valid YAML"),
     ("train", ["--threads", "0"], "--threads is 0; give 1 or more"),
@@ -73,8 +69,7 @@ def test_misuse_is_one_line_before_any_model(tmp_path, monkeypatch, capsys, comm
     (tmp_path / "text").write_text("text")
     (tmp_path / "binary").write_bytes(b"\x89PNG\xff")
     output = [] if command != "checkpoint" or "-o" in options else ["-o", "report.json"]
-    size = ["--device", "cpu"] if command == "training" and "--device" not in options else []
-    assert cli.main([*(COMMANDS | OTHERS)[command], *output, *size, *options]) == 1
+    assert cli.main([*(COMMANDS | OTHERS)[command], *output, *options]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("audiolm-hf: error: ") and message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["binary", "text"]

@@ -130,7 +130,7 @@ def test_other_lists_are_refused_or_replace(speech, capsys):
     (speech / "libri_train.txt").write_text("7859-102519-0047\n")
     (speech / "libri_test.txt").write_text("19-198-0008\n")
     assert run() == 1
-    assert "DATA/librispeech was made with other lists; give another --output" in capsys.readouterr().err
+    assert "DATA/librispeech holds another run; different: lists.test " in capsys.readouterr().err
     assert run("--overwrite") == 0
     (record,) = AudioSource(Path("DATA/librispeech/test.parquet"))
     assert record.speaker == "libri-19"

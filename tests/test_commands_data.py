@@ -127,7 +127,7 @@ def test_train_runs_what_the_file_says(tmp_path):
         "window_length_s": 0.4,
         "num_coarse_codebooks": 2,
         "max_steps": 5,
-        "evaluation_steps": 2,
+        "eval_steps": 2,
         "bf16": False,
         "use_cpu": True,
         "backbone": backbone | {"num_key_value_heads": 1},

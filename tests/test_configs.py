@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from audiolm_hf.cli import main
 from audiolm_hf.training.launch import load_config
 
 FOLDER = Path(__file__).parent.parent / "configs"
@@ -38,27 +37,6 @@ def test_sizes_are_the_paper_s(part):
         assert config.remove_repeats == (part != "fine")
         sizes = [config.backbone[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")]
         assert [*sizes, config.backbone["intermediate_size"]] == [12, 16, 1024, 4096]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", PARTS)
-def test_estimate_in_a_file_is_what_the_command_prints(part, capsys, monkeypatch):
-    monkeypatch.chdir(FOLDER.parent)
-    lines = (PAPER / f"{part}.yaml").read_text().splitlines()
-    (place,) = [place for place, line in enumerate(lines) if line.startswith("# Estimate, by `audiolm-hf ")]
-    command = lines[place].partition("`audiolm-hf ")[2].partition("`")[0]
-    assert main(command.split()) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert lines[place + 1 : place + 1 + len(printed)] == [f"#   {line}" for line in printed]
-    hours = printed[-1].split(": ")[1].split(" h ")[0]
-    steps = printed[-1].split(" steps")[0]
-    rows = [
-        line
-        for line in (PAPER / "README.md").read_text().splitlines()
-        if line.startswith(f"| {printed[0].split(':')[0]} |")
-    ]
-    assert len(rows) == 1 and rows[0].endswith(f"| {steps} | {hours} |")
-    assert f" {printed[2].split(': ')[1].split(' GiB')[0]} |" in rows[0]
 
 
 def test_there_are_configurations():

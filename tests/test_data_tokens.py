@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from audiolm_hf.data.audio import SkippedAudio
-from audiolm_hf.data.tokens import TokenDataset, read_skipped, shard_path, shard_paths, write_atomically, write_shard
+from audiolm_hf.data.tokens import TokenDataset, read_skipped, shard_path, shard_paths, write_shard
 from tests.helpers_tokens import INFO, describe_tokens, made_up_record, write_tokens
 
 
@@ -108,14 +108,6 @@ def test_what_a_shard_lacks_is_kept_with_it(tmp_path):
     skipped = [SkippedAudio("ä.wav", "it is empty"), SkippedAudio("b.wav", 'it "ends"')]
     write_shard(shard_path(folder, 1), [], skipped)
     assert read_skipped(folder) == skipped
-
-
-def test_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a.json"
-    write_atomically(path, b"first")
-    with pytest.raises(TypeError):
-        write_atomically(path, "no bytes")
-    assert path.read_bytes() == b"first"
 
 
 def test_shards_beyond_five_digits_stay_in_order(tmp_path):

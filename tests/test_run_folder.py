@@ -14,12 +14,9 @@ from audiolm_hf.run_folder import (
     RECORD_FILE,
     changed_files,
     file_states,
-    fill_folder,
     hold_folder,
     holds_finished,
     named_files,
-    replace_file,
-    replace_folder,
     walk_files,
 )
 from tests.helpers_checkpoint import environment
@@ -189,53 +186,3 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         start = time.monotonic()
         with hold_folder(tmp_path / "run", "codec", {}, {}):
             assert time.monotonic() - start < 5
-
-
-def test_a_folder_is_replaced_only_when_the_new_one_is_written(tmp_path):
-    folder = tmp_path / "model"
-    replace_folder(folder, lambda path: (path / "old").write_text("1"))
-
-    def fail(path):
-        (path / "new").write_text("2")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replace_folder(folder, fail)
-    assert [path.name for path in folder.iterdir()] == ["old"]
-    replace_folder(folder, lambda path: (path / "new").write_text("2"))
-    assert [path.name for path in folder.iterdir()] == ["new"]
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_a_file_is_replaced_only_when_the_new_one_is_written(tmp_path):
-    path = tmp_path / "folder" / "targets"
-    replace_file(path, lambda unfinished: unfinished.write_text("old"))
-
-    def fail(unfinished):
-        unfinished.write_text("ne")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replace_file(path, fail)
-    assert path.read_text() == "old"
-
-
-def test_a_kept_folder_has_its_last_file_only_when_all_others_are_there(tmp_path):
-    (tmp_path / "mine").write_text("m")
-
-    def write(folder):
-        (folder / "config.json").write_text("c")
-        (folder / "stage").mkdir()
-        (folder / "stage/weights").write_text("w")
-
-    fill_folder(tmp_path, write)
-    fill_folder(tmp_path, write)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "mine", "stage"]
-
-    def fail(folder):
-        write(folder)
-        raise ValueError("too large")
-
-    with pytest.raises(ValueError, match="too large"):
-        fill_folder(tmp_path, fail)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "stage"]

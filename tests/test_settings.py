@@ -130,14 +130,14 @@ GOOD: dict[str, dict[str, Any]] = {
         "output_folder": "o",
         "data": {"folder": "d", "train": ["a"]},
         "encoder": {},
-        "iterations": [{"num_clusters": 2, "num_steps": 1}],
+        "iterations": [{"num_clusters": 2, "max_steps": 1}],
     },
     "centroids": {"output_folder": "o", "data": {"folder": "d", "train": ["a"]}, "encoder": "e", "layer": 1},
     "speaker_invariance": {
         "output_folder": "o",
         "data": {"folder": "d", "train": ["a"]},
         "tokenizer": "t",
-        "num_steps": 1,
+        "max_steps": 1,
     },
     "tokenize": {
         "output_folder": "o",

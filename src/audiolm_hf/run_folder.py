@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The guard of folders that commands write: one run a folder, one process a run, and files that are whole.
+"""The guard of folders that commands write: one run a folder, and one process a run.
 
 `run.json` says what a folder holds: kind, settings and the content of the inputs. The same run resumes, another one is
 refused, and so is a second process while the first is at work. Every command that writes a folder comes through here.
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Any
 
 from huggingface_hub.utils import WeakFileLock
 
+from audiolm_hf.files import PARTIAL, write_json
+
 RECORD_FILE = "run.json"
-PARTIAL = ".partial-"  # begins the name of what is not complete, or being removed
 _FORMAT = 1  # of the record and of the folders' content
 _LOCK_FILE = ".lock"
 HASHED_BYTES = 4 * 2**30  # of an input's files; beyond, a file with another time counts as changed
@@ -56,7 +57,7 @@ class RunFolder:
         """
         files = walk_files(result) if result.is_dir() else [result]
         states = file_states({path.relative_to(self.path).as_posix(): path for path in files})
-        _write_record(self.path, self.record | {"result": states})
+        write_json(self.path / RECORD_FILE, self.record | {"result": states})
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def hold_folder(
             _empty(path, part)
         if old is not None and not different:
             new["result"] = old.get("result")
-        _write_record(path, new)
+        write_json(path / RECORD_FILE, new)
         yield RunFolder(path, new)
 
 
@@ -149,11 +150,6 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         raise ValueError(f"{path / RECORD_FILE} is damaged; remove it and what the folder holds, or give another one.")
     return record
-
-
-def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    text = json.dumps(record, indent=1) + "\n"
-    replace_file(path / RECORD_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _describe(
@@ -312,100 +308,16 @@ def _empty(path: Path, part: int) -> None:
             entry.unlink()
 
 
-def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Write a folder so that it is whole whenever it is there under its name.
-
-    Args:
-        folder (`Path`): the folder; one that is there already is replaced.
-        write (`Callable[[Path], Any]`): puts the files into the empty folder that it is given.
-    """
-    partial = _write_partial(folder, folder.parent, write)
-    if folder.exists():
-        remove_folder(folder)
-    partial.replace(folder)
-    _force_to_disk(folder.parent)
-
-
-def fill_folder(folder: Path, write: Callable[[Path], Any], last: str = "config.json") -> None:
-    """Write files into a folder that is kept; as long as `last` is not there, they are not complete.
-
-    Args:
-        folder (`Path`): the folder; files of the same names are replaced.
-        write (`Callable[[Path], Any]`): puts the files into the empty folder that it is given.
-        last (`str`, defaults to `"config.json"`): the file without which nothing reads the others.
-    """
-    (folder / last).unlink(missing_ok=True)
-    partial = _write_partial(folder, folder, write)
-    for path in sorted(partial.iterdir(), key=lambda path: path.name == last):
-        target = folder / path.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        path.replace(target)
-    partial.rmdir()
-    _force_to_disk(folder)
-
-
-def _write_partial(folder: Path, parent: Path, write: Callable[[Path], Any]) -> Path:
-    partial = parent / f"{PARTIAL}{folder.name}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        write(partial)
-    except Exception:
-        shutil.rmtree(partial)
-        raise
-    for path in [*partial.rglob("*"), partial]:
-        _force_to_disk(path)
-    return partial
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file so that it is whole whenever it is there under its name; arguments as of [`replace_folder`]."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(PARTIAL + path.name)
-    try:
-        write(partial)
-    except Exception:
-        partial.unlink(missing_ok=True)
-        raise
-    _force_to_disk(partial)
-    partial.replace(path)
-    _force_to_disk(path.parent)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder that is never seen half removed under its name."""
-    removed = folder.with_name(f"{PARTIAL}removed-{folder.name}")
-    shutil.rmtree(removed, ignore_errors=True)
-    folder.replace(removed)
-    shutil.rmtree(removed)
-
-
-def _force_to_disk(path: Path) -> None:
-    if os.name != "posix":  # folders cannot be opened there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 __all__ = [
-    "PARTIAL",
     "RECORD_FILE",
     "FileStates",
     "RunFolder",
     "changed_files",
     "file_hash",
     "file_states",
-    "fill_folder",
     "hold_folder",
     "holds_finished",
     "kept_result",
     "named_files",
-    "remove_folder",
-    "replace_file",
-    "replace_folder",
     "walk_files",
 ]

@@ -17,6 +17,23 @@ from audiolm_hf.config_values_audiolm import Within, did_you_mean
 
 MAX_COUNT = 10**9
 
+# Keys of before -> what stands for them now.
+RENAMED_KEYS = {
+    "num_steps": "max_steps",
+    "validation_steps": "eval_steps",
+    "evaluation_steps": "eval_steps",
+    "checkpoint_steps": "save_steps",
+    "log_steps": "logging_steps",
+    "max_gradient_norm": "max_grad_norm",
+    "mixed_precision": "bf16, true or false",
+    "warmup_share": "warmup_steps, a number below 1",
+    "schedule": "decay_steps, which is 0 for a constant learning rate",
+    "max_minutes": "max_steps",
+    "initial_codec": "initial_weights",
+    "drop_condition": "condition_dropout",
+    "sample_evaluations": "sample_steps",
+}
+
 
 @dataclass(frozen=True)
 class Filled:
@@ -85,6 +102,8 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in values:
+        if key not in fields and key in RENAMED_KEYS:
+            raise ValueError(f"{where}: the key {key!r} of before is now {RENAMED_KEYS[key]}.")
         if key not in fields:
             raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), fields)}")
     for name, field in fields.items():
@@ -165,6 +184,7 @@ def _type_name(hint: Any) -> str:
 
 
 __all__ = [
+    "RENAMED_KEYS",
     "BatchSize",
     "Count",
     "CountOrNone",

@@ -8,7 +8,7 @@ from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
 from audiolm_hf.training.launch import load_config
 from audiolm_hf.training.yaml_files import read_yaml
 
-ENCODER = "kind: semantic_encoder\noutput_folder: o\niterations: [{num_clusters: 4, num_steps: 2}]\n"
+ENCODER = "kind: semantic_encoder\noutput_folder: o\niterations: [{num_clusters: 4, max_steps: 2}]\n"
 
 
 @pytest.fixture
@@ -75,11 +75,11 @@ def test_an_override_changes_one_of_two_places_that_share_an_alias(tmp_path):
 def test_overrides_reach_into_lists_by_place(tmp_path):
     path = tmp_path / "encoder.yaml"
     path.write_text(
-        "kind: semantic_encoder\noutput_folder: o\nencoder: {}\niterations: [{num_clusters: 4, num_steps: 2}]\n"
+        "kind: semantic_encoder\noutput_folder: o\nencoder: {}\niterations: [{num_clusters: 4, max_steps: 2}]\n"
     )
-    config = load_config(path, ["data={folder: d, train: [a]}", "iterations.0.num_steps=9"])
-    assert config.iterations[0].num_steps == 9
-    for override, message in (("iterations.1.num_steps=9", "reaches for '1'"), ("iterations.0=9", "ends in a list")):
+    config = load_config(path, ["data={folder: d, train: [a]}", "iterations.0.max_steps=9"])
+    assert config.iterations[0].max_steps == 9
+    for override, message in (("iterations.1.max_steps=9", "reaches for '1'"), ("iterations.0=9", "ends in a list")):
         with pytest.raises(ValueError, match=message):
             load_config(path, [override])
 

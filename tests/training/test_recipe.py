@@ -35,7 +35,7 @@ STAGE = {
     "batch_tokens": 64,
     "max_steps": 2,
     "warmup_steps": 1,
-    "evaluation_steps": 1,
+    "eval_steps": 1,
     "bf16": False,
     "use_cpu": True,
 }

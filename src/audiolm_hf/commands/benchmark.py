@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf benchmark training | generation`: how fast this machine trains a stage and runs a checkpoint."""
+"""`audiolm-hf benchmark generation`: how fast this machine runs a checkpoint."""
 
 import argparse
 import sys
@@ -18,49 +18,18 @@ from audiolm_hf.commands.options import (
     find_device,
     write_report,
 )
-from audiolm_hf.memory_audiolm import check_memory
-from audiolm_hf.threads import check_threads, set_threads
-
-# Also in training/throughput.py; importing it here would load torch for every `--help`.
-VARIANTS = ("eager", "sdpa", "compile", "flash_attention_2")
-DTYPES = ("bf16", "float32")
+from audiolm_hf.threads import set_threads
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "benchmark",
-        help="measure the speed of training and of generation",
+        help="measure the speed of generation",
         description="Measure speed here. Variants take turns in one run, so that their ratios hold on a busy machine.",
     )
     measures = parser.add_subparsers(dest="measure", required=True, metavar="measure")
-    _add_training(measures)
     _add_generation(measures)
-
-
-def _add_training(measures: argparse._SubParsersAction) -> None:
-    parser = measures.add_parser(
-        "training",
-        help="tokens a second and utilisation of a stage's training",
-        description="Train a coarse stage with random weights on random tokens; by default of the paper's size.",
-    )
-    sizes = [
-        ("--num-layers", 12, "layers of the decoder"),
-        ("--hidden-size", 1024, "width of the decoder"),
-        ("--num-heads", 16, "attention heads"),
-        ("--intermediate-size", 4096, "inner width of its layers"),
-        ("--batch", 16, "sequences per step"),
-        ("--length", 2252, "ids per sequence"),
-        ("--steps", 5, "timed steps of one turn"),
-        ("--rounds", 3, "turns of every variant, of which the median counts"),
-    ]
-    for flag, default, what in sizes:
-        parser.add_argument(flag, type=int, default=default, action=Number, help=f"{what} (default {default})")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["eager", "sdpa", "compile"])
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["bf16"])
-    add_machine(parser)
-    add_report(parser)
-    parser.set_defaults(run=run_training_benchmark)
 
 
 def _add_generation(measures: argparse._SubParsersAction) -> None:
@@ -88,29 +57,6 @@ def _add_generation(measures: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run_generation_benchmark)
 
 
-def run_training_benchmark(arguments: argparse.Namespace) -> int:
-    """Run `benchmark training`; returns the exit status."""
-    import torch
-
-    from audiolm_hf.training.throughput import ThroughputOptions, format_training, measure_training, needed_memory
-
-    check_report(arguments.output)
-    names = ("num_layers", "hidden_size", "num_heads", "intermediate_size", "batch", "length", "steps", "rounds")
-    settings: dict[str, Any] = {name: vars(arguments)[name] for name in (*names, "variants", "dtypes")}
-    options = ThroughputOptions(**settings, device=find_device(arguments.device))
-    if options.device == "cpu":
-        check_memory(
-            needed_memory(options),
-            "A training step of this size on the CPU",
-            "give smaller --num-layers, --hidden-size, --batch or --length, or an accelerator as --device",
-        )
-    check_threads(arguments.threads)
-    torch.set_num_threads(arguments.threads or torch.get_num_threads())
-    report = measure_training(options)
-    _write(report, format_training(report), arguments.output)
-    return 0
-
-
 def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     """Run `benchmark generation`; returns the exit status."""
     from audiolm_hf.evaluation.speed import format_generation, measure_generation
@@ -132,4 +78,4 @@ def _write(report: dict[str, Any], text: str, output: Path | None) -> None:
     write_report(output, to_json(report))
 
 
-__all__ = ["add_parser", "run_generation_benchmark", "run_training_benchmark"]
+__all__ = ["add_parser", "run_generation_benchmark"]

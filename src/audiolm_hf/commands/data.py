@@ -3,7 +3,6 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     Lists = dict[str, list[dict[str, str]]]
 
 ARCHIVES_FOLDER = "archives"
-RECORD_FILE = "data.json"  # of each corpus: what its files were made with
 EXCERPT_S = 15.0
 EXCERPTS_FROM_S = 95.0  # of each piece, whose loudness is that of this beginning
 
@@ -38,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="CORPUS=PATH",
         help="archive that is here already, or the folder that it was unpacked into; once for each corpus",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace splits that were made otherwise")
+    parser.add_argument("--overwrite", action="store_true", help="replace what was built from other lists or archives")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the data, DATA of the recipes")
     parser.set_defaults(run=run)
 
@@ -128,17 +126,32 @@ def _build(
     arguments: argparse.Namespace,
 ) -> None:
     """Write all splits of one corpus, unless they are there."""
-    from audiolm_hf.data import corpora
-    from audiolm_hf.data.download import check_digest, fetch
-    from audiolm_hf.data.tokens import write_atomically
+    from audiolm_hf.run_folder import hold_folder
 
     folder = arguments.output / name
-    settings: dict[str, Any] = {"digest": corpus.digest, "lists": lists, "excerpts": excerpts}
-    if _is_done(folder, settings, arguments.overwrite):
-        sys.stdout.write(f"{folder}: done before.\n")
-        return
+    settings = {"digest": corpus.digest, "lists": lists, "excerpts": excerpts}
+    with hold_folder(folder, "data", settings, {}, overwrite=arguments.overwrite) as held:
+        if held.done:
+            sys.stdout.write(f"{folder}: done before.\n")
+            return
+        _write_splits(folder, corpus, lists, excerpts, archive, arguments.output / ARCHIVES_FOLDER)
+        held.finish(folder)
+
+
+def _write_splits(
+    folder: Path,
+    corpus: "Corpus",
+    lists: "Lists",
+    excerpts: dict[str, list[tuple[str, float]]],
+    archive: Path | None,
+    archives: Path,
+) -> None:
+    """Write the parquet file of every split."""
+    from audiolm_hf.data import corpora
+    from audiolm_hf.data.download import check_digest, fetch
+
     if archive is None:
-        archive = fetch(corpus.url, arguments.output / ARCHIVES_FOLDER / Path(corpus.url).name, corpus.digest)
+        archive = fetch(corpus.url, archives / Path(corpus.url).name, corpus.digest)
     elif archive.is_file():
         check_digest(archive, corpus.digest)
     recordings = corpora.read_corpus(corpus, archive, lists)
@@ -154,22 +167,6 @@ def _build(
         made = list(_render_excerpts(places, recordings, labels, corpus.url))
         corpora.write_rows(folder / f"{split}.parquet", made, corpora.AUDIO_FEATURES)
         _report(folder / f"{split}.parquet", made)
-    write_atomically(folder / RECORD_FILE, json.dumps(settings).encode())
-
-
-def _is_done(folder: Path, settings: dict[str, Any], overwrite: bool) -> bool:
-    """Whether a corpus has been written as it is asked for now."""
-    record = folder / RECORD_FILE
-    if not record.is_file() or overwrite:
-        return False
-    old, new = json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(settings))
-    different = sorted(key for key in new if old.get(key) != new[key])
-    if different:
-        raise ValueError(
-            f"{folder} was made with other {', '.join(different)}; give another --output, or --overwrite to replace "
-            "what it holds."
-        )
-    return all((folder / f"{split}.parquet").is_file() for split in (*new["lists"], *new["excerpts"]))
 
 
 def _render_excerpts(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT
+from audiolm_hf.files import write_text
 
 LARGEST_SEED = 2**63 - 1
 LONGEST_S = 86_400  # a day; what does not fit into memory before that the model refuses
@@ -186,11 +187,8 @@ def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
 
 def write_report(output: Path | None, text: str) -> None:
     """Write a report whole or not at all; without a path do nothing."""
-    from audiolm_hf.data.tokens import write_atomically
-
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, text.encode())
+        write_text(output, text)
 
 
 __all__ = [

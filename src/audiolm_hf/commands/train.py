@@ -12,7 +12,6 @@ from audiolm_hf.threads import check_threads
 from audiolm_hf.training.kinds import TRAINING_KINDS
 from audiolm_hf.training.launch import load_config, run_training
 from audiolm_hf.training.processes import process_rank
-from audiolm_hf.training.yaml_files import read_yaml
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -27,14 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--overwrite", action="store_true", help="remove what the output folder holds if it is of another training"
     )
     parser.add_argument(
-        "--estimate", action="store_true", help="do not train; print parameters, memory, operations and hours"
-    )
-    parser.add_argument("--processes", type=int, default=1, help="estimate for so many devices (default 1)")
-    parser.add_argument("--device", default="h100", help="estimate for this accelerator (default h100)")
-    parser.add_argument(
-        "--utilisation",
-        type=float,
-        help="estimate at this share of its peak (default: assumed, 0.4 for a stage, 0.05 for a codec)",
+        "--estimate", action="store_true", help="do not train; print parameters, operations and memory"
     )
     parser.add_argument(
         "--threads", type=int, action=Number, help="threads on a CPU (default: OMP_NUM_THREADS, or all cores)"
@@ -51,7 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_threads(arguments.threads)
         torch.set_num_threads(arguments.threads)
     if arguments.estimate:
-        sys.stdout.write(estimate(arguments) + "\n")
+        from audiolm_hf.training.estimate import estimate
+
+        sys.stdout.write(estimate(load_config(arguments.config, arguments.overrides)) + "\n")
     else:
         result = run_training(arguments.config, arguments.overrides, arguments.overwrite)
         if not process_rank():
@@ -59,21 +53,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def estimate(arguments: argparse.Namespace) -> str:
-    """Write what the training will need; a table if it is a recipe."""
-    from audiolm_hf.training.estimate import describe, estimate_recipe, estimate_training, table
-    from audiolm_hf.training.hardware import find_accelerator
-
-    if arguments.processes < 1:
-        raise ValueError(f"--processes is {arguments.processes}; give 1 or more.")
-    if arguments.utilisation is not None and not 0 < arguments.utilisation <= 1:
-        raise ValueError(f"--utilisation is {arguments.utilisation}; give a share, above 0 and at most 1.")
-    device = find_accelerator(arguments.device)
-    kind = read_yaml(arguments.config, arguments.overrides)["kind"]
-    config = load_config(arguments.config, arguments.overrides)
-    if kind == "recipe":
-        return table(estimate_recipe(config, arguments.processes), device, arguments.utilisation)
-    return describe(estimate_training(kind, config, arguments.processes), device, arguments.utilisation)
-
-
-__all__ = ["add_parser", "estimate", "run"]
+__all__ = ["add_parser", "run"]

@@ -23,7 +23,7 @@ from datasets import Audio, Features, Value
 
 from audiolm_hf.data.audio import decode_audio
 from audiolm_hf.data.download import read_members
-from audiolm_hf.data.tokens import write_atomically
+from audiolm_hf.files import write_bytes
 
 SAMPLING_RATE = 16000  # Hz
 LARGEST_OFFSET = 1e-3  # a constant above this is taken out of a recording
@@ -281,8 +281,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]], features: Features) -> No
     """Write a parquet file that `datasets` reads as well, whole or not at all."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 __all__ = [

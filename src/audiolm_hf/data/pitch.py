@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import parselmouth
 
-from audiolm_hf.run_folder import replace_file
+from audiolm_hf.files import replace_file
 
 STEP_S = 0.01  # between measurements
 SEARCHED_HZ = (60.0, 500.0)  # in any voice

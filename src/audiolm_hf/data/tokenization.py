@@ -31,9 +31,9 @@ from audiolm_hf.data.tokens import (
     shard_hashes,
     shard_path,
     shard_paths,
-    write_atomically,
 )
 from audiolm_hf.data.workers import ShardJob, ShardMaker, run_here, run_in_processes
+from audiolm_hf.files import write_bytes
 from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.settings import Count, CountOrNone, NotNegative, Settings
 
@@ -117,7 +117,7 @@ def tokenize_recordings(
         shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
         scratch.mkdir()
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        write = partial(write_atomically, scratch=scratch)
+        write = partial(write_bytes, scratch=scratch)
         shards: _ListedShards | _StreamedShards
         if isinstance(source, ClipList):
             shards = _ListedShards(source, output, plan)

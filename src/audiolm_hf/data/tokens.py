@@ -11,7 +11,6 @@ Paper: AudioLM (arXiv 2209.03143), the two tokenizers; stages 1 and 2 for the re
 import dataclasses
 import json
 import math
-import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.files import write_bytes
 from audiolm_hf.run_folder import file_states, kept_result
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
@@ -134,22 +134,6 @@ def shard_hashes(folder: Path) -> dict[str, str]:
     return {name: digest for name, (_, _, digest) in states.items()}
 
 
-def write_atomically(path: Path, data: bytes, scratch: Path | None = None) -> None:
-    """Write a file whole or not at all, whatever happens meanwhile.
-
-    Args:
-        path (`Path`): the file.
-        data (`bytes`): what goes in.
-        scratch (`Path`, *optional*): folder on the same disk for the unfinished file; that of `path` by default.
-    """
-    unfinished = (scratch or path.parent) / f"{path.name}.{os.getpid()}.unfinished"
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
 def write_shard(
     path: Path,
     records: Sequence[TokenRecord],
@@ -163,7 +147,7 @@ def write_shard(
         records (sequence of [`TokenRecord`]): what goes in.
         skipped (sequence of [`SkippedAudio`]): what should have gone in; kept in the file's metadata, so that a
             shard and the list of what it lacks cannot come apart.
-        scratch (`Path`, *optional*): see [`write_atomically`].
+        scratch (`Path`, *optional*): see [`~audiolm_hf.files.replace_file`].
     """
     runs = [remove_repeats(torch.from_numpy(record.semantic_tokens)) for record in records]
     columns = {name: [vars(record)[name] for record in records] for name in _PLAIN_COLUMNS}
@@ -180,7 +164,7 @@ def write_shard(
         compression="zstd",
         row_group_size=RECORDS_PER_ROW_GROUP,
     )
-    write_atomically(path, sink.getvalue().to_pybytes(), scratch)
+    write_bytes(path, sink.getvalue().to_pybytes(), scratch)
 
 
 def _offsets(lengths: Sequence[int]) -> pa.Array:
@@ -381,6 +365,5 @@ __all__ = [
     "shard_hashes",
     "shard_path",
     "shard_paths",
-    "write_atomically",
     "write_shard",
 ]

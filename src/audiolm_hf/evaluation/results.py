@@ -9,7 +9,8 @@ from typing import Any
 from transformers.utils import logging
 
 from audiolm_hf.evaluation.report import from_json, to_json
-from audiolm_hf.run_folder import hold_folder, replace_file
+from audiolm_hf.files import write_text
+from audiolm_hf.run_folder import hold_folder
 
 logger = logging.get_logger(__name__)
 
@@ -66,8 +67,7 @@ def kept_result(
         if held.done:
             logger.info(f"{path} is of the same checkpoint, data and options; used again.")
         else:
-            text = to_json(evaluate())
-            replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+            write_text(path, to_json(evaluate()))
             held.finish(path)
     return from_json(path.read_text(encoding="utf-8"))
 

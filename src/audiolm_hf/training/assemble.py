@@ -5,7 +5,6 @@ In: the folders of tokenizer, codec and three stages; out: what `from_pretrained
 stored in float16, half the bytes; they are float32 again when loaded. Whether that changes any token is measured.
 """
 
-import json
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,14 +26,17 @@ from audiolm_hf.data.loading import (
     require_model_type,
 )
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
+from audiolm_hf.files import fill_folder, write_json
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
-from audiolm_hf.run_folder import fill_folder, replace_file
-from audiolm_hf.settings import Count, InputPath, OutputPath, Positive, Seconds, Settings, Use
+from audiolm_hf.settings import InputPath, OutputPath, Positive, Settings, Use
 from audiolm_hf.training.config import check_model_keys
 from audiolm_hf.training.run import one_run
+
+NUM_CHECK_CLIPS = 8  # recordings on which tokens are compared
+CHECK_LENGTH_S = 10.0  # of each
 
 
 @dataclass
@@ -51,9 +53,7 @@ class AssembleConfig(Settings):
         float16 (`bool`, defaults to `True`): store weights in float16, except centroids and codebooks.
         max_megabytes (`float`, *optional*): a larger checkpoint is an error, in 10^6 bytes.
         generation (`dict`): fields of [`AudioLMGenerationConfig`] that differ from its defaults.
-        check_data (`list[str]`): recordings on which tokens are compared before and after storing.
-        num_check_clips (`int`, defaults to 8): how many of them.
-        check_length_s (`float`, defaults to 10.0): seconds of each.
+        check_data (`list[str]`): recordings, on some of which tokens are compared before and after storing.
     """
 
     semantic_tokenizer: InputPath
@@ -66,8 +66,6 @@ class AssembleConfig(Settings):
     max_megabytes: Positive | None = None
     generation: dict[str, Any] = field(default_factory=dict)
     check_data: Annotated[list[str], Use.FREE] = field(default_factory=list)
-    num_check_clips: Annotated[Count, Use.FREE] = 8
-    check_length_s: Annotated[Seconds, Use.FREE] = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,8 +121,7 @@ def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -
         )
     if config.check_data:
         report |= compare_tokens(load_parts(config), folder, config)
-    text = json.dumps(report, indent=2) + "\n"
-    replace_file(report_path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+    write_json(report_path, report)
 
 
 def load_parts(config: AssembleConfig) -> AudioLMModel:
@@ -154,9 +151,9 @@ def compare_tokens(original: AudioLMModel, folder: Path, config: AssembleConfig)
     """
     stored = AudioLMModel.from_pretrained(folder).eval()
     source = AudioSource([Path(path) for path in config.check_data], original.sampling_rate)
-    length = round(config.check_length_s * original.sampling_rate)
+    length = round(CHECK_LENGTH_S * original.sampling_rate)
     equal: dict[str, list[torch.Tensor]] = {"equal_semantic_tokens": [], "equal_audio_codes": []}
-    for place in range(min(config.num_check_clips, len(source))):
+    for place in range(min(NUM_CHECK_CLIPS, len(source))):
         clip = torch.from_numpy(source[place].array[:length])[None]
         tokens = [
             model.semantic_tokenizer.tokenize(clip, sampling_rate=model.sampling_rate).semantic_tokens
@@ -166,6 +163,3 @@ def compare_tokens(original: AudioLMModel, folder: Path, config: AssembleConfig)
         equal["equal_semantic_tokens"].append((tokens[0] == tokens[1]).flatten())
         equal["equal_audio_codes"].append((codes[0] == codes[1]).flatten())
     return {name: float(torch.cat(found).float().mean()) for name, found in equal.items()}
-
-
-__all__ = ["AssembleConfig", "assemble", "check_parts", "compare_tokens", "load_parts"]

@@ -18,7 +18,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers.utils import logging
 
-from audiolm_hf.run_folder import PARTIAL, file_hash, remove_folder, replace_file, replace_folder
+from audiolm_hf.files import PARTIAL, remove_folder, replace_folder, write_json, write_text
+from audiolm_hf.run_folder import file_hash
 
 logger = logging.get_logger(__name__)
 
@@ -121,8 +122,7 @@ def seal_checkpoint(folder: Path) -> None:
     """Declare a checkpoint complete as it is now."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL_FILE)
     hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
-    text = json.dumps(hashes, indent=2)
-    replace_file(folder / SEAL_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_json(folder / SEAL_FILE, hashes)
 
 
 def checkpoint_flaw(folder: Path) -> str | None:
@@ -217,7 +217,7 @@ def rewind_log(path: Path, step: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     if kept != lines:
-        replace_file(path, lambda partial: partial.write_text("".join(kept), encoding="utf-8"))
+        write_text(path, "".join(kept))
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -236,18 +236,3 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torc
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-__all__ = [
-    "append_log",
-    "checkpoint_flaw",
-    "find_checkpoints",
-    "load_training_state",
-    "newest_checkpoint",
-    "remove_old_checkpoints",
-    "require_finite",
-    "rewind_log",
-    "save_training_state",
-    "seal_checkpoint",
-    "stop_diverged",
-]

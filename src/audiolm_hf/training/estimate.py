@@ -1,46 +1,98 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What a training will need, before it is started: memory of each process, operations of a step, hours.
+"""`audiolm-hf train --estimate`: what the trainings of a file or a recipe need, as lines of text."""
 
-Parameters and the memory of activations come from the real modules, run without memory (`fake_run`). Hours follow from
-the peak of a device and an assumed utilisation of it. `audiolm-hf train --config FILE --estimate` comes in here.
-"""
-
+import json
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from audiolm_hf.training.estimate_audio import estimate_centroids, estimate_codec
-from audiolm_hf.training.estimate_result import Estimate, describe, table
-from audiolm_hf.training.estimate_stage import estimate_stage
+import torch
+
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.data.crops import longest_sequence
+from audiolm_hf.data.tokens import INFO_FILE, TokenInfo
+from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.training.codec.config import CodecTrainingConfig
+from audiolm_hf.training.codec.discriminators import CodecDiscriminator
+from audiolm_hf.training.flops import (
+    GIB,
+    STATE_BYTES,
+    decoder_bytes_per_token,
+    decoder_flops_per_token,
+    measure_step,
+)
 from audiolm_hf.training.recipe import RecipeConfig, resolve_steps
+from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.stages.training import build_stage_config
 
-ESTIMATORS: dict[str, Any] = {"stage": estimate_stage, "codec": estimate_codec, "centroids": estimate_centroids}
+PAPER_TOKENS = TokenInfo("", 16000, 16000, 640, 1024, 320, 12, 1024)  # assumed where no tokens are there yet
 
 
-def estimate_training(kind: str, config: Any, num_processes: int = 1) -> Estimate:
-    """Estimate one training.
-
-    Args:
-        kind (`str`): of the training: `"stage"`, `"codec"` or `"centroids"`.
-        config: its dataclass.
-        num_processes (`int`, defaults to 1): devices that share every batch.
-
-    Returns:
-        [`Estimate`].
+def estimate(config: Any) -> str:
+    """Estimate a training, or every training of a recipe that updates a codec or a stage.
 
     Raises:
-        ValueError: there is no estimate for this kind, or the decoder's sizes are not in the file.
+        ValueError: there is no estimate for such a training, or the sizes of the decoder are not in the file.
     """
-    if kind not in ESTIMATORS:
-        raise ValueError(f"There is no estimate for the kind {kind!r}; there is one for {', '.join(ESTIMATORS)}.")
-    return ESTIMATORS[kind](config, num_processes)
+    if isinstance(config, RecipeConfig):
+        known = (StageTrainingConfig, CodecTrainingConfig)
+        return "\n\n".join(estimate(step.config) for step in resolve_steps(config) if isinstance(step.config, known))
+    if isinstance(config, StageTrainingConfig):
+        return _estimate_stage(config)
+    if isinstance(config, CodecTrainingConfig):
+        return _estimate_codec(config)
+    raise ValueError(f"There is no estimate for a {type(config).__name__}; there is one for codec, stage and recipe.")
 
 
-def estimate_recipe(recipe: RecipeConfig, num_processes: int = 1) -> list[Estimate]:
-    """Estimate every step of a recipe that trains on an accelerator; arguments as for [`estimate_training`]."""
-    return [
-        estimate_training(step.kind, step.config, num_processes)
-        for step in resolve_steps(recipe)
-        if step.kind in ESTIMATORS
+def _estimate_stage(config: StageTrainingConfig) -> str:
+    if not config.backbone:
+        raise ValueError("The file has no `backbone`, so the size of the stage is not known; name its sizes there.")
+    tokens = _token_info(Path(config.train_tokens[0]))
+    stage_config = build_stage_config(config, tokens)
+    length = longest_sequence(tokens, stage_config)
+    with torch.device("meta"):
+        model = AudioLMStageModel(stage_config)
+    num_sequences = max(1, config.batch_tokens // length)
+    flops = decoder_flops_per_token(model.model, length) * length * num_sequences
+    kept = decoder_bytes_per_token(model.model, config.bf16, config.gradient_checkpointing) * length
+    return _describe(
+        f"{config.stage} stage", model.num_parameters(), f"{num_sequences} sequences of {length} ids", flops, kept
+    )
+
+
+def _token_info(folder: Path) -> TokenInfo:
+    if not (folder / INFO_FILE).is_file():
+        return PAPER_TOKENS
+    values = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    return TokenInfo(**{entry.name: values[entry.name] for entry in fields(TokenInfo)})
+
+
+def _estimate_codec(config: CodecTrainingConfig) -> str:
+    """One crop goes forward and back; the quantizer, the losses and their short-time transforms are left out."""
+    codec = SoundStreamModel(SoundStreamConfig(**config.codec)).train()
+    crop = torch.zeros(1, round(config.crop_length_s * codec.config.sampling_rate))
+    flops, kept = measure_step(lambda: codec.decoder(codec.encoder(crop)), codec)
+    trained = codec.decoder if config.train_decoder_only else codec
+    parameters = sum(parameter.numel() for parameter in trained.parameters())
+    settings = config.discriminator
+    if settings.start_step is not None:
+        judges = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
+        judge_flops, judge_kept = measure_step(lambda: judges(crop)[0], judges)
+        parameters += sum(parameter.numel() for parameter in judges.parameters())
+        # Real and decoded crop, forward and back, where the discriminators are updated; then, for the codec, the
+        # decoded one forward and back and the real one forward.
+        flops += round(judge_flops * (2 * settings.update_probability + 4 / 3))
+        kept += 2 * judge_kept
+    batch = f"{config.batch_size} crops of {config.crop_length_s:g} s"
+    return _describe("codec", parameters, batch, flops * config.batch_size, kept)
+
+
+def _describe(name: str, parameters: int, batch: str, flops: float, kept: float) -> str:
+    lines = [
+        f"{name}: {parameters / 1e6:.1f} M parameters",
+        f"a step: {batch}; {flops / 1e12:.1f} * 10^12 operations",
+        f"memory of a process: {STATE_BYTES * parameters / GIB:.1f} GiB for the weights and their training, and about "
+        f"{kept / GIB:.2f} GiB for each of these that it takes at once",
     ]
-
-
-__all__ = ["describe", "estimate_recipe", "estimate_training", "table"]
+    return "\n".join(lines)

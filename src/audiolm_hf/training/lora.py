@@ -34,10 +34,10 @@ from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import TokenizerPair
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.data.voice import read_voice, recording_name, split_voice
+from audiolm_hf.files import replace_folder, write_json
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
-from audiolm_hf.run_folder import replace_folder
 from audiolm_hf.settings import (
     Count,
     CountOrNone,
@@ -90,7 +90,7 @@ class LoraStageConfig(Settings):
         learning_rate (`float`, defaults to 1e-3): peak; a cosine takes it down to a hundredth.
         warmup_steps (`int`, defaults to 20): steps of linear rise before.
         corruption (`float`, defaults to 0.0): share of input ids replaced at random, 0 to 1.
-        evaluation_steps (`int`, defaults to 50): steps between validations and checkpoints.
+        eval_steps (`int`, defaults to 50): steps between validations and checkpoints.
         patience (`int`, *optional*): stop after so many validations without improvement.
     """
 
@@ -101,7 +101,7 @@ class LoraStageConfig(Settings):
     learning_rate: LearningRate = 1e-3
     warmup_steps: CountOrNone = 20
     corruption: Share = 0.0
-    evaluation_steps: Count = 50
+    eval_steps: Count = 50
     patience: Count | None = None
 
 
@@ -169,7 +169,7 @@ def train_lora(config: LoraTrainingConfig) -> None:
         base = AudioLMModel.from_pretrained(folder, quantization_config=quantization)
     report = {name: train_adapter(config, name, base.stages[name]) for name in config.stages}
     if processes.is_main_process:
-        (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(output / "report.json", report)
         finals = {name: output / name / "final" for name in config.stages}
         replace_folder(output / "adapter", lambda unfinished: join_adapters(folder, finals, unfinished, recordings))
     processes.wait_for_everyone()
@@ -255,7 +255,7 @@ def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageMode
         bf16=config.bf16,
         use_cpu=config.use_cpu,
         seed=config.seed,
-        **shared | {"evaluation_steps": min(lora.evaluation_steps, lora.max_steps)},
+        **shared | {"eval_steps": min(lora.eval_steps, lora.max_steps)},
     )
     train_stage(training, adapted)
     trainable, total = adapted.get_nb_trainable_parameters()

@@ -66,14 +66,3 @@ def sum_over_processes(values: Tensor) -> Tensor:
 def mean_over_processes(values: Tensor) -> Tensor:
     """Average the `values` of all processes; no gradient passes."""
     return sum_over_processes(values) / process_count()
-
-
-__all__ = [
-    "announce",
-    "is_distributed",
-    "mean_over_processes",
-    "own_rows",
-    "process_count",
-    "process_rank",
-    "sum_over_processes",
-]

@@ -19,7 +19,7 @@ from accelerate.state import AcceleratorState
 
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.run_folder import hold_folder
-from audiolm_hf.settings import Filled, OutputPath, Settings
+from audiolm_hf.settings import RENAMED_KEYS, Filled, OutputPath, Settings
 from audiolm_hf.training.kinds import RECIPE, build_training, training_keys, training_kind
 from audiolm_hf.training.processes import announce, process_rank
 from audiolm_hf.training.yaml_files import merge, read_yaml, substitute
@@ -99,6 +99,8 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
         steps.append(step)
         known |= keys
     for key in recipe.every_step:
+        if key not in known and key in RENAMED_KEYS:
+            raise ValueError(f"the key {key!r} of before is now {RENAMED_KEYS[key]}.")
         if key not in known:
             names = [field.name for field in dataclasses.fields(RecipeConfig) if field.name != "every_step"]
             raise ValueError(

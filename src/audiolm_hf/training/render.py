@@ -23,8 +23,8 @@ import soxr
 from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
-from audiolm_hf.data.tokens import write_atomically
 from audiolm_hf.evaluation.metrics.midi_notes import open_midi
+from audiolm_hf.files import write_bytes, write_text
 from audiolm_hf.settings import InputPath, OutputPath, Positive, Seed, Settings
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
@@ -104,10 +104,10 @@ def _render(config: RenderConfig) -> None:
         path = output / f"{_name_of(piece)}.flac"
         if not path.exists():
             midi = transposed(piece["midi"], _semitones_of(piece["path"], config))
-            write_atomically(path, render_piece(midi, config.soundfont, config.sampling_rate, config.max_length_s))
+            write_bytes(path, render_piece(midi, config.soundfont, config.sampling_rate, config.max_length_s))
         lines.append(json.dumps({"path": path.name, **_labels(piece)}))
     manifest = output / "recordings.jsonl"
-    write_atomically(manifest, ("\n".join(lines) + "\n").encode())
+    write_text(manifest, "\n".join(lines) + "\n")
 
 
 def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
@@ -200,6 +200,3 @@ def _at_level(samples: np.ndarray) -> np.ndarray:
     """Bring a piece to `LEVEL_DB`, or as near as its peak allows."""
     rms, peak = np.sqrt(np.mean(samples**2)) + 1e-9, np.abs(samples).max() + 1e-9
     return samples * min(10 ** (LEVEL_DB / 20) / rms, HIGHEST_PEAK / peak)
-
-
-__all__ = ["RenderConfig", "check_synthesizer", "render", "render_piece", "transposed"]

@@ -152,6 +152,3 @@ def _existing(path: str, key: str) -> Path:
     if not Path(path).exists():
         raise FileNotFoundError(f"{key} is {path}, which does not exist; give an existing file or folder.")
     return Path(path)
-
-
-__all__ = ["describe_config", "one_run"]

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from audiolm_hf.data.clips import list_clips
-from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
+from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import load_tokenizers
-from audiolm_hf.settings import InputPath, NotNegative, OutputPath, Settings
+from audiolm_hf.settings import InputPath, OutputPath, Settings
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
 
@@ -27,7 +27,6 @@ class TokenizeConfig(Settings):
         output_folder (`str`): receives the token datasets `train` and, where there is such data, `validation`.
         float16 (`bool`, defaults to `False`): round the tokenizers' weights to float16 first, as `assemble` stores
             them.
-        min_duration_s (`float`, defaults to 0.1): leave out shorter recordings, in seconds.
     """
 
     data: AudioDataConfig
@@ -35,7 +34,6 @@ class TokenizeConfig(Settings):
     codec: InputPath
     output_folder: OutputPath
     float16: bool = False
-    min_duration_s: NotNegative = 0.1
 
 
 @one_run("tokenize", alone=True, shared=True)
@@ -49,11 +47,7 @@ def tokenize(config: TokenizeConfig) -> None:
         `Path`: the folder of the datasets.
     """
     load = partial(load_tokenizers, config.semantic_tokenizer, config.codec, config.float16)
-    plan = TokenizationPlan(min_duration_s=config.min_duration_s)
     output = Path(config.output_folder)
     for name, paths in (("train", config.data.train_paths), ("validation", config.data.validation_paths)):
         if paths:
-            tokenize_recordings(list_clips(paths), load, output / name, plan)
-
-
-__all__ = ["TokenizeConfig", "tokenize"]
+            tokenize_recordings(list_clips(paths), load, output / name)

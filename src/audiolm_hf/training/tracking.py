@@ -1,55 +1,52 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Where the figures of a training with a loop of its own go, besides its `log.jsonl`: TensorBoard, W&B or Trackio."""
+"""The accelerator of a training with a loop of its own, and the tracker its metrics go to besides `log.jsonl`."""
 
 import importlib.util
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import torch
 from accelerate import Accelerator
 
-Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
+from audiolm_hf.training.config import TrainingConfig
 
 
-def tracker_settings(report_to: Tracker, folder: Path) -> dict[str, Any]:
-    """Say to an [`Accelerator`] where figures go.
+def require_trackers(config: TrainingConfig) -> None:
+    """Check that the packages of `report_to` are installed; an `ImportError` says which is not."""
+    for name in config.report_to:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f"report_to names {name!r}, which is not installed; run `pip install {name}`.")
+
+
+def start_accelerator(config: TrainingConfig, name: str, **options: Any) -> Accelerator:
+    """Set up one process or one of several, and open the trackers.
 
     Args:
-        report_to (`str`): `"none"`, `"tensorboard"`, `"wandb"` or `"trackio"`.
-        folder (`Path`): of the training; TensorBoard's files are written into it.
+        config ([`TrainingConfig`]): arithmetic and trackers; its values are shown beside the metrics.
+        name (`str`): of the project in a tracker.
+        **options: of `Accelerator`.
 
     Returns:
-        `dict`: keyword arguments of [`Accelerator`].
+        `Accelerator`
 
     Raises:
-        ImportError: the tracker is not installed.
+        ImportError: a tracker is not installed.
     """
-    if report_to == "none":
-        return {}
-    if importlib.util.find_spec(report_to) is None:
-        raise ImportError(
-            f"report_to is {report_to!r}, which is not installed; `pip install {report_to}` installs it."
-        )
-    return {"log_with": report_to, "project_dir": str(folder)}
-
-
-def start_tracking(accelerator: Accelerator, name: str, config: Any) -> None:
-    """Open the tracker, if there is one.
-
-    Args:
-        accelerator ([`Accelerator`]): made with [`tracker_settings`].
-        name (`str`): of the project.
-        config (dataclass): shown beside the figures.
-    """
+    require_trackers(config)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.bf16 else "no",
+        cpu=config.use_cpu or not torch.accelerator.is_available(),
+        log_with=list(config.report_to) or None,
+        project_dir=config.output_folder,
+        **options,
+    )
     plain = (bool, int, float, str)
     values = {key: value if isinstance(value, plain) else str(value) for key, value in asdict(config).items()}
     accelerator.init_trackers(f"audiolm_hf-{name}", values)
+    return accelerator
 
 
 def stop_tracking(accelerator: Accelerator) -> None:
-    """Close the tracker, if there is one; `Accelerator.end_training` would part the processes, too."""
+    """Close the trackers; `Accelerator.end_training` would part the processes, too."""
     for tracker in accelerator.trackers:
         tracker.finish()
-
-
-__all__ = ["Tracker", "start_tracking", "stop_tracking", "tracker_settings"]

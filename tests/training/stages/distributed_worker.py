@@ -2,34 +2,25 @@
 """One of several processes that train stages together; `test_distributed.py` starts them.
 
 Called as `distributed_worker.py SOURCE OUTPUT CASE...`; every process writes what it ends with to
-`OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are `clock`, a training by minutes in which
+`OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are
 the second process's watch runs fast; `files`, a whole training with a folder of its own for each process; and
 `resumed`, a whole training that is interrupted and goes on.
 """
 
 import os
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 
-from audiolm_hf.training.stages import clock as clock_module
 from audiolm_hf.training.stages import training as stages
 from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_stages import CASES, config_of, interrupted_after, resumed_config, run_case
 
 RANK = int(os.environ["RANK"])
-
-
-def run_clock(source: Path, output: Path) -> dict[str, torch.Tensor]:
-    if RANK == 1:
-        clock_module.time = SimpleNamespace(monotonic=lambda: 3 * time.monotonic())
-    return run_case("semantic", source, output, max_steps=None, max_minutes=0.02, evaluation_steps=10**6)
 
 
 def run_files(source: Path, output: Path) -> dict[str, torch.Tensor]:
@@ -66,7 +57,7 @@ def main() -> None:
         if case in CASES:
             results = run_case(case, source, output / case)
         else:
-            results = {"clock": run_clock, "files": run_files, "resumed": run_resumed}[case](source, output / case)
+            results = {"files": run_files, "resumed": run_resumed}[case](source, output / case)
         save_file(
             {name: tensor.contiguous() for name, tensor in results.items()}, output / f"{case}-{RANK}.safetensors"
         )

@@ -83,7 +83,9 @@ def weights_and_log(output):
     """The final weights, and the figures of every step."""
     log = json.loads((output / "report.json").read_text())["log"]
     figures = [
-        {name: entry[name] for name in entry if "train_" not in name} for entry in log if "train_loss" not in entry
+        {name: entry[name] for name in entry if "train_" not in name and name != "tokens_per_s"}
+        for entry in log
+        if "train_loss" not in entry
     ]
     return load_file(output / "final/model.safetensors"), figures
 
@@ -102,7 +104,7 @@ def whole(folders, tmp_path_factory):
     return output
 
 
-SETTINGS = {"max_steps": 8, "evaluation_steps": 2, "corruption": 0.2}
+SETTINGS = {"max_steps": 8, "eval_steps": 2, "corruption": 0.2}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])

@@ -22,7 +22,7 @@ from audiolm_hf.training.stages.bits import stage_bits
 from audiolm_hf.training.stages.training import (
     build_stage_config,
     build_stage_trainer,
-    mean_semantic_duration,
+    measure_semantic_duration,
     train_stage,
 )
 from tests.conftest import tiny_config
@@ -46,7 +46,7 @@ def weights(model):
 
 @pytest.mark.parametrize("stage", list(MODELS))
 def test_stage_learns_and_every_parameter_moves(folders, tmp_path, stage):
-    config = config_of(folders, tmp_path, stage=stage, max_steps=12, evaluation_steps=12, window_length_s=0.4)
+    config = config_of(folders, tmp_path, stage=stage, max_steps=12, eval_steps=12, window_length_s=0.4)
     before = weights(build_stage_trainer(config).model)
     final = train_stage(config)
     model = MODELS[stage].from_pretrained(final)
@@ -146,21 +146,12 @@ def test_same_seed_same_weights_other_seed_other_weights(folders, tmp_path):
 
 def test_best_checkpoint_is_kept(folders, tmp_path):
     # A learning rate this high soon makes things worse than they were.
-    config = config_of(folders, tmp_path, max_steps=30, evaluation_steps=3, learning_rate=0.3, patience=2)
+    config = config_of(folders, tmp_path, max_steps=30, eval_steps=3, learning_rate=0.3, patience=2)
     train_stage(config)
     report = json.loads((tmp_path / "report.json").read_text())
     validations = {entry["step"]: entry["eval_bits"] for entry in report["log"] if "eval_bits" in entry}
     assert report["best_step"] == min(validations, key=validations.get)
     assert report["validation"]["all"]["bits"] == pytest.approx(min(validations.values()), rel=1e-4)
-
-
-def test_time_budget_ends_the_training_and_saves(folders, tmp_path):
-    config = config_of(folders, tmp_path, max_steps=None, max_minutes=0.01, evaluation_steps=10**6)
-    final = train_stage(config)
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["steps"] >= 1
-    assert 0.01 <= report["minutes"] < 0.5
-    assert (final / "model.safetensors").is_file()
 
 
 def test_bits_are_the_loss_of_training_over_all_labels(folders, tmp_path):
@@ -183,12 +174,12 @@ def test_bits_are_the_loss_of_training_over_all_labels(folders, tmp_path):
 def test_stage_is_sized_by_its_tokens(folders, tmp_path):
     tokens = TokenDataset(folders[0])
     config = build_stage_config(
-        config_of(folders, tmp_path, stage="fine", backbone=BACKBONE | {"model_type": "qwen2"}), tokens
+        config_of(folders, tmp_path, stage="fine", backbone=BACKBONE | {"model_type": "qwen2"}), tokens.info
     )
     assert (config.num_coarse_codebooks, config.num_fine_codebooks, config.vocab_size) == (2, 3, 5 * 8 + 4)
     assert isinstance(config.backbone_config, type(AutoConfig.for_model("qwen2")))
     with pytest.raises(ValueError, match="num_coarse_codebooks is 5; the tokens have 5 levels"):
-        build_stage_config(config_of(folders, tmp_path, num_coarse_codebooks=5), tokens)
+        build_stage_config(config_of(folders, tmp_path, num_coarse_codebooks=5), tokens.info)
 
 
 @pytest.mark.parametrize(("stage", "stride"), [("coarse", 2 * 50 / 25), ("fine", 3 / 2)])
@@ -200,8 +191,8 @@ def test_an_aligned_condition_counts_the_predicted_tokens_beside_each_of_its_own
 
 def test_removed_repeats_measure_the_mean_duration(folders, tmp_path):
     tokens = TokenDataset(folders[0])
-    config = build_stage_config(config_of(folders, tmp_path, remove_repeats=True), tokens)
-    assert config.mean_semantic_duration == mean_semantic_duration(tokens) == 1.0  # the made-up tokens never repeat
+    config = build_stage_config(config_of(folders, tmp_path, remove_repeats=True), tokens.info)
+    assert measure_semantic_duration(tokens) == 1.0  # the made-up tokens never repeat
     assert config.remove_repeats
 
 
@@ -295,7 +286,7 @@ def test_figures_of_every_level_reach_tensorboard(folders, tmp_path):
 def test_a_tracker_that_is_not_installed_is_named(folders, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "wandb" else find(name))
-    with pytest.raises(ValueError, match="report_to names 'wandb', which is not installed; run `pip install wandb`"):
+    with pytest.raises(ImportError, match="report_to names 'wandb', which is not installed; run `pip install wandb`"):
         build_stage_trainer(config_of(folders, tmp_path, report_to=["wandb"]))
 
 
@@ -303,14 +294,16 @@ def test_a_tracker_that_is_not_installed_is_named(folders, tmp_path, monkeypatch
 def test_samples_are_heard_and_seen_and_leave_the_training_as_it_was(folders, tmp_path, tiny_audiolm, stage):
     tiny_audiolm.codec.save_pretrained(tmp_path / "codec")
     changes = {"stage": stage, "codec": str(tmp_path / "codec"), "backbone": BACKBONE | {"attention_dropout": 0.1}}
-    changes |= {"max_steps": 2, "evaluation_steps": 1}
+    changes |= {"max_steps": 2, "eval_steps": 1}
     plain = train_stage(config_of(folders, tmp_path / "plain", **changes))
-    sampled = train_stage(config_of(folders, tmp_path / "sampled", **changes, sample_evaluations=2))
+    sampled = train_stage(config_of(folders, tmp_path / "sampled", **changes, sample_steps=2))
     files = sorted(path.name for path in (tmp_path / "sampled/samples").iterdir())
     assert files == ["step-0000002.png", "step-0000002.wav"]
     audio, rate = sf.read(tmp_path / "sampled/samples/step-0000002.wav")
     assert (len(audio), rate) == (int(0.8 * 16000), 16000)
     assert np.abs(audio).max() > 0
+    with sf.SoundFile(tmp_path / "sampled/samples/step-0000002.wav") as file:
+        assert "generated by audiolm_hf" in file.comment and "seed 0" in file.comment
     assert (sampled / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
 
 
@@ -322,7 +315,7 @@ def test_samples_need_the_codec_of_the_tokens(folders, tmp_path):
     changes = {
         "stage": "fine",
         "codec": str(tmp_path / "codec"),
-        "sample_evaluations": 1,
+        "sample_steps": 3,
         "initial_weights": str(stage),
     }
     with pytest.raises(ValueError, match="The codec has 4 codebooks of 8, the tokens were made with 5 of 8"):
@@ -332,19 +325,21 @@ def test_samples_need_the_codec_of_the_tokens(folders, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_steps": None}, "Neither max_steps nor max_minutes"),
+        ({"max_steps": None}, "max_steps is None"),
+        ({"max_minutes": 3.0}, "the key 'max_minutes' of before is now max_steps"),
         ({"corruption": 1.5}, "corruption is 1.5"),
-        ({"drop_condition": -0.1, "stage": "coarse"}, "drop_condition is -0.1"),
-        ({"drop_condition": 0.1}, "only the coarse stage has it"),
+        ({"condition_dropout": -0.1, "stage": "coarse"}, "condition_dropout is -0.1"),
+        ({"condition_dropout": 0.1}, "only the coarse stage has it"),
         ({"initial_weights": "a", "codec": "b"}, "leave out codec and semantic_tokenizer"),
         ({"backbone": {}}, "Neither backbone nor warm_start"),
         ({"initial_weights": "a", "warm_start": "b"}, "starts from one of them"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
-        ({"sample_evaluations": 1}, "semantic stage, whose tokens have no sound"),
-        ({"sample_evaluations": 1, "stage": "fine"}, "without codec"),
-        ({"sample_evaluations": 0, "stage": "fine", "codec": "a"}, "sample_evaluations is 0"),
+        ({"sample_steps": 1}, "semantic stage, whose tokens cannot be decoded"),
+        ({"sample_steps": 3, "stage": "fine"}, "without codec"),
+        ({"sample_steps": 0, "stage": "fine", "codec": "a"}, "sample_steps is 0"),
         ({"report_to": ["tensorbored"]}, "must be one of 'tensorboard', 'wandb', 'trackio'"),
-        ({"schedule": "cosin"}, "must be one of 'cosine', 'linear', 'constant'"),
+        ({"schedule": "cosine"}, "the key 'schedule' of before is now decay_steps, which is 0 for a constant"),
+        ({"sample_steps": 4, "stage": "fine", "codec": "a"}, "no multiple of eval_steps, 3"),
         ({"stage": "medium"}, "stage is 'medium'; it must be one of 'semantic', 'coarse', 'fine'"),
     ],
 )

@@ -68,14 +68,14 @@ def tiny_config(folder: Path, output: Path, **changes) -> SemanticEncoderTrainin
         data=AudioDataConfig(folder=str(folder), train=["0.wav", "1.wav", "2.wav", "3.wav"], validation=["4.wav"]),
         output_folder=str(output),
         encoder=ENCODER,
-        iterations=[IterationConfig(6, num_steps=4), IterationConfig(8, num_steps=4, layer=1)],
+        iterations=[IterationConfig(6, max_steps=4), IterationConfig(8, max_steps=4, layer=1)],
         batch_size=4,
         crop_length_s=0.4,
         learning_rate=3e-3,
-        mixed_precision="no",
+        bf16=False,
         validation_batches=1,
-        validation_steps=2,
-        checkpoint_steps=2,
+        eval_steps=2,
+        save_steps=2,
     )
     return replace(config, **changes)
 
@@ -83,7 +83,7 @@ def tiny_config(folder: Path, output: Path, **changes) -> SemanticEncoderTrainin
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
     """Configuration and last figures of a training that came to its end."""
-    config = tiny_config(folder, tmp_path_factory.mktemp("finished"), report_to="tensorboard")
+    config = tiny_config(folder, tmp_path_factory.mktemp("finished"), report_to=["tensorboard"])
     return config, last_figures(train_semantic_encoder(config))
 
 
@@ -118,7 +118,7 @@ def test_an_interrupted_end_is_made_up_for(finished):
     config, results = finished
     output = Path(config.output_folder)
     (output / "encoder" / "model.safetensors").unlink()  # killed before the last copy was there
-    assert last_figures(train_semantic_encoder(replace(config, report_to="none"))) == results
+    assert last_figures(train_semantic_encoder(replace(config, report_to=[]))) == results
     last, copy = (load_file(output / part / "model.safetensors") for part in ("iteration_2/encoder", "encoder"))
     assert last.keys() == copy.keys() and all(torch.equal(last[name], copy[name]) for name in last)
 
@@ -136,7 +136,7 @@ def test_a_batch_is_dealt_out_without_a_change():
 
 def test_validation_loss_falls(folder, tmp_path):
     config = tiny_config(
-        folder, tmp_path, iterations=[IterationConfig(6, 60)], validation_steps=20, validation_batches=4, batch_size=8
+        folder, tmp_path, iterations=[IterationConfig(6, 60)], eval_steps=20, validation_batches=4, batch_size=8
     )
     train_semantic_encoder(config)
     lines = [json.loads(line) for line in (tmp_path / "iteration_1" / "log.jsonl").read_text().splitlines()]

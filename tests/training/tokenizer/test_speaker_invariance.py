@@ -74,15 +74,15 @@ def tiny_config(folder: Path, output: Path, **changes) -> SpeakerInvarianceConfi
         data=AudioDataConfig(folder=str(folder), train=["train.csv"]),
         tokenizer=str(folder / "tokenizer"),
         output_folder=str(output),
-        num_steps=6,
+        max_steps=6,
         consensus_rounds=2,
         frames_per_speaker=40,
         batch_size=4,
         crop_length_s=0.4,
         learning_rate=3e-3,
-        mixed_precision="no",
-        log_steps=2,
-        checkpoint_steps=2,
+        bf16=False,
+        logging_steps=2,
+        save_steps=2,
     )
     return replace(config, **changes)
 
@@ -328,7 +328,7 @@ def test_resumed_training_equals_an_uninterrupted_one(folder, finished, tmp_path
 
 
 def test_loss_falls(folder, tmp_path):
-    train_speaker_invariance(tiny_config(folder, tmp_path, num_steps=60, log_steps=20, batch_size=8))
+    train_speaker_invariance(tiny_config(folder, tmp_path, max_steps=60, logging_steps=20, batch_size=8))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < 0.8 * np.log(6)
     assert lines[-1]["accuracy"] > 0.5

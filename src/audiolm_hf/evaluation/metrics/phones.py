@@ -20,6 +20,7 @@ from pocketsphinx import Decoder
 from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.files import write_json
 
 SILENCE = "SIL"
 UNKNOWN = "SPN"  # all phones of a word that the dictionary does not have
@@ -188,10 +189,7 @@ def _align_cached(aligner: PhoneAligner, record: AudioRecord, cache: Path | None
     if path.is_file():
         return [Phone(*row) for row in json.loads(path.read_text(encoding="utf-8"))]
     phones = aligner.align(record.array, record.sampling_rate, record.text)
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([[phone.label, phone.onset, phone.offset] for phone in phones]), encoding="utf-8")
-    partial.replace(path)
+    write_json(path, [[phone.label, phone.onset, phone.offset] for phone in phones])
     return phones
 
 

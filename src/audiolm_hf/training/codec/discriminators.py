@@ -99,6 +99,3 @@ class CodecDiscriminator(nn.Module):
         """Score `(batch, num_samples)`; returns scores and features, a list entry for each discriminator."""
         results = [discriminator(audio_values) for discriminator in self.discriminators]
         return [scores for scores, _ in results], [features for _, features in results]
-
-
-__all__ = ["CodecDiscriminator", "SpectralDiscriminator", "WaveformDiscriminator"]

@@ -16,11 +16,11 @@ from audiolm_hf.spectral_codec_audiolm import ISTFTDecoder
 NOISE_START = -1.0  # logit of the share of noise: 27 %
 
 
-def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> SoundStreamModel:
+def start_codec(initial_weights: str | Path | None, changes: dict[str, Any]) -> SoundStreamModel:
     """Build the codec that a training starts from.
 
     Args:
-        initial_codec (`str` or `Path`, *optional*): folder of a trained codec; random weights by default.
+        initial_weights (`str` or `Path`, *optional*): folder of a trained codec; random weights by default.
         changes (`dict`): fields of [`SoundStreamConfig`] that differ from its defaults, or from the trained codec's.
 
     Returns:
@@ -28,10 +28,10 @@ def start_codec(initial_codec: str | Path | None, changes: dict[str, Any]) -> So
         levels whose codes have another width wait for k-means, and a low band that is new has no part in the
         decoder's input yet. A harmonic decoder after an iSTFT one begins with its magnitudes as filter.
     """
-    if initial_codec is None:
+    if initial_weights is None:
         return SoundStreamModel(SoundStreamConfig(**changes))
-    require_model_type(initial_codec, SoundStreamConfig.model_type, "initial_codec")
-    trained = SoundStreamModel.from_pretrained(initial_codec, dtype=torch.float32)
+    require_model_type(initial_weights, SoundStreamConfig.model_type, "initial_weights")
+    trained = SoundStreamModel.from_pretrained(initial_weights, dtype=torch.float32)
     if not changes:
         return trained
     model = SoundStreamModel(SoundStreamConfig(**trained.config.to_dict() | changes))
@@ -61,6 +61,3 @@ def _start_filter(decoder: HarmonicDecoder, out_proj: nn.Linear) -> None:
         nn.init.zeros_(projection.weight)
         nn.init.zeros_(projection.bias)
     nn.init.constant_(decoder.noise_proj.bias, NOISE_START)
-
-
-__all__ = ["start_codec"]

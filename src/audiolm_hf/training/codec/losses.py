@@ -221,15 +221,3 @@ def balanced_gradient(
     for name, norm in zip(list(gradients)[1:], norms[1:], strict=True):
         total = total + gradients[name] * (weights[name] * norms[0] / norm.clamp(min=1e-12))
     return total, dict(zip(gradients, norms.tolist(), strict=True))
-
-
-__all__ = [
-    "MagnitudeLoss",
-    "MultiScaleMelLoss",
-    "OutputMagnitudeLoss",
-    "PitchLoss",
-    "adversarial_loss",
-    "balanced_gradient",
-    "discriminator_loss",
-    "feature_matching_loss",
-]

@@ -181,6 +181,3 @@ class EnvelopeCorrelationLoss(nn.Module):
         power = torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ self.filters
         envelopes = (power + LEAST_BAND_POWER).sqrt().transpose(1, 2)
         return envelopes.unfold(2, FRAMES_PER_SEGMENT, FRAMES_PER_SEGMENT // 2).transpose(1, 2)
-
-
-__all__ = ["EnvelopeCorrelationLoss", "LoudnessLoss"]

@@ -3,7 +3,7 @@
 
 Everything random in step n (crops, quantizer dropout, replaced codes) follows from the seed and n, so a checkpoint
 holds weights, optimizers and the figures not yet logged. Every process draws the whole batch and takes its rows, so
-that several train like one. Losses: see `codec_losses`. The discriminators start at `adversarial_start_step`
+that several train like one. Losses: see `losses`. The discriminators start at `start_step`
 and are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
 """
 
@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, FramePitch, load_audio_segments
 from audiolm_hf.data.pitch import PitchCache
+from audiolm_hf.files import replace_folder
 from audiolm_hf.input_checks_audiolm import check_num_codebooks
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-from audiolm_hf.run_folder import replace_folder
 from audiolm_hf.training.checkpointing import (
     append_log,
     load_training_state,
@@ -34,7 +34,7 @@ from audiolm_hf.training.checkpointing import (
     save_training_state,
     stop_diverged,
 )
-from audiolm_hf.training.codec.config import CodecTrainingConfig, DiscriminatorConfig
+from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.codec.discriminators import CodecDiscriminator
 from audiolm_hf.training.codec.initial import start_codec
 from audiolm_hf.training.codec.losses import (
@@ -51,8 +51,10 @@ from audiolm_hf.training.codec.perceptual_losses import EnvelopeCorrelationLoss,
 from audiolm_hf.training.codec.validation import validate_codec
 from audiolm_hf.training.processes import announce, mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.tracking import start_tracking, stop_tracking, tracker_settings
+from audiolm_hf.training.schedule import learning_rate_factor
+from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
+LARGEST_GAIN_DB = 6.0  # by which crops are made louder or quieter
 VOICING_WEIGHT = 5.0  # of the loss of voicing, beside that of the pitch
 
 
@@ -80,7 +82,7 @@ class CodecTrainer:
         self.config = config
         self.folder = Path(config.output_folder)
         torch.manual_seed(config.seed)
-        self.codec = start_codec(config.initial_codec, config.codec)
+        self.codec = start_codec(config.initial_weights, config.codec)
         self.accelerator = _accelerator(config, self.codec)
         self.own_rows = own_rows(config.batch_size)
         self.reconstruction_weights = {
@@ -130,8 +132,7 @@ class CodecTrainer:
     def _pitch(self) -> FramePitch | None:
         if self.pitch_loss is None:
             return None
-        folder = Path(self.config.pitch_folder or self.folder / "pitch")
-        return PitchCache(folder, self.sampling_rate, self._model.config.hop_length)
+        return PitchCache(self.folder / "pitch", self.sampling_rate, self._model.config.hop_length)
 
     def _build_reconstruction_losses(self) -> dict[str, torch.nn.Module]:
         """The losses whose weight is not 0."""
@@ -168,7 +169,6 @@ class CodecTrainer:
     def train(self) -> Path:
         """Run the remaining steps and save the codec in `final`."""
         self._resume()
-        start_tracking(self.accelerator, "codec", self.config)
         progress = tqdm(
             total=self.config.max_steps,
             initial=self.step,
@@ -183,9 +183,9 @@ class CodecTrainer:
             shown["loss"] = f"{self.loss:.3f}"
             progress.set_postfix(shown, refresh=False)
             progress.update()
-            if self.step % self.config.validation_steps == 0 or self.step == self.config.max_steps:
+            if self.step % self.config.eval_steps == 0 or self.step == self.config.max_steps:
                 shown |= self._validate()
-            if self.step % self.config.checkpoint_steps == 0 or self.step == self.config.max_steps:
+            if self.step % self.config.save_steps == 0 or self.step == self.config.max_steps:
                 self._save()
         progress.close()
         stop_tracking(self.accelerator)
@@ -232,20 +232,11 @@ class CodecTrainer:
         latents = torch.cat([self._model.encoder(batch) for batch in batches]).float()
         self._model.quantizer.initialize(latents, self._model.low_band(torch.cat(batches)))
 
-    def _learning_rate(self) -> float:
-        config = self.config
-        remaining = config.max_steps - self.step
-        if self.step < config.warmup_steps:
-            return config.learning_rate * (self.step + 1) / config.warmup_steps
-        if remaining < config.decay_steps:
-            return config.learning_rate * 0.5 * (1 - np.cos(np.pi * remaining / config.decay_steps))
-        return config.learning_rate
-
     def _draw_batch(self) -> tuple[Tensor, Tensor | None]:
         """This process's crops of the current step, `(batch, num_samples)`, at random gains, and their F0."""
         crops = self.crops.batch(self.step, self.config.batch_size)
         batch = crops["input_values"]
-        gain_db = self.config.gain_db * (2 * torch.rand(len(batch), 1) - 1)
+        gain_db = LARGEST_GAIN_DB * (2 * torch.rand(len(batch), 1) - 1)
         batch = batch * 10 ** (gain_db / 20)
         # Louder crops must not clip.
         batch = batch / batch.abs().amax(1, keepdim=True).clamp(min=1.0)
@@ -255,10 +246,12 @@ class CodecTrainer:
 
     def _train_step(self) -> None:
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        config = self.config
         target, f0 = self._draw_batch()
+        share = learning_rate_factor(self.step, config.max_steps, config.warmup_steps, config.decay_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        quantized = self.config.initial_codec is not None or self.step >= self.config.quantizer_start_step
+            group["lr"] = config.learning_rate * share
+        quantized = self.config.initial_weights is not None or self.step >= self.config.quantizer_start_step
         if quantized and self._model.quantizer.needs_initialization:
             self._initialize_codebooks()
         self.codec.train()
@@ -271,14 +264,14 @@ class CodecTrainer:
         gradient = self._gradient(audio_values, target, self._reconstruction_loss(audio_values, target))
         # The product's gradient at the waveform is `gradient`: one backward pass serves all losses.
         self.accelerator.backward((audio_values * gradient).sum() + self._inner_loss(output, target, f0))
-        self.accelerator.clip_grad_norm_(self.codec.parameters(), self.config.max_gradient_norm)
+        self.accelerator.clip_grad_norm_(self.codec.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
     def _inner_loss(self, output: Any, target: Tensor, f0: Tensor | None) -> Tensor:
         """The losses of what the codec finds on the way to its waveform."""
         config = self.config
-        total = config.commitment_weight * output.commitment_loss + config.codebook_weight * output.codebook_loss
+        total = config.commitment_weight * output.commitment_loss + output.codebook_loss
         if self.magnitude_loss is not None:
             magnitude = self.magnitude_loss(output.log_magnitude, target)
             self._record(magnitude=magnitude)
@@ -324,7 +317,7 @@ class CodecTrainer:
             fake_scores, _ = self.discriminator(audio_values)
             loss = discriminator_loss(real_scores, fake_scores)
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.discriminator.parameters(), self.config.max_gradient_norm)
+        self.accelerator.clip_grad_norm_(self.discriminator.parameters(), self.config.max_grad_norm)
         self.discriminator_optimizer.step()
         self.discriminator_optimizer.zero_grad()
         self._record(discriminator=loss)
@@ -367,12 +360,4 @@ def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accele
         # own a pitch has no gradient.
         find_unused_parameters=codec.config.quantizer_type == "factorized" or codec.config.decoder_type == "harmonic",
     )
-    return Accelerator(
-        mixed_precision=config.mixed_precision,
-        cpu=not torch.accelerator.is_available(),
-        kwargs_handlers=[settings],
-        **tracker_settings(config.report_to, Path(config.output_folder)),
-    )
-
-
-__all__ = ["CodecTrainer", "CodecTrainingConfig", "DiscriminatorConfig", "train_codec"]
+    return start_accelerator(config, "codec", kwargs_handlers=[settings])

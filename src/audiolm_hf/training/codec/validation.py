@@ -2,16 +2,18 @@
 """What is measured and shown of a codec while it trains: figures of validation clips, audio and spectrograms."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile as sf
 import torch
 from torch import Tensor
 
+from audiolm_hf.audio_file_audiolm import provenance, write_audio
 from audiolm_hf.evaluation.metrics.resynthesis import mel_distance, si_sdr
 from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
+from audiolm_hf.files import replace_file
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 
 NUM_SAMPLES_SHOWN = 3  # validation clips written as audio and spectrogram
@@ -56,9 +58,7 @@ def write_samples(pairs: Sequence[tuple[np.ndarray, np.ndarray]], sampling_rate:
     """Write pairs of original and decoded audio, and their spectrograms one above the other."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, (original, decoded) in enumerate(pairs):
-        sf.write(folder / f"{index}-original.wav", original, sampling_rate)
-        sf.write(folder / f"{index}-decoded.wav", np.clip(decoded, -1, 1), sampling_rate)
-        save_spectrograms({"original": original, "decoded": decoded}, sampling_rate, folder / f"{index}.png")
-
-
-__all__ = ["validate_codec", "write_samples"]
+        write_audio(folder / f"{index}-original.wav", original, sampling_rate)
+        write_audio(folder / f"{index}-decoded.wav", decoded, sampling_rate, provenance())
+        arrays = {"original": original, "decoded": decoded}
+        replace_file(folder / f"{index}.png", partial(save_spectrograms, arrays, sampling_rate))

@@ -72,6 +72,3 @@ def _label_groups(labels: Tensor, config: AudioLMStageConfig) -> dict[str, Tenso
     groups = {"all": labelled, "semantic": labelled & (levels == SEMANTIC_LEVEL) & ~ends, "end": ends}
     groups |= {f"level_{level}": labelled & (levels == level) for level in range(config.num_stage_codebooks)}
     return {name: chosen for name, chosen in groups.items() if bool(chosen.any())}
-
-
-__all__ = ["stage_bits"]

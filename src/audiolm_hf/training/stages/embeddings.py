@@ -78,6 +78,3 @@ def _place(rows: Tensor, vectors: Tensor, generator: torch.Generator | None) -> 
     vectors = vectors / vectors.norm(dim=1).mean().clamp(min=1e-6)
     direction = torch.randn(rows.shape[1], generator=generator)
     rows.copy_(scale * (vectors + direction / direction.norm()) / 2**0.5)
-
-
-__all__ = ["code_vectors", "start_embeddings_"]

@@ -1,38 +1,41 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Samples to hear and see while the coarse or the fine stage trains.
+"""Audio samples and spectrograms while the coarse or the fine stage trains.
 
-Every so many validations the stage continues the codes of a validation crop, given what it is given in generation,
+Every so many steps the stage continues the codes of a validation crop, given what it is given in generation,
 and the codec turns them into `step-<number>.wav` and `.png`, beside the same crop from its own codes.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile as sf
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.audio_file_audiolm import provenance, write_audio
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.crops import Crop, build_example, record_units
 from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.files import replace_file
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, predicted_levels, unflatten_tokens
 
 PROMPT_SHARE = 0.3  # of the crop, as 3 s of 10 in the paper
 TEMPERATURE = 0.8
+SEED = 0
 
 
 class SampleCallback(TrainerCallback):
-    """Lets the stage continue one validation crop, always the same and from the same random numbers.
+    """Continues one validation crop, always the same and from the same random numbers.
 
     Args:
         codec ([`AcousticCodec`]): turns codes into sound.
         tokens ([`TokenDataset`]): the validation data; the crop is the beginning of its longest record.
         config ([`AudioLMStageConfig`]): the stage, coarse or fine.
         folder (`Path`): for the files.
-        every (`int`): validations from one sample to the next.
+        every (`int`): steps from one sample to the next.
 
     Raises:
         ValueError: the codec has other codes than the tokens.
@@ -64,7 +67,7 @@ class SampleCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Write a sample, if it is time for one. Every process samples, for the model may be spread over them."""
-        if model is None or state.global_step // int(args.eval_steps) % self.every:
+        if model is None or state.global_step % self.every:
             return
         ids = self._continue(model)
         if state.is_world_process_zero:
@@ -79,7 +82,7 @@ class SampleCallback(TrainerCallback):
         model.eval()
         devices = [prompt.device] if prompt.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # training's own random numbers stay as they are
-            torch.manual_seed(0)
+            torch.manual_seed(SEED)
             sampled = model.generate(
                 input_ids=prompt,
                 attention_mask=torch.ones_like(prompt),
@@ -103,12 +106,13 @@ class SampleCallback(TrainerCallback):
         # matplotlib comes with the extra `evaluation`; training without samples does not need it
         from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {"from its own codes": self._decode(self._example["input_ids"]), "continued": self._decode(ids)}
         rate = self.codec.sampling_rate
-        sf.write(self.folder / f"{name}.wav", arrays["continued"], rate)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_audio(self.folder / f"{name}.wav", arrays["continued"], rate, provenance(seed=SEED))
         boundary_s = self._prompt_frames * self.codec.hop_length / rate
-        save_spectrograms(arrays, rate, self.folder / f"{name}.png", boundary_s=boundary_s)
+        draw = partial(save_spectrograms, arrays, rate, boundary_s=boundary_s)
+        replace_file(self.folder / f"{name}.png", draw)
 
     @torch.no_grad()
     def _decode(self, ids: Tensor) -> np.ndarray:
@@ -127,6 +131,3 @@ class SampleCallback(TrainerCallback):
                 ),
             ]
         return self.codec.decode(torch.cat(parts, dim=1))[0].float().cpu().numpy()
-
-
-__all__ = ["SampleCallback"]

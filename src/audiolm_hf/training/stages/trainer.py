@@ -1,59 +1,69 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""transformers' Trainer as the stages need it: ready-made batches, the clock's schedule, checkpoints with seals.
+"""transformers' Trainer as the stages need it: ready-made batches, the common schedule, checkpoints with seals.
 
 In: a stage model and batches in parts (`data/crops.py`), one part for every process and accumulation step; a step's
 loss is the mean over all labels of its batch, wherever they were computed, so one process and many learn the same.
 """
 
-import importlib.util
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
 from audiolm_hf.compat_audiolm import CHECKPOINTING
 from audiolm_hf.training.checkpointing import remove_old_checkpoints, require_finite, seal_checkpoint, stop_diverged
+from audiolm_hf.training.flops import peak_flops
+from audiolm_hf.training.schedule import learning_rate_factor
 from audiolm_hf.training.stages.bits import stage_bits
-from audiolm_hf.training.stages.clock import TrainingClock, write_elapsed
 from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.tracking import require_trackers
+
+ADAM_BETA2 = 0.95
+FINAL_SHARE = 0.01  # of the highest learning rate, at the end
 
 
 class StageTrainer(Trainer):
-    """transformers' Trainer over ready-made batches, with the clock's schedule and validation in bits per level.
+    """transformers' Trainer over ready-made batches, with the common schedule and validation in bits per level.
 
     Args:
-        clock ([`TrainingClock`]): says how far the training is.
-        warmup_steps (`int`): steps of linear rise.
-        bf16_evaluation (`bool`): as in training.
+        config ([`StageTrainingConfig`]): the schedule, and the arithmetic of validation.
+        flops_per_token (`float`): see [`decoder_flops_per_token`]; for the utilisation in the log.
         **kwargs: of [`~transformers.Trainer`]; `eval_dataset` is a list of batches from [`validation_batches`].
     """
 
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
     control: TrainerControl
 
-    def __init__(
-        self,
-        clock: TrainingClock,
-        warmup_steps: int,
-        bf16_evaluation: bool,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, config: StageTrainingConfig, flops_per_token: float, **kwargs: Any) -> None:
         super().__init__(data_collator=_only, **kwargs)
         self.remove_callback(PrinterCallback)  # the bar shows what it would print
-        self.clock = clock
-        self.warmup_steps = warmup_steps
-        self.bf16_evaluation = bf16_evaluation
+        self.config = config
+        self.flops_per_token = flops_per_token
+        self._logged_at = time.monotonic()
+        self._tokens = 0  # since then
 
-    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any) -> Tensor:
         """Do one forward and backward pass; a loss that is not finite ends the training."""
-        loss = super().training_step(*arguments, **options)
+        self._tokens += inputs["input_ids"].numel()
+        loss = super().training_step(model, inputs, *arguments)
         if not bool(torch.isfinite(loss)):
             stop_diverged(f"the loss is {float(loss)}", self.state.global_step, Path(self.args.output_dir))
         return loss
+
+    def log(self, logs: dict[str, float], *arguments: Any) -> None:
+        """Add speed and, on a known accelerator, its model FLOPs utilisation (MFU) to the training metrics."""
+        if "loss" in logs:
+            now = time.monotonic()
+            logs["tokens_per_s"] = self.args.world_size * self._tokens / (now - self._logged_at)
+            if (peak := peak_flops(self.args.device)) is not None:
+                logs["mfu"] = logs["tokens_per_s"] * self.flops_per_token / (self.args.world_size * peak)
+            self._logged_at, self._tokens = now, 0
+        super().log(logs, *arguments)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Leave out the head that a checkpoint does not repeat, as it is tied to the embeddings."""
@@ -64,11 +74,13 @@ class StageTrainer(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Warm up by steps, then follow the schedule over the share of the training that is done."""
+        """Build the common schedule, see [`learning_rate_factor`]."""
         if self.lr_scheduler is None:
+            steps, warmup, decay = self.config.max_steps, self.config.warmup_steps, self.config.decay_steps
+            decay = steps if decay is None else decay
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
                 self.optimizer if optimizer is None else optimizer,
-                lambda step: self.clock.learning_rate_factor(step, self.warmup_steps),
+                lambda step: learning_rate_factor(step, steps, warmup, decay, floor=FINAL_SHARE),
             )
         return self.lr_scheduler
 
@@ -81,7 +93,7 @@ class StageTrainer(Trainer):
         """Measure bits per token and accuracy on the validation batches, over all labels and per level."""
         metrics = {
             f"{metric_key_prefix}_{figure}" + ("" if name == "all" else f"_{name}"): values[figure]
-            for name, values in self.validate(self.bf16_evaluation).items()
+            for name, values in self.validate(self.config.bf16).items()
             for figure in ("bits", "accuracy")
         }
         self.log(metrics)
@@ -102,7 +114,6 @@ class StageTrainer(Trainer):
         if self.args.should_save:
             folder = Path(self.args.output_dir)
             checkpoint = folder / f"checkpoint-{self.state.global_step}"
-            write_elapsed(checkpoint, self.clock)
             seal_checkpoint(checkpoint)
             best = self.state.best_model_checkpoint
             remove_old_checkpoints(folder, None if best is None else Path(best))
@@ -117,30 +128,22 @@ def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return batches[0]
 
 
-def training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> TrainingArguments:
+def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
     """Translate a stage's configuration for the Trainer.
 
-    Args:
-        config ([`StageTrainingConfig`]): the configuration.
-        clock ([`TrainingClock`]): knows the number of steps.
-
-    Returns:
-        [`~transformers.TrainingArguments`].
-
     Raises:
-        ValueError: `report_to` names what is not installed, or one process would use several accelerators.
+        ImportError: `report_to` names what is not installed.
+        ValueError: one process would use several accelerators.
     """
-    for name in config.report_to:
-        if importlib.util.find_spec(name) is None:
-            raise ValueError(f"report_to names {name!r}, which is not installed; run `pip install {name}`.")
+    require_trackers(config)
     arguments = TrainingArguments(
         output_dir=str(Path(config.output_folder) / "checkpoints"),
-        max_steps=clock.step_limit,
+        max_steps=config.max_steps,
         per_device_train_batch_size=1,  # one item is a whole part of a batch
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        adam_beta2=config.beta2,
+        adam_beta2=ADAM_BETA2,
         max_grad_norm=config.max_grad_norm,
         bf16=config.bf16,
         use_cpu=config.use_cpu or not torch.accelerator.is_available(),
@@ -148,8 +151,8 @@ def training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> Tra
         data_seed=config.seed,
         eval_strategy="steps",
         save_strategy="steps",
-        eval_steps=config.evaluation_steps,
-        save_steps=config.evaluation_steps,
+        eval_steps=config.eval_steps,
+        save_steps=config.eval_steps,
         load_best_model_at_end=True,
         metric_for_best_model="eval_bits",
         greater_is_better=False,
@@ -160,7 +163,7 @@ def training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> Tra
         ddp_find_unused_parameters=False,  # every parameter has its part in every loss
         report_to=config.report_to or "none",
         run_name=f"{config.stage}-{Path(config.output_folder).name}",
-        disable_tqdm=True,  # ClockCallback draws the bar
+        disable_tqdm=True,  # ProgressCallback draws the bar
         **{CHECKPOINTING: config.gradient_checkpointing, f"{CHECKPOINTING}_kwargs": {"use_reentrant": False}},
     )
     if arguments.n_gpu > 1:
@@ -169,6 +172,3 @@ def training_arguments(config: StageTrainingConfig, clock: TrainingClock) -> Tra
             "`accelerate launch`, or show it one (CUDA_VISIBLE_DEVICES=0)."
         )
     return arguments
-
-
-__all__ = ["StageTrainer", "training_arguments"]

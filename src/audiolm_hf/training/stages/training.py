@@ -3,12 +3,11 @@
 
 In: token datasets (`audiolm-hf tokenize`) and a configuration; out, in `output_folder`: `final/` (the best stage
 model, `save_pretrained`), `checkpoints/` to resume from, `samples/` where they are asked for, and `report.json`
-(steps, time, bits per level). Started by `torchrun` or `accelerate launch`, several processes share every batch.
+(steps, bits per level). Started by `torchrun` or `accelerate launch`, several processes share every batch.
 
 Paper: AudioLM (arXiv 2209.03143), training of the three stages.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -25,37 +24,41 @@ from audiolm_hf.configuration_audiolm import (
 from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_batches
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, require_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
+from audiolm_hf.files import replace_folder, write_json
 from audiolm_hf.modeling_stage_audiolm import (
     AudioLMCoarseModel,
     AudioLMFineModel,
     AudioLMSemanticModel,
     AudioLMStageModel,
 )
-from audiolm_hf.run_folder import replace_folder
 from audiolm_hf.training.checkpointing import newest_checkpoint
+from audiolm_hf.training.flops import decoder_flops_per_token
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.stages.clock import ClockCallback, TrainingClock
 from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.embeddings import code_vectors, start_embeddings_
+from audiolm_hf.training.stages.progress import ProgressCallback
 from audiolm_hf.training.stages.samples import SampleCallback
 from audiolm_hf.training.stages.trainer import StageTrainer, training_arguments
 from audiolm_hf.training.stages.warm_start import warm_backbone_config, warm_start_
 
 logger = logging.get_logger(__name__)
 
-_STAGES: dict[str, tuple[type[AudioLMStageConfig], type[AudioLMStageModel]]] = {
+STAGES: dict[str, tuple[type[AudioLMStageConfig], type[AudioLMStageModel]]] = {
     "semantic": (AudioLMSemanticConfig, AudioLMSemanticModel),
     "coarse": (AudioLMCoarseConfig, AudioLMCoarseModel),
     "fine": (AudioLMFineConfig, AudioLMFineModel),
 }
 
 
-def build_stage_config(config: StageTrainingConfig, tokens: TokenDataset) -> AudioLMStageConfig:
+def build_stage_config(
+    config: StageTrainingConfig, info: TokenInfo, mean_semantic_duration: float = 1.0
+) -> AudioLMStageConfig:
     """Size a stage by the tokens it is to learn.
 
     Args:
         config ([`StageTrainingConfig`]): names the backbone and the crop.
-        tokens ([`TokenDataset`]): the training data.
+        info ([`TokenInfo`]): of the training data.
+        mean_semantic_duration (`float`, defaults to 1.0): see [`measure_semantic_duration`].
 
     Returns:
         [`AudioLMStageConfig`]: of the class of the stage.
@@ -63,7 +66,6 @@ def build_stage_config(config: StageTrainingConfig, tokens: TokenDataset) -> Aud
     Raises:
         ValueError: there are no levels left for the fine stage, or the language model of a warm start is too short.
     """
-    info: TokenInfo = tokens.info
     num_fine_codebooks = info.num_codebooks - config.num_coarse_codebooks
     if not 1 <= config.num_coarse_codebooks < info.num_codebooks:
         raise ValueError(
@@ -71,7 +73,7 @@ def build_stage_config(config: StageTrainingConfig, tokens: TokenDataset) -> Aud
             f"give 1 to {info.num_codebooks - 1}."
         )
     backbone = {"model_type": "llama"} | config.backbone
-    stage_config = _STAGES[config.stage][0](
+    stage_config = STAGES[config.stage][0](
         backbone_config=backbone
         if config.warm_start is None
         else warm_backbone_config(config.warm_start, config.backbone),
@@ -81,8 +83,8 @@ def build_stage_config(config: StageTrainingConfig, tokens: TokenDataset) -> Aud
         num_fine_codebooks=num_fine_codebooks,
         window_length_s=config.window_length_s,
         remove_repeats=config.remove_repeats,
-        mean_semantic_duration=mean_semantic_duration(tokens) if config.remove_repeats else 1.0,
-        condition_dropout=config.drop_condition,
+        mean_semantic_duration=mean_semantic_duration,
+        condition_dropout=config.condition_dropout,
         condition_stride=_condition_stride(config, info) if config.align_condition else None,
     )
     longest = longest_sequence(info, stage_config)
@@ -101,7 +103,7 @@ def _condition_stride(config: StageTrainingConfig, info: TokenInfo) -> float:
     return float(config.num_coarse_codebooks * info.grid.frames_per_token)
 
 
-def mean_semantic_duration(tokens: TokenDataset) -> float:
+def measure_semantic_duration(tokens: TokenDataset) -> float:
     """Count the semantic tokens per run of equal ones, over a whole dataset."""
     total = sum(len(record.semantic_tokens) for record in tokens)
     runs = sum(1 + int((record.semantic_tokens[1:] != record.semantic_tokens[:-1]).sum()) for record in tokens)
@@ -110,7 +112,7 @@ def mean_semantic_duration(tokens: TokenDataset) -> float:
 
 def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageConfig) -> AudioLMStageModel:
     """Build the stage that training starts from: given weights, or random ones with embeddings placed by `codec`."""
-    model_class = _STAGES[config.stage][1]
+    model_class = STAGES[config.stage][1]
     if config.initial_weights is not None:
         trained = model_class.from_pretrained(config.initial_weights, dtype="float32")
         model = model_class(stage_config)  # what it was not trained with, such as a condition's positions, it will be
@@ -134,35 +136,34 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
     """Put model, data and schedule together, ready to train; see [`train_stage`]."""
     set_seed(config.seed)
     if model is None and config.initial_weights is not None and Path(config.initial_weights).is_dir():
-        require_model_type(config.initial_weights, _STAGES[config.stage][0].model_type, "initial_weights")
+        require_model_type(config.initial_weights, STAGES[config.stage][0].model_type, "initial_weights")
     tokens, validation = TokenDataset(config.train_tokens), TokenDataset(config.validation_tokens)
     if model is None:
-        model = build_stage_model(config, build_stage_config(config, tokens))
+        duration = measure_semantic_duration(tokens) if config.remove_repeats else 1.0
+        model = build_stage_model(config, build_stage_config(config, tokens.info, duration))
     stage_config = model.config
-    clock = TrainingClock(config.max_steps, config.max_minutes, config.schedule)
-    arguments = training_arguments(config, clock)
+    arguments = training_arguments(config)
     batches = StageBatches(
         tokens,
         stage_config,
         batch_tokens=config.batch_tokens,
-        num_batches=clock.step_limit,
+        num_batches=config.max_steps,
         seed=config.seed,
         corruption=config.corruption,
-        drop_condition=config.drop_condition,
+        drop_condition=config.condition_dropout,
         parts=arguments.world_size * config.gradient_accumulation_steps,
     )
+    stage = next(module for module in model.modules() if isinstance(module, AudioLMStageModel))
     if config.torch_compile:
-        stage = next(module for module in model.modules() if isinstance(module, AudioLMStageModel))
         stage.model.compile()  # the decoder alone: which levels the loss has is only known at run time
     return StageTrainer(
-        clock=clock,
-        warmup_steps=config.warmup_steps,
-        bf16_evaluation=config.bf16,
+        config,
+        decoder_flops_per_token(stage.model, longest_sequence(tokens.info, stage_config)),
         model=model,
         args=arguments,
         train_dataset=batches,
         eval_dataset=validation_batches(validation, stage_config, config.batch_tokens // batches.parts),
-        callbacks=[ClockCallback(clock, config.stage), *_optional_callbacks(config, stage_config, validation)],
+        callbacks=[ProgressCallback(config.stage), *_optional_callbacks(config, stage_config, validation)],
     )
 
 
@@ -172,10 +173,10 @@ def _optional_callbacks(
     callbacks: list[TrainerCallback] = []
     if config.patience is not None:
         callbacks.append(EarlyStoppingCallback(config.patience))
-    if config.sample_evaluations is not None and config.codec is not None:
+    if config.sample_steps is not None and config.codec is not None:
         folder = Path(config.output_folder) / "samples"
         codec = load_codec(config.codec)
-        callbacks.append(SampleCallback(codec, validation, stage_config, folder, config.sample_evaluations))
+        callbacks.append(SampleCallback(codec, validation, stage_config, folder, config.sample_steps))
     return callbacks
 
 
@@ -207,14 +208,13 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
         "processes": trainer.accelerator.num_processes,
         "padding": padding,
         "steps": trainer.state.global_step,
-        "minutes": trainer.clock.elapsed_s / 60,
         "best_step": trainer.state.best_global_step,
         "threads": torch.get_num_threads(),
         "validation": trainer.validate(),
         "log": trainer.state.log_history,
     }
     if trainer.is_world_process_zero():
-        (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(output / "report.json", report)
 
 
 def _resume_from(trainer: StageTrainer) -> str | None:
@@ -236,14 +236,3 @@ def _save_final(trainer: StageTrainer, folder: Path) -> None:
     if trainer.is_world_process_zero():
         replace_folder(folder, lambda unfinished: model.save_pretrained(unfinished, state_dict=weights))
     trainer.accelerator.wait_for_everyone()
-
-
-__all__ = [
-    "StageTrainer",
-    "StageTrainingConfig",
-    "build_stage_config",
-    "build_stage_model",
-    "build_stage_trainer",
-    "mean_semantic_duration",
-    "train_stage",
-]

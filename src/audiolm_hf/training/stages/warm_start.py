@@ -93,6 +93,3 @@ def _require_causal(decoder: PreTrainedModel, folder: str | Path) -> None:
         raise ValueError(
             f"{folder} holds a {decoder.config.model_type!r} model that looks ahead; give a decoder, which does not."
         )
-
-
-__all__ = ["warm_backbone_config", "warm_start_"]

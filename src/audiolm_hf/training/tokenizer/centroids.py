@@ -23,8 +23,8 @@ from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.files import fill_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
-from audiolm_hf.run_folder import fill_folder
 from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPath, Seed, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
@@ -219,14 +219,3 @@ def save_tokenizer(tokenizer: AudioLMSemanticTokenizer, folder: Path, report: Ce
         (unfinished / "centroids.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
 
     fill_folder(folder, write)
-
-
-__all__ = [
-    "CentroidsReport",
-    "CentroidsTrainingConfig",
-    "assign_clusters",
-    "fit_centroids",
-    "fit_kmeans",
-    "save_tokenizer",
-    "train_centroids",
-]

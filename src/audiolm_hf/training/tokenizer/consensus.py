@@ -91,6 +91,3 @@ def speaker_consensus(
             np.random.default_rng([seed, index]),
         )
     return features
-
-
-__all__ = ["nearest_of_others", "speaker_consensus", "without_speaker_directions"]

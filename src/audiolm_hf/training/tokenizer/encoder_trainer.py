@@ -8,7 +8,7 @@ accelerate: they bring the model and the batches.
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,26 +22,18 @@ from audiolm_hf.training.checkpointing import (
     save_training_state,
     stop_diverged,
 )
+from audiolm_hf.training.config import TrainingConfig
 from audiolm_hf.training.processes import announce, mean_over_processes
+from audiolm_hf.training.schedule import learning_rate_factor
 
 ADAM_BETAS = (0.9, 0.98)  # HuBERT
-
-
-class EncoderTrainingSettings(Protocol):
-    """What the loop reads of a training's configuration."""
-
-    learning_rate: float
-    warmup_share: float
-    weight_decay: float
-    checkpoint_steps: int
-    seed: int
 
 
 class EncoderTrainer:
     """Train a model to its last step, from its last checkpoint on.
 
     Args:
-        config ([`EncoderTrainingSettings`]): schedule.
+        config ([`TrainingConfig`]): optimizer and schedule.
         accelerator (`Accelerator`): arithmetic, processes and trackers.
         model (`nn.Module`): takes a batch and returns the loss and one tensor for each of `figures`, each the mean
             over the batch once it is averaged over the processes. A child called `adversary` learns faster than the
@@ -49,30 +41,36 @@ class EncoderTrainer:
         batch (`Callable[[int, int], Any]`): gives this process's part of a batch; the first argument is 0 for
             training and 1 for validation, the second the step.
         folder (`Path`): receives `log.jsonl` and the checkpoints.
-        num_steps (`int`): steps in all.
+        max_steps (`int`): steps in all.
+        save_steps (`int`): steps between checkpoints.
         figures (`Sequence[str]`): names of what the model returns beside the loss.
-        log_steps (`int`): training steps between entries of the log.
+        logging_steps (`int`): training steps between entries of the log.
         validation_batches (`int`, defaults to 0): batches that are validated for an entry.
         steps_before (`int`, defaults to 0): added to the steps in a tracker.
     """
 
     def __init__(
         self,
-        config: EncoderTrainingSettings,
+        config: TrainingConfig,
         accelerator: Accelerator,
         model: nn.Module,
         batch: Callable[[int, int], Any],
         folder: Path,
-        num_steps: int,
+        max_steps: int,
+        save_steps: int,
         figures: Sequence[str],
-        log_steps: int,
+        logging_steps: int,
         validation_batches: int = 0,
         steps_before: int = 0,
     ) -> None:
         self.config, self.accelerator, self.batch = config, accelerator, batch
         self.folder, self.checkpoints = folder, folder / "checkpoints"
-        self.num_steps, self.figures, self.steps_before = num_steps, figures, steps_before
-        self.log_steps, self.validation_batches = log_steps, validation_batches
+        self.max_steps, self.save_steps, self.figures = max_steps, save_steps, figures
+        self.logging_steps, self.validation_batches, self.steps_before = (
+            logging_steps,
+            validation_batches,
+            steps_before,
+        )
         optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), betas=ADAM_BETAS)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.step = 0
@@ -81,27 +79,28 @@ class EncoderTrainer:
         """Train to the last step."""
         self._load_checkpoint()
         progress = tqdm(
-            total=self.num_steps,
+            total=self.max_steps,
             initial=self.step,
             desc=self.folder.name,
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
-        while self.step < self.num_steps:
+        while self.step < self.max_steps:
             figures = self._train_step()
             self.step += 1
             progress.update()
             progress.set_postfix({name: f"{value:.3f}" for name, value in figures.items()}, refresh=False)
-            last = self.step == self.num_steps
-            if last or self.step % self.log_steps == 0:
+            last = self.step == self.max_steps
+            if last or self.step % self.logging_steps == 0:
                 self._log({**figures, **self._validate()})
-            if last or self.step % self.config.checkpoint_steps == 0:
+            if last or self.step % self.save_steps == 0:
                 self._save_checkpoint()
         progress.close()
 
     def _train_step(self) -> dict[str, float]:
+        share = learning_rate_factor(self.step, self.max_steps, self.config.warmup_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._schedule() * group["learning_rate_factor"]
+            group["lr"] = self.config.learning_rate * share * group["learning_rate_factor"]
         # Dropout, if the encoder has any, must not depend on the steps before a resume.
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.model.train()
@@ -109,7 +108,7 @@ class EncoderTrainer:
         with self.accelerator.autocast():
             loss, *figures = self.model(batch)
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         values = dict(zip(self.figures, mean_over_processes(torch.stack(figures)).tolist(), strict=True))
@@ -117,13 +116,6 @@ class EncoderTrainer:
             if not math.isfinite(value):
                 stop_diverged(f"{name} is {value}", self.step, self.checkpoints)
         return values
-
-    def _schedule(self) -> float:
-        """Share of the highest learning rate: linear warmup, then half a cosine."""
-        warmup = max(1, round(self.config.warmup_share * self.num_steps))
-        if self.step < warmup:
-            return (self.step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, self.num_steps - warmup)))
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -174,6 +166,3 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
         factor = model.adversary.learning_rate_factor
         groups.append({"params": adversary, "weight_decay": 0.0, "learning_rate_factor": factor})
     return groups
-
-
-__all__ = ["EncoderTrainer", "EncoderTrainingSettings"]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -26,30 +26,25 @@ from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.run_folder import replace_file, replace_folder
+from audiolm_hf.files import replace_folder, write_tensors
 from audiolm_hf.settings import (
     BatchSize,
     Count,
     CountOrNone,
-    Decay,
     Filled,
-    LearningRate,
     NotNegative,
-    OutputPath,
     Seconds,
-    Seed,
     Settings,
     Share,
-    Use,
 )
-from audiolm_hf.training.config import AudioDataConfig, check_model_keys, model_keys
+from audiolm_hf.training.config import AudioDataConfig, TrainingConfig, check_model_keys, model_keys
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.tokenizer.chroma import chroma_features
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.tokenizer.harmony import harmonic_features
 from audiolm_hf.training.tokenizer.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
-from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
+from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
 logger = logging.get_logger(__name__)
 
@@ -64,27 +59,26 @@ class IterationConfig(Settings):
 
     Args:
         num_clusters (`int`): targets.
-        num_steps (`int`): training steps.
+        max_steps (`int`): training steps.
         layer (`int`, defaults to 0): entry of the `hidden_states` of the encoder of the iteration before that is
             clustered; the first iteration clusters `first_targets` and ignores it.
     """
 
     num_clusters: Count
-    num_steps: Count
+    max_steps: Count
     layer: CountOrNone = 0
 
 
-@dataclass
-class SemanticEncoderTrainingConfig(Settings):
-    """What `audiolm-hf train` needs to train a semantic encoder.
+@dataclass(kw_only=True)
+class SemanticEncoderTrainingConfig(TrainingConfig):
+    """Training of a speech encoder by masked prediction; the encoder is written to the output folder's `encoder`.
 
     Args:
         data ([`AudioDataConfig`]): the recordings.
-        output_folder (`str`): folder of the run; the encoder is in its `encoder`.
         encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
         iterations (`list[IterationConfig]`): in order.
-        first_targets (`"mfcc"` or `"harmony"`, defaults to `"mfcc"`): what the first iteration clusters; `"harmony"`
-            is for music, see [`harmonic_features`].
+        first_targets (`"mfcc"` or `"chroma"`, defaults to `"mfcc"`): what the first iteration clusters; `"chroma"`
+            is for music, see [`chroma_features`].
         batch_size (`int`, defaults to 12): crops per step, over all processes.
         crop_length_s (`float`, defaults to 3.2): seconds.
         mask_share (`float`, defaults to 0.5): share of frames hidden.
@@ -92,42 +86,29 @@ class SemanticEncoderTrainingConfig(Settings):
         visible_weight (`float`, defaults to 1.0): weight of the loss on the frames that are not hidden; without it a
             small encoder predicts nothing but the mean for the first hundreds of steps.
         vocal_tract_warp (`float`, defaults to 0.15): largest change of the frequency axis of a crop.
-        learning_rate (`float`, defaults to 1e-3): highest.
-        warmup_share (`float`, defaults to 0.08): share of an iteration's steps until then; a cosine to 0 follows.
-        weight_decay (`float`, defaults to 0.01): of AdamW, on matrices.
-        mixed_precision (`"no"` or `"bf16"`, defaults to `"bf16"`): arithmetic of the encoder.
         attn_implementation (`str`, defaults to `"sdpa"`): of the encoder in training.
         max_kmeans_frames (`int`, defaults to 200000): frames that the targets are fitted on.
         validation_batches (`int`, defaults to 8): batches of one validation.
-        validation_steps (`int`, defaults to 250): training steps between validations.
-        checkpoint_steps (`int`, defaults to 250): training steps between checkpoints.
-        report_to (`str`, defaults to `"none"`): where figures go besides `log.jsonl`: `"none"`, `"tensorboard"`,
-            `"wandb"` or `"trackio"`.
-        seed (`int`, defaults to 0): of everything random.
+        eval_steps (`int`, defaults to 250): training steps between validations.
+        save_steps (`int`, defaults to 250): training steps between checkpoints.
     """
 
     data: AudioDataConfig
-    output_folder: OutputPath
     encoder: dict[str, Any]
     iterations: Annotated[list[IterationConfig], Filled()]
-    first_targets: Literal["mfcc", "harmony"] = "mfcc"
+    first_targets: Literal["mfcc", "chroma"] = "mfcc"
     batch_size: BatchSize = 12
     crop_length_s: Seconds = 3.2
     mask_share: Share = 0.5
     mask_length_s: Seconds = 0.2
     visible_weight: NotNegative = 1.0
     vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
-    learning_rate: LearningRate = 1e-3
-    warmup_share: Share = 0.08
-    weight_decay: Decay = 0.01
-    mixed_precision: Literal["no", "bf16"] = "bf16"
+    warmup_steps: NotNegative = 0.08
     attn_implementation: str = "sdpa"
     max_kmeans_frames: Count = 200_000
     validation_batches: Count = 8
-    validation_steps: Count = 250
-    checkpoint_steps: Count = 250
-    report_to: Annotated[Tracker, Use.FREE] = "none"
-    seed: Seed = 0
+    eval_steps: Count = 250
+    save_steps: Count = 250
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,7 +150,7 @@ class MaskedPredictionModel(nn.Module):
 
 @one_run("semantic_encoder", "encoder")
 def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
-    """Train an encoder over all iterations; a run that was stopped goes on where its last checkpoint is.
+    """Train an encoder over all iterations; an interrupted run resumes from its last checkpoint.
 
     Args:
         config ([`SemanticEncoderTrainingConfig`]): data, sizes, schedule and output folder.
@@ -182,13 +163,8 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
         ValueError: the processes cannot share the batch evenly.
         ImportError: the tracker of `report_to` is not installed.
     """
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        cpu=not torch.cuda.is_available(),
-        **tracker_settings(config.report_to, Path(config.output_folder)),
-    )
+    accelerator = start_accelerator(config, "semantic-encoder")
     rows = own_rows(config.batch_size)
-    start_tracking(accelerator, "semantic-encoder", config)
     tables = [
         SpectrumTable.from_records(tqdm(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
         for name, paths in (("training", config.data.train_paths), ("validation", config.data.validation_paths))
@@ -233,8 +209,8 @@ def _iteration_targets(
     path = Path(config.output_folder) / f"iteration_{index + 1}" / "targets.safetensors"
     if not path.is_file():
         iteration = config.iterations[index]
-        if index == 0 and config.first_targets == "harmony":
-            features = [_harmony_of(paths) for paths in (config.data.train_paths, config.data.validation_paths)]
+        if index == 0 and config.first_targets == "chroma":
+            features = [_chroma_of(paths) for paths in (config.data.train_paths, config.data.validation_paths)]
         else:
             features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
         chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
@@ -242,15 +218,15 @@ def _iteration_targets(
         centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
         clusters = [assign_clusters((part - mean) / std, centroids) for part in features]
         tensors = dict(zip(("training", "validation"), map(torch.from_numpy, clusters), strict=True))
-        replace_file(path, lambda unfinished: save_file(tensors, unfinished))
+        write_tensors(path, tensors)
     tensors = load_file(path)
     return [tensors[name].numpy() for name in ("training", "validation")]
 
 
-def _harmony_of(paths: list[Path]) -> np.ndarray:
+def _chroma_of(paths: list[Path]) -> np.ndarray:
     """Harmonic features (frames, 18) of all recordings, as many frames as their [`SpectrumTable`] has."""
-    source = tqdm(AudioSource(paths, SAMPLING_RATE), desc="harmony")
-    return np.concatenate([harmonic_features(record.array, record.sampling_rate) for record in source])
+    source = tqdm(AudioSource(paths, SAMPLING_RATE), desc="chroma")
+    return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
 
 
 def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, layer: int) -> np.ndarray:
@@ -322,20 +298,11 @@ def _train_iteration(
         MaskedPredictionModel(encoder, config.iterations[index].num_clusters, config.visible_weight),
         batch,
         folder=Path(config.output_folder) / f"iteration_{index + 1}",
-        num_steps=config.iterations[index].num_steps,
+        max_steps=config.iterations[index].max_steps,
         figures=("loss", "accuracy"),
-        log_steps=config.validation_steps,
+        logging_steps=config.eval_steps,
+        save_steps=config.save_steps,
         validation_batches=config.validation_batches,
         # One axis for all iterations in a tracker.
-        steps_before=sum(iteration.num_steps for iteration in config.iterations[:index]),
+        steps_before=sum(iteration.max_steps for iteration in config.iterations[:index]),
     ).run()
-
-
-__all__ = [
-    "IterationConfig",
-    "MaskedPredictionModel",
-    "SemanticEncoderTrainingConfig",
-    "encoder_states",
-    "standardised",
-    "train_semantic_encoder",
-]

@@ -118,6 +118,3 @@ class SpeakerInvarianceModel(nn.Module):
         """What the adversary makes of each crop's mean probabilities (batch, num_speakers)."""
         use = (scores.softmax(dim=-1) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
         return self.adversary(_ReversedGradient.apply((use / LEAST_SHARE).log1p(), self.adversary_weight))
-
-
-__all__ = ["IGNORED", "SpeakerAdversary", "SpeakerInvarianceModel", "TokenBatch"]

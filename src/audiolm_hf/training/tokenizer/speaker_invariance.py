@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Teach a semantic tokenizer to say the same whoever speaks.
+"""Fine-tune a semantic tokenizer to be speaker-invariant.
 
 A fitted tokenizer and recordings with known speakers come in, a tokenizer with another encoder and other centroids
 comes out. Its own features, freed of the speakers (`consensus.py`), are clustered, and the encoder learns to find the
@@ -14,36 +14,30 @@ differs in that the targets come from other speakers' frames, not from a convert
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.loading import require_model_type
+from audiolm_hf.files import replace_folder, write_tensors
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from audiolm_hf.run_folder import replace_file, replace_folder
 from audiolm_hf.settings import (
     BatchSize,
     Count,
-    Decay,
     InputPath,
     LearningRate,
     NotNegative,
-    OutputPath,
     Positive,
     Seconds,
-    Seed,
-    Settings,
     Share,
-    Use,
 )
-from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.config import AudioDataConfig, TrainingConfig
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
@@ -57,19 +51,18 @@ from audiolm_hf.training.tokenizer.speaker_adversary import (
     TokenBatch,
 )
 from audiolm_hf.training.tokenizer.spectra import TOKENS_FRAMES, SpectrumTable, VoiceChange, random_spans
-from audiolm_hf.training.tracking import Tracker, start_tracking, stop_tracking, tracker_settings
+from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
 
-@dataclass
-class SpeakerInvarianceConfig(Settings):
-    """What `audiolm-hf train` needs to take speakers out of a semantic tokenizer.
+@dataclass(kw_only=True)
+class SpeakerInvarianceConfig(TrainingConfig):
+    """Training that takes speakers out of a semantic tokenizer; the new one is in the output folder's `tokenizer`.
 
     Args:
         data ([`AudioDataConfig`]): recordings that name their speakers; only `train` is read.
         tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] whose encoder reads spectra
             (Wav2Vec2-BERT) and whose `pooling` is 2.
-        output_folder (`str`): folder of the run; the new tokenizer is in its `tokenizer`.
-        num_steps (`int`): training steps.
+        max_steps (`int`): training steps.
         consensus_rounds (`int`, defaults to 3): see [`speaker_consensus`].
         frames_per_speaker (`int`, defaults to 1500): likewise.
         batch_size (`int`, defaults to 8): crops per step, over all processes.
@@ -82,22 +75,15 @@ class SpeakerInvarianceConfig(Settings):
         adversary_weight (`float`, defaults to 0.5): of the gradient that hides the speaker.
         adversary_learning_rate_factor (`float`, defaults to 1.0): times `learning_rate`; from 20 on training breaks
             down.
-        learning_rate (`float`, defaults to 5e-4): highest.
-        warmup_share (`float`, defaults to 0.05): share of the steps until then; a cosine to 0 follows.
-        weight_decay (`float`, defaults to 0.01): of AdamW, on matrices.
-        mixed_precision (`"no"` or `"bf16"`, defaults to `"bf16"`): arithmetic of the encoder.
         attn_implementation (`str`, defaults to `"sdpa"`): of the encoder in training.
         max_kmeans_frames (`int`, defaults to 150000): tokens that the targets are fitted on.
-        log_steps (`int`, defaults to 100): training steps between entries of the log.
-        checkpoint_steps (`int`, defaults to 250): training steps between checkpoints.
-        report_to (`str`, defaults to `"none"`): where figures go besides `log.jsonl`.
-        seed (`int`, defaults to 0): of everything random.
+        logging_steps (`int`, defaults to 100): training steps between entries of the log.
+        save_steps (`int`, defaults to 250): training steps between checkpoints.
     """
 
     data: AudioDataConfig
     tokenizer: InputPath
-    output_folder: OutputPath
-    num_steps: Count
+    max_steps: Count
     consensus_rounds: Count = 3
     frames_per_speaker: Count = 1500
     batch_size: BatchSize = 8
@@ -110,15 +96,11 @@ class SpeakerInvarianceConfig(Settings):
     adversary_weight: NotNegative = 0.5
     adversary_learning_rate_factor: Positive = 1.0
     learning_rate: LearningRate = 5e-4
-    warmup_share: Share = 0.05
-    weight_decay: Decay = 0.01
-    mixed_precision: Literal["no", "bf16"] = "bf16"
+    warmup_steps: NotNegative = 0.05
     attn_implementation: str = "sdpa"
     max_kmeans_frames: Count = 150_000
-    log_steps: Count = 100
-    checkpoint_steps: Count = 250
-    report_to: Annotated[Tracker, Use.FREE] = "none"
-    seed: Seed = 0
+    logging_steps: Count = 100
+    save_steps: Count = 250
 
 
 @dataclass(frozen=True)
@@ -221,7 +203,7 @@ def _pooled(rows: np.ndarray) -> np.ndarray:
 
 @one_run("speaker_invariance", "tokenizer")
 def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
-    """Train a tokenizer that hears less of the speaker; a run that was stopped goes on where its last checkpoint is.
+    """Train a tokenizer that depends less on the speaker; an interrupted run resumes from its last checkpoint.
 
     Args:
         config ([`SpeakerInvarianceConfig`]): data, tokenizer, schedule and output folder.
@@ -235,15 +217,10 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
         ImportError: the tracker of `report_to` is not installed.
     """
     output = Path(config.output_folder)
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        cpu=not torch.cuda.is_available(),
-        **tracker_settings(config.report_to, output),
-    )
+    accelerator = start_accelerator(config, "speaker-invariance")
     rows = own_rows(config.batch_size)
     tokenizer = _load_tokenizer(config)
     table, speakers = _load_spectra(config, tokenizer.config.sampling_rate)
-    start_tracking(accelerator, "speaker-invariance", config)
     with accelerator.main_process_first():  # the others read the file that it writes
         targets = _kept_targets(
             output / "targets.safetensors", table, speakers, tokenizer.to(accelerator.device), config
@@ -264,9 +241,10 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
         model,
         batch,
         folder=output,
-        num_steps=config.num_steps,
+        max_steps=config.max_steps,
+        save_steps=config.save_steps,
         figures=("loss", "accuracy", "speaker_loss"),
-        log_steps=config.log_steps,
+        logging_steps=config.logging_steps,
     ).run()
     stop_tracking(accelerator)
     tokenizer.eval()  # its encoder was in training mode
@@ -322,15 +300,6 @@ def _kept_targets(
     if not path.is_file():
         targets = token_targets(table, speakers, tokenizer, config)
         tensors = {"tokens": torch.from_numpy(targets.tokens), "centroids": targets.centroids}
-        replace_file(path, lambda unfinished: save_file(tensors, unfinished))
+        write_tensors(path, tensors)
     tensors = load_file(path)
     return TokenTargets(tensors["tokens"].numpy(), tensors["centroids"])
-
-
-__all__ = [
-    "SpeakerInvarianceConfig",
-    "TokenTargets",
-    "token_batch",
-    "token_targets",
-    "train_speaker_invariance",
-]

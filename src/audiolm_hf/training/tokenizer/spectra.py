@@ -248,14 +248,3 @@ def random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float,
     begin = rng.random((shape[0], shape[1] + length - 1)) < 1 - (1 - share) ** (1 / length)
     covered = np.lib.stride_tricks.sliding_window_view(begin, length, axis=1)
     return np.any(covered, axis=2)
-
-
-__all__ = [
-    "MaskedBatch",
-    "SpectrumTable",
-    "VoiceChange",
-    "cepstral_features",
-    "masked_batch",
-    "random_spans",
-    "warp_vocal_tract",
-]

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What music is made of, frame by frame: pitch classes that sound, and where something begins.
+"""Frame-wise features of music: pitch classes (chroma) and rises of level (onset strength).
 
 The first targets of a semantic encoder for music, as MFCC are for speech. Encoders that predict them from the log-mel
-spectrum alone learn to hear pitch through its harmonics: one band of that spectrum is wider than a semitone below
+spectrum alone learn pitch from its harmonics: one band of that spectrum is wider than a semitone below
 middle C.
 """
 
@@ -15,10 +15,10 @@ _PITCH_WINDOW_S = 0.128  # semitones are told apart from 520 Hz up, and below by
 _RISE_WINDOW_S = 0.064
 _PITCH_RANGE_HZ = (63.5, 2093.0)  # C2 to C7
 _NUM_RISE_BANDS = 6  # octaves from 62.5 Hz
-_LEVEL_FLOOR = 1e-4  # energy of a band below which changes are not heard
+_LEVEL_FLOOR = 1e-4  # energy of a band below which changes do not count
 
 
-def harmonic_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
+def chroma_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Compute pitch classes and rises of level, 50 times a second.
 
     Args:
@@ -55,6 +55,3 @@ def _octave_filters(sampling_rate: int) -> np.ndarray:
     hertz = np.arange(window // 2 + 1)[:, None] * sampling_rate / window
     edges = 62.5 * 2.0 ** np.arange(_NUM_RISE_BANDS + 1)
     return ((hertz >= edges[:-1]) & (hertz < edges[1:])).astype(np.float64)
-
-
-__all__ = ["FRAME_RATE", "harmonic_features"]

@@ -1,0 +1,64 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The progress bar of a stage's training, in place of the one that transformers' Trainer prints metrics around."""
+
+import math
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from audiolm_hf.training.processes import announce
+
+
+class ProgressCallback(TrainerCallback):
+    """Shows steps, training loss in bits and the last validation.
+
+    Args:
+        name (`str`): of the training.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._bar: tqdm | None = None
+        self._shown: dict[str, str] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar, and name the step that is resumed from."""
+        if state.global_step:
+            announce(f"Resuming {self.name} from step {state.global_step}.")
+        if state.is_world_process_zero:
+            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.name, unit="step")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Advance the bar."""
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the newest metrics."""
+        for name, value in (logs or {}).items():
+            if name == "loss":
+                self._shown["bits"] = f"{value / math.log(2):.3f}"
+            elif name == "eval_bits":
+                self._shown["validation"] = f"{value:.3f}"
+        if self._bar is not None:
+            self._bar.set_postfix(self._shown)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
