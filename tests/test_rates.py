@@ -81,7 +81,7 @@ def trained_stage(stage, tokens, folder):
         "max_steps": 1,
     }
     config = StageTrainingConfig(**values)
-    model = build_stage_model(config, build_stage_config(config, tokens))
+    model = build_stage_model(config, build_stage_config(config, tokens.info))
     batch = StageBatches(tokens, model.config, 400, 1)[0]
     before = [parameter.detach().clone() for parameter in model.parameters()]
     loss = model(**batch).loss
