@@ -3,15 +3,18 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from audiolm_hf.commands.options import Number
 from audiolm_hf.threads import check_threads
-from audiolm_hf.training.kinds import TRAINING_KINDS
+from audiolm_hf.training.keys import describe_keys
+from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
 from audiolm_hf.training.launch import load_config, run_training
 from audiolm_hf.training.processes import process_rank
+from audiolm_hf.training.recipe import RecipeConfig
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,8 +23,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help="train one part of AudioLM, or all of them, from a YAML file",
         description=f"Train from a YAML file. The key `kind` of the file says what: {', '.join(TRAINING_KINDS)}.",
+        add_help=False,
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML file of the training")
+    parser.add_argument("-h", "--help", action="store_true", help="show this, or with --kind the keys of its files")
+    parser.add_argument("--kind", choices=TRAINING_KINDS, help="training whose keys --help shows")
+    parser.add_argument("--config", type=Path, help="YAML file of the training")
     parser.add_argument(
         "--overwrite", action="store_true", help="remove what the output folder holds if it is of another training"
     )
@@ -34,11 +40,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="changes to the file, such as data.folder=/tmp/data seed=1"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=partial(run, parser))
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    if arguments.help:
+        sys.stdout.write(_keys_of(arguments.kind) if arguments.kind else parser.format_help())
+        return 0
+    if arguments.config is None:
+        parser.error("the following arguments are required: --config")
     if arguments.threads is not None:
         check_threads(arguments.threads)
         torch.set_num_threads(arguments.threads)
@@ -51,6 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         if not process_rank():
             sys.stdout.write(f"{result}\n")
     return 0
+
+
+def _keys_of(kind: str) -> str:
+    config_class = RecipeConfig if kind == RECIPE else training_kind(kind)[0]
+    summary = (config_class.__doc__ or "").splitlines()[0]
+    return f"kind: {kind}   # {summary}\n\n{describe_keys(config_class)}\n"
 
 
 __all__ = ["add_parser", "run"]

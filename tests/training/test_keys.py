@@ -1,0 +1,52 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import typing
+
+import pytest
+
+from audiolm_hf.cli import main
+from audiolm_hf.training.keys import key_texts
+from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
+from audiolm_hf.training.recipe import RecipeConfig
+
+
+def classes_of(config_class):
+    """A configuration's dataclass, and those of its fields."""
+    yield config_class
+    for hint in typing.get_type_hints(config_class).values():
+        for inner in (hint, *typing.get_args(hint)):
+            if dataclasses.is_dataclass(inner):
+                yield from classes_of(inner)
+
+
+@pytest.mark.parametrize("kind", TRAINING_KINDS)
+def test_every_key_has_its_text_and_no_text_is_of_nothing(kind):
+    for config_class in classes_of(RecipeConfig if kind == RECIPE else training_kind(kind)[0]):
+        names = {field.name for field in dataclasses.fields(config_class)}
+        assert key_texts(config_class).keys() == names
+        assert all(key_texts(config_class).values())
+
+
+def test_help_of_a_kind_names_types_defaults_and_meanings(capsys):
+    assert main(["train", "--kind", "codec", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("kind: codec # Training of a codec;")
+    for line in (
+        "output_folder (str, required): receives everything; a run that is found there is resumed.",
+        "warmup_steps (float, default 200.0): steps of linear rise to it; a number below 1 is a share of all steps.",
+        "data.train (list of str, required): parquet files, folders or manifests to train on, relative to folder.",
+        "num_codebooks (int, optional): leading levels that are trained",
+        "mel_weight (float, default 15.0): weights of the losses.",
+        "report_to (list of 'tensorboard' or 'wandb' or 'trackio'): where metrics are sent",
+    ):
+        assert line in text
+    assert main(["train", "-h", "--kind", "semantic_encoder"]) == 0
+    assert "iterations[].max_steps (int, required): training steps." in capsys.readouterr().out
+
+
+def test_help_without_a_kind_is_that_of_the_command(capsys):
+    assert main(["train", "--help"]) == 0
+    assert "usage: audiolm-hf train" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert "required: --config" in capsys.readouterr().err
