@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArgum
 import audiolm_hf
 from audiolm_hf import AudioLMModel, add_code, checkpoint
 from audiolm_hf.adapters_audiolm import ADAPTER_FILE, find_base, name_base, read_adapter_notes
+from audiolm_hf.checkpoint_audiolm import _share_quantization
 from tests.helpers_checkpoint import CLIP, lay_out_as_hub_cache, run_python, tiny_model, tiny_processor
 
 pytestmark = [
@@ -162,20 +163,29 @@ def test_the_folder_is_read_by_peft_which_merges_it(folders, base, ann, tmp_path
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by PEFT
-def test_what_peft_and_trainer_trained_loads_like_a_checkpoint(folders, base, tmp_path):
+@pytest.mark.parametrize("way", ["peft", "transformers"])
+def test_what_trainer_trained_loads_like_a_checkpoint(folders, base, tmp_path, way):
     plain = codes(base)
-    model = get_peft_model(base, lora(init_lora_weights=True))
+    config, model = lora(init_lora_weights=True), base
+    if way == "peft":
+        model = get_peft_model(base, config)
+    else:
+        base.add_adapter(config)
     data = [{"input_values": 0.3 * torch.randn(3200)} for _ in range(2)]
     arguments = TrainingArguments(tmp_path, max_steps=2, learning_rate=0.1, use_cpu=True, disable_tqdm=True)
-    Trainer(model, arguments, train_dataset=data).train()
-    for refused in (base, base.coarse):
-        with pytest.raises(ValueError, match="Save what they were put on, the PeftModel or the stage"):
-            refused.save_pretrained(tmp_path / "refused")
-    model.save_pretrained(tmp_path / "voice")
+    trainer = Trainer(model, arguments, train_dataset=data)
+    trainer.train()
     expected = codes(model.eval())
     assert not expected.equal(plain)
+    trainer.save_model(tmp_path / "voice")
+    assert not (tmp_path / "voice" / "model.safetensors").exists()
     for load in (AudioLMModel.from_pretrained, AutoModel.from_pretrained):
         assert codes(load(tmp_path / "voice")).equal(expected)
+    if way == "peft":  # its own folder has no other files: the processor is that of the base
+        assert codes(pipeline("audio-continuation", model=str(tmp_path / "voice")).model).equal(expected)
+        for refused in (base, base.coarse):
+            with pytest.raises(ValueError, match="Save what they were put on, the PeftModel or the stage"):
+                refused.save_pretrained(tmp_path / "refused")
 
 
 def test_adapters_are_switched(folders, base, ann, bob, caplog):
@@ -330,6 +340,15 @@ def test_a_stage_inside_the_whole_has_adapters_as_any_model(folders, base, tmp_p
     fresh = AudioLMModel.from_pretrained(folders / "base")
     fresh.coarse.load_adapter(tmp_path / "coarse")
     assert codes(fresh).equal(expected)
+
+
+def test_stages_know_that_they_are_quantised():
+    model = tiny_model()
+    _share_quantization(model)
+    assert "is_loaded_in_8bit" not in vars(model.coarse)
+    model.is_loaded_in_8bit = True
+    _share_quantization(model)
+    assert model.coarse.is_loaded_in_8bit and "is_loaded_in_4bit" not in vars(model.coarse)
 
 
 def test_prompt_tuning_of_a_stage_is_refused(base):

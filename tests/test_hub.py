@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from peft import LoraConfig
 
 from audiolm_hf import AudioLMModel, add_code, export_checkpoint, hub, pipeline, push_checkpoint
 from tests.helpers_checkpoint import tiny_model, tiny_processor
@@ -89,6 +90,18 @@ def test_only_what_a_checkpoint_consists_of_is_uploaded(uploads, folder, tmp_pat
     (checkpoint / "secret").symlink_to(tmp_path)
     push_checkpoint(checkpoint, "somebody/audiolm", with_code=False)
     assert uploads[0]["files"] == names
+
+
+def test_an_adapter_is_uploaded_if_its_base_is_found_from_there(uploads, folder, tmp_path):
+    model = AudioLMModel.from_pretrained(folder)
+    model.add_adapter(LoraConfig(target_modules=r"coarse\..*q_proj"))
+    model.save_pretrained(tmp_path / "voice")
+    with pytest.raises(ValueError, match=r"The base of the adapter .* is '\.\..*', which is not found from the Hub"):
+        push_checkpoint(tmp_path / "voice", "somebody/voice")
+    path = tmp_path / "voice" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "somebody/base"}))
+    push_checkpoint(tmp_path / "voice", "somebody/voice")
+    assert {"adapter_config.json", "adapter_model.safetensors", "audiolm_adapter.json"} <= uploads[0]["files"]
 
 
 @pytest.mark.parametrize("name", ["README.md", "model.safetensors", "samples/sample_1.png", "samples"])

@@ -61,9 +61,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if isinstance(dtypes, dict):
             _cast_parts(model, dtypes)
-        for flag in ("is_loaded_in_8bit", "is_loaded_in_4bit"):  # of which PEFT asks the stage that it adapts
-            for stage in model.stages.values() if vars(model).get(flag) and hasattr(model, "stages") else ():
-                vars(stage)[flag] = True
+        _share_quantization(model)
         return loaded
 
     @property
@@ -151,6 +149,14 @@ def _cast_parts(model: PreTrainedModel, dtypes: dict[str, str | torch.dtype]) ->
         dtype = dtypes.get(key, torch.float32 if exact else dtypes.get("", torch.float32))
         part.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         part.config.dtype = part.dtype
+
+
+def _share_quantization(model: PreTrainedModel) -> None:
+    """Tell the stages that they are held in 8 or 4 bits: PEFT asks the model that it adapts, which may be a stage."""
+    for flag in ("is_loaded_in_8bit", "is_loaded_in_4bit"):
+        if vars(model).get(flag):
+            for stage in getattr(model, "stages", {}).values():
+                vars(stage)[flag] = True
 
 
 def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
