@@ -55,6 +55,7 @@ def test_values_reach_nested_dataclasses_with_their_types():
         ({"name": "x", "flag": 1}, "flag is 1"),
         ({"name": "x", "inner": {"rate": "fast"}}, "rate is 'fast'; it must be a number"),
         ({"name": "x", "inner": 3}, "inner is 3"),
+        ({"name": "x", "anything": {"a": [1.0, math.nan]}}, "anything.a.1 is nan; it must be a finite number"),
     ],
 )
 def test_what_does_not_fit_is_named(values, message):

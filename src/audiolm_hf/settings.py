@@ -152,6 +152,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return _to_float(value, where)
     expected = origin or hint
     if hint is Any or (isinstance(value, expected) and not (isinstance(value, bool) and expected is not bool)):
+        _require_finite(value, where)
         return value
     raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {_type_name(hint)}.")
 
@@ -167,6 +168,15 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
             except ValueError as error:
                 failures.append(error)
     raise failures[0]
+
+
+def _require_finite(value: Any, where: str) -> None:
+    """Refuse NaN and infinity anywhere in values of no declared type, such as the fields of a model."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _require_finite(inner, f"{where}.{key}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value!r}; it must be a finite number.")
 
 
 def _to_float(value: float | str, where: str) -> float:

@@ -47,7 +47,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     if arguments.help:
         sys.stdout.write(_keys_of(arguments.kind) if arguments.kind else parser.format_help())
-        return 0
+        parser.exit()
     if arguments.config is None:
         parser.error("the following arguments are required: --config")
     if arguments.threads is not None:
