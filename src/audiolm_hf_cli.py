@@ -17,7 +17,7 @@ SUMMARIES = {
     "data": "build the folder of recordings that a recipe trains on",
     "tokenize": "turn recordings into semantic tokens and codes",
     "train": "train one part of AudioLM, or all of them, from a YAML file",
-    "evaluate": "measure a checkpoint or a part of it",
+    "evaluate": "evaluate a checkpoint or a part of it",
     "benchmark": "measure the speed of generation",
     "convert": "convert an adapter folder of the older form",
     "push": "upload a checkpoint to the Hugging Face Hub",
