@@ -3,6 +3,7 @@
 
 import io
 import shutil
+import struct
 import subprocess
 
 import numpy as np
@@ -159,3 +160,35 @@ def test_a_part_is_cut_out(make, start_s, end_s, expected):
 def test_a_file_longer_than_a_block_is_whole():
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * audio_decoding_audiolm._BLOCK + 17).astype(np.float32)
     np.testing.assert_array_equal(decode_file(encoded("WAV", "FLOAT", samples))[0][0], samples)
+
+
+# What streams have in place of a length: where in the file, relative to a mark, how it is packed, and what.
+LENGTHS = {
+    "AU": (b".snd", 8, ">I", [2**32 - 1], [0, 2**31]),
+    "W64": (b"data\xf3\xac", 16, "<Q", [0, 24, 2**64 - 1], []),
+    "WAV": (b"data", 4, "<I", [2**32 - 1, 2**31 - 1], [0]),
+    "AIFF": (b"SSND", 4, ">I", [0, 2**32 - 1], []),
+    "CAF": (b"data", 4, ">q", [], [-1, 0, 4]),
+    "RF64": (b"ds64", 16, "<Q", [], []),
+}
+
+
+@pytest.mark.parametrize("format", LENGTHS)
+def test_files_without_a_length_are_read_to_the_end_or_refused(format):
+    mark, offset, packing, read, refused = LENGTHS[format]
+    whole = bytearray(encoded(format, "PCM_16"))
+    expected, _ = decode_file(bytes(whole))
+    at = whole.index(mark) + offset
+    for length in [*read, *refused]:
+        stream = bytearray(whole)
+        stream[at : at + struct.calcsize(packing)] = struct.pack(packing, length)
+        if length in read:
+            np.testing.assert_array_equal(decode_file(bytes(stream))[0], expected)
+        else:
+            with pytest.raises(ValueError, match=r"header tells of no samples|soundfile cannot read it"):
+                decode_file(bytes(stream))
+
+
+def test_what_the_system_cannot_read_is_one_error():
+    with pytest.raises(ValueError, match="cannot be read"):
+        decode_file("/proc/self/mem")

@@ -221,3 +221,22 @@ def test_a_file_without_samples_is_readable_or_refused(tmp_path, suffix):
     else:
         with pytest.raises(ValueError, match="holds no samples"):
             write_audio(path, np.zeros(0, np.float32), 16000)
+
+
+@pytest.mark.parametrize("name", ["a\nb.wav", "a\0b.wav", "a\tb.wav"])
+def test_names_with_control_characters_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="must not hold line breaks or the like"):
+        write_audio(tmp_path / name, np.zeros(100), 16000)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/sys"])
+def test_a_folder_that_takes_no_files_is_refused_before_anything_is_encoded(monkeypatch, folder):
+    monkeypatch.setattr("audiolm_hf.audio_file_audiolm.encode_audio", lambda *given: pytest.fail("encoded first"))
+    with pytest.raises(PermissionError, match="of the output file no file can be written"):
+        write_audio(f"{folder}/a.wav", np.zeros(100), 16000)
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has 302 bytes; at most 255"):
+        write_audio(tmp_path / ("\u00e4" * 149 + ".wav"), np.zeros(100), 16000)

@@ -92,8 +92,8 @@ class Recorder:
     model = torch.nn.Linear(1, 1)
     seen: ClassVar[dict] = {}
 
-    def preprocess(self, prompt: object) -> None:
-        pass
+    def preprocess(self, prompt: object) -> dict:
+        return {"input_values": torch.zeros(1, 16000)}
 
     def __call__(self, prompt: object, **options: object) -> dict:
         self.seen.update(options)
@@ -148,14 +148,16 @@ LOADED_FIRST = "the model is loaded before this is refused"
         ([CLIP, "text.wav"], "text.wav' cannot be decoded"),
         ([CLIP, "."], "is a folder"),
         ([CLIP, "-o", "out.txt"], "must end in .wav, .flac, .ogg"),
-        ([CLIP, "-o", "nowhere/out.wav"], "folder nowhere of the output is not there"),
+        ([CLIP, "-o", "nowhere/out.wav"], "folder 'nowhere' of the output file is not there"),
         ([CLIP, "-o", "."], "--output is '.', not the name of a file"),
         ([CLIP, "-o", ""], "--output is '', not the name of a file"),
         ([CLIP, "-o", ".."], "--output is '..', not the name of a file"),
         ([CLIP, "-o", "folder.wav", "--overwrite"], "folder.wav', not the name of a file"),
-        ([CLIP, "-o", "/proc/out.wav"], "In the folder /proc no file can be written"),
-        ([CLIP, "-o", "text.wav/out.wav"], "folder text.wav of the output is not there"),
+        ([CLIP, "-o", "/proc/out.wav"], "In the folder '/proc' of the output file no file can be written"),
+        ([CLIP, "-o", "text.wav/out.wav"], "folder 'text.wav' of the output file is not there"),
         ([CLIP, "-o", "x" * 300 + ".wav"], "File name too long"),
+        ([CLIP, "-o", "two\nlines.wav"], "must not hold line breaks"),
+        ([""], "path of the audio file is empty"),
         ([CLIP, "-o", "text.wav"], "text.wav is there already, and audiolm-hf did not write it"),
         ([CLIP, CLIP], "Two prompts have the same name"),
         ([CLIP, OTHER_CLIP, "-o", "-"], "takes one continuation of one prompt"),

@@ -149,7 +149,7 @@ def test_rates_and_clips_must_be_as_many(extractor):
 
 
 def test_a_missing_resampler_is_named(extractor, monkeypatch):
-    monkeypatch.setattr("audiolm_hf.feature_extraction_audiolm.soxr", None)
+    monkeypatch.setattr("audiolm_hf.audio_samples_audiolm.soxr", None)
     extractor(tone(), sampling_rate=RATE)
     with pytest.raises(ImportError, match="pip install soxr"):
         extractor(tone(), sampling_rate=8000)

@@ -1,10 +1,13 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Every form in which audio comes is the same batch, and what a model makes goes to arrays and files."""
 
+import array
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 import soundfile
 import soxr
@@ -13,7 +16,7 @@ from datasets import Dataset
 
 from audiolm_hf.audio_file_audiolm import read_audio
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
-from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.processing_audiolm import AudioLMProcessor, is_clip
 
 DATA = Path(__file__).parent / "data"
 CLIP = DATA / "librispeech_19-198-0008.flac"
@@ -97,6 +100,87 @@ def test_columns_and_iterators_of_clips_are_lists(processor):
     expected = processor([CLIP, OTHER])["input_values"]
     for clips in (column, iter([CLIP, OTHER]), {CLIP: 0, OTHER: 1}.keys(), (CLIP, OTHER)):
         assert torch.equal(processor(clips)["input_values"], expected)
+
+
+def memory_mapped(samples):
+    with tempfile.TemporaryFile() as file:
+        mapped = np.memmap(file, dtype=np.float32, shape=samples.shape)
+    mapped[:] = samples
+    return mapped
+
+
+ARRAYS = {
+    "pandas series": lambda samples: pandas.Series(samples, index=range(5, 5 + len(samples))),
+    "pandas frame of channels": lambda samples: pandas.DataFrame({"left": samples, "right": samples}).T,
+    "array of the standard library": lambda samples: array.array("f", samples),
+    "masked array without a masked sample": np.ma.array,
+    "big-endian": lambda samples: samples.astype(">f4"),
+    "big-endian integers": lambda samples: (samples * 2**15).astype(">i2"),
+    "memory-mapped": memory_mapped,
+    "read-only": lambda samples: np.frombuffer(samples.tobytes(), np.float32),
+    "not contiguous": lambda samples: np.repeat(samples, 2)[::2],
+    "in the order of Fortran": lambda samples: np.asfortranarray([samples, samples]),
+    "long double": lambda samples: samples.astype(np.longdouble),
+    "with a gradient": lambda samples: torch.from_numpy(samples).requires_grad_(),
+    "matrix of one channel": lambda samples: samples[None],
+}
+
+
+@pytest.mark.parametrize("form", ARRAYS)
+def test_every_kind_of_array_is_one_clip(processor, samples, form):
+    given = ARRAYS[form](samples)
+    assert is_clip(given)
+    batch = processor(given, sampling_rate=16000)["input_values"]
+    assert torch.equal(batch, torch.from_numpy(samples)[None])
+    assert torch.equal(processor({"array": given, "sampling_rate": 16000})["input_values"], batch)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda clips: np.array(clips, dtype=object), pandas.Series, lambda clips: [clip.tolist() for clip in clips]],
+)
+def test_arrays_of_arrays_are_lists_of_clips(processor, samples, make):
+    batch = processor(make([samples, samples[:8000]]), sampling_rate=16000)
+    assert batch["attention_mask"].sum(1).tolist() == [len(samples), 8000]
+
+
+NOISE = np.linspace(-0.5, 0.5, 16000, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (np.ma.array(NOISE, mask=NOISE > 0.2), ValueError, "masked array; fill what is masked"),
+        (np.ma.masked_invalid(np.where(NOISE > 0.4, np.nan, NOISE)), ValueError, "masked array"),
+        (np.stack([NOISE] * 4), ValueError, "4 channels. Give several clips as a list, such as list"),
+        (torch.zeros(3, 16000), ValueError, "3 channels"),
+        ({"array": torch.zeros(8, 16000), "sampling_rate": 16000}, ValueError, "8 channels"),
+        (np.stack([NOISE] * 2)[:, None], ValueError, r"shape \(2, 1, 16000\)"),
+        (pandas.DataFrame({"left": NOISE, "right": NOISE}), ValueError, "more channels than samples"),
+        (NOISE.astype(np.complex64), TypeError, "dtype complex64"),
+        (NOISE > 0, TypeError, "dtype bool"),
+        (NOISE.astype(object), TypeError, "clip 0 is of type float"),
+        (torch.from_numpy(NOISE).to_sparse(), TypeError, "cannot be read as an array of numbers"),
+        ("", ValueError, "path of the audio file is empty"),
+        ("a\0b", FileNotFoundError, "embedded null byte"),
+        ("x" * 5000, FileNotFoundError, "File name too long"),
+        ("~nobody-of-this-name/a.wav", FileNotFoundError, "does not exist"),
+        ("/dev/zero", FileNotFoundError, "is no file"),
+    ],
+)
+def test_what_could_be_misread_is_refused(processor, given, error, message):
+    with pytest.raises(error, match=message):
+        processor(given, sampling_rate=16000)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_files_are_resampled_while_they_are_read(processor, tmp_path, suffix, rate):
+    audio = np.random.default_rng(0).uniform(-0.4, 0.4, (150_001, 2)).astype(np.float32)
+    soundfile.write(tmp_path / f"a{suffix}", audio, rate)
+    channels, _ = read_audio(tmp_path / f"a{suffix}")
+    expected = processor(channels, sampling_rate=rate)["input_values"]
+    assert torch.equal(processor(tmp_path / f"a{suffix}")["input_values"], expected)
 
 
 def test_numpy_comes_out_where_asked(processor):

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .audio_samples_audiolm import SAMPLING_RATES
+from .audio_samples_audiolm import SAMPLING_RATES, resampler, to_mono
 
 try:
     import soundfile
@@ -30,6 +30,7 @@ _BLOCK = 2**16  # samples decoded at once
 _MOST_SAMPLES = 2**62  # of a position in a file
 # What libsndfile notes of a WAV, AIFF, AU, SVX, W64 or RF64 file whose header tells another size than it has.
 _CUT_SIZES = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_LARGEST_HEADER = 2048  # bytes that a file without samples may have
 _SIZE_OF_STREAMS = 0x7FFF0000  # what writers that do not know the size put there, or more
 _MOST_SAMPLES_PER_BYTE = 5000  # FLAC's largest block of silence; a header that promises more is wrong
 # What only ffmpeg decodes: where in the file which bytes stand, and what ffmpeg calls it.
@@ -67,6 +68,38 @@ def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | N
     Raises:
         ValueError: the reason why it cannot be decoded, without the file's name.
     """
+    blocks, rates = zip(*_decode_blocks(file, start_s, end_s), strict=True)
+    return np.ascontiguousarray(np.concatenate(blocks, axis=1)), rates[0]
+
+
+def decode_mono(
+    file: str | Path | bytes, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None
+) -> np.ndarray:
+    """Decode a file, or a part of it, to one channel at a rate; only the result is held in memory as a whole.
+
+    Args:
+        file (`str`, `Path` or `bytes`): where it lies, or the file itself.
+        sampling_rate (`int`): Hz of the result; other rates are resampled.
+        start_s (`float`, defaults to 0.0): as for [`decode_file`].
+        end_s (`float`, *optional*): likewise.
+
+    Returns:
+        `np.ndarray` of shape `(num_samples,)`, float32.
+
+    Raises:
+        ValueError: the reason why it cannot be decoded, without the file's name.
+    """
+    resample, blocks = None, []
+    for block, rate in _decode_blocks(file, start_s, end_s):
+        resample = resample or resampler(rate, sampling_rate)
+        blocks.append(resample(to_mono(block), False))
+    if resample is not None:
+        blocks.append(resample(np.zeros(0, np.float32), True))
+    return np.concatenate(blocks)
+
+
+def _decode_blocks(file: str | Path | bytes, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield blocks `(num_channels, num_samples)` and their rate; the first is empty, so that there is one."""
     with _decoder(file) as (decoder, num_samples):
         rate = decoder.samplerate
         first = round(min(start_s * rate, _MOST_SAMPLES))
@@ -74,16 +107,15 @@ def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | N
         position = 0
         if first and num_samples is not None:
             position = decoder.seek(min(first, num_samples, decoder.frames))
-        blocks = [np.zeros((0, decoder.channels), np.float32)]
+        yield np.zeros((decoder.channels, 0), np.float32), rate
         while position < last:
             block = decoder.read(min(_BLOCK, last - position), dtype="float32", always_2d=True)
             if len(block) == 0:
                 break
-            blocks.append(block[max(0, first - position) :])
+            yield np.ascontiguousarray(block[max(0, first - position) :].T), rate
             position += len(block)
         if num_samples is not None and min(num_samples, last) - position > rate:
             raise ValueError(f"it should last {num_samples / rate:.2f} s, but ends after {position / rate:.2f} s")
-    return np.ascontiguousarray(np.concatenate(blocks).T), rate
 
 
 def measure_duration(file: str | Path | bytes) -> float:
@@ -112,11 +144,18 @@ def _decoder(file: str | Path | bytes) -> Iterator[tuple[Any, int | None]]:
                 raise ValueError(f"its sampling rate is {decoder.samplerate} Hz")
             # soundfile would seek after every block, to where a header of unknown length does not let it.
             decoder.seekable = lambda: False
+            if decoder.frames == 0 and size is not None and size > _LARGEST_HEADER:
+                raise ValueError(
+                    f"its header tells of no samples, though it has {size} bytes; write its length into it, such as "
+                    "with: ffmpeg -i FILE sound.flac"
+                )
             believed = size is not None and decoder.frames <= size * _MOST_SAMPLES_PER_BYTE
             yield decoder, _stated_samples(decoder) if believed else None
     except soundfile.LibsndfileError as error:
         # The whole message of soundfile names an object in memory, another one in every run.
         raise ValueError(f"soundfile cannot read it ({error.error_string})") from None
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from None
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         raise ValueError(f"soundfile cannot read it ({error})") from None
 
@@ -246,4 +285,4 @@ def _convert(file: str | Path | bytes, demuxer: str) -> tuple[Any, int]:
     return soundfile.SoundFile(io.BytesIO(done.stdout)), len(done.stdout)
 
 
-__all__ = ["decode_file", "measure_duration", "require_soundfile"]
+__all__ = ["decode_file", "decode_mono", "measure_duration", "require_soundfile"]

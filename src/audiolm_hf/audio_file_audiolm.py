@@ -9,13 +9,15 @@ import contextlib
 import io
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from .audio_decoding_audiolm import decode_file, require_soundfile
+from .audio_decoding_audiolm import decode_file, decode_mono, require_soundfile
 from .audio_samples_audiolm import SAMPLING_RATES, as_float32, check_sampling_rate
 
 try:
@@ -56,14 +58,23 @@ _FORMATS = {
 def _locate(source: AudioFile) -> tuple[str | bytes, str]:
     """Return the path or the bytes of a file, and its name for messages."""
     if isinstance(source, str | os.PathLike):
-        text = os.fspath(source)
+        text = os.fsdecode(source)
+        if not text:
+            raise ValueError("The path of the audio file is empty; give the path of an audio file.")
         if "://" in text:
             raise ValueError(f"{text} is a web address; download the file and give its path.")
-        path = Path(text).expanduser()
-        if path.is_fifo():
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own raises where there is no such user
+        kind, what = 0, "is no file"
+        try:
+            kind = stat.S_IFMT(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            what = "does not exist"
+        except (OSError, ValueError) as error:
+            what = f"cannot be found ({getattr(error, 'strerror', None) or error})"
+        if kind == stat.S_IFIFO:
             source = path.read_bytes()
-        elif not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
+        elif kind != stat.S_IFREG:
+            what = "is a folder" if kind == stat.S_IFDIR else what
             raise FileNotFoundError(f"The audio file {text!r} {what}; give the path of an audio file.")
         elif not os.access(path, os.R_OK):
             raise PermissionError(f"The audio file {text!r} may not be read by this user.")
@@ -82,24 +93,47 @@ def _locate(source: AudioFile) -> tuple[str | bytes, str]:
     return bytes(source), f"given as {len(source)} bytes"
 
 
-def read_audio(source: AudioFile) -> tuple[np.ndarray, int]:
+def read_audio(source: AudioFile, sampling_rate: int | None = None) -> tuple[np.ndarray, int]:
     """Read an audio file to its end, whatever its header says of its length.
 
     Args:
         source (`str`, `os.PathLike`, `bytes` or binary file): WAV, FLAC, Ogg (Vorbis, Opus), MP3 and the other
             formats of libsndfile; where the program ffmpeg is installed also MP4 (.m4a), WebM, AAC, WMA and AMR.
+        sampling_rate (`int`, *optional*): Hz. The file is mixed to one channel at this rate as it is read, and is not
+            held in memory as it was; by default it keeps its channels and rate.
 
     Returns:
-        `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, and the rate in Hz.
+        `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, or `(num_samples,)` at
+        `sampling_rate`; and the rate in Hz.
 
     Raises:
         TypeError: if `source` is of another type.
         FileNotFoundError: if the path does not lead to a file.
         ValueError: if the file is not audio, is damaged, or ends before its header says.
     """
+    if sampling_rate is None:
+        return _decode(source, decode_file)
+    rate = check_sampling_rate(sampling_rate)
+    return _decode(source, lambda file: decode_mono(file, rate)), rate
+
+
+def check_audio(source: AudioFile) -> None:
+    """Check, before the work, that a file is there and begins like audio.
+
+    Args:
+        source: as for [`read_audio`].
+
+    Raises:
+        TypeError, FileNotFoundError, ValueError: as [`read_audio`].
+    """
+    _decode(source, lambda file: decode_file(file, end_s=0.1))
+
+
+def _decode(source: AudioFile, decode: Callable[[str | bytes], Any]) -> Any:
+    """Decode a file in some way, with its name in the error."""
     file, name = _locate(source)
     try:
-        return decode_file(file)
+        return decode(file)
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise ValueError(
@@ -139,8 +173,10 @@ def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> N
     Raises:
         ValueError: if its ending is unknown, or its format does not have this rate.
     """
-    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+    if not isinstance(path, str | os.PathLike):
         raise TypeError(f"The output file is {path!r}; give the path of a file, as text or a Path.")
+    if any(ord(character) < 32 for character in os.fsdecode(path)):
+        raise ValueError(f"The output file is {str(path)!r}; its name must not hold line breaks or the like.")
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
         raise ValueError(f"The output file is {str(path)!r}; its name must end in {', '.join(_FORMATS)}.")
@@ -172,13 +208,19 @@ def check_folder(path: str | os.PathLike) -> None:
         IsADirectoryError: if the path is a folder.
         PermissionError: if no file can be made in its folder.
     """
-    path = Path(path)
+    path = Path(os.fsdecode(path))
+    if len(os.fsencode(path.name)) > 255:
+        raise ValueError(f"The output file's name has {len(os.fsencode(path.name))} bytes; at most 255 are possible.")
     if path.is_dir():
         raise IsADirectoryError(f"The output file {str(path)!r} is a folder; give the name of a file.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(path.parent)!r} of the output file is not there; make it first.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"The folder {str(path.parent)!r} of the output file may not be written by this user.")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise PermissionError(
+            f"In the folder {str(path.parent)!r} of the output file no file can be written ({error.strerror})."
+        ) from None
 
 
 def encode_audio(
@@ -295,6 +337,7 @@ def _remove_partials(folder: Path) -> None:
 
 __all__ = [
     "AudioFile",
+    "check_audio",
     "check_ending",
     "check_folder",
     "encode_audio",

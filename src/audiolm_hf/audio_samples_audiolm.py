@@ -5,13 +5,20 @@ Comes in: what a caller gives. Goes out: the same, checked and in one form. The 
 audio.
 """
 
+import array
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from .input_checks_audiolm import LARGEST_FLOAT
+
+try:
+    import soxr
+except ImportError:  # only needed for audio at another rate than the model's
+    soxr = None
 
 SAMPLING_RATES = range(1000, 1_000_001)  # Hz; outside, the number is a mistake
 # Zero point and full scale of the integer sample types of audio files.
@@ -37,6 +44,39 @@ def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
     return int(sampling_rate)
 
 
+def is_array(item: Any) -> bool:
+    """Return whether something is an array of numbers: of numpy, torch, pandas or anything else with `__array__`."""
+    if isinstance(item, torch.Tensor | np.generic | array.array):
+        return True
+    return hasattr(item, "__array__") and np.asarray(item).dtype.kind not in "OSU"
+
+
+def to_mono(audio: np.ndarray) -> np.ndarray:
+    """Average the channels of `(num_channels, num_samples)`."""
+    return audio.mean(axis=0, dtype=np.float32)
+
+
+def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
+    """Return a function that resamples float32 `(num_samples,)` in pieces, told with each whether it is the last.
+
+    Args:
+        rate (`int`): Hz of what goes in.
+        target_rate (`int`): Hz of what comes out.
+
+    Raises:
+        ImportError: the rates differ, and the package soxr is missing.
+    """
+    if rate == target_rate:
+        return lambda audio, last: audio
+    if soxr is None:
+        raise ImportError(
+            f"This audio is at {rate} Hz and {target_rate} Hz are needed; resampling needs the package soxr: "
+            "pip install soxr"
+        )
+    stream = soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="VHQ")
+    return lambda audio, last: stream.resample_chunk(audio, last)
+
+
 def as_float32(clip: Any, name: str) -> np.ndarray:
     """Return the samples of a clip as float32 in which 1 is full scale; integers are scaled by their type.
 
@@ -49,13 +89,15 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
 
     Raises:
         TypeError: if it holds no numbers, or integers of a type that tells no full scale.
-        ValueError: if it holds floats far beyond full scale.
+        ValueError: if it holds floats far beyond full scale, or is a masked array.
     """
     if isinstance(clip, str | bytes | dict) or clip is None:
         raise TypeError(
             f"{name} is of type {type(clip).__name__}, not an array. Use the processor for files, bytes and "
             "dictionaries."
         )
+    if np.ma.is_masked(clip):
+        raise ValueError(f"{name} is a masked array; fill what is masked, such as with array.filled(0).")
     try:
         if isinstance(clip, torch.Tensor):
             clip = clip.detach().cpu()
@@ -81,4 +123,4 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
         return audio.astype(np.float32)
 
 
-__all__ = ["SAMPLING_RATES", "as_float32", "check_sampling_rate"]
+__all__ = ["SAMPLING_RATES", "as_float32", "check_sampling_rate", "is_array", "resampler", "to_mono"]

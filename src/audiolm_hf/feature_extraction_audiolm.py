@@ -16,13 +16,8 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
-from .audio_samples_audiolm import as_float32, check_sampling_rate
+from .audio_samples_audiolm import as_float32, check_sampling_rate, resampler, to_mono
 from .config_values_audiolm import Within
-
-try:
-    import soxr
-except ImportError:  # only needed for audio at another rate than the model's
-    soxr = None
 
 _LENGTHS = Within(1, 2**30, whole=True)  # 18 hours at 16 kHz
 
@@ -92,8 +87,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
 
         Args:
             raw_audio (`np.ndarray`, `torch.Tensor` or a list of these): each clip of shape `(num_samples,)` or
-                `(num_channels, num_samples)`; float samples, or uint8, int16, int32 at full scale. A flat list of
-                numbers is one clip.
+                `(num_channels, num_samples)`, 1 or 2 channels; float samples, or uint8, int16, int32 at full scale. A
+                flat list of numbers is one clip.
             sampling_rate (`int` or `list[int]`): rate of the clips, or one rate for each clip, Hz.
             padding (`bool`, `str` or `PaddingStrategy`, defaults to `True`): as in `SequenceFeatureExtractor.pad`.
             max_length (`int`, *optional*): samples at the model's rate to pad or cut to.
@@ -108,8 +103,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             TypeError: if a clip is not numeric audio.
-            ValueError: if a clip is empty, has no channel, has NaN or infinite samples, is too short, silent or far
-                above full scale, if its rate is missing or cannot be one, or a length is not positive.
+            ValueError: if a clip is empty, has not 1 or 2 channels, has NaN or infinite samples, is too short, silent
+                or far above full scale, if its rate is missing or cannot be one, or a length is not positive.
         """
         for name, length in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
             if length is not None and not _LENGTHS.holds(length):
@@ -164,12 +159,11 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
 
     def _prepare(self, clip: Any, rate: int, name: str) -> np.ndarray:
         """Turn one clip into `(num_samples,)` float32 at the model's rate."""
-        audio = _to_mono(as_float32(clip, name), name)
+        audio = _one_channel(as_float32(clip, name), name)
         if not np.isfinite(audio).all():
             raise ValueError(f"{name} has NaN or infinite samples; repair or drop it.")
         self._check_sound(audio, rate, name)
-        if rate != self.sampling_rate:
-            audio = _resample(audio, rate, self.sampling_rate)
+        audio = resampler(rate, self.sampling_rate)(audio, True)
         # Mixing cannot pass full scale, but resampling and lossy decoders overshoot it slightly.
         peak = max(float(audio.max()), -float(audio.min()))
         return audio / peak if peak > 1 else audio
@@ -211,8 +205,8 @@ def _is_batch(raw_audio: Any) -> bool:
     return len(raw_audio) == 0 or not isinstance(raw_audio[0], int | float | np.number)
 
 
-def _to_mono(audio: np.ndarray, name: str) -> np.ndarray:
-    """Average the channels of `(num_channels, num_samples)`."""
+def _one_channel(audio: np.ndarray, name: str) -> np.ndarray:
+    """Average the channels of `(num_channels, num_samples)`, of which there are one or two."""
     if audio.ndim not in (1, 2):
         raise ValueError(f"{name} has shape {audio.shape}; give (num_samples,) or (num_channels, num_samples).")
     if audio.ndim == 2 and audio.shape[0] == 0:
@@ -226,18 +220,12 @@ def _to_mono(audio: np.ndarray, name: str) -> np.ndarray:
             f"{name} has shape {audio.shape}: more channels than samples. Channels come first, "
             "(num_channels, num_samples); transpose it."
         )
-    return audio.mean(axis=0, dtype=np.float32)
-
-
-def _resample(audio: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Resample `(num_samples,)` from `rate` to `target_rate`, both Hz."""
-    if soxr is None:
-        raise ImportError(
-            f"This audio is at {rate} Hz and the model works at {target_rate} Hz; resampling needs the package soxr: "
-            "pip install soxr"
+    if audio.shape[0] > 2:
+        raise ValueError(
+            f"{name} has shape {audio.shape}: {audio.shape[0]} channels. Give several clips as a list, such as "
+            "list(array), and mix more than two channels first, such as by array.mean(0)."
         )
-    resampled = soxr.resample(audio, rate, target_rate, quality="VHQ")
-    return np.asarray(resampled, dtype=np.float32)
+    return to_mono(audio)
 
 
 __all__ = ["AudioLMFeatureExtractor"]

@@ -48,20 +48,24 @@ def require_count(name: str, value: int) -> None:
         raise ValueError(f"{name} is {value}; it must be 1 or more.")
 
 
-def resolve_seed(seed: int | None, generator: torch.Generator | None) -> int:
-    """Return the seed that was given, or one drawn by the generator or by torch's own."""
+def check_seed(seed: int | None, generator: torch.Generator | None) -> None:
+    """Check that at most one of a seed, an integer of 0 or more, and a generator is given."""
     if seed is not None and generator is not None:
         raise ValueError(f"Both seed ({seed}) and generator were given; give one of them.")
     if not isinstance(generator, torch.Generator | None):
         raise TypeError(f"generator is a {type(generator).__name__}; give a torch.Generator, or a seed.")
     if not isinstance(seed, int | None) or isinstance(seed, bool):
         raise TypeError(f"seed is {seed!r}; give an integer of 0 or more.")
-    if seed is None:
-        device = "cpu" if generator is None else generator.device
-        return int(torch.randint(2**62, (1,), generator=generator, device=device))
-    if seed < 0:
+    if seed is not None and seed < 0:
         raise ValueError(f"seed is {seed}; it must be 0 or more.")
-    return seed
+
+
+def resolve_seed(seed: int | None, generator: torch.Generator | None) -> int:
+    """Return the seed that was given, or one drawn by the generator or by torch's own."""
+    if seed is not None:
+        return seed
+    device = "cpu" if generator is None else generator.device
+    return int(torch.randint(2**62, (1,), generator=generator, device=device))
 
 
 def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
@@ -93,4 +97,4 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
     )
 
 
-__all__ = ["check_generate_inputs", "check_generation_memory", "require_count", "resolve_seed"]
+__all__ = ["check_generate_inputs", "check_generation_memory", "check_seed", "require_count", "resolve_seed"]

@@ -18,7 +18,13 @@ from transformers import GenerationConfig
 from transformers.utils import ModelOutput
 
 from .continuation_audiolm import decode_continuation
-from .generate_checks_audiolm import check_generate_inputs, check_generation_memory, require_count, resolve_seed
+from .generate_checks_audiolm import (
+    check_generate_inputs,
+    check_generation_memory,
+    check_seed,
+    require_count,
+    resolve_seed,
+)
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .input_checks_audiolm import row_lengths
 from .loudness_audiolm import Loudness
@@ -147,15 +153,19 @@ class AudioLMGenerationMixin(PartsMixin):
             "min_continuation_length_s": min_continuation_length_s,
         }
         given = {name: value for name, value in lengths.items() if value is not None}
-        options = self.generation_config.with_options(generation_config, **given, **stage_kwargs)
-        options.check_guidance(self.config.coarse_config)
+        options = self.check_generate_options(
+            num_return_sequences=num_return_sequences,
+            seed=seed,
+            generator=generator,
+            progress=progress,
+            generation_config=generation_config,
+            **given,
+            **stage_kwargs,
+        )
         if semantic_tokens is not None and given:
             raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
-        seed = resolve_seed(seed, generator)
-        if progress is not None and not callable(progress):
-            raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")
         check_generate_inputs(input_values, attention_mask, semantic_tokens, semantic_attention_mask, batch_size)
-        require_count("num_return_sequences", num_return_sequences)
+        seed = resolve_seed(seed, generator)
         num_rows = next((len(rows) for rows in (input_values, semantic_tokens) if rows is not None), batch_size or 1)
         length_s = options.continuation_length_s
         if semantic_tokens is not None:
@@ -185,6 +195,25 @@ class AudioLMGenerationMixin(PartsMixin):
         codes = self._continue_codes(rows, timed, num_samples, options, seed, indices, progress)
         audio = self._decode(rows, codes, num_samples)
         return _output(rows, new_tokens, codes, audio)
+
+    def check_generate_options(
+        self,
+        *,
+        num_return_sequences: int = 1,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: ProgressCallback | None = None,
+        generation_config: GenerationConfig | None = None,
+        **options: Any,
+    ) -> AudioLMGenerationConfig:
+        """Check options of `generate`, described there, and return how it will sample; raises what `generate` does."""
+        merged = self.generation_config.with_options(generation_config, **options)
+        merged.check_guidance(self.config.coarse_config)
+        check_seed(seed, generator)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")
+        require_count("num_return_sequences", num_return_sequences)
+        return merged
 
     def _read_prompts(
         self, input_values: Tensor | None, attention_mask: Tensor | None, num_spoken: int, batch_size: int | None

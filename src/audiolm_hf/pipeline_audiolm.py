@@ -5,7 +5,6 @@ Joins [`AudioLMProcessor`] and `AudioLMModel.generate` behind transformers' `pip
 arXiv 2209.03143). The model's file imports this one, so that it travels with every checkpoint of a whole model.
 """
 
-import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,14 @@ from transformers.pipelines.base import Pipeline
 
 from .audio_samples_audiolm import check_sampling_rate
 from .processing_audiolm import is_clip
+from .strict_config_audiolm import Within
 
 TASK = "audio-continuation"
 # The entry of `config.json` by which transformers finds the pipeline in a checkpoint's folder.
 CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_audiolm.AudioContinuationPipeline", "pt": ["AutoModel"]}}
+
+
+_TOKENS = ("semantic_tokens", "semantic_attention_mask")  # of generate, checked there, beside the prompt
 
 
 class AudioContinuation(TypedDict):
@@ -47,10 +50,11 @@ def check_same_rate(model: Any, processor: Any) -> None:
 
 @dataclass
 class _Prompt:
-    """One of several prompts; `name` says which, for errors."""
+    """One of several prompts; `name` says which, for errors. `features` are those that it was read into."""
 
     audio: Any
     name: str
+    features: dict[str, torch.Tensor] | None = None
 
 
 class _PromptDataset(Dataset):
@@ -105,6 +109,7 @@ class AudioContinuationPipeline(Pipeline):
     _load_video_processor = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _check_loading(kwargs)
         super().__init__(*args, **kwargs)
         check_same_rate(self.model, self.processor)
 
@@ -134,11 +139,12 @@ class AudioContinuationPipeline(Pipeline):
         Raises:
             ValueError, TypeError, FileNotFoundError: as [`AudioLMProcessor`] and `AudioLMModel.generate` do.
         """
-        if (batch_size := kwargs.get("batch_size", self._batch_size)) is not None:
-            _require_count("batch_size", batch_size)
-        return super().__call__(self._read_inputs(inputs, kwargs.get("sampling_rate")), **kwargs)
+        _check_loading(kwargs)
+        names = ("num_workers", "batch_size")
+        options, *_ = self._sanitize_parameters(**{name: kwargs[name] for name in kwargs if name not in names})
+        return super().__call__(self._read_inputs(inputs, self._preprocess_params | options), **kwargs)
 
-    def _read_inputs(self, inputs: Any, sampling_rate: int | None) -> Any:
+    def _read_inputs(self, inputs: Any, options: dict[str, Any]) -> Any:
         """Bring prompts to a form that transformers takes apart right: one, a list, a generator or a dataset."""
         if is_clip(inputs):
             return _Prompt(inputs, "")
@@ -148,13 +154,8 @@ class AudioContinuationPipeline(Pipeline):
             raise ValueError(f"inputs is an empty {type(inputs).__name__}; give at least one prompt.")
         if isinstance(inputs, Dataset):
             return _PromptDataset(inputs)
-        # Files that are open can be read once, and are read twice here.
-        audios = [item.read() if hasattr(item, "read") else item for item in inputs]
-        prompts = [_number(audio, index) for index, audio in enumerate(audios)]
-        options = self._preprocess_params if sampling_rate is None else {"sampling_rate": sampling_rate}
-        for prompt in prompts:
-            self.preprocess(prompt, **options)
-        return prompts
+        prompts = [_number(audio, index) for index, audio in enumerate(inputs)]
+        return [_Prompt(None, prompt.name, self.preprocess(prompt, **options)) for prompt in prompts]
 
     def _sanitize_parameters(
         self,
@@ -171,11 +172,15 @@ class AudioContinuationPipeline(Pipeline):
             if name in forward:
                 raise ValueError(f"{name} is given twice, as an option and in generate_kwargs; give it once.")
             forward[name] = value
-        _require_count("num_return_sequences", forward.get("num_return_sequences", 1))
         if return_full_audio is not None and not isinstance(return_full_audio, bool):
             raise ValueError(f"return_full_audio is {return_full_audio!r}; give True or False.")
-        named = inspect.signature(self.model.generate).parameters
-        self.model.generation_config.with_options(**{name: forward[name] for name in forward if name not in named})
+        for name in ("input_values", "attention_mask", "batch_size"):
+            if name in forward:
+                raise ValueError(
+                    f"{name} is no option of generation in a pipeline, which sets it itself; leave it out."
+                )
+        together = getattr(self, "_forward_params", {}) | forward
+        self.model.check_generate_options(**{name: together[name] for name in together if name not in _TOKENS})
         preprocess = {} if sampling_rate is None else {"sampling_rate": check_sampling_rate(sampling_rate)}
         postprocess = {} if return_full_audio is None else {"return_full_audio": return_full_audio}
         return preprocess, forward, postprocess
@@ -183,6 +188,8 @@ class AudioContinuationPipeline(Pipeline):
     def preprocess(self, input_: Any, sampling_rate: int | None = None) -> dict[str, torch.Tensor]:
         """Read one prompt into `input_values` and `attention_mask`, both `(1, num_samples)`."""
         prompt = input_ if isinstance(input_, _Prompt) else _Prompt(input_, "")
+        if prompt.features is not None:
+            return prompt.features
         try:
             if not is_clip(prompt.audio):
                 raise TypeError(f"a prompt is of type {type(prompt.audio).__name__}; give one clip, not several.")
@@ -230,9 +237,14 @@ class AudioContinuationPipeline(Pipeline):
         self.processor.save_pretrained(save_directory)
 
 
-def _require_count(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give a whole number, 1 or more.")
+def _check_loading(options: dict[str, Any]) -> None:
+    """Check what transformers keeps of a pipeline's options and does not check."""
+    for name, least in (("batch_size", 1), ("num_workers", 0)):
+        value = options.get(name)
+        if value is not None and not Within(least, 2**31, whole=True).holds(value):
+            raise ValueError(f"{name} is {value!r}; give a whole number, {least} or more.")
+    if not isinstance(options.get("binary_output", False), bool):
+        raise ValueError(f"binary_output is {options['binary_output']!r}; give True or False.")
 
 
 __all__ = ["CUSTOM_PIPELINES", "TASK", "AudioContinuation", "AudioContinuationPipeline", "check_same_rate"]

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import AudioKwargs, ProcessingKwargs, ProcessorMixin
 
 from .audio_file_audiolm import check_ending, check_folder, provenance, read_audio, write_audio
-from .audio_samples_audiolm import as_float32, check_sampling_rate
+from .audio_samples_audiolm import as_float32, check_sampling_rate, is_array
 from .input_checks_audiolm import check_ids, check_waveform
 
 _FORMS = (
@@ -52,10 +51,10 @@ class AudioLMProcessor(ProcessorMixin):
 
         Args:
             audio: a path (`str`, `Path`), the `bytes` of a file, an array or tensor of shape `(num_samples,)` or
-                `(num_channels, num_samples)` with `sampling_rate`, a tuple `(rate, array)` of Gradio (channels last),
-                a dictionary `{"array", "raw" or "audio", "sampling_rate"}` or `{"bytes" or "path"}` (a value of
-                `datasets.Audio(decode=False)`), an `AudioDecoder` or `AudioSamples` of torchcodec (a value of
-                `datasets.Audio()`), a row of a dataset with one of these as `audio`; or a list or column of these,
+                `(num_channels, num_samples)`, 1 or 2 channels, with `sampling_rate`, a tuple `(rate, array)` of Gradio
+                (channels last), a dictionary `{"array", "raw" or "audio", "sampling_rate"}` or `{"bytes" or "path"}`
+                (a value of `datasets.Audio(decode=False)`), an `AudioDecoder` or `AudioSamples` of torchcodec (a value
+                of `datasets.Audio()`), a row of a dataset with one of these as `audio`; or a list or column of these,
                 mixed and at different rates.
             kwargs: options, all of them optional, as follows.
             sampling_rate (`int`, *optional*): rate of clips given as bare arrays, Hz; of others it is their own.
@@ -79,7 +78,7 @@ class AudioLMProcessor(ProcessorMixin):
             check_sampling_rate(sampling_rate)
         items = _as_list(audio)
         names = [f"Audio clip {index}" for index in range(len(items))] if len(items) > 1 else ["audio"]
-        clips = [_load(item, sampling_rate, name) for item, name in zip(items, names, strict=True)]
+        clips = [self._load(item, sampling_rate, name) for item, name in zip(items, names, strict=True)]
         arrays, rates = [clip for clip, _ in clips], [rate for _, rate in clips]
         return self.feature_extractor(arrays, sampling_rate=rates, **options)
 
@@ -157,7 +156,7 @@ class AudioLMProcessor(ProcessorMixin):
         """
         is_output = isinstance(audio, Mapping) and "audio_values" in audio
         given = self.batch_decode(audio) if is_output else _as_list(audio)
-        clips = [_samples(clip, self.sampling_rate, f"Audio clip {index}") for index, clip in enumerate(given)]
+        clips = [self._samples(clip, f"Audio clip {index}") for index, clip in enumerate(given)]
         paths: list[Any] = list(saving_path) if isinstance(saving_path, list | tuple) else [saving_path]
         if not all(isinstance(path, str | os.PathLike) for path in paths):
             raise TypeError(f"saving_path is {saving_path!r}; give a path, or a list of one for each clip.")
@@ -169,6 +168,52 @@ class AudioLMProcessor(ProcessorMixin):
         metadata = provenance(checkpoint, seed)
         return [write_audio(path, clip, rate, metadata) for path, (clip, rate) in zip(paths, clips, strict=True)]
 
+    def _load(self, item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
+        """Bring one clip of any form to samples and their rate; files are read at the model's."""
+        if isinstance(item, Mapping):
+            return self._load_mapping(item, sampling_rate, name)
+        if isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read"):
+            return read_audio(item, self.sampling_rate)
+        if _is_decoder(item):
+            try:
+                samples = item.get_all_samples() if hasattr(item, "get_all_samples") else item
+            except RuntimeError as error:
+                raise ValueError(f"{name} cannot be decoded by torchcodec ({error}); give a whole file.") from None
+            return samples.data.mean(0), samples.sample_rate
+        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], np.ndarray):
+            return item[1].T, check_sampling_rate(item[0], f"the rate of {name}")
+        if isinstance(item, list | tuple) and not is_clip(item):
+            raise TypeError(f"{name} is a list of {len(item)} inside another list; give one flat list of clips.")
+        if isinstance(item, list | tuple | np.ndarray) or (is_array(item) and not isinstance(item, np.generic)):
+            if sampling_rate is None:
+                raise ValueError(
+                    "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz, or "
+                    "{'array': ..., 'sampling_rate': ...}."
+                )
+            return item, sampling_rate
+        raise TypeError(f"{name} is of type {type(item).__name__}; give {_FORMS}.")
+
+    def _load_mapping(self, item: Mapping[str, Any], sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
+        """Read `{"array", "raw" or "audio", "sampling_rate"}` or `{"bytes" or "path"}`."""
+        for key in ("array", "raw", "audio"):
+            if item.get(key) is not None:
+                own = item.get("sampling_rate")
+                return self._load(item[key], sampling_rate if own is None else own, name)
+        for key in ("bytes", "path"):
+            if item.get(key) is not None:
+                return self._load(item[key], None, name)
+        raise ValueError(f"{name} is a dictionary with the keys {sorted(map(str, item))}; give {_FORMS}.")
+
+    def _samples(self, clip: Any, name: str) -> tuple[np.ndarray, int]:
+        """Return the samples `(num_samples,)` and the rate of what is to be saved."""
+        if isinstance(clip, str | os.PathLike | bytes | bytearray):
+            raise TypeError(f"{name} is a file; give samples, a pipeline result or what generate returns.")
+        audio, rate = self._load(clip, self.sampling_rate, name)
+        samples = as_float32(audio, name)
+        if samples.ndim != 1:
+            raise ValueError(f"{name} has shape {samples.shape}; give (num_samples,), one clip for each path.")
+        return samples, check_sampling_rate(rate)
+
 
 def is_clip(audio: Any) -> bool:
     """Return whether something is one clip, rather than a list, a column of a dataset or a generator of clips.
@@ -177,7 +222,7 @@ def is_clip(audio: Any) -> bool:
     """
     if isinstance(audio, list | tuple):
         return len(audio) > 0 and isinstance(audio[0], Number)
-    if isinstance(audio, str | bytes | bytearray | Mapping | np.ndarray | np.generic | torch.Tensor):
+    if isinstance(audio, str | bytes | bytearray | Mapping) or is_array(audio):
         return True
     is_many = isinstance(audio, Iterable) or hasattr(audio, "__getitem__")
     return hasattr(audio, "read") or _is_decoder(audio) or not is_many
@@ -193,58 +238,9 @@ def _as_list(audio: Any) -> list[Any]:
 
 def _is_decoder(item: Any) -> bool:
     """Whether this is an `AudioDecoder` or `AudioSamples` of torchcodec, which need not be installed."""
-    if isinstance(item, np.ndarray):  # has `data`, too, which some types of samples cannot show
+    if hasattr(item, "__array__"):  # may have `data`, too, which some types of samples cannot show
         return False
     return hasattr(item, "get_all_samples") or (hasattr(item, "data") and hasattr(item, "sample_rate"))
-
-
-def _load(item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
-    """Bring one clip of any form to samples and their rate."""
-    if isinstance(item, Mapping):
-        return _load_mapping(item, sampling_rate, name)
-    if isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read"):
-        return read_audio(item)
-    if _is_decoder(item):
-        try:
-            samples = item.get_all_samples() if hasattr(item, "get_all_samples") else item
-        except RuntimeError as error:
-            raise ValueError(f"{name} cannot be decoded by torchcodec ({error}); give a whole file.") from None
-        return samples.data, samples.sample_rate
-    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], np.ndarray):
-        return item[1].T, check_sampling_rate(item[0], f"the rate of {name}")
-    if isinstance(item, list | tuple) and not is_clip(item):
-        raise TypeError(f"{name} is a list of {len(item)} inside another list; give one flat list of clips.")
-    if isinstance(item, np.ndarray | torch.Tensor | list | tuple):
-        if sampling_rate is None:
-            raise ValueError(
-                "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz, or "
-                "{'array': ..., 'sampling_rate': ...}."
-            )
-        return item, sampling_rate
-    raise TypeError(f"{name} is of type {type(item).__name__}; give {_FORMS}.")
-
-
-def _load_mapping(item: Mapping[str, Any], sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
-    """Read `{"array", "raw" or "audio", "sampling_rate"}` or `{"bytes" or "path"}`."""
-    for key in ("array", "raw", "audio"):
-        if item.get(key) is not None:
-            own = item.get("sampling_rate")
-            return _load(item[key], sampling_rate if own is None else own, name)
-    for key in ("bytes", "path"):
-        if item.get(key) is not None:
-            return read_audio(item[key])
-    raise ValueError(f"{name} is a dictionary with the keys {sorted(map(str, item))}; give {_FORMS}.")
-
-
-def _samples(clip: Any, sampling_rate: int, name: str) -> tuple[np.ndarray, int]:
-    """Return the samples `(num_samples,)` and the rate of what is to be saved."""
-    if isinstance(clip, str | os.PathLike | bytes | bytearray):
-        raise TypeError(f"{name} is a file; give samples, a pipeline result or what generate returns.")
-    audio, rate = _load(clip, sampling_rate, name)
-    samples = as_float32(audio, name)
-    if samples.ndim != 1:
-        raise ValueError(f"{name} has shape {samples.shape}; give (num_samples,), one clip for each path.")
-    return samples, check_sampling_rate(rate)
 
 
 __all__ = ["AudioLMProcessor", "is_clip"]

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from audiolm_hf.audio_file_audiolm import check_ending, provenance, read_audio
+from audiolm_hf.audio_file_audiolm import check_audio, check_ending, check_folder, provenance
 from audiolm_hf.bundled import example_prompt, resolve_checkpoint
 from audiolm_hf.commands.options import (
     add_checkpoint,
@@ -24,7 +24,6 @@ from audiolm_hf.commands.options import (
     add_length,
     add_machine,
     add_seed,
-    check_writable,
     find_device,
 )
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
@@ -148,16 +147,12 @@ def check_paths(paths: list[list[Path]], overwrite: bool) -> None:
     """Refuse before the work what could not be written after it."""
     for path in (path for row in paths for path in row):
         check_ending(path)
-        if path.is_dir():
-            raise ValueError(f"The output {path} is a folder; name a file in it.")
-        if not path.parent.is_dir():
-            raise ValueError(f"The folder {path.parent} of the output is not there; make it first.")
+        check_folder(path)
         if path.exists() and not overwrite and not was_generated(path):
             raise ValueError(
                 f"{path} is there already, and audiolm-hf did not write it; give another --output, or --overwrite to "
                 "replace it."
             )
-        check_writable(path.parent, path.name)
 
 
 def check_size(num_files: int, length_s: float, folder: Path) -> None:
@@ -171,7 +166,7 @@ def check_size(num_files: int, length_s: float, folder: Path) -> None:
 
 
 def read_prompt(prompt: str) -> str | bytes:
-    """Check that a prompt can be decoded; return its path, or what a pipe holds, which can be read only once."""
+    """Check that a prompt begins like audio; return its path, or what a pipe holds, which can be read only once."""
     source: str | bytes = prompt
     if prompt == STREAM:
         source = sys.stdin.buffer.read()
@@ -179,7 +174,7 @@ def read_prompt(prompt: str) -> str | bytes:
             raise ValueError("Standard input is empty; pipe a sound file into it.")
     elif Path(prompt).is_fifo():
         source = Path(prompt).read_bytes()
-    read_audio(source)
+    check_audio(source)
     return source
 
 
@@ -204,14 +199,19 @@ def run(arguments: argparse.Namespace) -> int:
         logging.disable_progress_bar()
     continue_audio = load(arguments.checkpoint, device)
     _tell(arguments, f"{arguments.checkpoint} on {device}, {set_threads(continue_audio.model, arguments.threads)}")
-    for name, prompt in zip(names, prompts, strict=True):
-        try:
-            continue_audio.preprocess(prompt)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    for prompt, row in zip(prompts, paths, strict=True):
-        _continue_one(continue_audio, prompt, row, arguments, sampling)
+    clips = [_read(continue_audio, name, prompt) for name, prompt in zip(names, prompts, strict=True)]
+    for clip, row in zip(clips, paths, strict=True):
+        _continue_one(continue_audio, clip, row, arguments, sampling)
     return 0
+
+
+def _read(continue_audio: Any, name: str, prompt: str | bytes) -> dict[str, Any]:
+    """Read a prompt to its end, once, with its name in the error."""
+    try:
+        features = continue_audio.preprocess(prompt)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return {"array": features["input_values"][0], "sampling_rate": continue_audio.processor.sampling_rate}
 
 
 def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[Path]]:
@@ -242,7 +242,7 @@ def _tell(arguments: argparse.Namespace, text: str) -> None:
 
 def _continue_one(
     continue_audio: Any,
-    prompt: str | bytes,
+    clip: dict[str, Any],
     paths: list[Path],
     arguments: argparse.Namespace,
     sampling: dict[str, Any],
@@ -252,7 +252,7 @@ def _continue_one(
     start = time.perf_counter()
     try:
         results = continue_audio(
-            prompt,
+            clip,
             continuation_length_s=arguments.length_s,
             min_continuation_length_s=0.0 if arguments.stop_at_end else arguments.length_s,
             num_return_sequences=arguments.num_continuations,

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from torch.utils.data import Dataset
 from transformers.utils import logging
 
-from audiolm_hf.audio_decoding_audiolm import decode_file, measure_duration
+from audiolm_hf.audio_decoding_audiolm import decode_mono, measure_duration
 from audiolm_hf.audio_samples_audiolm import check_sampling_rate
 from audiolm_hf.data.clips import Clip, ClipReader, list_clips
 
@@ -80,15 +79,12 @@ def decode_audio(
     Raises:
         ValueError: the data is no audio that soundfile or ffmpeg reads, holds no samples, or holds NaN or infinity.
     """
-    channels, rate = decode_file(data, start_s, end_s)
-    array = channels.mean(axis=0)  # (num_channels, num_samples) -> (num_samples,)
+    array = decode_mono(data, sampling_rate, start_s, end_s)
     if not len(array):
         raise ValueError("it holds no samples" + (f" after {start_s} s" if start_s else ""))
     if not np.isfinite(array).all():
         raise ValueError("it holds NaN or infinite samples")
-    if rate != sampling_rate:
-        array = soxr.resample(array, rate, sampling_rate, quality="VHQ")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return array
 
 
 class AudioSource(Sequence[AudioRecord]):
