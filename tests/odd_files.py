@@ -25,6 +25,7 @@ from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.training.kinds import RECIPE, training_kind
 from audiolm_hf.training.launch import load_config
 from audiolm_hf.training.recipe import RecipeConfig
+from audiolm_hf.training.yaml_files import merge
 from tests.helpers_checkpoint import CLIP, ROOT
 from tests.helpers_tokens import INFO, write_tokens
 from tests.odd_audio import damaged, processor, scratch
@@ -89,6 +90,7 @@ def _trainings() -> list[dict[str, Any]]:
     """The content of every training file of the repository."""
     files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs").rglob("*.yaml"))]
     found = [values for values in files if isinstance(values, dict) and "kind" in values]
+    found = [merge(values, phase) for values in found for phase in values.pop("phases", {"": {}}).values()]
     steps = [step for values in found for step in values.get("steps", []) if "kind" in step]
     return [*found, *({key: value for key, value in step.items() if key != "name"} for step in steps)]
 

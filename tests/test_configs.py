@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from audiolm_hf.training.launch import load_config
 
@@ -12,10 +13,15 @@ FOLDER = Path(__file__).parent.parent / "configs"
 FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name not in ("accelerate", "data"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
-def test_configuration_loads(path):
-    overrides = [] if "\ndata:" not in path.read_text() else ["data.folder=/data"]
-    assert load_config(path, overrides) is not None
+TRAININGS = [(path, phase) for path in FILES for phase in yaml.safe_load(path.read_text()).get("phases", [None])]
+
+
+@pytest.mark.parametrize(("path", "phase"), TRAININGS, ids=[f"{path.stem}-{phase}" for path, phase in TRAININGS])
+def test_configuration_loads(path, phase):
+    overrides = [] if " data:" not in path.read_text().replace("\n", " ") else ["data.folder=/data"]
+    overrides += [] if phase is None else [f"phase={phase}"]
+    config = load_config(path, overrides)
+    assert phase is None or Path(config.output_folder).name in (phase, "train", "transposed")
 
 
 PAPER = FOLDER / "paper"

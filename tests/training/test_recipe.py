@@ -187,7 +187,7 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
             "neither the recipe nor one of its steps knows the key 'sead'; did you mean 'seed'",
         ),
         ([stage("a")], ["seed=-1"], "step a: seed is -1"),
-        ([stage("a")], ["max_steps=.nan"], "step a: max_steps is nan"),
+        ([stage("a")], ["max_steps=.nan"], "max_steps is nan"),
         ([STAGE], [], r"steps\[0\] has the name None"),
         ([stage("a"), stage("a")], [], r"steps\[1\] has the name 'a'"),
         ([{"name": "a", "knd": "stage"}], [], "step a has neither `kind` nor `config` but knd"),
