@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Decoders of transformers as backbones: each works in a stage, or is refused with the reason."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -177,10 +179,69 @@ def test_a_head_as_wide_as_the_embeddings_needs_states_of_that_width():
         AudioLMCoarseConfig(backbone_config=backbone, **TINY_LAYOUT)
 
 
-def test_a_stride_needs_a_backbone_with_positions():
-    for family in sorted(NO_POSITIONS):
-        with pytest.raises(StrictDataclassError, match="takes no position_ids.*leave condition_stride out"):
-            AudioLMCoarseConfig(backbone_config=small_backbone(family), condition_stride=4, **TINY_LAYOUT)
+NO_POSITIONS_WITH = {
+    "cohere2": {"layer_types": ["full_attention"] * 2},
+    "exaone4": {"layer_types": ["full_attention"] * 2},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"], "position_embedding_type": None},
+    "jamba": {},
+    "nemotron_h": {},
+    "smollm3": {"no_rope_layers": [0, 0]},
+    **{family: {} for family in sorted(NO_POSITIONS)},
+}
+POSITIONS_WITH = {
+    "cohere2": {"layer_types": ["sliding_attention", "full_attention"]},
+    "exaone4": {"layer_types": ["full_attention"] * 2, "sliding_window": None},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"], "position_embedding_type": "rope"},
+    "smollm3": {"no_rope_layers": [1, 0]},
+}
+
+
+def moves_with_positions(config):
+    """Whether places beside each other, in place of counted ones, change what a stage computes."""
+    torch.manual_seed(0)
+    model = AudioLMCoarseModel(config).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.5)
+    ids = torch.tensor([[2, 5, 1, 7, 22, 30, 24, 33, 23, 31]])
+    with torch.no_grad():
+        counted, beside = (
+            model.model(input_ids=ids, attention_mask=torch.ones_like(ids), **places)[0]
+            for places in ({}, {"position_ids": torch.tensor([[0, 3, 6, 8, 1, 2, 3, 4, 5, 6]])})
+        )
+    return not torch.equal(counted, beside)
+
+
+@pytest.mark.parametrize(("family", "changes"), NO_POSITIONS_WITH.items())
+def test_a_stride_needs_a_backbone_with_positions(family, changes):
+    backbone = small_backbone(family) | changes
+    with pytest.raises(StrictDataclassError, match="does not use position_ids.*leave condition_stride out"):
+        AudioLMCoarseConfig(backbone_config=backbone, condition_stride=4, **TINY_LAYOUT)
+    config = AudioLMCoarseConfig(backbone_config=backbone, **TINY_LAYOUT)
+    assert family in NO_POSITIONS or not moves_with_positions(config)
+
+
+@pytest.mark.parametrize(("family", "changes"), POSITIONS_WITH.items())
+def test_a_stride_is_accepted_where_positions_matter(family, changes):
+    backbone = small_backbone(family) | changes
+    assert moves_with_positions(AudioLMCoarseConfig(backbone_config=backbone, condition_stride=4, **TINY_LAYOUT))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [None, "full_attention", "sliding_attention"])
+@pytest.mark.parametrize("family", sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *OTHERS} - TOO_SPECIAL))
+def test_a_stride_is_accepted_where_it_has_an_effect(family, layers):
+    backbone = small_backbone(family)
+    if layers is not None:
+        if "layer_types" not in vars(AutoConfig.for_model(family)):
+            pytest.skip("has no kinds of layers")
+        backbone["layer_types"] = [layers] * 2
+    try:
+        config = AudioLMCoarseConfig(backbone_config=backbone, **TINY_LAYOUT)
+        moves = moves_with_positions(config)
+    except Exception as error:  # whatever a family says to layers that it does not have
+        pytest.skip(f"is no backbone: {error}")
+    with nullcontext() if moves else pytest.raises(StrictDataclassError, match="does not use position_ids"):
+        AudioLMCoarseConfig(backbone_config=backbone, condition_stride=4, **TINY_LAYOUT)
 
 
 @pytest.mark.parametrize(

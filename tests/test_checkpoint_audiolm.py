@@ -76,7 +76,8 @@ WEIGHTS = {
     "one too many": ("fine", lambda weights: weights | {"more": torch.ones(2)}, "has no place for 1 weights, such as"),
     "NaN": ("coarse", with_first(torch.nan), "NaN or infinite"),
     "infinite": ("semantic_tokenizer", with_first(torch.inf), "NaN or infinite"),
-    "int8": ("codec", with_first(0, torch.int8), "as I8, but it is a weight of real numbers"),
+    "int8": ("codec", with_first(0, torch.int8), "as torch.int8, but the model has it as torch.float32"),
+    "bool": ("fine", with_first(0, torch.bool), "as torch.bool, but the model has it as torch.float32"),
 }
 
 
@@ -120,6 +121,41 @@ def test_damaged_files_are_refused(folders):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="is damaged"):
             AutoModel.from_pretrained(folders / "coarse")
+
+
+def test_integers_in_a_file_of_torch_or_in_a_state_dict_are_refused(folders):
+    weights = with_first(0, torch.int16)(load_file(folders / "coarse" / "model.safetensors"))
+    name = next(name for name, tensor in weights.items() if tensor.dtype == torch.int16)
+    config = AutoConfig.from_pretrained(folders / "coarse")
+    with pytest.raises(ValueError, match=f"state_dict holds {name} as torch.int16"):
+        AudioLMCoarseModel.from_pretrained(None, config=config, state_dict=weights)
+    (folders / "coarse" / "model.safetensors").unlink()
+    torch.save(weights, folders / "coarse" / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=f"pytorch_model.bin holds {name} as torch.int16, .* as torch.float32"):
+        AutoModel.from_pretrained(folders / "coarse")
+    (folders / "coarse" / "pytorch_model.bin").write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(ValueError, match="pytorch_model.bin is damaged"):
+        AutoModel.from_pretrained(folders / "coarse")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        ("bfloat", "dtype is 'bfloat'; give one of torch's float32, bfloat16, float16, float64"),
+        (torch.int8, "dtype is torch.int8; give one of"),
+        ({"coarse_config": "bfloat"}, r"dtype\['coarse_config'\] is 'bfloat'; give one of"),
+        ({"": torch.int8}, r"dtype\[''\] is torch.int8"),
+        ({"coarse": "bfloat16"}, "dtype names 'coarse'; the parts are semantic_tokenizer_config, codec_config, "),
+        (16, "dtype is 16"),
+    ],
+)
+def test_a_dtype_that_is_none_of_floats_is_refused_before_loading(folders, dtype, message, monkeypatch):
+    monkeypatch.setattr(AudioLMModel, "__init__", None)  # nothing is built
+    for keyword in ("dtype", "torch_dtype"):
+        with pytest.raises(ValueError, match=message):
+            AudioLMModel.from_pretrained(folders / "whole", **{keyword: dtype})
+    with pytest.raises(ValueError, match=message):
+        AutoModel.from_pretrained(folders / "whole", dtype=dtype)
 
 
 def set_strides(config):

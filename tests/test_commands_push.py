@@ -33,7 +33,7 @@ def test_a_new_repository_is_private_unless_told_otherwise(monkeypatch, tmp_path
 
 def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path, capsys):
     assert cli.main(["push", str(tmp_path), "somebody/audiolm"]) == 1
-    assert "holds no config.json" in capsys.readouterr().err
+    assert "config.json; give a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", [False, True])

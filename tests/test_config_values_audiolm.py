@@ -59,6 +59,7 @@ LEGAL = [
     ("sew-d", {"position_buckets": -1}),  # none
     ("gemma3_text", {"sliding_window": None}),
     ("qwen2", {"sliding_window": 0}),
+    ("muse_spark_text", {"layer_rope_theta": [0.0, 1e4] * 20}),
     ("gpt_neo", {"attention_layers": ["local"] * 24}),
     ("gpt2", {"n_inner": None, "summary_activation": "tanh", "resid_pdrop": 0, "embd_pdrop": 1}),
     ("llama", {"rope_parameters": ROPE | {"rope_type": "yarn", "factor": 4.0}}),

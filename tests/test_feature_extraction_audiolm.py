@@ -159,6 +159,12 @@ def test_a_missing_resampler_is_named(extractor, monkeypatch):
     "options",
     [
         {"feature_size": 2},
+        {"feature_size": True},
+        {"feature_size": 1.0},
+        {"silence_threshold_db": False},
+        {"return_attention_mask": 1},
+        {"do_normalize": True},
+        {"samping_rate": 16000},
         {"sampling_rate": 0},
         {"sampling_rate": float("nan")},
         {"sampling_rate": 10**9},

@@ -58,7 +58,9 @@ def test_unknown_options_of_a_configuration_name_the_nearest():
     with pytest.raises(ValueError, match="no option 'num_beams'"):
         AudioLMGenerationConfig(num_beams=4)
     for name in ("max_new_tokens", "max_length", "min_new_tokens"):
-        with pytest.raises(ValueError, match=f"no option '{name}': lengths are in seconds.*continuation_length_s"):
+        with pytest.raises(
+            ValueError, match=f"no option '{name}' of transformers: lengths are in seconds.*continuation_length_s"
+        ):
             AudioLMGenerationConfig().with_options(**{name: 100})
     with pytest.raises(TypeError, match="generation_config is a dict"):
         AudioLMGenerationConfig().with_options({"temperature": 1.0})
@@ -115,3 +117,34 @@ def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
     AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_guidance(
         AudioLMCoarseConfig(**tiny_stage_config(condition_dropout=0.2))
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    {
+        "num_beams": "there is no search over beams",
+        "length_penalty": "there is no search over beams",
+        "exponential_decay_length_penalty": "drawn by temperature, top_k and top_p alone",
+        "repetition_penalty": "drawn by temperature, top_k and top_p alone",
+        "logits_processor": "drawn by temperature, top_k and top_p alone",
+        "streamer": "give progress, a function",
+        "assistant_model": "no assisted decoding",
+        "prompt_lookup_num_tokens": "no assisted decoding",
+        "guidance_scale": "give coarse_guidance_scale",
+        "use_cache": "it would change nothing",
+        "max_new_tokens": "lengths are in seconds here; give continuation_length_s",
+    }.items(),
+)
+def test_options_of_transformers_alone_are_no_misspellings(name, reason):
+    with pytest.raises(ValueError, match=f"no option '{name}' of transformers: .*{reason}"):
+        AudioLMGenerationConfig().with_options(**{name: 1})
+
+
+def test_no_option_of_transformers_is_taken_for_a_misspelling():
+    own = set(AudioLMGenerationConfig.option_names())
+    for name in vars(GenerationConfig()).keys() - own:
+        with pytest.raises(ValueError, match="of transformers: [^?]*$"):
+            AudioLMGenerationConfig().with_options(**{name: 1})
+    for name, nearest in {"temperatur": "temperature", "coarse_topk": "coarse_top_k"}.items():
+        with pytest.raises(ValueError, match=f"no option '{name}'; did you mean '{nearest}'"):
+            AudioLMGenerationConfig().with_options(**{name: 1})

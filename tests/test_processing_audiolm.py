@@ -2,6 +2,7 @@
 """Every form in which audio comes is the same batch, and what a model makes goes to arrays and files."""
 
 import array
+import json
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -322,3 +323,23 @@ def test_the_processor_survives_saving(processor, tmp_path):
     again = AudioLMProcessor.from_pretrained(tmp_path, feature_extractor=AudioLMFeatureExtractor())
     assert again.to_dict() == processor.to_dict()
     assert SimpleNamespace(**again.to_dict()).processor_class == "AudioLMProcessor"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chat_template": "x"}, "AudioLMProcessor has no key 'chat_template'"),
+        ({"feature_extractor": 3}, "feature_extractor is 3; give the fields of an AudioLMFeatureExtractor"),
+        ({"feature_extractor": {"samplin_rate": 8000}}, "no key 'samplin_rate'; did you mean 'sampling_rate'"),
+        ({"feature_extractor": {"feature_size": True}}, "feature_size is True; give 1"),
+    ],
+)
+def test_what_a_processor_does_not_have_is_refused(change, message, tmp_path):
+    AudioLMProcessor(AudioLMFeatureExtractor()).save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    fields = json.loads(path.read_text())
+    if isinstance(change.get("feature_extractor"), dict):
+        change = {"feature_extractor": fields["feature_extractor"] | change["feature_extractor"]}
+    path.write_text(json.dumps(fields | change))
+    with pytest.raises(ValueError, match=message):
+        AudioLMProcessor.from_pretrained(tmp_path)

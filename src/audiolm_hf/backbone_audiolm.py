@@ -6,6 +6,8 @@ declares, so that a decoder that transformers adds later is accepted or refused 
 """
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 from transformers import MODEL_MAPPING, PreTrainedConfig
 
@@ -14,6 +16,28 @@ from transformers import MODEL_MAPPING, PreTrainedConfig
 _OTHER_STATE = ("dory", "flaubert", "minimax", "recurrent_gemma", "roformer", "xlm")
 _OTHER_INPUT = ("gradium_phonon_tts", "higgs_audio_v2", "pocket_tts", "voxtral_realtime_encoder")
 _CAUSAL_ANYWAY = ("gpt_neox", "gpt_neox_japanese")  # whatever their is_decoder says
+# Families whose results depend on positions with some configurations only, or never.
+_USES_POSITIONS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(
+        ("inkling_text", "inkling2_text", "inkling2_loop_text", "jamba", "kimi_linear", "nemotron_h", "zamba"),
+        lambda config: False,
+    ),
+    **dict.fromkeys(
+        ("afmoe", "cohere2", "cohere2_moe", "flint", "kolibri1", "lara_mini"),
+        lambda config: "sliding_attention" in config.layer_types,
+    ),
+    **dict.fromkeys(
+        ("exaone4", "exaone_moe"),
+        lambda config: config.sliding_window is None or "sliding_attention" in config.layer_types,
+    ),
+    **dict.fromkeys(("llama4_text", "smollm3"), lambda config: any(config.no_rope_layers)),
+    **dict.fromkeys(
+        ("granite_swa", "granitemoe_swa", "muse_glimmer_text", "muse_spark_text"),
+        lambda config: any(config.layer_rope_theta),
+    ),
+    "granitemoehybrid": lambda config: config.position_embedding_type == "rope",
+    "zamba2": lambda config: config.use_mem_rope,
+}
 _RECURRENT_LAYERS = {"linear_attention", "mamba", "conv", "sparse", "dense"}
 
 
@@ -22,7 +46,7 @@ def check_backbone(config: PreTrainedConfig, *, needs_positions: bool) -> None:
 
     Args:
         config (`PreTrainedConfig`): the language model.
-        needs_positions (`bool`): it must take `position_ids`.
+        needs_positions (`bool`): its results must depend on `position_ids`.
 
     Raises:
         ValueError: with the reason.
@@ -49,10 +73,13 @@ def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | Non
         return "does not run on a transformers Cache of keys and values; use a decoder such as Llama or GPT-2"
     if _has_no_attention(config):
         return "has recurrent layers only; give it at least one layer of attention"
-    return _configuration_flaw(config, needs_positions and "position_ids" not in parameters)
+    uses_positions = _USES_POSITIONS.get(config.model_type, lambda config: "position_ids" in parameters)
+    if needs_positions and not uses_positions(config):
+        return "does not use position_ids, so that a condition_stride has no effect; leave condition_stride out"
+    return _configuration_flaw(config)
 
 
-def _configuration_flaw(config: PreTrainedConfig, lacks_positions: bool) -> str | None:
+def _configuration_flaw(config: PreTrainedConfig) -> str | None:
     """What is wrong with these values of a family that is otherwise accepted."""
     if getattr(config, "is_decoder", True) is False and config.model_type not in _CAUSAL_ANYWAY:
         return "sees the tokens that it is to predict; set is_decoder=True in it"
@@ -62,8 +89,6 @@ def _configuration_flaw(config: PreTrainedConfig, lacks_positions: bool) -> str 
         width = getattr(config, name, config.hidden_size)
         if width != config.hidden_size:
             return f"has {name} = {width} and hidden_size = {config.hidden_size}; make them equal"
-    if lacks_positions:
-        return "takes no position_ids, so that a condition_stride has no effect; leave condition_stride out"
     return None
 
 

@@ -15,10 +15,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
 from .adapters_audiolm import AdapterMixin, redirect_to_base
+from .config_values_audiolm import check_dtype
 from .strict_config_audiolm import StrictConfig
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -49,11 +51,14 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
             The model in evaluation mode.
 
         Raises:
-            ValueError: the checkpoint is not whole, `dtype` names a part that the model does not have, or the base of
-                an adapter is not found or is not the one that it was trained on.
+            ValueError: the checkpoint is not whole, `dtype` is none or names a part that the model does not have, or
+                the base of an adapter is not found or is not the one that it was trained on.
         """
-        dtypes = kwargs.get("dtype")
+        for name in ("dtype", "torch_dtype"):
+            check_dtype(name, kwargs.get(name))
+        dtypes = kwargs.get("dtype", kwargs.pop("torch_dtype", None))
         if isinstance(dtypes, dict):
+            cls._check_parts_named(dtypes)
             kwargs["dtype"] = torch.float32  # of which each part is rounded once
         source = redirect_to_base(pretrained_model_name_or_path, kwargs)
         with _LOADING:
@@ -63,6 +68,14 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
             _cast_parts(model, dtypes)
         _share_quantization(model)
         return loaded
+
+    @classmethod
+    def _check_parts_named(cls, dtypes: dict[str, Any]) -> None:
+        specs = cls.config_class.sub_configs_defaults or {}
+        parts = [part for part, spec in specs.items() if spec.config_class is not AutoConfig]
+        for name in dtypes:
+            if name and name not in parts:
+                raise ValueError(f"dtype names {name!r}; the parts are {', '.join(parts)}, and '' for all others.")
 
     @property
     def device(self) -> torch.device:
@@ -99,10 +112,9 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
         if not (args or kwargs or load_config.ignore_mismatched_sizes or source is None):  # extra ones: of adapters
             model.config.check_trained_values(_stored_values(source, load_config.download_kwargs), str(source))
         if load_config.hf_quantizer is None:
-            dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+            _require_kinds(model, "state_dict", state_dict or {})
             for file in checkpoint_files or []:
-                if file.endswith(".safetensors"):
-                    _require_kinds(file, dtypes)
+                _require_kinds(model, file, _read_kinds(file))
         frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
         loaded = PreTrainedModel._load_pretrained_model(
             model, state_dict, checkpoint_files, load_config, *args, **kwargs
@@ -139,14 +151,10 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
 
 
 def _cast_parts(model: PreTrainedModel, dtypes: dict[str, str | torch.dtype]) -> None:
-    """Give each part the dtype that is named for its configuration."""
-    parts = {f"{name}_config": part for name, part in model.named_children() if hasattr(part, "config")}
-    for key in dtypes:
-        if key and key not in parts:
-            raise ValueError(f"dtype names {key!r}; the parts are {', '.join(parts)}, and '' for all others.")
-    for key, part in parts.items():
-        exact = key.removesuffix("_config") in (model._keep_in_fp32_modules or ())
-        dtype = dtypes.get(key, torch.float32 if exact else dtypes.get("", torch.float32))
+    """Convert each part to the dtype that is named for its configuration."""
+    for name, part in model.named_children():
+        exact = name in (model._keep_in_fp32_modules or ())
+        dtype = dtypes.get(f"{name}_config", torch.float32 if exact else dtypes.get("", torch.float32))
         part.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         part.config.dtype = part.dtype
 
@@ -183,27 +191,22 @@ def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any
     return fields.get("trained_with") or {}
 
 
-def _require_kinds(file: str, dtypes: dict[str, torch.dtype]) -> None:
-    """Refuse a damaged safetensors file, and whole numbers in place of real ones."""
-    size = Path(file).stat().st_size
-    with Path(file).open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        try:
-            header = json.loads(opened.read(length)) if length < size else None
-        except ValueError:
-            header = None
-    if not isinstance(header, dict):
-        raise ValueError(f"{file} is damaged: it has no header of safetensors. Save or download it again.")
-    header.pop("__metadata__", None)
-    ends = [entry["data_offsets"][1] for entry in header.values()]
-    if 8 + length + max(ends, default=0) != size:
-        raise ValueError(f"{file} is damaged: {size} bytes, its header says otherwise. Save or download it again.")
-    for name, entry in header.items():
-        if name in dtypes and dtypes[name].is_floating_point and not entry["dtype"].startswith(("F", "BF")):
+def _require_kinds(model: PreTrainedModel, source: Any, stored: dict[str, Tensor]) -> None:
+    """Refuse integers in place of floats, and the other way round, which loading would convert."""
+    for name, own in model.state_dict().items():
+        if name in stored and stored[name].is_floating_point() != own.is_floating_point():
             raise ValueError(
-                f"{file} holds {name} as {entry['dtype']}, but it is a weight of real numbers; quantised weights need "
-                "their quantization_config."
+                f"{source} holds {name} as {stored[name].dtype}, but the model has it as {own.dtype}; save it as "
+                "that. Quantised weights need their quantization_config."
             )
+
+
+def _read_kinds(file: str) -> dict[str, Tensor]:
+    """Read names, shapes and dtypes of the weights in a file."""
+    try:
+        return load_state_dict(file, map_location="meta")
+    except Exception as error:  # of three formats
+        raise ValueError(f"{file} is damaged ({error}); save or download it again.") from None
 
 
 def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) -> None:
@@ -268,13 +271,39 @@ def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> d
         )
     if path is None or not Path(path).exists():
         return None
+    return _read_object(path, "save it again, or delete it")
+
+
+def read_model_type(folder: str | os.PathLike) -> str:
+    """Read which kind of model a folder holds.
+
+    Args:
+        folder (`str` or `os.PathLike`): written by `save_pretrained`.
+
+    Returns:
+        `str`: `model_type` of its `config.json`.
+
+    Raises:
+        FileNotFoundError: there is no `config.json` in it.
+        ValueError: no JSON object with a `model_type` can be read from it.
+    """
+    path, advice = Path(folder) / "config.json", "give a folder that save_pretrained wrote"
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}; {advice}.")
+    model_type = _read_object(path, advice).get("model_type")
+    if not isinstance(model_type, str):
+        raise ValueError(f"{path} has model_type {model_type!r}; {advice}.")
+    return model_type
+
+
+def _read_object(path: str | os.PathLike, advice: str) -> dict[str, Any]:
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error}); save it again, or delete it.") from error
+        raise ValueError(f"{path} cannot be read as JSON ({error}); {advice}.") from error
     if not isinstance(fields, dict):
-        raise ValueError(f"{path} holds a {type(fields).__name__}, not an object; save it again, or delete it.")
+        raise ValueError(f"{path} holds a {type(fields).__name__}, not an object; {advice}.")
     return fields
 
 
-__all__ = ["AudioLMPreTrainedModel", "read_generation_config"]
+__all__ = ["AudioLMPreTrainedModel", "read_generation_config", "read_model_type"]

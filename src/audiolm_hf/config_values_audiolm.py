@@ -61,6 +61,8 @@ class Within:
     whole: bool = False
 
     def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.low}"
         kind = "an integer" if self.whole else "a number"
         if self.above:
             return f"{kind} above {self.low:,} and {'below' if self.below else 'at most'} {self.high:,}"
@@ -101,6 +103,15 @@ _PLAIN = (str, bool, int, float, torch.dtype, PreTrainedConfig)
 _ID_KEYS = ("id2label", "task_specific_params")  # may have numbers for keys
 
 
+def check_dtype(where: str, dtype: Any) -> None:
+    """Check a dtype of weights, or each of a `dict`: `None`, `"auto"`, or one of floats, by itself or by its name."""
+    names = ("float32", "bfloat16", "float16", "float64")
+    for key, each in dtype.items() if isinstance(dtype, dict) else [(None, dtype)]:
+        if each not in (None, "auto", *names, *(getattr(torch, name) for name in names)):
+            part = "" if key is None else f"[{key!r}]"
+            raise ValueError(f"{where}{part} is {each!r}; give one of torch's {', '.join(names)}.")
+
+
 def check_plain(where: str, values: dict[Any, Any]) -> None:
     """Check that values can be saved as JSON and read again, whatever configuration they are for.
 
@@ -113,9 +124,8 @@ def check_plain(where: str, values: dict[Any, Any]) -> None:
     """
     for key, value in values.items():
         name = f"{where}.{key}"
-        if key in ("dtype", "torch_dtype") and not isinstance(value, torch.dtype | None):
-            if not isinstance(getattr(torch, str(value), None), torch.dtype):
-                raise ValueError(f"{name} is {value!r}; give a dtype of torch, such as 'float32'.")
+        if key in ("dtype", "torch_dtype"):
+            check_dtype(name, value)
         elif isinstance(value, dict):
             if not all(isinstance(inner, str) or key in _ID_KEYS for inner in value):
                 raise ValueError(f"{name} has keys that are no text; give names.")
@@ -132,6 +142,7 @@ def check_plain(where: str, values: dict[Any, Any]) -> None:
 _SHARE = r"dropout|layerdrop|droppath|pdrop|drop_rate|_prob(_|$)"
 _RANGES = {
     _SHARE: SHARE,
+    r"^layer_rope_theta$": Within(0, 10**12),  # 0 is a layer without
     r"(^|_)(eps|epsilon|theta|factor)(_|$)|^rotary_embedding_base$": Within(0, 10**12, above=True),
     r"^init.*(range|std)$": Within(0, 10**6),
     r"^num_hidden_layers$": Within(1, 10_000, whole=True),
@@ -228,6 +239,7 @@ __all__ = [
     "SHARE",
     "TRANSFORMERS_KEYS",
     "Within",
+    "check_dtype",
     "check_foreign_config",
     "check_plain",
     "did_you_mean",

@@ -6,7 +6,6 @@ Comes in: arrays or tensors of any rate, channel count and common sample type. G
 figure 2). Every check of the sound itself is made here, so that later files may trust it.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -17,9 +16,16 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from .audio_samples_audiolm import as_float32, check_sampling_rate, resampler, to_mono
-from .config_values_audiolm import Within
+from .config_values_audiolm import Within, did_you_mean
 
 _LENGTHS = Within(1, 2**30, whole=True)  # 18 hours at 16 kHz
+_ALLOWED = {
+    "feature_size": Within(1, 1, whole=True),  # mono
+    "padding_value": Within(-1, 1),
+    "min_length_s": Within(0, 3600),
+    "silence_threshold_db": Within(-1000, 0),  # 0 is full scale
+}
+_CARRIED = {"auto_map", "feature_extractor_type", "processor_class", "return_attention_mask"}  # by transformers
 
 
 class AudioLMFeatureExtractor(SequenceFeatureExtractor):
@@ -35,7 +41,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             relative to full scale.
 
     Raises:
-        ValueError: if a size is not usable.
+        ValueError: if a value is out of range, or a key is not known.
     """
 
     model_input_names: ClassVar[list[str]] = ["input_values", "attention_mask"]
@@ -50,18 +56,22 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         silence_threshold_db: float = -80.0,
         **kwargs: Any,
     ) -> None:
-        if feature_size != 1:
-            raise ValueError(f"feature_size is {feature_size}; only 1 (mono) is supported.")
         check_sampling_rate(sampling_rate)
+        given = {
+            "feature_size": feature_size,
+            "padding_value": padding_value,
+            "min_length_s": min_length_s,
+            "silence_threshold_db": silence_threshold_db,
+        }
+        for name, value in given.items():
+            if not _ALLOWED[name].holds(value):
+                raise ValueError(f"{name} is {value!r}; give {_ALLOWED[name]}.")
         if padding_side != "right":
             raise ValueError(f"padding_side is {padding_side!r}; only 'right' is supported.")
-        _check_number("padding_value", padding_value)
-        _check_number("silence_threshold_db", silence_threshold_db)
-        if _check_number("min_length_s", min_length_s) < 0:
-            raise ValueError(f"min_length_s is {min_length_s}; give 0 or more seconds.")
-        if silence_threshold_db > 0:
-            raise ValueError(f"silence_threshold_db is {silence_threshold_db}; give 0 (full scale) or less.")
         _check_flag("return_attention_mask", kwargs.get("return_attention_mask"))
+        for name in kwargs.keys() - _CARRIED:
+            known = {*given, "padding_side", "return_attention_mask", "sampling_rate"}
+            raise ValueError(f"{type(self).__name__} has no key {name!r}{did_you_mean(name, known)}")
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -184,13 +194,6 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 f"{name} is silent: its peak is {peak:.1e} of full scale, below {self.silence_threshold_db} dB. Give "
                 "audible sound."
             )
-
-
-def _check_number(name: str, value: Any) -> float:
-    """Return a setting that is a finite number."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}; give a finite number.")
-    return value
 
 
 def _check_flag(name: str, flag: Any) -> None:

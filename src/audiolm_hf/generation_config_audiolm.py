@@ -5,10 +5,12 @@ Paper: AudioLM (arXiv 2209.03143), inference; its temperatures are the defaults.
 """
 
 import copy
+import inspect
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GenerationMixin
 
 from .config_values_audiolm import Within, did_you_mean
 from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
@@ -33,7 +35,19 @@ _OPTIONS: dict[str, tuple[Any, Within | type[bool]]] = {
     "fine_batch_size": (32, Within(1, 2**20, whole=True)),
     "use_fine_stage": (True, bool),
 }
-_LENGTHS = ("max_length", "max_new_tokens", "max_time", "min_length", "min_new_tokens")
+# Why the options of transformers are not among them, by parts of their names; the first that fits.
+_UNSUPPORTED = {
+    r"^(max|min)_(length|new_tokens|time)$": "lengths are in seconds here; give continuation_length_s (the most) or "
+    "min_continuation_length_s (the least)",
+    r"beam|^length_penalty|^early_stopping|diversity": "there is no search over beams; tokens are drawn one by one",
+    r"^stream|^stop": "there is no sound until the last stage; to follow the stages, give progress, a function",
+    r"assistant|lookup|lookbehind|matching|speculation|mtp": "the stages have no assisted decoding",
+    r"cache|compile|batching|prefill|synced|^output|^return_dict|token_id$": "it would change nothing here",
+    r"^num_return_sequences$": "give it to generate itself",
+    r"guidance|negative_prompt": "the coarse stage is guided; give coarse_guidance_scale",
+    "": "tokens are drawn by temperature, top_k and top_p alone (of one stage: coarse_temperature, ...)",
+}
+_NAMES_OF_TRANSFORMERS = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters}
 # Options of every `GenerationConfig` that change nothing here: ids of special tokens, caches, what is returned.
 _WITHOUT_EFFECT = {
     "bos_token_id",
@@ -186,15 +200,14 @@ def _given_options(config: GenerationConfig) -> dict[str, Any]:
 
 
 def _require_options(names: Iterable[str]) -> None:
+    own = AudioLMGenerationConfig.option_names()
     for name in names:
-        if name in _LENGTHS:
-            raise ValueError(
-                f"generate has no option {name!r}: lengths are in seconds here. Give continuation_length_s (the most) "
-                "or min_continuation_length_s (the least)."
-            )
-        if name not in _OPTIONS and name not in _STAGE_OPTIONS:
-            nearest = did_you_mean(name, AudioLMGenerationConfig.option_names())
-            raise ValueError(f"generate has no option {name!r}{nearest}")
+        if name in own:
+            continue
+        if name in _NAMES_OF_TRANSFORMERS:
+            reason = next(reason for pattern, reason in _UNSUPPORTED.items() if re.search(pattern, name))
+            raise ValueError(f"generate has no option {name!r} of transformers: {reason}.")
+        raise ValueError(f"generate has no option {name!r}{did_you_mean(name, own)}")
 
 
 __all__ = ["AudioLMGenerationConfig"]

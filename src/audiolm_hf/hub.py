@@ -22,6 +22,8 @@ from transformers.utils import logging
 
 from audiolm_hf.adapters_audiolm import find_adapter
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder, resolve_checkpoint
+from audiolm_hf.checkpoint_audiolm import read_model_type
+from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.pipeline_audiolm import CUSTOM_PIPELINES, TASK, AudioContinuationPipeline, check_same_rate
 from audiolm_hf.processing_audiolm import AudioLMProcessor
@@ -70,8 +72,11 @@ def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs:
     if isinstance(model, str | os.PathLike):
         model = resolve_checkpoint(model)
         options = {name: kwargs[name] for name in ("revision", "token") if name in kwargs}
-        if not Path(model).is_dir() and find_adapter(model, **options):
+        is_adapter, is_folder = find_adapter(model, **options), Path(model).is_dir()
+        if is_adapter and not is_folder:
             model = snapshot_download(model, **options)  # from there on, its base may also be a bundled checkpoint
+        elif is_folder and not is_adapter:
+            AudioLMConfig.get_config_dict(model)  # refuses other models
     return transformers.pipeline(TASK, model=model, pipeline_class=AudioContinuationPipeline, **kwargs)
 
 
@@ -168,8 +173,9 @@ def push_checkpoint(
         `str`: address of the commit.
 
     Raises:
-        ValueError: if the folder is no checkpoint, holds weights in a format that runs code when loaded, or a file to
-            upload is a link; or if it is an adapter whose base is a folder of this machine.
+        FileNotFoundError: if the folder has no `config.json`.
+        ValueError: if it is no checkpoint of this package, holds weights in a format that runs code when loaded, or a
+            file to upload is a link; or if it is an adapter whose base is a folder of this machine.
     """
     if private not in (True, False, None):
         raise ValueError(f"private is {private!r}; give True or False.")
@@ -227,9 +233,7 @@ def _copy_checkpoint(folder: Path, copy: Path) -> None:
 
 def _part_of(folder: Path) -> Part:
     """Find what kind of checkpoint a folder holds."""
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no config.json; give a folder written by save_pretrained.")
-    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    model_type = read_model_type(folder)
     parts = {part.config_class.model_type: part for part in PARTS}
     if model_type not in parts:
         raise ValueError(f"{folder} holds a {model_type!r} checkpoint; this package has {sorted(parts)}.")

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset, IterableDataset
 from transformers.pipelines.base import Pipeline
 
 from .audio_samples_audiolm import check_sampling_rate
+from .config_values_audiolm import Within, check_dtype
 from .processing_audiolm import is_clip
-from .strict_config_audiolm import Within
 
 TASK = "audio-continuation"
 # The entry of `config.json` by which transformers finds the pipeline in a checkpoint's folder.
@@ -108,9 +108,12 @@ class AudioContinuationPipeline(Pipeline):
     _load_image_processor = False
     _load_video_processor = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
         _check_loading(kwargs)
-        super().__init__(*args, **kwargs)
+        check_dtype("dtype", kwargs.get("dtype"))  # transformers has loaded it with another, and warned
+        if model.config.model_type != "audiolm":
+            raise ValueError(f"The model is of type {model.config.model_type!r}; give one of type 'audiolm'.")
+        super().__init__(model, *args, **kwargs)
         check_same_rate(self.model, self.processor)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:

@@ -18,8 +18,10 @@ from transformers.processing_utils import AudioKwargs, ProcessingKwargs, Process
 
 from .audio_file_audiolm import check_ending, check_folder, provenance, read_audio, write_audio
 from .audio_samples_audiolm import as_float32, check_sampling_rate, is_array
+from .config_values_audiolm import did_you_mean
 from .input_checks_audiolm import check_ids, check_waveform
 
+_KEYS = {"auto_map", "feature_extractor", "processor_class"}  # of processor_config.json
 _FORMS = (
     "a path, bytes, an array with sampling_rate=..., (rate, array), {'array', 'raw' or 'audio', 'sampling_rate'}, "
     "{'bytes' or 'path'}, a torchcodec AudioDecoder, or a list of these"
@@ -35,6 +37,17 @@ class AudioLMProcessor(ProcessorMixin):
 
     def __init__(self, feature_extractor: Any) -> None:
         super().__init__(feature_extractor)
+
+    @classmethod
+    def get_processor_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read `processor_config.json`; keys that a processor does not have are refused, not passed over."""
+        fields, kwargs = super().get_processor_dict(*args, **kwargs)
+        for name in fields.keys() - _KEYS:
+            raise ValueError(f"{cls.__name__} has no key {name!r}{did_you_mean(name, _KEYS)}")
+        extractor = fields.get("feature_extractor", {})
+        if not isinstance(extractor, dict):
+            raise ValueError(f"feature_extractor is {extractor!r}; give the fields of an AudioLMFeatureExtractor.")
+        return fields, kwargs
 
     @property
     def sampling_rate(self) -> int:

@@ -5,7 +5,6 @@ Weights can be rounded to float16 here, before the recordings are tokenized: a c
 float16 then makes the very same tokens.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -13,27 +12,15 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
-from audiolm_hf.configuration_audiolm import AudioLMConfig, AudioLMSemanticTokenizerConfig, SoundStreamConfig
+from audiolm_hf.checkpoint_audiolm import read_model_type
+from audiolm_hf.configuration_audiolm import (
+    CODECS,
+    AudioLMConfig,
+    AudioLMSemanticTokenizerConfig,
+    SoundStreamConfig,
+)
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-
-
-def read_model_type(folder: str | Path) -> str:
-    """Read which kind of model a folder holds.
-
-    Args:
-        folder (`str` or `Path`): written by `save_pretrained`.
-
-    Returns:
-        `str`: `model_type` of its `config.json`.
-
-    Raises:
-        FileNotFoundError: there is no `config.json` in it.
-    """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}; give a folder that save_pretrained wrote.")
-    return json.loads(path.read_text(encoding="utf-8")).get("model_type", "")
 
 
 def require_model_type(folder: str | Path, model_type: str, key: str) -> None:
@@ -46,7 +33,7 @@ def require_model_type(folder: str | Path, model_type: str, key: str) -> None:
 
     Raises:
         FileNotFoundError: there is no `config.json` in it.
-        ValueError: it holds a model of another type.
+        ValueError: it holds a model of another type, or none.
     """
     found = read_model_type(folder)
     if found != model_type:
@@ -69,6 +56,10 @@ def load_codec(folder: str | Path) -> AcousticCodec:
     kind = read_model_type(folder)
     if kind == AudioLMConfig.model_type:
         return wrap_acoustic_codec(_load_audiolm(folder).codec)
+    if kind not in CODECS:
+        raise ValueError(
+            f"{folder} holds a model of type {kind!r}; give one of {', '.join((*CODECS, AudioLMConfig.model_type))}."
+        )
     model_class = SoundStreamModel if kind == SoundStreamConfig.model_type else AutoModel
     return wrap_acoustic_codec(model_class.from_pretrained(folder, dtype="float32").eval())
 
@@ -143,7 +134,6 @@ __all__ = [
     "float16_tensors",
     "load_codec",
     "load_semantic_tokenizer",
-    "read_model_type",
     "require_model_type",
     "round_to_float16_",
 ]

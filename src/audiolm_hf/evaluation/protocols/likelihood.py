@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from audiolm_hf.checkpoint_audiolm import read_model_type
 from audiolm_hf.configuration_audiolm import STAGE_NAMES, AudioLMConfig, AudioLMStageConfig
 from audiolm_hf.data.crops import Crop, build_example, check_agreement, record_units
-from audiolm_hf.data.loading import read_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.baselines.ngram import NGramModel, context_matrix
 from audiolm_hf.evaluation.report import Headline, format_table

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from audiolm_hf.data.loading import read_model_type
+from audiolm_hf.checkpoint_audiolm import read_model_type
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 
 _PROBE_LENGTH = 4  # ids of the sequence that shows whether a model looks ahead
