@@ -101,7 +101,6 @@ def _add_tokens(kinds: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--midi", type=Path, help="parquet file of the MIDI files that --data was rendered from (piano)"
     )
-    parser.add_argument("--alignments", type=Path, help="folder in which alignments are kept (speech)")
     add_seed(parser, "seed of the clusters (default 0)")
     add_machine(parser)
     add_report(parser)
@@ -207,7 +206,7 @@ def run_tokens(arguments: argparse.Namespace) -> int:
     if arguments.kind == "piano":
         report = evaluate_piano_tokens(*parts, arguments.midi, arguments.train_minutes, arguments.seed)
         return _finish(report, format_tokens(report), arguments.output)
-    report = evaluate_tokens(*parts, arguments.alignments, arguments.train_minutes, arguments.seed)
+    report = evaluate_tokens(*parts, arguments.train_minutes, arguments.seed)
     return _finish(report, format_tokens(report), arguments.output)
 
 

@@ -12,14 +12,9 @@ CONFIDENCE = 0.95
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Return the mean of values and its bootstrap interval.
+    """Return `mean`, `low` and `high` (its 95 % bootstrap interval) and `count` of values, one for each prompt.
 
-    Args:
-        values (sequence of `float`): one for each prompt; NaN entries are left out.
-        seed (`int`, defaults to 0): of the resampling.
-
-    Returns:
-        `dict`: `mean`, `low` and `high` (the ends of the 95 % interval) and `count`; NaN where there is no value.
+    NaN entries are left out; without any value mean and interval are NaN.
     """
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
@@ -39,14 +34,6 @@ def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
 
 def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> dict[str, Any]:
     """Summarise `first - second`, prompt by prompt; an interval without 0 is a significant difference.
-
-    Args:
-        first (sequence of `float`): one value for each prompt.
-        second (sequence of `float`): those of another system for the same prompts.
-        seed (`int`, defaults to 0): of the resampling.
-
-    Returns:
-        `dict`: as of [`summarise`].
 
     Raises:
         ValueError: the lengths differ.

@@ -28,12 +28,9 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def systems_table(systems: Mapping[str, Mapping[str, float]], titles: Mapping[str, str], name: str = "system") -> str:
-    """Return a table with a row for each system and a column for each metric; error rates are in percent.
+    """Return a table with a row for each system and a column for each metric that has a title.
 
-    Args:
-        systems (`dict`): metrics by name, by system; `-` where a system lacks one.
-        titles (`dict`): titles of the metrics to show; those that end in `%` are multiplied by 100.
-        name (`str`, defaults to `"system"`): title of the first column.
+    Metrics whose titles end in `%` are shown in percent.
     """
 
     def cell(metrics: Mapping[str, float], metric: str) -> str:

@@ -45,18 +45,9 @@ def kept_result(
     evaluate: Callable[[], dict[str, Any]],
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Return a protocol's result, from an earlier run if there was one.
+    """Return a protocol's result as read from its JSON file, from an earlier run if there was one.
 
-    Args:
-        folder (`str` or `Path`): where results are kept, each in a folder of its name.
-        name (`str`): of the protocol.
-        settings (`dict`): all that the result depends on but files; of types that JSON has.
-        inputs (`dict`): the files, see [`~audiolm_hf.run_folder.hold_folder`].
-        evaluate (callable): returns the result.
-        overwrite (`bool`, defaults to `False`): replace a result of other settings or files.
-
-    Returns:
-        `dict`: the result, as read from its JSON file.
+    `settings` are all that the result depends on but `inputs`, the files of [`~audiolm_hf.run_folder.hold_folder`].
 
     Raises:
         ValueError: the result that is kept is of other settings or files.

@@ -23,16 +23,11 @@ from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
 
 
 def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor, int, float]:
-    """Return what a stage is timed on: conditioning ids of made-up tokens, and how many tokens are to follow.
-
-    Args:
-        model ([`AudioLMModel`]): the checkpoint.
-        name (`str`): of the stage.
-        length_s (`float`): seconds of audio, or the stage's window where that is shorter.
+    """Return what a stage is timed on, for so many seconds of audio or its window where that is shorter.
 
     Returns:
-        `torch.LongTensor` of shape `(sequence_length,)`; the number of tokens; the seconds of audio that they stand
-        for.
+        `torch.LongTensor` of shape `(sequence_length,)`, conditioning ids of made-up tokens; how many tokens follow;
+        and the seconds of audio that they stand for.
     """
     config, codec = model.stages[name].config, model.acoustic_codec
     frames = max(1, int(codec.frame_rate * min(length_s, config.window_length_s)))
@@ -58,17 +53,11 @@ def sample(stage: AudioLMStageModel, context: Tensor, num_tokens: int, batch: in
 def measure_generation(
     model: AudioLMModel, length_s: float = 1.0, batch_sizes: Sequence[int] = (1, 4), rounds: int = 3
 ) -> dict[str, Any]:
-    """Time every stage of a checkpoint by itself.
-
-    Args:
-        model ([`AudioLMModel`]): the checkpoint, on its device.
-        length_s (`float`, defaults to 1.0): seconds of audio that each stage samples tokens for.
-        batch_sizes (`Sequence[int]`, defaults to `(1, 4)`): rows at once.
-        rounds (`int`, defaults to 3): repetitions, of which the median counts.
+    """Time every stage of a checkpoint by itself, on so many seconds of audio.
 
     Returns:
-        `dict`: the device, and under `stages` a row for each stage and batch size with `tokens`, `audio_s`, `seconds`,
-        `tokens_per_s` and `realtime_factor`.
+        `dict`: the device, and under `stages` a row for each stage and batch size with `tokens`, `audio_s`, `seconds`
+        (the median of `rounds` repetitions), `tokens_per_s` and `realtime_factor`.
 
     Raises:
         ValueError: a length, batch size or number of rounds that is not positive.
@@ -139,12 +128,4 @@ def device_name(device: str) -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads" if device == "cpu" else device
 
 
-__all__ = [
-    "device_name",
-    "format_generation",
-    "measure_generation",
-    "sample",
-    "stage_task",
-    "synchronize",
-    "time_call",
-]
+__all__ = ["device_name", "format_generation", "measure_generation", "time_call"]

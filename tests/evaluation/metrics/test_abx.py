@@ -96,3 +96,23 @@ def test_every_item_has_a_frame():
     assert item_frames(AbxItem("a", ("x", "y"), "s", "r", 0.12, 0.38), features, RATE)[:, 0].tolist() == [1, 2, 3]
     assert item_frames(AbxItem("a", ("x", "y"), "s", "r", 0.21, 0.22), features, RATE)[:, 0].tolist() == [2]
     assert item_frames(AbxItem("a", ("x", "y"), "s", "r", 0.6, 0.9), features, RATE)[:, 0].tolist() == [4]
+
+
+@pytest.mark.slow
+def test_errors_are_those_of_fastabx(tmp_path):
+    reason = "fastabx needs Python 3.12 and has not been run against this; its loop oracle is in tests/reference.py"
+    fastabx = pytest.importorskip("fastabx", reason=reason)
+    generator = np.random.default_rng(0)
+    items, ends = random_items(generator)
+    rows = {speaker: generator.standard_normal((length, 4)).astype(np.float32) for speaker, length in ends.items()}
+    labels = {
+        "phone": [item.phone for item in items],
+        "context": ["-".join(item.context) for item in items],
+        "speaker": [item.speaker for item in items],
+    }
+    indices = np.concatenate([item_frames(item, rows[item.recording], RATE) for item in items])
+    lengths = [len(item_frames(item, rows[item.recording], RATE)) for item in items]
+    dataset = fastabx.Dataset.from_numpy(np.split(indices, np.cumsum(lengths)[:-1]), labels)
+    found = abx_error(items, rows, RATE)
+    task = fastabx.Task(dataset, on="phone", by=["context", "speaker"])
+    assert fastabx.Score(task, "cosine").collapse(levels=["speaker", "context"]) == pytest.approx(found["within"])

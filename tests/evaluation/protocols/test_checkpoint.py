@@ -13,7 +13,6 @@ import soundfile as sf
 from audiolm_hf.cli import main
 from audiolm_hf.commands.evaluate_checkpoint import PROTOCOL_NAMES
 from audiolm_hf.evaluation.protocols.checkpoint import PROTOCOLS, CheckpointEvaluation, format_checkpoint
-from audiolm_hf.evaluation.protocols.samples import MAX_BYTES, save_small_spectrograms
 from audiolm_hf.evaluation.protocols.tokens import METRICS
 from audiolm_hf.evaluation.report import from_json, to_json
 from tests.helpers_checkpoint import OTHER_CLIP
@@ -108,20 +107,9 @@ def test_likelihood_continuation_and_pictures(checkpoint, corpora, tmp_path):
     assert set(report["protocols"]["likelihood"]["stages"]) == {"semantic", "coarse", "fine"}
     assert report["protocols"]["continuation"]["num_prompts"] == 1
     (picture,) = report["protocols"]["samples"]["files"]
-    assert 1000 < (tmp_path / "results" / "samples" / picture).stat().st_size <= MAX_BYTES
+    assert 1000 < (tmp_path / "results" / "samples" / picture).stat().st_size <= 100_000
     text = format_checkpoint(from_json(to_json(report)))
     assert f"(samples/{picture})" in text and "best n-gram" in text
-
-
-def test_small_pictures_lose_colours_before_they_are_refused(tmp_path):
-    noise = np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
-    save_small_spectrograms({"a": noise}, RATE, tmp_path / "a.png", 1.0)
-    size = (tmp_path / "a.png").stat().st_size
-    assert size <= MAX_BYTES
-    save_small_spectrograms({"a": noise}, RATE, tmp_path / "b.png", 1.0, max_bytes=size - 1)
-    assert (tmp_path / "b.png").stat().st_size < size
-    with pytest.raises(ValueError, match="bytes with 16 colours"):
-        save_small_spectrograms({"a": noise}, RATE, tmp_path / "c.png", 1.0, max_bytes=1000)
 
 
 def test_what_is_missing_is_named(checkpoint, tmp_path):

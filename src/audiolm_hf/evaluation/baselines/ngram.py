@@ -19,11 +19,9 @@ LEAST_DISCOUNT = 0.05  # keeps some probability for what was never seen, also wh
 class _Order:
     """Counts of one context length.
 
-    Args:
-        context_keys: sorted; a context is its parent's place among the shorter contexts, joined with one more token.
-        gram_keys: sorted; a context's place joined with an outcome.
-        weights: probability mass of each gram before backing off.
-        backoff: of each context, the mass that is left for the shorter context.
+    `context_keys` are sorted; a context is its parent's place among the shorter contexts joined with one more token.
+    `gram_keys` are sorted; a context's place joined with an outcome. `weights` is the probability of each gram before
+    backing off, `backoff` what is left of each context for the shorter one.
     """
 
     context_keys: np.ndarray
@@ -95,15 +93,7 @@ class NGramModel:
         )
 
     def probabilities(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return the probabilities of tokens.
-
-        Args:
-            contexts (`np.ndarray` of shape `(num_tokens, order - 1)`): ids before each token, the nearest last.
-            targets (`np.ndarray` of shape `(num_tokens,)`): tokens in `[0, num_outcomes)`.
-
-        Returns:
-            `np.ndarray` of shape `(num_tokens,)`: probabilities, which sum to 1 over all targets of a context.
-        """
+        """Return the probabilities of `targets`, which sum to 1 over a context; arguments as of the class."""
         probabilities = np.full(len(targets), 1 / self.num_outcomes)
         places = np.zeros(len(targets), dtype=np.int64)
         seen = np.ones(len(targets), dtype=bool)
@@ -139,15 +129,10 @@ def _find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def context_matrix(ids: np.ndarray, order: int, start_id: int) -> np.ndarray:
-    """Return the ids before each id of a sequence.
-
-    Args:
-        ids (`np.ndarray` of shape `(sequence_length,)`): the sequence.
-        order (`int`): tokens per gram.
-        start_id (`int`): stands in for what lies before the first id.
+    """Return the ids before each of `(sequence_length,)` ids, the nearest last, `start_id` before the first.
 
     Returns:
-        `np.ndarray` of shape `(sequence_length, order - 1)`: the nearest last.
+        `np.ndarray` of shape `(sequence_length, order - 1)`.
     """
     padded = np.concatenate([np.full(order - 1, start_id, dtype=ids.dtype), ids])
     if order == 1:

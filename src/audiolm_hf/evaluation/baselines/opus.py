@@ -16,16 +16,7 @@ def opus_is_available() -> bool:
 
 
 def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float, music: bool = False) -> np.ndarray:
-    """Encode a recording with Opus and decode it again.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
-        sampling_rate (`int`): Hz, of the array and of the result.
-        bitrate_kbps (`float`): target rate, in kilobits per second.
-        music (`bool`, defaults to `False`): tune for music, not for speech.
-
-    Returns:
-        `np.ndarray` of shape `(num_samples,)`, float32, aligned with `array`.
+    """Return a mono recording, `(num_samples,)` in [-1, 1], as Opus codes it at a rate in kilobits per second.
 
     Raises:
         RuntimeError: the tools are missing, or one of them fails.

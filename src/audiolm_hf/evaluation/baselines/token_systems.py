@@ -69,16 +69,11 @@ def semantic_system(tokenizer: AudioLMSemanticTokenizer, records: Sequence[Audio
 
 
 def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, kind: SpectralKind) -> np.ndarray:
-    """Return spectral features at the rate of tokens, each dimension with mean 0 and variance 1 over the recording.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
-        sampling_rate (`int`): Hz.
-        frame_rate (`float`): features a second, at most 100 Hz.
-        kind (`"log-mel"` or `"MFCC"`): 80 bands; or 13 cepstra with first and second differences.
+    """Return 80 log-mel bands, or 13 MFCC with their first and second differences, at the rate of tokens.
 
     Returns:
-        `np.ndarray` of shape `(frames, hidden_size)`, float32; `frames` is the duration times the rate, rounded up.
+        `np.ndarray` of shape `(frames, hidden_size)`, float32: each dimension with mean 0 and variance 1 over the
+        recording; `frames` is the duration times the rate, rounded up.
     """
     num_frames = -(-len(array) // round(sampling_rate / frame_rate))
     window = torch.nn.functional.pad(torch.from_numpy(array), (0, sampling_rate // 40))[None]
@@ -96,15 +91,7 @@ def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, 
 
 
 def fit_centroids(rows: np.ndarray, num_tokens: int, seed: int = 0) -> np.ndarray:
-    """Return the k-means centroids of features.
-
-    Args:
-        rows (`np.ndarray` of shape `(frames, hidden_size)`): features of training recordings.
-        num_tokens (`int`): clusters.
-        seed (`int`, defaults to 0): of the first centroids.
-
-    Returns:
-        `np.ndarray` of shape `(num_tokens, hidden_size)`, float32.
+    """Return the k-means centroids `(num_tokens, hidden_size)` of features `(frames, hidden_size)`.
 
     Raises:
         ValueError: there are fewer frames than clusters.
@@ -133,15 +120,7 @@ def token_systems(
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> tuple[dict[str, TokenSystem], list[np.ndarray]]:
-    """Tokenize recordings in every way that is compared.
-
-    Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): of the semantic tokens.
-        codec ([`AcousticCodec`], *optional*): of the acoustic codes.
-        records (`list[AudioRecord]`): what to tokenize.
-        train ([`AudioSource`]): what the spectral clusters are fitted on, in random order.
-        train_minutes (`float`, defaults to 80.0): how much of it.
-        seed (`int`, defaults to 0): of the order and of the clusters.
+    """Tokenize recordings in every way that is compared; arguments as of [`evaluate_tokens`].
 
     Returns:
         `dict[str, TokenSystem]` by name, and all acoustic codes, int64 of shape `(num_codebooks, frames)` for each
@@ -168,12 +147,4 @@ def token_systems(
     return systems, codes
 
 
-__all__ = [
-    "SEMANTIC",
-    "SPECTRAL_KINDS",
-    "SpectralKind",
-    "TokenSystem",
-    "quantized",
-    "semantic_system",
-    "token_systems",
-]
+__all__ = ["SEMANTIC", "TokenSystem", "token_systems"]

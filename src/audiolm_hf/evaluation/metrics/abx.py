@@ -21,16 +21,7 @@ from audiolm_hf.evaluation.metrics.phones import SILENCE, UNKNOWN, Phone
 
 @dataclass(frozen=True)
 class AbxItem:
-    """A triphone of a recording.
-
-    Args:
-        phone (`str`): the phone in the middle.
-        context (`tuple[str, str]`): the phones before and after it.
-        speaker (`str`): who says it.
-        recording (`str`): id of the recording.
-        onset (`float`): where the phone before begins, in seconds.
-        offset (`float`): where the phone after ends, in seconds.
-    """
+    """A triphone of a recording: the phone in the middle, those around it, and onset and offset of all, in seconds."""
 
     phone: str
     context: tuple[str, str]
@@ -61,8 +52,7 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
 
     Args:
         items (`list[AbxItem]`): from [`triphone_items`].
-        features (`dict` of `np.ndarray` of shape `(frames, hidden_size)`): by recording, float; a frame's distance to
-            another is the cosine distance. One-hot rows compare tokens by being equal or not.
+        features (`dict` of `np.ndarray` of shape `(frames, hidden_size)`): by recording; one-hot rows compare tokens.
         frame_rate (`float`): frames a second, Hz.
 
     Returns:
@@ -134,10 +124,7 @@ def _mean_of_pairs(pairs: dict[tuple[str, str], list[float]]) -> float:
 
 
 def warping_distances(features: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the dynamic time warping distances between sequences, all pairs at once.
-
-    Args:
-        features (`list[np.ndarray]` of shape `(frames, hidden_size)`): one frame or more each.
+    """Return the dynamic time warping distances between all pairs of `(frames, hidden_size)` features.
 
     Returns:
         `np.ndarray` of shape `(batch, batch)`, float32: summed cosine distance along the best path, divided by the

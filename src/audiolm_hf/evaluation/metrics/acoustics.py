@@ -22,18 +22,10 @@ def spectral_flatness(array: np.ndarray) -> float:
 
 
 def repetition(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
-    """Measure how much a continuation repeats its prompt or itself.
+    """Return how much a continuation repeats its prompt or itself: 1 for a copy.
 
-    Every half second of its log-mel spectrogram is compared with every earlier half second, of the prompt or of the
-    continuation itself.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the continuation.
-        prompt (`np.ndarray` of shape `(num_samples,)`): what came before it.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `float`: mean over the windows of their highest correlation with earlier ones; 1 for a copy.
+    Every half second of its log-mel spectrogram is correlated with every earlier half second, of the prompt or of the
+    continuation; the highest correlations are averaged.
     """
     loudest = max(float(power_spectrogram(prompt).max()), 1e-10)
     mels = np.concatenate([log_mel(part, sampling_rate, loudest, num_mels=40) for part in (prompt, array)])
@@ -61,16 +53,7 @@ def timbre_similarity(array: np.ndarray, prompt: np.ndarray, sampling_rate: int)
 
 
 def acoustic_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Return all metrics of this file.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the continuation without its prompt.
-        prompt (`np.ndarray` of shape `(num_samples,)`): the prompt.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `dict`: `loudness_db`, `silence_share`, `flatness`, `repetition` and `timbre_similarity`.
-    """
+    """Return `loudness_db`, `silence_share`, `flatness`, `repetition` and `timbre_similarity` of a continuation."""
     return {
         "loudness_db": level_db(array),
         "silence_share": silence_share(array, prompt, sampling_rate),

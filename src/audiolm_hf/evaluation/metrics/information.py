@@ -13,15 +13,12 @@ from sklearn.metrics.cluster import contingency_matrix
 
 
 def normalised_information(tokens: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of the labels' entropy that the tokens explain; with phones as labels, PNMI.
+    """Return the share of the labels' entropy that the tokens explain, 0 to 1; with phones as labels, PNMI.
 
     Args:
         tokens (`np.ndarray` of shape `(frames,)`): one token for each frame.
         labels (`np.ndarray` of shape `(frames,)` or `(frames, num_labels)`): one label for each frame; or several
             independent ones, such as sounding pitch classes, whose information and entropies are summed.
-
-    Returns:
-        `float`: 0 (nothing) to 1 (the label is known); 0 where all labels are the same.
 
     Raises:
         ValueError: the lengths differ or are 0.
@@ -40,12 +37,7 @@ def shuffled(tokens: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def token_information(tokens: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Compare tokens with labels of the same frames.
-
-    Args:
-        tokens (`np.ndarray` of shape `(frames,)`): one token for each frame.
-        labels (`np.ndarray` of shape `(frames,)`): one label for each frame.
-        seed (`int`, defaults to 0): of the random order.
+    """Compare tokens `(frames,)` with labels of the same frames.
 
     Returns:
         `dict`: `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (how often a frame has the

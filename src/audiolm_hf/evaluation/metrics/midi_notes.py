@@ -15,9 +15,6 @@ _PEDAL_DOWN = 64  # of 127
 def open_midi(midi: bytes) -> mido.MidiFile:
     """Return the tracks of a MIDI file.
 
-    Args:
-        midi (`bytes`): the file.
-
     Raises:
         ValueError: the bytes are not a MIDI file.
     """
@@ -28,13 +25,9 @@ def open_midi(midi: bytes) -> mido.MidiFile:
 
 
 def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Label the frames of an excerpt. A note sounds until its key and the pedal are up.
+    """Label the frames of an excerpt that begins `start` seconds into a piece.
 
-    Args:
-        midi (`bytes`): MIDI file of the whole piece.
-        start (`float`): where the excerpt begins in the piece, in seconds.
-        num_frames (`int`): frames of the excerpt.
-        frame_rate (`float`): frames a second, Hz.
+    A note sounds until key and pedal are up.
 
     Returns:
         `np.ndarray` of shape `(frames, 12)`, bool: pitch classes from C that sound in the middle of the frame; and
@@ -61,14 +54,7 @@ def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -
 
 
 def read_excerpts(path: str | Path) -> dict[str, tuple[str, float]]:
-    """Read which piece the rows of a parquet file of rendered excerpts are of, and where in it they begin.
-
-    Args:
-        path (`str` or `Path`): parquet file with the columns `source` and `start`.
-
-    Returns:
-        `dict`: recording id (`path#row`) -> source of the MIDI file, and start in seconds.
-    """
+    """Read recording id (`path#row`) -> source and start in seconds from a parquet file of rendered excerpts."""
     rows = pq.read_table(path, columns=["source", "start"]).to_pylist()
     return {f"{Path(path).as_posix()}#{row}": (entry["source"], entry["start"]) for row, entry in enumerate(rows)}
 

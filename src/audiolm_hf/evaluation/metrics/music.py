@@ -28,17 +28,9 @@ _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17
 
 @cache
 def pitch_class_filters(window: int, sampling_rate: int, lowest_hz: float, highest_hz: float) -> np.ndarray:
-    """Return the weights of a spectrum's frequencies in the pitch classes.
+    """Return the weights of a spectrum's frequencies in the pitch classes from C, `(window // 2 + 1, 12)`.
 
-    Args:
-        window (`int`): samples of the spectrum's window.
-        sampling_rate (`int`): Hz.
-        lowest_hz (`float`): frequencies below belong to no pitch class.
-        highest_hz (`float`): those above do not, either.
-
-    Returns:
-        `np.ndarray` of shape `(window // 2 + 1, 12)`, from C: a frequency belongs to the nearest semitone, less
-        between two.
+    A frequency between the two bounds belongs to the nearest semitone, less between two.
     """
     hertz = np.arange(window // 2 + 1) * sampling_rate / window
     inside = (hertz >= lowest_hz) & (hertz <= highest_hz)
@@ -99,12 +91,7 @@ def onset_times(array: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def music_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Return all metrics of this file.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the continuation.
-        prompt (`np.ndarray` of shape `(num_samples,)`): what came before it.
-        sampling_rate (`int`): Hz.
+    """Return the metrics of a continuation and its prompt, mono waveforms `(num_samples,)`.
 
     Returns:
         `dict`: `same_key` (1 or 0), `key_agreement` (0 to 1), `pitch_class_similarity` (-1 to 1), `onset_rate` (a
@@ -133,12 +120,4 @@ def _smaller_by_larger(first: float, second: float) -> float:
     return min(first, second) / max(first, second) if max(first, second) > 0 else 0.0
 
 
-__all__ = [
-    "estimate_key",
-    "histogram_similarity",
-    "key_agreement",
-    "music_metrics",
-    "onset_times",
-    "pitch_class_filters",
-    "pitch_class_histogram",
-]
+__all__ = ["music_metrics", "pitch_class_filters"]

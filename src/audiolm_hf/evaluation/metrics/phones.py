@@ -2,31 +2,26 @@
 """Phones and their times from English recordings and transcripts: the labels of semantic tokens.
 
 The aligner is PocketSphinx, whose wheel holds an acoustic model and a pronunciation dictionary (CMUdict), so that
-nothing is downloaded. Alignments are kept in a folder, one JSON file for each recording, and used again.
+nothing is downloaded.
 
 Paper: AudioLM (arXiv 2209.03143), phonetic discriminability of the semantic tokens.
 """
 
-import hashlib
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import soxr
 from pocketsphinx import Decoder
 from tqdm import tqdm
 
-from audiolm_hf.data.audio import AudioRecord, AudioSource
-from audiolm_hf.files import write_json
+from audiolm_hf.data.audio import AudioSource
 
 SILENCE = "SIL"
 UNKNOWN = "SPN"  # all phones of a word that the dictionary does not have
 ALIGNER_SAMPLING_RATE = 16000  # of PocketSphinx's English model
 _FRAME_RATE = 100  # of its alignments
-_VERSION = 1  # part of the cache's keys: counts changes of this file that change alignments
 
 # A rough spelling pronunciation. It only holds the place of a word between its neighbours: the phones of such a word
 # count as UNKNOWN.
@@ -42,13 +37,7 @@ _SPELLING_PATTERN = re.compile("|".join(sorted(_SPELLING, key=len, reverse=True)
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone of a recording.
-
-    Args:
-        label (`str`): ARPABET without stress, [`SILENCE`] or [`UNKNOWN`].
-        onset (`float`): where it begins, in seconds.
-        offset (`float`): where it ends, in seconds.
-    """
+    """A phone (ARPABET without stress, [`SILENCE`] or [`UNKNOWN`]) with its onset and offset in seconds."""
 
     label: str
     onset: float
@@ -57,13 +46,10 @@ class Phone:
 
 @dataclass
 class Alignments:
-    """The phones of some recordings.
+    """The phones of recordings by id, in order of time.
 
-    Args:
-        phones (`dict[str, list[Phone]]`): by the recordings' ids, in order of time.
-        failed (`dict[str, str]`): recordings that could not be aligned, with the reason.
-        unknown_words (`dict[str, int]`): words that the dictionary does not have, and how often they are said.
-        num_words (`int`): words said in all.
+    `failed` has the reasons of those that could not be aligned, `unknown_words` how often each word that the
+    dictionary lacks occurs, `num_words` counts all words.
     """
 
     phones: dict[str, list[Phone]] = field(default_factory=dict)
@@ -104,15 +90,7 @@ class PhoneAligner:
         return word in self._unknown
 
     def align(self, array: np.ndarray, sampling_rate: int, text: str) -> list[Phone]:
-        """Return the phones of a transcript with their times.
-
-        Args:
-            array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
-            sampling_rate (`int`): Hz.
-            text (`str`): what is said.
-
-        Returns:
-            `list[Phone]`: in order of time, without gaps; silences included.
+        """Return the phones of a transcript with their times, without gaps; silences included.
 
         Raises:
             ValueError: the transcript is empty, or cannot be found in the recording.
@@ -149,15 +127,8 @@ class PhoneAligner:
         return phones
 
 
-def align_recordings(source: AudioSource, cache: str | Path | None = None) -> Alignments:
-    """Align recordings with their transcripts.
-
-    Args:
-        source ([`AudioSource`]): recordings with `text`.
-        cache (`str` or `Path`, *optional*): folder of alignments; found ones are used again, new ones are added.
-
-    Returns:
-        [`Alignments`]
+def align_recordings(source: AudioSource) -> Alignments:
+    """Align recordings with their transcripts (`text`).
 
     Raises:
         ValueError: no recording has a transcript that can be found in it.
@@ -169,7 +140,7 @@ def align_recordings(source: AudioSource, cache: str | Path | None = None) -> Al
         unknown.update(aligner.unknown_words(record.text))
         result.num_words += len(split_words(record.text))
         try:
-            result.phones[record.id] = _align_cached(aligner, record, None if cache is None else Path(cache))
+            result.phones[record.id] = aligner.align(record.array, record.sampling_rate, record.text)
         except (ValueError, RuntimeError) as error:
             result.failed[record.id] = str(error)
     result.unknown_words = dict(unknown)
@@ -181,29 +152,8 @@ def align_recordings(source: AudioSource, cache: str | Path | None = None) -> Al
     return result
 
 
-def _align_cached(aligner: PhoneAligner, record: AudioRecord, cache: Path | None) -> list[Phone]:
-    if cache is None:
-        return aligner.align(record.array, record.sampling_rate, record.text)
-    content = f"{_VERSION} {record.sampling_rate} {record.text}\n".encode() + record.array.tobytes()
-    path = cache / f"{hashlib.sha256(content).hexdigest()[:32]}.json"
-    if path.is_file():
-        return [Phone(*row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    phones = aligner.align(record.array, record.sampling_rate, record.text)
-    write_json(path, [[phone.label, phone.onset, phone.offset] for phone in phones])
-    return phones
-
-
 def phone_labels(phones: list[Phone], num_frames: int, frame_rate: float) -> np.ndarray:
-    """Return the phone at the middle of every frame.
-
-    Args:
-        phones (`list[Phone]`): of one recording.
-        num_frames (`int`): how many labels.
-        frame_rate (`float`): frames a second, such as a tokenizer's `semantic_frame_rate`, Hz.
-
-    Returns:
-        `np.ndarray` of shape `(frames,)` of `str`; [`UNKNOWN`] before the first and after the last phone.
-    """
+    """Return the phone in the middle of every frame, `(frames,)` of `str`; [`UNKNOWN`] outside of all phones."""
     middles = (np.arange(num_frames) + 0.5) / frame_rate
     labels = np.full(num_frames, UNKNOWN, dtype="<U8")
     for phone in phones:
@@ -211,14 +161,4 @@ def phone_labels(phones: list[Phone], num_frames: int, frame_rate: float) -> np.
     return labels
 
 
-__all__ = [
-    "SILENCE",
-    "UNKNOWN",
-    "Alignments",
-    "Phone",
-    "PhoneAligner",
-    "align_recordings",
-    "phone_labels",
-    "spelling_pronunciation",
-    "split_words",
-]
+__all__ = ["SILENCE", "UNKNOWN", "Alignments", "Phone", "align_recordings", "phone_labels"]

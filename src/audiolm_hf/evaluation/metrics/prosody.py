@@ -18,15 +18,7 @@ _MIN_SYLLABLE_FRAMES = 8  # from one nucleus to the next; nobody speaks 12 sylla
 
 
 def pitch_track(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Return Praat's pitch by autocorrelation.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `np.ndarray` of shape `(frames,)`: Hz, a frame for every 10 ms; NaN where there is no pitch.
-    """
+    """Return Praat's pitch by autocorrelation, `(frames,)` in Hz for every 10 ms; NaN where there is none."""
     import parselmouth
 
     pitch = np.full(len(array) * FRAME_RATE // sampling_rate, np.nan)
@@ -54,15 +46,9 @@ def _loudness(array: np.ndarray, sampling_rate: int) -> float:
 
 
 def syllable_rate(array: np.ndarray, reference: np.ndarray, sampling_rate: int) -> float:
-    """Count syllables a second: loud, voiced peaks of the level with a dip of 2 dB between them.
+    """Count syllables a second: voiced peaks of the level with a dip of 2 dB between them.
 
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono.
-        reference (`np.ndarray` of shape `(num_samples,)`): a prompt; peaks 25 dB below its loud frames do not count.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `float`: syllables a second, pauses included.
+    Peaks 25 dB below the loud frames of the reference (a prompt) do not count; pauses are included in the time.
     """
     levels = frame_levels(array, sampling_rate, FRAME_RATE)
     smooth = np.convolve(levels, np.hanning(7) / np.hanning(7).sum(), mode="same")
@@ -73,12 +59,7 @@ def syllable_rate(array: np.ndarray, reference: np.ndarray, sampling_rate: int) 
 
 
 def prosody_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Return all metrics of this file.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): what is measured.
-        prompt (`np.ndarray` of shape `(num_samples,)`): its loud frames are the measure of quiet.
-        sampling_rate (`int`): Hz.
+    """Return the metrics of a waveform `(num_samples,)`; the prompt's loud frames are the measure of quiet.
 
     Returns:
         `dict`: `syllable_rate` (a second), `pause_share`, `voiced_share`, `pitch_hz` (median; NaN without voice) and

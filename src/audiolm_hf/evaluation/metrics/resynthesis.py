@@ -23,19 +23,9 @@ def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def pesq_wb(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
-    """Measure perceived speech quality, wide band (1.0 to 4.64; ITU-T P.862.2).
+    """Return the perceived speech quality of equally long waveforms, wide band (1.0 to 4.64; ITU-T P.862.2).
 
-    Args:
-        reference (`np.ndarray` of shape `(num_samples,)`): the original.
-        estimate (`np.ndarray` of shape `(num_samples,)`): what is compared with it.
-        sampling_rate (`int`): Hz; both are resampled to 16 kHz where it differs.
-
-    Returns:
-        `float`: the score; 1.0 for a silent estimate, which PESQ itself refuses; NaN where the reference holds no
-        speech that PESQ detects.
-
-    Raises:
-        ImportError: the package `pesq` is not installed.
+    1.0 for a silent estimate, which PESQ itself refuses; NaN where the reference holds no speech that PESQ detects.
     """
     from pesq import NoUtterancesError, pesq
 
@@ -50,11 +40,7 @@ def pesq_wb(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> 
 
 
 def stoi(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
-    """Measure short-time objective intelligibility (about 0 to 1) of equally long `(num_samples,)` arrays.
-
-    Raises:
-        ImportError: the package `pystoi` is not installed.
-    """
+    """Return the short-time objective intelligibility (about 0 to 1) of equally long `(num_samples,)` arrays."""
     from pystoi import stoi as pystoi_stoi
 
     return float(pystoi_stoi(reference, estimate, sampling_rate))
@@ -125,14 +111,4 @@ def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: i
     } | audio_quality(reference, estimate, sampling_rate)
 
 
-__all__ = [
-    "audio_quality",
-    "match_lengths",
-    "mel_distance",
-    "multi_scale_mel_distance",
-    "pesq_wb",
-    "si_sdr",
-    "spectral_convergence",
-    "speech_quality",
-    "stoi",
-]
+__all__ = ["audio_quality", "mel_distance", "si_sdr", "speech_quality"]

@@ -37,10 +37,7 @@ def speaker_embedding_is_available() -> bool:
 
 
 class SpeakerEmbedder:
-    """Embed recordings so that those of one speaker are near each other.
-
-    Args:
-        device (`str`, defaults to `"cpu"`): where the network runs.
+    """Embed recordings on a device so that those of one speaker are near each other.
 
     Raises:
         ImportError: resemblyzer is not installed.
@@ -62,14 +59,10 @@ class SpeakerEmbedder:
 
     @torch.inference_mode()
     def embed(self, array: np.ndarray, sampling_rate: int) -> np.ndarray:
-        """Embed the voice of one recording.
+        """Embed the voice of one recording, `(num_samples,)`; at least one second is sensible.
 
-        Long silences are left out first. Silence, and sound in which no voice is found for a tenth of a second, is
-        embedded as it is: what comes out is then far from every voice, not undefined.
-
-        Args:
-            array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1]; at least one second is sensible.
-            sampling_rate (`int`): Hz.
+        Long silences are left out first. Sound in which no voice is found for a tenth of a second is embedded as it
+        is: the result is then far from every voice, not undefined.
 
         Returns:
             `np.ndarray` of shape `(256,)`, float32, of length 1.
@@ -106,12 +99,7 @@ def speaker_similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class SpeakerVerifier:
-    """Compare continuations with a closed set of speakers.
-
-    Args:
-        embedder ([`SpeakerEmbedder`]): the embedding.
-        source ([`AudioSource`]): recordings of all speakers of the set.
-    """
+    """Compare continuations with the speakers of recordings, by mean embeddings."""
 
     def __init__(self, embedder: SpeakerEmbedder, source: AudioSource) -> None:
         self.embedder = embedder
@@ -127,14 +115,9 @@ class SpeakerVerifier:
         return len(self._known)
 
     def references(self, without: str) -> tuple[list[str], np.ndarray]:
-        """Return the speakers and their mean vectors without one recording.
+        """Return the speakers and their mean vectors, `(num_speakers, 256)`.
 
-        Args:
-            without (`str`): id of the recording, that of the prompt: its room and day would give it away.
-
-        Returns:
-            `list[str]` and `np.ndarray` of shape `(num_speakers, 256)`; a speaker without another recording is left
-            out.
+        The prompt's recording, whose room would give it away, is left out, and so is a speaker without another.
         """
         means = {
             speaker: np.mean([vector for name, vector in vectors.items() if name != without], axis=0)
@@ -146,14 +129,9 @@ class SpeakerVerifier:
     def metrics(self, array: np.ndarray, prompt_vector: np.ndarray, record: AudioRecord) -> dict[str, float]:
         """Return the metrics of one continuation.
 
-        Args:
-            array (`np.ndarray` of shape `(num_samples,)`): the continuation.
-            prompt_vector (`np.ndarray` of shape `(256,)`): embedding of its prompt.
-            record ([`AudioRecord`]): the recording that the prompt begins.
-
         Returns:
-            `dict`: `speaker_similarity` to the prompt (0 for silence) and `speaker_found`, 1 if the nearest speaker is
-            the prompt's and 0 if not (NaN with fewer than two speakers to choose from).
+            `dict`: `speaker_similarity` to the prompt's embedding (0 for silence) and `speaker_found`, 1 if the
+            nearest speaker is that of the prompt's recording and 0 if not (NaN with fewer than two speakers).
         """
         names, references = self.references(record.id)
         comparable = len(names) > 1 and record.speaker in names

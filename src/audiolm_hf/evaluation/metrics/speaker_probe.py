@@ -16,17 +16,10 @@ _NUM_FOLDS = 5
 def speaker_accuracy(
     codes: Sequence[np.ndarray], num_tokens: int, frame_rate: float, records: Sequence[AudioRecord]
 ) -> float:
-    """Return the share of 3 s segments whose speaker a linear probe on token histograms finds.
+    """Return the share of 3 s segments whose speaker a linear probe on token histograms finds in cross-validation.
 
-    Args:
-        codes (`list[np.ndarray]` of shape `(num_codebooks, frames)`): of each recording; a histogram for each level.
-        num_tokens (`int`): ids are below it.
-        frame_rate (`float`): tokens a second, Hz.
-        records (`list[AudioRecord]`): the recordings, with their speakers.
-
-    Returns:
-        `float`: accuracy in cross-validation; one recording is never in both training and test. NaN with one speaker,
-        or fewer than five recordings.
+    `codes` are `(num_codebooks, frames)` for each recording, with a histogram for each level. One recording is never
+    in both training and test. NaN with one speaker, or fewer than five recordings.
     """
     length = round(SEGMENT_LENGTH_S * frame_rate)
     rows, speakers, recordings = [], [], []

@@ -12,15 +12,9 @@ SILENCE_FLOOR = 1e-10
 
 
 def power_spectrogram(array: np.ndarray, window_length: int = 1024, hop_length: int = 256) -> np.ndarray:
-    """Compute a Hann-windowed power spectrogram.
+    """Return the Hann-windowed power spectrogram of a waveform, `(frames, window_length // 2 + 1)`.
 
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the signal; shorter than a window, it is zero padded.
-        window_length (`int`, defaults to 1024): samples.
-        hop_length (`int`, defaults to 256): samples.
-
-    Returns:
-        `np.ndarray` of shape `(frames, window_length // 2 + 1)`.
+    A waveform that is shorter than a window is zero padded.
     """
     signal = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     signal = torch.nn.functional.pad(signal, (0, max(0, window_length - len(signal))))
@@ -31,17 +25,9 @@ def power_spectrogram(array: np.ndarray, window_length: int = 1024, hop_length: 
 
 
 def log_mel(array: np.ndarray, sampling_rate: int, loudest: float | None = None, num_mels: int = 80) -> np.ndarray:
-    """Compute a log-mel spectrogram.
+    """Return a log-mel spectrogram in dB, `(frames, num_mels)`, cut 80 dB below the energy `loudest`.
 
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the signal.
-        sampling_rate (`int`): Hz.
-        loudest (`float`, *optional*): energy of 0 dB; everything 80 dB below it is cut to that. By default the
-            loudest bin of this signal.
-        num_mels (`int`, defaults to 80): bands.
-
-    Returns:
-        `np.ndarray` of shape `(frames, num_mels)`, dB.
+    `loudest` is 0 dB; by default it is the loudest bin.
     """
     mel = mel_energies(array, sampling_rate, num_mels)
     loudest = max(float(mel.max()) if loudest is None else loudest, SILENCE_FLOOR)
@@ -67,33 +53,25 @@ def level_db(array: np.ndarray) -> float:
 
 
 def frame_levels(array: np.ndarray, sampling_rate: int, frame_rate: int = 50) -> np.ndarray:
-    """Return the levels of consecutive frames.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): the signal.
-        sampling_rate (`int`): Hz.
-        frame_rate (`int`, defaults to 50): frames a second.
-
-    Returns:
-        `np.ndarray` of shape `(frames,)`: dB relative to full scale, -120 at least; the rest of a frame is left out.
-    """
+    """Return the levels of whole consecutive frames in dB relative to full scale, -120 at least."""
     length = sampling_rate // frame_rate
     frames = array[: len(array) // length * length].reshape(-1, length).astype(np.float64)
     return 10 * np.log10(np.maximum((frames**2).mean(axis=1), 1e-12))
 
 
 def save_spectrograms(
-    arrays: Mapping[str, np.ndarray], sampling_rate: int, path: str | Path, boundary_s: float | None = None
+    arrays: Mapping[str, np.ndarray],
+    sampling_rate: int,
+    path: str | Path,
+    boundary_s: float | None = None,
+    colours: int | None = None,
 ) -> None:
-    """Draw one log-mel spectrogram under the other.
+    """Draw log-mel spectrograms of waveforms by title, one under the other, into a PNG file.
 
-    Args:
-        arrays (`dict[str, np.ndarray]`): titles and waveforms of shape `(num_samples,)`.
-        sampling_rate (`int`): Hz.
-        path (`str` or `Path`): PNG file to write.
-        boundary_s (`float`, *optional*): a line is drawn at this time, in seconds (end of a prompt).
+    A line is drawn at `boundary_s`, in seconds (the end of a prompt). Fewer colours make a smaller file.
     """
     from matplotlib.figure import Figure  # of the extra `evaluation`
+    from PIL import Image
 
     figure = Figure(figsize=(10, 2.2 * len(arrays)), layout="constrained")
     for axes, (title, array) in zip(
@@ -115,6 +93,10 @@ def save_spectrograms(
             axes.axvline(boundary_s, color="white", linestyle="--", linewidth=1)
     axes.set_xlabel("seconds")
     figure.savefig(path, dpi=80)
+    if colours is not None:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        small.save(path, optimize=True)
 
 
 __all__ = [

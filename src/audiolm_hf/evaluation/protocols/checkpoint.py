@@ -61,7 +61,7 @@ class CheckpointEvaluation:
     Args:
         folder (`Path`): of the checkpoint, a whole AudioLM.
         data (`Path`): folder of the corpora; a file of `TEST_FILES` and `TRAIN_FILES` that it lacks is an error.
-        results_folder (`Path`): where results, alignments, tokens and pictures are kept.
+        results_folder (`Path`): where results, tokens and pictures are kept.
         kind (`"speech"` or `"piano"`, defaults to `"speech"`): what the checkpoint was trained on.
         num_prompts (`int`, defaults to 24): beginnings of recordings that are continued.
         num_continuations (`int`, defaults to 4): of each prompt.
@@ -166,13 +166,8 @@ def _no_files(evaluation: CheckpointEvaluation) -> list[Path]:
 class CheckpointProtocol:
     """How a protocol is run on a checkpoint and shown on its card.
 
-    Args:
-        title (`str`): of its section.
-        evaluate (callable): returns its result, see [`report`].
-        format (callable): lays a result out as Markdown.
-        headlines (callable): rows of the card's first table.
-        settings (`tuple[str, ...]`): fields of [`CheckpointEvaluation`] that the result depends on.
-        train_files (callable): files that its baselines are fitted on; none by default.
+    `settings` are the fields of [`CheckpointEvaluation`] that its result depends on, `train_files` the files that its
+    baselines are fitted on, `headlines` the rows of the card's first table.
     """
 
     title: str
@@ -197,7 +192,7 @@ def _evaluate_tokens(evaluation: CheckpointEvaluation) -> dict[str, Any]:
     options = (evaluation.train_minutes, evaluation.seed)
     if evaluation.kind == "piano":
         return evaluate_piano_tokens(*parts, evaluation.data / MIDI_FILE, *options)
-    return evaluate_tokens(*parts, evaluation.results_folder / "alignments", *options)
+    return evaluate_tokens(*parts, *options)
 
 
 def _likelihood_files(evaluation: CheckpointEvaluation) -> list[Path]:
@@ -266,11 +261,7 @@ PROTOCOLS = {
 
 
 def format_checkpoint(report: dict[str, Any]) -> str:
-    """Return the result of [`CheckpointEvaluation.run`] as Markdown for the model card.
-
-    Args:
-        report (`dict`): the result, also as read from its JSON file by [`~audiolm_hf.evaluation.report.from_json`].
-    """
+    """Return the result of [`CheckpointEvaluation.run`] as Markdown for the model card."""
     results = report["protocols"]
     title = (
         f"Checkpoint `{report['checkpoint']}` (SHA-256 {report['checkpoint_sha256'][:12]}), seed {report['seed']}, on "
@@ -281,11 +272,4 @@ def format_checkpoint(report: dict[str, Any]) -> str:
     return format_markdown(title, headlines, sections)
 
 
-__all__ = [
-    "PROTOCOLS",
-    "TEST_FILES",
-    "TRAIN_FILES",
-    "CheckpointEvaluation",
-    "CheckpointProtocol",
-    "format_checkpoint",
-]
+__all__ = ["CheckpointEvaluation", "format_checkpoint"]

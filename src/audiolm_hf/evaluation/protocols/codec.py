@@ -36,15 +36,9 @@ OPUS_KBPS: dict[CodecKind, tuple[float, ...]] = {"speech": (6.0, 8.0), "piano": 
 
 
 def codebook_usage(audio_codes: Sequence[np.ndarray], codebook_size: int) -> list[dict[str, float]]:
-    """Return how many codes of each level are in use.
+    """Return `codes_used` and `perplexity` of each level of codes `(num_codebooks, frames)`.
 
-    Args:
-        audio_codes (sequence of `np.ndarray` of shape `(num_codebooks, frames)`): the codes of some recordings.
-        codebook_size (`int`): entries per codebook.
-
-    Returns:
-        `list[dict]`: for each level `codes_used`, and `perplexity`, the number of equally likely codes that would have
-        the entropy of the observed use (1 to `codebook_size`).
+    Perplexity is the number of equally likely codes with the entropy of the observed use: 1 to `codebook_size`.
     """
     counts = [np.bincount(codes, minlength=codebook_size) for codes in np.concatenate(audio_codes, axis=1)]
     return [{"codes_used": int((level > 0).sum()), "perplexity": float(np.exp(entropy(level)))} for level in counts]
@@ -150,12 +144,4 @@ def codec_headlines(result: dict[str, Any]) -> list[Headline]:
     return [headline(metric, f"codec at {kbps:g} kbps, {name}", result["systems"]) for metric, name in names.items()]
 
 
-__all__ = [
-    "METRICS",
-    "OPUS_KBPS",
-    "CodecKind",
-    "codebook_usage",
-    "codec_headlines",
-    "evaluate_codec",
-    "format_codec",
-]
+__all__ = ["codec_headlines", "evaluate_codec", "format_codec"]

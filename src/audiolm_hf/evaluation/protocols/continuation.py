@@ -67,14 +67,8 @@ PIANO_METRICS = {
 class ContinuationTask:
     """How a kind of audio is continued and measured.
 
-    Args:
-        prompt_length_s (`float`): seconds given.
-        continuation_length_s (`float`): seconds continued.
-        metrics (`dict[str, str]`): all metrics, with their titles.
-        measure (callable): metrics of a continuation, its prompt and their sampling rate, beside the acoustic ones.
-        decisive (`tuple[str, ...]`): those whose intervals and differences are printed.
-        floor (`str`): name of the floor made of other recordings.
-        source_of (callable): what the floor's recordings must differ in: the speaker, or the piece.
+    `metrics` are the titles of all metrics, `measure` returns those beside the acoustic ones, the intervals of the
+    `decisive` ones are printed. `floor` is made of recordings whose `source_of` (speaker or piece) differs.
     """
 
     prompt_length_s: float
@@ -109,12 +103,7 @@ TASKS: dict[ContinuationKind, ContinuationTask] = {
 
 
 def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list[AudioRecord]:
-    """Return recordings that are long enough, one of each speaker in turn.
-
-    Args:
-        source ([`AudioSource`]): the recordings.
-        num_samples (`int`): least length.
-        count (`int`): most recordings.
+    """Return at most `count` recordings of at least `num_samples` samples, one of each speaker in turn.
 
     Raises:
         ValueError: no recording is long enough.
@@ -146,15 +135,7 @@ def continue_prompts(
     num_continuations: int = 1,
     **stage_kwargs: Any,
 ) -> list[list[np.ndarray]]:
-    """Continue prompts by exactly so many seconds.
-
-    Args:
-        model ([`AudioLMModel`]): continues.
-        prompts (`np.ndarray` of shape `(batch, num_samples)`): continued together.
-        continuation_length_s (`float`): seconds.
-        seed (`int`): of the samples.
-        num_continuations (`int`, defaults to 1): of each prompt.
-        **stage_kwargs: options of `AudioLMModel.generate`.
+    """Continue prompts `(batch, num_samples)` by exactly so many seconds; options as of `AudioLMModel.generate`.
 
     Returns:
         `list[list[np.ndarray]]`: of each prompt its continuations, float32 of shape `(num_samples,)`, without prompt.
@@ -209,8 +190,8 @@ def evaluate_continuation(
         model ([`AudioLMModel`]): continues.
         source ([`AudioSource`]): held-out recordings at the model's rate; those too short are passed over.
         num_prompts (`int`, defaults to 8): most recordings, one of each speaker in turn.
-        prompt_length_s (`float`, *optional*): seconds given; 3 of speech, 4 of piano.
-        continuation_length_s (`float`, *optional*): seconds continued; 7 of speech, 10 of piano.
+        prompt_length_s (`float`, *optional*): seconds given; those of `TASKS[kind]` by default.
+        continuation_length_s (`float`, *optional*): seconds continued; likewise.
         seed (`int`, defaults to 0): of the samples, the noise and the intervals.
         kind (`"speech"` or `"piano"`, defaults to `"speech"`): which metrics are taken.
         num_continuations (`int`, defaults to 1): of each prompt; its metrics are their means.
@@ -219,8 +200,7 @@ def evaluate_continuation(
     Returns:
         `dict`: `systems` (`"model"` and its baselines; means of the keys of `TASKS[kind].metrics`), `intervals` (the
         same with bootstrap intervals), `differences` (of the model and each system, prompt by prompt), `rows` (the
-        metrics of every prompt) and the settings. Without resemblyzer the speaker's metrics are left out, which
-        `speaker_note` says.
+        metrics of every prompt) and the settings. Without resemblyzer the speaker's metrics are left out.
 
     Raises:
         ValueError: no recording is long enough.
@@ -365,13 +345,9 @@ def continuation_headlines(result: dict[str, Any]) -> list[Headline]:
 
 
 __all__ = [
-    "ACOUSTIC_ONLY",
-    "COARSE_RESYNTHESIS",
     "RESYNTHESIS",
     "TASKS",
     "ContinuationKind",
-    "ContinuationTask",
-    "baselines",
     "choose_recordings",
     "continuation_headlines",
     "continue_prompts",

@@ -107,15 +107,9 @@ def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dic
 
 
 def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]:
-    """Return overlapping windows of a record; each scores what those before it did not.
+    """Return overlapping windows of a record, each with the number of its units that are context only.
 
-    Args:
-        units (`int`): length of the record in grid units.
-        window (`int`): length of a window.
-        stride (`int`): from one window's start to the next one's, at most `window`.
-
-    Returns:
-        `list`: crops of record 0, each with the number of its units that are context only.
+    Every window but the first begins `stride` units (at most `window`) after the one before and scores the rest.
     """
     crops = [(Crop(0, 0, min(window, units)), 0)]
     while crops[-1][0].start + crops[-1][0].length < units:
@@ -130,16 +124,10 @@ def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]
 def stage_token_bits(
     model: AudioLMStageModel, test: TokenDataset, overlap: float = 0.5, *, other_condition: bool = False
 ) -> dict[int, np.ndarray]:
-    """Score every predicted token of a dataset once with a stage.
+    """Return the bits of every predicted token of a dataset, by level.
 
-    Args:
-        model ([`AudioLMStageModel`]): the stage.
-        test ([`TokenDataset`]): the recordings.
-        overlap (`float`, defaults to 0.5): share of a window that is only context, except in a record's first window.
-        other_condition (`bool`, defaults to `False`): give the stage the conditioning tokens of the next recording.
-
-    Returns:
-        `dict`: bits of the tokens, by level.
+    All but `1 - overlap` of a window is only context, except in a record's first one. With `other_condition` the stage
+    is conditioned on the next recording.
     """
     config = model.config
     grid = test.info.grid
@@ -270,15 +258,4 @@ def likelihood_headlines(result: dict[str, Any]) -> list[Headline]:
     return rows
 
 
-__all__ = [
-    "OTHER_CONDITION",
-    "evaluate_likelihood",
-    "format_likelihood",
-    "likelihood_headlines",
-    "load_stages",
-    "ngram_bits",
-    "num_predicted",
-    "predicted_ids",
-    "scored_crops",
-    "stage_token_bits",
-]
+__all__ = ["evaluate_likelihood", "format_likelihood", "likelihood_headlines", "load_stages"]

@@ -1,8 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Examples for a model card: spectrograms of continuations above the real ones, as small PNG files."""
 
-import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +12,7 @@ from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.evaluation.protocols.continuation import TASKS, ContinuationKind, choose_recordings, continue_prompts
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
-MAX_BYTES = 70_000  # of one picture
-_COLOURS = (128, 64, 32, 16)
-
-
-def save_small_spectrograms(
-    arrays: Mapping[str, np.ndarray], sampling_rate: int, path: Path, boundary_s: float, max_bytes: int = MAX_BYTES
-) -> None:
-    """Draw spectrograms with as many colours as fit into a size, see [`save_spectrograms`].
-
-    Raises:
-        ValueError: it does not fit even with 16 colours.
-    """
-    from PIL import Image
-
-    save_spectrograms(arrays, sampling_rate, path, boundary_s)
-    with Image.open(path) as picture:
-        whole = picture.convert("RGB")
-    for colours in _COLOURS:
-        buffer = io.BytesIO()
-        whole.quantize(colours, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
-        if buffer.tell() <= max_bytes:
-            path.write_bytes(buffer.getvalue())
-            return
-    raise ValueError(f"{path} has {buffer.tell()} bytes with {colours} colours; draw fewer or shorter sounds.")
+_NUM_COLOURS = 64  # of pictures in a repository: about 60 kB each
 
 
 @torch.inference_mode()
@@ -49,18 +24,10 @@ def save_samples(
     seed: int = 0,
     kind: ContinuationKind = "speech",
 ) -> dict[str, Any]:
-    """Continue prompts and draw prompt and continuation above prompt and real continuation.
-
-    Args:
-        model ([`AudioLMModel`]): continues.
-        source ([`AudioSource`]): held-out recordings at the model's rate.
-        folder (`Path`): receives `sample_1.png` and so on.
-        num_samples (`int`, defaults to 6): most examples.
-        seed (`int`, defaults to 0): of the continuations.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): decides the lengths.
+    """Draw the spectrograms of prompts with their continuations, above prompts with the real continuations.
 
     Returns:
-        `dict`: `files`, the names written, and the `recordings` they are of.
+        `dict`: `files`, the names of the PNG files in `folder`, and the `recordings` they are of.
     """
     task = TASKS[kind]
     boundary = round(task.prompt_length_s * model.sampling_rate)
@@ -73,7 +40,7 @@ def save_samples(
         arrays = {"prompt | continuation": np.concatenate([prompt, made]), "prompt | real": record.array[:end]}
         files.append(f"sample_{number + 1}.png")
         recordings.append(record.id.rpartition("/")[2])
-        save_small_spectrograms(arrays, model.sampling_rate, folder / files[-1], task.prompt_length_s)
+        save_spectrograms(arrays, model.sampling_rate, folder / files[-1], task.prompt_length_s, _NUM_COLOURS)
     return {"files": files, "recordings": recordings, "seed": seed}
 
 
@@ -83,4 +50,4 @@ def format_samples(result: dict[str, Any]) -> str:
     return "\n".join(f"![{recording}](samples/{file})" for file, recording in named)
 
 
-__all__ = ["MAX_BYTES", "format_samples", "save_samples", "save_small_spectrograms"]
+__all__ = ["format_samples", "save_samples"]

@@ -54,7 +54,6 @@ def evaluate_tokens(
     codec: AcousticCodec | None,
     test: AudioSource,
     train: AudioSource,
-    cache: str | Path | None = None,
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -65,7 +64,6 @@ def evaluate_tokens(
         codec ([`AcousticCodec`], *optional*): of the acoustic codes.
         test ([`AudioSource`]): held-out English recordings with `text` and `speaker`.
         train ([`AudioSource`]): recordings that the spectral clusters are fitted on.
-        cache (`str` or `Path`, *optional*): folder of alignments.
         train_minutes (`float`, defaults to 80.0): how much of `train`.
         seed (`int`, defaults to 0): of the clusters and the shuffled tokens.
 
@@ -76,7 +74,7 @@ def evaluate_tokens(
     Raises:
         ValueError: no recording can be aligned.
     """
-    alignments = align_recordings(test, cache)
+    alignments = align_recordings(test)
     records = list(test)
     phones = alignments.phones
     items = [
@@ -111,18 +109,11 @@ def evaluate_tokens(
 def phone_metrics(
     system: TokenSystem, ids: Sequence[str], alignments: Alignments, items: Sequence[AbxItem], seed: int = 0
 ) -> dict[str, float]:
-    """Compare tokens with phones.
-
-    Args:
-        system ([`TokenSystem`]): tokens of all recordings.
-        ids (`list[str]`): their ids, in the same order.
-        alignments ([`Alignments`]): their phones; frames of unknown words are left out.
-        items (`list[AbxItem]`): for ABX.
-        seed (`int`, defaults to 0): of the shuffled tokens.
+    """Compare tokens of recordings with their phones; frames of unknown words are left out.
 
     Returns:
-        `dict`: the keys of `METRICS["speech"]` but the speaker's; those of centroids and features only where there
-        are any.
+        `dict`: the keys of `METRICS["speech"]` but the speaker's; those of centroids and features only where the
+        system has them.
     """
     places = [place for place, name in enumerate(ids) if name in alignments.phones]
     tokens = np.concatenate([system.tokens[place] for place in places])

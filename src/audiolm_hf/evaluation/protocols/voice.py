@@ -50,9 +50,8 @@ def evaluate_voice(
         seed (`int`, defaults to 0): of the samples and of the bootstrap.
 
     Returns:
-        `dict`: `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, for both
-        the mean `gain` over the base with its 95 % interval (paired bootstrap over prompts); the `rows` of every
-        prompt.
+        `dict`: `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, the mean
+        `gain` over the base with its 95 % interval (paired bootstrap over prompts); the `rows` of every prompt.
 
     Raises:
         ImportError: resemblyzer is not installed.
