@@ -66,14 +66,13 @@ def measure_generation(
         raise ValueError(f"length_s is {length_s}; give seconds above 0.")
     if rounds < 1 or not batch_sizes or min(batch_sizes) < 1:
         raise ValueError(f"rounds is {rounds} and batch_sizes {list(batch_sizes)}; give 1 or more of each.")
-    device = str(model.device)
     rows = []
     for name, stage in model.stages.items():
         context, num_tokens, audio_s = stage_task(model, name, length_s)
         for batch in batch_sizes:
             run = partial(sample, stage, context, num_tokens, batch)
-            run()  # the first call loads kernels
-            seconds = statistics.median(time_call(run, device) for _ in range(rounds))
+            _seconds(run, model.device)  # the first call loads kernels
+            seconds = statistics.median(_seconds(run, model.device) for _ in range(rounds))
             rows.append(
                 {
                     "stage": name,
@@ -86,7 +85,7 @@ def measure_generation(
                 }
             )
     parameters = {name: stage.num_parameters() for name, stage in model.stages.items()}
-    return {"device": device_name(device), "torch": torch.__version__, "parameters": parameters, "stages": rows}
+    return {"device": _device_name(model.device), "torch": torch.__version__, "parameters": parameters, "stages": rows}
 
 
 def format_generation(report: dict[str, Any]) -> str:
@@ -106,26 +105,19 @@ def format_generation(report: dict[str, Any]) -> str:
     return f"{report['device']}, torch {report['torch']}; parameters: {parts}\n\n{table}"
 
 
-def time_call(run: Callable[[], object], device: str) -> float:
-    """Return the seconds of one call, the device's work included."""
-    synchronize(device)
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, the device's work included."""
     start = time.perf_counter()
     run()
-    synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
     return time.perf_counter() - start
 
 
-def synchronize(device: str) -> None:
-    """Wait until an accelerator has done all that it was given."""
-    if torch.device(device).type != "cpu":
-        torch.accelerator.synchronize()
-
-
-def device_name(device: str) -> str:
-    """Return the driver's name of the device."""
-    if torch.device(device).type == "cuda":
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads" if device == "cpu" else device
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
 
 
-__all__ = ["device_name", "format_generation", "measure_generation", "time_call"]
+__all__ = ["format_generation", "measure_generation"]

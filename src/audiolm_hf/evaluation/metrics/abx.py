@@ -5,7 +5,7 @@ From phones of recordings and a vector for each frame to error rates, 0 (perfect
 triphone: a phone with the one before and the one after it, and all frames of the three. A and X are two items of one
 triphone, B has another phone between the same two neighbours. Within speakers all three are of one speaker; across
 speakers X is of another one than A and B. Items are compared by dynamic time warping. Hand-written, because
-fastabx, the one library for it, needs Python 3.12; a slow test compares the two where it is installed.
+fastabx, the one library for it, needs Python 3.12; a slow test compares the two where there is one.
 
 Paper: AudioLM (arXiv 2209.03143), ABX of semantic and acoustic tokens; the items are those of ZeroSpeech 2021.
 """
