@@ -3,8 +3,6 @@
 
 import argparse
 import sys
-from pathlib import Path
-from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands.options import (
@@ -26,13 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "benchmark",
         help="measure the speed of generation",
-        description="Measure speed here. Variants take turns in one run, so that their ratios hold on a busy machine.",
+        description="Measure speed on this machine.",
     )
     measures = parser.add_subparsers(dest="measure", required=True, metavar="measure")
-    _add_generation(measures)
-
-
-def _add_generation(measures: argparse._SubParsersAction) -> None:
     parser = measures.add_parser(
         "generation",
         help="tokens a second and real-time factor of a checkpoint's stages",
@@ -59,6 +53,7 @@ def _add_generation(measures: argparse._SubParsersAction) -> None:
 
 def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     """Run `benchmark generation`; returns the exit status."""
+    from audiolm_hf.evaluation.report import to_json
     from audiolm_hf.evaluation.speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
@@ -67,15 +62,9 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint)).eval().to(device)
     set_threads(model, arguments.threads)
     report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds)
-    _write({"checkpoint": arguments.checkpoint, **report}, format_generation(report), arguments.output)
+    sys.stdout.write(format_generation(report) + "\n")
+    write_report(arguments.output, to_json({"checkpoint": arguments.checkpoint, **report}))
     return 0
-
-
-def _write(report: dict[str, Any], text: str, output: Path | None) -> None:
-    from audiolm_hf.evaluation.report import to_json
-
-    sys.stdout.write(text + "\n")
-    write_report(output, to_json(report))
 
 
 __all__ = ["add_parser", "run_generation_benchmark"]
