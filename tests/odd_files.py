@@ -23,8 +23,7 @@ from audiolm_hf.cli import VERBS, build_parser, main
 from audiolm_hf.data.manifests import read_manifest
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.training.kinds import RECIPE, training_kind
-from audiolm_hf.training.launch import load_config
-from audiolm_hf.training.recipe import RecipeConfig
+from audiolm_hf.training.recipe import RecipeConfig, load_config
 from audiolm_hf.training.yaml_files import merge
 from tests.helpers_checkpoint import CLIP, ROOT
 from tests.helpers_tokens import INFO, write_tokens

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from audiolm_hf.training.launch import load_config
+from audiolm_hf.training.recipe import load_config
 
 FOLDER = Path(__file__).parent.parent / "configs"
 # Those of accelerate are its own; those of the data are read by `audiolm-hf data`, see test_commands_corpora.py.

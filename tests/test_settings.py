@@ -10,8 +10,8 @@ from audiolm_hf.data.tokenization import TokenizationPlan
 from audiolm_hf.settings import BatchSize, Count, LearningRate, OutputPath, Positive, Settings, Share, build
 from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.kinds import TRAINING_KINDS, training_kind
-from audiolm_hf.training.lora import LoraStageConfig
 from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.stages.lora import LoraStageConfig
 
 
 @dataclasses.dataclass

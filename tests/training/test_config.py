@@ -5,7 +5,7 @@ import pytest
 
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
-from audiolm_hf.training.launch import load_config
+from audiolm_hf.training.recipe import load_config
 from audiolm_hf.training.yaml_files import read_yaml
 
 ENCODER = "kind: semantic_encoder\noutput_folder: o\niterations: [{num_clusters: 4, max_steps: 2}]\n"

@@ -11,8 +11,7 @@ import yaml
 
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.run_folder import hold_folder
-from audiolm_hf.training.launch import load_config, run_training
-from audiolm_hf.training.recipe import resolve_steps
+from audiolm_hf.training.recipe import load_config, resolve_steps, run_training
 from audiolm_hf.training.run import describe_config
 from audiolm_hf.training.tokenize import TokenizeConfig
 from tests.helpers_checkpoint import CLIP, DATA, OTHER_CLIP, ROOT, environment

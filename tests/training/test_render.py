@@ -16,7 +16,7 @@ import soundfile as sf
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.midi_notes import open_midi
 from audiolm_hf.training.config import AudioDataConfig
-from audiolm_hf.training.launch import run_training
+from audiolm_hf.training.recipe import run_training
 from audiolm_hf.training.render import RenderConfig, render, transposed
 
 SOUNDFONT = Path(RenderConfig.soundfont)

@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from audiolm_hf.training.lora import convert_adapter
+    from audiolm_hf.training.stages.lora import convert_adapter
 
     convert_adapter(arguments.folder, arguments.output)
     return 0

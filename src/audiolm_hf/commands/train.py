@@ -12,9 +12,8 @@ from audiolm_hf.commands.options import Number
 from audiolm_hf.threads import check_threads
 from audiolm_hf.training.keys import describe_keys
 from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
-from audiolm_hf.training.launch import load_config, run_training
 from audiolm_hf.training.processes import process_rank
-from audiolm_hf.training.recipe import RecipeConfig
+from audiolm_hf.training.recipe import RecipeConfig, load_config, run_training
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

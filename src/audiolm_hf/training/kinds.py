@@ -20,7 +20,7 @@ _TRAININGS = {
     "speaker_invariance": ("tokenizer.speaker_invariance", "SpeakerInvarianceConfig", "train_speaker_invariance"),
     "tokenize": ("tokenize", "TokenizeConfig", "tokenize"),
     "stage": ("stages.training", "StageTrainingConfig", "train_stage"),
-    "lora": ("lora", "LoraTrainingConfig", "train_lora"),
+    "lora": ("stages.lora", "LoraTrainingConfig", "train_lora"),
     "assemble": ("assemble", "AssembleConfig", "assemble"),
     "render": ("render", "RenderConfig", "render"),
 }

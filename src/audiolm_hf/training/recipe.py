@@ -1,5 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Several trainings as one: a recipe's steps run in order, and what is done is not done again.
+"""Run the training that a YAML file describes, or several as one recipe. `audiolm-hf train` comes in here.
+
+A recipe's steps run in order, and what is done is not done again.
 
 A step is what `audiolm-hf train` takes: the name of a YAML file, or its keys in place. All steps are checked before
 the first one runs. Each is a run of a folder of its own inside the recipe's: after an interruption the same command
@@ -10,6 +12,7 @@ Paper: AudioLM (arXiv 2209.03143), training of all its parts.
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +22,8 @@ from accelerate.state import AcceleratorState
 
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.run_folder import hold_folder
-from audiolm_hf.settings import RENAMED_KEYS, Filled, OutputPath, Settings
-from audiolm_hf.training.kinds import RECIPE, build_training, training_keys, training_kind
+from audiolm_hf.settings import RENAMED_KEYS, Filled, OutputPath, Settings, build
+from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, build_training, training_keys, training_kind
 from audiolm_hf.training.processes import announce, process_rank
 from audiolm_hf.training.yaml_files import merge, read_yaml, substitute
 
@@ -175,3 +178,57 @@ def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
             AcceleratorState._reset_state()  # the next training may compute in another precision
             result = training_kind(step.kind)[1](step.config, overwrite=overwrite)
     return result
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """Read a training's YAML file into its dataclass.
+
+    Args:
+        path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's dataclass; where it
+            has `output`, `$output` in the other texts stands for it.
+        overrides (`list[str]`): `key=value` changes; dots reach into nested keys (`data.folder=/tmp/data`), in a
+            list by the items' `name` or place (`steps.codec.max_steps=5`), and values are read as YAML.
+
+    Returns:
+        The dataclass of the training, with every value checked against its type.
+
+    Raises:
+        ValueError: an unknown or missing key, a value of the wrong type, or a malformed override.
+    """
+    return _load(path, overrides)[1]
+
+
+def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
+    """The kind of a training, and its dataclass."""
+    values = read_yaml(path, overrides)
+    if "kind" not in values:
+        raise ValueError(f"{path} has no key `kind`; add `kind: ` with one of {', '.join(TRAINING_KINDS)}.")
+    if values["kind"] != RECIPE:
+        return values["kind"], build_training(values, str(path))
+    settings = {key: value for key, value in values.items() if key not in ("kind", "output")}
+    if "output" in values:
+        settings = substitute(settings, {"output": str(values["output"])})
+    names = {field.name for field in dataclasses.fields(RecipeConfig)}
+    own = {"here": str(Path(path).parent)} | {key: value for key, value in settings.items() if key in names}
+    # What a recipe does not know itself is for its steps.
+    every_step = {key: value for key, value in settings.items() if key not in names}
+    return RECIPE, build(RecipeConfig, own | {"every_step": every_step}, str(path))
+
+
+def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: bool = False) -> Path:
+    """Run the training that a YAML file describes, or resume it.
+
+    Args:
+        path (`str` or `Path`): see [`load_config`].
+        overrides (`list[str]`): likewise.
+        overwrite (`bool`, defaults to `False`): remove what the output folder holds if it is of another training.
+
+    Returns:
+        `Path`: file or folder of the result.
+
+    Raises:
+        ValueError: see [`load_config`], and [`~audiolm_hf.run_folder.hold_folder`].
+    """
+    kind, config = _load(path, overrides)
+    run = run_recipe if kind == RECIPE else training_kind(kind)[1]
+    return run(config, overwrite=overwrite)

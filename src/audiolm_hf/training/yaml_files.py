@@ -29,7 +29,7 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None
     Args:
         path (`str` or `Path`): the file. Under `phases` it may hold, by name, what differs between several trainings
             of one part; the key `phase` chooses one of them.
-        overrides (`Sequence[str]`): see [`~audiolm_hf.training.launch.load_config`].
+        overrides (`Sequence[str]`): see [`~audiolm_hf.training.recipe.load_config`].
         phase (`str`, *optional*): taken where neither file nor overrides choose.
 
     Returns:

@@ -16,7 +16,7 @@ from transformers import AutoModel, Wav2Vec2BertConfig
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import stacked_log_mel
 from audiolm_hf.training.config import AudioDataConfig
-from audiolm_hf.training.launch import load_config
+from audiolm_hf.training.recipe import load_config
 from audiolm_hf.training.tokenizer import encoder_trainer, semantic_encoder
 from audiolm_hf.training.tokenizer.semantic_encoder import (
     IterationConfig,

@@ -18,7 +18,7 @@ from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.loading import load_semantic_tokenizer
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.training.config import AudioDataConfig
-from audiolm_hf.training.launch import load_config
+from audiolm_hf.training.recipe import load_config
 from audiolm_hf.training.tokenizer import encoder_trainer, speaker_invariance
 from audiolm_hf.training.tokenizer.consensus import speaker_consensus
 from audiolm_hf.training.tokenizer.semantic_encoder import encoder_states, standardised

@@ -17,7 +17,7 @@ from audiolm_hf import AudioLMModel
 from audiolm_hf.adapters_audiolm import ADAPTER_FILE, read_adapter_notes
 from audiolm_hf.cli import main
 from audiolm_hf.settings import build
-from audiolm_hf.training.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
+from audiolm_hf.training.stages.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
 from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
 from tests.helpers_stages import interrupted_after
 
