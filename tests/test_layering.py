@@ -85,8 +85,11 @@ SHIPPED_LIBRARIES = {"torch", "numpy", "transformers", "huggingface_hub"}
 GUARDED_LIBRARIES = {"soundfile", "soxr", "peft"}  # only inside try, so that a checkpoint also loads without them
 UNSAFE_MODULES = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 MAX_LINES = 600
+MAX_FILES = 16  # of a folder but the package's own, whose modules travel with a checkpoint
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+SOURCES_OF_TRAINING = [path for path in SOURCES if path.is_relative_to(PACKAGE / "training")]
+FOLDERS = sorted({path.parent for path in SOURCES} - {PACKAGE})
 SHIPPED = [path for path in SOURCES if path.parent == PACKAGE and path.stem.endswith("_audiolm")]
 
 
@@ -338,6 +341,18 @@ def test_file_is_short_and_named(path: Path):
     lines = path.read_text().splitlines()
     assert lines[0] == "# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0"
     assert len(lines) <= MAX_LINES
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: name_of(folder))
+def test_folder_is_small(folder: Path):
+    assert len(list(folder.glob("*.py"))) <= MAX_FILES
+
+
+@pytest.mark.parametrize("path", SOURCES_OF_TRAINING, ids=name_of)
+def test_training_is_in_short_files_and_functions(path: Path):
+    assert len(path.read_text().splitlines()) <= 400
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    assert [node.name for node in functions if node.end_lineno - node.lineno >= 60] == []
 
 
 def test_shipped_names_are_unique_once_the_folders_are_gone():

@@ -32,6 +32,7 @@ RENAMED_KEYS = {
     "initial_codec": "initial_weights",
     "drop_condition": "condition_dropout",
     "sample_evaluations": "sample_steps",
+    "consensus_rounds": "averaging_rounds",
 }
 
 

@@ -20,7 +20,6 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.recipe import load_config
 from audiolm_hf.training.tokenizer import encoder_trainer, speaker_invariance
-from audiolm_hf.training.tokenizer.consensus import speaker_consensus
 from audiolm_hf.training.tokenizer.semantic_encoder import encoder_states, standardised
 from audiolm_hf.training.tokenizer.speaker_adversary import (
     IGNORED,
@@ -28,6 +27,7 @@ from audiolm_hf.training.tokenizer.speaker_adversary import (
     SpeakerInvarianceModel,
     TokenBatch,
 )
+from audiolm_hf.training.tokenizer.speaker_averaging import average_over_speakers
 from audiolm_hf.training.tokenizer.speaker_invariance import (
     SpeakerInvarianceConfig,
     token_batch,
@@ -75,7 +75,7 @@ def tiny_config(folder: Path, output: Path, **changes) -> SpeakerInvarianceConfi
         tokenizer=str(folder / "tokenizer"),
         output_folder=str(output),
         max_steps=6,
-        consensus_rounds=2,
+        averaging_rounds=2,
         frames_per_speaker=40,
         batch_size=4,
         crop_length_s=0.4,
@@ -144,7 +144,7 @@ def test_equalizer_adds_one_smooth_curve_to_all_frames():
 # --- targets and batches -------------------------------------------------------------------------------------------
 
 
-def test_targets_are_clusters_of_the_consensus(folder, tmp_path):
+def test_targets_are_clusters_of_the_averages(folder, tmp_path):
     table, speakers = spectra(folder)
     tokenizer = load_semantic_tokenizer(folder / "tokenizer")
     config = tiny_config(folder, tmp_path)
@@ -154,7 +154,7 @@ def test_targets_are_clusters_of_the_consensus(folder, tmp_path):
     pooled = [rows.reshape(25, 2, 24).mean(axis=1) for rows in states]
     owners = np.repeat(speakers, 25)
     shared = [standardised(rows).reshape(25, 2, 24).mean(axis=1) for rows in states]
-    features = standardised(speaker_consensus(np.concatenate(shared), owners, 2, 40, config.seed))
+    features = standardised(average_over_speakers(np.concatenate(shared), owners, 2, 40, config.seed))
     # Every token lies nearest to the mean of its own cluster, or nearly so: mini-batch k-means stops early.
     means = np.stack([features[targets.tokens == token].mean(axis=0) for token in range(6)])
     nearest = np.array(

@@ -2,9 +2,9 @@
 """Fine-tune a semantic tokenizer to be speaker-invariant.
 
 A fitted tokenizer and recordings with known speakers come in, a tokenizer with another encoder and other centroids
-comes out. Its own features, freed of the speakers (`consensus.py`), are clustered, and the encoder learns to find the
-cluster of every token from a disturbed voice, while a classifier of speakers that reads how often each token is used
-learns against it (gradient reversal, arXiv 1505.07818). The nearest of the learned centroids is then the token.
+comes out. Its own features, freed of the speakers (`speaker_averaging.py`), are clustered, and the encoder is trained
+to find the cluster of every token from a disturbed voice, against a classifier of speakers that reads how often each
+token is used (gradient reversal, arXiv 1505.07818). The nearest of the learned centroids is then the token.
 
 AudioLM (arXiv 2209.03143) wants semantic tokens to carry what is said, the acoustic tokens who says it. Learning
 tokens that do not change with the voice: ContentVec (arXiv 2204.09224) and Spin (arXiv 2305.11072), from which this
@@ -41,7 +41,6 @@ from audiolm_hf.training.config import AudioDataConfig, TrainingConfig
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
-from audiolm_hf.training.tokenizer.consensus import speaker_consensus
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.tokenizer.semantic_encoder import FRAME_RATE, encoder_states, standardised
 from audiolm_hf.training.tokenizer.speaker_adversary import (
@@ -50,6 +49,7 @@ from audiolm_hf.training.tokenizer.speaker_adversary import (
     SpeakerInvarianceModel,
     TokenBatch,
 )
+from audiolm_hf.training.tokenizer.speaker_averaging import average_over_speakers
 from audiolm_hf.training.tokenizer.spectra import TOKENS_FRAMES, SpectrumTable, VoiceChange, random_spans
 from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
@@ -63,7 +63,7 @@ class SpeakerInvarianceConfig(TrainingConfig):
         tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] whose encoder reads spectra
             (Wav2Vec2-BERT) and whose `pooling` is 2.
         max_steps (`int`): training steps.
-        consensus_rounds (`int`, defaults to 3): see [`speaker_consensus`].
+        averaging_rounds (`int`, defaults to 3): see [`average_over_speakers`].
         frames_per_speaker (`int`, defaults to 1500): likewise.
         batch_size (`int`, defaults to 8): crops per step, over all processes.
         crop_length_s (`float`, defaults to 2.56): seconds.
@@ -84,7 +84,7 @@ class SpeakerInvarianceConfig(TrainingConfig):
     data: AudioDataConfig
     tokenizer: InputPath
     max_steps: Count
-    consensus_rounds: Count = 3
+    averaging_rounds: Count = 3
     frames_per_speaker: Count = 1500
     batch_size: BatchSize = 8
     crop_length_s: Seconds = 2.56
@@ -181,13 +181,13 @@ def token_targets(
         states.append(_pooled(rows))
         shared.append(_pooled(standardised(rows)))
     owners = np.repeat(speakers, [len(rows) for rows in states])
-    consensus = speaker_consensus(
-        np.concatenate(shared), owners, config.consensus_rounds, config.frames_per_speaker, config.seed
+    shared_part = average_over_speakers(
+        np.concatenate(shared), owners, config.averaging_rounds, config.frames_per_speaker, config.seed
     )
-    consensus = standardised(consensus)
-    chosen = np.random.default_rng(config.seed).permutation(len(consensus))[: config.max_kmeans_frames]
-    clusters = fit_kmeans(consensus[chosen], tokenizer.config.num_semantic_tokens, config.seed)
-    tokens = assign_clusters(consensus, clusters)
+    shared_part = standardised(shared_part)
+    chosen = np.random.default_rng(config.seed).permutation(len(shared_part))[: config.max_kmeans_frames]
+    clusters = fit_kmeans(shared_part[chosen], tokenizer.config.num_semantic_tokens, config.seed)
+    tokens = assign_clusters(shared_part, clusters)
     features = np.concatenate(states)
     sums = np.zeros((len(clusters), features.shape[1]))
     np.add.at(sums, tokens, features)

@@ -4,8 +4,12 @@
 import numpy as np
 import pytest
 
-from audiolm_hf.training.tokenizer import consensus
-from audiolm_hf.training.tokenizer.consensus import nearest_of_others, speaker_consensus, without_speaker_directions
+from audiolm_hf.training.tokenizer import speaker_averaging
+from audiolm_hf.training.tokenizer.speaker_averaging import (
+    average_over_speakers,
+    nearest_of_others,
+    without_speaker_directions,
+)
 from tests import reference
 
 
@@ -43,7 +47,7 @@ def test_one_mean_for_all_leaves_the_features_as_they_are():
 
 def test_nearest_frames_of_others_are_those_of_a_plain_search(monkeypatch):
     features, speakers, _ = sounds_and_voices(3, frames=20)
-    monkeypatch.setattr(consensus, "CHUNK", 7)
+    monkeypatch.setattr(speaker_averaging, "CHUNK", 7)
     found = nearest_of_others(features, speakers, 20, np.random.default_rng(0))
     assert np.allclose(found, reference.nearest_of_others(features, speakers.tolist()), atol=1e-5)
 
@@ -58,10 +62,10 @@ def test_a_sample_of_each_speaker_is_enough_to_look_through():
     assert share_explained(first, sounds) > 0.8
 
 
-def test_consensus_keeps_the_sounds_and_drops_the_voices():
+def test_averages_keep_the_sounds_and_drop_the_voices():
     features, speakers, sounds = sounds_and_voices()
     before = features.copy()
-    shared = speaker_consensus(features, speakers, num_rounds=2, frames_per_speaker=60, seed=0)
+    shared = average_over_speakers(features, speakers, num_rounds=2, frames_per_speaker=60, seed=0)
     assert shared.dtype == np.float32 and shared.shape == features.shape
     assert np.array_equal(features, before)
     assert share_explained(shared, sounds) > 0.9 > share_explained(features, sounds)
@@ -69,5 +73,5 @@ def test_consensus_keeps_the_sounds_and_drops_the_voices():
 
 
 def test_one_speaker_is_refused():
-    with pytest.raises(ValueError, match="All recordings are of the speaker 'ann'; a consensus needs .* two or more"):
+    with pytest.raises(ValueError, match="All recordings are of the speaker 'ann'; an average over others needs"):
         nearest_of_others(np.zeros((3, 2), np.float32), np.array(["ann"] * 3), 2, np.random.default_rng(0))

@@ -1,0 +1,66 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Features of a speech encoder with most of the voice taken out, by nearest-neighbour averaging across speakers.
+
+Every frame is replaced by the mean, over all other speakers, of that speaker's nearest frame (a regression on
+neighbours, as kNN-VC converts voices, arXiv 2305.18975, but towards all speakers at once).
+"""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+CHUNK = 32768  # frames whose distances are computed at once
+
+
+def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
+    """Standardise features `(frames, hidden_size)` and project them off the space that the speakers' means span."""
+    names = np.unique(speakers)
+    standard = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-5)
+    means = np.stack([standard[speakers == name].mean(axis=0) for name in names])
+    _, lengths, directions = np.linalg.svd(means.astype(np.float64), full_matrices=False)
+    kept = directions[lengths > 1e-4].astype(np.float32)
+    return (standard - (standard @ kept.T) @ kept).astype(np.float32)
+
+
+def nearest_of_others(
+    features: np.ndarray, speakers: np.ndarray, frames_per_speaker: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Replace every frame by the mean of the nearest frames of all other speakers, one of each.
+
+    Arguments as of [`average_over_speakers`]; `rng` draws the frames of a speaker that are compared.
+    """
+    names = np.unique(speakers)
+    if len(names) < 2:
+        raise ValueError(
+            f"All recordings are of the speaker {str(names[0])!r}; an average over others needs two or more speakers."
+        )
+    frames = torch.from_numpy(features)
+    total = torch.zeros_like(frames)
+    for name in tqdm(names, desc="averaging", unit="speaker"):
+        own = np.flatnonzero(speakers == name)
+        pool = frames[rng.permutation(own)[:frames_per_speaker]]
+        half_norms = pool.square().sum(dim=1) / 2
+        for others in torch.from_numpy(np.flatnonzero(speakers != name)).split(CHUNK):
+            total[others] += pool[(half_norms - frames[others] @ pool.T).argmin(dim=1)]
+    return (total / (len(names) - 1)).numpy()
+
+
+def average_over_speakers(
+    features: np.ndarray, speakers: np.ndarray, num_rounds: int, frames_per_speaker: int, seed: int
+) -> np.ndarray:
+    """Take the speakers out of features by [`without_speaker_directions`] and [`nearest_of_others`], again and again.
+
+    Args:
+        features (`np.ndarray` of shape `(frames, hidden_size)`): of all recordings.
+        speakers (`np.ndarray` of shape `(frames,)`): speaker of every frame; at least two.
+        num_rounds (`int`): how often; from the third on little changes.
+        frames_per_speaker (`int`): frames of each speaker, drawn at random, that are compared.
+        seed (`int`): of these.
+
+    Returns:
+        `np.ndarray` of shape `(frames, hidden_size)`, float32.
+    """
+    for index in range(num_rounds):
+        rng = np.random.default_rng([seed, index])
+        features = nearest_of_others(without_speaker_directions(features, speakers), speakers, frames_per_speaker, rng)
+    return features
