@@ -105,5 +105,5 @@ def test_a_codec_that_decodes_to_nan_is_named(tiny_audiolm):
     broken = copy.deepcopy(tiny_audiolm)
     with torch.no_grad():
         next(broken.codec.decoder.parameters()).fill_(torch.nan)
-    with pytest.raises(ValueError, match="The codec decoded to samples that are NaN"):
+    with pytest.raises(ValueError, match="What the codec decodes has values that are NaN"):
         broken.generate(continuation_length_s=0.2, min_continuation_length_s=0.2, seed=0)

@@ -19,7 +19,7 @@ from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import require_usable_codec
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
-from .numerics_audiolm import evaluation_mode, loaded
+from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite
 
 DECODE_WINDOW_SAMPLES = 81_920  # decoded at once by codecs of transformers: what bounds the memory, and nothing else
 
@@ -78,7 +78,8 @@ class AcousticCodec:
         Raises:
             TypeError: if `input_values` are not floats, or the mask no real numbers.
             ValueError: if the waveform is empty, not 2-D or not finite, the mask has another shape, other values than
-                0 and 1 or padding before a recording, or there are fewer levels than asked for.
+                0 and 1 or padding before a recording, there are fewer levels than asked for, or the codec's weights
+                make NaN or infinity of it.
         """
         check_waveform(input_values)
         num_codebooks = check_num_codebooks(num_codebooks, self.num_codebooks)
@@ -87,7 +88,10 @@ class AcousticCodec:
         frames = math.ceil(values.shape[1] / self.hop_length)
         padded = F.pad(values, (0, frames * self.hop_length - values.shape[1]))
         with evaluation_mode(self.model), loaded(self.model), torch.autocast(values.device.type, enabled=False):
-            return self._encode(padded.to(self.model.dtype))[:, :num_codebooks, :frames]
+            for weights in (*self.model.quantizer.parameters(), *self.model.quantizer.buffers()):
+                require_finite(weights, "The quantizer of the codec")
+            with finite_parts(self.model, "What the codec encodes"):
+                return self._encode(padded.to(self.model.dtype))[:, :num_codebooks, :frames]
 
     @torch.no_grad()
     def decode(self, audio_codes: Tensor) -> Tensor:
@@ -101,12 +105,15 @@ class AcousticCodec:
 
         Raises:
             TypeError: if the codes are not integers.
-            ValueError: if the codes are not 3-D, empty, out of range, or have more levels than the codec.
+            ValueError: if the codes are not 3-D, empty, out of range, or have more levels than the codec; or if a
+                sample comes out NaN or infinite.
         """
         check_codes(audio_codes, self.num_codebooks, self.codebook_size)
         device_type = audio_codes.device.type
         with evaluation_mode(self.model), loaded(self.model), torch.autocast(device_type, enabled=False):
-            return self._decode(audio_codes.long())
+            audio = self._decode(audio_codes.long())
+        require_finite(audio, "What the codec decodes")
+        return audio
 
     def _encode(self, input_values: Tensor) -> Tensor:
         return self.model.encode(input_values).audio_codes

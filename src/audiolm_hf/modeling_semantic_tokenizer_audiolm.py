@@ -27,7 +27,7 @@ from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import unmoved_generator
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
 from .input_checks_audiolm import check_waveform, row_lengths
-from .numerics_audiolm import Float32Weights, loaded
+from .numerics_audiolm import Float32Weights, loaded, require_finite
 from .resampling_audiolm import resample
 
 PREEMPHASIS = 0.97  # Kaldi
@@ -267,11 +267,13 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
 
         Raises:
             TypeError: if `input_values` are not floats, or the mask no real numbers.
-            ValueError: if samples are not finite, a shape is wrong, a recording is empty, the mask has other values
-                than 0 and 1 or padding before a recording, or the rate cannot be resampled.
+            ValueError: if samples or weights are not finite, a shape is wrong, a recording is empty, the mask has
+                other values than 0 and 1 or padding before a recording, or the rate cannot be resampled.
         """
         features, token_mask = self.extract_features(input_values, attention_mask, sampling_rate)
         with loaded(self), torch.autocast(features.device.type, enabled=False):
+            for values in (features, self.feature_std, self.centroids):
+                require_finite(values, "The semantic tokenizer")
             tokens = nearest_centroid(features, self.centroids)
         return AudioLMSemanticTokenizerOutput(
             semantic_tokens=tokens.masked_fill(token_mask == 0, 0), attention_mask=token_mask

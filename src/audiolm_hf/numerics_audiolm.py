@@ -95,6 +95,30 @@ def loaded(model: nn.Module) -> Iterator[None]:
             each.post_forward(module, None)
 
 
+def require_finite(values: Tensor, what: str) -> None:
+    """Refuse what a part computed if it has NaN or infinity, which weights that have some lead to."""
+    if not (values.is_meta or torch.compiler.is_compiling() or values.isfinite().all()):
+        raise ValueError(
+            f"{what} has values that are NaN or infinite; its weights must be finite, so load them again."
+        )
+
+
+@contextmanager
+def finite_parts(model: nn.Module, what: str) -> Iterator[None]:
+    """Refuse NaN and infinity in what the parts of a model compute, wherever their weights lie until they do."""
+
+    def check(part: nn.Module, inputs: Any, outputs: Any) -> None:
+        first = outputs if isinstance(outputs, Tensor) else outputs[0]
+        require_finite(first, what)
+
+    hooks = [part.register_forward_hook(check) for part in model.children()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def settled(method: Callable) -> Callable:
     """Run a model's method in evaluation mode and without autocast."""
 
@@ -106,4 +130,14 @@ def settled(method: Callable) -> Callable:
     return run
 
 
-__all__ = ["Float32Parts", "Float32Weights", "evaluation_mode", "float32_default", "keep_dtype", "loaded", "settled"]
+__all__ = [
+    "Float32Parts",
+    "Float32Weights",
+    "evaluation_mode",
+    "finite_parts",
+    "float32_default",
+    "keep_dtype",
+    "loaded",
+    "require_finite",
+    "settled",
+]
