@@ -54,17 +54,24 @@ def add_whole(kinds: argparse._SubParsersAction) -> None:
     add_machine(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace results of other settings or data")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file; Markdown is written beside it")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        help="model card whose lines between <!-- metrics --> and <!-- end of metrics --> are replaced",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation, format_checkpoint
-    from audiolm_hf.evaluation.report import to_json
+    from audiolm_hf.evaluation.report import replace_metrics, to_json
 
     output: Path = arguments.output
     check_report(output, others=(".md", ".results"))
-    check_inputs([arguments.data, arguments.train_tokens])
+    check_inputs([arguments.data, arguments.train_tokens, arguments.card])
+    if arguments.card is not None:
+        replace_metrics(arguments.card.read_text(encoding="utf-8"), "")  # refused before the work
     counts = ("num_prompts", "num_continuations", "num_clips", "num_samples", "train_minutes")
     fields = ("data", "kind", *counts, "train_tokens", "seed", "threads", "overwrite")
     evaluation = CheckpointEvaluation(
@@ -77,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     text = format_checkpoint(report)
     write_report(output, to_json(report))
     write_report(output.with_suffix(".md"), text)
+    if arguments.card is not None:
+        write_report(arguments.card, replace_metrics(arguments.card.read_text(encoding="utf-8"), text))
     sys.stdout.write(f"{text}\nAll metrics: {output}, {output.with_suffix('.md')}\n")
     return 0
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+CARD_MARKS = ("<!-- metrics -->", "<!-- end of metrics -->")
 Headline = tuple[str, str, str]  # metric, value, and the baselines' values
 
 
@@ -67,6 +68,20 @@ def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping
     return "\n".join(lines) + "\n"
 
 
+def replace_metrics(card: str, markdown: str) -> str:
+    """Return a model card with what is between its two lines `CARD_MARKS` replaced.
+
+    Raises:
+        ValueError: the card does not have each of the two lines once, in this order.
+    """
+    first, last = CARD_MARKS
+    before, found, rest = card.partition(f"{first}\n")
+    _, ends, after = rest.partition(f"{last}\n")
+    if not (found and ends) or first in rest or last in after:
+        raise ValueError(f"The model card needs the lines {first} and {last} once each, around its metrics.")
+    return f"{before}{found}\n{markdown}\n{ends}{after}"
+
+
 def to_json(result: Any) -> str:
     """Return JSON in which NaN and infinity are null."""
     return (
@@ -91,6 +106,7 @@ def _replace(value: Any, is_replaced: Callable[[Any], bool], replacement: float 
 
 
 __all__ = [
+    "CARD_MARKS",
     "Headline",
     "format_interval",
     "format_markdown",
@@ -98,6 +114,7 @@ __all__ = [
     "from_json",
     "headline",
     "join_parts",
+    "replace_metrics",
     "systems_table",
     "to_json",
 ]

@@ -68,7 +68,11 @@ def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsy
         "-o",
         str(tmp_path / "all.json"),
     ]
-    arguments += ["--protocols", "codec", "tokens", "--num-clips", "1"]
+    arguments += ["--protocols", "codec", "tokens", "--num-clips", "1", "--card", str(tmp_path / "README.md")]
+    (tmp_path / "README.md").write_text("# Tiny\n")
+    assert main(arguments) == 1
+    assert "needs the lines <!-- metrics -->" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text("# Tiny\n<!-- metrics -->\n<!-- end of metrics -->\n")
     assert main(arguments) == 0
     report = json.loads((tmp_path / "all.json").read_text())
     assert list(report["protocols"]) == ["codec", "tokens"]
@@ -78,7 +82,7 @@ def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsy
         assert set(METRICS["speech"]) <= set(tokens["systems"][name])
     assert tokens["systems"]["k-means on MFCC"]["pnmi"] > tokens["systems"]["k-means on MFCC"]["pnmi_shuffled"]
     text = (tmp_path / "all.md").read_text()
-    assert text in capsys.readouterr().out
+    assert text in capsys.readouterr().out and text in (tmp_path / "README.md").read_text()
     assert all(line in text for line in ("| metric | value | baselines |", "semantic tokens, PNMI", "**Codec**"))
     kept = tmp_path / "all.results" / "codec" / "report.json"
     time = kept.stat().st_mtime_ns

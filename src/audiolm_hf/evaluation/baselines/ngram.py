@@ -2,8 +2,8 @@
 """Interpolated Kneser-Ney n-grams: the baseline of the stages' likelihoods.
 
 A model is the distribution of one kind of token (say, the codes of level 2) after the last tokens of a sequence,
-whatever kinds those are. Hand-written on sorted arrays: NLTK's loops over tokens take hours for the millions that are
-counted here in seconds, and KenLM predicts words of one vocabulary, not tokens of one kind after those of any.
+whatever kinds those are. Hand-written on sorted arrays: NLTK counts and scores token by token in Python, here they are
+millions, and KenLM predicts the words of one vocabulary, not tokens of one kind after those of any.
 
 Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1999), modified Kneser-Ney.
 """
