@@ -183,7 +183,7 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
         (
             [stage("a")],
             ["sead=1"],
-            "neither the recipe nor one of its steps knows the key 'sead'; did you mean 'seed'",
+            "neither the recipe nor one of its steps has the key 'sead'; did you mean 'seed'",
         ),
         ([stage("a")], ["seed=-1"], "step a: seed is -1"),
         ([stage("a")], ["max_steps=.nan"], "max_steps is nan"),
@@ -200,7 +200,7 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
             "reaches for 'corse' in a list that does not have it; did you",
         ),
         ([stage("a")], ["steps.a=1"], "ends in a list"),
-        ([stage("a")], ["stepz.a.seed=1"], "knows the key 'stepz'; did you mean 'steps'"),
+        ([stage("a")], ["stepz.a.seed=1"], "has the key 'stepz'; did you mean 'steps'"),
         ([stage("a", seed="one")], [], "step a: seed is 'one'"),
     ],
 )

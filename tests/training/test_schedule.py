@@ -5,6 +5,8 @@ import pytest
 import torch
 from transformers import get_wsd_schedule
 
+from audiolm_hf.settings import build
+from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.schedule import learning_rate_factor
 
 
@@ -32,3 +34,11 @@ def test_values_are_those_that_the_recipes_were_run_with():
     ]
     assert rates(warmup_steps=20, decay_steps=100, floor=0.01) == pytest.approx(stage)
     assert rates(warmup_steps=0, decay_steps=0) == [1.0] * 100
+
+
+def test_a_fall_over_all_steps_needs_no_rise():
+    data = {"folder": "d", "train": ["a"]}
+    values = {"output_folder": "o", "data": data, "max_steps": 10, "decay_steps": 10}
+    assert build(CodecTrainingConfig, values | {"warmup_steps": 0}).decay_steps == 10
+    with pytest.raises(ValueError, match=r"warmup_steps \+ decay_steps is 12, more than max_steps=10"):
+        build(CodecTrainingConfig, values | {"warmup_steps": 0.2})

@@ -126,7 +126,7 @@ def seal_checkpoint(folder: Path) -> None:
 
 
 def checkpoint_flaw(folder: Path) -> str | None:
-    """Say what is wrong with a checkpoint.
+    """Describe what is wrong with a checkpoint.
 
     Args:
         folder (`Path`): of the checkpoint.

@@ -15,12 +15,12 @@ logger = logging.get_logger(__name__)
 
 
 def is_distributed() -> bool:
-    """Say whether several processes train together."""
+    """Return whether several processes train together."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def process_count() -> int:
-    """Give the number of processes that train together."""
+    """Return the number of processes that train together."""
     return torch.distributed.get_world_size() if is_distributed() else 1
 
 

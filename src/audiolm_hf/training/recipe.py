@@ -107,13 +107,13 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
         if key not in known:
             names = [field.name for field in dataclasses.fields(RecipeConfig) if field.name != "every_step"]
             raise ValueError(
-                f"neither the recipe nor one of its steps knows the key {key!r}{did_you_mean(key, [*names, *known])}"
+                f"neither the recipe nor one of its steps has the key {key!r}{did_you_mean(key, [*names, *known])}"
             )
     return steps
 
 
 def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tuple[Step, set[str]]:
-    """A step, and the keys that its training knows."""
+    """A step, and the keys of its training."""
     where, here = f"step {name}", Path(recipe.here)
     if "config" in values:
         path = here / str(values["config"])

@@ -131,7 +131,7 @@ def _labels(piece: dict[str, Any]) -> dict[str, str]:
 
 
 def _semitones_of(path: str, config: RenderConfig) -> int:
-    """Draw a piece's transposition: of seed and path alone, so that an interrupted run goes on alike."""
+    """Draw a piece's transposition: of seed and path alone, so that a resumed run draws the same."""
     if config.max_transposition == 0:
         return 0
     shifts = [sign * size for size in range(1, config.max_transposition + 1) for sign in (1, -1)]

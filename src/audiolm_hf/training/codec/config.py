@@ -111,7 +111,7 @@ class CodecTrainingConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model_keys("codec", self.codec, model_keys(SoundStreamConfig))
-        warmup = warmup_of(self.warmup_steps, self.max_steps)
+        warmup = warmup_of(self.warmup_steps, self.max_steps) if self.warmup_steps else 0
         if self.decay_steps + warmup > self.max_steps:
             raise ValueError(
                 f"warmup_steps + decay_steps is {warmup + self.decay_steps}, more than max_steps={self.max_steps}; "

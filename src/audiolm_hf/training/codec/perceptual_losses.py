@@ -143,7 +143,7 @@ class EnvelopeCorrelationLoss(nn.Module):
         centers = 150.0 * 2 ** (torch.arange(NUM_THIRD_OCTAVES) / 3)
         if sampling_rate / 2 < centers[-1] * 2 ** (1 / 6):
             raise ValueError(
-                f"The envelope loss hears up to 4.3 kHz, and a sampling rate of {sampling_rate} Hz ends at "
+                f"The envelope loss covers up to 4.3 kHz, and a sampling rate of {sampling_rate} Hz ends at "
                 f"{sampling_rate / 2:.0f} Hz; give at least 8600 Hz, or envelope_weight: 0."
             )
         inside = (frequency[:, None] >= centers / 2 ** (1 / 6)) & (frequency[:, None] < centers * 2 ** (1 / 6))

@@ -15,7 +15,7 @@ from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range
 
 
 def code_vectors(codec: PreTrainedModel) -> list[Tensor]:
-    """Give what each code of a SoundStream adds to the latent.
+    """Return what each code of a SoundStream adds to the latent.
 
     Args:
         codec ([`SoundStreamModel`]): the codec.

@@ -2,7 +2,7 @@
 """Start a stage from a text language model: its decoder is kept, its word embeddings are not.
 
 In: a folder that `save_pretrained` of any decoder wrote (Llama, Qwen2, ...); out: the same decoder with embeddings for
-the stage's ids. A decoder that knows text learns speech tokens faster than one that knows nothing.
+the stage's ids. A decoder trained on text learns speech tokens faster than one with random weights.
 
 Paper: the recipe of TWIST (arXiv 2305.13009) and Slam.
 """

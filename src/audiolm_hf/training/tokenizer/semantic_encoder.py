@@ -4,7 +4,7 @@
 Recordings come in, an encoder that `AutoModel` loads comes out; `centroids.py` then turns one of its layers into
 tokens. Spans of the input are hidden and the encoder predicts the cluster of every hidden frame (HuBERT, arXiv
 2106.07447). The first clusters are of MFCC (of pitch classes for music), those of later iterations of a layer of the
-encoder of the iteration before, which goes on from its weights. AudioLM (arXiv 2209.03143) takes w2v-BERT, which is
+encoder of the iteration before, from whose weights they start. AudioLM (arXiv 2209.03143) takes w2v-BERT, which is
 trained alike.
 """
 
@@ -261,7 +261,7 @@ def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -
 
 
 def standardised(rows: np.ndarray) -> np.ndarray:
-    """Give every dimension of a recording's features mean 0 and variance 1, which takes out part of the voice."""
+    """Bring every dimension of a recording's features to mean 0 and variance 1, which takes out part of the voice."""
     return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
 
 

@@ -96,7 +96,7 @@ class SpeakerInvarianceModel(nn.Module):
         return self.log_scale.exp() * (2 * features @ self.centroids.T - self.centroids.square().sum(dim=1))
 
     def forward(self, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Give the loss, then its part of the tokens, the share of tokens found and the adversary's loss.
+        """Return the loss, then its part of the tokens, the share of tokens found and the adversary's loss.
 
         All are means over the batch of all processes, once they are averaged over the processes.
         """

@@ -296,7 +296,7 @@ def _kept_targets(
     tokenizer: AudioLMSemanticTokenizer,
     config: SpeakerInvarianceConfig,
 ) -> TokenTargets:
-    """The targets; kept in a file, as they must not change when a run goes on."""
+    """The targets; kept in a file, as they must not change when a run is resumed."""
     if not path.is_file():
         targets = token_targets(table, speakers, tokenizer, config)
         tensors = {"tokens": torch.from_numpy(targets.tokens), "centroids": targets.centroids}
