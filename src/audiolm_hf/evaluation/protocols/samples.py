@@ -12,7 +12,7 @@ from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.evaluation.protocols.continuation import TASKS, ContinuationKind, choose_recordings, continue_prompts
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
-_NUM_COLOURS = 64  # of pictures in a repository: about 60 kB each
+_NUM_COLOURS = 16  # of pictures in a repository: about 60 kB each
 
 
 @torch.inference_mode()
