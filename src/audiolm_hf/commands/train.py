@@ -12,7 +12,7 @@ from audiolm_hf.commands.options import Number
 from audiolm_hf.threads import check_threads
 from audiolm_hf.training.keys import describe_keys
 from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
-from audiolm_hf.training.processes import process_rank
+from audiolm_hf.training.processes import leave_processes, process_rank
 from audiolm_hf.training.recipe import RecipeConfig, load_config, run_training
 
 
@@ -60,6 +60,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         result = run_training(arguments.config, arguments.overrides, arguments.overwrite)
         if not process_rank():
             sys.stdout.write(f"{result}\n")
+        leave_processes()
     return 0
 
 

@@ -66,3 +66,9 @@ def sum_over_processes(values: Tensor) -> Tensor:
 def mean_over_processes(values: Tensor) -> Tensor:
     """Average the `values` of all processes; no gradient passes."""
     return sum_over_processes(values) / process_count()
+
+
+def leave_processes() -> None:
+    """Part from the other processes of a training; threads that still serve them may abort a process that ends."""
+    if is_distributed():
+        torch.distributed.destroy_process_group()
