@@ -190,7 +190,7 @@ def evaluate_continuation(
         model ([`AudioLMModel`]): continues.
         source ([`AudioSource`]): held-out recordings at the model's rate; those too short are passed over.
         num_prompts (`int`, defaults to 8): most recordings, one of each speaker in turn.
-        prompt_length_s (`float`, *optional*): seconds given; those of `TASKS[kind]` by default.
+        prompt_length_s (`float`, *optional*): seconds given; by default those of `TASKS[kind]`.
         continuation_length_s (`float`, *optional*): seconds continued; likewise.
         seed (`int`, defaults to 0): of the samples, the noise and the intervals.
         kind (`"speech"` or `"piano"`, defaults to `"speech"`): which metrics are taken.
@@ -198,26 +198,19 @@ def evaluate_continuation(
         **stage_kwargs: options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
 
     Returns:
-        `dict`: `systems` (`"model"` and its baselines; means of the keys of `TASKS[kind].metrics`), `intervals` (the
-        same with bootstrap intervals), `differences` (of the model and each system, prompt by prompt), `rows` (the
-        metrics of every prompt) and the settings. Without resemblyzer the speaker's metrics are left out.
+        `dict`: `systems` (means of the keys of `TASKS[kind].metrics`), `intervals` (the same with bootstrap
+        intervals), `differences` of the model and each system, `rows` (the metrics of every prompt) and settings.
 
     Raises:
         ValueError: no recording is long enough.
     """
     task = TASKS[kind]
-    prompt_length_s = task.prompt_length_s if prompt_length_s is None else prompt_length_s
-    if continuation_length_s is None:
-        continuation_length_s = task.continuation_length_s
+    prompt_length_s = prompt_length_s or task.prompt_length_s
+    continuation_length_s = continuation_length_s or task.continuation_length_s
     boundary = round(prompt_length_s * model.sampling_rate)
     end = boundary + round(continuation_length_s * model.sampling_rate)
     records = choose_recordings(source, end, num_prompts)
-    verifier = None
-    if kind == "speech" and speaker_embedding_is_available():
-        verifier = SpeakerVerifier(SpeakerEmbedder(), source)
-    variants = {"model": stage_kwargs}
-    if model.config.coarse_config.condition_dropout:
-        variants[ACOUSTIC_ONLY] = stage_kwargs | {"coarse_guidance_scale": 0.0}
+    verifier, variants = _speaker_verifier(kind, source), _variants(model, stage_kwargs)
     rows: dict[str, list[dict[str, float]]] = {}
     for number, record in enumerate(tqdm(records, desc="continue", unit="prompt")):
         prompt, real = record.array[:boundary], record.array[boundary:end]
@@ -239,6 +232,18 @@ def evaluate_continuation(
         "seed": seed,
         "speaker_note": _speaker_note(kind, verifier),
     }
+
+
+def _speaker_verifier(kind: ContinuationKind, source: AudioSource) -> SpeakerVerifier | None:
+    measurable = kind == "speech" and speaker_embedding_is_available()
+    return SpeakerVerifier(SpeakerEmbedder(), source) if measurable else None
+
+
+def _variants(model: AudioLMModel, stage_kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of the model's systems: itself and, if it was trained so, without semantic tokens."""
+    if not model.config.coarse_config.condition_dropout:
+        return {"model": stage_kwargs}
+    return {"model": stage_kwargs, ACOUSTIC_ONLY: stage_kwargs | {"coarse_guidance_scale": 0.0}}
 
 
 def _other_recordings(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> list[AudioRecord]:
