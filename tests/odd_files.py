@@ -20,7 +20,7 @@ import yaml
 
 from audiolm_hf import AudioLMModel
 from audiolm_hf.cli import VERBS, build_parser, main
-from audiolm_hf.data.manifests import read_manifest
+from audiolm_hf.data.recordings import read_manifest
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.training.kinds import RECIPE, training_kind
 from audiolm_hf.training.recipe import RecipeConfig, load_config
@@ -158,7 +158,8 @@ def manifests(rng: random.Random) -> Case:
         for entry in entries:
             holds(isinstance(entry.path, Path) and 0 <= entry.start_s < 1e12, "its path or start")
             holds(entry.end_s is None or entry.start_s < entry.end_s < float("inf"), "its end")
-            holds(all(isinstance(label, str) for label in entry.labels.values()), "its labels")
+            labels = (entry.speaker, entry.accent, entry.text, entry.source)
+            holds(all(isinstance(label, str) for label in labels), "its labels")
 
     return Case(f"{suffix} {what}", lambda: read_manifest(path), check, (*names, path.name))
 

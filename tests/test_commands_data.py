@@ -11,7 +11,6 @@ import soundfile as sf
 import yaml
 
 from audiolm_hf.commands import evaluate, tokenize, train
-from audiolm_hf.data.audio import SkippedAudio
 from audiolm_hf.data.tokenizers import load_tokenizers, tokenizers_hash
 from audiolm_hf.data.tokens import TokenDataset, write_shard
 from tests.helpers_sounds import EXAMPLES, RATE
@@ -85,7 +84,7 @@ def test_tokenize_takes_a_dataset_by_name(checkpoint, recordings, tmp_path, caps
     [
         (["--data", "nothing"], "no nothing; give an existing"),
         (["--data", "tests", "--split", "train"], "--split belongs to --dataset"),
-        (["--data", "tests", "--num-workers", 0], "num_workers is 0; give 1 to"),
+        (["--data", "tests", "--num-workers", 0], "num_workers is 0; give an integer from 1 to"),
         (["--data", "tests", "--num-machines", 2, "--machine-index", 2], "machine_index is 2 of 2.*give 0 to 1"),
         (["--dataset", "nothing/here"], "No split of nothing/here is named; give --split"),
     ],
@@ -104,7 +103,7 @@ def test_tokenize_takes_one_kind_of_source(capsys):
 
 def test_many_left_out_recordings_are_counted(tmp_path, capsys):
     folder = write_tokens(tmp_path / "tokens", [20])
-    write_shard(folder / "tokens-00001.parquet", [], [SkippedAudio(f"{n}.wav", "it is empty") for n in range(12)])
+    write_shard(folder / "tokens-00001.parquet", [], {f"{n}.wav": "it is empty" for n in range(12)})
     describe_tokens(folder)
     tokenize._report(TokenDataset(folder), folder)
     printed = capsys.readouterr().out

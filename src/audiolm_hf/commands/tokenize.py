@@ -1,16 +1,18 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf tokenize`: turn recordings into a token dataset for the stages."""
+"""`audiolm-hf tokenize`: tokenize recordings into a token dataset for the stages."""
 
 import argparse
 import sys
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiolm_hf.commands.options import find_device
 
 if TYPE_CHECKING:
-    from audiolm_hf.data.clips import ClipList, ClipStream
+    from audiolm_hf.data.hf_datasets import ClipStream
+    from audiolm_hf.data.recordings import ClipList
     from audiolm_hf.data.tokens import TokenDataset
 
 SHOWN_SKIPPED = 10  # the rest is in the file that lists them all
@@ -20,8 +22,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "tokenize",
-        help="turn recordings into semantic tokens and codes",
-        description="Turn recordings into a token dataset. Run it again after an interruption and it goes on.",
+        help="tokenize recordings into a token dataset",
+        description="Tokenize recordings into a token dataset, to train the stages on. After an interruption, "
+        "the same command resumes.",
     )
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the semantic tokenizer")
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
@@ -32,15 +35,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="round the tokenizers' weights to float16 first, as `assemble` stores them",
     )
-    parser.add_argument("--device", default="cpu", help="where the tokenizers work, such as cuda (default cpu)")
+    parser.add_argument("--device", default="cpu", help="device of the tokenizers, such as cuda (default cpu)")
     parser.add_argument(
-        "--num-workers", type=int, default=1, help="processes (default 1); any number, the same tokens"
+        "--num-workers", type=int, default=1, help="processes (default 1); the tokens do not depend on it"
     )
     parser.add_argument(
-        "--num-threads", type=int, default=1, help="of each process (default 1); more processes are faster on a CPU"
+        "--num-threads",
+        type=int,
+        default=1,
+        help="of each process (default 1); on a CPU, more processes are faster",
     )
     parser.add_argument("--num-machines", type=int, default=1, help="computers that share one output folder")
-    parser.add_argument("--machine-index", type=int, default=0, help="which of them this is, from 0")
+    parser.add_argument("--machine-index", type=int, default=0, help="which of the computers this is, from 0")
     parser.add_argument(
         "--recordings-per-shard", type=int, default=64, help="recordings in each parquet file (default 64)"
     )
@@ -60,11 +66,11 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         help="parquet files, folders of audio files, datasets saved to disk, audio files, or lists: .txt with a path "
         "a line, .csv or .jsonl with `path` and optional speaker, accent, source, start, end",
     )
-    source.add_argument("--dataset", help="a dataset of the Hub, user/name, or what else `load_dataset` takes")
-    parser.add_argument("--split", help="of --dataset, such as train")
+    source.add_argument("--dataset", help="dataset of the Hub, user/name, or anything else that `load_dataset` takes")
+    parser.add_argument("--split", help="split of --dataset, such as train")
     parser.add_argument("--config-name", help="configuration of --dataset")
     parser.add_argument("--revision", help="branch, tag or commit of --dataset")
-    parser.add_argument("--streaming", action="store_true", help="do not download all of --dataset first")
+    parser.add_argument("--streaming", action="store_true", help="read --dataset without downloading it first")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,23 +95,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _open_source(arguments: argparse.Namespace) -> "ClipList | ClipStream":
-    from audiolm_hf.data.clips import ClipStream, dataset_clips, list_clips
-
     named = {name: vars(arguments)[name] for name in ("split", "config_name", "revision", "streaming")}
     if arguments.data:
+        from audiolm_hf.data.clips import list_clips
+
         given = [name for name, value in named.items() if value]
         if given:
             raise ValueError(f"--{given[0].replace('_', '-')} belongs to --dataset; leave it out with --data.")
         return list_clips(arguments.data)
     from audiolm_hf.data.hf_datasets import open_dataset
 
-    dataset = open_dataset(arguments.dataset, **named)
-    parts = (arguments.dataset, arguments.config_name, arguments.revision, arguments.split)
-    name = "/".join(part for part in parts if part)
-    if not arguments.streaming:
-        return dataset_clips(name, dataset)
-    splits = dataset.info.splits or {}
-    return ClipStream(name, dataset, splits[arguments.split].num_examples if arguments.split in splits else None)
+    return open_dataset(arguments.dataset, **named)
 
 
 def _report(dataset: "TokenDataset | None", output: Path) -> None:
@@ -121,8 +121,8 @@ def _report(dataset: "TokenDataset | None", output: Path) -> None:
             f"{len(dataset)} records, {dataset.duration / 3600:.2f} h, in {output} "
             f"(tokenizers {dataset.info.tokenizers}); {len(skipped)} recordings left out.\n"
         )
-    for entry in skipped[:SHOWN_SKIPPED]:
-        sys.stdout.write(f"  {entry.id}: {entry.reason}\n")
+    for id, reason in islice(skipped.items(), SHOWN_SKIPPED):
+        sys.stdout.write(f"  {id}: {reason}\n")
     if len(skipped) > SHOWN_SKIPPED:
         sys.stdout.write(f"  and {len(skipped) - SHOWN_SKIPPED} more in {output / SKIPPED_FILE}\n")
 

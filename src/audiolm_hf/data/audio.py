@@ -7,9 +7,10 @@ Audio is decoded with soundfile or ffmpeg and resampled with soxr; torchcodec is
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,11 @@ from transformers.utils import logging
 
 from audiolm_hf.audio_decoding_audiolm import decode_mono, measure_duration
 from audiolm_hf.audio_samples_audiolm import check_sampling_rate
-from audiolm_hf.data.clips import Clip, ClipReader, list_clips
+from audiolm_hf.data.cache import ByteCache
+from audiolm_hf.data.clips import ClipReader, list_clips
+from audiolm_hf.data.recordings import Clip
 
 logger = logging.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class SkippedAudio:
-    """A recording that was left out.
-
-    Args:
-        id (`str`): the recording, as in [`AudioRecord`].
-        reason (`str`): why it could not be used.
-    """
-
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ def decode_audio(
 
 
 class AudioSource(Sequence[AudioRecord]):
-    """Recordings of any number of parquet files, folders, manifests and audio files, in a fixed order.
+    """Recordings of any number of parquet files, folders, lists and audio files, in a fixed order.
 
     Nothing is decoded before it is asked for. Recordings whose header cannot be read are left out at once; one that
     fails while it is decoded raises when indexed and is left out when iterated. Both are listed in `skipped`.
@@ -97,33 +87,29 @@ class AudioSource(Sequence[AudioRecord]):
         paths (`str`, `Path` or a sequence of them): parquet files, folders, lists, datasets saved to disk or audio
             files, see [`~audiolm_hf.data.clips.list_clips`].
         sampling_rate (`int`): Hz of the arrays that come out.
-        min_duration_s (`float`, defaults to 0.0): shorter recordings are left out, in seconds.
 
     Raises:
         FileNotFoundError: a path does not exist.
         ValueError: a path is of no kind named above, or nothing readable is left.
     """
 
-    def __init__(
-        self, paths: str | Path | Iterable[str | Path], sampling_rate: int = 16000, min_duration_s: float = 0.0
-    ) -> None:
+    def __init__(self, paths: str | Path | Iterable[str | Path], sampling_rate: int = 16000) -> None:
         self.sampling_rate = check_sampling_rate(sampling_rate)
-        if not 0 <= min_duration_s < math.inf:
-            raise ValueError(f"min_duration_s is {min_duration_s}; give 0 or more seconds.")
         self.paths = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-        self._skipped: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}  # the reason, by the id of what was left out so far
         listed = list_clips(self.paths)
         self._reader = ClipReader(listed.datasets)
-        timed = (self._with_duration(clip) for clip in listed.clips)
-        self._clips = [clip for clip in timed if clip is not None and self._is_long_enough(clip, min_duration_s)]
-        self._durations = np.array([clip.duration for clip in self._clips], dtype=np.float64)
-        for skipped in self.skipped:
-            logger.warning(f"Left out {skipped.id}: {skipped.reason}.")
+        self._clips = [clip for clip in map(self._with_duration, listed.clips) if clip is not None]
+        for id, reason in self.skipped.items():
+            logger.warning(f"Left out {id}: {reason}.")
         if not self._clips:
             raise ValueError(
-                f"No readable audio of at least {min_duration_s} s in {[str(path) for path in self.paths]}; "
-                f"{len(self._skipped)} left out. Give parquet files, folders, manifests or audio files."
+                f"No readable audio in {[str(path) for path in self.paths]}; {len(self.skipped)} left out. Give "
+                "parquet files, folders, lists or audio files."
             )
+        self.ids = [clip.id for clip in self._clips]
+        self.speakers = [clip.speaker for clip in self._clips]  # "" where none is given
+        self.durations = np.array([clip.duration for clip in self._clips], dtype=np.float64)  # seconds, as stated
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -133,7 +119,7 @@ class AudioSource(Sequence[AudioRecord]):
         try:
             array = decode_audio(self._reader.read(clip), self.sampling_rate, clip.start_s, clip.end_s)
         except ValueError as error:
-            self._skipped[clip.id] = str(error)
+            self.skipped[clip.id] = str(error)
             raise ValueError(f"{clip.id}: {error}.") from error
         return AudioRecord(clip.id, array, self.sampling_rate, clip.speaker, clip.accent, clip.text, clip.source)
 
@@ -146,32 +132,6 @@ class AudioSource(Sequence[AudioRecord]):
                 continue
             yield record
 
-    @property
-    def skipped(self) -> list[SkippedAudio]:
-        """What was left out so far, and why."""
-        return [SkippedAudio(id, reason) for id, reason in self._skipped.items()]
-
-    @property
-    def ids(self) -> list[str]:
-        """The id of every recording, in order."""
-        return [clip.id for clip in self._clips]
-
-    @property
-    def speakers(self) -> list[str]:
-        """The speaker of every recording, in order; `""` where none is given."""
-        return [clip.speaker for clip in self._clips]
-
-    @property
-    def durations(self) -> np.ndarray:
-        """Stated length of every recording in seconds, float64."""
-        return self._durations
-
-    def _is_long_enough(self, clip: Clip, min_duration_s: float) -> bool:
-        if clip.duration is None or clip.duration >= min_duration_s:
-            return True
-        self._skipped[clip.id] = f"{clip.duration:.2f} s are shorter than min_duration_s={min_duration_s}"
-        return False
-
     def _with_duration(self, clip: Clip) -> Clip | None:
         """Add the length by the file itself; `None` (and an entry in `skipped`) if that cannot be read."""
         if clip.duration is not None and 0 < clip.duration < math.inf:
@@ -179,35 +139,27 @@ class AudioSource(Sequence[AudioRecord]):
         try:
             length = measure_duration(self._reader.read(clip))
         except ValueError as error:
-            self._skipped[clip.id] = str(error)
+            self.skipped[clip.id] = str(error)
             return None
         end_s = length if clip.end_s is None else min(clip.end_s, length)
         return replace(clip, duration=max(0.0, end_s - clip.start_s))
 
 
-def load_audio_segments(
-    source: AudioSource, segment_length_s: float, max_segments: int | None = None
-) -> list[np.ndarray]:
+def load_audio_segments(source: AudioSource, segment_length_s: float, max_segments: int) -> list[np.ndarray]:
     """Cut every recording into consecutive segments.
 
     Args:
         source ([`AudioSource`]): the recordings.
         segment_length_s (`float`): longest segment, in seconds; the last of a recording may be shorter.
-        max_segments (`int`, *optional*): stop after so many.
+        max_segments (`int`): stop after so many.
 
     Returns:
         `list[np.ndarray]`: float32 arrays of shape `(num_samples,)`, in the order of the recordings.
     """
-    if not 1 / source.sampling_rate <= segment_length_s < math.inf:
-        raise ValueError(f"segment_length_s is {segment_length_s}; it must be at least one sample long, and finite.")
-    length = round(segment_length_s * source.sampling_rate)
-    segments: list[np.ndarray] = []
-    for record in source:
-        for start in range(0, len(record.array), length):
-            if max_segments is not None and len(segments) >= max_segments:
-                return segments
-            segments.append(record.array[start : start + length])
-    return segments
+    length = max(1, round(segment_length_s * source.sampling_rate))
+    arrays = (record.array for record in source)
+    segments = (array[start : start + length] for array in arrays for start in range(0, len(array), length))
+    return list(islice(segments, max_segments))
 
 
 FramePitch = Callable[[np.ndarray, int, int], np.ndarray]  # int16 recording, first sample, samples -> Hz of each frame
@@ -244,10 +196,8 @@ class AudioCropDataset(Dataset):
         self.source = source
         self.crop_length = crop_length
         self.seed = seed
-        self.cache_bytes = cache_bytes
         self.pitch = pitch
-        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache: ByteCache[np.ndarray] = ByteCache(cache_bytes, attrgetter("nbytes"))
         self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
@@ -297,25 +247,20 @@ class AudioCropDataset(Dataset):
                     self._unreadable.add(clip)
                     logger.warning(f"Left out {error}")
             weights[clip] = 0.0  # what is drawn next does not depend on what was found unreadable before
-        raise ValueError(f"None of the {len(self.source)} recordings can be decoded: {self.source.skipped[:3]}.")
+        first = dict(islice(self.source.skipped.items(), 3))
+        raise ValueError(f"None of the {len(self.source)} recordings can be decoded: {first}.")
 
     def _samples(self, clip: int) -> np.ndarray:
-        if clip in self._cache:
-            self._cache.move_to_end(clip)
-            return self._cache[clip]
-        array = np.clip(np.round(self.source[clip].array * 32767.0), -32767, 32767).astype(np.int16)
-        self._cache[clip] = array
-        self._cached_bytes += array.nbytes
-        while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:
-            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
-        return array
+        def decode() -> np.ndarray:
+            return np.clip(np.round(self.source[clip].array * 32767.0), -32767, 32767).astype(np.int16)
+
+        return self._cache.get(clip, decode)
 
 
 __all__ = [
     "AudioCropDataset",
     "AudioRecord",
     "AudioSource",
-    "SkippedAudio",
     "decode_audio",
     "load_audio_segments",
 ]

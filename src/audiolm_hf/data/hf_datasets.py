@@ -1,35 +1,28 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Recordings of a `datasets` dataset: saved to disk, of the Hub by name, downloaded or streamed.
 
-In: a folder or a name; out: a dataset with one column of encoded audio, bytes or a path. `datasets` would decode it
-with torchcodec; here it is told not to, and soundfile decodes later.
+In: a folder or a name; out: a [`ClipList`] or a [`ClipStream`] of encoded audio. `datasets` would decode it with
+torchcodec; here it is told not to, and soundfile decodes later.
 """
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from datasets import (
-    Audio,
-    ClassLabel,
-    Dataset,
-    DatasetDict,
-    Features,
-    IterableDataset,
-    load_dataset,
-    load_from_disk,
-)
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, IterableDataset, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 from datasets.utils.file_utils import xopen
 
-from audiolm_hf.data.manifests import Labels, label_columns
+from audiolm_hf.data.recordings import Clip, ClipList, label_columns, read_labels
 
 
 class EncodedAudio(Audio):
     """Audio that stays as it is encoded; unlike its parent it does without torchcodec."""
 
     def encode_example(self, value: str | bytes | dict[str, Any]) -> dict[str, Any]:
-        """Give one value of the column as `bytes` and `path`."""
+        """Return one value of the column as `bytes` and `path`."""
         if isinstance(value, str):
             return {"bytes": None, "path": value}
         if isinstance(value, bytes):
@@ -37,14 +30,40 @@ class EncodedAudio(Audio):
         return {"bytes": value.get("bytes"), "path": value.get("path")}
 
 
-def open_saved_dataset(folder: Path) -> Dataset:
-    """Open a dataset that `save_to_disk` wrote; its files are mapped into memory, not read.
+@dataclass(frozen=True)
+class ClipStream:
+    """Recordings that are read one after the other from a `datasets.IterableDataset`.
 
     Args:
-        folder (`Path`): of the dataset, or of one split of several.
+        name (`str`): of the dataset, configuration and split; ids begin with it.
+        dataset (`datasets.IterableDataset`): with one column of audio that stays encoded, see [`open_stream`].
+        num_clips (`int`, *optional*): how many there are, where the dataset says so.
+    """
 
-    Returns:
-        `datasets.Dataset`: see [`undecoded`].
+    name: str
+    dataset: IterableDataset
+    num_clips: int | None = None
+    files: ClassVar[dict[str, Path]] = {}  # none: what is streamed is known by its name alone
+    datasets: ClassVar[dict[Path, Dataset]] = {}
+
+    @property
+    def key(self) -> str:
+        """Hash of the name: 16 hexadecimal digits."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:16]
+
+    def clips(self, first_row: int) -> Iterator[Clip]:
+        """Read the recordings from where the dataset stands; the first of them is row `first_row` of the whole."""
+        for row, example in enumerate(self.dataset, start=first_row):
+            encoded = read_encoded(example, self.dataset.features)
+            labels = _label_values(example, self.dataset.features)
+            if isinstance(encoded, bytes):
+                yield Clip(f"{self.name}#{row}", Path(self.name), data=encoded, **labels)
+            else:
+                yield Clip(f"{self.name}#{row}", encoded, **labels)
+
+
+def open_saved_dataset(folder: Path) -> ClipList:
+    """List the recordings of a dataset that `save_to_disk` wrote; its files are mapped into memory, not read.
 
     Raises:
         ValueError: the folder holds several splits, or none of the columns is audio.
@@ -53,7 +72,7 @@ def open_saved_dataset(folder: Path) -> Dataset:
     if isinstance(dataset, DatasetDict):
         splits = ", ".join(str(folder / split) for split in dataset)
         raise ValueError(f"{folder} holds several splits; give those to use: {splits}.")
-    return undecoded(dataset, str(folder))
+    return _list_rows(folder, _encoded(dataset, str(folder)))
 
 
 def open_dataset(
@@ -62,18 +81,18 @@ def open_dataset(
     config_name: str | None = None,
     revision: str | None = None,
     streaming: bool = False,
-) -> Dataset | IterableDataset:
-    """Open a dataset by the name that `datasets.load_dataset` knows it by.
+) -> ClipList | ClipStream:
+    """Open a dataset by name.
 
     Args:
-        name (`str`): `user/name` on the Hub, or a local folder of data files.
-        split (`str`): such as `train`, or `train[:10%]` unless it is streamed.
-        config_name (`str`, *optional*): which of the dataset's configurations.
+        name (`str`): `user/name` on the Hub, or what else `datasets.load_dataset` takes.
+        split (`str`, *optional*): such as `"train"`; it must be given.
+        config_name (`str`, *optional*): of a dataset that has several configurations.
         revision (`str`, *optional*): branch, tag or commit on the Hub.
         streaming (`bool`, defaults to `False`): read while working instead of downloading everything first.
 
     Returns:
-        `datasets.Dataset` or `datasets.IterableDataset`: see [`undecoded`].
+        [`ClipList`], or [`ClipStream`] with `streaming`.
 
     Raises:
         FileNotFoundError: there is no such dataset.
@@ -93,30 +112,24 @@ def open_dataset(
             f"`datasets` could not prepare {name} ({error.__cause__ or error}); with --streaming nothing is prepared, "
             "and a folder of audio files needs no preparation with --data."
         ) from error
-    return undecoded(dataset, name)
+    full_name = "/".join(part for part in (name, config_name, revision, split) if part)
+    dataset = _encoded(dataset, name)
+    if not streaming:
+        return _list_rows(Path(full_name), dataset)
+    splits = dataset.info.splits or {}
+    return ClipStream(full_name, dataset, splits[split].num_examples if split in splits else None)
 
 
-def undecoded(dataset: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
-    """Keep the audio, as it is encoded, and the labels of a dataset.
-
-    Args:
-        dataset (`datasets.Dataset` or `datasets.IterableDataset`): with one column of audio, or one called `audio`.
-        name (`str`): of the dataset, for errors.
-
-    Returns:
-        the same kind of dataset: the column of audio, as `bytes` and `path`, and the columns of labels.
-
-    Raises:
-        ValueError: there is no column of audio, or several and none is called `audio`.
-    """
+def _encoded(dataset: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
+    """Keep the audio, as it is encoded, and the labels of a dataset."""
     features = dataset.features or {}
-    audio = audio_column(features, name)
+    audio = _audio_column(features, name)
     labels = sorted(set(label_columns(features).values()) - {audio})
     return dataset.select_columns([audio, *labels]).cast_column(audio, EncodedAudio(decode=False))
 
 
-def audio_column(features: dict[str, Any], name: str) -> str:
-    """Find the one column of audio; where there are several, that called `audio`."""
+def _audio_column(features: dict[str, Any], name: str) -> str:
+    """Return the name of the one column of audio; where there are several, `audio`."""
     columns = [column for column, feature in features.items() if isinstance(feature, Audio)]
     if "audio" in columns:
         return "audio"
@@ -130,38 +143,25 @@ def audio_column(features: dict[str, Any], name: str) -> str:
     return columns[0]
 
 
-def label_values(row: dict[str, Any], features: Features) -> Labels:
-    """Give the labels of one row as text; classes by their names."""
-    labels: Labels = {}
-    for label, column in label_columns(features).items():
-        value, feature = row[column], features[column]
-        if value is not None:
-            labels[label] = feature.int2str(value) if isinstance(feature, ClassLabel) else str(value)
-    return labels
+def _list_rows(path: Path, dataset: Dataset) -> ClipList:
+    """List the rows of a dataset, without reading its audio."""
+    features, columns = dataset.features, sorted(label_columns(dataset.features).values())
+    rows = dataset.select_columns(columns) if columns else [{}] * len(dataset)
+    labels = (_label_values(row, features) for row in rows)
+    clips = [Clip(f"{path.as_posix()}#{row}", path, row, **values) for row, values in enumerate(labels)]
+    return ClipList(clips, {path: dataset})
 
 
-def read_labels(dataset: Dataset) -> Iterator[Labels]:
-    """Give the labels of every row of a dataset, without reading its audio."""
-    columns = sorted(label_columns(dataset.features).values())
-    if not columns:
-        yield from ({} for _ in range(len(dataset)))
-        return
-    features = dataset.features
-    for row in dataset.select_columns(columns):
-        yield label_values(row, features)
+def _label_values(row: dict[str, Any], features: Features) -> dict[str, Any]:
+    """Return the labels of one row as text; classes by their names."""
+    named = {name: features[name] for name, value in row.items() if value is not None}
+    classes = {name: kind.int2str(row[name]) for name, kind in named.items() if isinstance(kind, ClassLabel)}
+    return read_labels(row | classes)
 
 
 def read_encoded(row: dict[str, Any], features: Features) -> bytes | Path:
-    """Give the encoded audio of one row: its bytes, or where they lie on this machine.
-
-    Args:
-        row (`dict`): of an [`undecoded`] dataset.
-        features (`datasets.Features`): of the dataset.
-
-    Returns:
-        `bytes` or `Path`; no bytes at all where neither is given.
-    """
-    audio = row[audio_column(features, "The dataset")] or {"bytes": None, "path": None}
+    """Return the encoded audio of one row: its bytes (none where there is no audio), or their file on this machine."""
+    audio = row[_audio_column(features, "The dataset")] or {"bytes": None, "path": None}
     if audio["bytes"] is not None:
         return audio["bytes"]
     if not audio["path"]:
@@ -172,13 +172,4 @@ def read_encoded(row: dict[str, Any], features: Features) -> bytes | Path:
         return file.read()
 
 
-__all__ = [
-    "EncodedAudio",
-    "audio_column",
-    "label_values",
-    "open_dataset",
-    "open_saved_dataset",
-    "read_encoded",
-    "read_labels",
-    "undecoded",
-]
+__all__ = ["ClipStream", "open_dataset", "open_saved_dataset", "read_encoded"]

@@ -1,49 +1,70 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""From recordings to a token dataset: which shards there are, which of them are still to be made, and by whom.
+"""From recordings to a token dataset, in one process or several, resumed after any interruption.
 
-A shard holds a fixed range of the recordings, and is written whole or not at all. So a run that was stopped at any
-moment goes on with the shards that are not there, and neither the number of processes nor of machines changes a byte.
-Every process uses the same number of threads, as that decides the last bits of a sum, and so a code in a million.
+A shard holds a fixed range of the recordings and is written whole or not at all, by the first process alone; the
+others tokenize single recordings for it. So an interrupted run resumes with the shards that are missing, and neither
+the number of processes nor of machines changes a byte. Every process uses the same number of threads, which decides
+the last bits of a sum, and so a code in a million.
 """
 
 import dataclasses
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import count, islice
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
+import pyarrow.parquet as pq
+import torch
 from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
-from audiolm_hf.data.clips import Clip, ClipList, ClipStream, check_unique
-from audiolm_hf.data.tokenizers import LAST_SEGMENT_S, SEGMENT_LENGTH_S, TokenizerPair, token_info
+from audiolm_hf.data.audio import AudioRecord, decode_audio
+from audiolm_hf.data.clips import ClipReader, check_unique
+from audiolm_hf.data.recordings import Clip, ClipList
+from audiolm_hf.data.tokenizers import (
+    LAST_SEGMENT_S,
+    SEGMENT_LENGTH_S,
+    TokenizerPair,
+    token_info,
+    tokenize_recording,
+)
 from audiolm_hf.data.tokens import (
     INFO_FILE,
     SKIPPED_FILE,
     STREAM_FILE,
     TokenDataset,
-    count_records,
+    TokenRecord,
     read_skipped,
     shard_hashes,
     shard_path,
     shard_paths,
+    write_shard,
 )
-from audiolm_hf.data.workers import ShardJob, ShardMaker, run_here, run_in_processes
 from audiolm_hf.files import write_bytes
 from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.settings import Count, CountOrNone, NotNegative, Settings
 
+if TYPE_CHECKING:
+    from audiolm_hf.data.hf_datasets import ClipStream
+
 
 @dataclasses.dataclass(frozen=True)
 class TokenizationPlan(Settings):
-    """How the work is cut and shared out.
+    """How the work is divided.
 
     Args:
-        recordings_per_shard (`int`, defaults to 64): what a stop can cost each process at most.
+        recordings_per_shard (`int`, defaults to 64): about what an interruption costs.
         min_duration_s (`float`, defaults to 0.0): shorter recordings are left out, in seconds.
         num_workers (`int`, defaults to 1): processes.
         num_threads (`int`, defaults to 1): of each process.
@@ -71,24 +92,24 @@ class TokenizationPlan(Settings):
 
 
 def tokenize_recordings(
-    source: ClipList | ClipStream,
+    source: "ClipList | ClipStream",
     load_tokenizers: Callable[[], TokenizerPair],
     output: str | Path,
     plan: TokenizationPlan | None = None,
     overwrite: bool = False,
 ) -> TokenDataset | None:
-    """Turn recordings into a token dataset.
+    """Tokenize recordings into a token dataset.
 
-    Shards that are there are not made again: after an interruption, the same call goes on where it stopped.
-    Recordings that cannot be read are left out and listed, with the reason, in `skipped.jsonl`.
+    After an interruption, the same call resumes. Recordings that cannot be read are left out and listed, with the
+    reason, in `skipped.jsonl`.
 
     Args:
         source ([`ClipList`] or [`ClipStream`]): the recordings.
-        load_tokenizers (callable): gives the [`TokenizerPair`]; with several workers it is called in each of them, so
-            it must be something that other processes can import, such as a `functools.partial` of
+        load_tokenizers (callable): returns the [`TokenizerPair`]; with several workers it is called in each of them,
+            so it must be something that other processes can import, such as a `functools.partial` of
             [`~audiolm_hf.data.tokenizers.load_tokenizers`].
         output (`str` or `Path`): folder of the dataset.
-        plan ([`TokenizationPlan`], *optional*): how to share the work out.
+        plan ([`TokenizationPlan`], *optional*): how to divide the work.
         overwrite (`bool`, defaults to `False`): remove what the folder holds if it is another dataset.
 
     Returns:
@@ -98,11 +119,10 @@ def tokenize_recordings(
         ValueError: the folder holds tokens of other tokenizers, recordings or plans; a recording is listed twice; or
             none of the recordings can be read.
         BlockingIOError: another process is at work in the folder.
+        ChildProcessError: a worker ended before its work.
     """
     plan, output = plan or TokenizationPlan(), Path(output)
     if isinstance(source, ClipList):
-        if not source.clips:
-            raise ValueError("There are no recordings in what was given; give folders, lists or files that hold some.")
         check_unique(source)
     elif plan.num_machines > 1:
         raise ValueError("A stream has no shards that machines could share; download the dataset, or use one machine.")
@@ -118,32 +138,27 @@ def tokenize_recordings(
         scratch.mkdir()
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         write = partial(write_bytes, scratch=scratch)
-        shards: _ListedShards | _StreamedShards
-        if isinstance(source, ClipList):
-            shards = _ListedShards(source, output, plan)
-        else:
-            shards = _StreamedShards(source, output, plan, write)
+        shards, total, done = _missing_shards(source, output, plan)
         if not (output / INFO_FILE).exists():
+            if not isinstance(source, ClipList):  # first, so that without this file a stream is known to have ended
+                write(output / STREAM_FILE, _stream_position(0, None))
             write(output / INFO_FILE, (json.dumps(described, indent=2) + "\n").encode())
-        datasets = source.datasets if isinstance(source, ClipList) else {}
-        maker = ShardMaker(output, scratch, datasets, plan.min_duration_s, plan.num_threads)
-        with tqdm(total=shards.total, initial=shards.done, desc="tokenize", unit="recording", smoothing=0.05) as bar:
-            jobs = shards.jobs(bar.update)
-            if plan.num_workers == 1:
-                finished = run_here(jobs, maker, tokenizers, bar.update)
-            else:
-                del tokenizers
-                finished = run_in_processes(jobs, maker, load_tokenizers, plan.num_workers, bar.update)
-            for number in finished:
-                shards.finish(number)
-        dataset = _close(output, shards, write)
+        if plan.num_workers == 1:
+            made = _make_here(shards, _Tokenizer(tokenizers, source.datasets, plan), plan.num_threads)
+        else:
+            del tokenizers
+            made = _make_in_processes(shards, load_tokenizers, source.datasets, plan)
+        stack.enter_context(closing(made))
+        with tqdm(total=total, initial=done, desc="tokenize", unit="recording", smoothing=0.05) as bar:
+            _write_shards(made, output, scratch, bar.update)
+        dataset = _close(output, write)
         if dataset is not None:
             held.finish(output)
         return dataset
 
 
-def _describe(source: ClipList | ClipStream, tokenizers: TokenizerPair, plan: TokenizationPlan) -> dict[str, Any]:
-    """Say what a folder is to hold."""
+def _describe(source: "ClipList | ClipStream", tokenizers: TokenizerPair, plan: TokenizationPlan) -> dict[str, Any]:
+    """Return what the folder's description says."""
     num_clips = len(source.clips) if isinstance(source, ClipList) else None
     return dataclasses.asdict(token_info(tokenizers)) | {
         "recordings": source.key,
@@ -156,109 +171,159 @@ def _describe(source: ClipList | ClipStream, tokenizers: TokenizerPair, plan: To
     }
 
 
-class _ListedShards:
-    """The shards of a list: those of this machine that are not there are to be made."""
+class _Shard(NamedTuple):
+    """Recordings that make one shard, and the state of the stream behind them."""
 
-    def __init__(self, source: ClipList, output: Path, plan: TokenizationPlan) -> None:
-        self.clips = source.clips
-        self.size = plan.recordings_per_shard
-        numbers = range(plan.machine_index, -(-len(self.clips) // self.size), plan.num_machines)
-        self.missing = [number for number in numbers if not shard_path(output, number).exists()]
-        self.total = sum(len(self._clips(number)) for number in numbers)
-        self.done = self.total - sum(len(self._clips(number)) for number in self.missing)
-
-    def _clips(self, number: int) -> list[Clip]:
-        return self.clips[number * self.size : (number + 1) * self.size]
-
-    def jobs(self, advance: Callable[[int], Any]) -> Iterator[ShardJob]:
-        """Give what is to be made."""
-        return (ShardJob(number, self._clips(number)) for number in self.missing)
-
-    def finish(self, number: int) -> None:
-        """Take note of a shard that is written: its file says it all."""
-
-    def close(self) -> None:
-        """Take note that all jobs are done."""
+    number: int
+    clips: list[Clip]
+    state: Any = None
 
 
-class _StreamedShards:
-    """The shards of a stream: those after the last place before which all are there.
+def _missing_shards(
+    source: "ClipList | ClipStream", output: Path, plan: TokenizationPlan
+) -> tuple[Iterable[_Shard], int | None, int]:
+    """Return this machine's missing shards, the number of its recordings, and of those that are done."""
+    size, position = plan.recordings_per_shard, output / STREAM_FILE
+    if isinstance(source, ClipList):
+        numbers = range(plan.machine_index, -(-len(source.clips) // size), plan.num_machines)
+        own = [_Shard(number, source.clips[number * size : (number + 1) * size]) for number in numbers]
+        missing = [shard for shard in own if not shard_path(output, shard.number).exists()]
+        total, left = (sum(len(shard.clips) for shard in shards) for shards in (own, missing))
+        return missing, total, total - left
+    if position.exists():
+        found = json.loads(position.read_text(encoding="utf-8"))
+        if found["state"] is not None:
+            source.dataset.load_state_dict(found["state"])
+        return _read_stream(source, found["shard"], size), source.num_clips, found["shard"] * size
+    if (output / INFO_FILE).exists():
+        return [], source.num_clips, source.num_clips or 0
+    return _read_stream(source, 0, size), source.num_clips, 0
 
-    That place and the state of the stream there are in a file of the folder, which goes when the stream has ended.
-    """
 
-    def __init__(
-        self, source: ClipStream, output: Path, plan: TokenizationPlan, write: Callable[[Path, bytes], None]
-    ) -> None:
-        self.source = source
-        self.output = output
-        self.size = plan.recordings_per_shard
-        self.write = write
-        self.path = output / STREAM_FILE
-        self.ended = (output / INFO_FILE).exists() and not self.path.exists()
-        self.first, self.state = 0, None
-        if self.path.exists():
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            self.first, self.state = found["shard"], found["state"]
-        elif not self.ended:
-            self._save()  # before the folder is claimed, so that its absence can only mean the end
-        self.total = source.num_clips
-        self.done = (self.total or 0) if self.ended else self.first * self.size
-        self._states: dict[int, Any] = {}
-        self._finished: set[int] = set()
-
-    def _save(self) -> None:
-        self.write(self.path, json.dumps({"shard": self.first, "state": self.state}).encode())
-
-    def jobs(self, advance: Callable[[int], Any]) -> Iterator[ShardJob]:
-        """Read the stream on, and give what is to be made of it; `advance` is told of what is there already."""
-        if self.ended:
+def _read_stream(source: "ClipStream", first: int, size: int) -> Iterator[_Shard]:
+    clips = source.clips(first * size)
+    for number in count(first):
+        if not (chosen := list(islice(clips, size))):
             return
-        dataset = self.source.dataset
-        if self.state is not None:
-            dataset.load_state_dict(self.state)
-        clips = self.source.clips(self.first * self.size)
-        for number in count(self.first):
-            job = ShardJob(number, list(islice(clips, self.size)))
-            if not job.clips:
-                return
-            self._states[number + 1] = dataset.state_dict()
-            if shard_path(self.output, number).exists():
-                advance(len(job.clips))
-                self.finish(number)
-            else:
-                yield job
-
-    def finish(self, number: int) -> None:
-        """Take note of a shard that is written."""
-        self._finished.add(number)
-        while self.first in self._finished:
-            self._finished.remove(self.first)
-            self.first += 1
-            self.state = self._states.pop(self.first)
-            self._save()
-
-    def close(self) -> None:
-        """Take note that the stream has ended and all jobs are done."""
-        self.path.unlink(missing_ok=True)
+        yield _Shard(number, chosen, source.dataset.state_dict())
 
 
-def _close(
-    output: Path, shards: _ListedShards | _StreamedShards, write: Callable[[Path, bytes], None]
-) -> TokenDataset | None:
+def _stream_position(number: int, state: Any) -> bytes:
+    """Return the content of the file that says which shard of a stream is next, and the stream's state there."""
+    return json.dumps({"shard": number, "state": state}).encode()
+
+
+_Result = list[TokenRecord] | str  # of a recording: its segments, or the reason why it is left out
+_Made = Generator[tuple[_Shard, Iterable[_Result]], None, None]
+
+
+class _Tokenizer:
+    """Tokenizes single recordings, in any process."""
+
+    of_worker: "ClassVar[_Tokenizer]"  # where this process is one of the pool
+
+    def __init__(self, tokenizers: TokenizerPair, datasets: dict[Path, Any], plan: TokenizationPlan) -> None:
+        self._tokenizers, self._min_duration_s = tokenizers, plan.min_duration_s
+        self._reader = ClipReader(datasets)
+
+    def __call__(self, clip: Clip) -> _Result:
+        rate = self._tokenizers.codec.sampling_rate
+        try:
+            array = decode_audio(self._reader.read(clip), rate, clip.start_s, clip.end_s)
+        except ValueError as error:
+            return str(error)
+        recording = AudioRecord(clip.id, array, rate, clip.speaker, clip.accent, clip.text, clip.source)
+        if recording.duration < self._min_duration_s:
+            return f"{recording.duration:.2f} s are shorter than min_duration_s={self._min_duration_s}"
+        return list(tokenize_recording(recording, self._tokenizers, clip.start_s))
+
+
+def _make_here(shards: Iterable[_Shard], tokenizer: _Tokenizer, num_threads: int) -> _Made:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        for shard in shards:
+            yield shard, map(tokenizer, shard.clips)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _make_in_processes(
+    shards: Iterable[_Shard], load: Callable[[], TokenizerPair], datasets: dict[Path, Any], plan: TokenizationPlan
+) -> _Made:
+    """Tokenize in fresh processes, as far ahead of the shard that is written as keeps them busy."""
+    context = get_context("spawn")  # a fork would copy threads' locks, and an accelerator's state
+    pool = ProcessPoolExecutor(plan.num_workers, context, _start_worker, (load, datasets, plan))
+    ahead = 1 + -(-2 * plan.num_workers // plan.recordings_per_shard)
+    begun: deque[tuple[_Shard, list[Future[_Result]]]] = deque()
+    try:
+        for shard in shards:
+            begun.append((shard, [pool.submit(_work, clip) for clip in shard.clips]))
+            if len(begun) > ahead:
+                first, futures = begun.popleft()
+                yield first, map(Future.result, futures)
+        for shard, futures in begun:
+            yield shard, map(Future.result, futures)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(load: Callable[[], TokenizerPair], datasets: dict[Path, Any], plan: TokenizationPlan) -> None:
+    """Prepare a process of the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group; the first process says it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(plan.num_threads)
+    _Tokenizer.of_worker = _Tokenizer(load(), datasets, plan)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the first one is gone, which the pool does not do after `kill -9`."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(clip: Clip) -> _Result:
+    return _Tokenizer.of_worker(clip)
+
+
+def _write_shards(made: _Made, output: Path, scratch: Path, advance: Callable[[], Any]) -> None:
+    """Write the shards from the results of their recordings; `advance` is called after each recording."""
+    try:
+        for shard, results in made:
+            records: list[TokenRecord] = []
+            skipped: dict[str, str] = {}
+            for clip, result in zip(shard.clips, results, strict=True):
+                if isinstance(result, str):
+                    skipped[clip.id] = result
+                else:
+                    records += result
+                advance()
+            write_shard(shard_path(output, shard.number), records, skipped, scratch)
+            if shard.state is not None:
+                write_bytes(output / STREAM_FILE, _stream_position(shard.number + 1, shard.state), scratch)
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "A worker ended before its work; if memory was short, use fewer --num-workers. The same command resumes."
+        ) from error
+
+
+def _close(output: Path, write: Callable[[Path, bytes], None]) -> TokenDataset | None:
     """List what was left out, and open the dataset if it is whole."""
     skipped = read_skipped(output)
     if skipped:
-        lines = (json.dumps(dataclasses.asdict(entry), ensure_ascii=False) + "\n" for entry in skipped)
+        entries = ({"id": id, "reason": reason} for id, reason in skipped.items())
+        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
         write(output / SKIPPED_FILE, "".join(lines).encode())
-    shards.close()
+    (output / STREAM_FILE).unlink(missing_ok=True)
     described = json.loads((output / INFO_FILE).read_text(encoding="utf-8"))
     if described["num_shards"] is not None and len(shard_paths(output)) < described["num_shards"]:
         return None
-    if not count_records(output):
+    if not any(pq.read_metadata(path).num_rows for path in shard_paths(output)):
         raise ValueError(
             f"None of the recordings could be read: {len(skipped)} left out, see {output / SKIPPED_FILE}"
-            + (f", such as {skipped[0].id}: {skipped[0].reason}." if skipped else ".")
+            + "".join(f", such as {id}: {reason}" for id, reason in islice(skipped.items(), 1))
+            + "."
         )
     if "shards" not in described:
         write(output / INFO_FILE, (json.dumps(described | {"shards": shard_hashes(output)}, indent=2) + "\n").encode())

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Token datasets: what recordings became once they were tokenized, on disk and as records.
+"""Token datasets: tokenized recordings, on disk and as records.
 
-A token dataset is a folder of parquet shards, `tokens-<number>.parquet`, and `tokens.json`, which says what the tokens
-mean and names the tokenizers by a hash. The three stages learn from it without touching audio again. The semantic
-tokens of a row are kept without consecutive repeats, with the number of times each was there; frames of codes are not.
+A token dataset is a folder of parquet shards, `tokens-<number>.parquet`, and `tokens.json`, which describes the tokens
+and names the tokenizers by a hash. The stages are trained on it without touching audio again. The semantic tokens of
+a row are stored without consecutive repeats, with the number of times each occurs; frames of codes are not.
 
 Paper: AudioLM (arXiv 2209.03143), the two tokenizers; stages 1 and 2 for the repeats.
 """
@@ -12,8 +12,7 @@ import dataclasses
 import json
 import math
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -26,7 +25,7 @@ import torch
 from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
-from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.data.cache import ByteCache
 from audiolm_hf.files import write_bytes
 from audiolm_hf.run_folder import file_states, kept_result
 from audiolm_hf.time_grid_audiolm import TimeGrid
@@ -35,7 +34,7 @@ from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
 logger = logging.get_logger(__name__)
 
 INFO_FILE = "tokens.json"
-STREAM_FILE = "stream.json"  # where a stream is to go on; gone when it is finished
+STREAM_FILE = "stream.json"  # where a stream is resumed; removed when it has ended
 SKIPPED_FILE = "skipped.jsonl"
 RECORDS_PER_ROW_GROUP = 16  # read together: few enough that one record is cheap, enough to compress well
 _SKIPPED_KEY = b"audiolm_hf.skipped"
@@ -53,8 +52,8 @@ _SCHEMA = pa.schema(
         ("audio_codes", pa.list_(pa.list_(pa.int16()))),
     ]
 )
-_PLAIN_COLUMNS = ("id", "speaker", "accent", "source", "start", "duration", "ends_recording")
-
+_PLAIN_COLUMNS = _SCHEMA.names[:7]
+_CACHED_BYTES = 2**30  # of tokens and codes (about 4.5 MB for an hour of audio with 12 codebooks at 50 Hz)
 _SIZES = Within(1, 2**31, whole=True)
 
 
@@ -96,9 +95,7 @@ class TokenRecord:
 
     Args:
         id (`str`): of the recording.
-        speaker (`str`): its label.
-        accent (`str`): its label.
-        source (`str`): its label.
+        speaker, accent, source (`str`): labels of the recording.
         start (`float`): seconds into the recording at which the segment begins.
         duration (`float`): seconds of the segment.
         ends_recording (`bool`): the segment is the last of its recording.
@@ -118,7 +115,7 @@ class TokenRecord:
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Give the path of one shard of a token dataset."""
+    """Return the path of one shard of a token dataset."""
     return folder / f"tokens-{number:05d}.parquet"
 
 
@@ -135,18 +132,15 @@ def shard_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_shard(
-    path: Path,
-    records: Sequence[TokenRecord],
-    skipped: Sequence[SkippedAudio] = (),
-    scratch: Path | None = None,
+    path: Path, records: Sequence[TokenRecord], skipped: Mapping[str, str] | None = None, scratch: Path | None = None
 ) -> None:
     """Write records to one parquet file, whole or not at all.
 
     Args:
         path (`Path`): `tokens-<number>.parquet` in a dataset's folder.
-        records (sequence of [`TokenRecord`]): what goes in.
-        skipped (sequence of [`SkippedAudio`]): what should have gone in; kept in the file's metadata, so that a
-            shard and the list of what it lacks cannot come apart.
+        records (sequence of [`TokenRecord`]): the content.
+        skipped (`dict[str, str]`, *optional*): reasons by the ids of the recordings that were left out; stored in the
+            file's metadata, so that a shard and the list of what it lacks cannot come apart.
         scratch (`Path`, *optional*): see [`~audiolm_hf.files.replace_file`].
     """
     runs = [remove_repeats(torch.from_numpy(record.semantic_tokens)) for record in records]
@@ -155,16 +149,17 @@ def write_shard(
     columns["semantic_durations"] = _list_array([durations.numpy() for _, durations in runs], pa.int32())
     levels = _list_array([level for record in records for level in record.audio_codes], pa.int16())
     columns["audio_codes"] = pa.ListArray.from_arrays(_offsets([len(r.audio_codes) for r in records]), levels)
-    table = pa.table(columns, schema=_SCHEMA)
-    listed = json.dumps([dataclasses.asdict(entry) for entry in skipped])
+    listed = json.dumps([{"id": id, "reason": reason} for id, reason in (skipped or {}).items()])
+    table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({_SKIPPED_KEY: listed.encode()})
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.replace_schema_metadata({_SKIPPED_KEY: listed.encode()}),
-        sink,
-        compression="zstd",
-        row_group_size=RECORDS_PER_ROW_GROUP,
-    )
+    pq.write_table(table, sink, compression="zstd", row_group_size=RECORDS_PER_ROW_GROUP)
     write_bytes(path, sink.getvalue().to_pybytes(), scratch)
+
+
+def read_skipped(folder: str | Path) -> dict[str, str]:
+    """Return the reasons why recordings are not in the finished shards of a token dataset, by the recordings' ids."""
+    listed = (pq.read_schema(path).metadata or {} for path in shard_paths(Path(folder)))
+    return {entry["id"]: entry["reason"] for found in listed for entry in json.loads(found.get(_SKIPPED_KEY, b"[]"))}
 
 
 def _offsets(lengths: Sequence[int]) -> pa.Array:
@@ -177,38 +172,18 @@ def _list_array(arrays: Sequence[np.ndarray], type: pa.DataType) -> pa.ListArray
     return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), pa.array(values, type))
 
 
-def read_skipped(folder: str | Path) -> list[SkippedAudio]:
-    """List what the finished shards of a token dataset lack, and why.
-
-    Args:
-        folder (`str` or `Path`): of the dataset.
-
-    Returns:
-        `list[SkippedAudio]`: in the order of the recordings.
-    """
-    listed = (pq.read_schema(path).metadata or {} for path in shard_paths(Path(folder)))
-    return [SkippedAudio(**entry) for found in listed for entry in json.loads(found.get(_SKIPPED_KEY, b"[]"))]
-
-
-def count_records(folder: str | Path) -> int:
-    """Count the records in the finished shards of a token dataset."""
-    return sum(pq.read_metadata(path).num_rows for path in shard_paths(Path(folder)))
-
-
 class TokenDataset(Sequence[TokenRecord]):
     """The records of one or more token datasets; read when they are asked for, a few at a time.
 
     Args:
         folders (`str`, `Path` or a sequence of them): folders that `audiolm-hf tokenize` wrote.
-        cache_bytes (`int`, defaults to 1 GiB): tokens and codes kept in memory (about 4.5 MB for an hour of audio with
-            12 codebooks at 50 Hz); the ones not used for longest make room.
 
     Raises:
         FileNotFoundError: a folder is no token dataset.
         ValueError: the folders were made with different tokenizers, are not finished, or hold no records.
     """
 
-    def __init__(self, folders: str | Path | Sequence[str | Path], cache_bytes: int = 2**30) -> None:
+    def __init__(self, folders: str | Path | Sequence[str | Path]) -> None:
         self.folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
         infos = [_read_info(folder) for folder in self.folders]
         if not infos or any(info != infos[0] for info in infos):
@@ -217,7 +192,6 @@ class TokenDataset(Sequence[TokenRecord]):
                 "recordings again with one pair."
             )
         self.info = infos[0]
-        self.cache_bytes = cache_bytes
         self._groups: list[tuple[Path, int]] = []
         sizes, durations = [], [np.zeros(0)]
         for path in (path for folder in self.folders for path in shard_paths(folder)):
@@ -227,15 +201,11 @@ class TokenDataset(Sequence[TokenRecord]):
             durations.append(file.read(columns=["duration"])["duration"].to_numpy())
         self._ends = list(accumulate(sizes))  # the record after each row group
         self.durations = np.concatenate(durations)
-        self._cache: OrderedDict[int, list[TokenRecord]] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache: ByteCache[list[TokenRecord]] = ByteCache(_CACHED_BYTES, _num_bytes)
         if not len(self):
             raise ValueError(
                 f"{[str(folder) for folder in self.folders]} hold no tokens; finish `audiolm-hf tokenize`."
             )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_cache": OrderedDict(), "_cached_bytes": 0}  # another process reads for itself
 
     def __len__(self) -> int:
         return len(self.durations)
@@ -245,7 +215,8 @@ class TokenDataset(Sequence[TokenRecord]):
             raise IndexError(f"record {index} of {len(self)}")
         index %= len(self)
         group = bisect_right(self._ends, index)
-        return self._read(group)[index - self._ends[group]]  # counted from the end of the group
+        records = self._cache.get(group, lambda: self._read(group))
+        return records[index - self._ends[group]]  # counted from the end of the group
 
     @property
     def duration(self) -> float:
@@ -253,9 +224,6 @@ class TokenDataset(Sequence[TokenRecord]):
         return float(self.durations.sum())
 
     def _read(self, group: int) -> list[TokenRecord]:
-        if group in self._cache:
-            self._cache.move_to_end(group)
-            return self._cache[group]
         records = _read_row_group(*self._groups[group])
         for record in records:
             tokens, codes, info = record.semantic_tokens, record.audio_codes, self.info
@@ -265,10 +233,6 @@ class TokenDataset(Sequence[TokenRecord]):
                     f"{self._groups[group][0]} does not fit {INFO_FILE}: it has {levels} codebooks, codes up to "
                     f"{most} and semantic tokens up to {many}. Tokenize the recordings again."
                 )
-        self._cache[group] = records
-        self._cached_bytes += _num_bytes(records)
-        while self._cached_bytes > self.cache_bytes and len(self._cache) > 1:
-            self._cached_bytes -= _num_bytes(self._cache.popitem(last=False)[1])
         return records
 
 
@@ -289,8 +253,8 @@ def _read_info(folder: Path) -> TokenInfo:
     found, expected = len(shard_paths(folder)), values.get("num_shards")
     if (folder / STREAM_FILE).exists() or (isinstance(expected, int) and found < expected):
         raise ValueError(
-            f"{folder} has {found} of {expected or 'an unknown number of'} shards; finish `audiolm-hf tokenize`, it "
-            "goes on where it stopped."
+            f"{folder} has {found} of {expected or 'an unknown number of'} shards; run `audiolm-hf "
+            "tokenize` again, which resumes."
         )
     values.setdefault("semantic_sampling_rate", values.get("sampling_rate"))  # older datasets: both had one rate
     for field in dataclasses.fields(TokenInfo):
@@ -347,7 +311,7 @@ def _read_row_group(path: Path, group: int) -> list[TokenRecord]:
 
 
 def _rows(lists: pa.ListArray) -> list[Any]:
-    """Give the arrays of a column of lists; of a column of lists of lists, lists of arrays."""
+    """Return the arrays of a column of lists; of a column of lists of lists, lists of arrays."""
     nested = pa.types.is_list(lists.type.value_type)
     values = _rows(lists.values) if nested else np.array(lists.values)  # a copy: views of files cannot be written to
     return [values[start:stop] for start, stop in pairwise(lists.offsets.to_pylist())]
@@ -360,7 +324,6 @@ __all__ = [
     "TokenDataset",
     "TokenInfo",
     "TokenRecord",
-    "count_records",
     "read_skipped",
     "shard_hashes",
     "shard_path",

@@ -53,8 +53,8 @@ def test_duration_is_read_from_the_header_where_there_is_no_column(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [encoded(tone(0.5)), b"not audio", encoded(tone(0.1))])
     source = AudioSource(path, RATE)
     np.testing.assert_allclose(source.durations, [0.5, 0.1])
-    assert [skipped.id.rsplit("#", 1)[1] for skipped in source.skipped] == ["1"]
-    assert "cannot read" in source.skipped[0].reason
+    ((id, reason),) = source.skipped.items()
+    assert id.endswith("#1") and "cannot read" in reason
 
 
 def test_folder_is_searched_in_a_fixed_order(tmp_path):
@@ -142,16 +142,9 @@ def test_iteration_leaves_out_what_fails_to_decode_and_lists_it(tmp_path):
     source = AudioSource(path, RATE)
     assert len(source) == 2  # the stated durations were believed
     assert len(list(source)) == 1
-    assert source.skipped[0].id.endswith("#0")
+    assert [*source.skipped] == [f"{path}#0"]
     with pytest.raises(ValueError, match="#0: soundfile cannot read"):
         source[0]
-
-
-def test_short_recordings_are_left_out(tmp_path):
-    path = write_parquet(tmp_path / "a.parquet", [encoded(tone(0.05)), encoded(tone(0.2))])
-    source = AudioSource(path, RATE, min_duration_s=0.1)
-    assert len(source) == 1
-    assert "min_duration_s=0.1" in source.skipped[0].reason
 
 
 def test_bad_sources_are_errors(tmp_path):
@@ -168,23 +161,19 @@ def test_bad_sources_are_errors(tmp_path):
         AudioSource(tmp_path / "b.parquet", RATE)
 
 
-@pytest.mark.parametrize("options", [{"sampling_rate": 0}, {"min_duration_s": float("nan")}, {"min_duration_s": -1}])
-def test_absurd_options_are_refused(tmp_path, options):
+def test_impossible_rate_is_refused(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [encoded(tone(0.5))])
-    with pytest.raises(ValueError, match=f"{next(iter(options))} is"):
-        AudioSource(path, **options)
+    with pytest.raises(ValueError, match="sampling_rate is 0"):
+        AudioSource(path, 0)
 
 
 def test_segments_cover_every_sample_once(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [encoded(tone(0.5)), encoded(tone(0.2))])
     source = AudioSource(path, RATE)
-    segments = load_audio_segments(source, 0.2)
+    segments = load_audio_segments(source, 0.2, 100)
     assert [len(segment) for segment in segments] == [3200, 3200, 1600, 3200]
     np.testing.assert_array_equal(np.concatenate(segments), np.concatenate([record.array for record in source]))
-    assert len(load_audio_segments(source, 0.2, max_segments=2)) == 2
-    for length_s in (0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=f"segment_length_s is {length_s}"):
-            load_audio_segments(source, length_s)
+    assert len(load_audio_segments(source, 0.2, 2)) == 2
 
 
 @pytest.fixture
@@ -282,5 +271,5 @@ def test_file_that_needs_a_missing_program_is_left_out_with_the_reason(tmp_path,
     (tmp_path / "c.webm").write_bytes(b"\x1aE\xdf\xa3" + bytes(20))
     source = AudioSource(tmp_path, RATE)
     assert len(source) == 1
-    assert [Path(skipped.id).name for skipped in source.skipped] == ["b.m4a", "c.webm"]
-    assert all("needs the program ffmpeg" in skipped.reason for skipped in source.skipped)
+    assert [Path(id).name for id in source.skipped] == ["b.m4a", "c.webm"]
+    assert all("needs the program ffmpeg" in reason for reason in source.skipped.values())

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Tokenizes a folder in children that are killed with SIGKILL, again and again, until one comes to its end.
 
-Run by test_data_workers.py as a program of its own: it forks, so that every child starts at once with the tiny model
+Run by test_workers.py as a program of its own: it forks, so that every child starts at once with the tiny model
 in memory. Arguments: folder of audio, parquet folder of the same, output folder. Writes a JSON report to stdout.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import datasets
 import torch
 
-from audiolm_hf.data.clips import ClipStream, list_clips
+from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.hf_datasets import open_dataset
 from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
 from audiolm_hf.data.tokenizers import TokenizerPair
@@ -60,7 +60,7 @@ def main(audio, parquet, output):
     pair = TokenizerPair(model.semantic_tokenizer, model.acoustic_codec)
     sources = {
         "list": lambda: list_clips(audio),
-        "stream": lambda: ClipStream("name", open_dataset(parquet, "train", streaming=True)),
+        "stream": lambda: open_dataset(parquet, "train", streaming=True),
     }
     report = {}
     for name, source in sources.items():

@@ -10,7 +10,7 @@ import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource, decode_audio
 from audiolm_hf.data.clips import ClipReader, check_unique, list_clips
-from tests.test_data_audio import RATE, encoded, tone, write_parquet
+from tests.data.test_audio import RATE, encoded, tone, write_parquet
 
 
 def write_lines(path, *rows):
@@ -113,7 +113,7 @@ def test_parquet_rows_are_read_from_any_row_group(tmp_path):
     pq.write_table(pa.table(table), tmp_path / "a.parquet", row_group_size=2)
     listed = list_clips(tmp_path / "a.parquet")
     assert [clip.speaker for clip in listed.clips] == ["0", "1", "2", "", "4"]
-    reader = ClipReader(listed.datasets, max_row_groups=1)
+    reader = ClipReader(listed.datasets)
     reader.read(listed.clips[0])
     reader = copy.deepcopy(reader)  # by way of its state, as it goes to another process
     for row in (4, 0, 3, 2, 1):

@@ -9,9 +9,9 @@ import pytest
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 
 from audiolm_hf.data.audio import AudioSource, decode_audio
-from audiolm_hf.data.clips import ClipReader, ClipStream, dataset_clips, list_clips
-from audiolm_hf.data.hf_datasets import open_dataset, undecoded
-from tests.test_data_audio import RATE, encoded, tone
+from audiolm_hf.data.clips import ClipReader, list_clips
+from audiolm_hf.data.hf_datasets import open_dataset
+from tests.data.test_audio import RATE, encoded, tone
 
 FREQUENCIES = (200, 300, 400, 500, 600)
 
@@ -68,10 +68,9 @@ def test_several_saved_splits_are_named(tmp_path):
 
 def test_named_dataset_is_downloaded_or_streamed(tmp_path):
     folder = write_parquet_folder(tmp_path / "data")
-    listed = dataset_clips("user/name", open_dataset(str(folder), "train"))
+    listed = open_dataset(str(folder), "train")
     np.testing.assert_array_equal(decoded(ClipReader(listed.datasets), listed.clips), expected_arrays())
-    stream = ClipStream("user/name", open_dataset(str(folder), "train", streaming=True))
-    clips = list(stream.clips(0))
+    clips = list(open_dataset(str(folder), "train", streaming=True).clips(0))
     np.testing.assert_array_equal(decoded(ClipReader({}), clips), expected_arrays())
     for clip, other in zip(clips, listed.clips, strict=True):
         assert (clip.id, clip.speaker, clip.accent) == (other.id, other.speaker, other.accent)
@@ -81,7 +80,7 @@ def test_streamed_audio_files_are_read(tmp_path):
     (tmp_path / "data").mkdir()
     for number, frequency in enumerate(FREQUENCIES):
         (tmp_path / "data" / f"{number}.flac").write_bytes(encoded(tone(0.1, frequency)))
-    stream = ClipStream("files", open_dataset(str(tmp_path / "data"), "train", streaming=True))
+    stream = open_dataset(str(tmp_path / "data"), "train", streaming=True)
     np.testing.assert_array_equal(decoded(ClipReader({}), stream.clips(0)), expected_arrays())
 
 
@@ -94,15 +93,22 @@ def test_what_datasets_cannot_prepare_is_a_clear_error(tmp_path):
 
 
 def test_without_audio_the_columns_are_named(tmp_path):
+    def listed(dataset):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        dataset.save_to_disk(folder)
+        return list_clips(folder)
+
     dataset = make_dataset().rename_column("audio", "sound")
-    assert undecoded(dataset, "name").column_names == ["sound", "accent", "speaker_id"]
-    with pytest.raises(ValueError, match=r"name has no columns of audio among speaker_id \(ClassLabel\), accent"):
-        undecoded(dataset.remove_columns("sound"), "name")
+    (saved,) = listed(dataset).datasets.values()
+    assert saved.column_names == ["sound", "accent", "speaker_id"]
+    with pytest.raises(ValueError, match=r"1 has no columns of audio among speaker_id \(ClassLabel\), accent"):
+        listed(dataset.remove_columns("sound"))
     second = dataset.add_column("noise", [{"bytes": encoded(tone(0.1)), "path": None}] * 5)
     second = second.cast_column("noise", Audio())
-    with pytest.raises(ValueError, match="name has 2 columns of audio among"):
-        undecoded(second, "name")
-    assert "audio" in undecoded(second.rename_column("sound", "audio"), "name").column_names
+    with pytest.raises(ValueError, match="2 has 2 columns of audio among"):
+        listed(second)
+    (saved,) = listed(second.rename_column("sound", "audio")).datasets.values()
+    assert "audio" in saved.column_names
 
 
 def test_unknown_names_and_splits_are_clear_errors(tmp_path):

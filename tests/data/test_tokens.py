@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audiolm_hf.data.audio import SkippedAudio
+from audiolm_hf.data import tokens as tokens_module
 from audiolm_hf.data.tokens import TokenDataset, read_skipped, shard_path, shard_paths, write_shard
 from tests.helpers_tokens import INFO, describe_tokens, made_up_record, write_tokens
 
@@ -38,10 +38,11 @@ def check_equal(record, expected):
             assert value == other, field.name
 
 
-def test_records_come_back_from_any_place(tmp_path):
+def test_records_come_back_from_any_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens_module, "_CACHED_BYTES", 1)
     records = make_records([30, 7, 1, 55, 3, 20, 9] * 6)
     folder = write_dataset(tmp_path / "tokens", records[:40], [], records[40:])  # several row groups; an empty shard
-    dataset = TokenDataset(folder, cache_bytes=1)
+    dataset = TokenDataset(folder)
     assert len(dataset) == len(records)
     for index in (41, 0, 39, 40, 16, 15, -1):
         check_equal(dataset[index], records[index])
@@ -53,20 +54,21 @@ def test_records_come_back_from_any_place(tmp_path):
     np.testing.assert_allclose(dataset.durations, [record.duration for record in records])
 
 
-def test_records_are_read_when_asked_for_and_kept_within_limits(tmp_path):
+def test_records_are_read_when_asked_for_and_kept_within_limits(tmp_path, monkeypatch):
     records = make_records([50] * 64)
     folder = write_dataset(tmp_path / "tokens", records)
     group_bytes = 16 * (records[0].semantic_tokens.nbytes + records[0].audio_codes.nbytes)
-    dataset = TokenDataset(folder, cache_bytes=2 * group_bytes)
-    assert not dataset._cache
+    monkeypatch.setattr(tokens_module, "_CACHED_BYTES", 2 * group_bytes)
+    dataset = TokenDataset(folder)
+    assert not dataset._cache.values
     first = dataset[0]
     assert dataset[0] is first
     for index in (16, 0, 32):  # the group of record 16 was not used for longest
         dataset[index]
-    assert list(dataset._cache) == [0, 2]
-    assert dataset._cached_bytes == 2 * group_bytes
+    assert list(dataset._cache.values) == [0, 2]
+    assert dataset._cache.total == 2 * group_bytes
     assert dataset[0] is first
-    assert not copy.deepcopy(dataset)._cache  # nor does it go to another process
+    assert not copy.deepcopy(dataset)._cache.values  # nor does it go to another process
     check_equal(copy.deepcopy(dataset)[63], records[63])
 
 
@@ -89,7 +91,7 @@ def test_shards_open_as_parquet_with_datasets(tmp_path, monkeypatch):
     datasets.disable_progress_bars()
     records = make_records([30, 7, 12])
     folder = write_dataset(tmp_path / "tokens", records[:2])
-    write_shard(shard_path(folder, 1), records[2:], [SkippedAudio("x", "it is empty")])
+    write_shard(shard_path(folder, 1), records[2:], {"x": "it is empty"})
     (folder / "skipped.jsonl").write_text('{"id": "x", "reason": "it is empty"}\n')
     files = [str(path) for path in shard_paths(folder)]
     opened = datasets.load_dataset("parquet", data_files=files, split="train")
@@ -105,7 +107,7 @@ def test_shards_open_as_parquet_with_datasets(tmp_path, monkeypatch):
 
 def test_what_a_shard_lacks_is_kept_with_it(tmp_path):
     folder = write_dataset(tmp_path / "tokens", make_records([3]))
-    skipped = [SkippedAudio("ä.wav", "it is empty"), SkippedAudio("b.wav", 'it "ends"')]
+    skipped = {"ä.wav": "it is empty", "b.wav": 'it "ends"'}
     write_shard(shard_path(folder, 1), [], skipped)
     assert read_skipped(folder) == skipped
 
@@ -130,11 +132,11 @@ def test_reading_checks_the_folders(tmp_path):
 
 def test_unfinished_dataset_is_refused(tmp_path):
     folder = write_dataset(tmp_path / "listed", make_records([3]), num_shards=2)
-    with pytest.raises(ValueError, match="has 1 of 2 shards; finish"):
+    with pytest.raises(ValueError, match="has 1 of 2 shards; run `audiolm-hf tokenize` again"):
         TokenDataset(folder)
     folder = write_dataset(tmp_path / "streamed", make_records([3]), num_shards=None)
     (folder / "stream.json").touch()
-    with pytest.raises(ValueError, match="1 of an unknown number of shards; finish"):
+    with pytest.raises(ValueError, match="1 of an unknown number of shards; run"):
         TokenDataset(folder)
 
 

@@ -1,0 +1,39 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What was read or decoded last, in a bounded amount of memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class ByteCache(Generic[Value]):
+    """Values by key; those not used for longest make room. A copy, or one in another process, is empty.
+
+    Args:
+        max_bytes (`int`): kept in all; a single larger value is kept, too.
+        num_bytes (callable): returns the size of a value in bytes.
+    """
+
+    def __init__(self, max_bytes: int, num_bytes: Callable[[Value], int]) -> None:
+        self.max_bytes, self.num_bytes = max_bytes, num_bytes
+        self.total = 0
+        self.values: OrderedDict[Any, Value] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.max_bytes, self.num_bytes)
+
+    def get(self, key: Any, make: Callable[[], Value]) -> Value:
+        """Return the value of a key, made if it is not there."""
+        if key not in self.values:
+            value = make()
+            self.total += self.num_bytes(value)
+            self.values[key] = value
+            while self.total > self.max_bytes and len(self.values) > 1:
+                self.total -= self.num_bytes(self.values.popitem(last=False)[1])
+        self.values.move_to_end(key)
+        return self.values[key]
+
+
+__all__ = ["ByteCache"]

@@ -1,0 +1,163 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Recordings before any is decoded: where they are, their labels, and lists that name them.
+
+Lists are read here, not by `datasets`: it takes one type for a whole column and cannot say which entry is wrong.
+"""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
+MAX_SECONDS = 10**9  # 32 years: more is no time in a file
+# The labels, and what they are called in datasets of the Hub.
+_LABELS = {
+    "speaker": ("speaker", "speaker_id", "client_id"),
+    "accent": ("accent", "accents"),
+    "text": ("text", "sentence", "transcription"),
+    "source": ("source",),
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording that is not decoded yet.
+
+    Args:
+        id (`str`): unique within the sources it was listed with: the path, in a table `#row`, and the part cut out.
+        path (`Path`): the audio file, or the table or dataset that holds it.
+        row (`int`, defaults to -1): in the table; -1 for a file of its own.
+        data (`bytes`, *optional*): the encoded audio itself, where it was streamed.
+        start_s (`float`, defaults to 0.0): where it begins in the file, in seconds.
+        end_s (`float`, *optional*): where it ends, in seconds; the end of the file by default.
+        duration (`float`, *optional*): seconds, where a table states them.
+        speaker, accent, text, source (`str`): labels; `""` where none are given.
+    """
+
+    id: str
+    path: Path
+    row: int = -1
+    data: bytes | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    duration: float | None = None
+    speaker: str = ""
+    accent: str = ""
+    text: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class ClipList:
+    """Recordings whose number is known, in a fixed order.
+
+    Args:
+        clips (`list[Clip]`): the recordings.
+        datasets (`dict`): the `datasets.Dataset` behind every path of a clip that is one.
+    """
+
+    clips: list[Clip]
+    datasets: dict[Path, "Dataset"] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Hash of what is listed, with its labels: 16 hexadecimal digits."""
+        lines = ("\t".join((clip.id, clip.speaker, clip.accent, clip.source)) for clip in self.clips)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that hold the recordings, by their paths."""
+        files: list[str | Path] = []
+        for path in dict.fromkeys(clip.path for clip in self.clips):
+            dataset = self.datasets.get(path)
+            files += [path] if dataset is None else [entry["filename"] for entry in dataset.cache_files]
+        return {Path(file).as_posix(): Path(file) for file in files}
+
+
+def label_columns(names: Iterable[str]) -> dict[str, str]:
+    """Return the column of each label that is among the names of columns."""
+    there = set(names)
+    found = {label: [name for name in others if name in there] for label, others in _LABELS.items()}
+    return {label: columns[0] for label, columns in found.items() if columns}
+
+
+def read_labels(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the labels that a row gives, as text: those fields of a [`Clip`]."""
+    return {label: str(row[column]) for label, column in label_columns(row).items() if row[column] is not None}
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """Read a list of recordings.
+
+    Args:
+        path (`Path`): a `.txt` file with a path a line, or a `.csv` (with a header) or `.jsonl` file with `path` and
+            optional `speaker`, `accent`, `text`, `source`, `start` and `end` (seconds). Paths are relative to it.
+
+    Returns:
+        `list[Clip]`: in the order of the list.
+
+    Raises:
+        ValueError: the list is no text, or an entry has no `path`, is no JSON object, or cuts a part that cannot be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if path.suffix.lower() == ".csv":
+        rows: Iterable[dict[str, Any]] = csv.DictReader(lines)
+    elif path.suffix.lower() == ".jsonl":
+        rows = (_parse_json(line, path) for line in lines)
+    else:
+        rows = ({"path": line.strip()} for line in lines)
+    return [_read_entry(row, f"Entry {number} of {path}", path.parent) for number, row in enumerate(rows, start=1)]
+
+
+def _parse_json(line: str, path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} has a line that is not JSON ({error}): {line[:80]!r}.") from error
+    if not isinstance(row, dict):
+        raise ValueError(f'{path} has the line {line[:80]!r}; give one object a line, such as {{"path": "a.wav"}}.')
+    return row
+
+
+def _read_entry(row: dict[str, Any], name: str, folder: Path) -> Clip:
+    if not row.get("path"):
+        raise ValueError(f"{name} has no `path` but {sorted(map(str, row))}; name the column `path`.")
+    if not isinstance(row["path"], str) or "\0" in row["path"]:
+        raise ValueError(f"{name} has `path` = {row['path']!r}; give the path of an audio file as text.")
+    start_s, end_s = _read_seconds(row, "start", name) or 0.0, _read_seconds(row, "end", name)
+    if end_s is not None and end_s <= start_s:
+        raise ValueError(f"{name} ends at {end_s} s, but starts at {start_s} s; give a later `end`.")
+    path = folder / row["path"]
+    part = f"[{start_s}:{'' if end_s is None else end_s}]" if start_s or end_s is not None else ""
+    return Clip(path.as_posix() + part, path, start_s=start_s, end_s=end_s, **read_labels(row))
+
+
+def _read_seconds(row: dict[str, Any], column: str, name: str) -> float | None:
+    value = row.get(column)
+    if value in (None, ""):
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise ValueError(
+            f"{name} has `{column}` = {value!r}; give seconds from the beginning of the file, 0 to {MAX_SECONDS}."
+        )
+    return seconds
+
+
+__all__ = ["MANIFEST_SUFFIXES", "Clip", "ClipList", "label_columns", "read_labels", "read_manifest"]
