@@ -18,16 +18,15 @@ from torch import Tensor
 PARTIAL = ".partial-"  # begins the name of what is not complete, or being removed
 
 
-def replace_file(path: Path, write: Callable[[Path], Any], scratch: Path | None = None) -> None:
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file in one step; an error leaves the old one.
 
     Args:
         path (`Path`): the file; its folder is made if it is not there.
         write (`Callable[[Path], Any]`): writes the file that it is given, whose ending is that of `path`.
-        scratch (`Path`, *optional*): folder on the same disk for the unfinished file; that of `path` by default.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = (scratch or path.parent) / f"{PARTIAL}{path.name}"
+    partial = path.with_name(f"{PARTIAL}{path.name}")
     try:
         write(partial)
         _force_to_disk(partial)
@@ -37,9 +36,9 @@ def replace_file(path: Path, write: Callable[[Path], Any], scratch: Path | None 
     _force_to_disk(path.parent)
 
 
-def write_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes to a file in one step, see [`replace_file`]."""
-    replace_file(path, lambda partial: partial.write_bytes(data), scratch)
+    replace_file(path, lambda partial: partial.write_bytes(data))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -69,7 +69,6 @@ def hold_folder(
     *,
     overwrite: bool = False,
     shared: bool = False,
-    part: int = 0,
 ) -> Iterator[RunFolder]:
     """Keep a folder for one run, as long as the context lasts.
 
@@ -81,7 +80,6 @@ def hold_folder(
             that do not depend on where they lie, see [`named_files`].
         overwrite (`bool`, defaults to `False`): empty the folder if it holds another run.
         shared (`bool`, defaults to `False`): others may have put files into the folder before.
-        part (`int`, defaults to 0): which of several processes that share the run this is, by agreement.
 
     Yields:
         [`RunFolder`]
@@ -96,7 +94,7 @@ def hold_folder(
         raise NotADirectoryError(f"{path} is a file; give another output folder.")
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        _lock(path, part, stack)
+        _lock(path, stack)
         old = _read_record(path)
         if old is None and not shared and _has_content(path):
             raise ValueError(f"{path} holds files and no {RECORD_FILE}, so no run wrote it; give another folder.")
@@ -108,7 +106,7 @@ def hold_folder(
                     f"{path} holds another run; different: {', '.join(different)}. Give another output folder, or "
                     "--overwrite (overwrite=True) to remove what the folder holds."
                 )
-            _empty(path, part)
+            _empty(path)
         if old is not None and not different:
             new["result"] = old.get("result")
         write_json(path / RECORD_FILE, new)
@@ -132,10 +130,10 @@ def holds_finished(
     return not _differences(old, _describe(kind, settings, inputs, old))
 
 
-def _lock(path: Path, part: int, stack: ExitStack) -> None:
+def _lock(path: Path, stack: ExitStack) -> None:
     """Keep a second process out; the lock ends with the process, even a killed one."""
     try:
-        stack.enter_context(WeakFileLock(path / f"{_LOCK_FILE}-{part}", timeout=0.5))
+        stack.enter_context(WeakFileLock(path / _LOCK_FILE, timeout=0.5))
     except TimeoutError as error:
         raise BlockingIOError(f"Another process is at work in {path}; wait for it, or give another folder.") from error
 
@@ -295,12 +293,12 @@ def _has_content(path: Path) -> bool:
     )
 
 
-def _empty(path: Path, part: int) -> None:
+def _empty(path: Path) -> None:
     """Remove what a folder holds but the locks, if no other process is at work in it."""
     with ExitStack() as stack:
-        for lock in path.rglob(f"{_LOCK_FILE}-*"):
-            if lock != path / f"{_LOCK_FILE}-{part}":
-                _lock(lock.parent, int(lock.name.rpartition("-")[2]), stack)
+        for lock in path.rglob(_LOCK_FILE):
+            if lock != path / _LOCK_FILE:
+                _lock(lock.parent, stack)
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

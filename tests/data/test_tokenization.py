@@ -116,8 +116,7 @@ def test_interrupted_run_goes_on_without_loss_or_doubles(audio, load, whole, tmp
     assert [path.name for path in output.glob("*.parquet")] == ["tokens-00000.parquet"]
     with pytest.raises(ValueError, match="1 of 3 shards; run"):
         TokenDataset(output)
-    (output / ".unfinished-0").mkdir()  # as a killed run leaves it
-    (output / ".unfinished-0" / "tokens-00001.parquet.77.unfinished").write_bytes(b"half a shard")
+    (output / ".partial-tokens-00001.parquet").write_bytes(b"half a shard")  # as a killed run leaves it
     capsys.readouterr()
     tokenize_recordings(list_clips(audio), load, output, PLAN)
     assert files(output) == whole
@@ -140,17 +139,6 @@ def test_number_of_threads_is_the_plans_and_only_for_the_run(audio, load, tmp_pa
     tokenize_recordings(list_clips(audio), load, tmp_path, TokenizationPlan(num_threads=before + 1))
     assert seen == [before + 1] * 5
     assert torch.get_num_threads() == before
-
-
-def test_machines_share_the_shards(audio, load, whole, tmp_path, monkeypatch):
-    asked = stop_at(99, monkeypatch)
-    first = TokenizationPlan(recordings_per_shard=2, num_machines=2, machine_index=0)
-    assert tokenize_recordings(list_clips(audio), load, tmp_path, first) is None
-    assert len(asked) == 3  # shards 0 and 2
-    second = TokenizationPlan(recordings_per_shard=2, num_machines=2, machine_index=1)
-    assert len(tokenize_recordings(list_clips(audio), load, tmp_path, second)) == 5
-    assert len(asked) == 5
-    assert files(tmp_path) == whole
 
 
 def test_unreadable_recordings_are_listed_and_nothing_else_is_missing(audio, load, tmp_path, monkeypatch):
@@ -243,18 +231,16 @@ def test_labels_that_changed_in_a_list_are_noticed(audio, load, tmp_path):
 
 
 def test_second_process_in_a_folder_is_refused(audio, load, tmp_path):
-    with WeakFileLock(tmp_path / ".lock-0"), pytest.raises(BlockingIOError, match="Another process is at work"):
+    with WeakFileLock(tmp_path / ".lock"), pytest.raises(BlockingIOError, match="Another process is at work"):
         tokenize_recordings(list_clips(audio), load, tmp_path, PLAN)
     assert len(tokenize_recordings(list_clips(audio), load, tmp_path, PLAN)) == 5
 
 
-def test_sources_without_tokens_are_clear_errors(audio, load, tmp_path, stream):
+def test_sources_without_tokens_are_clear_errors(audio, load, tmp_path):
     with pytest.raises(ValueError, match="There are no recordings"):
         tokenize_recordings(ClipList([]), load, tmp_path / "a")
     with pytest.raises(ValueError, match="listed more than once"):
         tokenize_recordings(list_clips([audio, audio / "0.flac"]), load, tmp_path / "a")
-    with pytest.raises(ValueError, match="A stream has no shards that machines could share"):
-        tokenize_recordings(stream(), load, tmp_path / "a", TokenizationPlan(num_machines=2))
     (tmp_path / "b.wav").write_bytes(b"no audio")
     with pytest.raises(ValueError, match="None of the recordings could be read: 1 left out, see .*such as .*b.wav: "):
         tokenize_recordings(list_clips(tmp_path / "b.wav"), load, tmp_path / "b")
@@ -266,7 +252,6 @@ def test_sources_without_tokens_are_clear_errors(audio, load, tmp_path, stream):
         ({"num_workers": 0}, "num_workers is 0; give an integer from 1 to"),
         ({"num_threads": 0}, "num_threads is 0; give an integer from 1 to"),
         ({"recordings_per_shard": 0}, "recordings_per_shard is 0; give an integer"),
-        ({"num_machines": 2, "machine_index": 2}, "machine_index is 2 of 2 machines; give 0 to 1"),
     ],
 )
 def test_plan_is_checked(values, message):

@@ -45,8 +45,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=1,
         help="of each process (default 1); on a CPU, more processes are faster",
     )
-    parser.add_argument("--num-machines", type=int, default=1, help="computers that share one output folder")
-    parser.add_argument("--machine-index", type=int, default=0, help="which of the computers this is, from 0")
     parser.add_argument(
         "--recordings-per-shard", type=int, default=64, help="recordings in each parquet file (default 64)"
     )
@@ -83,8 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
         min_duration_s=arguments.min_duration_s,
         num_workers=arguments.num_workers,
         num_threads=arguments.num_threads,
-        num_machines=arguments.num_machines,
-        machine_index=arguments.machine_index,
     )
     load = partial(
         load_tokenizers, arguments.tokenizer, arguments.codec, arguments.float16, find_device(arguments.device)
@@ -108,19 +104,14 @@ def _open_source(arguments: argparse.Namespace) -> "ClipList | ClipStream":
     return open_dataset(arguments.dataset, **named)
 
 
-def _report(dataset: "TokenDataset | None", output: Path) -> None:
+def _report(dataset: "TokenDataset", output: Path) -> None:
     from audiolm_hf.data.tokens import SKIPPED_FILE, read_skipped
 
     skipped = read_skipped(output)
-    if dataset is None:
-        sys.stdout.write(
-            f"This machine's shards of {output} are done; those of other machines are not all there yet.\n"
-        )
-    else:
-        sys.stdout.write(
-            f"{len(dataset)} records, {dataset.duration / 3600:.2f} h, in {output} "
-            f"(tokenizers {dataset.info.tokenizers}); {len(skipped)} recordings left out.\n"
-        )
+    sys.stdout.write(
+        f"{len(dataset)} records, {dataset.duration / 3600:.2f} h, in {output} "
+        f"(tokenizers {dataset.info.tokenizers}); {len(skipped)} recordings left out.\n"
+    )
     for id, reason in islice(skipped.items(), SHOWN_SKIPPED):
         sys.stdout.write(f"  {id}: {reason}\n")
     if len(skipped) > SHOWN_SKIPPED:

@@ -77,6 +77,12 @@ def decode_audio(
     return array
 
 
+def decode_clip(clip: Clip, reader: ClipReader, sampling_rate: int) -> AudioRecord:
+    """Decode one recording with its labels; errors as of [`decode_audio`]."""
+    array = decode_audio(reader.read(clip), sampling_rate, clip.start_s, clip.end_s)
+    return AudioRecord(clip.id, array, sampling_rate, clip.speaker, clip.accent, clip.text, clip.source)
+
+
 class AudioSource(Sequence[AudioRecord]):
     """Recordings of any number of parquet files, folders, lists and audio files, in a fixed order.
 
@@ -117,11 +123,10 @@ class AudioSource(Sequence[AudioRecord]):
     def __getitem__(self, index: int) -> AudioRecord:  # type: ignore[override]
         clip = self._clips[index]
         try:
-            array = decode_audio(self._reader.read(clip), self.sampling_rate, clip.start_s, clip.end_s)
+            return decode_clip(clip, self._reader, self.sampling_rate)
         except ValueError as error:
             self.skipped[clip.id] = str(error)
             raise ValueError(f"{clip.id}: {error}.") from error
-        return AudioRecord(clip.id, array, self.sampling_rate, clip.speaker, clip.accent, clip.text, clip.source)
 
     def __iter__(self) -> Iterator[AudioRecord]:
         for index in range(len(self)):
@@ -262,5 +267,6 @@ __all__ = [
     "AudioRecord",
     "AudioSource",
     "decode_audio",
+    "decode_clip",
     "load_audio_segments",
 ]

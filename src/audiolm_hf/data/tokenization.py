@@ -2,23 +2,21 @@
 """From recordings to a token dataset, in one process or several, resumed after any interruption.
 
 A shard holds a fixed range of the recordings and is written whole or not at all, by the first process alone; the
-others tokenize single recordings for it. So an interrupted run resumes with the shards that are missing, and neither
-the number of processes nor of machines changes a byte. Every process uses the same number of threads, which decides
-the last bits of a sum, and so a code in a million.
+others tokenize single recordings for it. So an interrupted run resumes with the shards that are missing, and the
+number of processes changes no byte. Every process uses the same number of threads, which decides the last bits of a
+sum, and so a code in a million.
 """
 
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
-from functools import partial
+from contextlib import closing
 from itertools import count, islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -29,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
-from audiolm_hf.data.audio import AudioRecord, decode_audio
+from audiolm_hf.data.audio import decode_clip
 from audiolm_hf.data.clips import ClipReader, check_unique
 from audiolm_hf.data.recordings import Clip, ClipList
 from audiolm_hf.data.tokenizers import (
@@ -53,7 +51,7 @@ from audiolm_hf.data.tokens import (
 )
 from audiolm_hf.files import write_bytes
 from audiolm_hf.run_folder import hold_folder
-from audiolm_hf.settings import Count, CountOrNone, NotNegative, Settings
+from audiolm_hf.settings import Count, NotNegative, Settings
 
 if TYPE_CHECKING:
     from audiolm_hf.data.hf_datasets import ClipStream
@@ -68,8 +66,6 @@ class TokenizationPlan(Settings):
         min_duration_s (`float`, defaults to 0.0): shorter recordings are left out, in seconds.
         num_workers (`int`, defaults to 1): processes.
         num_threads (`int`, defaults to 1): of each process.
-        num_machines (`int`, defaults to 1): computers that work on the same folder, each on every so many-th shard.
-        machine_index (`int`, defaults to 0): which of them this is, from 0.
 
     Raises:
         ValueError: a number is out of range.
@@ -79,16 +75,6 @@ class TokenizationPlan(Settings):
     min_duration_s: NotNegative = 0.0
     num_workers: Annotated[int, Within(1, 4096, whole=True)] = 1
     num_threads: Annotated[int, Within(1, 4096, whole=True)] = 1
-    num_machines: Count = 1
-    machine_index: CountOrNone = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.machine_index < self.num_machines:
-            raise ValueError(
-                f"machine_index is {self.machine_index} of {self.num_machines} machines; give 0 to "
-                f"{self.num_machines - 1}."
-            )
 
 
 def tokenize_recordings(
@@ -97,7 +83,7 @@ def tokenize_recordings(
     output: str | Path,
     plan: TokenizationPlan | None = None,
     overwrite: bool = False,
-) -> TokenDataset | None:
+) -> TokenDataset:
     """Tokenize recordings into a token dataset.
 
     After an interruption, the same call resumes. Recordings that cannot be read are left out and listed, with the
@@ -112,9 +98,6 @@ def tokenize_recordings(
         plan ([`TokenizationPlan`], *optional*): how to divide the work.
         overwrite (`bool`, defaults to `False`): remove what the folder holds if it is another dataset.
 
-    Returns:
-        [`TokenDataset`], or `None` while shards of other machines are missing.
-
     Raises:
         ValueError: the folder holds tokens of other tokenizers, recordings or plans; a recording is listed twice; or
             none of the recordings can be read.
@@ -124,36 +107,26 @@ def tokenize_recordings(
     plan, output = plan or TokenizationPlan(), Path(output)
     if isinstance(source, ClipList):
         check_unique(source)
-    elif plan.num_machines > 1:
-        raise ValueError("A stream has no shards that machines could share; download the dataset, or use one machine.")
     tokenizers = load_tokenizers()
     described = _describe(source, tokenizers, plan)
-    scratch = output / f".unfinished-{plan.machine_index}"
-    with ExitStack() as stack:
-        files = {"data": source.files}
-        held = stack.enter_context(
-            hold_folder(output, "tokens", described, files, overwrite=overwrite, part=plan.machine_index)
-        )
-        shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
-        scratch.mkdir()
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        write = partial(write_bytes, scratch=scratch)
+    with hold_folder(output, "tokens", described, {"data": source.files}, overwrite=overwrite) as held:
         shards, total, done = _missing_shards(source, output, plan)
         if not (output / INFO_FILE).exists():
             if not isinstance(source, ClipList):  # first, so that without this file a stream is known to have ended
-                write(output / STREAM_FILE, _stream_position(0, None))
-            write(output / INFO_FILE, (json.dumps(described, indent=2) + "\n").encode())
+                _save_position(output, 0, None)
+            _write_info(output, described)
         if plan.num_workers == 1:
             made = _make_here(shards, _Tokenizer(tokenizers, source.datasets, plan), plan.num_threads)
         else:
             del tokenizers
             made = _make_in_processes(shards, load_tokenizers, source.datasets, plan)
-        stack.enter_context(closing(made))
-        with tqdm(total=total, initial=done, desc="tokenize", unit="recording", smoothing=0.05) as bar:
-            _write_shards(made, output, scratch, bar.update)
-        dataset = _close(output, write)
-        if dataset is not None:
-            held.finish(output)
+        with (
+            closing(made),
+            tqdm(total=total, initial=done, desc="tokenize", unit="recording", smoothing=0.05) as bar,
+        ):
+            _write_shards(made, output, bar.update)
+        dataset = _finish(output)
+        held.finish(output)
         return dataset
 
 
@@ -182,14 +155,13 @@ class _Shard(NamedTuple):
 def _missing_shards(
     source: "ClipList | ClipStream", output: Path, plan: TokenizationPlan
 ) -> tuple[Iterable[_Shard], int | None, int]:
-    """Return this machine's missing shards, the number of its recordings, and of those that are done."""
+    """Return the missing shards, the number of all recordings, and of those that are done."""
     size, position = plan.recordings_per_shard, output / STREAM_FILE
     if isinstance(source, ClipList):
-        numbers = range(plan.machine_index, -(-len(source.clips) // size), plan.num_machines)
-        own = [_Shard(number, source.clips[number * size : (number + 1) * size]) for number in numbers]
-        missing = [shard for shard in own if not shard_path(output, shard.number).exists()]
-        total, left = (sum(len(shard.clips) for shard in shards) for shards in (own, missing))
-        return missing, total, total - left
+        starts = range(0, len(source.clips), size)
+        shards = [_Shard(start // size, source.clips[start : start + size]) for start in starts]
+        missing = [shard for shard in shards if not shard_path(output, shard.number).exists()]
+        return missing, len(source.clips), len(source.clips) - sum(len(shard.clips) for shard in missing)
     if position.exists():
         found = json.loads(position.read_text(encoding="utf-8"))
         if found["state"] is not None:
@@ -208,9 +180,13 @@ def _read_stream(source: "ClipStream", first: int, size: int) -> Iterator[_Shard
         yield _Shard(number, chosen, source.dataset.state_dict())
 
 
-def _stream_position(number: int, state: Any) -> bytes:
-    """Return the content of the file that says which shard of a stream is next, and the stream's state there."""
-    return json.dumps({"shard": number, "state": state}).encode()
+def _save_position(output: Path, number: int, state: Any) -> None:
+    """Save which shard of a stream is next, and the stream's state there."""
+    write_bytes(output / STREAM_FILE, json.dumps({"shard": number, "state": state}).encode())
+
+
+def _write_info(output: Path, described: dict[str, Any]) -> None:
+    write_bytes(output / INFO_FILE, (json.dumps(described, indent=2) + "\n").encode())
 
 
 _Result = list[TokenRecord] | str  # of a recording: its segments, or the reason why it is left out
@@ -227,12 +203,10 @@ class _Tokenizer:
         self._reader = ClipReader(datasets)
 
     def __call__(self, clip: Clip) -> _Result:
-        rate = self._tokenizers.codec.sampling_rate
         try:
-            array = decode_audio(self._reader.read(clip), rate, clip.start_s, clip.end_s)
+            recording = decode_clip(clip, self._reader, self._tokenizers.codec.sampling_rate)
         except ValueError as error:
             return str(error)
-        recording = AudioRecord(clip.id, array, rate, clip.speaker, clip.accent, clip.text, clip.source)
         if recording.duration < self._min_duration_s:
             return f"{recording.duration:.2f} s are shorter than min_duration_s={self._min_duration_s}"
         return list(tokenize_recording(recording, self._tokenizers, clip.start_s))
@@ -287,7 +261,7 @@ def _work(clip: Clip) -> _Result:
     return _Tokenizer.of_worker(clip)
 
 
-def _write_shards(made: _Made, output: Path, scratch: Path, advance: Callable[[], Any]) -> None:
+def _write_shards(made: _Made, output: Path, advance: Callable[[], Any]) -> None:
     """Write the shards from the results of their recordings; `advance` is called after each recording."""
     try:
         for shard, results in made:
@@ -299,34 +273,32 @@ def _write_shards(made: _Made, output: Path, scratch: Path, advance: Callable[[]
                 else:
                     records += result
                 advance()
-            write_shard(shard_path(output, shard.number), records, skipped, scratch)
+            write_shard(shard_path(output, shard.number), records, skipped)
             if shard.state is not None:
-                write_bytes(output / STREAM_FILE, _stream_position(shard.number + 1, shard.state), scratch)
+                _save_position(output, shard.number + 1, shard.state)
     except BrokenProcessPool as error:
         raise ChildProcessError(
             "A worker ended before its work; if memory was short, use fewer --num-workers. The same command resumes."
         ) from error
 
 
-def _close(output: Path, write: Callable[[Path, bytes], None]) -> TokenDataset | None:
-    """List what was left out, and open the dataset if it is whole."""
+def _finish(output: Path) -> TokenDataset:
+    """List what was left out, and open the dataset."""
     skipped = read_skipped(output)
     if skipped:
         entries = ({"id": id, "reason": reason} for id, reason in skipped.items())
         lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        write(output / SKIPPED_FILE, "".join(lines).encode())
+        write_bytes(output / SKIPPED_FILE, "".join(lines).encode())
     (output / STREAM_FILE).unlink(missing_ok=True)
-    described = json.loads((output / INFO_FILE).read_text(encoding="utf-8"))
-    if described["num_shards"] is not None and len(shard_paths(output)) < described["num_shards"]:
-        return None
     if not any(pq.read_metadata(path).num_rows for path in shard_paths(output)):
         raise ValueError(
             f"None of the recordings could be read: {len(skipped)} left out, see {output / SKIPPED_FILE}"
             + "".join(f", such as {id}: {reason}" for id, reason in islice(skipped.items(), 1))
             + "."
         )
+    described = json.loads((output / INFO_FILE).read_text(encoding="utf-8"))
     if "shards" not in described:
-        write(output / INFO_FILE, (json.dumps(described | {"shards": shard_hashes(output)}, indent=2) + "\n").encode())
+        _write_info(output, described | {"shards": shard_hashes(output)})
     return TokenDataset(output)
 
 

@@ -131,9 +131,7 @@ def shard_hashes(folder: Path) -> dict[str, str]:
     return {name: digest for name, (_, _, digest) in states.items()}
 
 
-def write_shard(
-    path: Path, records: Sequence[TokenRecord], skipped: Mapping[str, str] | None = None, scratch: Path | None = None
-) -> None:
+def write_shard(path: Path, records: Sequence[TokenRecord], skipped: Mapping[str, str] | None = None) -> None:
     """Write records to one parquet file, whole or not at all.
 
     Args:
@@ -141,7 +139,6 @@ def write_shard(
         records (sequence of [`TokenRecord`]): the content.
         skipped (`dict[str, str]`, *optional*): reasons by the ids of the recordings that were left out; stored in the
             file's metadata, so that a shard and the list of what it lacks cannot come apart.
-        scratch (`Path`, *optional*): see [`~audiolm_hf.files.replace_file`].
     """
     runs = [remove_repeats(torch.from_numpy(record.semantic_tokens)) for record in records]
     columns = {name: [vars(record)[name] for record in records] for name in _PLAIN_COLUMNS}
@@ -153,7 +150,7 @@ def write_shard(
     table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({_SKIPPED_KEY: listed.encode()})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", row_group_size=RECORDS_PER_ROW_GROUP)
-    write_bytes(path, sink.getvalue().to_pybytes(), scratch)
+    write_bytes(path, sink.getvalue().to_pybytes())
 
 
 def read_skipped(folder: str | Path) -> dict[str, str]:

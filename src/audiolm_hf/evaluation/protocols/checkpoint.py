@@ -206,7 +206,7 @@ def _evaluate_likelihood(evaluation: CheckpointEvaluation) -> dict[str, Any]:
 
     def tokenized(split: str, paths: list[Path]) -> TokenDataset:
         folder = evaluation.results_folder / "likelihood" / "tokens" / split
-        return tokenize_recordings(list_clips(paths), load, folder) or TokenDataset(folder)
+        return tokenize_recordings(list_clips(paths), load, folder)
 
     test = tokenized("test", evaluation.test_paths)
     given = evaluation.train_tokens
