@@ -195,6 +195,6 @@ def test_every_kind_but_recipes_is_held_to_its_types():
     for values in ({"rank": 0}, {"dropout": 1.0}, {"max_steps": None}, {"learning_rate": [1]}):
         with pytest.raises(ValueError, match=next(iter(values))):
             LoraStageConfig(**values)
-    for values in ({"num_workers": "2"}, {"num_threads": None}, {"recordings_per_shard": [1]}, {"min_duration_s": -1}):
+    for values in ({"num_workers": "2"}, {"recordings_per_shard": [1]}, {"min_duration_s": -1}):
         with pytest.raises(ValueError, match=next(iter(values))):
             TokenizationPlan(**values)

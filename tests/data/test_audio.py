@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from audiolm_hf.data import audio as audio_module
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, decode_audio, load_audio_segments
 from tests.test_audio_decoding_audiolm import flac_without_length
 
@@ -192,9 +193,10 @@ def test_crop_is_a_function_of_seed_and_index(source):
     assert not forwards[0].equal(AudioCropDataset(source, 1000, seed=4)[0]["input_values"])
 
 
-def test_crop_does_not_depend_on_the_cache(source):
-    small = AudioCropDataset(source, 1000, cache_bytes=1)
+def test_crop_does_not_depend_on_the_cache(source, monkeypatch):
     large = AudioCropDataset(source, 1000)
+    monkeypatch.setattr(audio_module, "_CACHED_BYTES", 1)
+    small = AudioCropDataset(source, 1000)
     for index in range(30):
         assert small[index]["input_values"].equal(large[index]["input_values"])
 
@@ -229,11 +231,6 @@ def test_unreadable_recording_is_replaced_by_another_draw(tmp_path):
     broken = write_parquet(tmp_path / "b.parquet", [b"broken"], duration=[0.2])
     with pytest.raises(ValueError, match="None of the 1 recordings can be decoded"):
         AudioCropDataset(AudioSource(broken, RATE), 100)[0]
-
-
-def test_crop_length_must_be_positive(source):
-    with pytest.raises(ValueError, match="crop_length is 0"):
-        AudioCropDataset(source, 0)
 
 
 def test_absurd_stated_lengths_are_not_believed(tmp_path):

@@ -12,7 +12,6 @@ from audiolm_hf.data.crops import (
     StageBatches,
     build_example,
     check_agreement,
-    consecutive_crops,
     corrupt_inputs,
     group_by_length,
     longest_sequence,
@@ -79,11 +78,6 @@ def test_random_crops_see_every_unit_about_equally_often():
     assert seen.max() / 2000 < 1.5
 
 
-def test_consecutive_crops_cover_every_unit_once():
-    crops = consecutive_crops([10, 25], 10)
-    assert crops == [Crop(0, 0, 10), Crop(1, 0, 10), Crop(1, 10, 10), Crop(1, 20, 5)]
-
-
 @pytest.mark.parametrize("stage", list(CONFIGS))
 def test_batch_is_a_function_of_seed_and_number(tokens, stage):
     def batches(seed):
@@ -146,7 +140,7 @@ def test_corruption_keeps_levels_special_tokens_and_condition(tokens, stage):
 
 def test_dropped_condition_leaves_the_semantic_tokens_out(tokens):
     config = CONFIGS["coarse"]
-    ids = StageBatches(tokens, config, 400, 5, drop_condition=1.0)[0]["input_ids"]
+    ids = StageBatches(tokens, config, 400, 5, condition_dropout=1.0)[0]["input_ids"]
     assert (ids[:, 1] == config.separator_token_id).all()
 
 
@@ -204,7 +198,7 @@ def test_little_is_padding(tmp_path, stage):
 
 @pytest.mark.parametrize("parts", [2, 3, 20])
 def test_parts_are_the_rows_of_the_batch(tokens, parts):
-    settings = {"seed": 3, "corruption": 0.3, "drop_condition": 0.3}
+    settings = {"seed": 3, "corruption": 0.3, "condition_dropout": 0.3}
     whole = StageBatches(tokens, CONFIGS["coarse"], 300, 6, **settings)
     shared = StageBatches(tokens, CONFIGS["coarse"], 300, 6, **settings, parts=parts)
     assert len(shared) == 6 * parts

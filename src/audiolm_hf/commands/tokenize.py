@@ -37,13 +37,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", default="cpu", help="device of the tokenizers, such as cuda (default cpu)")
     parser.add_argument(
-        "--num-workers", type=int, default=1, help="processes (default 1); the tokens do not depend on it"
-    )
-    parser.add_argument(
-        "--num-threads",
+        "--num-workers",
         type=int,
         default=1,
-        help="of each process (default 1); on a CPU, more processes are faster",
+        help="processes of one thread each (default 1); the tokens do not depend on it",
     )
     parser.add_argument(
         "--recordings-per-shard", type=int, default=64, help="recordings in each parquet file (default 64)"
@@ -80,7 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
         recordings_per_shard=arguments.recordings_per_shard,
         min_duration_s=arguments.min_duration_s,
         num_workers=arguments.num_workers,
-        num_threads=arguments.num_threads,
     )
     load = partial(
         load_tokenizers, arguments.tokenizer, arguments.codec, arguments.float16, find_device(arguments.device)

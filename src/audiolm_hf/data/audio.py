@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Recorded audio as records: parquet files, folders of audio files, lists of paths, and `datasets` saved to disk.
+"""Recordings as mono float32 arrays at one sampling rate, with their labels, and random crops of them.
 
-The first step of everything that learns or measures: paths go in, mono float32 arrays at one sampling rate come out,
-with the speaker and accent of each recording. Files that cannot be read are left out and listed with the reason.
-Audio is decoded with soundfile or ffmpeg and resampled with soxr; torchcodec is never needed.
+The first step of everything that is trained or evaluated on audio. Recordings that cannot be read are left out and
+listed with the reason. Audio is decoded with soundfile or ffmpeg and resampled with soxr, without torchcodec.
 """
 
 import math
@@ -25,6 +24,7 @@ from audiolm_hf.data.clips import ClipReader, list_clips
 from audiolm_hf.data.recordings import Clip
 
 logger = logging.get_logger(__name__)
+_CACHED_BYTES = 2**31  # of decoded audio, 2 bytes a sample
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def decode_audio(
     """Decode one recording to mono at the asked rate.
 
     Args:
-        data (`bytes` or `Path`): an encoded audio file, or where it lies.
+        data (`bytes` or `Path`): an encoded audio file, or its path.
         sampling_rate (`int`): Hz of the result; other rates are resampled.
         start_s (`float`, defaults to 0.0): where the recording begins in the file, in seconds.
         end_s (`float`, *optional*): where it ends, in seconds; no later than the end of the file.
@@ -151,12 +151,7 @@ class AudioSource(Sequence[AudioRecord]):
 
 
 def load_audio_segments(source: AudioSource, segment_length_s: float, max_segments: int) -> list[np.ndarray]:
-    """Cut every recording into consecutive segments.
-
-    Args:
-        source ([`AudioSource`]): the recordings.
-        segment_length_s (`float`): longest segment, in seconds; the last of a recording may be shorter.
-        max_segments (`int`): stop after so many.
+    """Cut recordings into consecutive segments of at most `segment_length_s`; return the first `max_segments`.
 
     Returns:
         `list[np.ndarray]`: float32 arrays of shape `(num_samples,)`, in the order of the recordings.
@@ -173,36 +168,20 @@ FramePitch = Callable[[np.ndarray, int, int], np.ndarray]  # int16 recording, fi
 class AudioCropDataset(Dataset):
     """Endless random crops of one length; crop `i` depends on the seed, `i` and the source alone.
 
-    A training that is stopped after step n and resumed at step n therefore sees what an uninterrupted one sees, with
-    no state to save. Long recordings are drawn in proportion to their length. Decoded audio is kept as 16 bit
-    integers up to `cache_bytes`, and every crop passes through them, so that the cache changes nothing.
+    So a training resumes exactly without saved state. Recordings are drawn in proportion to their length. Decoded
+    audio is kept as 16 bit integers, as far as there is room, and every crop passes through them, so that the cache
+    changes nothing.
 
     Args:
         source ([`AudioSource`]): the recordings.
         crop_length (`int`): samples per crop; a shorter recording is used whole and zero padded on the right.
         seed (`int`, defaults to 0): of the choice of recordings and positions.
-        cache_bytes (`int`, defaults to 2 GiB): decoded audio kept in memory (2 bytes a sample).
         pitch ([`FramePitch`], *optional*): adds `f0 (frames,)`, Hz, to every crop.
-
-    Raises:
-        ValueError: `crop_length` is below 1.
     """
 
-    def __init__(
-        self,
-        source: AudioSource,
-        crop_length: int,
-        seed: int = 0,
-        cache_bytes: int = 2**31,
-        pitch: FramePitch | None = None,
-    ) -> None:
-        if crop_length < 1:
-            raise ValueError(f"crop_length is {crop_length} samples; it must be at least 1.")
-        self.source = source
-        self.crop_length = crop_length
-        self.seed = seed
-        self.pitch = pitch
-        self._cache: ByteCache[np.ndarray] = ByteCache(cache_bytes, attrgetter("nbytes"))
+    def __init__(self, source: AudioSource, crop_length: int, seed: int = 0, pitch: FramePitch | None = None) -> None:
+        self.source, self.crop_length, self.seed, self.pitch = source, crop_length, seed, pitch
+        self._cache: ByteCache[np.ndarray] = ByteCache(_CACHED_BYTES, attrgetter("nbytes"))
         self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
@@ -225,16 +204,7 @@ class AudioCropDataset(Dataset):
         return values
 
     def batch(self, step: int, batch_size: int) -> dict[str, torch.Tensor]:
-        """Stack the crops of one training step.
-
-        Args:
-            step (`int`): training step, from 0.
-            batch_size (`int`): crops per step.
-
-        Returns:
-            `dict`: `input_values` and `attention_mask` of shape `(batch, num_samples)`, and `f0` of shape
-            `(batch, frames)` where it is asked for.
-        """
+        """Stack the crops of a training step, counted from 0; the first dimension of all tensors is `batch`."""
         crops = [self[step * batch_size + row] for row in range(batch_size)]
         return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""From token datasets to the batches a stage learns from: crops, sequences, padding.
+"""From token datasets to the batches that a stage is trained on: crops, sequences, padding.
 
-Every batch is a function of the seed and its number alone, so a training resumes exactly without saving where the
-data stood. A crop is measured in units of the grid of both tokenizers, see
-[`~audiolm_hf.time_grid_audiolm.TimeGrid`] (40 ms at 25 and 50 Hz).
+Every batch is a function of the seed and its number alone, so a training resumes exactly without saved state. A crop
+is measured in units of the grid of both tokenizers, see [`~audiolm_hf.time_grid_audiolm.TimeGrid`] (40 ms at 25 and
+50 Hz).
 
 Paper: AudioLM (arXiv 2209.03143), crops of 30, 10 and 3 s for the three stages.
 """
@@ -35,18 +35,13 @@ class Crop:
     start: int
     length: int
 
-    @property
-    def stop(self) -> int:
-        """Grid unit after the last."""
-        return self.start + self.length
-
     def tokens(self, grid: TimeGrid) -> slice:
-        """Semantic tokens of the crop; a record may end before."""
-        return slice(grid.tokens_before(self.start), grid.tokens_before(self.stop))
+        """Return the semantic tokens of the crop; a record may end before."""
+        return slice(grid.tokens_before(self.start), grid.tokens_before(self.start + self.length))
 
     def frames(self, grid: TimeGrid) -> slice:
-        """Frames of the crop; a record may end before."""
-        return slice(grid.frames_before(self.start), grid.frames_before(self.stop))
+        """Return the frames of the crop; a record may end before."""
+        return slice(grid.frames_before(self.start), grid.frames_before(self.start + self.length))
 
 
 def record_units(record: TokenRecord, grid: TimeGrid) -> int:
@@ -78,33 +73,16 @@ def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) ->
     return crops
 
 
-def consecutive_crops(units: Sequence[int], window: int) -> list[Crop]:
-    """Cut every record into consecutive windows; the last may be shorter. Arguments as for [`random_crops`]."""
-    return [
-        Crop(record, start, min(window, length - start))
-        for record, length in enumerate(units)
-        for start in range(0, length, window)
-    ]
-
-
 def build_example(
     record: TokenRecord, crop: Crop, grid: TimeGrid, config: AudioLMStageConfig, drop_condition: bool = False
 ) -> dict[str, Tensor]:
-    """Build the sequence of one crop; semantic tokens and codes are cut at the same times.
+    """Build the `input_ids` and `labels (sequence_length,)` of one crop, see [`build_stage_example`].
 
-    Args:
-        record ([`TokenRecord`]): the record of the crop.
-        crop ([`Crop`]): where to cut.
-        grid ([`TimeGrid`]): what the crop's units are.
-        config ([`AudioLMStageConfig`]): the stage.
-        drop_condition (`bool`, defaults to `False`): leave out the coarse stage's semantic tokens.
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`.
+    Semantic tokens and codes are cut at the same times.
     """
     semantic_tokens = torch.from_numpy(record.semantic_tokens[crop.tokens(grid)].astype(np.int64))
     audio_codes = torch.from_numpy(record.audio_codes[:, crop.frames(grid)].astype(np.int64))
-    ends_recording = record.ends_recording and crop.stop >= record_units(record, grid)
+    ends_recording = record.ends_recording and crop.start + crop.length >= record_units(record, grid)
     return build_stage_example(
         config, semantic_tokens, audio_codes, ends_recording=ends_recording, drop_condition=drop_condition
     )
@@ -113,9 +91,8 @@ def build_example(
 def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, rng: np.random.Generator) -> Tensor:
     """Replace a share of the input ids by random ids of the same level; special tokens and the condition stay.
 
-    What a small stage sees in training is never quite what it sees when it continues its own samples, and little data
-    is soon known by heart; noise in the inputs helps against both. It also makes the condition worth listening to:
-    with clean codes before it, a code can nearly be told without. Labels are not touched.
+    In training a small stage sees clean codes, in generation its own; and little data is soon memorized. Noise in the
+    inputs helps against both, and keeps the condition useful: from clean codes alone, a code can nearly be predicted.
 
     Args:
         input_ids (`torch.LongTensor` of shape `(..., sequence_length)`): ids of the stage.
@@ -140,7 +117,7 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
 
 
 class StageBatches(Dataset):
-    """The batches of one stage, each in `parts` equal shares: a function of the seed and the number alone.
+    """The batches of one stage, each in `parts` equal shares: a function of the seed and its number alone.
 
     Crops of like length share a batch, so that little of it is padding. Item `i` is part `i % parts` of batch
     `i // parts`. Processes and accumulation steps each take parts, so that what is learned from one batch does not
@@ -153,7 +130,7 @@ class StageBatches(Dataset):
         num_batches (`int`): how many there are.
         seed (`int`, defaults to 0): of crops, order, corruption and dropped conditions.
         corruption (`float`, defaults to 0.0): share of input ids replaced, see [`corrupt_inputs`].
-        drop_condition (`float`, defaults to 0.0): share of coarse sequences without semantic tokens.
+        condition_dropout (`float`, defaults to 0.0): share of coarse sequences without semantic tokens.
         parts (`int`, defaults to 1): shares of each batch.
     """
 
@@ -165,7 +142,7 @@ class StageBatches(Dataset):
         num_batches: int,
         seed: int = 0,
         corruption: float = 0.0,
-        drop_condition: float = 0.0,
+        condition_dropout: float = 0.0,
         parts: int = 1,
     ) -> None:
         check_agreement(tokens.info, config)
@@ -175,7 +152,7 @@ class StageBatches(Dataset):
         self.num_batches = num_batches
         self.seed = seed
         self.corruption = corruption
-        self.drop_condition = drop_condition
+        self.condition_dropout = condition_dropout
         self.parts = parts
         self.grid = tokens.info.grid
         self._lengths = SequenceLengths(tokens, self.grid, config)
@@ -199,14 +176,14 @@ class StageBatches(Dataset):
         return pad_examples(examples, self.config)
 
     def padding_share(self) -> float:
-        """Give the share of padding among the ids of the first epoch."""
+        """Return the share of padding among the ids of the first epoch."""
         batches = [[self._lengths(crop) for crop in batch] for batch in self._epoch(0)]
         return 1 - sum(map(sum, batches)) / sum(len(lengths) * max(lengths) for lengths in batches)
 
     def _example(self, number: int, row: int, crop: Crop) -> dict[str, Tensor]:
         """Build one row of a batch; its random numbers are its own."""
         rng = np.random.default_rng([self.seed, 1, number, row])
-        drop = rng.random() < self.drop_condition
+        drop = rng.random() < self.condition_dropout
         example = build_example(self.tokens[crop.record], crop, self.grid, self.config, drop)
         return example | {"input_ids": corrupt_inputs(example["input_ids"], self.config, self.corruption, rng)}
 
@@ -270,15 +247,9 @@ def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
 
 
 def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch_tokens: int) -> list[list[Crop]]:
-    """Split crops into batches of like length, in their order but for local sorting.
+    """Split crops into batches of like length, longest first, in their order but for local sorting.
 
-    Args:
-        crops (sequence of [`Crop`]): what to batch.
-        lengths (callable): ids of a crop's sequence, see [`SequenceLengths`].
-        batch_tokens (`int`): most ids in a batch, padding included; a single longer sequence still makes a batch.
-
-    Returns:
-        `list[list[Crop]]`: longest first inside every batch.
+    A batch has at most `batch_tokens` ids, padding included; a single longer sequence still makes a batch.
     """
     sizes = [lengths(crop) for crop in crops]
     stride = max(1, int(BATCHES_PER_SORT * batch_tokens * len(crops) / sum(sizes)))
@@ -300,8 +271,12 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
     """Build batches that hold every record once, in consecutive windows; arguments as for [`StageBatches`]."""
     check_agreement(tokens.info, config)
     grid = tokens.info.grid
-    lengths = SequenceLengths(tokens, grid, config)
-    crops = consecutive_crops(lengths.units, grid.units(config.window_length_s))
+    window, lengths = grid.units(config.window_length_s), SequenceLengths(tokens, grid, config)
+    crops = [
+        Crop(record, start, min(window, length - start))
+        for record, length in enumerate(lengths.units)
+        for start in range(0, length, window)
+    ]
     return [
         pad_examples([build_example(tokens[crop.record], crop, grid, config) for crop in batch], config)
         for batch in group_by_length(crops, lengths, batch_tokens)
@@ -309,11 +284,7 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
 
 
 def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
-    """Check that a stage's vocabulary is the one of a token dataset.
-
-    Raises:
-        ValueError: a size differs; the semantic stage is only held to its own.
-    """
+    """Raise a `ValueError` where a stage's vocabulary is not that of a token dataset, as far as the stage uses it."""
     pairs = {"num_semantic_tokens": (config.num_semantic_tokens, info.num_semantic_tokens)}
     if config.stage != "semantic":
         pairs["codebook_size"] = (config.codebook_size, info.codebook_size)
@@ -331,7 +302,6 @@ __all__ = [
     "StageBatches",
     "build_example",
     "check_agreement",
-    "consecutive_crops",
     "corrupt_inputs",
     "group_by_length",
     "longest_sequence",

@@ -2,7 +2,7 @@
 """Load the two tokenizers from a folder, whether it holds one of them or a whole AudioLM.
 
 Weights can be rounded to float16 here, before the recordings are tokenized: a checkpoint that is later stored in
-float16 then makes the very same tokens.
+float16 then gives the same tokens.
 """
 
 from pathlib import Path
@@ -24,17 +24,7 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 
 
 def require_model_type(folder: str | Path, model_type: str, key: str) -> None:
-    """Refuse a folder that holds another kind of model.
-
-    Args:
-        folder (`str` or `Path`): written by `save_pretrained`.
-        model_type (`str`): of the model that is needed.
-        key (`str`): what the error calls the folder.
-
-    Raises:
-        FileNotFoundError: there is no `config.json` in it.
-        ValueError: it holds a model of another type, or none.
-    """
+    """Raise a `ValueError` where a folder, which the error calls `key`, holds a model of another type, or none."""
     found = read_model_type(folder)
     if found != model_type:
         raise ValueError(f"{key} is {folder}, a model of type {found!r}; give one of type {model_type!r}.")
@@ -45,9 +35,6 @@ def load_codec(folder: str | Path) -> AcousticCodec:
 
     Args:
         folder (`str` or `Path`): of a SoundStream, EnCodec, DAC or Mimi model, or of a whole AudioLM.
-
-    Returns:
-        [`AcousticCodec`].
 
     Raises:
         FileNotFoundError: the folder holds no model.
@@ -70,9 +57,6 @@ def load_semantic_tokenizer(folder: str | Path) -> AudioLMSemanticTokenizer:
     Args:
         folder (`str` or `Path`): of a semantic tokenizer, or of a whole AudioLM.
 
-    Returns:
-        [`AudioLMSemanticTokenizer`].
-
     Raises:
         FileNotFoundError: the folder holds no model.
         ValueError: it holds a model of another kind.
@@ -94,19 +78,15 @@ def _load_audiolm(folder: str | Path) -> PreTrainedModel:
     return AudioLMModel.from_pretrained(folder, dtype="float32").eval()
 
 
-# Positions of centroids and codes decide between neighbours; they stay in float32. The sums that the codebooks move
-# by do not, and only a training reads them.
+# Positions of centroids and codes decide between neighbours and stay in float32, unlike the sums that only training
+# reads.
 _FLOAT32_TENSORS = ("centroids", "feature_mean", "feature_std", "codebook", "counts")
 
 
 def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Give a model's tensors as a compact checkpoint stores them.
+    """Return a model's tensors as a compact checkpoint stores them.
 
-    Args:
-        model ([`~transformers.PreTrainedModel`]): any part, or a whole AudioLM.
-
-    Returns:
-        `dict`: float16 copies of all floating point tensors but centroids, codebooks and how often codes were used.
+    Floating point tensors are rounded to float16, all but centroids, codebooks and how often codes were used.
 
     Raises:
         ValueError: a weight is beyond the range of float16.

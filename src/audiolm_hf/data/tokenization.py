@@ -3,7 +3,7 @@
 
 A shard holds a fixed range of the recordings and is written whole or not at all, by the first process alone; the
 others tokenize single recordings for it. So an interrupted run resumes with the shards that are missing, and the
-number of processes changes no byte. Every process uses the same number of threads, which decides the last bits of a
+number of processes changes no byte. Every process computes with one thread: their number decides the last bits of a
 sum, and so a code in a million.
 """
 
@@ -65,7 +65,6 @@ class TokenizationPlan(Settings):
         recordings_per_shard (`int`, defaults to 64): about what an interruption costs.
         min_duration_s (`float`, defaults to 0.0): shorter recordings are left out, in seconds.
         num_workers (`int`, defaults to 1): processes.
-        num_threads (`int`, defaults to 1): of each process.
 
     Raises:
         ValueError: a number is out of range.
@@ -74,7 +73,6 @@ class TokenizationPlan(Settings):
     recordings_per_shard: Count = 64
     min_duration_s: NotNegative = 0.0
     num_workers: Annotated[int, Within(1, 4096, whole=True)] = 1
-    num_threads: Annotated[int, Within(1, 4096, whole=True)] = 1
 
 
 def tokenize_recordings(
@@ -116,7 +114,7 @@ def tokenize_recordings(
                 _save_position(output, 0, None)
             _write_info(output, described)
         if plan.num_workers == 1:
-            made = _make_here(shards, _Tokenizer(tokenizers, source.datasets, plan), plan.num_threads)
+            made = _make_here(shards, _Tokenizer(tokenizers, source.datasets, plan))
         else:
             del tokenizers
             made = _make_in_processes(shards, load_tokenizers, source.datasets, plan)
@@ -212,9 +210,9 @@ class _Tokenizer:
         return list(tokenize_recording(recording, self._tokenizers, clip.start_s))
 
 
-def _make_here(shards: Iterable[_Shard], tokenizer: _Tokenizer, num_threads: int) -> _Made:
+def _make_here(shards: Iterable[_Shard], tokenizer: _Tokenizer) -> _Made:
     before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
+    torch.set_num_threads(1)
     try:
         for shard in shards:
             yield shard, map(tokenizer, shard.clips)
@@ -246,7 +244,7 @@ def _start_worker(load: Callable[[], TokenizerPair], datasets: dict[Path, Any], 
     """Prepare a process of the pool."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group; the first process says it
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(plan.num_threads)
+    torch.set_num_threads(1)
     _Tokenizer.of_worker = _Tokenizer(load(), datasets, plan)
 
 

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Both tokenizers at work: one decoded recording in, the records of a token dataset out.
+"""Both tokenizers: one decoded recording in, the records of a token dataset out.
 
-Also the hash by which a dataset knows its tokenizers: it covers what decides the tokens and nothing else, so that a
-codec's decoder may become better without any recording being tokenized again.
+Also the hash by which a dataset names its tokenizers: it covers what decides the tokens and nothing else, so that a
+codec's decoder can be trained further without any recording being tokenized again.
 
 Paper: AudioLM (arXiv 2209.03143), the two tokenizers.
 """
@@ -31,7 +31,7 @@ LAST_SEGMENT_S = 1.0  # a shorter end joins the segment before it
 
 # What does not decide any token: where and with what a configuration was saved ...
 _VOLATILE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version", "auto_map")
-# ... how a codec learned, and how SoundStream turns codes into sound ...
+# ... how a codec was trained, and how SoundStream decodes codes ...
 _SOUNDSTREAM_KEYS = (
     "codebook_decay",
     "dead_code_threshold",
@@ -47,15 +47,15 @@ _SOUNDSTREAM_KEYS = (
     "phase_iterations",
     "quantizer_dropout",
 )
-# ... the weights between codes and sound, by their first names, in any of the codecs ...
+# ... the weights between codes and audio, by their first names, in any of the codecs ...
 _DECODER_PREFIXES = ("decoder.", "decoder_transformer.", "quantizer.out_proj.", "quantizer.low_band_proj.")
-# ... and the moving averages from which SoundStream's codebooks were made.
+# ... and the moving averages that SoundStream's codebooks are computed from.
 _STATISTICS = ("sums", "counts", "initialized")
 
 
 @dataclass(frozen=True)
 class TokenizerPair:
-    """The two tokenizers, at work on one device.
+    """The two tokenizers, on one device.
 
     Args:
         semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
@@ -75,10 +75,7 @@ def load_tokenizers(
         semantic_tokenizer (`str` or `Path`): folder of the semantic tokenizer, or of a whole AudioLM.
         codec (`str` or `Path`): folder of the codec, or of a whole AudioLM.
         float16 (`bool`, defaults to `False`): round the weights to float16 first, as `assemble` stores them.
-        device (`str`, defaults to `"cpu"`): where they work.
-
-    Returns:
-        [`TokenizerPair`].
+        device (`str`, defaults to `"cpu"`): of both.
 
     Raises:
         FileNotFoundError: a folder holds no model.
@@ -90,7 +87,7 @@ def load_tokenizers(
             round_to_float16_(model)
         try:
             model.to(device)
-        except (RuntimeError, AssertionError) as error:  # torch's ways to say that a device is not there
+        except (RuntimeError, AssertionError) as error:  # torch's errors for a device that is not there
             raise ValueError(f"The device {device!r} cannot be used ({error}); give cpu or another one.") from error
     return pair
 
@@ -134,7 +131,7 @@ def _stable(values: object) -> object:
 
 
 def token_info(tokenizers: TokenizerPair) -> TokenInfo:
-    """Describe the tokens that two tokenizers make.
+    """Describe the tokens of two tokenizers.
 
     Raises:
         ValueError: the codec's rate cannot be resampled to the semantic tokenizer's, or a vocabulary is too large for
@@ -169,23 +166,20 @@ def tokenize_recording(
         recording ([`AudioRecord`]): at the codec's sampling rate.
         tokenizers ([`TokenizerPair`]): both.
         start_s (`float`, defaults to 0.0): where the recording begins in its file, in seconds.
-
-    Yields:
-        [`TokenRecord`]: the segments in order.
     """
     semantic_tokenizer, codec, rate = tokenizers.semantic_tokenizer, tokenizers.codec, recording.sampling_rate
     config = semantic_tokenizer.config
     grid = TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, codec.sampling_rate)
     frames = grid.frames_of(max(1, round(SEGMENT_LENGTH_S / grid.unit_s)))
     segment = frames * codec.hop_length
-    heard = int(grid.tokens_within(frames) * grid.token_s * rate)  # samples of a segment's tokens
+    of_tokens = int(grid.tokens_within(frames) * grid.token_s * rate)  # samples of a segment's tokens
     starts = list(range(0, len(recording.array), segment))
     if len(starts) > 1 and len(recording.array) - starts[-1] < LAST_SEGMENT_S * rate:
         starts.pop()
     for start, end in zip(starts, [*starts[1:], len(recording.array)], strict=True):
         is_last = end == len(recording.array)
         input_values = torch.from_numpy(recording.array[start:end])[None].to(semantic_tokenizer.device)
-        semantic_values = input_values if is_last else input_values[:, :heard]
+        semantic_values = input_values if is_last else input_values[:, :of_tokens]
         tokens = semantic_tokenizer.tokenize(semantic_values, sampling_rate=rate).semantic_tokens[0]
         codes = codec.encode(input_values)[0]
         yield TokenRecord(

@@ -14,9 +14,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +28,7 @@ from audiolm_hf.data.cache import ByteCache
 from audiolm_hf.files import write_bytes
 from audiolm_hf.run_folder import file_states, kept_result
 from audiolm_hf.time_grid_audiolm import TimeGrid
-from audiolm_hf.token_layout_audiolm import remove_repeats, restore_repeats
+from audiolm_hf.token_layout_audiolm import remove_repeats
 
 logger = logging.get_logger(__name__)
 
@@ -140,14 +139,13 @@ def write_shard(path: Path, records: Sequence[TokenRecord], skipped: Mapping[str
         skipped (`dict[str, str]`, *optional*): reasons by the ids of the recordings that were left out; stored in the
             file's metadata, so that a shard and the list of what it lacks cannot come apart.
     """
-    runs = [remove_repeats(torch.from_numpy(record.semantic_tokens)) for record in records]
-    columns = {name: [vars(record)[name] for record in records] for name in _PLAIN_COLUMNS}
-    columns["semantic_tokens"] = _list_array([tokens.numpy() for tokens, _ in runs], pa.int16())
-    columns["semantic_durations"] = _list_array([durations.numpy() for _, durations in runs], pa.int32())
-    levels = _list_array([level for record in records for level in record.audio_codes], pa.int16())
-    columns["audio_codes"] = pa.ListArray.from_arrays(_offsets([len(r.audio_codes) for r in records]), levels)
+    rows = []
+    for record in records:
+        tokens, durations = (found.numpy() for found in remove_repeats(torch.from_numpy(record.semantic_tokens)))
+        arrays = {"semantic_tokens": tokens, "semantic_durations": durations, "audio_codes": [*record.audio_codes]}
+        rows.append(vars(record) | arrays)
     listed = json.dumps([{"id": id, "reason": reason} for id, reason in (skipped or {}).items()])
-    table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({_SKIPPED_KEY: listed.encode()})
+    table = pa.Table.from_pylist(rows, _SCHEMA.with_metadata({_SKIPPED_KEY: listed.encode()}))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", row_group_size=RECORDS_PER_ROW_GROUP)
     write_bytes(path, sink.getvalue().to_pybytes())
@@ -157,16 +155,6 @@ def read_skipped(folder: str | Path) -> dict[str, str]:
     """Return the reasons why recordings are not in the finished shards of a token dataset, by the recordings' ids."""
     listed = (pq.read_schema(path).metadata or {} for path in shard_paths(Path(folder)))
     return {entry["id"]: entry["reason"] for found in listed for entry in json.loads(found.get(_SKIPPED_KEY, b"[]"))}
-
-
-def _offsets(lengths: Sequence[int]) -> pa.Array:
-    return pa.array([0, *accumulate(lengths)], pa.int32())
-
-
-def _list_array(arrays: Sequence[np.ndarray], type: pa.DataType) -> pa.ListArray:
-    values = np.concatenate(arrays) if arrays else np.zeros(0)
-    values = values.astype(type.to_pandas_dtype())
-    return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), pa.array(values, type))
 
 
 class TokenDataset(Sequence[TokenRecord]):
@@ -190,22 +178,22 @@ class TokenDataset(Sequence[TokenRecord]):
             )
         self.info = infos[0]
         self._groups: list[tuple[Path, int]] = []
-        sizes, durations = [], [np.zeros(0)]
+        sizes = []
+        self.duration = 0.0  # seconds of audio in all records
         for path in (path for folder in self.folders for path in shard_paths(folder)):
             file = _open_shard(path)
             self._groups += [(path, group) for group in range(file.num_row_groups)]
             sizes += [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            durations.append(file.read(columns=["duration"])["duration"].to_numpy())
+            self.duration += float(file.read(columns=["duration"])["duration"].to_numpy().sum())
         self._ends = list(accumulate(sizes))  # the record after each row group
-        self.durations = np.concatenate(durations)
         self._cache: ByteCache[list[TokenRecord]] = ByteCache(_CACHED_BYTES, _num_bytes)
-        if not len(self):
+        if not any(sizes):
             raise ValueError(
                 f"{[str(folder) for folder in self.folders]} hold no tokens; finish `audiolm-hf tokenize`."
             )
 
     def __len__(self) -> int:
-        return len(self.durations)
+        return self._ends[-1]
 
     def __getitem__(self, index: int) -> TokenRecord:  # type: ignore[override]
         if not -len(self) <= index < len(self):
@@ -214,11 +202,6 @@ class TokenDataset(Sequence[TokenRecord]):
         group = bisect_right(self._ends, index)
         records = self._cache.get(group, lambda: self._read(group))
         return records[index - self._ends[group]]  # counted from the end of the group
-
-    @property
-    def duration(self) -> float:
-        """Seconds of audio in all records."""
-        return float(self.durations.sum())
 
     def _read(self, group: int) -> list[TokenRecord]:
         records = _read_row_group(*self._groups[group])
@@ -238,38 +221,36 @@ def _num_bytes(records: list[TokenRecord]) -> int:
 
 
 def _read_info(folder: Path) -> TokenInfo:
-    path = folder / INFO_FILE
+    path, names = folder / INFO_FILE, [field.name for field in dataclasses.fields(TokenInfo)]
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}; give a folder that `audiolm-hf tokenize` wrote.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}); tokenize the recordings again.") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}, not an object; tokenize the recordings again.")
+    if not isinstance(values, dict) or not isinstance(values.get("shards", {}), dict):
+        raise ValueError(f"{path} holds {str(values)[:80]}; it is damaged, so tokenize the recordings again.")
     found, expected = len(shard_paths(folder)), values.get("num_shards")
     if (folder / STREAM_FILE).exists() or (isinstance(expected, int) and found < expected):
         raise ValueError(
-            f"{folder} has {found} of {expected or 'an unknown number of'} shards; run `audiolm-hf "
-            "tokenize` again, which resumes."
+            f"{folder} has {found} of {expected or 'an unknown number of'} shards; run `audiolm-hf tokenize` again, "
+            "which resumes."
         )
     values.setdefault("semantic_sampling_rate", values.get("sampling_rate"))  # older datasets: both had one rate
-    for field in dataclasses.fields(TokenInfo):
-        value = values.get(field.name)
-        if not (isinstance(value, str) if field.type in (str, "str") else _SIZES.holds(value)):
-            raise ValueError(f"{path} has {field.name} = {value!r}; it is damaged, so tokenize the recordings again.")
-    _check_shards(folder, values)
-    return TokenInfo(**{field.name: values[field.name] for field in dataclasses.fields(TokenInfo)})
-
-
-def _check_shards(folder: Path, values: dict[str, Any]) -> None:
-    """Refuse shards that are not those that `audiolm-hf tokenize` wrote."""
-    if not isinstance(values.get("shards", {}), dict):
-        raise ValueError(f"{folder / INFO_FILE} has shards = {values['shards']!r}; tokenize the recordings again.")
-    if "shards" not in values:
+    for name in names:
+        value = values.get(name)
+        if not (isinstance(value, str) if name == "tokenizers" else _SIZES.holds(value)):
+            raise ValueError(f"{path} has {name} = {value!r}; it is damaged, so tokenize the recordings again.")
+    if "shards" in values:
+        _check_shards(folder, values["shards"])
+    else:
         logger.warning(f"{folder} does not list its shards, as an earlier version wrote it: they are not checked.")
-        return
-    listed, there = values["shards"], shard_hashes(folder)
+    return TokenInfo(**{name: values[name] for name in names})
+
+
+def _check_shards(folder: Path, listed: dict[str, str]) -> None:
+    """Refuse shards that are not those that `audiolm-hf tokenize` wrote."""
+    there = shard_hashes(folder)
     changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
     if changed:
         raise ValueError(
@@ -293,25 +274,15 @@ def _open_shard(path: Path) -> pq.ParquetFile:
 
 def _read_row_group(path: Path, group: int) -> list[TokenRecord]:
     table = pq.ParquetFile(path, memory_map=True).read_row_group(group, columns=_SCHEMA.names, use_threads=False)
-    plain = table.select(_PLAIN_COLUMNS).to_pylist()
-    tokens, durations, levels = (
-        _rows(table[name].combine_chunks()) for name in ("semantic_tokens", "semantic_durations", "audio_codes")
-    )
+    tokens, durations, codes = (table[name].to_numpy() for name in _SCHEMA.names[7:])
     return [
         TokenRecord(
             **fields,
-            semantic_tokens=restore_repeats(*map(torch.from_numpy, (tokens[row], durations[row]))).numpy(),
-            audio_codes=np.stack(levels[row]),
+            semantic_tokens=np.repeat(tokens[row], durations[row]),
+            audio_codes=np.stack(codes[row]),
         )
-        for row, fields in enumerate(plain)
+        for row, fields in enumerate(table.select(_PLAIN_COLUMNS).to_pylist())
     ]
-
-
-def _rows(lists: pa.ListArray) -> list[Any]:
-    """Return the arrays of a column of lists; of a column of lists of lists, lists of arrays."""
-    nested = pa.types.is_list(lists.type.value_type)
-    values = _rows(lists.values) if nested else np.array(lists.values)  # a copy: views of files cannot be written to
-    return [values[start:stop] for start, stop in pairwise(lists.offsets.to_pylist())]
 
 
 __all__ = [

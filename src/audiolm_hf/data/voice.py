@@ -1,24 +1,14 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The recordings of one voice (or one instrument): which of them are learned from, and which are kept for judging.
+"""The recordings of one voice (or one instrument): which a model is adapted to, and which are kept for evaluation.
 
 Adaptation and its evaluation both choose here, in the order of the data, so that no recording is on both sides. A
 recording is known by its original (`source`) where the data says it: the same utterance in another file is the same.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
-
-
-@dataclass(frozen=True)
-class VoiceSplit:
-    """Recordings of one voice by their use: to learn from, to choose the best checkpoint by, and neither."""
-
-    train: list[AudioRecord]
-    validation: list[AudioRecord]
-    held_back: list[AudioRecord]
 
 
 def recording_name(record: AudioRecord) -> str:
@@ -27,14 +17,7 @@ def recording_name(record: AudioRecord) -> str:
 
 
 def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRecord]:
-    """Decode all recordings of one speaker.
-
-    Args:
-        source ([`AudioSource`]): recordings of any number of speakers.
-        speaker (`str`, *optional*): label of the speaker; without it, all recordings are one voice.
-
-    Returns:
-        `list[AudioRecord]`: in the order of the source.
+    """Decode all recordings of one speaker, in order; without a label of the speaker, all recordings are one voice.
 
     Raises:
         ValueError: there are none of that speaker.
@@ -47,16 +30,10 @@ def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRec
     return chosen
 
 
-def split_voice(records: Sequence[AudioRecord], train_minutes: float, validation_minutes: float) -> VoiceSplit:
-    """Take the first recordings to learn from, the next to choose by, and leave the rest.
-
-    Args:
-        records (sequence of [`AudioRecord`]): of one voice.
-        train_minutes (`float`): recordings are taken until they last at least so long.
-        validation_minutes (`float`): likewise, after those.
-
-    Returns:
-        [`VoiceSplit`]: its `held_back` may be empty.
+def split_voice(
+    records: Sequence[AudioRecord], train_minutes: float, validation_minutes: float
+) -> tuple[list[AudioRecord], list[AudioRecord]]:
+    """Take the first recordings for training and the next for validation, each of at least so many minutes.
 
     Raises:
         ValueError: a length is not above 0, or the recordings do not last that long.
@@ -66,18 +43,18 @@ def split_voice(records: Sequence[AudioRecord], train_minutes: float, validation
             f"train_minutes is {train_minutes} and validation_minutes {validation_minutes}; both must be above 0."
         )
     train, rest = _take(records, train_minutes)
-    validation, held_back = _take(rest, validation_minutes)
+    validation, _ = _take(rest, validation_minutes)
     if not train or not validation:
         total = sum(record.duration for record in records) / 60
         raise ValueError(
-            f"The {len(records)} recordings last {total:.1f} minutes, too short for {train_minutes} to learn from and "
-            f"{validation_minutes} to choose by; give more recordings or smaller numbers."
+            f"The {len(records)} recordings last {total:.1f} minutes, too short for {train_minutes} to train on and "
+            f"{validation_minutes} to validate on; give more recordings or smaller numbers."
         )
-    return VoiceSplit(train, validation, held_back)
+    return train, validation
 
 
 def _take(records: Sequence[AudioRecord], minutes: float) -> tuple[list[AudioRecord], list[AudioRecord]]:
-    """The first recordings that together last so long, and the others; if all are too short, none and all."""
+    """Split after the first recordings that together last so long; if all are too short, before the first."""
     length = 0.0
     for place, record in enumerate(records):
         length += record.duration
@@ -87,13 +64,13 @@ def _take(records: Sequence[AudioRecord], minutes: float) -> tuple[list[AudioRec
 
 
 def skip_minutes(records: Sequence[AudioRecord], minutes: float) -> list[AudioRecord]:
-    """Give the recordings after the first that together last so many minutes; all of them for 0."""
+    """Return the recordings after the first that together last so many minutes; all of them for 0."""
     return _take(records, minutes)[1] if minutes > 0 else list(records)
 
 
 def leave_out(records: Sequence[AudioRecord], names: Collection[str]) -> list[AudioRecord]:
-    """Give the recordings that are not among those named, see [`recording_name`]."""
+    """Return the recordings that are not among those named, see [`recording_name`]."""
     return [record for record in records if recording_name(record) not in names]
 
 
-__all__ = ["VoiceSplit", "leave_out", "read_voice", "recording_name", "skip_minutes", "split_voice"]
+__all__ = ["leave_out", "read_voice", "recording_name", "skip_minutes", "split_voice"]

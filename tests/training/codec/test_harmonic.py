@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
-from audiolm_hf.data.pitch import PitchCache, measure_pitch
 from audiolm_hf.harmonic_decoder_audiolm import pitch_bins
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.settings import build
 from audiolm_hf.training.codec.initial import start_codec
 from audiolm_hf.training.codec.losses import MagnitudeLoss, OutputMagnitudeLoss, PitchLoss
+from audiolm_hf.training.codec.pitch import PitchCache, measure_pitch
 from audiolm_hf.training.codec.trainer import CodecTrainer, CodecTrainingConfig, train_codec
 from audiolm_hf.training.estimate import estimate
 

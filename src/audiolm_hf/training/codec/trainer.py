@@ -23,7 +23,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, FramePitch, load_audio_segments
-from audiolm_hf.data.pitch import PitchCache
 from audiolm_hf.files import replace_folder
 from audiolm_hf.input_checks_audiolm import check_num_codebooks
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
@@ -48,6 +47,7 @@ from audiolm_hf.training.codec.losses import (
     feature_matching_loss,
 )
 from audiolm_hf.training.codec.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
+from audiolm_hf.training.codec.pitch import PitchCache
 from audiolm_hf.training.codec.validation import validate_codec
 from audiolm_hf.training.processes import announce, mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run

@@ -199,10 +199,10 @@ def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path)
     """Choose the recordings, copy them to `recordings/` and turn them into `tokens/`; return which were chosen."""
     data = config.data
     source = AudioSource([Path(data.folder) / name for name in data.recordings], base.sampling_rate)
-    split = split_voice(read_voice(source, data.speaker), data.train_minutes, data.validation_minutes)
+    chosen = split_voice(read_voice(source, data.speaker), data.train_minutes, data.validation_minutes)
     tokenizers = TokenizerPair(base.semantic_tokenizer, base.acoustic_codec)
     notes: dict[str, Any] = {"speaker": data.speaker}
-    for name, records in (("train", split.train), ("validation", split.validation)):
+    for name, records in zip(("train", "validation"), chosen, strict=True):
         copies = list_clips(_copy_recordings(records, output / "recordings" / name))
         tokenize_recordings(copies, lambda: tokenizers, output / "tokens" / name)
         notes[f"{name}_minutes"] = round(sum(record.duration for record in records) / 60, 2)

@@ -150,7 +150,7 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
         num_batches=config.max_steps,
         seed=config.seed,
         corruption=config.corruption,
-        drop_condition=config.condition_dropout,
+        condition_dropout=config.condition_dropout,
         parts=arguments.world_size * config.gradient_accumulation_steps,
     )
     stage = next(module for module in model.modules() if isinstance(module, AudioLMStageModel))

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The pitch of recordings by Praat, for codecs that learn to find it; measured once a recording and kept.
+"""The pitch of recordings by Praat, for codecs that are trained to find it; measured once a recording and kept.
 
 In: samples of one recording. Out: F0 every 10 ms, or at the frames of a codec. Paper: Boersma 1993, accurate
 short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound.
@@ -8,8 +8,8 @@ short-term analysis of the fundamental frequency and the harmonics-to-noise rati
 import hashlib
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import parselmouth
@@ -24,8 +24,7 @@ _VERSION = 1  # of the measurement; another one is measured anew
 _MIN_VOICED = 10  # measurements from which the range of a voice is estimated
 
 
-@dataclass(frozen=True)
-class PitchTrack:
+class PitchTrack(NamedTuple):
     """F0 of one recording.
 
     Args:
@@ -37,13 +36,7 @@ class PitchTrack:
     f0: np.ndarray
 
     def at_frames(self, start: int, num_frames: int, hop_length: int, sampling_rate: int) -> np.ndarray:
-        """Return the measurements nearest to the centres of frames.
-
-        Args:
-            start (`int`): sample of the recording at which the first frame begins.
-            num_frames (`int`): frames.
-            hop_length (`int`): samples per frame.
-            sampling_rate (`int`): Hz.
+        """Return F0 nearest to the centres of the frames from sample `start` on.
 
         Returns:
             `np.ndarray` of shape `(num_frames,)`, float32: Hz; 0 without pitch, and after the recording's end.
@@ -60,11 +53,9 @@ def measure_pitch(array: np.ndarray, sampling_rate: int) -> PitchTrack:
     """Follow the pitch of a voice by Praat's autocorrelation, within the range of that voice.
 
     Args:
-        array (`np.ndarray` of shape `(num_samples,)`): one recording of one speaker, mono.
+        array (`np.ndarray` of shape `(num_samples,)`): one recording of one speaker, mono; one shorter than 0.1 s has
+            no pitch.
         sampling_rate (`int`): Hz.
-
-    Returns:
-        [`PitchTrack`]; a recording shorter than 0.1 s has no pitch.
     """
     if len(array) < SHORTEST_S * sampling_rate:
         return PitchTrack(0.0, np.zeros(0, dtype=np.float32))
@@ -92,12 +83,10 @@ class PitchCache:
     """
 
     def __init__(self, folder: Path, sampling_rate: int, hop_length: int) -> None:
-        self.folder = folder
-        self.sampling_rate = sampling_rate
-        self.hop_length = hop_length
+        self.folder, self.sampling_rate, self.hop_length = folder, sampling_rate, hop_length
 
     def __call__(self, samples: np.ndarray, start: int, num_samples: int) -> np.ndarray:
-        """Return F0 at the frames of a crop.
+        """Return F0 at the frames of a crop of a recording.
 
         Args:
             samples (`np.ndarray` of shape `(num_samples,)`): the whole recording, int16.
@@ -108,24 +97,18 @@ class PitchCache:
             `np.ndarray` of shape `(frames,)`, float32: Hz; 0 where there is no pitch.
         """
         num_frames = math.ceil(num_samples / self.hop_length)
-        return self.track(samples).at_frames(start, num_frames, self.hop_length, self.sampling_rate)
+        return self._track(samples).at_frames(start, num_frames, self.hop_length, self.sampling_rate)
 
-    def track(self, samples: np.ndarray) -> PitchTrack:
-        """Return the track of a recording, int16, from the folder or by measuring."""
+    def _track(self, samples: np.ndarray) -> PitchTrack:
         content = f"{_VERSION} {self.sampling_rate}\n".encode() + samples.tobytes()
         path = self.folder / f"{hashlib.sha256(content).hexdigest()[:32]}.npz"
         if not path.is_file():
             track = measure_pitch(samples / 32767.0, self.sampling_rate)
             own = path.with_name(f"{os.getpid()}-{path.name}")  # another process may be at the same recording
-            replace_file(own, lambda partial: _write(partial, track))
+            replace_file(own, lambda partial: np.savez(partial, start_s=track.start_s, f0=track.f0))
             own.replace(path)
         with np.load(path) as stored:
             return PitchTrack(float(stored["start_s"]), stored["f0"])
-
-
-def _write(path: Path, track: PitchTrack) -> None:
-    with path.open("wb") as file:  # by name, NumPy would add a suffix
-        np.savez(file, start_s=track.start_s, f0=track.f0)
 
 
 __all__ = ["PitchCache", "PitchTrack", "measure_pitch"]
