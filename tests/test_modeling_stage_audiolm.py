@@ -6,8 +6,8 @@ import torch
 
 from audiolm_hf.configuration_audiolm import AudioLMSemanticConfig
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.stage_examples_audiolm import build_coarse_example, build_fine_example, build_semantic_example
-from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range, predicted_levels, token_levels
+from audiolm_hf.stages_audiolm import build_stage_example
+from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range, token_levels
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens, mean_restricted_loss, places_beside_the_prediction
 
@@ -27,13 +27,7 @@ def example_batch(config, rows=2):
         generator = torch.Generator().manual_seed(row)
         tokens = torch.randint(0, 20, (4,), generator=generator)
         codes = torch.randint(0, 8, (5, 8), generator=generator)
-        examples.append(
-            {
-                "semantic": lambda t, _: build_semantic_example(t, config, ends_recording=True),
-                "coarse": lambda t, c: build_coarse_example(t, c, config),
-                "fine": lambda _, c: build_fine_example(c, config),
-            }[config.stage](tokens, codes)
-        )
+        examples.append(build_stage_example(config, tokens, codes, ends_recording=True))
     return {name: torch.stack([example[name] for example in examples]) for name in ("input_ids", "labels")}
 
 
@@ -107,7 +101,7 @@ def test_labels_that_are_never_predicted_are_refused(stage):
 
 def test_level_logits_are_a_slice_of_the_head(stage):
     states = torch.randn(2, stage.config.hidden_size)
-    for level in predicted_levels(stage.config):
+    for level in stage.config.predicted_levels:
         start, stop = level_range(stage.config, level)
         sliced, full = stage.level_logits(states, level), stage.lm_head(states)[:, start:stop]
         finite = sliced.isfinite()
@@ -117,7 +111,7 @@ def test_level_logits_are_a_slice_of_the_head(stage):
 
 def test_a_replaced_head_is_used_whole(stage):
     states = torch.randn(2, stage.config.hidden_size)
-    level = predicted_levels(stage.config)[0]
+    level = stage.config.predicted_levels[0]
     expected = stage.level_logits(states, level)
     stage.lm_head = torch.nn.Sequential(stage.lm_head)  # as an adapter wraps it
     assert torch.allclose(stage.level_logits(states, level), expected, atol=1e-6)

@@ -95,15 +95,15 @@ def trained_stage(stage, tokens, folder):
 def build(codec_name, encoder_name, folder):
     codec, tokenizer = filled_codec(CODECS[codec_name]), tokenizer_of(encoder_name)
     tokens = tokens_of(TokenizerPair(tokenizer, codec), folder)
-    stages = [trained_stage(stage, tokens, folder / stage) for stage in WINDOWS]
-    for stage, model in zip(WINDOWS, stages, strict=True):
+    stages = {stage: trained_stage(stage, tokens, folder / stage) for stage in WINDOWS}
+    for stage, model in stages.items():
         predicted = sum(
             int((batch["labels"] != -100).sum()) for batch in validation_batches(tokens, model.config, 900)
         )
         levels = {"semantic": 1, "coarse": 1, "fine": codec.num_codebooks - 1}[stage]
         rate = 25 if stage == "semantic" else codec.frame_rate
         assert predicted == pytest.approx(3.2 * rate * levels, abs=4 * levels)
-    return randomise(AudioLMModel.from_parts(tokenizer, codec.model, *stages)), tokens
+    return randomise(AudioLMModel.from_parts(tokenizer, codec.model, **stages)), tokens
 
 
 @pytest.mark.parametrize(("codec_name", "encoder_name"), PAIRS)

@@ -10,7 +10,7 @@ from transformers import DynamicCache
 from audiolm_hf.compat_audiolm import CACHE_NAME
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, row_noise, sample_tokens
-from audiolm_hf.token_layout_audiolm import level_range, predicted_levels, token_levels
+from audiolm_hf.token_layout_audiolm import level_range, token_levels
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens
 
@@ -80,7 +80,7 @@ def test_cached_logits_equal_uncached(stage, monkeypatch):
     monkeypatch.setattr(TokenSampler, "choose", record)
     contexts = [context_of(stage.config, length) for length in (3, 6)]
     new = sample_tokens(stage, contexts, noise_of(0, 1), TokenSampler(**GREEDY))
-    levels = predicted_levels(stage.config)
+    levels = stage.config.predicted_levels
     for step, scores in enumerate(recorded):
         start, stop = level_range(stage.config, levels[step % len(levels)])
         for row, context in enumerate(contexts):
@@ -110,14 +110,14 @@ def test_every_code_of_every_level_is_reachable():
         noise = torch.stack([row_noise(0, (row,), 6) for row in range(64)])
         new = sample_tokens(model, contexts, noise, TokenSampler(**{**SAMPLED, "top_k": 0, "top_p": 1.0}))
         expected = {
-            token for level in predicted_levels(model.config) for token in range(*level_range(model.config, level))
+            token for level in model.config.predicted_levels for token in range(*level_range(model.config, level))
         }
         assert set(new.flatten().tolist()) == expected
 
 
 def test_tokens_stay_in_their_levels(stage):
     new = sample_tokens(stage, [context_of(stage.config, 3)], noise_of(0), TokenSampler(**SAMPLED))
-    levels = predicted_levels(stage.config)
+    levels = stage.config.predicted_levels
     assert token_levels(new[0], stage.config).tolist() == [levels[step % len(levels)] for step in range(9)]
 
 
@@ -211,7 +211,7 @@ def test_any_dtype_samples_in_float32_from_its_own_scores(stage, dtype, monkeypa
     context = context_of(stage.config, 5)
     sample_tokens(model, [context], noise_of(0), TokenSampler(**SAMPLED))
     assert {scores.dtype for scores in seen} == {torch.float32}
-    start, stop = level_range(stage.config, predicted_levels(stage.config)[0])
+    start, stop = level_range(stage.config, stage.config.predicted_levels[0])
     expected = model(context[None]).logits[0, -1, start:stop].float()
     finite = seen[0][0].isfinite()
     torch.testing.assert_close(seen[0][0][finite], expected[finite], atol=2e-2, rtol=2e-2)

@@ -7,7 +7,7 @@ from transformers import GenerationConfig
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.token_layout_audiolm import level_range, predicted_levels
+from audiolm_hf.token_layout_audiolm import level_range
 from tests.conftest import randomise, tiny_stage_config
 
 NUM_TOKENS = 9
@@ -64,7 +64,7 @@ def generate(stage, **options):
 def test_every_mode_keeps_tokens_inside_their_level(stage, mode):
     tokens = generate(stage, **MODES[mode])
     assert len(tokens) == 2 * MODES[mode].get("num_return_sequences", 1)
-    levels = predicted_levels(stage.config)
+    levels = stage.config.predicted_levels
     for row in tokens.tolist():
         for place, token in enumerate(row):
             if stage.config.stage == "semantic" and token in (stage.config.eos_token_id, stage.config.pad_token_id):
@@ -139,7 +139,7 @@ def test_scores_of_other_levels_are_minus_infinity(stage):
         return_dict_in_generate=True,
         pad_token_id=stage.config.pad_token_id,
     )
-    levels = predicted_levels(stage.config)
+    levels = stage.config.predicted_levels
     for place, scores in enumerate(output.scores):
         start, stop = level_range(stage.config, levels[place % len(levels)])
         allowed = torch.zeros(scores.shape[1], dtype=torch.bool)

@@ -10,6 +10,7 @@ from audiolm_hf import stage_generation_audiolm as generation
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.sampling_audiolm import TokenSampler
 from audiolm_hf.stage_generation_audiolm import (
+    CodeRows,
     TimedTokens,
     generate_coarse_codes,
     generate_fine_codes,
@@ -87,9 +88,8 @@ def test_timed_tokens_are_cut_by_time(tiny_audiolm):
 
 def test_coarse_windows_are_aligned_with_semantic_tokens(tiny_audiolm, seen_contexts):
     known = torch.zeros(2, 5, dtype=torch.int64)
-    codes = generate_coarse_codes(
-        tiny_audiolm.coarse, [timed(60)], [known], [120], SEEDS[:1], sampler_of("coarse"), grid=INFO.grid
-    )
+    rows = CodeRows([timed(60)], [known], [120], SEEDS[:1], INFO.grid)
+    codes = generate_coarse_codes(tiny_audiolm.coarse, rows, sampler_of("coarse"))
     assert codes[0].shape == (2, 120)
     assert torch.equal(codes[0][:, :5], known)
     # A window holds 50 frames and their 25 tokens, between bos and separator, then the 2 codes of each known frame.
@@ -101,21 +101,19 @@ def test_coarse_windows_are_aligned_with_semantic_tokens(tiny_audiolm, seen_cont
 def test_coarse_rows_do_not_depend_on_each_other(tiny_audiolm):
     conditions, lengths = [timed(40), timed(25), timed(55)], [80, 50, 110]
     known = [torch.randint(0, 8, (2, count)) for count in (6, 0, 60)]
-    options = {"grid": INFO.grid}
     sampler = sampler_of("coarse")
-    batched = generate_coarse_codes(tiny_audiolm.coarse, conditions, known, lengths, SEEDS, sampler, **options)
+    rows = CodeRows(conditions, known, lengths, SEEDS, INFO.grid)
+    batched = generate_coarse_codes(tiny_audiolm.coarse, rows, sampler)
     for row in range(3):
         arguments = [[values[row]] for values in (conditions, known, lengths, SEEDS)]
-        single = generate_coarse_codes(tiny_audiolm.coarse, *arguments, sampler, **options)
+        single = generate_coarse_codes(tiny_audiolm.coarse, CodeRows(*arguments, INFO.grid), sampler)
         assert torch.equal(batched[row], single[0])
 
 
 def test_guidance_runs_the_coarse_stage_twice(tiny_audiolm):
-    arguments = [[timed(10)], [torch.zeros(2, 0, dtype=torch.int64)], [20], SEEDS[:1]]
+    rows = CodeRows([timed(10)], [torch.zeros(2, 0, dtype=torch.int64)], [20], SEEDS[:1], INFO.grid)
     plain, guided = (
-        generate_coarse_codes(
-            tiny_audiolm.coarse, *arguments, sampler_of("coarse", coarse_guidance_scale=scale), grid=INFO.grid
-        )[0]
+        generate_coarse_codes(tiny_audiolm.coarse, rows, sampler_of("coarse", coarse_guidance_scale=scale))[0]
         for scale in (1.0, 5.0)
     )
     assert not torch.equal(plain, guided)
@@ -124,11 +122,9 @@ def test_guidance_runs_the_coarse_stage_twice(tiny_audiolm):
 def test_fine_chunks_are_one_batch_and_independent_of_its_size(tiny_audiolm, seen_contexts):
     coarse = [torch.randint(0, 8, (2, frames)) for frames in (90, 40)]
     known = [torch.cat([coarse[0][:, :12], torch.randint(0, 8, (3, 12))]), torch.zeros(5, 0, dtype=torch.int64)]
+    rows = CodeRows([], known, [90, 40], SEEDS[:2], INFO.grid, codes=coarse)
     whole, by_one = (
-        generate_fine_codes(
-            tiny_audiolm.fine, coarse, known, SEEDS[:2], sampler_of("fine", fine_batch_size=size), frame_rate=50.0
-        )
-        for size in (32, 1)
+        generate_fine_codes(tiny_audiolm.fine, rows, sampler_of("fine", fine_batch_size=size)) for size in (32, 1)
     )
     assert len(seen_contexts[0][0]) == 6  # 8 + 78 frames in four chunks of at most 25, and 40 in two
     assert len(seen_contexts) == 1 + 6

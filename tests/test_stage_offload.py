@@ -10,7 +10,7 @@ from accelerate import cpu_offload, disk_offload
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.sampling_audiolm import TokenSampler, sample_tokens
-from audiolm_hf.stage_examples_audiolm import build_coarse_example
+from audiolm_hf.stages_audiolm import build_stage_example
 from tests.helpers_rates import CODECS, whole_model
 
 PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
@@ -113,7 +113,7 @@ def test_a_stage_alone_on_disk_has_the_same_loss_tokens_and_generation(tiny_audi
     coarse.save_pretrained(tmp_path / "stage")
     away = AudioLMCoarseModel.from_pretrained(tmp_path / "stage", device_map={"": "disk"}, offload_folder=tmp_path)
     codes = torch.randint(0, 8, (5, 3), generator=torch.Generator().manual_seed(0))
-    example = build_coarse_example(torch.arange(4), codes, coarse.config)
+    example = build_stage_example(coarse.config, torch.arange(4), codes)
     batch = {name: tensor[None] for name, tensor in example.items()}
     torch.testing.assert_close(away(**batch).loss, coarse(**batch).loss)
     ids = batch["input_ids"]

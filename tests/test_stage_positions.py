@@ -7,7 +7,7 @@ from transformers import DataCollatorWithFlattening
 
 from audiolm_hf.compat_audiolm import CACHE_NAME
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel
-from audiolm_hf.stage_examples_audiolm import build_coarse_example, build_fine_example
+from audiolm_hf.stages_audiolm import build_stage_example
 from audiolm_hf.token_layout_audiolm import side_by_side_positions
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens
@@ -41,9 +41,7 @@ def sequence_of(config, seed=0, frames=3):
     """A training sequence of one crop: its prediction is whole frames, so that the first level is next."""
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(0, 8, (5, frames), generator=generator)
-    if config.stage == "fine":
-        return build_fine_example(codes, config)
-    return build_coarse_example(torch.randint(0, 20, (6,), generator=generator), codes, config)
+    return build_stage_example(config, torch.randint(0, 20, (6,), generator=generator), codes)
 
 
 def generate(stage, ids, **options):

@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
-from audiolm_hf.stage_examples_audiolm import build_coarse_example, build_fine_example, build_semantic_example
+from audiolm_hf.stages_audiolm import build_stage_example
 from audiolm_hf.token_layout_audiolm import (
     NO_LEVEL,
     SEMANTIC_LEVEL,
     flatten_codes,
     level_mask,
     level_range,
-    predicted_levels,
     remove_repeats,
     restore_repeats,
     side_by_side_positions,
@@ -28,6 +27,7 @@ from audiolm_hf.token_layout_audiolm import (
 from tests.conftest import tiny_stage_config
 from tests.reference import allowed_ids, flat_tokens, places_beside_the_prediction
 
+NO_CODES = torch.zeros(5, 0, dtype=torch.int64)
 CONFIG_CLASSES = [AudioLMSemanticConfig, AudioLMCoarseConfig, AudioLMFineConfig]
 
 
@@ -86,7 +86,7 @@ def test_bad_codes_and_tokens_are_refused():
 def test_ranges_agree_with_the_loop(config_class):
     config = config_class(**tiny_stage_config())
     mask = level_mask(config)
-    for turn, level in enumerate(predicted_levels(config)):
+    for turn, level in enumerate(config.predicted_levels):
         allowed = allowed_ids(config, turn)
         assert mask[turn].nonzero()[:, 0].tolist() == allowed
         assert set(token_levels(torch.tensor(allowed), config).tolist()) == {level}
@@ -106,27 +106,27 @@ def test_special_tokens_have_no_level(config_class):
 def test_semantic_sequence():
     config = AudioLMSemanticConfig(**tiny_stage_config())
     tokens = torch.tensor([3, 3, 4])
-    example = build_semantic_example(tokens, config, ends_recording=True)
+    example = build_stage_example(config, tokens, NO_CODES, ends_recording=True)
     assert example["input_ids"].tolist() == [20, 3, 3, 4, 21]
     assert example["labels"].tolist() == [-100, 3, 3, 4, 21]
-    assert build_semantic_example(tokens, config, ends_recording=False)["input_ids"].tolist() == [20, 3, 3, 4]
+    assert build_stage_example(config, tokens, NO_CODES)["input_ids"].tolist() == [20, 3, 3, 4]
 
 
 def test_coarse_sequence():
     config = AudioLMCoarseConfig(**tiny_stage_config())
     codes = torch.arange(10).reshape(5, 2) % 8  # levels 0 and 1 are [0, 1] and [2, 3]
-    example = build_coarse_example(torch.tensor([7, 7]), codes, config)
+    example = build_stage_example(config, torch.tensor([7, 7]), codes)
     bos, separator = 20 + 2 * 8, 20 + 2 * 8 + 2
     assert example["input_ids"].tolist() == [bos, 7, 7, separator, 20, 30, 21, 31]
     assert example["labels"].tolist() == [-100] * 4 + [20, 30, 21, 31]
-    dropped = build_coarse_example(torch.tensor([7, 7]), codes, config, drop_condition=True)
+    dropped = build_stage_example(config, torch.tensor([7, 7]), codes, drop_condition=True)
     assert dropped["input_ids"].tolist() == [bos, separator, 20, 30, 21, 31]
 
 
 def test_fine_sequence():
     config = AudioLMFineConfig(**tiny_stage_config())
     codes = torch.arange(5)[:, None]
-    example = build_fine_example(codes, config)
+    example = build_stage_example(config, torch.tensor([7]), codes)
     assert example["input_ids"].tolist() == [40, 0, 9, 42, 18, 27, 36]
     assert example["labels"].tolist() == [-100] * 4 + [18, 27, 36]
 
@@ -134,16 +134,16 @@ def test_fine_sequence():
 def test_repeats_are_removed_where_the_stage_says_so():
     tokens = torch.tensor([3, 3, 4, 4, 4, 3])
     config = AudioLMSemanticConfig(**tiny_stage_config(remove_repeats=True))
-    assert build_semantic_example(tokens, config, ends_recording=False)["input_ids"].tolist() == [20, 3, 4, 3]
+    assert build_stage_example(config, tokens, NO_CODES)["input_ids"].tolist() == [20, 3, 4, 3]
     config = AudioLMCoarseConfig(**tiny_stage_config(remove_repeats=True))
-    ids = build_coarse_example(tokens, torch.zeros(5, 1, dtype=torch.int64), config)["input_ids"]
+    ids = build_stage_example(config, tokens, torch.zeros(5, 1, dtype=torch.int64))["input_ids"]
     assert ids[1:4].tolist() == [3, 4, 3]
 
 
 def test_semantic_tokens_out_of_range_are_refused():
     config = AudioLMSemanticConfig(**tiny_stage_config())
     with pytest.raises(ValueError, match="allowed range is 0 to 19"):
-        build_semantic_example(torch.tensor([20]), config, ends_recording=False)
+        build_stage_example(config, torch.tensor([20]), NO_CODES)
 
 
 @settings(deadline=None, max_examples=60)

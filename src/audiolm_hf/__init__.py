@@ -27,8 +27,9 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
-from audiolm_hf.registration import register
-from audiolm_hf.stage_examples_audiolm import AudioLMStageCollator, build_stage_example
+from audiolm_hf.registration import register, register_stage
+from audiolm_hf.stage_examples_audiolm import AudioLMStageCollator
+from audiolm_hf.stages_audiolm import Stage, build_stage_example
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ __all__ = [
     "AudioLMStageCollator",
     "SoundStreamConfig",
     "SoundStreamModel",
+    "Stage",
     "add_code",
     "build_acoustic_codec",
     "build_stage_example",
@@ -64,5 +66,6 @@ __all__ = [
     "pipeline",
     "push_checkpoint",
     "read_audio",
+    "register_stage",
     "write_audio",
 ]

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Every number of the model: the semantic tokenizer's, and the whole, which composes it with a codec and three stages.
+"""Every number of the model: the semantic tokenizer's, and the whole, which composes it with a codec and stages.
 
 Rates (`hop_length`, `frame_rate`, `vocab_size`) are derived from integers by properties and never stored, so that two
 files cannot disagree about them. All checks are made when a configuration is built.
@@ -18,11 +18,12 @@ from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within, check_for
 from .configuration_soundstream_audiolm import SoundStreamConfig
 from .configuration_stage_audiolm import (
     NUM_SPECIAL_TOKENS,
-    STAGE_NAMES,
+    SEMANTIC_LEVEL,
     AudioLMCoarseConfig,
     AudioLMFineConfig,
     AudioLMSemanticConfig,
     AudioLMStageConfig,
+    StageLayout,
 )
 from .resampling_audiolm import check_rates
 from .strict_config_audiolm import StrictConfig, checked
@@ -139,7 +140,7 @@ class AudioLMSemanticTokenizerConfig(StrictConfig):
 
 @strict
 class AudioLMConfig(StrictConfig):
-    r"""The two tokenizers and the three stages of one AudioLM; checked to agree with each other.
+    r"""The two tokenizers and the stages of one AudioLM; checked to agree with each other.
 
     Audio comes in and goes out at the codec's sampling rate; the semantic tokenizer may have another one.
 
@@ -147,20 +148,20 @@ class AudioLMConfig(StrictConfig):
         semantic_tokenizer_config ([`AudioLMSemanticTokenizerConfig`] or `dict`).
         codec_config ([`SoundStreamConfig`], `EncodecConfig`, `DacConfig`, `MimiConfig` or `dict`).
         semantic_config ([`AudioLMSemanticConfig`] or `dict`).
-        coarse_config ([`AudioLMCoarseConfig`] or `dict`).
-        fine_config ([`AudioLMFineConfig`] or `dict`).
+        coarse_config ([`AudioLMCoarseConfig`] or `dict`): left out, it has its defaults, unless another stage is given
+            that predicts codes from semantic tokens.
+        fine_config ([`AudioLMFineConfig`] or `dict`, *optional*): left out, there is no fine stage.
         loudness_db (`float`, defaults to -24.0): loudness of the training data, to which prompts are brought before
             they are tokenised: RMS of the frames that are no pauses, dB relative to full scale.
     """
 
     model_type = "audiolm"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["semantic_loss", "coarse_loss", "fine_loss"]
     sub_configs_defaults: ClassVar[dict] = {
         "semantic_tokenizer_config": SubConfigSpec(config_class=AudioLMSemanticTokenizerConfig),
         "codec_config": SubConfigSpec(config_class=SoundStreamConfig),
         "semantic_config": SubConfigSpec(config_class=AudioLMSemanticConfig),
-        "coarse_config": SubConfigSpec(config_class=AudioLMCoarseConfig),
-        "fine_config": SubConfigSpec(config_class=AudioLMFineConfig),
+        "coarse_config": SubConfigSpec(config_class=AudioLMCoarseConfig, optional=True),
+        "fine_config": SubConfigSpec(config_class=AudioLMFineConfig, optional=True),
     }
 
     semantic_tokenizer_config: dict | PreTrainedConfig | None = None
@@ -182,7 +183,41 @@ class AudioLMConfig(StrictConfig):
             else:
                 self.codec_config = AutoConfig.for_model(model_type, **fields)
                 check_foreign_config("AudioLMConfig.codec_config", self.codec_config, fields)
+        stages = self._stage_classes()
+        for name in stages:
+            setattr(self, name, kwargs.pop(name, getattr(self, name)))
+        if all(getattr(self, name) is None for name, part in stages.items() if "coarse" in part.layout.predicted):
+            self.coarse_config = {}
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def _stage_classes(cls) -> dict[str, type[AudioLMStageConfig]]:
+        parts = {name: spec.config_class for name, spec in cls.sub_configs_defaults.items()}
+        return {name: part for name, part in parts.items() if hasattr(part, "layout")}
+
+    @classmethod
+    def add_stage(cls, config_class: type[AudioLMStageConfig]) -> None:
+        """Allow a part `<stage>_config` of a class; see [`~stages_audiolm.register_stage`]."""
+        name = f"{config_class.stage}_config"
+        if name not in cls.sub_configs_defaults:
+            cls.sub_configs_defaults[name] = SubConfigSpec(config_class=config_class, optional=True)
+            setattr(cls, name, None)
+
+    @property
+    def keys_to_ignore_at_inference(self) -> list[str]:
+        """What the model returns beside its predictions."""
+        return [f"{name}_loss" for name in self.stage_configs]
+
+    @property
+    def num_codebooks(self) -> int:
+        """Leading levels of the codec that the stages model."""
+        return max(stage.num_stage_codebooks for stage in self.stage_configs.values())
+
+    @property
+    def num_coarse_codebooks(self) -> int:
+        """Levels that count as coarse; equal in all stages."""
+        stages = self.stage_configs.values()
+        return next(stage.num_coarse_codebooks for stage in stages if "coarse" in stage.layout.predicted)
 
     @property
     def sampling_rate(self) -> int:
@@ -191,20 +226,23 @@ class AudioLMConfig(StrictConfig):
 
     @property
     def stage_configs(self) -> dict[str, Any]:
-        """The stages' [`AudioLMStageConfig`] by name, in order."""
-        return {"semantic": self.semantic_config, "coarse": self.coarse_config, "fine": self.fine_config}
+        """The [`AudioLMStageConfig`] of each stage that there is by name, in the order in which they generate."""
+        stages = [stage for name in self._stage_classes() if (stage := getattr(self, name)) is not None]
+        return {stage.stage: stage for stage in sorted(stages, key=lambda stage: stage.predicted_levels[0])}
 
     def validate_agreement(self) -> None:
         """Check that tokenizer, codec and stages mean the same tokens."""
         require_usable_codec(self.codec_config)
         semantic_tokenizer = self.semantic_tokenizer_config
         check_rates(self.sampling_rate, semantic_tokenizer.sampling_rate)
-        for name, stage in self.stage_configs.items():
+        stages = self.stage_configs
+        fine = [stage.num_fine_codebooks for stage in stages.values() if "fine" in stage.layout.kinds]
+        for name, stage in stages.items():
             pairs = {
                 "num_semantic_tokens": (stage.num_semantic_tokens, semantic_tokenizer.num_semantic_tokens),
                 "codebook_size": (stage.codebook_size, self.codec_config.codebook_size),
-                "num_coarse_codebooks": (stage.num_coarse_codebooks, self.coarse_config.num_coarse_codebooks),
-                "num_fine_codebooks": (stage.num_fine_codebooks, self.fine_config.num_fine_codebooks),
+                "num_coarse_codebooks": (stage.num_coarse_codebooks, self.num_coarse_codebooks),
+                "num_fine_codebooks": (stage.num_fine_codebooks, (*fine, stage.num_fine_codebooks)[0]),
             }
             for field, (given, expected) in pairs.items():
                 if given != expected:
@@ -212,15 +250,21 @@ class AudioLMConfig(StrictConfig):
                         f"{name}_config.{field} is {given}, but the tokenizer, codec and other stages use {expected}; "
                         "all parts of one AudioLM must agree."
                     )
+        levels = [level for stage in stages.values() for level in stage.predicted_levels]
+        if levels != [*range(SEMANTIC_LEVEL, SEMANTIC_LEVEL + len(levels))]:
+            raise ValueError(
+                f"The stages {', '.join(stages)} predict the levels {levels} ({SEMANTIC_LEVEL}: semantic tokens); "
+                "give stages that together predict semantic tokens and the levels of the codes from 0 on, each once."
+            )
 
 
 __all__ = [
     "CODECS",
     "NUM_MEL_BINS",
     "NUM_SPECIAL_TOKENS",
+    "SEMANTIC_LEVEL",
     "SPECTRUM_ENCODER",
     "STACKED_FRAMES",
-    "STAGE_NAMES",
     "WAVEFORM_ENCODERS",
     "AudioLMCoarseConfig",
     "AudioLMConfig",
@@ -229,5 +273,6 @@ __all__ = [
     "AudioLMSemanticTokenizerConfig",
     "AudioLMStageConfig",
     "SoundStreamConfig",
+    "StageLayout",
     "require_usable_codec",
 ]

@@ -1,7 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Every number of the three stages: sizes and order of a stage's vocabulary, its window, and its decoder."""
+"""Every number of a stage: which tokens it is conditioned on and predicts, its vocabulary, window and decoder."""
 
 import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -12,7 +14,8 @@ from .backbone_audiolm import check_backbone
 from .config_values_audiolm import COUNT, LEVELS, SHARE, Within
 from .strict_config_audiolm import StrictConfig, checked
 
-STAGE_NAMES = ("semantic", "coarse", "fine")
+TokenKind = Literal["semantic", "coarse", "fine"]  # semantic tokens, coarse codes, fine codes
+SEMANTIC_LEVEL = -1  # the "level" of semantic tokens and of the end token
 NUM_SPECIAL_TOKENS = 4  # bos, eos, separator, padding: the last ids of every stage vocabulary
 
 _SECONDS = Within(0, 3600, above=True)
@@ -45,9 +48,36 @@ def _backbone_view(name: str) -> property:
     return property(read, write, doc=f"`{name}` of `backbone_config`.")
 
 
+@dataclass(frozen=True)
+class StageLayout:
+    """What a stage's sequences consist of: beginning token, condition, separator, what is predicted.
+
+    Args:
+        predicted (`tuple[str, ...]`): kinds of tokens that are predicted: `"semantic"`, `"coarse"` (the leading levels
+            of the codes) or `"fine"` (the others); both kinds of codes share a frame.
+        condition (`tuple[str, ...]`, defaults to `()`): kinds that stand before them; without any there is no
+            separator.
+        predicts_end (`bool`, defaults to `False`): the end token follows where a recording ends; for a vocabulary of
+            semantic tokens alone.
+    """
+
+    predicted: tuple[TokenKind, ...]
+    condition: tuple[TokenKind, ...] = ()
+    predicts_end: bool = False
+
+    def __post_init__(self) -> None:
+        if self.predicts_end and self.kinds != {"semantic"}:
+            raise ValueError(f"predicts_end is for semantic tokens alone, and the stage has {sorted(self.kinds)}.")
+
+    @property
+    def kinds(self) -> set[TokenKind]:
+        """All kinds of tokens in the sequences."""
+        return {*self.condition, *self.predicted}
+
+
 @strict
 class AudioLMStageConfig(StrictConfig):
-    r"""What the three stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
+    r"""What all stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
 
     Args:
         backbone_config (`PreTrainedConfig` or `dict`): any causal decoder that `AutoModel` builds and that keeps a
@@ -56,7 +86,8 @@ class AudioLMStageConfig(StrictConfig):
         num_semantic_tokens (`int`, defaults to 1024): K of the semantic tokenizer.
         codebook_size (`int`, defaults to 1024): N of the codec.
         num_coarse_codebooks (`int`, defaults to 4): leading levels predicted by the coarse stage (Q').
-        num_fine_codebooks (`int`, defaults to 8): remaining levels, predicted by the fine stage (Q - Q').
+        num_fine_codebooks (`int`, defaults to 8): remaining levels, predicted by the fine stage (Q - Q'); 0 where
+            there is none.
         window_length_s (`float`): seconds of audio seen at once in training and in generation (30 / 10 / 3 for the
             semantic / coarse / fine stage in AudioLM).
         remove_repeats (`bool`, defaults to `False`): the semantic tokens of this stage have no consecutive repeats.
@@ -70,7 +101,8 @@ class AudioLMStageConfig(StrictConfig):
             (see [`~token_layout_audiolm.side_by_side_positions`]). By default they are counted up from the beginning.
     """
 
-    stage: ClassVar[Literal["semantic", "coarse", "fine"]]
+    stage: ClassVar[str]
+    layout: ClassVar[StageLayout]
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
     sub_configs_defaults: ClassVar[dict] = {
         "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
@@ -80,7 +112,7 @@ class AudioLMStageConfig(StrictConfig):
     num_semantic_tokens: int = checked(1024, COUNT, trained=True)
     codebook_size: int = checked(1024, COUNT, trained=True)
     num_coarse_codebooks: int = checked(4, LEVELS, trained=True)
-    num_fine_codebooks: int = checked(8, LEVELS, trained=True)
+    num_fine_codebooks: int = checked(8, Within(0, LEVELS.high, whole=True), trained=True)
     window_length_s: float | int = checked(30.0, _SECONDS)
     remove_repeats: bool = checked(False, trained=True)
     mean_semantic_duration: float | int = checked(1.0, Within(1, 1e6))
@@ -112,6 +144,11 @@ class AudioLMStageConfig(StrictConfig):
         """Check that the vocabulary holds the layout, and is of a size that can be."""
         if self.condition_stride is not None:
             self._validate_condition_stride()
+        if not self.predicted_levels:
+            raise ValueError(
+                f"{type(self).__name__}.num_fine_codebooks is {self.num_fine_codebooks}, so the {self.stage} stage "
+                "has no level to predict; give 1 or more, or leave the stage out."
+            )
         if self.layout_size > _VOCABULARY:
             raise ValueError(
                 f"{type(self).__name__} has {self.layout_size:,} ids (num_semantic_tokens and codebook_size times the "
@@ -124,8 +161,8 @@ class AudioLMStageConfig(StrictConfig):
             )
 
     def _validate_condition_stride(self) -> None:
-        if self.stage == "semantic":
-            reason = "the semantic stage has no condition"
+        if not self.layout.condition:
+            reason = f"the {self.stage} stage has no condition"
         elif self.remove_repeats:
             reason = "tokens without repeats have no times"
         else:
@@ -143,15 +180,33 @@ class AudioLMStageConfig(StrictConfig):
         """Levels of the residual quantizer over both acoustic stages (Q)."""
         return self.num_coarse_codebooks + self.num_fine_codebooks
 
+    def _levels_of(self, kinds: Iterable[TokenKind]) -> list[int]:
+        levels = {
+            "semantic": [SEMANTIC_LEVEL],
+            "coarse": range(self.num_coarse_codebooks),
+            "fine": range(self.num_coarse_codebooks, self.num_codebooks),
+        }
+        return [level for kind in kinds for level in levels[kind]]
+
+    @property
+    def condition_levels(self) -> list[int]:
+        """Codebook levels, or `SEMANTIC_LEVEL`, that the stage is conditioned on."""
+        return self._levels_of(self.layout.condition)
+
+    @property
+    def predicted_levels(self) -> list[int]:
+        """Codebook levels, or `SEMANTIC_LEVEL`, that the stage predicts, in the order in which they take turns."""
+        return self._levels_of(self.layout.predicted)
+
     @property
     def num_stage_codebooks(self) -> int:
         """Codebook levels in this stage's vocabulary: 0, Q' or Q."""
-        return {"semantic": 0, "coarse": self.num_coarse_codebooks, "fine": self.num_codebooks}[self.stage]
+        return 1 + max(self._levels_of(self.layout.kinds))
 
     @property
     def acoustic_offset(self) -> int:
         """Id of code 0 of level 0; the semantic tokens, if this stage has any, come before it."""
-        return 0 if self.stage == "fine" else self.num_semantic_tokens
+        return self.num_semantic_tokens if "semantic" in self.layout.kinds else 0
 
     @property
     def layout_size(self) -> int:
@@ -189,6 +244,7 @@ class AudioLMSemanticConfig(AudioLMStageConfig):
 
     model_type = "audiolm_semantic"
     stage = "semantic"
+    layout = StageLayout(predicted=("semantic",), predicts_end=True)
 
 
 @strict
@@ -197,6 +253,7 @@ class AudioLMCoarseConfig(AudioLMStageConfig):
 
     model_type = "audiolm_coarse"
     stage = "coarse"
+    layout = StageLayout(condition=("semantic",), predicted=("coarse",))
 
     window_length_s: float | int = checked(10.0, _SECONDS)
 
@@ -207,15 +264,17 @@ class AudioLMFineConfig(AudioLMStageConfig):
 
     model_type = "audiolm_fine"
     stage = "fine"
+    layout = StageLayout(condition=("coarse",), predicted=("fine",))
 
     window_length_s: float | int = checked(3.0, _SECONDS)
 
 
 __all__ = [
     "NUM_SPECIAL_TOKENS",
-    "STAGE_NAMES",
+    "SEMANTIC_LEVEL",
     "AudioLMCoarseConfig",
     "AudioLMFineConfig",
     "AudioLMSemanticConfig",
     "AudioLMStageConfig",
+    "StageLayout",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .input_checks_audiolm import check_tensor, check_waveform
 from .memory_audiolm import check_memory
+from .stages_audiolm import STAGES
 
 
 def check_generate_inputs(
@@ -80,7 +81,9 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
         ValueError: with the memory needed and the memory there is.
     """
     codec, bytes_per_row = model.acoustic_codec, 0.0
-    for stage in (model.stages["semantic"], model.stages["coarse"]):
+    for name, stage in model.stages.items():
+        if "batch_size" in STAGES[name].options:  # its rows are not all sampled at once
+            continue
         backbone, levels = stage.config.get_text_config(), stage.config.num_stage_codebooks
         ids_per_s = model.semantic_tokenizer.config.semantic_frame_rate / stage.config.mean_semantic_duration
         ids = (ids_per_s + levels * codec.frame_rate) * min(stage.config.window_length_s, length_s)
@@ -88,7 +91,7 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
         heads = backbone.num_attention_heads
         shared = heads // (getattr(backbone, "num_key_value_heads", None) or heads)
         bytes_per_row = max(bytes_per_row, ids * width / max(1, shared) * stage.dtype.itemsize)
-    samples = 4 * model.sampling_rate + 8 * codec.frame_rate * model.config.coarse_config.num_codebooks
+    samples = 4 * model.sampling_rate + 8 * codec.frame_rate * model.config.num_codebooks
     check_memory(
         num_rows * (bytes_per_row + 3 * samples * length_s),
         f"{num_rows:,} rows of {length_s:g} s",

@@ -2,7 +2,8 @@
 """`AudioLMModel.generate`: from a waveform to a longer waveform.
 
 In: `input_values (batch, num_samples)` of prompts, or none; out: `audio_values` with the prompt and what follows it.
-The flow: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine stage -> codec.
+The flow: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine
+stage, if there is one -> codec.
 
 Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and acoustic generation.
 """
@@ -31,12 +32,8 @@ from .loudness_audiolm import Loudness
 from .numerics_audiolm import settled
 from .parts_audiolm import PartsMixin
 from .sampling_audiolm import ProgressCallback, TokenSampler
-from .stage_generation_audiolm import (
-    TimedTokens,
-    generate_coarse_codes,
-    generate_fine_codes,
-    generate_semantic_tokens,
-)
+from .stage_generation_audiolm import CodeRows, TimedTokens
+from .stages_audiolm import STAGES
 from .token_layout_audiolm import semantic_ids
 
 
@@ -207,8 +204,8 @@ class AudioLMGenerationMixin(PartsMixin):
         **options: Any,
     ) -> AudioLMGenerationConfig:
         """Check options of `generate`, described there, and return how it will sample; raises what `generate` does."""
-        merged = self.generation_config.with_options(generation_config, **options)
-        merged.check_guidance(self.config.coarse_config)
+        merged = self.generation_config.for_stages(self.stages).with_options(generation_config, **options)
+        merged.check_guidance(self.config.stage_configs)
         check_seed(seed, generator)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")
@@ -221,8 +218,7 @@ class AudioLMGenerationMixin(PartsMixin):
         """Check, tokenise and encode every prompt by itself, so that padding cannot reach it."""
         if input_values is None:
             empty = torch.zeros(0, dtype=torch.int64, device=self.device)
-            levels = self.config.coarse_config.num_codebooks
-            none = _Prompt(empty.float(), empty, empty.expand(levels, 0))
+            none = _Prompt(empty.float(), empty, empty.expand(self.config.num_codebooks, 0))
             return [none] * (num_spoken or batch_size or 1)
         recordings = _unpad(input_values.to(self.device, torch.float32), attention_mask, "attention_mask")
         return [self._read_prompt(audio, row) for row, audio in enumerate(recordings)]
@@ -242,8 +238,7 @@ class AudioLMGenerationMixin(PartsMixin):
         seen = loudness.normalise(seen)[None]
         num_seconds = grid.tokens_within(num_frames) * grid.token_s  # may end within the last frame
         tokens = self.semantic_tokenizer.tokenize(seen[:, : int(num_seconds * rate)], sampling_rate=rate)
-        levels = self.config.coarse_config.num_codebooks
-        codes = codec.encode(seen, num_codebooks=levels)
+        codes = codec.encode(seen, num_codebooks=self.config.num_codebooks)
         return _Prompt(audio, tokens["semantic_tokens"][0], codes[0], loudness)
 
     def _read_tokens(self, semantic_tokens: Tensor | None, attention_mask: Tensor | None) -> list[Tensor]:
@@ -251,7 +246,7 @@ class AudioLMGenerationMixin(PartsMixin):
             return []
         rows = _unpad(semantic_tokens.to(self.device), attention_mask, "semantic_attention_mask")
         for row in rows:
-            semantic_ids(row, self.config.semantic_config)  # raises where a token is out of range
+            semantic_ids(row, self._semantic_stage.config)  # raises where a token is out of range
         return rows
 
     def _continue_semantic(
@@ -265,12 +260,13 @@ class AudioLMGenerationMixin(PartsMixin):
         shortest, longest = options.min_continuation_length_s, options.continuation_length_s
         token_rate = self.semantic_tokenizer.config.semantic_frame_rate / self._mean_duration
         num_tokens = _ceil(longest * token_rate)
-        new_tokens = generate_semantic_tokens(
-            self.stages["semantic"],
-            [semantic_ids(row.semantic_tokens, self.semantic.config) for row in rows],
+        stage = self._semantic_stage
+        new_tokens = STAGES[stage.config.stage].generate(
+            stage,
+            [semantic_ids(row.semantic_tokens, stage.config) for row in rows],
             num_tokens,
             seeds,
-            TokenSampler(**options.stage_values("semantic")),
+            TokenSampler(**options.stage_values(stage.config.stage)),
             token_rate=token_rate,
             min_tokens=min(num_tokens, _ceil(shortest * token_rate)),
             callback=progress,
@@ -282,9 +278,24 @@ class AudioLMGenerationMixin(PartsMixin):
         ]
 
     @property
+    def _semantic_stage(self) -> Any:
+        return next(iter(self.stages.values()))
+
+    @property
     def _mean_duration(self) -> float:
         """Tokenizer steps that one token of the semantic stage stands for."""
-        return self.semantic.config.mean_semantic_duration if self.semantic.config.remove_repeats else 1.0
+        config = self._semantic_stage.config
+        return config.mean_semantic_duration if config.remove_repeats else 1.0
+
+    def num_generated_codebooks(self, options: AudioLMGenerationConfig | None = None) -> int:
+        """Return the leading levels of the codec that continuations are decoded from.
+
+        Args:
+            options ([`AudioLMGenerationConfig`], *optional*): by default the model's own.
+        """
+        options = self.check_generate_options() if options is None else options
+        used = [stage for name, stage in self.config.stage_configs.items() if options.uses(name)]
+        return max(stage.num_stage_codebooks for stage in used)
 
     def _continue_codes(
         self,
@@ -296,30 +307,15 @@ class AudioLMGenerationMixin(PartsMixin):
         indices: list[int],
         progress: ProgressCallback | None,
     ) -> list[Tensor]:
-        """Run stage 2, and 3 if wanted: codes `(num_codebooks, frames)` of each row, the prompt's included."""
-        codec = self.acoustic_codec
-        known = [row.audio_codes for row in rows]
-        coarse_codes = generate_coarse_codes(
-            self.stages["coarse"],
-            timed_tokens,
-            known,
-            [codes.shape[1] + _ceil(n / codec.hop_length) for codes, n in zip(known, num_samples, strict=True)],
-            [(seed, index, 1) for index in indices],
-            TokenSampler(**options.stage_values("coarse")),
-            grid=self.time_grid,
-            callback=progress,
-        )
-        if not options.use_fine_stage:
-            return coarse_codes
-        return generate_fine_codes(
-            self.stages["fine"],
-            coarse_codes,
-            known,
-            [(seed, index, 2) for index in indices],
-            TokenSampler(**options.stage_values("fine")),
-            frame_rate=codec.frame_rate,
-            callback=progress,
-        )
+        """Run the stages of codes that are wanted: `(levels, frames)` of each row, the prompt's included."""
+        known, hop_length = [row.audio_codes for row in rows], self.acoustic_codec.hop_length
+        num_frames = [codes.shape[1] + _ceil(n / hop_length) for codes, n in zip(known, num_samples, strict=True)]
+        given = CodeRows(timed_tokens, known, num_frames, [], self.time_grid, callback=progress)
+        for place, (name, stage) in enumerate(self.stages.items()):
+            if place > 0 and options.uses(name):
+                given.seeds = [(seed, index, place) for index in indices]
+                given.codes = STAGES[name].generate(stage, given, TokenSampler(**options.stage_values(name)))
+        return given.codes
 
     def _timed(self, prompt_tokens: Tensor, new_tokens: Tensor, duration: float) -> TimedTokens:
         """Place tokens in time; new ones last `duration` steps of the tokenizer each."""

@@ -7,33 +7,25 @@ Paper: AudioLM (arXiv 2209.03143), inference; its temperatures are the defaults.
 import copy
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from transformers import GenerationConfig, GenerationMixin
 
 from .config_values_audiolm import Within, did_you_mean
-from .configuration_audiolm import STAGE_NAMES, AudioLMStageConfig
+from .configuration_audiolm import AudioLMStageConfig
+from .stages_audiolm import STAGES
 
-_SECONDS = Within(0, 1e7)
 _STAGE_OPTIONS: dict[str, Within | type[bool]] = {
     "do_sample": bool,
     "temperature": Within(1e-4, 1e4),
     "top_k": Within(0, 2**31, whole=True),
     "top_p": Within(0, 1, above=True),
 }
-# The default of each option, and what is allowed.
-_OPTIONS: dict[str, tuple[Any, Within | type[bool]]] = {
+# The default of each option of no stage, and what is allowed.
+_LENGTHS: dict[str, tuple[Any, Within | type[bool]]] = {
     "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
-    "min_continuation_length_s": (0.0, _SECONDS),
-    **{
-        f"{stage}_{name}": (default, _STAGE_OPTIONS[name])
-        for stage, temperature in {"semantic": 0.6, "coarse": 0.8, "fine": 0.6}.items()
-        for name, default in {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}.items()
-    },
-    "coarse_guidance_scale": (1.0, Within(0, 1000)),
-    "fine_batch_size": (32, Within(1, 2**20, whole=True)),
-    "use_fine_stage": (True, bool),
+    "min_continuation_length_s": (0.0, Within(0, 1e7)),
 }
 # Why the options of transformers are not among them, by parts of their names; the first that fits.
 _UNSUPPORTED = {
@@ -69,8 +61,8 @@ _WITHOUT_EFFECT = {
 class AudioLMGenerationConfig(GenerationConfig):
     """How [`AudioLMModel`] generates: lengths, and how each stage samples.
 
-    `do_sample`, `temperature`, `top_k` and `top_p` without a stage's name are those of all three stages; options with
-    a name win over them.
+    `do_sample`, `temperature`, `top_k` and `top_p` without a stage's name are those of all stages; options with a name
+    win over them. A model only takes the options of stages that it has.
 
     Args:
         continuation_length_s (`float`, defaults to 7.0): most seconds generated.
@@ -86,7 +78,8 @@ class AudioLMGenerationConfig(GenerationConfig):
             1 is off, at half the cost. Needs a stage trained with some of its conditions dropped.
         fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
         use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
-            the fine stage could not learn more than how often each code occurs.
+            the fine stage could not learn more than how often each code occurs. A model without a fine stage always
+            does.
 
     Raises:
         ValueError: an option does not exist, or its value is out of range.
@@ -99,9 +92,9 @@ class AudioLMGenerationConfig(GenerationConfig):
     use_fine_stage: bool
 
     def __init__(self, **options: Any) -> None:
-        for name, (default, _) in _OPTIONS.items():
+        for name, (default, _) in _all_options().items():
             setattr(self, name, default)
-        own = {name: options.pop(name) for name in [*_OPTIONS] if name in options}
+        own = {name: options.pop(name) for name in _all_options() if name in options}
         shared = {name: options.pop(name) for name in _STAGE_OPTIONS if name in options}
         super().__init__(**options)
         self.update(**shared)
@@ -109,7 +102,7 @@ class AudioLMGenerationConfig(GenerationConfig):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _STAGE_OPTIONS and value is not None:  # of all stages
-            for stage in STAGE_NAMES:
+            for stage in self.stages:
                 super().__setattr__(f"{stage}_{name}", value)
         else:
             super().__setattr__(name, value)
@@ -117,12 +110,35 @@ class AudioLMGenerationConfig(GenerationConfig):
     @classmethod
     def option_names(cls) -> list[str]:
         """Return the names of all options."""
-        return [*_OPTIONS, *_STAGE_OPTIONS]
+        return [*_all_options(), *_STAGE_OPTIONS]
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> "AudioLMGenerationConfig":
-        """Return the defaults; a model's configuration holds no settings of generation."""
-        return cls()
+        """Return the defaults of a model's stages; its configuration holds no other settings of generation."""
+        return cls().for_stages(model_config.stage_configs)
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages whose options these are."""
+        return [name for name in STAGES if f"{name}_do_sample" in vars(self)]
+
+    def uses(self, stage: str) -> bool:
+        """Return whether a stage of the model is to run."""
+        return vars(self).get(f"use_{stage}_stage", True)
+
+    def for_stages(self, stages: Iterable[str]) -> "AudioLMGenerationConfig":
+        """Return a copy without the options of stages that a model does not have.
+
+        Raises:
+            ValueError: one of these options has another value than its default.
+        """
+        chosen, kept = copy.deepcopy(self), [*stages]
+        for stage in [name for name in self.stages if name not in kept]:
+            for name, (default, _) in _stage_options(stage).items():
+                if getattr(self, name) != default:
+                    raise ValueError(_absent(name, stage, kept))
+                delattr(chosen, name)
+        return chosen
 
     def validate(self, *args: Any, **kwargs: Any) -> None:
         """Check every value.
@@ -131,8 +147,11 @@ class AudioLMGenerationConfig(GenerationConfig):
             ValueError: naming the option, its value and what is allowed.
         """
         _require_options(_given_options(self))
-        for name, (_, allowed) in _OPTIONS.items():
-            value = getattr(self, name)
+        own = vars(self)
+        for name, (_, allowed) in _all_options().items():
+            if name not in own:
+                continue
+            value = own[name]
             if isinstance(allowed, Within):
                 if not allowed.holds(value):
                     hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("temperature") else ""
@@ -147,22 +166,26 @@ class AudioLMGenerationConfig(GenerationConfig):
             )
         super().validate(*args, **kwargs)
 
-    def check_guidance(self, config: AudioLMStageConfig) -> None:
-        """Check that the coarse stage can be guided, if that is asked for.
+    def check_guidance(self, configs: Mapping[str, AudioLMStageConfig]) -> None:
+        """Check that the stages that are to be guided can be.
+
+        Args:
+            configs (`dict`): the stages' configurations by name.
 
         Raises:
-            ValueError: it was trained with its condition alone.
+            ValueError: a stage was trained with its condition alone.
         """
-        if self.coarse_guidance_scale != 1 and not config.condition_dropout:
-            raise ValueError(
-                f"coarse_guidance_scale is {self.coarse_guidance_scale}, but the coarse stage was trained with all of "
-                "its conditions (condition_dropout is 0), and has nothing to be guided away from; leave it at 1."
-            )
+        for stage, config in configs.items():
+            scale = vars(self).get(f"{stage}_guidance_scale", 1)
+            if scale != 1 and not config.condition_dropout:
+                raise ValueError(
+                    f"{stage}_guidance_scale is {scale}, but the {stage} stage was trained with all of its conditions "
+                    "(condition_dropout is 0), and has nothing to be guided away from; leave it at 1."
+                )
 
     def stage_values(self, stage: str) -> dict[str, Any]:
-        """Return one stage's options without their prefix."""
-        prefix = f"{stage}_"
-        return {name[len(prefix) :]: value for name, value in self.__dict__.items() if name.startswith(prefix)}
+        """Return how one stage samples, without the prefix of the options."""
+        return {name: getattr(self, f"{stage}_{name}") for name in [*_STAGE_OPTIONS, *STAGES[stage].options]}
 
     def with_options(
         self, generation_config: GenerationConfig | None = None, **options: Any
@@ -181,13 +204,36 @@ class AudioLMGenerationConfig(GenerationConfig):
         if not isinstance(generation_config, GenerationConfig | None):
             raise TypeError(f"generation_config is a {type(generation_config).__name__}; give a GenerationConfig.")
         _require_options(options)
+        if isinstance(generation_config, AudioLMGenerationConfig):
+            generation_config = generation_config.for_stages(self.stages)
         changed = copy.deepcopy(self)
         for changes in ({} if generation_config is None else _given_options(generation_config), options):
             _require_options(changes)
             given = {name: value for name, value in changes.items() if value is not None}
+            for stage in [name for name in STAGES if name not in self.stages]:
+                for name in [name for name in _stage_options(stage) if name in given]:
+                    raise ValueError(_absent(name, stage, self.stages))
             changed.update(**{name: value for name, value in given.items() if name in _STAGE_OPTIONS})
-            changed.update(**{name: value for name, value in given.items() if name in _OPTIONS})
+            changed.update(**{name: value for name, value in given.items() if name not in _STAGE_OPTIONS})
         return changed
+
+
+def _stage_options(stage: str) -> dict[str, tuple[Any, Within | type[bool]]]:
+    """Return the options of a stage: default, and what is allowed."""
+    row = STAGES[stage]
+    defaults = {"do_sample": True, "temperature": row.temperature, "top_k": 0, "top_p": 1.0}
+    options = {f"{stage}_{name}": (default, _STAGE_OPTIONS[name]) for name, default in defaults.items()}
+    options |= {f"{stage}_{name}": option for name, option in row.options.items()}
+    return options | ({f"use_{stage}_stage": (True, bool)} if row.optional else {})
+
+
+def _all_options() -> dict[str, tuple[Any, Within | type[bool]]]:
+    """Return all options but those of all stages together."""
+    return _LENGTHS | {name: option for stage in STAGES for name, option in _stage_options(stage).items()}
+
+
+def _absent(option: str, stage: str, stages: list[str]) -> str:
+    return f"{option} is given, but the model has no {stage} stage, only {', '.join(stages)}; leave it out."
 
 
 def _given_options(config: GenerationConfig) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 In: waveforms, or the tokens of both tokenizers; out: [`AudioLMOutput`]. A stage sees a recording in consecutive
 windows of its own length, one row each.
 
-Paper: AudioLM (arXiv 2209.03143), training of the three stages; windows of 30, 10 and 3 s.
+Paper: AudioLM (arXiv 2209.03143), training of the stages; windows of 30, 10 and 3 s.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 from .configuration_audiolm import AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_waveform, row_lengths
 from .parts_audiolm import PartsMixin
-from .stage_examples_audiolm import build_stage_example, pad_examples
+from .stage_examples_audiolm import pad_examples
+from .stages_audiolm import build_stage_example
 from .time_grid_audiolm import TimeGrid
-from .token_layout_audiolm import IGNORE_INDEX
+from .token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL
 
 
 @dataclass
@@ -34,7 +35,7 @@ class AudioLMOutput(ModelOutput):
         semantic_logits, coarse_logits, fine_logits (`torch.FloatTensor` of shape
             `(windows, sequence_length, vocab_size)`, *optional*): of each stage; left out in training.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*): with `output_hidden_states=True`; those of the semantic
-            stage's layers, then of the coarse and of the fine stage's, each of shape
+            stage's layers, then of the other stages' in their order, each of shape
             `(windows, sequence_length, hidden_size)`.
         attentions (`tuple(torch.FloatTensor)`, *optional*): with `output_attentions=True`; in the same order, each of
             shape `(windows, num_heads, sequence_length, sequence_length)`.
@@ -76,7 +77,7 @@ def stage_windows(
         recordings (`list[TokenisedRecording]`): whole, so that their ends are learned.
         config ([`AudioLMStageConfig`]): the stage; its `window_length_s` is the length of a window.
         grid ([`TimeGrid`]): the times of tokens and frames.
-        condition_dropout (`float`, defaults to 0.0): share of the coarse windows whose semantic tokens are left out.
+        condition_dropout (`float`, defaults to 0.0): share of the windows whose semantic tokens are left out.
 
     Returns:
         `dict`: `input_ids`, `labels` (-100 where nothing is learned) and `attention_mask`, of shape
@@ -108,11 +109,8 @@ def _learned_tokens(
     recording: TokenisedRecording, tokens: slice, frames: slice, config: AudioLMStageConfig, grid: TimeGrid
 ) -> Tensor:
     """Mark which of a window's predicted tokens are to be learned."""
-    coarse = config.num_coarse_codebooks
-    if config.stage == "coarse":
-        return recording.learned[:coarse, frames].T.flatten()
-    if config.stage == "fine":
-        return recording.learned[coarse : config.num_codebooks, frames].T.flatten()
+    if SEMANTIC_LEVEL not in config.predicted_levels:
+        return recording.learned[config.predicted_levels, frames].T.flatten()
     own = recording.semantic_tokens[tokens]
     places = torch.arange(tokens.start, tokens.start + len(own), dtype=torch.float64)
     starts = grid.frames_of_tokens(places).long().clamp(max=recording.learned.shape[1] - 1)
@@ -131,7 +129,7 @@ def _leave_out(labels: Tensor, learned: Tensor, *, ends_recording: bool) -> None
 
 
 class JointTrainingMixin(PartsMixin):
-    """The `forward` of a model with both tokenizers and all three stages."""
+    """The `forward` of a model with both tokenizers and stages."""
 
     accepts_loss_kwargs = False  # each stage divides by the number of its own labels
 
@@ -158,8 +156,8 @@ class JointTrainingMixin(PartsMixin):
         """Compute the losses of all stages on recordings. The tokenizers are frozen: only the stages learn.
 
         Rows are whole recordings, whose ends the semantic stage learns. A stage sees consecutive windows of its
-        `window_length_s`. In training, a coarse stage with a `condition_dropout` sees that share of its windows
-        without their semantic tokens.
+        `window_length_s`. In training, a stage with a `condition_dropout` sees that share of its windows without
+        their semantic tokens.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): recordings in [-1, 1] at
@@ -196,7 +194,7 @@ class JointTrainingMixin(PartsMixin):
             _mark_learned(recordings, labels)
         losses, logits, states, attentions = {}, {}, (), ()
         for name, stage in self.stages.items():
-            dropout = self.config.coarse_config.condition_dropout if self.training and name == "coarse" else 0.0
+            dropout = stage.config.condition_dropout if self.training else 0.0
             batch = stage_windows(recordings, stage.config, self.time_grid, dropout)
             if not return_loss:
                 del batch["labels"]
@@ -205,7 +203,12 @@ class JointTrainingMixin(PartsMixin):
             states += outputs.hidden_states or ()
             attentions += outputs.attentions or ()
         loss = sum(losses.values()) if return_loss else None
-        return AudioLMOutput(loss, **losses, **logits, hidden_states=states or None, attentions=attentions or None)
+        values = {"loss": loss, **losses, **logits, "hidden_states": states or None, "attentions": attentions or None}
+        output = AudioLMOutput()
+        for name, value in values.items():
+            if value is not None:
+                output[name] = value  # of a stage that was registered from outside, too
+        return output
 
     def _recordings(
         self,
@@ -241,13 +244,13 @@ class JointTrainingMixin(PartsMixin):
         codes_attention_mask: Tensor | None,
     ) -> list[TokenisedRecording]:
         """Check tokens and codes, and cut every row to the ones of its masks."""
-        stage, grid = self.config.coarse_config, self.time_grid
+        config, grid = self.config, self.time_grid
         for name, values, size in (
-            ("semantic_tokens", semantic_tokens, stage.num_semantic_tokens),
-            ("audio_codes", audio_codes, stage.codebook_size),
+            ("semantic_tokens", semantic_tokens, config.semantic_tokenizer_config.num_semantic_tokens),
+            ("audio_codes", audio_codes, config.codec_config.codebook_size),
         ):
             check_ids(name, values, size)
-        levels, shape = stage.num_codebooks, tuple(audio_codes.shape)
+        levels, shape = config.num_codebooks, tuple(audio_codes.shape)
         if semantic_tokens.dim() != 2 or len(shape) != 3 or shape[1] < levels or len(semantic_tokens) != shape[0]:
             raise ValueError(
                 f"semantic_tokens has shape {tuple(semantic_tokens.shape)} and audio_codes {shape}; give "
@@ -273,7 +276,7 @@ class JointTrainingMixin(PartsMixin):
     @torch.no_grad()
     def _tokenise(self, waveform: Tensor) -> TokenisedRecording:
         tokens = self.semantic_tokenizer.tokenize(waveform, sampling_rate=self.acoustic_codec.sampling_rate)
-        codes = self.acoustic_codec.encode(waveform, num_codebooks=self.config.coarse_config.num_codebooks)
+        codes = self.acoustic_codec.encode(waveform, num_codebooks=self.config.num_codebooks)
         return TokenisedRecording(tokens["semantic_tokens"][0], codes[0])
 
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""AudioLM: two tokenizers and three stages put together, from waveform to longer waveform.
+"""AudioLM: two tokenizers and the stages put together, from waveform to longer waveform.
 
 In: `input_values (batch, num_samples)` of prompts, or none; out: `audio_values` with the prompt and what follows it.
 The flow of `AudioLMModel.generate`: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine
-stage -> codec.
+stage, if there is one -> codec.
 
 Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and acoustic generation.
 """
@@ -15,20 +15,20 @@ import torch
 from transformers import PreTrainedModel
 
 from .acoustic_codec_audiolm import build_acoustic_codec
-from .adapters_audiolm import bare_stage
 from .checkpoint_audiolm import AudioLMPreTrainedModel, read_generation_config
 from .configuration_audiolm import AudioLMConfig
 from .generation_audiolm import AudioLMGenerationMixin
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .joint_training_audiolm import JointTrainingMixin
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from .modeling_stage_audiolm import AudioLMStageModel
 from .numerics_audiolm import Float32Parts
 from .pipeline_audiolm import CUSTOM_PIPELINES
+from .stages_audiolm import STAGES
 
 
 class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, AudioLMPreTrainedModel):
-    """Continue audio: semantic tokenizer, acoustic codec and three stages in one checkpoint.
+    """Continue audio: semantic tokenizer, acoustic codec and stages in one checkpoint.
 
     A dtype given to `from_pretrained`, `to`, `half` and the like is that of the stages. The tokenizer and the codec
     stay in float32, so that a prompt has the same tokens and codes.
@@ -68,12 +68,10 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         for part in (config.semantic_tokenizer_config, config.codec_config):
             if part._attn_implementation != "eager":  # which all of them support
                 part._attn_implementation = None
-        stages = config.stage_configs
         self.semantic_tokenizer = AudioLMSemanticTokenizer(config.semantic_tokenizer_config)  # type: ignore[arg-type]
         self.codec = build_acoustic_codec(config.codec_config).model
-        self.semantic = AudioLMSemanticModel(stages["semantic"])
-        self.coarse = AudioLMCoarseModel(stages["coarse"])
-        self.fine = AudioLMFineModel(stages["fine"])
+        for name, stage_config in config.stage_configs.items():
+            self.add_module(name, STAGES[name].model_class(stage_config))
         self._check_parts()
         self._freeze_tokenizers()
         self.post_init()
@@ -83,32 +81,28 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         cls,
         semantic_tokenizer: AudioLMSemanticTokenizer,
         codec: PreTrainedModel,
-        semantic: AudioLMSemanticModel,
-        coarse: AudioLMCoarseModel,
-        fine: AudioLMFineModel,
+        **stages: AudioLMStageModel,
     ) -> "AudioLMModel":
         """Put trained parts together, sharing their weights; tokenizer and codec are frozen.
 
         Args:
             semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
             codec ([`SoundStreamModel`], `EncodecModel`, `DacModel` or `MimiModel`): audio to codes and back.
-            semantic ([`AudioLMSemanticModel`]): stage 1.
-            coarse ([`AudioLMCoarseModel`]): stage 2.
-            fine ([`AudioLMFineModel`]): stage 3.
+            **stages ([`AudioLMStageModel`]): the stages by name, such as `semantic=..., coarse=...`.
 
         Returns:
             [`AudioLMModel`] in evaluation mode.
 
         Raises:
-            ValueError: if the parts do not agree with each other.
+            ValueError: if the parts do not agree with each other, or a stage has another name.
         """
-        parts = {
-            "semantic_tokenizer": semantic_tokenizer,
-            "codec": codec,
-            "semantic": semantic,
-            "coarse": coarse,
-            "fine": fine,
-        }
+        for name, stage in stages.items():
+            if getattr(stage.config, "stage", None) != name:
+                raise ValueError(
+                    f"{name} is given a {type(stage).__name__}; the stages are "
+                    f"{', '.join(f'{row.name} ({row.model_class.__name__})' for row in STAGES.values())}."
+                )
+        parts = {"semantic_tokenizer": semantic_tokenizer, "codec": codec, **stages}
         config = AudioLMConfig(**{f"{name}_config": part.config for name, part in parts.items()})
         with torch.device("meta"):  # its own weights would be thrown away at once
             model = cls(config)
@@ -120,7 +114,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
     @property
     def dtype(self) -> torch.dtype:
         """The stages' dtype; tokenizer and codec have float32."""
-        return bare_stage(self.semantic).dtype
+        return next(iter(self.stages.values())).dtype
 
     def _freeze_tokenizers(self) -> None:
         """Keep tokenizer and codec from learning: what the stages learned is about their tokens."""
@@ -128,17 +122,20 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         self.codec.requires_grad_(False)
 
     def _check_parts(self) -> None:
-        levels = self.config.coarse_config.num_codebooks
+        levels, stages = self.config.num_codebooks, self.config.stage_configs
         if self.acoustic_codec.num_codebooks < levels:
             raise ValueError(
                 f"The codec has {self.acoustic_codec.num_codebooks} codebooks and the stages model {levels} "
                 "(num_coarse_codebooks + num_fine_codebooks); model at most as many as the codec has."
             )
-        if self.config.semantic_config.remove_repeats and not self.config.coarse_config.remove_repeats:
-            raise ValueError(
-                "semantic_config.remove_repeats is True and coarse_config.remove_repeats False; the coarse stage gets "
-                "the semantic stage's tokens, so set it to True there too."
-            )
+        first, *others = stages
+        for name in others:
+            stage = stages[name]
+            if stages[first].remove_repeats and "semantic" in stage.layout.condition and not stage.remove_repeats:
+                raise ValueError(
+                    f"{first}_config.remove_repeats is True and {name}_config.remove_repeats False; the {name} stage "
+                    f"gets the {first} stage's tokens, so set it to True there too."
+                )
 
     @classmethod
     def can_generate(cls) -> bool:
@@ -155,12 +152,13 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
     ) -> None:
         """Load `generation_config.json`; called by `from_pretrained`."""
         if generation_config is not None:
-            self.generation_config = AudioLMGenerationConfig().with_options(generation_config)
+            defaults = AudioLMGenerationConfig.from_model_config(self.config)
+            self.generation_config = defaults.with_options(generation_config)
             return
         path = pretrained_model_name_or_path
         # Where weights are given as `state_dict`, or a checkpoint has no such file, the defaults hold.
         fields = None if path is None else read_generation_config(path, **kwargs)
-        self.generation_config = AudioLMGenerationConfig(**(fields or {}))
+        self.generation_config = AudioLMGenerationConfig(**(fields or {})).for_stages(self.stages)
 
     def get_input_embeddings(self) -> None:
         """Return `None`: each stage has embeddings of its own, which quantisation and PEFT ask it for."""

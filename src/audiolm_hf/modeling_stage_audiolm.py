@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The three language models of AudioLM, one for each stage, on one shared decoder.
+"""The language models of AudioLM, one for each stage, on one shared decoder.
 
 In: id sequences of `token_layout_audiolm`; out: logits, and a loss where there are labels. A stage is any
 transformers decoder over one flat vocabulary. Its loss and its sampling use the same distribution: each token is
@@ -35,7 +35,7 @@ from .token_layout_audiolm import (
 
 
 class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
-    """What the three stages share: a decoder, a head, and a loss over each token's own level.
+    """What all stages share: a decoder, a head, and a loss over each token's own level.
 
     Args:
         config ([`AudioLMStageConfig`]): `config.backbone_config` chooses the decoder.

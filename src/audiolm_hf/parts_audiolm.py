@@ -8,24 +8,22 @@ from transformers import PreTrainedModel
 
 from .acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
 from .adapters_audiolm import bare_stage
-from .configuration_audiolm import STAGE_NAMES
 from .time_grid_audiolm import TimeGrid
 
 
 class PartsMixin:
-    """What a model with both tokenizers and all three stages has."""
+    """What a model with both tokenizers and stages has."""
 
     config: Any
     training: bool
     device: torch.device
     semantic_tokenizer: Any
     codec: Any
-    semantic: Any
 
     @property
     def stages(self) -> dict[str, PreTrainedModel]:
-        """The three stages by name, in the order in which they generate."""
-        return {name: bare_stage(getattr(self, name)) for name in STAGE_NAMES}
+        """The stages by name, in the order in which they generate; the first one predicts semantic tokens."""
+        return {name: bare_stage(getattr(self, name)) for name in self.config.stage_configs}
 
     @property
     def acoustic_codec(self) -> AcousticCodec:

@@ -17,10 +17,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder
 from audiolm_hf.configuration_audiolm import (
-    AudioLMCoarseConfig,
     AudioLMConfig,
-    AudioLMFineConfig,
-    AudioLMSemanticConfig,
     AudioLMSemanticTokenizerConfig,
     SoundStreamConfig,
 )
@@ -28,9 +25,10 @@ from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.stages_audiolm import STAGES, Stage
+from audiolm_hf.stages_audiolm import register_stage as add_stage
 
 
 class Part(NamedTuple):
@@ -48,20 +46,35 @@ PARTS = (
     Part(AudioLMConfig, AudioLMModel, (AutoModel, AutoModelForTextToWaveform), reads_audio=True),  # as Bark, MusicGen
     Part(SoundStreamConfig, SoundStreamModel, reads_audio=True),
     Part(AudioLMSemanticTokenizerConfig, AudioLMSemanticTokenizer, reads_audio=True),
-    Part(AudioLMSemanticConfig, AudioLMSemanticModel, _STAGE),
-    Part(AudioLMCoarseConfig, AudioLMCoarseModel, _STAGE),
-    Part(AudioLMFineConfig, AudioLMFineModel, _STAGE),
+    *(Part(stage.config_class, stage.model_class, _STAGE) for stage in STAGES.values()),
 )
+
+
+def register_stage(stage: Stage) -> None:
+    """Add a stage of another package to the table of stages, and its classes to transformers' Auto classes.
+
+    A model that [`AudioLMConfig`] gives a `<stage>_config` then has it: it is trained, saved, loaded and generates
+    like the others.
+
+    Args:
+        stage ([`~stages_audiolm.Stage`]): the row.
+    """
+    add_stage(stage)
+    _register_part(Part(stage.config_class, stage.model_class, _STAGE))
+
+
+def _register_part(part: Part) -> None:
+    AutoConfig.register(part.config_class.model_type, part.config_class, exist_ok=True)
+    for auto_model in part.auto_models:
+        auto_model.register(part.config_class, part.model_class, exist_ok=True)
+    if part.reads_audio:
+        AutoFeatureExtractor.register(part.config_class, AudioLMFeatureExtractor, exist_ok=True)
 
 
 def register() -> None:
     """Make the Auto classes and `pipeline("audio-continuation")` of transformers know this package; once is enough."""
     for part in PARTS:
-        AutoConfig.register(part.config_class.model_type, part.config_class, exist_ok=True)
-        for auto_model in part.auto_models:
-            auto_model.register(part.config_class, part.model_class, exist_ok=True)
-        if part.reads_audio:
-            AutoFeatureExtractor.register(part.config_class, AudioLMFeatureExtractor, exist_ok=True)
+        _register_part(part)
     AutoProcessor.register(AudioLMConfig, AudioLMProcessor, exist_ok=True)
     if TASK not in PIPELINE_REGISTRY.supported_tasks:  # a second time would log a warning
         PIPELINE_REGISTRY.register_pipeline(
@@ -72,4 +85,4 @@ def register() -> None:
         )
 
 
-__all__ = ["PARTS", "Part", "register"]
+__all__ = ["PARTS", "Part", "register", "register_stage"]

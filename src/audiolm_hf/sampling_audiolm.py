@@ -28,7 +28,7 @@ from transformers.cache_utils import DynamicLayer
 
 from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import AudioLMStageConfig
-from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, predicted_levels, token_levels
+from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -94,7 +94,7 @@ class LevelLogitsProcessor(LogitsProcessor):
         self.allowed = level_mask(config)
         levels = token_levels(torch.arange(config.vocab_size, device="cpu"), config)
         self.next_turns = torch.zeros_like(levels)
-        for turn, level in enumerate(predicted_levels(config), start=1):
+        for turn, level in enumerate(config.predicted_levels, start=1):
             self.next_turns[levels == level] = turn % len(self.allowed)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ def sample_tokens(
     # Without padding no mask is needed, and attention kernels are faster without one.
     whole_mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
     cache = _build_cache(config, prompt_length + num_tokens)
-    levels = predicted_levels(config)
+    levels = config.predicted_levels
     tokens = input_ids.new_full((batch, num_tokens), config.end_token_id)
     ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
     unusable = ended.clone()

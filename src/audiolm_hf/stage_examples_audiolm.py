@@ -3,7 +3,7 @@
 
 In: semantic tokens and codes of a crop; out: `input_ids` and `labels`, and what [`~transformers.Trainer`] takes.
 
-Paper: AudioLM (arXiv 2209.03143), training of the three stages.
+Paper: AudioLM (arXiv 2209.03143), training of the stages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,76 +18,14 @@ from .configuration_audiolm import AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_tensor
 from .token_layout_audiolm import (
     IGNORE_INDEX,
-    coarse_ids,
-    conditioned_context,
-    fine_ids,
-    semantic_context,
-    semantic_ids,
+    SEMANTIC_LEVEL,
+    level_ids,
     special_token,
+    stage_context,
 )
 
 
-def _example(input_ids: Tensor, num_predicted: int) -> dict[str, Tensor]:
-    labels = input_ids.clone()
-    labels[: len(input_ids) - num_predicted] = IGNORE_INDEX
-    return {"input_ids": input_ids, "labels": labels}
-
-
-def build_semantic_example(
-    semantic_tokens: Tensor, config: AudioLMStageConfig, *, ends_recording: bool
-) -> dict[str, Tensor]:
-    """Build one training sequence of the semantic stage from a crop.
-
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): the crop, repeats included.
-        config ([`AudioLMSemanticConfig`]): the stage.
-        ends_recording (`bool`): the crop reaches the end of its recording, so the end token is to be learned.
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`.
-    """
-    tokens = semantic_ids(semantic_tokens, config)
-    if ends_recording:
-        tokens = torch.cat([tokens, special_token(config.end_token_id, tokens)])
-    return _example(semantic_context(tokens, config), len(tokens))
-
-
-def build_coarse_example(
-    semantic_tokens: Tensor, audio_codes: Tensor, config: AudioLMStageConfig, *, drop_condition: bool = False
-) -> dict[str, Tensor]:
-    """Build one training sequence of the coarse stage from a crop.
-
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): the crop, repeats included.
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): codes of the same crop; levels beyond
-            the coarse ones are left out.
-        config ([`AudioLMCoarseConfig`]): the stage.
-        drop_condition (`bool`, defaults to `False`): leave the semantic tokens out, so that the stage also learns
-            the unconditional distribution that `coarse_guidance_scale` needs.
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels on coarse codes alone.
-    """
-    condition = semantic_ids(semantic_tokens, config)[: 0 if drop_condition else None]
-    tokens = coarse_ids(audio_codes, config)
-    return _example(conditioned_context(condition, tokens, config), len(tokens))
-
-
-def build_fine_example(audio_codes: Tensor, config: AudioLMStageConfig) -> dict[str, Tensor]:
-    """Build one training sequence of the fine stage from a crop.
-
-    Args:
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): all levels of the crop.
-        config ([`AudioLMFineConfig`]): the stage.
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels on fine codes alone.
-    """
-    tokens = fine_ids(audio_codes, config)
-    return _example(conditioned_context(coarse_ids(audio_codes, config), tokens, config), len(tokens))
-
-
-def build_stage_example(
+def build_layout_example(
     config: AudioLMStageConfig,
     semantic_tokens: Tensor,
     audio_codes: Tensor,
@@ -95,25 +33,19 @@ def build_stage_example(
     ends_recording: bool = False,
     drop_condition: bool = False,
 ) -> dict[str, Tensor]:
-    """Build one training sequence of any stage from a crop of a recording.
-
-    Args:
-        config ([`AudioLMStageConfig`]): the stage.
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): of the crop, as
-            `semantic_tokenizer.tokenize` returns them; not used by the fine stage.
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): of the same crop, as
-            `acoustic_codec.encode` returns them; not used by the semantic stage.
-        ends_recording (`bool`, defaults to `False`): the crop reaches the end of its recording (semantic stage).
-        drop_condition (`bool`, defaults to `False`): leave the semantic tokens out (coarse stage).
-
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`.
-    """
-    if config.stage == "semantic":
-        return build_semantic_example(semantic_tokens, config, ends_recording=ends_recording)
-    if config.stage == "coarse":
-        return build_coarse_example(semantic_tokens, audio_codes, config, drop_condition=drop_condition)
-    return build_fine_example(audio_codes, config)
+    """Build one training sequence of a stage from a crop, as its layout says; see [`build_stage_example`]."""
+    condition = None
+    if config.condition_levels:
+        condition = level_ids(config.condition_levels, semantic_tokens, audio_codes, config)
+        if drop_condition and SEMANTIC_LEVEL in config.condition_levels:
+            condition = condition[:0]
+    tokens = level_ids(config.predicted_levels, semantic_tokens, audio_codes, config)
+    if config.layout.predicts_end and ends_recording:
+        tokens = torch.cat([tokens, special_token(config.end_token_id, tokens)])
+    input_ids = stage_context(condition, tokens, config)
+    labels = input_ids.clone()
+    labels[: len(input_ids) - len(tokens)] = IGNORE_INDEX
+    return {"input_ids": input_ids, "labels": labels}
 
 
 def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConfig) -> dict[str, Tensor]:
@@ -195,9 +127,6 @@ class AudioLMStageCollator:
 
 __all__ = [
     "AudioLMStageCollator",
-    "build_coarse_example",
-    "build_fine_example",
-    "build_semantic_example",
-    "build_stage_example",
+    "build_layout_example",
     "pad_examples",
 ]

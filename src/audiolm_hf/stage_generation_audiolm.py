@@ -8,7 +8,7 @@ Paper: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -20,12 +20,10 @@ from .configuration_audiolm import AudioLMStageConfig
 from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
 from .time_grid_audiolm import TimeGrid
 from .token_layout_audiolm import (
-    coarse_ids,
-    conditioned_context,
-    fine_ids,
-    semantic_context,
+    code_ids,
+    codes_of_ids,
     semantic_ids,
-    unflatten_tokens,
+    stage_context,
 )
 
 
@@ -41,7 +39,7 @@ def _fitted_start(start: int, known: int, target: int, window: int, first: bool)
 
 
 def window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
-    """Give the semantic tokens, or frames, that one window of a stage holds; at least 2."""
+    """Return the semantic tokens, or frames, that one window of a stage holds; at least 2."""
     return max(2, int(config.window_length_s * frame_rate))
 
 
@@ -76,7 +74,7 @@ def generate_semantic_tokens(
     noise = torch.stack([row_noise(seed, path, num_tokens) for seed, *path in seeds])
     rows, starts = list(prompts), [0] * len(prompts)
     targets = [len(prompt) + num_tokens for prompt in prompts]
-    progress = Progress(callback, "semantic", num_tokens * len(prompts))
+    progress = Progress(callback, model.config.stage, num_tokens * len(prompts))
     active = list(range(len(prompts)))
     while active:
         made = [len(rows[row]) - len(prompts[row]) for row in active]
@@ -85,7 +83,7 @@ def generate_semantic_tokens(
         steps = min(min(targets[row], starts[row] + window) - len(rows[row]) for row in active)
         new = sample_tokens(
             model,
-            [semantic_context(rows[row][starts[row] :], model.config) for row in active],
+            [stage_context(None, rows[row][starts[row] :], model.config) for row in active],
             torch.stack([noise[row, count : count + steps] for row, count in zip(active, made, strict=True)]),
             sampler,
             num_forbidden_ends=torch.tensor([min_tokens - count for count in made], device=rows[0].device),
@@ -120,39 +118,48 @@ class TimedTokens:
         return semantic_ids(self.tokens[first:last], config)
 
 
-def generate_coarse_codes(
-    model: PreTrainedModel,
-    conditions: list[TimedTokens],
-    known_codes: list[Tensor],
-    num_frames: list[int],
-    seeds: list[tuple[int, ...]],
-    sampler: TokenSampler,
-    *,
-    grid: TimeGrid,
-    callback: ProgressCallback | None = None,
-) -> list[Tensor]:
-    """Continue coarse codes under semantic tokens, in windows that both share.
+@dataclass
+class CodeRows:
+    """Rows whose codes the stages generate, one stage after the other.
 
     Args:
-        model ([`AudioLMCoarseModel`]): the stage.
-        conditions (`list[TimedTokens]`): semantic tokens of each row, from its first frame to its last.
-        known_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, frames)` known of each row.
+        semantic_tokens (`list[TimedTokens]`): of each row, from its first frame to its last.
+        known_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
         num_frames (`list[int]`): frames that each row is to have in all.
         seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
-        sampler ([`TokenSampler`]): how to choose.
-        grid ([`TimeGrid`]): the times of tokens and frames; windows begin where its units begin.
+        grid ([`TimeGrid`]): the times of tokens and frames.
+        codes (`list[torch.LongTensor]`): codes of shape `(levels, num_frames)` of each row that earlier stages made.
         callback (`ProgressCallback`, *optional*): called with stage, done, total.
+    """
+
+    semantic_tokens: list[TimedTokens]
+    known_codes: list[Tensor]
+    num_frames: list[int]
+    seeds: list[tuple[int, ...]]
+    grid: TimeGrid
+    codes: list[Tensor] = field(default_factory=list)
+    callback: ProgressCallback | None = None
+
+
+def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
+    """Continue codes under semantic tokens, in windows that both share and that begin where units of the grid begin.
+
+    Args:
+        model ([`AudioLMCoarseModel`]): the stage, or another one that predicts levels from 0 on from semantic tokens.
+        given ([`CodeRows`]): the rows.
+        sampler ([`TokenSampler`]): how to choose.
 
     Returns:
-        `list[torch.LongTensor]`: codes of shape `(num_coarse_codebooks, num_frames)` of each row, known ones included.
+        `list[torch.LongTensor]`: codes of shape `(levels, num_frames)` of each row, known ones included.
     """
-    config = model.config
-    levels = config.num_coarse_codebooks
+    config, grid, num_frames = model.config, given.grid, given.num_frames
+    levels = len(config.predicted_levels)
+    known_codes = [codes[:levels] for codes in given.known_codes]
     window = grid.frames_of(max(2, grid.units(config.window_length_s)))
-    rows, starts = [codes[:levels] for codes in known_codes], [0] * len(known_codes)
+    rows, starts = [*known_codes], [0] * len(known_codes)
     totals = [max(0, total - codes.shape[1]) * levels for total, codes in zip(num_frames, known_codes, strict=True)]
-    noise = [row_noise(seed, path, total) for (seed, *path), total in zip(seeds, totals, strict=True)]
-    progress = Progress(callback, "coarse", sum(totals))
+    noise = [row_noise(seed, path, total) for (seed, *path), total in zip(given.seeds, totals, strict=True)]
+    progress = Progress(given.callback, config.stage, sum(totals))
     while active := [row for row, codes in enumerate(rows) if codes.shape[1] < num_frames[row]]:
         for row in active:
             known = rows[row].shape[1]
@@ -160,25 +167,23 @@ def generate_coarse_codes(
             starts[row] = grid.unit_start(_fitted_start(starts[row], known, num_frames[row], window, first))
         stops = [min(num_frames[row], starts[row] + window) for row in active]
         steps = levels * min(stop - rows[row].shape[1] for row, stop in zip(active, stops, strict=True))
-        known_ids = [coarse_ids(rows[row][:, starts[row] :], config) for row in active]
+        known_ids = [code_ids(rows[row][:, starts[row] :], config.predicted_levels, config) for row in active]
         semantic = [
-            conditions[row].between(starts[row], stop, config) for row, stop in zip(active, stops, strict=True)
+            given.semantic_tokens[row].between(starts[row], stop, config)
+            for row, stop in zip(active, stops, strict=True)
         ]
         made = [(rows[row].shape[1] - known_codes[row].shape[1]) * levels for row in active]
         new = sample_tokens(
             model,
-            [conditioned_context(*pair, config) for pair in zip(semantic, known_ids, strict=True)],
+            [stage_context(*pair, config) for pair in zip(semantic, known_ids, strict=True)],
             torch.stack([noise[row][count : count + steps] for row, count in zip(active, made, strict=True)]),
             sampler,
             unconditional_contexts=None
             if sampler.guidance_scale == 1
-            else [conditioned_context(ids[:0], ids, config) for ids in known_ids],
+            else [stage_context(ids[:0], ids, config) for ids in known_ids],
             progress=progress,
         )
-        codes = unflatten_tokens(
-            new, num_codebooks=levels, codebook_size=config.codebook_size, offset=config.acoustic_offset
-        )
-        for row, new_codes in zip(active, codes, strict=True):
+        for row, new_codes in zip(active, codes_of_ids(new, config.predicted_levels, config), strict=True):
             rows[row] = torch.cat([rows[row], new_codes], 1)
     return rows
 
@@ -193,68 +198,48 @@ def _chunks(known: int, total: int, window: int) -> list[tuple[int, int, int]]:
     return [(start, max(start, known), stop) for start, stop in pairwise(bounds) if stop > known]
 
 
-def generate_fine_codes(
-    model: PreTrainedModel,
-    coarse_codes: list[Tensor],
-    known_codes: list[Tensor],
-    seeds: list[tuple[int, ...]],
-    sampler: TokenSampler,
-    *,
-    frame_rate: float,
-    callback: ProgressCallback | None = None,
-) -> list[Tensor]:
-    """Add the fine codes to coarse ones, in chunks that know nothing of each other and so are sampled together.
+def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
+    """Add levels to the codes that there are, in chunks that know nothing of each other and so are sampled together.
 
     The first chunk of a row begins in its prompt, up to a third of a window before the first new frame.
 
     Args:
-        model ([`AudioLMFineModel`]): the stage.
-        coarse_codes (`list[torch.LongTensor]`): codes of shape `(num_coarse_codebooks, num_frames)` of each row.
-        known_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
-        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        model ([`AudioLMFineModel`]): the stage, or another one that predicts levels from the leading ones.
+        given ([`CodeRows`]): the rows.
         sampler ([`TokenSampler`]): how to choose; `batch_size` chunks at a time.
-        frame_rate (`float`): frames per second, Hz.
-        callback (`ProgressCallback`, *optional*): called with stage, done, total.
 
     Returns:
-        `list[torch.LongTensor]`: codes of shape `(num_codebooks, num_frames)` of each row, known ones included.
+        `list[torch.LongTensor]`: codes of shape `(levels, num_frames)` of each row, known ones included.
     """
-    config = model.config
-    levels, window = config.num_fine_codebooks, window_tokens(config, frame_rate)
-    rows = [
-        torch.cat([coarse, coarse.new_zeros(levels, coarse.shape[1])])  # (num_codebooks, num_frames)
-        for coarse in coarse_codes
-    ]
+    config, seeds = model.config, given.seeds
+    predicted, levels = config.predicted_levels, len(config.predicted_levels)
+    window = window_tokens(config, float(1 / given.grid.frame_s))
+    rows = [torch.cat([codes, codes.new_zeros(levels, codes.shape[1])]) for codes in given.codes]
     chunks: list[tuple[int, int, tuple[int, int, int]]] = []
-    for row, (codes, known) in enumerate(zip(rows, known_codes, strict=True)):
-        codes[:, : known.shape[1]] = known
+    for row, (codes, known) in enumerate(zip(rows, given.known_codes, strict=True)):
+        codes[:, : known.shape[1]] = known[: len(codes)]
         spans = _chunks(known.shape[1], codes.shape[1], window)
         chunks += [(row, index, span) for index, span in enumerate(spans)]
     chunks.sort(key=lambda chunk: chunk[2][2] - chunk[2][1])  # of like length together
-    progress = Progress(callback, "fine", sum((stop - new) * levels for _, _, (_, new, stop) in chunks))
+    progress = Progress(given.callback, config.stage, sum((stop - new) * levels for _, _, (_, new, stop) in chunks))
     size = sampler.batch_size or max(1, len(chunks))
     for group in (chunks[index : index + size] for index in range(0, len(chunks), size)):
         steps = levels * max(stop - new for _, _, (_, new, stop) in group)
         contexts, noise = [], []
         for row, index, (start, new, stop) in group:
-            condition = coarse_ids(rows[row][:, start:stop], config)
-            contexts.append(conditioned_context(condition, fine_ids(rows[row][:, start:new], config), config))
+            condition = code_ids(rows[row][:, start:stop], config.condition_levels, config)
+            contexts.append(stage_context(condition, code_ids(rows[row][:, start:new], predicted, config), config))
             own_noise = row_noise(seeds[row][0], [*seeds[row][1:], index], (stop - new) * levels)
             noise.append(F.pad(own_noise, (0, steps - len(own_noise))))
         tokens = sample_tokens(model, contexts, torch.stack(noise), sampler, progress=progress)
-        codes = unflatten_tokens(
-            tokens,
-            num_codebooks=levels,
-            codebook_size=config.codebook_size,
-            first_level=config.num_coarse_codebooks,
-            offset=config.acoustic_offset,
-        )
+        codes = codes_of_ids(tokens, predicted, config)
         for (row, _, (_, new, stop)), new_codes in zip(group, codes, strict=True):
-            rows[row][config.num_coarse_codebooks :, new:stop] = new_codes[:, : stop - new]
+            rows[row][predicted, new:stop] = new_codes[:, : stop - new]
     return rows
 
 
 __all__ = [
+    "CodeRows",
     "TimedTokens",
     "generate_coarse_codes",
     "generate_fine_codes",

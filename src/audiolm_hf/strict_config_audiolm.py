@@ -70,14 +70,14 @@ class StrictConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         for name, value in given.items():
             config = getattr(self, name)
-            if not hasattr(config, "trained_values"):
+            if config is not None and not hasattr(config, "trained_values"):
                 where = f"{type(self).__name__}.{name}"
                 check_foreign_config(where, config, value if isinstance(value, dict) else None)
 
     @classmethod
     def _knows(cls, key: str) -> bool:
         """Whether a key is a field, or one that transformers adds."""
-        declared = any(field.name == key for field in dataclasses.fields(cls))
+        declared = key in cls.sub_configs or any(field.name == key for field in dataclasses.fields(cls))
         return declared or key in TRANSFORMERS_KEYS or key.startswith("_")
 
     @classmethod
@@ -122,7 +122,7 @@ class StrictConfig(PreTrainedConfig):
         """
         fields = {name: value for name, value in super().to_dict().items() if self._knows(name)}
         for name in self.sub_configs:
-            _forget_folders(fields[name])
+            _forget_folders(fields.get(name) or {})
         if self._auto_class is None:
             fields.pop("auto_map", None)
             fields.pop("custom_pipelines", None)
@@ -139,6 +139,8 @@ class StrictConfig(PreTrainedConfig):
         }
         for part in self.sub_configs:
             config = getattr(self, part)
+            if config is None:  # a stage that is not there
+                continue
             own = hasattr(config, "trained_values")
             inner = config.trained_values() if own else foreign_trained_values(config)
             values |= {f"{part}.{name}": value for name, value in inner.items()}

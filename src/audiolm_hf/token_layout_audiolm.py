@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Codes and semantic tokens <-> the flat id sequences that the three stages model.
+"""Codes and semantic tokens <-> the flat id sequences that the stages model.
 
 Pure functions. In: `semantic_tokens` and `audio_codes (batch, num_codebooks, frames)`; out: id sequences, and back.
 Every stage has one vocabulary, `semantic | level 0 | level 1 | ... | bos eos separator padding` (see
-`AudioLMStageConfig`), and these sequences:
+`AudioLMStageConfig`), and a [`StageLayout`] that says what its sequences consist of:
 
 | stage | sequence | predicted |
 |---|---|---|
@@ -20,11 +20,10 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .configuration_audiolm import AudioLMStageConfig
+from .configuration_audiolm import SEMANTIC_LEVEL, AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_tensor
 
 IGNORE_INDEX = -100  # label of a position that is not predicted, as everywhere in transformers
-SEMANTIC_LEVEL = -1  # the "level" of semantic tokens and of the semantic stage's end token
 NO_LEVEL = -2  # the "level" of ids that are never predicted
 
 
@@ -106,7 +105,7 @@ def restore_repeats(semantic_tokens: Tensor, durations: Tensor) -> Tensor:
 
 
 def level_range(config: AudioLMStageConfig, level: int) -> tuple[int, int]:
-    """Give the ids among which a token of one level is chosen.
+    """Return the range of ids among which a token of one level is chosen.
 
     Args:
         config ([`AudioLMStageConfig`]): the stage.
@@ -117,18 +116,18 @@ def level_range(config: AudioLMStageConfig, level: int) -> tuple[int, int]:
         beginning token that lies before it is never chosen (see [`forbidden_id`]).
     """
     if level == SEMANTIC_LEVEL:
-        return 0, config.end_token_id + 1 if config.stage == "semantic" else config.num_semantic_tokens
+        return 0, config.end_token_id + 1 if config.layout.predicts_end else config.num_semantic_tokens
     start = config.acoustic_offset + level * config.codebook_size
     return start, start + config.codebook_size
 
 
 def forbidden_id(config: AudioLMStageConfig, level: int) -> int | None:
-    """Give the one id inside [`level_range`] that is never chosen: the semantic stage's beginning token."""
-    return config.begin_token_id if level == SEMANTIC_LEVEL and config.stage == "semantic" else None
+    """Return the one id inside [`level_range`] that is never chosen: the semantic stage's beginning token."""
+    return config.begin_token_id if level == SEMANTIC_LEVEL and config.layout.predicts_end else None
 
 
 def token_levels(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Give the level of every token of a stage's sequence.
+    """Return the level of every token of a stage's sequence.
 
     Args:
         tokens (`torch.LongTensor` of any shape): ids of the stage's vocabulary, or labels.
@@ -141,35 +140,25 @@ def token_levels(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     codes = tokens - config.acoustic_offset
     is_code = (codes >= 0) & (codes < config.num_stage_codebooks * config.codebook_size)
     is_semantic = (tokens >= 0) & (tokens < config.acoustic_offset)
-    if config.stage == "semantic":
+    if config.layout.predicts_end:
         is_semantic |= tokens == config.end_token_id
     levels = torch.where(is_code, codes.div(config.codebook_size, rounding_mode="floor"), NO_LEVEL)
     return torch.where(is_semantic, SEMANTIC_LEVEL, levels)
 
 
-def predicted_levels(config: AudioLMStageConfig) -> list[int]:
-    """Give the levels that the stage predicts, in the order in which they take turns."""
-    if config.stage == "semantic":
-        return [SEMANTIC_LEVEL]
-    first_level = 0 if config.stage == "coarse" else config.num_coarse_codebooks
-    return list(range(first_level, config.num_stage_codebooks))
-
-
 def is_condition(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Tell the ids that stand before the prediction: those of levels that are not predicted, and the separator."""
-    levels = token_levels(tokens, config)
-    condition_levels = {"semantic": [], "coarse": [SEMANTIC_LEVEL], "fine": range(config.num_coarse_codebooks)}
-    known = torch.tensor([*condition_levels[config.stage]], dtype=torch.int64, device=tokens.device)
-    return torch.isin(levels, known) | (tokens == config.separator_token_id)
+    condition = torch.tensor(config.condition_levels, dtype=torch.int64, device=tokens.device)
+    return torch.isin(token_levels(tokens, config), condition) | (tokens == config.separator_token_id)
 
 
 def level_mask(config: AudioLMStageConfig, device: torch.device | str = "cpu") -> Tensor:
     """Tabulate which ids are allowed at each turn of the predicted levels.
 
     Returns:
-        `torch.BoolTensor` of shape `(len(predicted_levels(config)), vocab_size)`: `True` where allowed.
+        `torch.BoolTensor` of shape `(len(config.predicted_levels), vocab_size)`: `True` where allowed.
     """
-    levels = predicted_levels(config)
+    levels = config.predicted_levels
     allowed = torch.zeros(len(levels), config.vocab_size, dtype=torch.bool, device=device)
     for turn, level in enumerate(levels):
         start, stop = level_range(config, level)
@@ -188,35 +177,39 @@ def semantic_ids(semantic_tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     return remove_repeats(semantic_tokens)[0] if config.remove_repeats else semantic_tokens.long()
 
 
-def _check_levels(audio_codes: Tensor, num_codebooks: int) -> None:
-    """Refuse codes of one recording that lack levels of a stage."""
+def code_ids(audio_codes: Tensor, levels: list[int], config: AudioLMStageConfig) -> Tensor:
+    """Flatten some adjacent levels of `audio_codes (num_codebooks, frames)` into ids of a stage."""
     check_tensor("audio_codes", audio_codes, "(num_codebooks, frames)")
-    if audio_codes.dim() != 2 or audio_codes.shape[0] < num_codebooks:
+    first, stop = levels[0], levels[-1] + 1
+    if audio_codes.dim() != 2 or audio_codes.shape[0] < stop:
         raise ValueError(
             f"audio_codes has shape {tuple(audio_codes.shape)}; give (num_codebooks, frames) of one recording, with "
-            f"{num_codebooks} codebooks or more."
+            f"{stop} codebooks or more."
         )
-
-
-def coarse_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Flatten the coarse levels of `audio_codes (num_codebooks, frames)` into ids of the coarse or the fine stage."""
-    _check_levels(audio_codes, config.num_coarse_codebooks)
     return flatten_codes(
-        audio_codes[None, : config.num_coarse_codebooks],
+        audio_codes[None, first:stop],
         codebook_size=config.codebook_size,
+        first_level=first,
         offset=config.acoustic_offset,
     )[0]
 
 
-def fine_ids(audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Flatten the fine levels of `audio_codes (num_codebooks, frames)` into ids of the fine stage."""
-    _check_levels(audio_codes, config.num_codebooks)
-    return flatten_codes(
-        audio_codes[None, config.num_coarse_codebooks : config.num_codebooks],
+def codes_of_ids(input_ids: Tensor, levels: list[int], config: AudioLMStageConfig) -> Tensor:
+    """Turn ids `(batch, frames * len(levels))` of a stage into codes of those levels; the inverse of [`code_ids`]."""
+    return unflatten_tokens(
+        input_ids,
+        num_codebooks=len(levels),
         codebook_size=config.codebook_size,
-        first_level=config.num_coarse_codebooks,
+        first_level=levels[0],
         offset=config.acoustic_offset,
-    )[0]
+    )
+
+
+def level_ids(levels: list[int], semantic_tokens: Tensor, audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Lay out the tokens of some levels of one crop as ids of a stage: semantic tokens, then codes."""
+    codes = [level for level in levels if level != SEMANTIC_LEVEL]
+    parts = [semantic_ids(semantic_tokens, config)] if SEMANTIC_LEVEL in levels else []
+    return torch.cat([*parts, code_ids(audio_codes, codes, config)] if codes else parts)
 
 
 def special_token(token_id: int, like: Tensor) -> Tensor:
@@ -224,15 +217,12 @@ def special_token(token_id: int, like: Tensor) -> Tensor:
     return torch.tensor([token_id], dtype=torch.int64, device=like.device)
 
 
-def semantic_context(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Build the semantic stage's context: bos, then ids from [`semantic_ids`]."""
-    return torch.cat([special_token(config.begin_token_id, tokens), tokens])
-
-
-def conditioned_context(condition: Tensor, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Build the context of the coarse or fine stage: bos, condition ids, separator, ids already known."""
-    separator = special_token(config.separator_token_id, tokens)
-    return torch.cat([special_token(config.begin_token_id, tokens), condition, separator, tokens])
+def stage_context(condition: Tensor | None, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Build what stands before the next prediction: bos, the condition and a separator if any, ids already known."""
+    begin = special_token(config.begin_token_id, tokens)
+    if condition is None:
+        return torch.cat([begin, tokens])
+    return torch.cat([begin, condition, special_token(config.separator_token_id, tokens), tokens])
 
 
 def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig) -> Tensor:
@@ -269,21 +259,20 @@ __all__ = [
     "IGNORE_INDEX",
     "NO_LEVEL",
     "SEMANTIC_LEVEL",
-    "coarse_ids",
-    "conditioned_context",
-    "fine_ids",
+    "code_ids",
+    "codes_of_ids",
     "flatten_codes",
     "forbidden_id",
     "is_condition",
+    "level_ids",
     "level_mask",
     "level_range",
-    "predicted_levels",
     "remove_repeats",
     "restore_repeats",
-    "semantic_context",
     "semantic_ids",
     "side_by_side_positions",
     "special_token",
+    "stage_context",
     "token_levels",
     "unflatten_tokens",
 ]

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo, TokenRecord
-from audiolm_hf.stage_examples_audiolm import build_stage_example, pad_examples
+from audiolm_hf.stage_examples_audiolm import pad_examples
+from audiolm_hf.stages_audiolm import build_stage_example
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, NO_LEVEL, SEMANTIC_LEVEL, token_levels
 
@@ -108,7 +109,7 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
     levels = token_levels(input_ids, config)
     replaced = torch.from_numpy(rng.random(input_ids.shape) < share) & (levels != NO_LEVEL)
     replaced &= input_ids < config.begin_token_id
-    if config.stage != "semantic":
+    if config.layout.condition:
         replaced &= (input_ids == config.separator_token_id).cumsum(-1) > 0
     draws = torch.from_numpy(rng.random(input_ids.shape))
     semantic = (draws * config.num_semantic_tokens).long()
@@ -228,8 +229,8 @@ class SequenceLengths:
     def __call__(self, crop: Crop) -> int:
         """Count the ids of one crop, special tokens included."""
         frames = crop.frames(self.grid)
-        codes = (min(frames.stop, self._sizes[crop.record][1]) - frames.start) * self.config.num_stage_codebooks
-        return 2 + codes + (0 if self.config.stage == "fine" else self._semantic(crop))
+        codes = (min(frames.stop, self._sizes[crop.record][1]) - frames.start) * _codes_per_frame(self.config)
+        return 2 + codes + (self._semantic(crop) if "semantic" in self.config.layout.kinds else 0)
 
     def _semantic(self, crop: Crop) -> int:
         tokens = crop.tokens(self.grid)
@@ -239,11 +240,15 @@ class SequenceLengths:
         return 1 + int(np.unpackbits(self._changes[crop.record])[first + 1 : last].sum())
 
 
+def _codes_per_frame(config: AudioLMStageConfig) -> int:
+    return sum(level != SEMANTIC_LEVEL for level in (*config.condition_levels, *config.predicted_levels))
+
+
 def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
     """Count the ids of the longest sequence that a stage can meet in training: a whole window, no repeats removed."""
     units = info.grid.units(config.window_length_s)
-    semantic = 0 if config.stage == "fine" else info.grid.tokens_of(units)
-    return 2 + semantic + config.num_stage_codebooks * info.grid.frames_of(units)
+    semantic = info.grid.tokens_of(units) if "semantic" in config.layout.kinds else 0
+    return 2 + semantic + _codes_per_frame(config) * info.grid.frames_of(units)
 
 
 def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch_tokens: int) -> list[list[Crop]]:
@@ -284,11 +289,16 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
 
 
 def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
-    """Raise a `ValueError` where a stage's vocabulary is not that of a token dataset, as far as the stage uses it."""
+    """Check that a stage's vocabulary is the one of a token dataset.
+
+    Raises:
+        ValueError: a size differs, or there are fewer levels; a stage without codes is only held to its own.
+    """
     pairs = {"num_semantic_tokens": (config.num_semantic_tokens, info.num_semantic_tokens)}
-    if config.stage != "semantic":
+    if config.num_stage_codebooks:
         pairs["codebook_size"] = (config.codebook_size, info.codebook_size)
-        pairs["num_coarse_codebooks + num_fine_codebooks"] = (config.num_codebooks, info.num_codebooks)
+    if config.num_stage_codebooks > info.num_codebooks:
+        pairs["num_codebooks"] = (config.num_stage_codebooks, info.num_codebooks)
     for name, (given, expected) in pairs.items():
         if given != expected:
             raise ValueError(

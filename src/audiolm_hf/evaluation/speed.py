@@ -18,7 +18,7 @@ from audiolm_hf.evaluation.report import format_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.sampling_audiolm import TokenSampler, row_noise, sample_tokens
-from audiolm_hf.stage_examples_audiolm import build_stage_example
+from audiolm_hf.stages_audiolm import build_stage_example
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
 
 
@@ -44,7 +44,7 @@ def sample(stage: AudioLMStageModel, context: Tensor, num_tokens: int, batch: in
     noise = torch.stack([row_noise(0, (row,), num_tokens) for row in range(batch)]).to(stage.device)
     sampler = TokenSampler(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
     never_end = None
-    if stage.config.stage == "semantic":
+    if stage.config.layout.predicts_end:
         never_end = torch.full((batch,), num_tokens, device=stage.device)
     contexts = [context.to(stage.device)] * batch
     return sample_tokens(stage, contexts, noise, sampler, num_forbidden_ends=never_end)

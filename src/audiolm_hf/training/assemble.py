@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Compose trained parts into one AudioLM checkpoint: model, processor and generation defaults in one folder.
 
-In: the folders of tokenizer, codec and three stages; out: what `from_pretrained` and the pipeline load. Weights can be
+In: the folders of tokenizer, codec and stages; out: what `from_pretrained` and the pipeline load. Weights can be
 stored in float16, half the bytes; they are float32 again when loaded. Whether that changes any token is measured.
 """
 
@@ -12,12 +12,7 @@ from typing import Annotated, Any
 
 import torch
 
-from audiolm_hf.configuration_audiolm import (
-    AudioLMCoarseConfig,
-    AudioLMFineConfig,
-    AudioLMSemanticConfig,
-    AudioLMSemanticTokenizerConfig,
-)
+from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.loading import (
     float16_tensors,
@@ -29,9 +24,9 @@ from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.files import fill_folder, write_json
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
-from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.settings import InputPath, OutputPath, Positive, Settings, Use
+from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import check_model_keys
 from audiolm_hf.training.run import one_run
 
@@ -48,7 +43,7 @@ class AssembleConfig(Settings):
         codec (`str`): folder of the codec.
         semantic (`str`): folder of the semantic stage.
         coarse (`str`): folder of the coarse stage.
-        fine (`str`): folder of the fine stage.
+        fine (`str`, *optional*): folder of the fine stage; without it the checkpoint has none.
         output_folder (`str`): the checkpoint.
         float16 (`bool`, defaults to `True`): store weights in float16, except centroids and codebooks.
         max_megabytes (`float`, *optional*): a larger checkpoint is an error, in 10^6 bytes.
@@ -60,8 +55,8 @@ class AssembleConfig(Settings):
     codec: InputPath
     semantic: InputPath
     coarse: InputPath
-    fine: InputPath
     output_folder: OutputPath
+    fine: InputPath | None = None
     float16: bool = True
     max_megabytes: Positive | None = None
     generation: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +65,11 @@ class AssembleConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model_keys("generation", self.generation, AudioLMGenerationConfig.option_names())
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """Folders of the stages by name."""
+        return {name: getattr(self, name) for name in STAGES if getattr(self, name, None) is not None}
 
 
 @one_run("assemble", alone=True)
@@ -95,13 +95,9 @@ def assemble(config: AssembleConfig) -> None:
 
 def check_parts(config: AssembleConfig) -> None:
     """Refuse folders that hold other parts than those they are named for, before any is loaded."""
-    for folder, model_type, key in (
-        (config.semantic_tokenizer, AudioLMSemanticTokenizerConfig.model_type, "semantic_tokenizer"),
-        (config.semantic, AudioLMSemanticConfig.model_type, "semantic"),
-        (config.coarse, AudioLMCoarseConfig.model_type, "coarse"),
-        (config.fine, AudioLMFineConfig.model_type, "fine"),
-    ):
-        require_model_type(folder, model_type, key)
+    require_model_type(config.semantic_tokenizer, AudioLMSemanticTokenizerConfig.model_type, "semantic_tokenizer")
+    for name, folder in config.stages.items():
+        require_model_type(folder, STAGES[name].config_class.model_type, name)
 
 
 def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -> None:
@@ -129,11 +125,12 @@ def load_parts(config: AssembleConfig) -> AudioLMModel:
     model = AudioLMModel.from_parts(
         semantic_tokenizer=load_semantic_tokenizer(config.semantic_tokenizer),
         codec=load_codec(config.codec).model,
-        semantic=AudioLMSemanticModel.from_pretrained(config.semantic, dtype="float32"),
-        coarse=AudioLMCoarseModel.from_pretrained(config.coarse, dtype="float32"),
-        fine=AudioLMFineModel.from_pretrained(config.fine, dtype="float32"),
+        **{
+            name: STAGES[name].model_class.from_pretrained(folder, dtype="float32")
+            for name, folder in config.stages.items()
+        },
     )
-    model.generation_config = AudioLMGenerationConfig(**config.generation)
+    model.generation_config = AudioLMGenerationConfig(**config.generation).for_stages(config.stages)
     return model
 
 

@@ -180,7 +180,7 @@ class CheckpointProtocol:
 
 def _evaluate_codec(evaluation: CheckpointEvaluation) -> dict[str, Any]:
     codec = evaluation.model.acoustic_codec
-    levels = sorted({evaluation.model.config.coarse_config.num_coarse_codebooks, codec.num_codebooks * 2 // 3})
+    levels = sorted({evaluation.model.config.num_coarse_codebooks, codec.num_codebooks * 2 // 3})
     source = evaluation.source(evaluation.test_paths)
     return evaluate_codec(codec, source, evaluation.num_clips, num_codebooks=levels, kind=evaluation.kind)
 

@@ -31,6 +31,7 @@ from audiolm_hf.evaluation.metrics.speaker import (
 )
 from audiolm_hf.evaluation.report import Headline, format_interval, format_table, join_parts
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.stages_audiolm import STAGES
 
 ContinuationKind = Literal["speech", "piano"]
 ACOUSTIC_ONLY = "acoustic only"  # the coarse stage without semantic tokens
@@ -160,8 +161,8 @@ def baselines(
     loudness = np.sqrt((prompt.astype(np.float64) ** 2).mean())
     noise = np.random.default_rng(seed).standard_normal(len(real))
     systems = {"real": [real], RESYNTHESIS: [resynthesize(model, real)]}
-    if not model.generation_config.use_fine_stage:  # all that a continuation is decoded from
-        levels = model.config.coarse_config.num_coarse_codebooks
+    levels = model.num_generated_codebooks()  # all that a continuation is decoded from
+    if levels < model.acoustic_codec.num_codebooks:
         systems[COARSE_RESYNTHESIS] = [resynthesize(model, real, levels)]
     if others:
         systems[floor] = list(others)
@@ -241,9 +242,12 @@ def _speaker_verifier(kind: ContinuationKind, source: AudioSource) -> SpeakerVer
 
 def _variants(model: AudioLMModel, stage_kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Options of the model's systems: itself and, if it was trained so, without semantic tokens."""
-    if not model.config.coarse_config.condition_dropout:
-        return {"model": stage_kwargs}
-    return {"model": stage_kwargs, ACOUSTIC_ONLY: stage_kwargs | {"coarse_guidance_scale": 0.0}}
+    scales = {
+        f"{name}_guidance_scale": 0.0
+        for name, stage in model.config.stage_configs.items()
+        if stage.condition_dropout and "guidance_scale" in STAGES[name].options
+    }
+    return {"model": stage_kwargs} | ({ACOUSTIC_ONLY: stage_kwargs | scales} if scales else {})
 
 
 def _other_recordings(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> list[AudioRecord]:

@@ -20,27 +20,20 @@ import torch
 from tqdm import tqdm
 
 from audiolm_hf.checkpoint_audiolm import read_model_type
-from audiolm_hf.configuration_audiolm import STAGE_NAMES, AudioLMConfig, AudioLMStageConfig
+from audiolm_hf.configuration_audiolm import AudioLMConfig, AudioLMStageConfig
 from audiolm_hf.data.crops import Crop, build_example, check_agreement, record_units
 from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.baselines.ngram import NGramModel, context_matrix
 from audiolm_hf.evaluation.report import Headline, format_table
-from audiolm_hf.modeling_stage_audiolm import (
-    AudioLMCoarseModel,
-    AudioLMFineModel,
-    AudioLMSemanticModel,
-    AudioLMStageModel,
-)
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.stage_examples_audiolm import pad_examples
+from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import (
     IGNORE_INDEX,
     SEMANTIC_LEVEL,
-    coarse_ids,
-    fine_ids,
+    level_ids,
     level_range,
-    predicted_levels,
-    semantic_ids,
     token_levels,
 )
 
@@ -56,8 +49,7 @@ def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
     """
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
-    classes = (AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel)
-    kinds = {model_class.config_class.model_type: model_class for model_class in classes}
+    kinds = {stage.config_class.model_type: stage.model_class for stage in STAGES.values()}
     stages: dict[str, AudioLMStageModel] = {}
     for folder in folders:
         kind = read_model_type(folder)
@@ -69,16 +61,14 @@ def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
             stages[stage.config.stage] = stage
         else:
             raise ValueError(f"{folder} holds a model of type {kind!r}; give an AudioLM or one of {', '.join(kinds)}.")
-    return {name: stages[name] for name in STAGE_NAMES if name in stages}
+    return {name: stages[name] for name in STAGES if name in stages}
 
 
 def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray:
     """Return the ids that a stage predicts over one record, in order; int64 of shape `(sequence_length,)`."""
-    if config.stage == "semantic":
-        ids = semantic_ids(torch.from_numpy(record.semantic_tokens.astype(np.int64)), config).numpy()
-        return np.append(ids, config.end_token_id) if record.ends_recording else ids
-    flatten = coarse_ids if config.stage == "coarse" else fine_ids
-    return flatten(torch.from_numpy(record.audio_codes.astype(np.int64)), config).numpy()
+    tokens, codes = (torch.from_numpy(ids.astype(np.int64)) for ids in (record.semantic_tokens, record.audio_codes))
+    ids = level_ids(config.predicted_levels, tokens, codes, config).numpy()
+    return np.append(ids, config.end_token_id) if config.layout.predicts_end and record.ends_recording else ids
 
 
 def ngram_bits(
@@ -87,7 +77,7 @@ def ngram_bits(
     """Fit n-grams of a stage's tokens on `train`; return the bits of every token of `test`, by level."""
     fitted, scored = (_grams(dataset, config, order) for dataset in (train, test))
     bits = {}
-    for level in predicted_levels(config):
+    for level in config.predicted_levels:
         start, stop = level_range(config, level)
         model = NGramModel(*fitted[level], stop - start)
         bits[level] = model.bits(*scored[level])
@@ -102,7 +92,7 @@ def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dic
     levels = token_levels(torch.from_numpy(targets), config).numpy()
     return {
         level: (contexts[levels == level], targets[levels == level] - level_range(config, level)[0])
-        for level in predicted_levels(config)
+        for level in config.predicted_levels
     }
 
 
@@ -134,7 +124,7 @@ def stage_token_bits(
     window = grid.units(config.window_length_s)
     # Without repeats a token is not a fixed time, so what is context cannot be told from its place.
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
-    bits: dict[int, list[np.ndarray]] = {level: [] for level in predicted_levels(config)}
+    bits: dict[int, list[np.ndarray]] = {level: [] for level in config.predicted_levels}
     for number, record in enumerate(tqdm(test, desc=f"{config.stage} stage", unit="recording")):
         if other_condition:
             record = _with_condition_of(test[(number + 1) % len(test)], record, config)
@@ -159,18 +149,18 @@ def _with_condition_of(other: TokenRecord, record: TokenRecord, config: AudioLMS
         turned = np.roll(theirs, theirs.shape[-1] // 2, axis=-1)
         return np.take(turned, np.arange(length) % turned.shape[-1], axis=-1)
 
-    if config.stage == "coarse":
-        return replace(record, semantic_tokens=fitted(other.semantic_tokens, len(record.semantic_tokens)))
-    codes = record.audio_codes.copy()
-    levels = config.num_coarse_codebooks
-    codes[:levels] = fitted(other.audio_codes[:levels], codes.shape[1])
-    return replace(record, audio_codes=codes)
+    tokens, codes = record.semantic_tokens, record.audio_codes.copy()
+    levels = [level for level in config.condition_levels if level != SEMANTIC_LEVEL]
+    codes[levels] = fitted(other.audio_codes[levels], codes.shape[1])
+    if SEMANTIC_LEVEL in config.condition_levels:
+        tokens = fitted(other.semantic_tokens, len(tokens))
+    return replace(record, semantic_tokens=tokens, audio_codes=codes)
 
 
 def num_predicted(crop: Crop, grid: TimeGrid, config: AudioLMStageConfig) -> int:
     """Count the tokens of a crop that a stage predicts."""
-    cut = crop.tokens(grid) if config.stage == "semantic" else crop.frames(grid)
-    return (cut.stop - cut.start) * len(predicted_levels(config))
+    cut = crop.tokens(grid) if SEMANTIC_LEVEL in config.predicted_levels else crop.frames(grid)
+    return (cut.stop - cut.start) * len(config.predicted_levels)
 
 
 def evaluate_likelihood(
@@ -191,7 +181,7 @@ def evaluate_likelihood(
 
     Returns:
         `dict`: under `stages`, for each stage the bits per token of `stage`, `1-gram`, `2-gram` and so on over all its
-        tokens and, under `levels`, for each level; with the number of tokens. Coarse and fine stage also have `other
+        tokens and, under `levels`, for each level; with the number of tokens. Stages with a condition also have `other
         condition`, their bits with the conditioning tokens of another recording.
 
     Raises:
@@ -211,7 +201,7 @@ def evaluate_likelihood(
     for name, model in stages.items():
         check_agreement(test.info, model.config)
         systems = {"stage": stage_token_bits(model, test, overlap)}
-        if name != "semantic":
+        if model.config.condition_levels:
             systems[OTHER_CONDITION] = stage_token_bits(model, test, overlap, other_condition=True)
         systems |= {f"{order}-gram": ngram_bits(train, test, model.config, order) for order in orders}
         report["stages"][name] = _summary(systems) | {"window_length_s": model.config.window_length_s}

@@ -2,7 +2,7 @@
 """The configuration of one stage's training, checked as far as it can be without data."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from audiolm_hf.settings import (
     Count,
@@ -15,6 +15,7 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
+from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys
 
 
@@ -23,7 +24,7 @@ class StageTrainingConfig(TrainingConfig):
     """Training of one stage; the one with the best validation is in the output folder's `final`.
 
     Args:
-        stage (`"semantic"`, `"coarse"` or `"fine"`): which one.
+        stage (`str`): which one, `"semantic"`, `"coarse"` or `"fine"`.
         train_tokens (`list[str]`): token datasets to train on.
         validation_tokens (`list[str]`): token datasets that choose the best checkpoint.
         window_length_s (`float`): seconds per crop, in training and later in generation.
@@ -55,7 +56,7 @@ class StageTrainingConfig(TrainingConfig):
         logging_steps (`int`): steps between logged training metrics.
     """
 
-    stage: Literal["semantic", "coarse", "fine"]
+    stage: str
     train_tokens: Annotated[list[InputPath], Filled()]
     validation_tokens: Annotated[list[InputPath], Filled()]
     window_length_s: Seconds
@@ -83,12 +84,17 @@ class StageTrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.stage not in STAGES:
+            raise ValueError(f"stage is {self.stage!r}; it must be one of {', '.join(map(repr, STAGES))}.")
         check_model_keys("backbone", self.backbone, backbone_keys(self.backbone))
-        if self.condition_dropout and self.stage != "coarse":
+        layout = STAGES[self.stage].config_class.layout
+        if self.condition_dropout and "semantic" not in layout.condition:
             raise ValueError(
-                f"condition_dropout is {self.condition_dropout} for the {self.stage} stage; only the coarse stage has "
-                "it."
+                f"condition_dropout is {self.condition_dropout} for the {self.stage} stage; only a stage that is "
+                "conditioned on semantic tokens, such as coarse, has it."
             )
+        if self.align_condition and not layout.condition:
+            raise ValueError(f"align_condition is True, but the {self.stage} stage has no condition; leave it out.")
         self._check_start()
         self._check_samples()
 
@@ -113,8 +119,10 @@ class StageTrainingConfig(TrainingConfig):
         """Check that samples can be decoded."""
         if self.sample_steps is None:
             return
-        if self.stage == "semantic":
-            raise ValueError("sample_steps is given for the semantic stage, whose tokens cannot be decoded to audio.")
+        if "semantic" in STAGES[self.stage].config_class.layout.predicted:
+            raise ValueError(
+                f"sample_steps is given for the {self.stage} stage, whose tokens cannot be decoded to audio."
+            )
         if self.codec is None:
             raise ValueError("sample_steps is given without codec; name the codec that decodes the samples.")
         if self.sample_steps % self.eval_steps:

@@ -51,6 +51,7 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
+from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import DataFolder, Recordings
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.bits import stage_bits
@@ -140,8 +141,7 @@ class LoraTrainingConfig(Settings):
     @property
     def stages(self) -> dict[str, LoraStageConfig]:
         """The stages to adapt, in the order in which they generate."""
-        all_stages = {"semantic": self.semantic, "coarse": self.coarse, "fine": self.fine}
-        return {name: stage for name, stage in all_stages.items() if stage is not None}
+        return {name: getattr(self, name) for name in STAGES if getattr(self, name, None) is not None}
 
 
 @one_run("lora", "adapter")
@@ -163,6 +163,9 @@ def train_lora(config: LoraTrainingConfig) -> None:
     quantization = quantization_config(config.quantization, config.use_cpu)
     output, folder = Path(config.output_folder), resolve_checkpoint(config.base)
     base = AudioLMModel.from_pretrained(folder, dtype="float32")
+    for name in config.stages:
+        if name not in base.stages:
+            raise ValueError(f"{config.base} has no {name} stage, only {', '.join(base.stages)}; leave the key out.")
     with processes.main_process_first():
         recordings = prepare_tokens(config, base, output)
     if quantization is not None:
@@ -245,7 +248,7 @@ def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageMode
     before = stage_bits(adapted, batches)
     shared = {key: value for key, value in asdict(lora).items() if key not in ("rank", "dropout")}
     training = StageTrainingConfig(
-        stage=name,  # type: ignore[arg-type]
+        stage=name,
         output_folder=str(output / name),
         train_tokens=[tokens["train"]],
         validation_tokens=[tokens["validation"]],

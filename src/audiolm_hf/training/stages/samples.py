@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Audio samples and spectrograms while the coarse or the fine stage trains.
+"""Audio samples and spectrograms while a stage of codes trains.
 
 Every so many steps the stage continues the codes of a validation crop, given what it is given in generation,
 and the codec turns them into `step-<number>.wav` and `.png`, beside the same crop from its own codes.
@@ -20,7 +20,7 @@ from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.crops import Crop, build_example, record_units
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.files import replace_file
-from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, predicted_levels, unflatten_tokens
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, codes_of_ids
 
 PROMPT_SHARE = 0.3  # of the crop, as 3 s of 10 in the paper
 TEMPERATURE = 0.8
@@ -33,7 +33,7 @@ class SampleCallback(TrainerCallback):
     Args:
         codec ([`AcousticCodec`]): turns codes into sound.
         tokens ([`TokenDataset`]): the validation data; the crop is the beginning of its longest record.
-        config ([`AudioLMStageConfig`]): the stage, coarse or fine.
+        config ([`AudioLMStageConfig`]): the stage, which predicts codes.
         folder (`Path`): for the files.
         every (`int`): steps from one sample to the next.
 
@@ -76,7 +76,7 @@ class SampleCallback(TrainerCallback):
     def _continue(self, model: PreTrainedModel) -> Tensor:
         """Sample the end of the crop; ids `(sequence_length,)` of the whole."""
         ids = self._example["input_ids"]
-        known = len(ids) - self._num_predicted + self._prompt_frames * len(predicted_levels(self.config))
+        known = len(ids) - self._num_predicted + self._prompt_frames * len(self.config.predicted_levels)
         prompt = ids[None, :known].to(model.device)
         was_training = model.training
         model.eval()
@@ -100,7 +100,7 @@ class SampleCallback(TrainerCallback):
 
     @property
     def _prompt_frames(self) -> int:
-        return int(PROMPT_SHARE * self._num_predicted / len(predicted_levels(self.config)))
+        return int(PROMPT_SHARE * self._num_predicted / len(self.config.predicted_levels))
 
     def _write(self, name: str, ids: Tensor) -> None:
         # matplotlib comes with the extra `evaluation`; training without samples does not need it
@@ -117,17 +117,8 @@ class SampleCallback(TrainerCallback):
     @torch.no_grad()
     def _decode(self, ids: Tensor) -> np.ndarray:
         """Turn the codes of a sequence into samples; those of the fine stage come after the coarse ones they need."""
-        size, offset = self.config.codebook_size, self.config.acoustic_offset
-        coarse = self.config.num_coarse_codebooks
         start = len(ids) - self._num_predicted
-        if self.config.stage == "coarse":
-            parts = [unflatten_tokens(ids[None, start:], num_codebooks=coarse, codebook_size=size, offset=offset)]
-        else:
-            fine = self.config.num_fine_codebooks
-            parts = [
-                unflatten_tokens(ids[None, 1 : start - 1], num_codebooks=coarse, codebook_size=size, offset=offset),
-                unflatten_tokens(
-                    ids[None, start:], num_codebooks=fine, codebook_size=size, first_level=coarse, offset=offset
-                ),
-            ]
+        parts = [codes_of_ids(ids[None, start:], self.config.predicted_levels, self.config)]
+        if SEMANTIC_LEVEL not in self.config.condition_levels:
+            parts.insert(0, codes_of_ids(ids[None, 1 : start - 1], self.config.condition_levels, self.config))
         return self.codec.decode(torch.cat(parts, dim=1))[0].float().cpu().numpy()

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Train one of the three stages on token datasets, with transformers' Trainer.
+"""Train one of the stages on token datasets, with transformers' Trainer.
 
 In: token datasets (`audiolm-hf tokenize`) and a configuration; out, in `output_folder`: `final/` (the best stage
 model, `save_pretrained`), `checkpoints/` to resume from, `samples/` where they are asked for, and `report.json`
@@ -8,6 +8,7 @@ model, `save_pretrained`), `checkpoints/` to resume from, `samples/` where they 
 Paper: AudioLM (arXiv 2209.03143), training of the three stages.
 """
 
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -15,22 +16,15 @@ from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, set_seed
 from transformers.utils import logging
 
-from audiolm_hf.configuration_audiolm import (
-    AudioLMCoarseConfig,
-    AudioLMFineConfig,
-    AudioLMSemanticConfig,
-    AudioLMStageConfig,
-)
+from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_batches
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, require_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.files import replace_folder, write_json
-from audiolm_hf.modeling_stage_audiolm import (
-    AudioLMCoarseModel,
-    AudioLMFineModel,
-    AudioLMSemanticModel,
-    AudioLMStageModel,
-)
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.stages_audiolm import STAGES
+from audiolm_hf.time_grid_audiolm import TimeGrid
+from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL
 from audiolm_hf.training.checkpointing import newest_checkpoint
 from audiolm_hf.training.flops import decoder_flops_per_token
 from audiolm_hf.training.run import one_run
@@ -42,12 +36,6 @@ from audiolm_hf.training.stages.trainer import StageTrainer, training_arguments
 from audiolm_hf.training.stages.warm_start import warm_backbone_config, warm_start_
 
 logger = logging.get_logger(__name__)
-
-STAGES: dict[str, tuple[type[AudioLMStageConfig], type[AudioLMStageModel]]] = {
-    "semantic": (AudioLMSemanticConfig, AudioLMSemanticModel),
-    "coarse": (AudioLMCoarseConfig, AudioLMCoarseModel),
-    "fine": (AudioLMFineConfig, AudioLMFineModel),
-}
 
 
 def build_stage_config(
@@ -64,29 +52,31 @@ def build_stage_config(
         [`AudioLMStageConfig`]: of the class of the stage.
 
     Raises:
-        ValueError: there are no levels left for the fine stage, or the language model of a warm start is too short.
+        ValueError: the tokens have too few levels, or the language model of a warm start is too short.
     """
-    num_fine_codebooks = info.num_codebooks - config.num_coarse_codebooks
-    if not 1 <= config.num_coarse_codebooks < info.num_codebooks:
+    needs_fine = "fine" in STAGES[config.stage].config_class.layout.predicted
+    if config.num_coarse_codebooks > info.num_codebooks - needs_fine:
         raise ValueError(
             f"num_coarse_codebooks is {config.num_coarse_codebooks}; the tokens have {info.num_codebooks} levels, so "
-            f"give 1 to {info.num_codebooks - 1}."
+            f"give 1 to {info.num_codebooks - needs_fine}."
         )
     backbone = {"model_type": "llama"} | config.backbone
-    stage_config = STAGES[config.stage][0](
+    stage_config = STAGES[config.stage].config_class(
         backbone_config=backbone
         if config.warm_start is None
         else warm_backbone_config(config.warm_start, config.backbone),
         num_semantic_tokens=info.num_semantic_tokens,
         codebook_size=info.codebook_size,
         num_coarse_codebooks=config.num_coarse_codebooks,
-        num_fine_codebooks=num_fine_codebooks,
+        num_fine_codebooks=info.num_codebooks - config.num_coarse_codebooks,
         window_length_s=config.window_length_s,
         remove_repeats=config.remove_repeats,
         mean_semantic_duration=mean_semantic_duration,
         condition_dropout=config.condition_dropout,
-        condition_stride=_condition_stride(config, info) if config.align_condition else None,
     )
+    if config.align_condition:
+        stage_config.condition_stride = condition_stride(stage_config, info.grid)
+        stage_config.validate()
     longest = longest_sequence(info, stage_config)
     if config.warm_start is not None and longest > stage_config.max_position_embeddings:
         raise ValueError(
@@ -96,11 +86,13 @@ def build_stage_config(
     return stage_config
 
 
-def _condition_stride(config: StageTrainingConfig, info: TokenInfo) -> float:
+def condition_stride(config: AudioLMStageConfig, grid: TimeGrid) -> float:
     """Count the tokens that a stage predicts for each token of its condition."""
-    if config.stage == "fine":
-        return (info.num_codebooks - config.num_coarse_codebooks) / config.num_coarse_codebooks
-    return float(config.num_coarse_codebooks * info.grid.frames_per_token)
+    per_frame = [
+        sum(1 / grid.frames_per_token if level == SEMANTIC_LEVEL else Fraction(1) for level in levels)
+        for levels in (config.predicted_levels, config.condition_levels)
+    ]
+    return float(per_frame[0] / per_frame[1])
 
 
 def measure_semantic_duration(tokens: TokenDataset) -> float:
@@ -112,7 +104,7 @@ def measure_semantic_duration(tokens: TokenDataset) -> float:
 
 def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageConfig) -> AudioLMStageModel:
     """Build the stage that training starts from: given weights, or random ones with embeddings placed by `codec`."""
-    model_class = STAGES[config.stage][1]
+    model_class = STAGES[config.stage].model_class
     if config.initial_weights is not None:
         trained = model_class.from_pretrained(config.initial_weights, dtype="float32")
         model = model_class(stage_config)  # what it was not trained with, such as a condition's positions, it will be
@@ -136,7 +128,7 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
     """Put model, data and schedule together, ready to train; see [`train_stage`]."""
     set_seed(config.seed)
     if model is None and config.initial_weights is not None and Path(config.initial_weights).is_dir():
-        require_model_type(config.initial_weights, STAGES[config.stage][0].model_type, "initial_weights")
+        require_model_type(config.initial_weights, STAGES[config.stage].config_class.model_type, "initial_weights")
     tokens, validation = TokenDataset(config.train_tokens), TokenDataset(config.validation_tokens)
     if model is None:
         duration = measure_semantic_duration(tokens) if config.remove_repeats else 1.0
