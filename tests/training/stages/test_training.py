@@ -178,8 +178,13 @@ def test_stage_is_sized_by_its_tokens(folders, tmp_path):
     )
     assert (config.num_coarse_codebooks, config.num_fine_codebooks, config.vocab_size) == (2, 3, 5 * 8 + 4)
     assert isinstance(config.backbone_config, type(AutoConfig.for_model("qwen2")))
-    with pytest.raises(ValueError, match="num_coarse_codebooks is 5; the tokens have 5 levels"):
-        build_stage_config(config_of(folders, tmp_path, num_coarse_codebooks=5), tokens.info)
+    assert (
+        build_stage_config(config_of(folders, tmp_path, num_coarse_codebooks=5), tokens.info).num_fine_codebooks == 0
+    )
+    for stage, number in (("coarse", 6), ("fine", 5)):
+        message = f"num_coarse_codebooks is {number}; the tokens have 5 levels, so give 1 to {number - 1}"
+        with pytest.raises(ValueError, match=message):
+            build_stage_config(config_of(folders, tmp_path, stage=stage, num_coarse_codebooks=number), tokens.info)
 
 
 @pytest.mark.parametrize(("stage", "stride"), [("coarse", 2 * 50 / 25), ("fine", 3 / 2)])
@@ -329,7 +334,7 @@ def test_samples_need_the_codec_of_the_tokens(folders, tmp_path):
         ({"max_minutes": 3.0}, "the key 'max_minutes' of before is now max_steps"),
         ({"corruption": 1.5}, "corruption is 1.5"),
         ({"condition_dropout": -0.1, "stage": "coarse"}, "condition_dropout is -0.1"),
-        ({"condition_dropout": 0.1}, "only the coarse stage has it"),
+        ({"condition_dropout": 0.1}, "semantic stage; only a stage that is conditioned on semantic tokens"),
         ({"initial_weights": "a", "codec": "b"}, "leave out codec and semantic_tokenizer"),
         ({"backbone": {}}, "Neither backbone nor warm_start"),
         ({"initial_weights": "a", "warm_start": "b"}, "starts from one of them"),
