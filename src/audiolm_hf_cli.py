@@ -15,7 +15,7 @@ SUMMARIES = {
     "continue": "continue a sound file",
     "checkpoints": "list the checkpoints that come with the package",
     "data": "build the folder of recordings that a recipe trains on",
-    "tokenize": "turn recordings into semantic tokens and codes",
+    "tokenize": "tokenize recordings into a token dataset",
     "train": "train one part of AudioLM, or all of them, from a YAML file",
     "evaluate": "evaluate a checkpoint or a part of it",
     "benchmark": "measure the speed of generation",

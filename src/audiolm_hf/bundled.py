@@ -15,28 +15,17 @@ _EXAMPLE_PROMPTS = {
 
 
 def bundled_folder(name: str) -> str:
-    """Say where the bundled checkpoint of a name lies, whether it is there or not.
-
-    Args:
-        name (`str`): short name.
-
-    Returns:
-        `str`: path of the folder.
-    """
+    """Return the path of the folder of a bundled checkpoint, whether it is there or not."""
     return str(_CHECKPOINTS / name)
 
 
 def list_checkpoints() -> list[str]:
-    """Name the checkpoints that come with the package.
-
-    Returns:
-        `list[str]`, sorted.
-    """
+    """Return the sorted names of the checkpoints that come with the package."""
     return sorted(path.parent.name for path in _CHECKPOINTS.glob("*/config.json"))
 
 
 def checkpoint(name: str = DEFAULT_CHECKPOINT) -> str:
-    """Find the folder of a checkpoint that comes with the package.
+    """Return the folder of a checkpoint that comes with the package.
 
     Args:
         name (`str`, defaults to `"speech-tiny"`): one of [`list_checkpoints`].
@@ -78,7 +67,7 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
 
 
 def example_prompt(checkpoint: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
-    """Find the bundled example prompt, 4 seconds of what a checkpoint knows: speech, or piano for `"piano-tiny"`.
+    """Return the bundled example prompt of a checkpoint: 4 seconds of speech, or of piano for `"piano-tiny"`.
 
     Args:
         checkpoint (`str` or `os.PathLike`, defaults to `"speech-tiny"`): name or folder of a checkpoint; those that

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The Gradio app of the Space: upload or record a prompt, hear it go on, see where the model takes over."""
+"""The Gradio app of the Space: upload or record a prompt, play its continuation, see where that begins."""
 
 import tempfile
 from collections.abc import Callable
@@ -26,14 +26,14 @@ DYNAMIC_RANGE_DB = 70.0  # of the spectrogram's colours
 
 EXAMPLE_LABEL = "An example (its source and licence: audiolm_hf/examples/README.md)"
 DESCRIPTION = """# Audio continuation
-Upload or record a few seconds of speech; [AudioLM](https://arxiv.org/abs/2209.03143) continues it. It has read no
-text: what it says is babble in the voice of the prompt. The result is synthetic, and its file says so. Use your own
-voice, or one whose owner agrees.
+Upload or record a few seconds of speech; [AudioLM](https://arxiv.org/abs/2209.03143) continues it in the same voice.
+It was trained on little audio and no text, so the speech has no intelligible words. The result is synthetic and is
+marked so in its file. Use your own voice, or one whose owner agrees.
 """
 
 
 def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Figure:
-    """Draw the waveform and the mel spectrogram, with the place where the continuation begins.
+    """Plot the waveform and the mel spectrogram, and mark the beginning of the continuation.
 
     Args:
         audio (`np.ndarray` of shape `(num_samples,)`): prompt and continuation.
@@ -65,11 +65,11 @@ def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Fig
 
 
 def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Callable:
-    """Make the function behind the button.
+    """Return the function behind the button.
 
     Args:
         continue_audio ([`AudioContinuationPipeline`]): the model.
-        checkpoint (`str`): its name, for the files' text fields.
+        checkpoint (`str`): its name, for the files' metadata.
         folder (`Path`): holds the newest result until the app has copied it.
 
     Returns:
@@ -122,11 +122,11 @@ def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Cal
 def build_demo(
     checkpoint: str = DEFAULT_CHECKPOINT, device: str | None = None, threads: int | None = None
 ) -> gr.Blocks:
-    """Load a checkpoint and lay out the page.
+    """Load a checkpoint and build the page.
 
     Args:
         checkpoint (`str`, defaults to `"speech-tiny"`): bundled name, folder, or `user/name` on the Hub.
-        device (`str`, *optional*): where the model computes; by default an accelerator if there is one.
+        device (`str`, *optional*): of the model; by default an accelerator if there is one.
         threads (`int`, *optional*): on a CPU; by default what suits the model's size.
 
     Returns:
@@ -142,7 +142,7 @@ def build_demo(
             with gr.Column(scale=2):
                 prompt = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Prompt")
                 length_s = gr.Slider(1, MAX_LENGTH_S, value=7, step=0.5, label="Continuation, seconds")
-                seed = gr.Number(value=0, minimum=0, precision=0, label="Seed: another number, another continuation")
+                seed = gr.Number(value=0, minimum=0, precision=0, label="Seed of the continuation")
                 button = gr.Button("Continue", variant="primary")
                 gr.Examples([[example_prompt(checkpoint)]], inputs=[prompt], label=EXAMPLE_LABEL)
             with gr.Column(scale=3):

@@ -53,9 +53,9 @@ logger = logging.get_logger(__name__)
 
 
 def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs: Any) -> AudioContinuationPipeline:
-    """Make the pipeline that continues audio, always with the installed code.
+    """Return the pipeline that continues audio, always with the installed code.
 
-    `transformers.pipeline` wants `trust_remote_code=True` for a checkpoint that carries code, even where this package
+    `transformers.pipeline` wants `trust_remote_code=True` for a checkpoint that contains code, even where this package
     is installed; this function does not need it.
 
     Args:
@@ -116,7 +116,7 @@ def export_checkpoint(
 
 
 def add_code(folder: str | os.PathLike) -> None:
-    """Put the code that a checkpoint needs into its folder, for `trust_remote_code=True`.
+    """Copy the code that a checkpoint needs into its folder, for `trust_remote_code=True`.
 
     Args:
         folder (`str` or `os.PathLike`): a folder written by `save_pretrained`.
@@ -232,7 +232,7 @@ def _copy_checkpoint(folder: Path, copy: Path) -> None:
 
 
 def _part_of(folder: Path) -> Part:
-    """Find what kind of checkpoint a folder holds."""
+    """Return what kind of checkpoint a folder holds."""
     model_type = read_model_type(folder)
     parts = {part.config_class.model_type: part for part in PARTS}
     if model_type not in parts:
@@ -241,12 +241,12 @@ def _part_of(folder: Path) -> Part:
 
 
 def _reference(own_class: type) -> str:
-    """Name a class as files of a repository on the Hub do: `module.Class`."""
+    """Return the name of a class in a repository on the Hub: `module.Class`."""
     return f"{own_class.__module__.rpartition('.')[2]}.{own_class.__name__}"
 
 
 def _model_references(part: Part) -> dict[str, str]:
-    """Say which class each Auto class loads."""
+    """Return which class each Auto class loads."""
     models = {auto_model.__name__: _reference(part.model_class) for auto_model in part.auto_models}
     return {"AutoConfig": _reference(part.config_class), **models}
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Which class is loaded for which configuration, and telling transformers so."""
+"""The kinds of checkpoints, and their registration with transformers."""
 
 from typing import Any, NamedTuple
 
@@ -72,7 +72,7 @@ def _register_part(part: Part) -> None:
 
 
 def register() -> None:
-    """Make the Auto classes and `pipeline("audio-continuation")` of transformers know this package; once is enough."""
+    """Register the models and the task `audio-continuation` with transformers. Idempotent."""
     for part in PARTS:
         _register_part(part)
     AutoProcessor.register(AudioLMConfig, AudioLMProcessor, exist_ok=True)

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """How many threads a command uses: what suits the model, and no more than the process may have.
 
-torch starts a thread for every core. A small model waits for its threads longer than it computes, the more so where
-other programs use the cores, so the commands choose the number by the model's size.
+torch starts a thread for every core. With a small model, waiting for threads takes longer than computing, the more so
+where other programs use the cores, so the commands choose the number by the model's size.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-# Each product of a decoding step reads all weights once; below this many, a second thread costs more than it brings.
+# Each product of a decoding step reads all weights once; below this many, a second thread costs more than it saves.
 WEIGHTS_PER_THREAD = 25_000_000
 THREADS_PER_CPU = 4  # at most
 
@@ -40,7 +40,7 @@ def set_threads(model: nn.Module, asked: int | None = None) -> str:
         model (`torch.nn.Module`): its largest part decides: one thread for every 25 million weights, at least one and
             at most [`usable_cpus`].
         asked (`int`, *optional*): the number to set instead. Without it, the environment variable `OMP_NUM_THREADS`
-            has the last word where it is set.
+            takes precedence where it is set.
 
     Returns:
         `str`: a phrase that states the number and its reason.

@@ -115,16 +115,9 @@ def check_unique(source: ClipList) -> None:
 
 
 def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """List the files that hold the recordings of any number of places, see [`list_clips`], without opening tables.
+    """List the files that hold recordings, without opening tables, by names that do not depend on where they lie.
 
-    Args:
-        paths (iterable of `Path`): as of [`list_clips`].
-
-    Returns:
-        `dict[str, Path]`: by names that do not depend on where the paths lie.
-
-    Raises:
-        FileNotFoundError: a path does not exist.
+    Paths and errors are those of [`list_clips`].
     """
     named: dict[str, Path] = {}
     for place, path in enumerate(paths, start=1):
@@ -144,11 +137,17 @@ def _is_saved_dataset(folder: Path) -> bool:
 
 
 def _require(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no {path}{_nearest(path)}; give an existing parquet file, folder, list or audio file, or the "
-            "name of a dataset with --dataset."
-        )
+    """Refuse a path that does not exist, and suggest the nearest name in its folder."""
+    if path.exists():
+        return
+    others = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = "".join(
+        f" (did you mean {path.parent / name}?)" for name in difflib.get_close_matches(path.name, others, n=1)
+    )
+    raise FileNotFoundError(
+        f"There is no {path}{near}; give an existing parquet file, folder, list or audio file, or the name of a "
+        "dataset with --dataset."
+    )
 
 
 def _list_path(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
@@ -163,17 +162,9 @@ def _list_path(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
     if suffix in AUDIO_SUFFIXES:
         return [Clip(path.as_posix(), path)]
     raise ValueError(
-        f"{path} is neither a folder, a .parquet file, a manifest {MANIFEST_SUFFIXES} nor an audio file "
+        f"{path} is neither a folder, a .parquet file, a list {MANIFEST_SUFFIXES} nor an audio file "
         f"{AUDIO_SUFFIXES}; convert it to one of these."
     )
-
-
-def _nearest(path: Path) -> str:
-    """Suggest what lies in the same folder under a similar name."""
-    if not path.parent.is_dir():
-        return ""
-    near = difflib.get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
-    return f" (did you mean {path.parent / near[0]}?)" if near else ""
 
 
 def _list_folder(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
@@ -209,22 +200,17 @@ def _parquet_rows(path: Path) -> list[Clip]:
     ]
 
 
-def _has_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-
-
 def _audio_column(schema: pa.Schema, path: Path) -> str:
-    """Find the column of encoded audio: `audio`, or the only struct that has `bytes`."""
+    """Return the name of the column of encoded audio: `audio`, or the only struct that has `bytes`."""
+    structs = [field.name for field in schema if pa.types.is_struct(field.type) and "bytes" in field.type.names]
     if "audio" in schema.names:
         kind = schema.field("audio").type
-        is_encoded = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _has_bytes(kind)
-        if not is_encoded:
-            raise ValueError(
-                f"{path} has a column `audio` of {kind}; it must hold encoded files, as binary or as a struct of "
-                "`bytes` and `path`."
-            )
-        return "audio"
-    structs = [field.name for field in schema if _has_bytes(field.type)]
+        if "audio" in structs or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return "audio"
+        raise ValueError(
+            f"{path} has a column `audio` of {kind}; it must hold encoded files, as binary or as a struct of `bytes` "
+            "and `path`."
+        )
     if len(structs) != 1:
         raise ValueError(f"{path} has the columns {schema.names} but no `audio` (a struct of `bytes` and `path`).")
     return structs[0]

@@ -117,12 +117,13 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
     return torch.where(replaced, torch.where(levels == SEMANTIC_LEVEL, semantic, codes), input_ids)
 
 
+@dataclass(eq=False)
 class StageBatches(Dataset):
-    """The batches of one stage, each in `parts` equal shares: a function of the seed and its number alone.
+    """The batches of one stage, each in `parts` equal shares: a function of the seed and their number alone.
 
     Crops of like length share a batch, so that little of it is padding. Item `i` is part `i % parts` of batch
-    `i // parts`. Processes and accumulation steps each take parts, so that what is learned from one batch does not
-    depend on how many of them there are.
+    `i // parts`. Processes and accumulation steps each take parts, so that the training does not depend on how many
+    of them there are.
 
     Args:
         tokens ([`TokenDataset`]): the records.
@@ -135,28 +136,19 @@ class StageBatches(Dataset):
         parts (`int`, defaults to 1): shares of each batch.
     """
 
-    def __init__(
-        self,
-        tokens: TokenDataset,
-        config: AudioLMStageConfig,
-        batch_tokens: int,
-        num_batches: int,
-        seed: int = 0,
-        corruption: float = 0.0,
-        condition_dropout: float = 0.0,
-        parts: int = 1,
-    ) -> None:
-        check_agreement(tokens.info, config)
-        self.tokens = tokens
-        self.config = config
-        self.batch_tokens = batch_tokens
-        self.num_batches = num_batches
-        self.seed = seed
-        self.corruption = corruption
-        self.condition_dropout = condition_dropout
-        self.parts = parts
-        self.grid = tokens.info.grid
-        self._lengths = SequenceLengths(tokens, self.grid, config)
+    tokens: TokenDataset
+    config: AudioLMStageConfig
+    batch_tokens: int
+    num_batches: int
+    seed: int = 0
+    corruption: float = 0.0
+    condition_dropout: float = 0.0
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        check_agreement(self.tokens.info, self.config)
+        self.grid = self.tokens.info.grid
+        self._lengths = SequenceLengths(self.tokens, self.grid, self.config)
         self._first_batches = [0]  # number of the first batch of each epoch planned so far, and of the one after
         self._plan: tuple[int, list[list[Crop]]] = (-1, [])
 
@@ -164,10 +156,7 @@ class StageBatches(Dataset):
         return self.num_batches * self.parts
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Build part `index % parts` of a batch; see [`pad_examples`] for its tensors.
-
-        A part that no sequence is left for holds one without labels, from which nothing is learned.
-        """
+        """Build part `index % parts` of a batch, see [`pad_examples`]; if no sequence is left, one without labels."""
         number, part = divmod(index, self.parts)
         crops = self._find(number)
         examples = [self._example(number, row, crops[row]) for row in range(part, len(crops), self.parts)]
@@ -206,17 +195,10 @@ class StageBatches(Dataset):
 
 
 class SequenceLengths:
-    """Counts the ids of a crop's sequence without building it; the records are read once, in their order.
-
-    Args:
-        tokens ([`TokenDataset`]): the records.
-        grid ([`TimeGrid`]): what a crop's units are.
-        config ([`AudioLMStageConfig`]): the stage; where it removes repeats, the count is of what is left.
-    """
+    """Counts the ids of a crop's sequence without building it; the records are read once, in their order."""
 
     def __init__(self, tokens: Iterable[TokenRecord], grid: TimeGrid, config: AudioLMStageConfig) -> None:
-        self.grid = grid
-        self.config = config
+        self.grid, self.config = grid, config
         self.units: list[int] = []  # grid units of each record
         self._sizes: list[tuple[int, int]] = []  # semantic tokens and frames of each record
         self._changes: list[np.ndarray] = []  # one bit a token: it differs from the one before
@@ -228,16 +210,15 @@ class SequenceLengths:
 
     def __call__(self, crop: Crop) -> int:
         """Count the ids of one crop, special tokens included."""
-        frames = crop.frames(self.grid)
-        codes = (min(frames.stop, self._sizes[crop.record][1]) - frames.start) * _codes_per_frame(self.config)
-        return 2 + codes + (self._semantic(crop) if "semantic" in self.config.layout.kinds else 0)
-
-    def _semantic(self, crop: Crop) -> int:
-        tokens = crop.tokens(self.grid)
-        first, last = tokens.start, min(tokens.stop, self._sizes[crop.record][0])
+        frames, tokens = crop.frames(self.grid), crop.tokens(self.grid)
+        num_tokens, num_frames = self._sizes[crop.record]
+        length = 2 + (min(frames.stop, num_frames) - frames.start) * _codes_per_frame(self.config)
+        last = min(tokens.stop, num_tokens)
+        if "semantic" not in self.config.layout.kinds:
+            return length
         if not self.config.remove_repeats:
-            return last - first
-        return 1 + int(np.unpackbits(self._changes[crop.record])[first + 1 : last].sum())
+            return length + last - tokens.start
+        return length + 1 + int(np.unpackbits(self._changes[crop.record])[tokens.start + 1 : last].sum())
 
 
 def _codes_per_frame(config: AudioLMStageConfig) -> int:
