@@ -242,7 +242,8 @@ def _make_in_processes(
 
 def _start_worker(load: Callable[[], TokenizerPair], datasets: dict[Path, Any], plan: TokenizationPlan) -> None:
     """Prepare a process of the pool."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group; the first process says it
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # Ctrl-C reaches all; the first process reports it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _Tokenizer.of_worker = _Tokenizer(load(), datasets, plan)
