@@ -142,8 +142,9 @@ def test_there_are_commands_of_every_verb_in_the_readme():
 @pytest.mark.parametrize(("name", "levels"), [("speech-tiny", "levels 0-3"), ("piano-tiny", "levels 0 and 1")])
 def test_the_diagram_shows_what_the_checkpoints_run(name, levels):
     folder = Path(checkpoint(name))
-    assert json.loads((folder / "generation_config.json").read_text())["use_fine_stage"] is False
-    count = json.loads((folder / "config.json").read_text())["coarse_config"]["num_coarse_codebooks"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["fine_config"] is None and "fine" not in (folder / "generation_config.json").read_text()
+    count = config["coarse_config"]["num_coarse_codebooks"]
     assert levels == {4: "levels 0-3", 2: "levels 0 and 1"}[count] and levels in README
     diagram = README.split("```")[1]
     assert "[ semantic stage ]" in diagram and "[ coarse stage   ]" in diagram and "fine" not in diagram
@@ -155,7 +156,7 @@ def test_the_versions_and_sizes_are_those_of_the_package():
     assert f"Python {' or '.join(versions)} (later ones install, but are not tested)" in README
     assert project["requires-python"] == f">={versions[0]}"
     size = sum(path.stat().st_size for path in (ROOT / "src").rglob("*") if "__pycache__" not in path.parts)
-    assert abs(size / 1e6 - 80) < 10 and "about 80 MB" in README
+    assert abs(size / 1e6 - 70) < 10 and "about 70 MB" in README
 
 
 def test_only_the_tests_are_installed_in_place():

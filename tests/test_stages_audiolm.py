@@ -158,3 +158,15 @@ def test_a_part_under_another_name_is_refused(tiny_audiolm):
     parts = (tiny_audiolm.semantic_tokenizer, tiny_audiolm.codec)
     with pytest.raises(ValueError, match=r"coarse is given a AudioLMSemanticModel; the stages are semantic \(Aud"):
         AudioLMModel.from_parts(*parts, semantic=tiny_audiolm.semantic, coarse=tiny_audiolm.semantic)
+
+
+def test_an_older_checkpoint_with_a_fine_stage_gives_the_codes_that_it_gave(tiny_audiolm, tmp_path):
+    """Of the code before the table of stages, on the tiny model, from the same files."""
+    tiny_audiolm.save_pretrained(tmp_path)
+    loaded = AudioLMModel.from_pretrained(tmp_path)
+    prompt = torch.sin(torch.arange(8000) / 7)[None] / 10
+    options = {"seed": 5, "continuation_length_s": 0.2, "min_continuation_length_s": 0.2}
+    coarse = [[5, 1, 5, 4, 2, 2, 1, 1, 1, 7], [4, 7, 5, 7, 7, 4, 3, 7, 7, 6]]
+    fine = [[5, 0, 6, 2, 7, 7, 7, 4, 7, 4], [0, 7, 0, 1, 1, 1, 1, 2, 1, 2], [4, 7, 2, 4, 7, 0, 5, 0, 5, 1]]
+    assert loaded.generate(prompt, **options).audio_codes[0, :, 24:].tolist() == coarse + fine
+    assert loaded.generate(prompt, use_fine_stage=False, **options).audio_codes[0, :, 24:].tolist() == coarse

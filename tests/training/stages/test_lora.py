@@ -18,6 +18,7 @@ from audiolm_hf.adapters_audiolm import ADAPTER_FILE, read_adapter_notes
 from audiolm_hf.cli import main
 from audiolm_hf.settings import build
 from audiolm_hf.training.stages.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
+from tests.conftest import tiny_config
 from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
 from tests.helpers_stages import interrupted_after
 
@@ -220,6 +221,13 @@ def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
 def test_settings_that_make_no_sense_are_errors(base, data, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         config_of(base, data, tmp_path, **changes)
+
+
+def test_a_stage_that_the_base_does_not_have_is_refused(data, tmp_path):
+    AudioLMModel(tiny_config(fine_config=None)).save_pretrained(tmp_path / "base")
+    config = config_of(tmp_path / "base", data, tmp_path / "out")
+    with pytest.raises(ValueError, match="base has no fine stage, only semantic, coarse; leave the key out"):
+        train_lora(config)
 
 
 def test_quantisation_without_its_library_or_without_an_accelerator_is_an_error(monkeypatch):
