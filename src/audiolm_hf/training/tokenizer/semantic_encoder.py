@@ -32,6 +32,7 @@ from audiolm_hf.settings import (
     Count,
     CountOrNone,
     Filled,
+    NamedInput,
     NotNegative,
     Seconds,
     Settings,
@@ -43,7 +44,14 @@ from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
 from audiolm_hf.training.tokenizer.chroma import chroma_features
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.tokenizer.spectra import MaskedBatch, SpectrumTable, cepstral_features, masked_batch
+from audiolm_hf.training.tokenizer.spectra import (
+    MaskedBatch,
+    SpectrumTable,
+    cepstral_features,
+    masked_batch,
+    num_table_frames,
+)
+from audiolm_hf.training.tokenizer.teacher import Teacher
 from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
 logger = logging.get_logger(__name__)
@@ -60,8 +68,8 @@ class IterationConfig(Settings):
     Args:
         num_clusters (`int`): targets.
         max_steps (`int`): training steps.
-        layer (`int`, defaults to 0): entry of the `hidden_states` of the encoder of the iteration before that is
-            clustered; the first iteration clusters `first_targets` and ignores it.
+        layer (`int`, defaults to 0): entry of the `hidden_states` that is clustered: of the encoder of the iteration
+            before, or of the teacher. Not used where the first iteration clusters MFCC or chroma.
     """
 
     num_clusters: Count
@@ -77,8 +85,10 @@ class SemanticEncoderTrainingConfig(TrainingConfig):
         data ([`AudioDataConfig`]): the recordings.
         encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
         iterations (`list[IterationConfig]`): in order.
-        first_targets (`"mfcc"` or `"chroma"`, defaults to `"mfcc"`): what the first iteration clusters; `"chroma"`
-            is for music, see [`chroma_features`].
+        first_targets (`"mfcc"`, `"chroma"` or `"teacher"`, defaults to `"mfcc"`): what the first iteration clusters;
+            `"chroma"` is for music, see [`chroma_features`].
+        teacher (`str`, *optional*): folder or Hub id of a pretrained speech encoder of transformers with 50 frames a
+            second, such as `facebook/w2v-bert-2.0`, for `first_targets: teacher`.
         batch_size (`int`, defaults to 12): crops per step, over all processes.
         crop_length_s (`float`, defaults to 3.2): seconds.
         mask_share (`float`, defaults to 0.5): share of frames hidden.
@@ -96,7 +106,8 @@ class SemanticEncoderTrainingConfig(TrainingConfig):
     data: AudioDataConfig
     encoder: dict[str, Any]
     iterations: Annotated[list[IterationConfig], Filled()]
-    first_targets: Literal["mfcc", "chroma"] = "mfcc"
+    first_targets: Literal["mfcc", "chroma", "teacher"] = "mfcc"
+    teacher: NamedInput | None = None
     batch_size: BatchSize = 12
     crop_length_s: Seconds = 3.2
     mask_share: Share = 0.5
@@ -113,6 +124,11 @@ class SemanticEncoderTrainingConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model_keys("encoder", self.encoder, model_keys(Wav2Vec2BertConfig))
+        if (self.first_targets == "teacher") != (self.teacher is not None):
+            raise ValueError(
+                f"first_targets is {self.first_targets!r} and teacher {self.teacher!r}; a teacher needs "
+                "`first_targets: teacher`, which needs a teacher."
+            )
 
 
 class MaskedPredictionModel(nn.Module):
@@ -167,7 +183,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     rows = own_rows(config.batch_size)
     tables = [
         SpectrumTable.from_records(tqdm(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
-        for name, paths in (("training", config.data.train_paths), ("validation", config.data.validation_paths))
+        for name, paths in zip(("training", "validation"), _paths(config), strict=True)
     ]
     for index in range(len(config.iterations)):
         folder = Path(config.output_folder) / f"iteration_{index + 1}"
@@ -176,7 +192,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         encoder = _start_encoder(config, index)
         with accelerator.main_process_first():  # the others read the file that it writes
-            targets = _iteration_targets(config, index, encoder, tables)
+            targets = _iteration_targets(config, index, encoder, tables, accelerator.device)
         _train_iteration(config, index, accelerator, rows, encoder, tables, targets)
         if accelerator.is_main_process:
             replace_folder(folder / "encoder", encoder.save_pretrained)
@@ -185,6 +201,10 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     if accelerator.is_main_process:
         replace_folder(Path(config.output_folder) / "encoder", partial(_copy_files, folder / "encoder"))
     accelerator.wait_for_everyone()
+
+
+def _paths(config: SemanticEncoderTrainingConfig) -> tuple[list[Path], list[Path]]:
+    return config.data.train_paths, config.data.validation_paths
 
 
 def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrainedModel:
@@ -203,14 +223,18 @@ def _copy_files(source: Path, target: Path) -> None:
 
 
 def _iteration_targets(
-    config: SemanticEncoderTrainingConfig, index: int, encoder: PreTrainedModel, tables: list[SpectrumTable]
+    config: SemanticEncoderTrainingConfig,
+    index: int,
+    encoder: PreTrainedModel,
+    tables: list[SpectrumTable],
+    device: torch.device,
 ) -> list[np.ndarray]:
     """Clusters of every training and every validation frame; kept in a file, as they must not change."""
     path = Path(config.output_folder) / f"iteration_{index + 1}" / "targets.safetensors"
     if not path.is_file():
         iteration = config.iterations[index]
-        if index == 0 and config.first_targets == "chroma":
-            features = [_chroma_of(paths) for paths in (config.data.train_paths, config.data.validation_paths)]
+        if index == 0 and config.first_targets != "mfcc":
+            features = [_features_of_audio(config, device, paths) for paths in _paths(config)]
         else:
             features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
         chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
@@ -223,10 +247,15 @@ def _iteration_targets(
     return [tensors[name].numpy() for name in ("training", "validation")]
 
 
-def _chroma_of(paths: list[Path]) -> np.ndarray:
-    """Harmonic features (frames, 18) of all recordings, as many frames as their [`SpectrumTable`] has."""
-    source = tqdm(AudioSource(paths, SAMPLING_RATE), desc="chroma")
-    return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
+def _features_of_audio(config: SemanticEncoderTrainingConfig, device: torch.device, paths: list[Path]) -> np.ndarray:
+    """Chroma or the teacher's states (frames, hidden_size), as many frames as the [`SpectrumTable`] has."""
+    source = tqdm(AudioSource(paths, SAMPLING_RATE), desc=config.first_targets)
+    if config.teacher is None:
+        return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
+    teacher = Teacher(config.teacher, config.iterations[0].layer, device)
+    return np.concatenate(
+        [standardised(teacher.states(record.array, num_table_frames(record))).astype(np.float16) for record in source]
+    ).astype(np.float32)
 
 
 def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, layer: int) -> np.ndarray:

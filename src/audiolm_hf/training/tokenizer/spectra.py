@@ -55,12 +55,17 @@ class SpectrumTable:
         return self.features[self.starts[index] : self.starts[index + 1]]
 
 
-def _record_features(record: AudioRecord) -> np.ndarray:
+def num_table_frames(record: AudioRecord) -> int:
+    """Count the frames that a recording has in a [`SpectrumTable`]."""
     samples_per_token = TOKENS_FRAMES * record.sampling_rate // 50
-    num_frames = -(-len(record.array) // samples_per_token) * TOKENS_FRAMES
+    return -(-len(record.array) // samples_per_token) * TOKENS_FRAMES
+
+
+def _record_features(record: AudioRecord) -> np.ndarray:
     waveform = torch.from_numpy(record.array)[None]
     lengths = torch.tensor([len(record.array)])
-    return stacked_log_mel(waveform, lengths, record.sampling_rate, num_frames)[0].numpy().astype(np.float16)
+    features = stacked_log_mel(waveform, lengths, record.sampling_rate, num_table_frames(record))
+    return features[0].numpy().astype(np.float16)
 
 
 def cepstral_features(features: np.ndarray) -> np.ndarray:

@@ -1,0 +1,80 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Hidden states of a pretrained speech encoder, the targets that a small encoder is trained on.
+
+Any speech encoder of transformers with 50 frames a second: w2v-BERT 2.0, HuBERT, WavLM, the encoder of Whisper.
+AudioLM (arXiv 2209.03143) clusters a layer of w2v-BERT itself, which is too large to ship with a small checkpoint.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+
+SAMPLING_RATE = 16000  # Hz
+SAMPLES_PER_FRAME = 320
+WINDOW_S = 30.0  # seconds that the teacher encodes at once: the input of Whisper, and a bound on memory
+FRAMES_APART = 2  # by which encoders without padding of their convolutions fall short of 50 frames a second
+
+
+class Teacher:
+    """A pretrained speech encoder and its feature extractor.
+
+    Args:
+        name_or_path (`str`): folder or Hub id of a model with its feature extractor, such as `facebook/w2v-bert-2.0`.
+        layer (`int`): entry of its encoder's `hidden_states`; 0 is the input of its first layer.
+        device (`torch.device`): where it runs.
+
+    Raises:
+        ValueError: the layer does not exist, or the model does not take audio at 16 kHz.
+    """
+
+    def __init__(self, name_or_path: str | Path, layer: int, device: torch.device | str = "cpu") -> None:
+        config = AutoConfig.from_pretrained(name_or_path)
+        num_layers = getattr(config, "encoder_layers", None) or config.num_hidden_layers
+        if layer > num_layers:
+            raise ValueError(f"layer is {layer}, but the teacher {name_or_path} has the layers 0 to {num_layers}.")
+        self.extractor = AutoFeatureExtractor.from_pretrained(name_or_path)
+        sampling_rate = getattr(self.extractor, "sampling_rate", None)
+        if sampling_rate != SAMPLING_RATE:
+            raise ValueError(
+                f"The teacher {name_or_path} takes audio at {sampling_rate} Hz; use a speech encoder for audio at "
+                f"{SAMPLING_RATE} Hz."
+            )
+        model = AutoModel.from_pretrained(name_or_path, dtype=torch.float32)
+        self.encoder = (model.get_encoder() if config.is_encoder_decoder else model).to(device).eval()
+        self.name, self.layer = str(name_or_path), layer
+
+    @torch.no_grad()
+    def states(self, array: np.ndarray, num_frames: int) -> np.ndarray:
+        """Compute the layer's hidden states of one recording.
+
+        Args:
+            array (`np.ndarray` of shape `(num_samples,)`): samples at 16 kHz.
+            num_frames (`int`): frames of 20 ms; the last ones repeat where the teacher has fewer.
+
+        Returns:
+            `np.ndarray` of shape `(num_frames, hidden_size)`, float32.
+
+        Raises:
+            ValueError: the teacher has another frame rate than 50 Hz.
+        """
+        step = int(WINDOW_S * SAMPLING_RATE)
+        states = np.concatenate([self._window(array[start : start + step]) for start in range(0, len(array), step)])
+        return np.pad(states[:num_frames], ((0, max(0, num_frames - len(states))), (0, 0)), mode="edge")
+
+    def _window(self, array: np.ndarray) -> np.ndarray:
+        array = np.pad(array, (0, max(0, 2 * SAMPLES_PER_FRAME - len(array))))
+        inputs = self.extractor(array, sampling_rate=SAMPLING_RATE, return_tensors="pt").to(self.encoder.device)
+        states = self.encoder(**inputs, output_hidden_states=True).hidden_states[self.layer][0].float().cpu().numpy()
+        expected = len(array) / SAMPLES_PER_FRAME
+        padded = getattr(self.extractor, "nb_max_frames", 0) / 2  # Whisper's input is always 30 s
+        if abs(len(states) - max(expected, padded)) > FRAMES_APART:
+            raise ValueError(
+                f"The teacher {self.name} has {len(states)} frames in {len(array) / SAMPLING_RATE:.2f} s; use one with "
+                "50 frames a second."
+            )
+        return states[: max(1, round(expected))]
+
+
+__all__ = ["Teacher"]
