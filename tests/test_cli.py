@@ -233,3 +233,21 @@ def test_tracebacks_that_a_pipeline_puts_into_a_message_are_left_out():
         f"Could not load x.\nTraceback (most recent call last):\n  File 'y', line 1\nhub.errors.OddError: {inner}\n"
     )
     assert cli._describe(ValueError(message), "continue") == inner
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_closed_streams_end_nothing(monkeypatch, closed):
+    monkeypatch.setattr(sys, closed, None)
+    assert cli.main(["checkpoints"]) == 0
+
+
+def test_sound_for_a_closed_standard_output_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["continue", "-o", "-"]) == 1
+    assert "Standard output (-o -) is a terminal, or closed" in capsys.readouterr().err
+
+
+def test_a_closed_standard_input_is_empty(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli.main(["continue", "-", "-o", str(tmp_path / "out.wav")]) == 1
+    assert "Standard input is empty" in capsys.readouterr().err

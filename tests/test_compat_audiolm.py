@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """What differs between releases of transformers: names, what is refused, and no warning of our own making."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -84,3 +86,9 @@ def test_logits_are_kept_where_they_are_wanted():
     assert torch.equal(slice_logits_to_keep(states, rows), torch.stack([states[0, :1], states[1, 2:]]))
     mask = torch.tensor([[True, False, False], [True, True, False]])
     assert torch.equal(slice_logits_to_keep(states, mask), torch.cat([states[0, :1], states[1, :2]]))
+
+
+def test_python_without_docstrings_is_refused():
+    command = [sys.executable, "-OO", "-c", "import audiolm_hf"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert finished.returncode and "Python runs with -OO" in finished.stderr.splitlines()[-1]

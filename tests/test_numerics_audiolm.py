@@ -16,6 +16,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.residual_quantizer_audiolm import ResidualVectorQuantizer
 from tests.conftest import randomise, tiny_config
+from tests.helpers_checkpoint import tiny_processor
 from tests.test_acoustic_codec_audiolm import CONFIGS
 
 OTHER_DTYPES = [torch.bfloat16, torch.float16, torch.float64]
@@ -275,3 +276,33 @@ def test_models_built_under_another_default_dtype_read_in_float32(dtype):
         assert torch.get_default_dtype() == dtype
     for part in (model.codec, model.semantic_tokenizer):
         assert {tensor.dtype for tensor in part.state_dict().values()} <= {torch.float32, torch.bool}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_converting_a_model_is_loading_it_in_that_dtype(tiny_audiolm, prompt, tmp_path, dtype):
+    tiny_audiolm.save_pretrained(tmp_path)
+    loaded = AudioLMModel.from_pretrained(tmp_path, dtype=dtype)
+    converted = AudioLMModel.from_pretrained(tmp_path).to(dtype)
+    for name, buffer in loaded.named_buffers():
+        assert torch.equal(converted.get_buffer(name), buffer), name
+    assert {buffer.dtype for name, buffer in converted.named_buffers() if "inv_freq" in name} == {torch.float32}
+    ids = torch.arange(8)[None]
+    assert torch.equal(converted.semantic(ids).logits, loaded.semantic(ids).logits)
+    assert torch.equal(converted.generate(prompt, **SHORT).audio_values, loaded.generate(prompt, **SHORT).audio_values)
+
+
+def test_a_prompt_stays_exact_where_inputs_are_brought_to_the_models_dtype(tiny_audiolm, prompt):
+    processor = tiny_processor()
+    clips = [prompt[0].numpy(), prompt[0, :4000].numpy()]
+    for audio in (clips[0], clips):
+        plain = processor(audio, sampling_rate=16000)
+        moved = processor(audio, sampling_rate=16000).to("cpu", torch.bfloat16)
+        assert moved["input_values"].dtype == torch.float32
+        assert torch.equal(moved["input_values"], plain["input_values"])
+        assert processor(audio, sampling_rate=16000).to("meta")["input_values"].is_meta
+        assert torch.equal(copy.deepcopy(moved)["input_values"], plain["input_values"])
+
+
+def test_a_model_without_weights_is_refused(tiny_audiolm, prompt):
+    with pytest.raises(ValueError, match="on the device meta, without weights"):
+        copy.deepcopy(tiny_audiolm).to("meta").generate(prompt.to("meta"))

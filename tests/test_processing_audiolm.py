@@ -2,6 +2,7 @@
 """Every form in which audio comes is the same batch, and what a model makes goes to arrays and files."""
 
 import array
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import soundfile
 import soxr
 import torch
 from datasets import Dataset
+from transformers import Trainer, TrainingArguments, pipeline
 
 from audiolm_hf.audio_file_audiolm import read_audio
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
@@ -343,3 +345,21 @@ def test_what_a_processor_does_not_have_is_refused(change, message, tmp_path):
     path.write_text(json.dumps(fields | change))
     with pytest.raises(ValueError, match=message):
         AudioLMProcessor.from_pretrained(tmp_path)
+
+
+def test_trainer_is_given_the_feature_extractor(processor, tiny_audiolm, tmp_path):
+    assert not hasattr(processor, "tokenizer")
+    clips = [
+        {"input_values": 0.1 * np.random.default_rng(0).standard_normal(size).astype(np.float32)}
+        for size in (6400, 4000)
+    ]
+    options = {"max_steps": 1, "report_to": "none", "use_cpu": True, "per_device_train_batch_size": 2}
+    arguments = TrainingArguments(tmp_path, save_strategy="no", disable_tqdm=True, **options)
+    with pytest.raises(AttributeError, match="processing_class=processor.feature_extractor"):
+        Trainer(tiny_audiolm, arguments, train_dataset=clips, processing_class=processor).train()
+    trainer = Trainer(
+        copy.deepcopy(tiny_audiolm), arguments, train_dataset=clips, processing_class=processor.feature_extractor
+    )
+    assert np.isfinite(trainer.train().training_loss)
+    trainer.save_model(tmp_path / "saved")
+    assert len(pipeline("audio-continuation", model=str(tmp_path / "saved"))(CLIP, continuation_length_s=0.2))

@@ -62,6 +62,13 @@ def test_a_model_split_for_want_of_memory_is_the_same(saved, tmp_path, memory):
     check_same_samples(saved, tmp_path, device_map="auto", max_memory={"cpu": memory})
 
 
+@pytest.mark.parametrize("part", ["semantic_tokenizer", "codec"])
+def test_a_part_that_does_not_fit_is_placed_with_all_that_it_holds(saved, tmp_path, tiny_audiolm, part):
+    """Accelerate leaves out buffers beside the children of what it splits."""
+    size = sum(tensor.nbytes for tensor in getattr(tiny_audiolm, part).state_dict().values())
+    check_same_samples(saved, tmp_path, device_map="auto", max_memory={"cpu": size - 1})
+
+
 def offload_by_map(model, folder, **parts):
     model.save_pretrained(folder / "saved")
     device_map = parts or {"": "disk"}

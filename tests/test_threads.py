@@ -46,6 +46,19 @@ def test_the_environment_has_the_last_word_by_default(monkeypatch):
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize("value", ["", "0", "-3", "many", "0x2"])
+def test_an_environment_that_holds_no_number_is_passed_over(monkeypatch, value):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    torch.set_num_threads(2)
+    assert set_threads(model_of(4)).startswith("1 thread (the largest part has")
+
+
+def test_a_number_for_each_level_of_openmp_is_one(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    torch.set_num_threads(2)
+    assert set_threads(model_of(4)) == "2 threads (as OMP_NUM_THREADS says)"
+
+
 @pytest.mark.parametrize(("text", "allowed"), [("max 100000", 99), ("150000 100000", 1), ("400000 100000", 4)])
 def test_the_quota_of_a_container_counts(monkeypatch, tmp_path, text, allowed):
     monkeypatch.setattr(threads, "_CGROUP", tmp_path)

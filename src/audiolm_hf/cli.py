@@ -11,6 +11,8 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -104,7 +106,7 @@ def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program.
+    """Run the program, also where its output was closed by whoever started it.
 
     Args:
         argv (`Sequence[str]`, *optional*): arguments; by default those of the process.
@@ -112,6 +114,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         `int`: exit status, 0 if all went well.
     """
+    with ExitStack() as streams:
+        for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            if stream is None:
+                streams.enter_context(redirect(streams.enter_context(Path(os.devnull).open("w"))))
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     verbs = argv[:1] if argv and argv[0] in VERBS else list(VERBS)
     try:

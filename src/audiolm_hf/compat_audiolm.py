@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The few names that differ between the transformers releases in range, and the error for a release outside it."""
 
+import sys
 from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
@@ -34,6 +35,11 @@ def check_version(name: str, version: str) -> None:
 
 check_version("torch", torch.__version__)
 check_version("transformers", transformers.__version__)
+if sys.flags.optimize > 1:
+    raise ImportError(
+        "Python runs with -OO or PYTHONOPTIMIZE=2, which drops the docstrings that transformers reads; use -O, or "
+        "neither."
+    )
 
 # What a decoder's forward and its output call the keys and values of earlier ids: "cache" since 5.24.
 CACHE_NAME = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"

@@ -28,6 +28,21 @@ _ALLOWED = {
 _CARRIED = {"auto_map", "feature_extractor_type", "processor_class", "return_attention_mask"}  # by transformers
 
 
+class AudioFeatures(BatchFeature):
+    """What [`AudioLMFeatureExtractor`] returns: `to` moves the samples, but leaves them in float32.
+
+    They are data for the tokenizer and the codec, which work in float32, and what comes out begins with them; so
+    `inputs.to(model.device, model.dtype)`, as is usual for other models, takes nothing from them.
+    """
+
+    def to(self, *args: Any, **kwargs: Any) -> "AudioFeatures":
+        """Move to a device, as `BatchFeature.to` does; a dtype is passed over."""
+        exact = {name: value for name, value in self.items() if isinstance(value, torch.Tensor)}
+        super().to(*args, **kwargs)
+        self.data |= {name: value.to(self.data[name].device) for name, value in exact.items()}
+        return self
+
+
 class AudioLMFeatureExtractor(SequenceFeatureExtractor):
     r"""Turn audio of any rate, channel count and sample type into a padded mono batch.
 
@@ -131,8 +146,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         if len(rows) == 1 and padding is True and masked and max_length is None and pad_to_multiple_of is None:
             # There is nothing to pad, and `pad` would copy a clip that may last hours.
             mask = np.ones((1, len(rows[0])), dtype=np.int32)
-            return BatchFeature({"input_values": rows[0][None], "attention_mask": mask}, tensor_type=return_tensors)
-        return self.pad(
+            return AudioFeatures({"input_values": rows[0][None], "attention_mask": mask}, tensor_type=return_tensors)
+        padded = self.pad(
             BatchFeature({"input_values": rows}),
             padding=padding,
             max_length=max_length,
@@ -141,6 +156,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             return_attention_mask=return_attention_mask,
             return_tensors=return_tensors,
         )
+        return AudioFeatures(padded.data)
 
     def to_dict(self) -> dict[str, Any]:
         """Give all fields; where the code lies only if it is saved, too, as transformers does with remote code."""

@@ -9,7 +9,7 @@ Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and ac
 """
 
 import os
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from transformers import PreTrainedModel
@@ -162,6 +162,13 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
 
     def get_input_embeddings(self) -> None:
         """Return `None`: each stage has embeddings of its own, which quantisation and PEFT ask it for."""
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: the whole has no embeddings of its own."""
+        raise ValueError(
+            "AudioLMModel has no embeddings to resize; those of a stage have a row for each id that its configuration "
+            "counts, so build a model of another configuration."
+        )
 
 
 __all__ = ["AudioLMModel"]

@@ -12,7 +12,7 @@ Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -156,6 +156,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
     base_model_prefix = "semantic_tokenizer"
     main_input_name = "input_values"
     input_modalities = "audio"
+    _no_split_modules: ClassVar[list[str]] = ["AudioLMSemanticTokenizer"]  # accelerate forgets buffers beside a split
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

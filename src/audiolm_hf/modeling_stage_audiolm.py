@@ -22,6 +22,7 @@ from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import CACHE_NAME, slice_logits_to_keep
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
 from .input_checks_audiolm import check_sequences, check_tensor
+from .numerics_audiolm import Float32Rotary
 from .sampling_audiolm import LevelLogitsProcessor
 from .token_layout_audiolm import (
     IGNORE_INDEX,
@@ -34,7 +35,7 @@ from .token_layout_audiolm import (
 )
 
 
-class AudioLMStageModel(AudioLMPreTrainedModel, GenerationMixin):
+class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
     """What all stages share: a decoder, a head, and a loss over each token's own level.
 
     Args:

@@ -47,6 +47,18 @@ class Float32Parts:
         return super()._apply(fn, recurse=False)  # type: ignore[misc]
 
 
+class Float32Rotary:
+    """Keeps the dtype of rotary frequencies, likewise, as loading in another dtype does.
+
+    In half precision, positions of a few hundred ids would be off by a good part of a turn.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        exact = {id(buffer) for name, buffer in self.named_buffers() if name.endswith("inv_freq")}  # type: ignore[attr-defined]
+        kept = keep_dtype(fn)
+        return super()._apply(lambda tensor: (kept if id(tensor) in exact else fn)(tensor), recurse)  # type: ignore[misc]
+
+
 @contextmanager
 def float32_default() -> Iterator[None]:
     """Build modules in float32 whatever torch's default dtype is, also while `from_pretrained(dtype=)` changes it."""
@@ -124,6 +136,10 @@ def settled(method: Callable) -> Callable:
 
     @wraps(method)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.device.type == "meta":
+            raise ValueError(
+                f"The model is on the device meta, without weights; {method.__name__} needs them, so load it."
+            )
         with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
             return method(self, *args, **kwargs)
 
@@ -132,6 +148,7 @@ def settled(method: Callable) -> Callable:
 
 __all__ = [
     "Float32Parts",
+    "Float32Rotary",
     "Float32Weights",
     "evaluation_mode",
     "finite_parts",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature
@@ -53,6 +53,14 @@ class AudioLMProcessor(ProcessorMixin):
     def sampling_rate(self) -> int:
         """Samples per second of what goes in and comes out of the model, Hz."""
         return self.feature_extractor.sampling_rate
+
+    @property
+    def tokenizer(self) -> NoReturn:
+        """Say that there is none: `Trainer` asks a processor for it."""
+        raise AttributeError(
+            f"{type(self).__name__} has no tokenizer, as there is no text; give Trainer "
+            "processing_class=processor.feature_extractor."
+        )
 
     @property
     def model_input_names(self) -> list[str]:

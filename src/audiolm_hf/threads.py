@@ -6,6 +6,7 @@ where other programs use the cores, so the commands choose the number by the mod
 """
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ def set_threads(model: nn.Module, asked: int | None = None) -> str:
         model (`torch.nn.Module`): its largest part decides: one thread for every 25 million weights, at least one and
             at most [`usable_cpus`].
         asked (`int`, *optional*): the number to set instead. Without it, the environment variable `OMP_NUM_THREADS`
-            takes precedence where it is set.
+            takes precedence where it holds a number.
 
     Returns:
         `str`: a phrase that states the number and its reason.
@@ -51,7 +52,7 @@ def set_threads(model: nn.Module, asked: int | None = None) -> str:
     check_threads(asked)
     if asked is not None:
         threads, reason = asked, "as asked"
-    elif "OMP_NUM_THREADS" in os.environ:
+    elif re.fullmatch(r"\s*0*[1-9]\d*\s*(,.*)?", os.environ.get("OMP_NUM_THREADS", "")):  # as OpenMP reads it
         threads, reason = torch.get_num_threads(), "as OMP_NUM_THREADS says"
     else:
         parts = list(model.children()) or [model]

@@ -6,6 +6,7 @@ model's processor can tell before anything is generated.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -169,7 +170,7 @@ def read_prompt(prompt: str) -> str | bytes:
     """Check that a prompt begins like audio; return its path, or what a pipe holds, which can be read only once."""
     source: str | bytes = prompt
     if prompt == STREAM:
-        source = sys.stdin.buffer.read()
+        source = b"" if sys.stdin is None else sys.stdin.buffer.read()
         if not source:
             raise ValueError("Standard input is empty; pipe a sound file into it.")
     elif Path(prompt).is_fifo():
@@ -221,8 +222,8 @@ def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[
     if arguments.output == STREAM:
         if len(names) * arguments.num_continuations > 1:
             raise ValueError("Standard output (-o -) takes one continuation of one prompt; write the others to files.")
-        if sys.stdout.isatty():
-            raise ValueError("Standard output (-o -) is a terminal; send it to a file or a program.")
+        if sys.stdout.isatty() or getattr(sys.stdout, "name", "") == os.devnull:
+            raise ValueError("Standard output (-o -) is a terminal, or closed; send it to a file or a program.")
         return [[]]
     output = Path(arguments.output)
     if not output.name or output.is_dir():
