@@ -71,8 +71,8 @@ class Teacher:
         padded = getattr(self.extractor, "nb_max_frames", 0) / 2  # Whisper's input is always 30 s
         if abs(len(states) - max(expected, padded)) > FRAMES_APART:
             raise ValueError(
-                f"The teacher {self.name} has {len(states)} frames in {len(array) / SAMPLING_RATE:.2f} s; use one with "
-                "50 frames a second."
+                f"The teacher {self.name} has {len(states)} frames in {len(array) / SAMPLING_RATE:.2f} s; use one "
+                "with 50 frames a second."
             )
         return states[: max(1, round(expected))]
 
