@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The entry of the program `audiolm-hf`: shows the overview by itself, and hands everything else to `audiolm_hf.cli`.
+"""The entry point of the program `audiolm-hf`: prints the overview, and calls `audiolm_hf.cli` for everything else.
 
-It lies beside the package because importing the package imports torch and transformers, which takes seconds.
+It is outside of the package, because importing the package imports torch and transformers, which takes seconds.
 """
 
 import argparse
@@ -13,13 +13,13 @@ DESCRIPTION = "Continue audio with AudioLM, and train it."
 # Verb -> its line in the overview.
 SUMMARIES = {
     "continue": "continue a sound file",
-    "checkpoints": "list the checkpoints that come with the package",
-    "data": "build the folder of recordings that a recipe trains on",
+    "checkpoints": "list the bundled checkpoints",
+    "data": "build the data folder of a recipe",
     "tokenize": "tokenize recordings into a token dataset",
-    "train": "train one part of AudioLM, or all of them, from a YAML file",
+    "train": "train a part of AudioLM, or all parts, from a YAML file",
     "evaluate": "evaluate a checkpoint or a part of it",
     "benchmark": "measure the speed of generation",
-    "convert": "convert an adapter folder of the older form",
+    "convert": "convert an adapter folder in the older format",
     "push": "upload a checkpoint to the Hugging Face Hub",
     "demo": "start the demo in a browser",
 }
@@ -27,7 +27,7 @@ INTERRUPTED = 130  # the shell's status after Ctrl-C
 
 
 def build_overview() -> argparse.ArgumentParser:
-    """Build a parser that knows every verb's name and summary, and none of its options."""
+    """Build a parser with the names and summaries of the commands, but without their options."""
     parser = argparse.ArgumentParser(prog="audiolm-hf", description=DESCRIPTION)
     version = importlib.metadata.version("audiolm_hf")
     parser.add_argument("--version", action="version", version=f"audiolm-hf {version}")
@@ -38,9 +38,9 @@ def build_overview() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run the program with the arguments of the process; returns its exit status."""
-    # Threads that spin while they wait take the cores from each other where other programs use some of them: ten times
-    # slower. Read by OpenMP as it is loaded, with torch.
+    """Run the program with the arguments of the process and return its exit status."""
+    # Spinning threads slow each other down by a factor of ten if other programs use some of the cores. OpenMP reads
+    # the variable when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if sys.argv[1:] in (["--help"], ["-h"], ["--version"]):

@@ -50,7 +50,7 @@ SINGLE = [
     ("checkpoint", ["--data", "missing"], "There is no file or folder missing"),
     ("checkpoint", ["--kind", "piano"], "There is no piano/test.parquet"),
     ("checkpoint", ["--parts", "codec"], "--parts is called --protocols now"),
-    ("checkpoint", ["-o", "report.md"], "ends in .md, as what is written beside it"),
+    ("checkpoint", ["-o", "report.md"], "ends in .md, like another output"),
     ("generation", ["--batch", "1", "1000000000"], "--batch is 1000000000; give 1 or more and at most 1000"),
     ("train", ["--config", "binary"], "binary is not valid YAML"),
     ("train", ["--threads", "0"], "--threads is 0; give 1 or more"),

@@ -158,10 +158,10 @@ LOADED_FIRST = "the model is loaded before this is refused"
         ([CLIP, "-o", "x" * 300 + ".wav"], "File name too long"),
         ([CLIP, "-o", "two\nlines.wav"], "must not hold line breaks"),
         ([""], "path of the audio file is empty"),
-        ([CLIP, "-o", "text.wav"], "text.wav is there already, and audiolm-hf did not write it"),
+        ([CLIP, "-o", "text.wav"], "text.wav already exists and was not written by audiolm-hf"),
         ([CLIP, CLIP], "Two prompts have the same name"),
-        ([CLIP, OTHER_CLIP, "-o", "-"], "takes one continuation of one prompt"),
-        ([CLIP, "--num-continuations", "2", "-o", "-"], "takes one continuation of one prompt"),
+        ([CLIP, OTHER_CLIP, "-o", "-"], "takes a single continuation of a single prompt"),
+        ([CLIP, "--num-continuations", "2", "-o", "-"], "takes a single continuation of a single prompt"),
         (["-", "-"], "given twice"),
         ([CLIP, "--num-continuations", "0"], "--num-continuations is 0"),
         ([CLIP, "--num-continuations", "1000000"], "--num-continuations is 1000000; give 1 or more and at most 1000"),
@@ -223,7 +223,7 @@ def test_only_what_the_command_wrote_itself_is_replaced(run, tmp_path, capsys):
     for name in ("mine.wav", "other.flac"):
         before = (tmp_path / name).read_bytes()
         assert run(CLIP, "-o", name) == 1
-        assert f"{name} is there already" in capsys.readouterr().err
+        assert f"{name} already exists" in capsys.readouterr().err
         assert (tmp_path / name).read_bytes() == before
         assert run(CLIP, "-o", name, "--overwrite") == 0
         assert len(samples(tmp_path / name)) == 46400

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""PEFT adapters of the whole model or of one stage: transformers' own methods, and a check of the base.
+"""PEFT adapters of the whole model or of a stage: transformers' methods, with a check of the base.
 
-An adapter folder is PEFT's (`adapter_config.json`, `adapter_model.safetensors`); its targets are layers of the whole
-model, such as `coarse.model.layers.0.self_attn.q_proj`. `save_pretrained` adds two files: `config.json`, so that the
-folder loads like a checkpoint, and `audiolm_adapter.json` with some weights of the base, by which it is recognised.
+An adapter folder is a PEFT folder (`adapter_config.json`, `adapter_model.safetensors`) whose targets are layers of the
+whole model, such as `coarse.model.layers.0.self_attn.q_proj`. `save_pretrained` adds `config.json`, so that the folder
+loads like a checkpoint, and `audiolm_adapter.json` with values of the base's weights, by which the base is checked.
 """
 
 import json
@@ -20,17 +20,17 @@ from transformers.utils import cached_file, find_adapter_config_file, logging
 from .compat_audiolm import AdapterMethods
 
 ADAPTER_FILE = "audiolm_adapter.json"
-# Checkpoints that come with the package lie beside this file; where a checkpoint brought the code, there are none.
+# The bundled checkpoints; the folder does not exist if this file was loaded with a checkpoint.
 _BUNDLED = Path(__file__).parent / "checkpoints"
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 _WRAPPED = ("base_layer", "original_module")  # PEFT's names of the layer inside an adapter's
 
 
 def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
-    """Return the `adapter_config.json` of a folder or of a name on the Hub, or `None` if it is no adapter.
+    """Return the path of `adapter_config.json` of a folder or of a name on the Hub; `None` if it is not an adapter.
 
     Raises:
-        ValueError: it is an adapter folder of the older form.
+        ValueError: it is an adapter folder in the older format.
     """
     folder = Path(source)
     if any(folder.glob("model*.safetensors")):  # a model that has an adapter beside it
@@ -45,15 +45,15 @@ def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
 
 
 def find_base(base: str | None, adapter: str | os.PathLike) -> str:
-    """Return the folder, or the name on the Hub, of the checkpoint that an adapter belongs to.
+    """Return the folder, or the name on the Hub, of the base of an adapter.
 
     Args:
-        base (`str`, *optional*): `base_model_name_or_path` of the adapter: short name of a bundled checkpoint, folder
+        base (`str`, *optional*): `base_model_name_or_path` of the adapter: name of a bundled checkpoint, folder
             relative to the adapter's or to the working folder, or name on the Hub.
         adapter (`str` or `os.PathLike`): folder of the adapter, or its name on the Hub.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: the base is not found.
     """
     bundled = _BUNDLED / (base or "") / "config.json"
     for folder in [bundled.parent] if bundled.is_file() else [Path(adapter) / (base or ""), Path(base or "")]:
@@ -68,7 +68,7 @@ def find_base(base: str | None, adapter: str | os.PathLike) -> str:
 
 
 def name_base(name_or_path: str, adapter: str | os.PathLike) -> str | None:
-    """Return `base_model_name_or_path` for an adapter's folder, without this machine's path; see [`find_base`]."""
+    """Return `base_model_name_or_path` for an adapter's folder, without absolute paths; see [`find_base`]."""
     path = Path(name_or_path)
     if not (name_or_path and path.is_dir()):
         return name_or_path or None
@@ -79,7 +79,7 @@ def name_base(name_or_path: str, adapter: str | os.PathLike) -> str | None:
 
 
 def redirect_to_base(source: str | os.PathLike | None, kwargs: dict[str, Any]) -> str | os.PathLike | None:
-    """Return what to load for `from_pretrained(source, **kwargs)`: of an adapter its base; `kwargs` then name it."""
+    """Return the base of an adapter and add the adapter to `kwargs`; any other source is returned as it is."""
     options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
     found = None if source is None or options.get("subfolder") else find_adapter(source, **options)
     if source is None or found is None:
@@ -95,8 +95,8 @@ def read_adapter_notes(source: str | os.PathLike, **hub_options: Any) -> dict[st
     """Read `audiolm_adapter.json` of a folder or of a name on the Hub.
 
     Returns:
-        `dict`: `base_weights`, and the `recordings` that it was trained on where the training noted them; empty for an
-        adapter that PEFT saved, and for a checkpoint.
+        `dict`: `base_weights` and, if known, the `recordings` that the adapter was trained on; empty for an adapter
+        saved by PEFT, and for a checkpoint.
     """
     path: str | os.PathLike | None = Path(source) / ADAPTER_FILE
     if not Path(source).is_dir():
@@ -107,10 +107,10 @@ def read_adapter_notes(source: str | os.PathLike, **hub_options: Any) -> dict[st
 
 
 def bare_stage(stage: Any) -> PreTrainedModel:
-    """Return the stage inside a `peft.PeftModel`, whose layers keep their adapters; any other as it is.
+    """Return the stage inside a `peft.PeftModel`, with its adapters; any other stage is returned as it is.
 
     Raises:
-        ValueError: the adapter puts vectors before the ids, which a stage does not support.
+        ValueError: the adapter is a prompt-learning one, which stages do not support.
     """
     if isinstance(stage, PreTrainedModel):
         return stage
@@ -131,7 +131,7 @@ def _import_peft() -> Any:
 
 
 def _base_weights(model: Any) -> dict[str, Tensor]:
-    """Return the weights by their names in the base, those of adapters left out."""
+    """Return the weights by their names in the base, without those of adapters."""
     layers = {name.rpartition(".")[0] for name, _ in model.named_modules() if name.endswith(_WRAPPED)}
     weights = {}
     for name, weight in model.named_parameters():
@@ -143,14 +143,14 @@ def _base_weights(model: Any) -> dict[str, Tensor]:
 
 
 def _middle(weight: Tensor) -> float | None:
-    """Return one value of a weight; `None` for one that is quantised, sharded or offloaded."""
+    """Return the middle value of a weight; `None` if the weight is quantized, sharded or offloaded."""
     if type(weight) not in (Tensor, nn.Parameter) or not weight.is_floating_point() or weight.is_meta:
         return None
     return float(f"{weight.flatten()[weight.numel() // 2].item():.6g}")
 
 
 class AdapterMixin(AdapterMethods):
-    """transformers' methods for adapters, with a check of the base. Put before `PreTrainedModel` among the bases."""
+    """transformers' methods for adapters, with a check of the base; must precede `PreTrainedModel` in the bases."""
 
     name_or_path: str
     peft_config: dict[str, Any]
@@ -159,10 +159,10 @@ class AdapterMixin(AdapterMethods):
     def load_adapter(
         self, peft_model_id: str | os.PathLike | None = None, adapter_name: str | None = None, **kwargs: Any
     ) -> Any:
-        """Load an adapter and set it, as transformers does, but on no other base and with all of its weights.
+        """Load an adapter and set it, after checking its base and that no weights are missing.
 
         Raises:
-            ValueError: this is not the model that the adapter was trained on, or weights are missing.
+            ValueError: the adapter was trained on another base, or weights are missing.
         """
         name = adapter_name or "default"
         if peft_model_id is not None:
@@ -203,13 +203,13 @@ class AdapterMixin(AdapterMethods):
     def get_adapter_state_dict(
         self, adapter_name: str | None = None, state_dict: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Return the weights of one adapter, by default of the one that is set."""
+        """Return the weights of an adapter, by default of the active one."""
         name = adapter_name or self.active_adapters()[0]
-        # The base has its embeddings, so PEFT need not ask the Hub whether they were resized.
+        # The embeddings are in the base, so PEFT does not need to check on the Hub whether they were resized.
         return _import_peft().get_peft_model_state_dict(self, state_dict, name, save_embedding_layers=False)
 
     def delete_adapter(self, adapter_names: str | list[str]) -> None:
-        """Remove adapters; with the last one, the layers are those of the base again."""
+        """Remove adapters; without any, the original layers are restored."""
         super().delete_adapter(adapter_names)
         for parent in [] if vars(self).get("peft_config") else list(self.modules()):  # type: ignore[attr-defined]
             for name, layer in list(parent.named_children()):
@@ -217,10 +217,10 @@ class AdapterMixin(AdapterMethods):
                     parent.add_module(name, inner)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save the model, or with an adapter set that adapter, as transformers does, so that it finds its base.
+        """Save the model, or the active adapter with the name of its base.
 
         Raises:
-            ValueError: there are adapters that were not put on this model, but on one stage or by a `PeftModel`.
+            ValueError: there are adapters that were added to a stage or by a `PeftModel` instead of to this model.
         """
         names = dict(self.named_modules())  # type: ignore[attr-defined]
         wrapped = {name.partition(".")[0] for name in names if name.endswith(_WRAPPED)}

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Base of this package's models: a checkpoint is loaded whole and as it was saved, or refused.
+"""Base of this package's models, which only load complete and unchanged checkpoints.
 
-transformers fills what a file lacks with random numbers and a warning. Sound comes out all the same, so that here
-weights that are missing, left over, not finite or not numbers of that kind are errors, as is a configuration that
-their shapes cannot contradict (see `strict_config_audiolm`).
+transformers initializes missing weights randomly with a warning, and such a model still generates audio. Here,
+missing, unexpected and non-finite weights and weights of another kind of dtype are errors, and so are configurations
+that differ from those of the training (see `strict_config_audiolm`).
 """
 
 import json
@@ -38,21 +38,24 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
     ) -> Any:
-        """Load a checkpoint, or an adapter on its base; in several threads, one after the other.
+        """Load a checkpoint, or an adapter and its base. Threads load one after the other.
 
         Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`): folder, or name on the Hub; of a checkpoint or of
-                an adapter.
-            *model_args: as in `PreTrainedModel.from_pretrained`.
-            **kwargs: likewise. `dtype` may be a `dict` of those of the parts, such as
-                `{"coarse_config": torch.bfloat16}`; `""` is that of the other stages, by default float32.
+            pretrained_model_name_or_path (`str` or `os.PathLike`): folder of a checkpoint or an adapter, or its name
+                on the Hub.
+            *model_args: arguments of `PreTrainedModel.from_pretrained`.
+            **kwargs: keyword arguments of `PreTrainedModel.from_pretrained`. `dtype` can be a `dict` with the dtypes
+            of
+                parts, such as `{"coarse_config": torch.bfloat16}`; `""` is that of the other stages, by default
+                float32.
 
         Returns:
             The model in evaluation mode.
 
         Raises:
-            ValueError: the checkpoint is not whole, `dtype` is none or names a part that the model does not have, or
-                the base of an adapter is not found or is not the one that it was trained on.
+            ValueError: the checkpoint is incomplete, `dtype` is invalid or has an unknown part, or the base of an
+            adapter
+                is not found or is another one.
         """
         for name in ("dtype", "torch_dtype"):
             check_dtype(name, kwargs.get(name))
@@ -79,18 +82,18 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes, also if its weights lie on disk or elsewhere until they are needed."""
+        """Device that the model computes on, also if its weights are offloaded."""
         hooks = (getattr(module, "_hf_hook", None) for module in self.modules())
         devices = [hook.execution_device for hook in hooks if getattr(hook, "execution_device", None) is not None]
         return torch.device(devices[0]) if devices else super().device
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save the model, and with its configuration what the weights only work with.
+        """Save the model, and in its configuration the values that the weights depend on.
 
         Args:
-            save_directory (`str` or `os.PathLike`): folder, made if it is not there.
-            *args: as in `PreTrainedModel.save_pretrained`.
-            **kwargs: likewise.
+            save_directory (`str` or `os.PathLike`): folder, which is created if it does not exist.
+            *args: arguments of `PreTrainedModel.save_pretrained`.
+            **kwargs: keyword arguments of `PreTrainedModel.save_pretrained`.
         """
         self.config.trained_with = self.config.trained_values()
         if self._auto_class is not None and self.custom_pipelines is not None:
@@ -107,7 +110,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     def _load_pretrained_model(
         model: Any, state_dict: Any, checkpoint_files: list[str] | None, load_config: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """Check what is told without loading, then load; transformers calls it for adapters, too."""
+        """Check the stored configuration and dtypes, then load; transformers also calls this for adapters."""
         source = load_config.pretrained_model_name_or_path
         if not (args or kwargs or load_config.ignore_mismatched_sizes or source is None):  # extra ones: of adapters
             model.config.check_trained_values(_stored_values(source, load_config.download_kwargs), str(source))
@@ -125,7 +128,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
 
     @staticmethod
     def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
-        """Refuse weights that are not those of the model, before transformers makes some up."""
+        """Check the loaded weights before transformers initializes missing ones."""
         source = load_config.pretrained_model_name_or_path
         if source is not None:  # without one, a caller gives tensors of their own, perhaps none to start afresh
             _require_all(model, loading_info, load_config)
@@ -142,7 +145,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
         pretrained_model_name_or_path: str | os.PathLike | None,
         **kwargs: Any,
     ) -> None:
-        """Check `generation_config.json`, which transformers passes over where it cannot be read."""
+        """Check `generation_config.json`, which transformers ignores if it cannot be read."""
         if generation_config is None and pretrained_model_name_or_path is not None:
             read_generation_config(pretrained_model_name_or_path, **kwargs)
         super().adjust_generation_fn(
@@ -151,7 +154,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
 
 
 def _cast_parts(model: PreTrainedModel, dtypes: dict[str, str | torch.dtype]) -> None:
-    """Convert each part to the dtype that is named for its configuration."""
+    """Convert each part to its dtype."""
     for name, part in model.named_children():
         exact = name in (model._keep_in_fp32_modules or ())
         dtype = dtypes.get(f"{name}_config", torch.float32 if exact else dtypes.get("", torch.float32))
@@ -160,7 +163,7 @@ def _cast_parts(model: PreTrainedModel, dtypes: dict[str, str | torch.dtype]) ->
 
 
 def _share_quantization(model: PreTrainedModel) -> None:
-    """Tell the stages that they are held in 8 or 4 bits: PEFT asks the model that it adapts, which may be a stage."""
+    """Set the quantization flags of the model on its stages, because PEFT reads them from the model it adapts."""
     for flag in ("is_loaded_in_8bit", "is_loaded_in_4bit"):
         if vars(model).get(flag):
             for stage in getattr(model, "stages", {}).values():
@@ -168,9 +171,9 @@ def _share_quantization(model: PreTrainedModel) -> None:
 
 
 def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a module, with the same weights, without the hooks that transformers puts on it when it first runs.
+    """Return a module with the same weights without the hooks that transformers adds in the first forward pass.
 
-    They are functions inside functions, which cannot be pickled; transformers puts them on again.
+    The hooks are local functions, which cannot be pickled. transformers adds them again.
     """
     copied = module.__class__.__new__(module.__class__)
     copied.__dict__ = {key: value for key, value in vars(module).items() if key != "_output_capturing_hooks_installed"}
@@ -183,7 +186,7 @@ def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any]:
-    """What weights were trained with; of older checkpoints nothing is known."""
+    """Return `trained_with` of a checkpoint; older checkpoints do not have it."""
     try:
         fields, _ = PreTrainedConfig.get_config_dict(source, **dict(hub_options))
     except OSError:  # weights alone, with a configuration of the caller's
@@ -192,7 +195,7 @@ def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any
 
 
 def _require_kinds(model: PreTrainedModel, source: Any, stored: dict[str, Tensor]) -> None:
-    """Refuse integers in place of floats, and the other way round, which loading would convert."""
+    """Check that floats are stored as floats and integers as integers, because loading would convert them."""
     for name, own in model.state_dict().items():
         if name in stored and stored[name].is_floating_point() != own.is_floating_point():
             raise ValueError(
@@ -210,7 +213,7 @@ def _read_kinds(file: str) -> dict[str, Tensor]:
 
 
 def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) -> None:
-    """Refuse missing weights, but for tied ones, left-over weights, and other shapes."""
+    """Check for missing weights, except tied ones, unexpected weights, and wrong shapes."""
     source, quantized = load_config.pretrained_model_name_or_path, load_config.hf_quantizer is not None
     if loading_info.mismatched_keys and not load_config.ignore_mismatched_sizes:
         name, stored, own = sorted(loading_info.mismatched_keys)[0]
@@ -236,7 +239,7 @@ def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) ->
 
 
 def _require_finite(model: PreTrainedModel, source: str | None) -> None:
-    """Refuse NaN and infinity in weights that are there: not offloaded, quantised or another process's."""
+    """Check for NaN and infinity in weights that are not offloaded, quantized or in another process."""
     for name, tensor in model.state_dict().items():
         values = tensor.to_local() if hasattr(tensor, "to_local") else tensor
         plain = type(values) in (Tensor, torch.nn.Parameter) and values.is_floating_point() and not values.is_meta
@@ -249,13 +252,13 @@ def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> d
 
     Args:
         name_or_path (`str` or `os.PathLike`): folder, or `user/name` on the Hub.
-        **options: those of the Hub, such as `revision` and `subfolder`; others are passed over.
+        **options: options of the Hub, such as `revision` and `subfolder`; others are ignored.
 
     Returns:
-        `dict`, or `None` if the checkpoint has none.
+        `dict`: the content; `None` if the file does not exist.
 
     Raises:
-        ValueError: it is there, but no JSON object can be read from it.
+        ValueError: the file does not have a JSON object.
     """
     options = {name: value for name, value in options.items() if name in _HUB_OPTIONS}
     folder = Path(name_or_path)
@@ -275,17 +278,14 @@ def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> d
 
 
 def read_model_type(folder: str | os.PathLike) -> str:
-    """Read which kind of model a folder holds.
+    """Return the `model_type` of the model in a folder.
 
     Args:
-        folder (`str` or `os.PathLike`): written by `save_pretrained`.
-
-    Returns:
-        `str`: `model_type` of its `config.json`.
+        folder (`str` or `os.PathLike`): folder written by `save_pretrained`.
 
     Raises:
-        FileNotFoundError: there is no `config.json` in it.
-        ValueError: no JSON object with a `model_type` can be read from it.
+        FileNotFoundError: the folder has no `config.json`.
+        ValueError: `config.json` does not have a JSON object with a `model_type`.
     """
     path, advice = Path(folder) / "config.json", "give a folder that save_pretrained wrote"
     if not path.is_file():

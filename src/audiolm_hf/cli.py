@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The program `audiolm-hf`: finds the verb, runs it, and turns an error into one line.
+"""The program `audiolm-hf`: run a command, and print an error as one line.
 
-Each verb is a module of `commands` with `add_parser(subparsers)`; the parser's default `run` takes the parsed
-arguments and returns the exit status. `audiolm_hf_cli` shows the overview without importing this package.
+Each command is a module of `commands` with a function `add_parser(subparsers)`. The parser's default `run` takes the
+parsed arguments and returns the exit status. `audiolm_hf_cli` prints the overview without importing this package.
 """
 
 import argparse
@@ -33,9 +33,9 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "demo": ("demo", "space"),
 }
 
-# With this environment variable set, an error is shown with its traceback.
+# If this environment variable is set, errors are shown with tracebacks.
 TRACEBACK_VARIABLE = "AUDIOLM_HF_TRACEBACK"
-# Errors whose message is for the user. Of any other the type is told as well, and how to see the traceback.
+# Errors whose messages are for users. For all others, the type and a hint on the traceback are added.
 _USER_ERRORS = (ValueError, TypeError, OSError, ImportError, StrictDataclassError, SafetensorError)
 INTERRUPTED = 130  # the shell's status after Ctrl-C
 BROKEN_PIPE = 141  # and after a reader that has gone
@@ -48,19 +48,19 @@ def _missing_extra(verb: str, error: ModuleNotFoundError) -> str:
 
 
 def _is_foreign(error: Exception) -> bool:
-    """Whether an error says that a package which is not ours is not installed."""
+    """Return whether an error is due to a missing third-party package."""
     return isinstance(error, ModuleNotFoundError) and (error.name or "audiolm_hf").partition(".")[0] != "audiolm_hf"
 
 
 def _innermost(message: str) -> str:
-    """Return what the last error of a message says, where transformers' pipeline put tracebacks into it."""
+    """Return the message of the last error, because transformers' pipeline puts tracebacks into its messages."""
     if "Traceback (most recent call last)" not in message:
         return message
     return re.split(r"^(?:\w+\.)*\w+(?:Error|Exception): ", message, flags=re.MULTILINE)[-1]
 
 
 def _describe(error: Exception, verb: str) -> str:
-    """Return the one line that stands for an error."""
+    """Return an error as one line."""
     if isinstance(error, ModuleNotFoundError) and _is_foreign(error):
         return _missing_extra(verb, error)
     if isinstance(error, MemoryError):
@@ -82,13 +82,15 @@ def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
     """Build the parser of the program.
 
     Args:
-        verbs (`Sequence[str]`): verbs to load; by default all, for the overview.
+        verbs (`Sequence[str]`): commands to load; all by default.
 
     Returns:
-        `argparse.ArgumentParser` whose result has the attribute `run`.
+        `argparse.ArgumentParser`: the parser, whose result has the attribute `run`.
 
     Raises:
-        ModuleNotFoundError: if a package is missing that a single verb needs; among several, its help says so.
+        ModuleNotFoundError: a single command is loaded and needs a package that is not installed. With several
+        commands,
+            the help of the command has this error.
     """
     parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
     parser.add_argument("--version", action="version", version=f"audiolm-hf {audiolm_hf.__version__}")
@@ -112,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv (`Sequence[str]`, *optional*): arguments; by default those of the process.
 
     Returns:
-        `int`: exit status, 0 if all went well.
+        `int`: exit status, 0 for success.
     """
     with ExitStack() as streams:
         for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
@@ -132,9 +134,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
         return BROKEN_PIPE
-    except Exception as error:  # every kind: a traceback helps nobody who did not ask for it
+    except Exception as error:  # users get no traceback unless they ask for it
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         return _fail(_describe(error, verbs[0]))

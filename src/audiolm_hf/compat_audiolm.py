@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The few names that differ between the transformers releases in range, and the error for a release outside it."""
+"""Differences between the supported releases of transformers, and an error for other releases."""
 
 import sys
 from contextlib import nullcontext
@@ -14,18 +14,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-SUPPORTED = {"torch": ((2, 6), (2, 14)), "transformers": ((5, 20), (5, 25))}  # from and below, as pyproject.toml says
+SUPPORTED = {"torch": ((2, 6), (2, 14)), "transformers": ((5, 20), (5, 25))}  # from and below, as in pyproject.toml
 
 
 def check_version(name: str, version: str) -> None:
-    """Refuse a release outside the range that was tested.
+    """Check that a release is supported.
 
     Args:
-        name (`str`): of the library, a key of `SUPPORTED`.
-        version (`str`): that is installed, such as `"5.24.0"`.
+        name (`str`): name of the library, a key of `SUPPORTED`.
+        version (`str`): installed version, such as `"5.24.0"`.
 
     Raises:
-        ImportError: it is older or newer.
+        ImportError: the version is older or newer than the supported ones.
     """
     oldest, too_new = SUPPORTED[name]
     if not oldest <= tuple(int(number) for number in version.split(".")[:2]) < too_new:
@@ -41,14 +41,14 @@ if sys.flags.optimize > 1:
         "neither."
     )
 
-# What a decoder's forward and its output call the keys and values of earlier ids: "cache" since 5.24.
+# Name of the cache in the arguments and outputs of decoders, which is "cache" since 5.24.
 CACHE_NAME = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
 
-# What options and methods call computing activations again in the backward pass.
+# Name of gradient checkpointing in options and methods.
 _RENAMED = hasattr(PreTrainedModel, "activation_checkpointing_enable")
 CHECKPOINTING = "activation_checkpointing" if _RENAMED else "gradient_checkpointing"
 
-# Before 5.23 the speech encoders draw a random number for every layer in evaluation mode, too, and use none of them.
+# Before 5.23, speech encoders also draw a random number for every layer in evaluation mode, without using it.
 _DRAWS = tuple(int(number) for number in transformers.__version__.split(".")[:2]) < (5, 23)
 unmoved_generator: Any = partial(torch.random.fork_rng, devices=[]) if _DRAWS else nullcontext
 
@@ -57,10 +57,11 @@ try:
 except ImportError:  # older releases
 
     def slice_logits_to_keep(hidden_states: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-        """Return the positions whose logits are wanted, as transformers' function of this name does.
+        """Return the positions to compute logits for, like transformers' function of this name.
 
         Args:
-            hidden_states (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`): of the last layer.
+            hidden_states (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`): hidden states of the
+                last layer.
             logits_to_keep (`int` or `torch.Tensor`): the last positions, 0 for all; or positions, `(n,)` or
                 `(batch, n)`; or a boolean mask `(batch, sequence_length)`.
 
@@ -77,16 +78,16 @@ except ImportError:  # older releases
 
 
 def _any_peft(method: Any) -> Any:
-    """Return a method of transformers' that does not ask which release of PEFT is installed.
+    """Return a method of transformers without its check of the PEFT release.
 
-    Since 5.24 it asks for 0.22, which is not out; with 0.21 it does the same.
+    Since 5.24, the check requires PEFT 0.22, which is not released; the method works with 0.21.
     """
     names = method.__globals__ | {"check_peft_version": lambda min_version: None}
     return FunctionType(method.__code__, names, method.__name__, method.__defaults__)
 
 
 class AdapterMethods:
-    """The methods of transformers' `PeftAdapterMixin` that ask for a release of PEFT, without that."""
+    """The methods of transformers' `PeftAdapterMixin` without their checks of the PEFT release."""
 
     add_adapter = _any_peft(PreTrainedModel.add_adapter)
     set_adapter = _any_peft(PreTrainedModel.set_adapter)

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What a value may be: ranges of numbers, the nearest known word, and the fields of any configuration of transformers.
+"""Checks of values: ranges of numbers, suggestions for unknown words, and fields of transformers' configurations.
 
-The fields of other models' configurations are told by kind: by their names and by their defaults, so that a model that
-transformers adds later is held to the same rules. What such a class has by default is always allowed.
+Fields of other models' configurations are checked by their names and defaults, so that the checks also apply to models
+that transformers adds later. The defaults of a configuration class are always allowed.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-# Keywords that transformers' configurations understand, or carry along, though no field declares them.
+# Keywords that transformers' configurations accept although no field declares them.
 _CARRIED = {
     "attn_implementation",
     "auto_map",
@@ -47,11 +47,11 @@ class Within:
     """A range of numbers; calling it checks a number, or each of a list.
 
     Args:
-        low (`float`): the least, or what is just too little if `above`.
-        high (`float`): the most, or what is just too much if `below`.
-        above (`bool`, defaults to `False`): `low` itself is out of range.
-        below (`bool`, defaults to `False`): `high` itself is out of range.
-        whole (`bool`, defaults to `False`): integers only.
+        low (`float`): lower bound.
+        high (`float`): upper bound.
+        above (`bool`, defaults to `False`): exclude `low`.
+        below (`bool`, defaults to `False`): exclude `high`.
+        whole (`bool`, defaults to `False`): allow only integers.
     """
 
     low: float
@@ -69,7 +69,7 @@ class Within:
         return f"{kind} from {self.low:,} to {'below ' if self.below else ''}{self.high:,}"
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is a number in range."""
+        """Return whether a value is a number in the range."""
         kinds = int if self.whole else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
             return False
@@ -77,14 +77,14 @@ class Within:
         return least and (value < self.high if self.below else value <= self.high)
 
     def __call__(self, value: Any) -> None:
-        """Raise a ValueError if a value is out of range; `None` is left to the field's type."""
+        """Raise a ValueError if a value is out of range; `None` is allowed."""
         values = value if isinstance(value, list | tuple) else [value]
         if value is not None and not (values and all(self.holds(each) for each in values)):
             each = "one or more, each " if value is values else ""
             raise ValueError(f"{value!r} is out of range; give {each}{self}.")
 
 
-# Far above what was ever trained, far below what fills a memory with a single field.
+# Far above the sizes of existing models, but below sizes at which a single field fills the memory.
 COUNT = Within(1, 2**20, whole=True)
 LEVELS = Within(1, 256, whole=True)
 LAYERS = Within(0, 1000, whole=True)
@@ -93,18 +93,18 @@ SHARE = Within(0, 1)
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """Name the known word nearest to an unknown one, or all if none is near, as the end of an error's sentence."""
+    """Return the end of an error message: the closest known word to an unknown one, or all of them."""
     known = sorted(known)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}."
 
 
 _PLAIN = (str, bool, int, float, torch.dtype, PreTrainedConfig)
-_ID_KEYS = ("id2label", "task_specific_params")  # may have numbers for keys
+_ID_KEYS = ("id2label", "task_specific_params")  # keys may be numbers
 
 
 def check_dtype(where: str, dtype: Any) -> None:
-    """Check a dtype of weights, or each of a `dict`: `None`, `"auto"`, or one of floats, by itself or by its name."""
+    """Check a dtype of weights, or each of a `dict`: `None`, `"auto"`, or a floating-point dtype or its name."""
     names = ("float32", "bfloat16", "float16", "float64")
     for key, each in dtype.items() if isinstance(dtype, dict) else [(None, dtype)]:
         if each not in (None, "auto", *names, *(getattr(torch, name) for name in names)):
@@ -113,14 +113,14 @@ def check_dtype(where: str, dtype: Any) -> None:
 
 
 def check_plain(where: str, values: dict[Any, Any]) -> None:
-    """Check that values can be saved as JSON and read again, whatever configuration they are for.
+    """Check that the values of a configuration can be saved as JSON.
 
     Args:
-        where (`str`): what errors call the configuration.
-        values (`dict`): by the names of fields; those of parts may be `dict`s or configurations.
+        where (`str`): name of the configuration, for error messages.
+        values (`dict`): values by field; those of parts can be `dict`s or configurations.
 
     Raises:
-        ValueError: a value, or one inside it, is something else, or NaN; or a dtype does not exist.
+        ValueError: a value or an item of it is not a JSON type or is NaN; or a dtype does not exist.
     """
     for key, value in values.items():
         name = f"{where}.{key}"
@@ -138,11 +138,11 @@ def check_plain(where: str, values: dict[Any, Any]) -> None:
             raise ValueError(f"{name} is of type {type(value).__name__}; give text, a number, a bool or lists.")
 
 
-# Kinds of numbers by the names of their fields; the first that fits holds.
+# Ranges by patterns of field names; the first match applies.
 _SHARE = r"dropout|layerdrop|droppath|pdrop|drop_rate|_prob(_|$)"
 _RANGES = {
     _SHARE: SHARE,
-    r"^layer_rope_theta$": Within(0, 10**12),  # 0 is a layer without
+    r"^layer_rope_theta$": Within(0, 10**12),  # 0 for layers without rotary positions
     r"(^|_)(eps|epsilon|theta|factor)(_|$)|^rotary_embedding_base$": Within(0, 10**12, above=True),
     r"^init.*(range|std)$": Within(0, 10**6),
     r"^num_hidden_layers$": Within(1, 10_000, whole=True),
@@ -150,13 +150,13 @@ _RANGES = {
     r"(^|_)(sizes?|dims?|kernels?|strides?|ratios|heads?|channels)$|^(d|dim)_": COUNT,
     r"^(num|n)_|_(layers|rank|groups|window)$": Within(0, 2**31, whole=True),
 }
-# What a user may change of a trained model: its training, what it returns, and the ids of the vocabulary.
+# Fields of a trained model that users can change: those of training, outputs and special ids.
 _FREE = rf"{_SHARE}|^init|aux_loss|^mask_|_augment$|_token_id$|^vocab_size$|^output_|^use_cache$|^pretraining_tp$"
 
 
 @functools.cache
 def _defaults(kind: type[PreTrainedConfig]) -> dict[str, Any]:
-    """Values of a configuration that is given nothing; none if that cannot be."""
+    """Return the default values of a configuration; none if it has required arguments."""
     try:
         return vars(kind())
     except (StrictDataclassError, ValueError):
@@ -164,22 +164,22 @@ def _defaults(kind: type[PreTrainedConfig]) -> dict[str, Any]:
 
 
 def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, Any] | None) -> None:
-    """Check the configuration of a model of transformers: the keys that it was built from, and values by their kind.
+    """Check the keys and values of the configuration of a transformers model.
 
     Args:
-        where (`str`): what errors call it.
-        config (`PreTrainedConfig`): as built.
-        given (`dict`, *optional*): what it was built from.
+        where (`str`): name of the configuration, for error messages.
+        config (`PreTrainedConfig`): the configuration.
+        given (`dict`, *optional*): the keys and values that it was built from.
 
     Raises:
-        ValueError: a key that it does not have, a number out of range, or an activation or kind of rotary positions
-            that transformers does not have.
+        ValueError: a key is unknown, a number is out of range, or an activation or a type of rotary positions is
+            unknown.
     """
     kind: Any = type(config)
     defaults = _defaults(kind)
     declared = {*inspect.signature(kind.__init__).parameters, *kind.attribute_map, *defaults}
     declared |= {field.name for field in dataclasses.fields(config)}
-    # One that a file holds is complete, and may have attributes that some other program added.
+    # A configuration from a file is complete, and may have additional attributes of other programs.
     if given is not None and "architectures" not in given:
         for key in given:
             if key in vars(config) and not (key in declared or key in TRANSFORMERS_KEYS or key.startswith("_")):
@@ -193,7 +193,7 @@ def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, 
 
 
 def _check_value(where: str, name: str, value: Any, default: Any) -> None:
-    """Check a value, or each of a list or a dictionary; None and a class's defaults are right."""
+    """Check a value, or the items of a list or dictionary; None and defaults are always allowed."""
     if value is None or isinstance(value, bool) or value == default:
         return
     if isinstance(value, dict):
@@ -220,7 +220,7 @@ def _require_word(where: str, value: Any, known: set[str]) -> None:
 
 
 def foreign_trained_values(config: PreTrainedConfig) -> dict[str, Any]:
-    """Return what the results of another model depend on, as JSON holds it."""
+    """Return the values that the results of another model depend on, as JSON types."""
     kept = {name: value for name, value in config.to_dict().items() if not _is_free(name, value)}
     return {"model_type": config.model_type} | json.loads(json.dumps(kept, default=str))
 

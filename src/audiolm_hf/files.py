@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Files and folders that are whole whenever they are there under their names, whatever happens while they are written.
+"""Atomic writing of files and folders: under its name, each is always complete.
 
-Each is written beside its place, forced to the disk, and moved there. Audio has the same from
-[`~audiolm_hf.audio_file_audiolm.write_audio`], which also travels with exported checkpoints.
+They are written under another name, flushed to the disk, and renamed. [`~audiolm_hf.audio_file_audiolm.write_audio`]
+does the same for audio files.
 """
 
 import json
@@ -15,15 +15,15 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-PARTIAL = ".partial-"  # begins the name of what is not complete, or being removed
+PARTIAL = ".partial-"  # prefix of files and folders that are incomplete or being removed
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file in one step; an error leaves the old one.
+    """Write a file atomically; after an error, the old file is still there.
 
     Args:
-        path (`Path`): the file; its folder is made if it is not there.
-        write (`Callable[[Path], Any]`): writes the file that it is given, whose ending is that of `path`.
+        path (`Path`): path of the file; its folder is created if it does not exist.
+        write (`Callable[[Path], Any]`): function that writes to the given path, which has the ending of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{path.name}")
@@ -37,31 +37,31 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes to a file in one step, see [`replace_file`]."""
+    """Write bytes to a file atomically, see [`replace_file`]."""
     replace_file(path, lambda partial: partial.write_bytes(data))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text to a file in one step, as UTF-8."""
+    """Write text to a file atomically, as UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value to a JSON file in one step."""
+    """Write a value to a JSON file atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors to a safetensors file in one step."""
+    """Write tensors to a safetensors file atomically."""
     replace_file(path, lambda partial: save_file(dict(tensors), partial))
 
 
 def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Write a folder so that it is whole whenever it is there under its name.
+    """Write a folder atomically.
 
     Args:
-        folder (`Path`): the folder; one that is there already is replaced.
-        write (`Callable[[Path], Any]`): puts the files into the empty folder that it is given.
+        folder (`Path`): path of the folder; an existing one is replaced.
+        write (`Callable[[Path], Any]`): function that writes the files to the given empty folder.
     """
     partial = _write_partial(folder, folder.parent, write)
     if folder.exists():
@@ -71,12 +71,12 @@ def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
 
 
 def fill_folder(folder: Path, write: Callable[[Path], Any], last: str = "config.json") -> None:
-    """Write files into a folder that is kept; as long as `last` is not there, they are not complete.
+    """Write files to a folder that may have other files; they are incomplete until `last` exists.
 
     Args:
-        folder (`Path`): the folder; files of the same names are replaced.
-        write (`Callable[[Path], Any]`): puts the files into the empty folder that it is given.
-        last (`str`, defaults to `"config.json"`): the file without which nothing reads the others.
+        folder (`Path`): path of the folder; files with the same names are replaced.
+        write (`Callable[[Path], Any]`): function that writes the files to the given empty folder.
+        last (`str`, defaults to `"config.json"`): name of the file that is written last.
     """
     (folder / last).unlink(missing_ok=True)
     partial = _write_partial(folder, folder, write)
@@ -104,7 +104,7 @@ def _write_partial(folder: Path, parent: Path, write: Callable[[Path], Any]) -> 
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that is never seen half removed under its name."""
+    """Remove a folder atomically."""
     removed = folder.with_name(f"{PARTIAL}removed-{folder.name}")
     shutil.rmtree(removed, ignore_errors=True)
     folder.replace(removed)

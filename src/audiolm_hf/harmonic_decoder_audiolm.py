@@ -1,13 +1,13 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Decoder of the codec for voices: a pulse train at the pitch, and noise, through a filter that changes with time.
+"""Decoder of the codec for voices: a pulse train with the pitch, and noise, through a time-varying filter.
 
-Between the latents and the waveform of [`SoundStreamModel`]. Networks at the frame rate find the filter, the share of
-noise and the fundamental frequency (F0); the phases of the harmonics follow from the F0 and need no codes. The source
-is that of NSF (arXiv 1904.12088), harmonics and filtered noise as in DDSP (arXiv 2001.04643), blocks and overlapping
-windows as in Vocos (arXiv 2306.00814).
+It replaces the last part of [`SoundStreamModel`], from latents to the waveform. Networks at the frame rate predict the
+filter, the share of noise and the fundamental frequency (F0). The phases of the harmonics follow from the F0 and need
+no codes. The source is that of NSF (arXiv 1904.12088), harmonics and filtered noise are those of DDSP (arXiv
+2001.04643), and blocks and overlapping windows those of Vocos (arXiv 2306.00814).
 
-Nothing is random: the noise is a function of the sample's position, and the phase is counted in whole steps, so that
-a recording decoded in windows has the samples that it has as a whole.
+The noise is a function of the sample's position, and the phase has integer steps, so that decoding in windows gives
+the same samples as decoding at once.
 """
 
 import math
@@ -197,7 +197,7 @@ class HarmonicDecoder(nn.Module):
 
 
 def _hold(f0: Tensor, frame_mask: Tensor | None) -> Tensor:
-    """Let the padding hold the F0 of the last real frame, as the end of a recording does."""
+    """Repeat the F0 of the last real frame in the padding."""
     if frame_mask is None:
         return f0
     last = (frame_mask > 0).sum(1, keepdim=True).sub(1).clamp(min=0)
@@ -242,7 +242,7 @@ def sample_f0(f0: Tensor, hop_length: int) -> Tensor:
 
 
 def phase_steps(hertz: Tensor, sampling_rate: int) -> Tensor:
-    """Return the steps of phase that every sample goes on by, int64, from its F0 in Hz."""
+    """Return the phase increments of samples in steps of a cycle, int64, from their F0 in Hz."""
     return (hertz * HERTZ_STEPS).round().long() * (CYCLE // HERTZ_STEPS) // sampling_rate
 
 

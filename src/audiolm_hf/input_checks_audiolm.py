@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checks of the tensors that come in from outside: waveforms, ids and masks.
+"""Checks of input tensors: waveforms, ids and masks.
 
-Every public method that takes them checks them here before any work, so that the error names what was given, what is
-allowed, and the row.
+Public methods use them before any work. Their errors have the given value, the allowed values, and the row.
 """
 
 import math
@@ -219,7 +218,7 @@ def _check_mask(mask: Any, batch: int, length: int, past: int) -> None:
 
 
 def can_read(tensor: Tensor) -> bool:
-    """Say whether values can be looked at: not inside a compiled graph, which that would break, nor on meta."""
+    """Return whether values can be read, which is not the case in compiled graphs and on the meta device."""
     return not (tensor.is_meta or torch.compiler.is_compiling())
 
 

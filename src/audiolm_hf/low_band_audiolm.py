@@ -1,10 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The lowest frequencies of a waveform as a few numbers per frame of codes, and back.
 
-Between the codec's waveform and its quantizer. A listener, and PESQ, forgive a wrong phase above 1 kHz but hear it
-below, where the ear resolves single harmonics; networks at the frame rate give the magnitudes there and not the phase.
-So the codec can code these coefficients themselves. They are those of a modified discrete cosine transform (Princen,
-Johnson and Bradley 1987): one window per frame, half overlapping, as many numbers as samples, exactly invertible.
+A wrong phase is inaudible above 1 kHz, but audible below, where the ear resolves single harmonics, and PESQ behaves
+alike. Networks at the frame rate predict magnitudes but not phases there, so the codec can code the coefficients of
+this band directly. They are those of a modified discrete cosine transform (Princen, Johnson and Bradley 1987) with one
+window per frame, which overlap by half; the transform is critically sampled and exactly invertible.
 """
 
 import math

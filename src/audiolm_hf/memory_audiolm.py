@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How much memory there is, so that work that cannot fit is refused before it begins."""
+"""Available memory, and a check that work fits into it before it begins."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that this process can still take, of the machine and of its container."""
+    """Return the bytes of memory available to this process in its machine and container."""
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         entries = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
@@ -26,16 +26,16 @@ def available_memory() -> int:
 
 
 def check_memory(needed: float, what: str, advice: str, device: torch.device | None = None) -> None:
-    """Refuse, before it begins, work that does not fit into memory.
+    """Check that work fits into memory.
 
     Args:
-        needed (`float`): bytes that the work will take.
-        what (`str`): the work, as the beginning of a sentence.
-        advice (`str`): what to change.
-        device (`torch.device`, *optional*): where; the memory of a GPU is all that it has.
+        needed (`float`): required bytes.
+        what (`str`): name of the work, for the beginning of the error message.
+        advice (`str`): what to change, for the end of the error message.
+        device (`torch.device`, *optional*): device of the work; for a GPU, its total memory is used.
 
     Raises:
-        ValueError: if less is available.
+        ValueError: less memory is available.
     """
     if device is not None and device.type == "meta":
         return

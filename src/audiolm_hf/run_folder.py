@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The guard of folders that commands write: one run a folder, and one process a run.
+"""Output folders, each of which belongs to one run and is written by one process at a time.
 
-`run.json` says what a folder holds: kind, settings and the content of the inputs. The same run resumes, another one is
-refused, and so is a second process while the first is at work. Every command that writes a folder comes through here.
+`run.json` has the kind, the settings and the hashes of the inputs of a run. The same run is resumed; another run, and
+a second process, are refused. All commands that write folders use this module.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from audiolm_hf.files import PARTIAL, write_json
 RECORD_FILE = "run.json"
 _FORMAT = 1  # of the record and of the folders' content
 _LOCK_FILE = ".lock"
-HASHED_BYTES = 4 * 2**30  # of an input's files; beyond, a file with another time counts as changed
+HASHED_BYTES = 4 * 2**30  # of an input's files; larger inputs are compared by modification times
 _SHOWN_LENGTH = 40  # characters of a value in an error
 _SHOWN_FILES = 3
 
@@ -31,11 +31,11 @@ FileStates = dict[str, list[Any]]  # size, time in nanoseconds and hash of files
 
 @dataclass
 class RunFolder:
-    """A folder that this process may write.
+    """A folder that is held by this process.
 
     Args:
         path (`Path`): the folder.
-        record (`dict`): what `run.json` says.
+        record (`dict`): the content of `run.json`.
     """
 
     path: Path
@@ -43,17 +43,17 @@ class RunFolder:
 
     @property
     def done(self) -> bool:
-        """Whether an earlier call has finished the run, and its result is there as it was."""
+        """Whether the run is finished and its result is unchanged."""
         result = self.record.get("result")
         if result is None:
             return False
         return not changed_files(result, file_states({name: self.path / name for name in result}, result))
 
     def finish(self, result: Path) -> None:
-        """Note that the run is finished.
+        """Record that the run is finished.
 
         Args:
-            result (`Path`): file or folder in the run's folder that holds the result.
+            result (`Path`): file or folder of the result, in the run's folder.
         """
         files = walk_files(result) if result.is_dir() else [result]
         states = file_states({path.relative_to(self.path).as_posix(): path for path in files})
@@ -70,24 +70,24 @@ def hold_folder(
     overwrite: bool = False,
     shared: bool = False,
 ) -> Iterator[RunFolder]:
-    """Keep a folder for one run, as long as the context lasts.
+    """Hold a folder for a run, within a context.
 
     Args:
-        folder (`str` or `Path`): made if it is not there.
-        kind (`str`): of the run.
-        settings (`dict`): what its result depends on; of types that JSON has.
-        inputs (`dict`): files that its result depends on, by the keys of the settings that name them and then by names
-            that do not depend on where they lie, see [`named_files`].
-        overwrite (`bool`, defaults to `False`): empty the folder if it holds another run.
-        shared (`bool`, defaults to `False`): others may have put files into the folder before.
+        folder (`str` or `Path`): the folder, which is created if it does not exist.
+        kind (`str`): kind of the run.
+        settings (`dict`): settings that the result depends on, of JSON types.
+        inputs (`dict`): files that the result depends on, by the key of the setting, and then by names that do not
+            depend on their location, see [`named_files`].
+        overwrite (`bool`, defaults to `False`): empty the folder if it belongs to another run.
+        shared (`bool`, defaults to `False`): allow files of others in the folder.
 
     Yields:
         [`RunFolder`]
 
     Raises:
-        ValueError: the folder holds another run, or files that no run wrote.
-        BlockingIOError: another process is at work in the folder.
-        OSError: the folder cannot be written.
+        ValueError: the folder belongs to another run, or has files that no run wrote.
+        BlockingIOError: another process holds the folder.
+        OSError: the folder is not writable.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
@@ -114,7 +114,7 @@ def hold_folder(
 
 
 def kept_result(folder: Path) -> FileStates:
-    """Return what was taken down of the result of a finished run, see [`file_states`]; empty where there is none."""
+    """Return the recorded [`file_states`] of the result of a finished run; empty if it is not finished."""
     record = _read_record(folder)
     return {} if record is None else record.get("result") or {}
 
@@ -122,7 +122,7 @@ def kept_result(folder: Path) -> FileStates:
 def holds_finished(
     folder: str | Path, kind: str, settings: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Path]]
 ) -> bool:
-    """Tell whether a folder holds a run, finished; arguments as of [`hold_folder`]."""
+    """Return whether a run in a folder is finished; see [`hold_folder`] for the arguments."""
     path = Path(folder)
     old = _read_record(path)
     if old is None or not RunFolder(path, old).done:
@@ -131,7 +131,7 @@ def holds_finished(
 
 
 def _lock(path: Path, stack: ExitStack) -> None:
-    """Keep a second process out; the lock ends with the process, even a killed one."""
+    """Lock the folder; the lock ends with the process, even if it is killed."""
     try:
         stack.enter_context(WeakFileLock(path / _LOCK_FILE, timeout=0.5))
     except TimeoutError as error:
@@ -153,20 +153,20 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 def _describe(
     kind: str, settings: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Path]], old: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What `run.json` is to say; hashes of files that are as they were are taken from the old one."""
+    """Return the content of `run.json`, with the old hashes of unchanged files."""
     known = old.get("inputs", {})
     states = {key: file_states(files, known.get(key, {})) for key, files in inputs.items()}
     return {"format": _FORMAT, "kind": kind, "settings": json.loads(json.dumps(settings)), "inputs": states}
 
 
 def named_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """List files by names that do not depend on where they lie.
+    """Return files by names that do not depend on their location.
 
     Args:
-        paths (iterable of `Path`): files, or folders that are searched; hidden files and `run.json` are left out.
+        paths (iterable of `Path`): files, or folders to search; hidden files and `run.json` are ignored.
 
     Returns:
-        `dict[str, Path]`: by name, or by path from a folder on; of two with one name, the later one is numbered.
+        `dict[str, Path]`: files by name, or by path relative to a folder; repeated names are numbered.
     """
     named: dict[str, Path] = {}
     for place, root in enumerate(paths):
@@ -177,9 +177,9 @@ def named_files(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def walk_files(root: Path) -> list[Path]:
-    """List the files of a folder by name, those of linked folders too, each folder once.
+    """Return the files of a folder by name, including those of linked folders, each folder once.
 
-    Hidden files and folders and `run.json` are left out.
+    Hidden files and folders and `run.json` are ignored.
 
     Raises:
         OSError: a folder cannot be read.
@@ -206,15 +206,16 @@ def walk_files(root: Path) -> list[Path]:
 def file_states(
     files: Mapping[str, Path], known: FileStates | None = None, hashed_bytes: float = HASHED_BYTES
 ) -> FileStates:
-    """Take down size, time and hash of files.
+    """Return sizes, modification times and hashes of files.
 
     Args:
-        files (`dict[str, Path]`): by name; one that is not there is taken down as missing.
-        known (`dict`, *optional*): what was taken down before; a file of the same size and time is not read again.
-        hashed_bytes (`float`, defaults to 4 GiB): no more is read; the hash of the other files is `None`.
+        files (`dict[str, Path]`): files by name; they may not exist.
+        known (`dict`, *optional*): an earlier result; files with the same size and time are not read again.
+        hashed_bytes (`float`, defaults to 4 GiB): maximum number of bytes to read; the hashes of other files are
+            `None`.
 
     Returns:
-        `dict`: by the same names.
+        `dict`: states by the same names.
     """
     states: FileStates = {}
     for name, path in files.items():
@@ -239,7 +240,7 @@ def file_hash(path: Path) -> str:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What a folder holds otherwise than asked for, in words."""
+    """Return the differences between two records as text."""
     if old.get("format") != new["format"]:
         return [f"format ({old.get('format')}, now {new['format']})"]
     if old.get("kind") != new["kind"]:
@@ -259,7 +260,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def changed_files(old: FileStates, new: FileStates) -> list[str]:
-    """Name the files that are not the same in two results of [`file_states`], with what is different."""
+    """Return the differences between two results of [`file_states`] as text."""
     changed = []
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new:
@@ -294,7 +295,7 @@ def _has_content(path: Path) -> bool:
 
 
 def _empty(path: Path) -> None:
-    """Remove what a folder holds but the locks, if no other process is at work in it."""
+    """Empty a folder except for its locks, if no other process holds it."""
     with ExitStack() as stack:
         for lock in path.rglob(_LOCK_FILE):
             if lock != path / _LOCK_FILE:

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Dataclasses whose fields are checked by their annotations: type, range, and what a text stands for.
+"""Dataclasses whose fields are checked against their annotations.
 
-Settings come from YAML files, from the command line or from Python; in each case a dataclass that derives from
-[`Settings`] holds every field to its annotation before any work. `Annotated` types such as [`Count`] or [`Share`] say
-what a number may be, [`InputPath`] and [`OutputPath`] which texts are files, for the guard of folders.
+Settings come from YAML files, from the command line or from Python. The fields of dataclasses derived from
+[`Settings`] are checked before any work. `Annotated` types such as [`Count`] or [`Share`] have ranges, and
+[`InputPath`] and [`OutputPath`] mark the strings that are paths, for `run_folder.py`.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from audiolm_hf.config_values_audiolm import Within, did_you_mean
 
 MAX_COUNT = 10**9
 
-# Keys of before -> what stands for them now.
+# Old keys -> the keys that replace them.
 RENAMED_KEYS = {
     "num_steps": "max_steps",
     "validation_steps": "eval_steps",
@@ -38,21 +38,21 @@ RENAMED_KEYS = {
 
 @dataclass(frozen=True)
 class Filled:
-    """A text or a list that must not be empty."""
+    """A string or a list that must not be empty."""
 
     def check(self, value: Any, where: str) -> None:
-        """Refuse an empty one."""
+        """Check that the value is not empty."""
         if not value or (isinstance(value, str) and (not value.strip() or "\0" in value)):
             raise ValueError(f"{where} is {value!r}; it must not be empty.")
 
 
 class Use:
-    """What a field is to the guard of folders, see [`~audiolm_hf.run_folder.hold_folder`]."""
+    """Role of a field for [`~audiolm_hf.run_folder.hold_folder`]."""
 
     INPUT = "input"  # files whose content is compared
     NAMED_INPUT = "named input"  # such files, or a name on the Hub
     DATA = "data"  # recordings, relative to the `folder` beside it
-    FREE = "free"  # changes nothing of what is computed
+    FREE = "free"  # does not change the result
 
 
 Count = Annotated[int, Within(1, MAX_COUNT, whole=True)]
@@ -71,12 +71,12 @@ OutputPath = Annotated[str, Filled(), Use.FREE]
 
 
 class Settings:
-    """Base of dataclasses that are checked when they are made; numbers given as text become numbers.
+    """Base of dataclasses that are checked when they are created; numbers given as strings are converted.
 
-    A subclass with a `__post_init__` of its own calls this one first.
+    The `__post_init__` of a subclass must call this one first.
 
     Raises:
-        ValueError: a field's value is of another type, not finite, or out of its range.
+        ValueError: the value of a field has the wrong type, is not finite, or is out of range.
     """
 
     def __post_init__(self) -> None:
@@ -90,15 +90,15 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
     """Build a dataclass from nested values.
 
     Args:
-        config_class (`type`): a dataclass; fields may be dataclasses too.
-        values (`dict`): one value for each field that is to differ from its default.
-        where (`str`, defaults to `"configuration"`): what the errors call the place these values come from.
+        config_class (`type`): a dataclass, whose fields can also be dataclasses.
+        values (`dict`): values by field; missing fields have their defaults.
+        where (`str`, defaults to `"configuration"`): source of the values, for error messages.
 
     Returns:
         An instance of `config_class`.
 
     Raises:
-        ValueError: an unknown key, a field without a value, or a value that does not fit its annotation.
+        ValueError: a key is unknown, a required field is missing, or a value does not match its annotation.
     """
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(config_class)}
@@ -120,15 +120,15 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
-    """Return a value as its annotated type.
+    """Return a value converted to its annotated type.
 
     Args:
         hint: the annotation.
-        value: what is given for it.
-        where (`str`): what the errors call it.
+        value: the value.
+        where (`str`): name of the value, for error messages.
 
     Raises:
-        ValueError: it does not fit.
+        ValueError: the value does not match the annotation.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
@@ -172,7 +172,7 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _require_finite(value: Any, where: str) -> None:
-    """Refuse NaN and infinity anywhere in values of no declared type, such as the fields of a model."""
+    """Check for NaN and infinity in values without annotations, such as the fields of a model's configuration."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             _require_finite(inner, f"{where}.{key}")

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What all configurations of this package share: no unknown keys or impossible values, what weights depend on.
+"""Base of this package's configurations, which checks keys and values.
 
-transformers' configurations take any keyword without a word. Here a key that no field declares is refused with the
-nearest that one does, and a value out of its range with the range. Values that trained weights only work with are
-marked so; `save_pretrained` of a model stores them as `trained_with`, and `from_pretrained` compares.
+transformers' configurations accept any keyword. Here, an unknown key is an error that suggests the closest known one,
+and a value out of range is an error with the range. Values that trained weights depend on are saved as `trained_with`
+by `save_pretrained` of a model, and compared by `from_pretrained`.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ def checked(default: Any, allowed: Within | None = None, *, trained: bool = Fals
     """Declare a field of a configuration.
 
     Args:
-        default (`Any`): of the field.
-        allowed ([`Within`], *optional*): its range, checked at every assignment.
-        trained (`bool`, defaults to `False`): trained weights only work with the value they were trained with.
+        default (`Any`): default of the field.
+        allowed ([`Within`], *optional*): range of the field, which is checked at every assignment.
+        trained (`bool`, defaults to `False`): trained weights only work with the same value.
 
     Returns:
         `dataclasses.Field`.
@@ -48,8 +48,8 @@ class StrictConfig(PreTrainedConfig):
     """Base of this package's configurations.
 
     Args:
-        trained_with (`dict`, *optional*): values that the weights beside a saved configuration were trained with, by
-            the names of their fields; written when a model is saved.
+        trained_with (`dict`, *optional*): values of fields that the saved weights were trained with; set when a model
+            is saved.
     """
 
     trained_with: dict | None = None
@@ -76,7 +76,7 @@ class StrictConfig(PreTrainedConfig):
 
     @classmethod
     def _knows(cls, key: str) -> bool:
-        """Whether a key is a field, or one that transformers adds."""
+        """Return whether a key is a field, or one that transformers adds."""
         declared = key in cls.sub_configs or any(field.name == key for field in dataclasses.fields(cls))
         return declared or key in TRANSFORMERS_KEYS or key.startswith("_")
 
@@ -84,7 +84,7 @@ class StrictConfig(PreTrainedConfig):
     def get_config_dict(
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read `config.json` as `PreTrainedConfig` does, and refuse that of another type of model."""
+        """Read `config.json`, and raise an error if it is of another type of model."""
         fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         found = [part.get("model_type") for part in (fields, *fields.values()) if isinstance(part, dict)]
         if cls.model_type and cls.model_type not in found:
@@ -102,7 +102,7 @@ class StrictConfig(PreTrainedConfig):
         return fields
 
     def _with_model_type(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Name the kind of model that the values of a part are for, where several kinds are possible."""
+        """Return `model_type` of the values of a part that can be one of several kinds of model."""
         spec = self.sub_configs_defaults[name]
         if spec.config_class is not AutoConfig:
             return values
@@ -115,10 +115,10 @@ class StrictConfig(PreTrainedConfig):
         return values | {"model_type": model_type}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields; where the code lies only if it is saved, too, as transformers does with remote code.
+        """Return all fields, and the place of the code if it is saved, as transformers does with remote code.
 
-        Where the parts were loaded from is left out: it means nothing on another machine. So are attributes that
-        somebody assigned and no field declares: they could not be read again.
+        The paths that the parts were loaded from are removed, and so are attributes that are not fields, because they
+        could not be loaded.
         """
         fields = {name: value for name, value in super().to_dict().items() if self._knows(name)}
         for name in self.sub_configs:
@@ -131,7 +131,7 @@ class StrictConfig(PreTrainedConfig):
         return fields
 
     def trained_values(self) -> dict[str, Any]:
-        """Return what weights of this configuration only work with: value by name, `part_config.name` in a part."""
+        """Return the values that trained weights depend on, by field, or by `part_config.field` for parts."""
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -147,11 +147,11 @@ class StrictConfig(PreTrainedConfig):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def check_trained_values(self, stored: dict[str, Any], source: str) -> None:
-        """Compare with what weights were trained with.
+        """Check that the values are those that the weights were trained with.
 
         Args:
-            stored (`dict`): `trained_with` of the saved configuration. Names that only one side knows are passed over.
-            source (`str`): where the weights come from.
+            stored (`dict`): `trained_with` of the saved configuration. Names that only one side has are ignored.
+            source (`str`): source of the weights, for error messages.
 
         Raises:
             ValueError: a value differs.

@@ -28,7 +28,7 @@ def usable_cpus() -> int:
 
 
 def check_threads(asked: int | None) -> None:
-    """Refuse far more threads than CPUs: they only wait for each other, and OpenMP crashes on very many."""
+    """Check that there are not far more threads than CPUs, with which OpenMP is slow and can crash."""
     limit = THREADS_PER_CPU * usable_cpus()
     if asked is not None and asked > limit:
         raise ValueError(f"--threads is {asked}; this process may use {usable_cpus()} CPUs, so give at most {limit}.")

@@ -1,9 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Semantic tokens and frames of codes on one clock, whatever their rates.
+"""The times of semantic tokens and frames of codes, for any rates.
 
-Both steps are exact fractions of a second, so that 25 semantic tokens a second stand beside the 12.5 frames of Mimi
-and the 86.13 of DAC without drift. Training and generation cut both sequences at the boundaries of units, the longer
-of the two steps; where the shorter step does not divide it, it is cut at its nearest boundary.
+Both steps are exact fractions of a second, so that semantic tokens at 25 Hz and frames at 12.5 Hz (Mimi) or 86.13 Hz
+(DAC) stay aligned without drift. Training and generation cut both sequences at boundaries of units, where a unit is
+the longer of the two steps. If a unit is not a multiple of the shorter step, that sequence is cut at its nearest
+boundary.
 """
 
 import math

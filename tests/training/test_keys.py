@@ -37,18 +37,18 @@ def shown(options, capsys):
 
 def test_help_of_a_kind_names_types_defaults_and_meanings(capsys):
     text = shown(["--kind", "codec", "--help"], capsys)
-    assert text.startswith("kind: codec # Training of a codec;")
+    assert text.startswith("kind: codec # Configuration of the codec training.")
     for line in (
-        "output_folder (str, required): receives everything; a run that is found there is resumed.",
-        "warmup_steps (float, default 200.0): steps of linear rise to it; a number below 1 is a share of all steps.",
-        "data.train (list of str, required): parquet files, folders or manifests to train on, relative to folder.",
-        "num_codebooks (int, optional): leading levels that are trained",
+        "output_folder (str, required): output folder; a run in this folder is resumed.",
+        "warmup_steps (float, default 200.0): steps of linear warmup; a number below 1 is a share of all steps.",
+        "data.train (list of str, required): parquet files, folders or manifests of the training data, relative to folder.",
+        "num_codebooks (int, optional): number of leading levels to train and validate",
         "mel_weight (float, default 15.0): weights of the losses.",
-        "report_to (list of 'tensorboard' or 'wandb' or 'trackio'): where metrics are sent",
+        "report_to (list of 'tensorboard' or 'wandb' or 'trackio'): trackers that receive the metrics",
     ):
         assert line in text
     text = shown(["-h", "--kind", "semantic_encoder"], capsys)
-    assert "iterations[].max_steps (int, required): training steps." in text
+    assert "iterations[].max_steps (int, required): number of training steps." in text
 
 
 def test_help_without_a_kind_is_that_of_the_command(capsys):

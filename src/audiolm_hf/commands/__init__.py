@@ -1,2 +1,2 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The commands of `audiolm-hf` that are too long for `cli.py`."""
+"""The commands of `audiolm-hf`."""

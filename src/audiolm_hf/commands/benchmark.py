@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf benchmark generation`: how fast this machine runs a checkpoint."""
+"""`audiolm-hf benchmark generation`: measure the speed of generation on this machine."""
 
 import argparse
 import sys
@@ -29,8 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     measures = parser.add_subparsers(dest="measure", required=True, metavar="measure")
     parser = measures.add_parser(
         "generation",
-        help="tokens a second and real-time factor of a checkpoint's stages",
-        description="Sample every stage of a checkpoint by itself and report tokens per second and real-time factor.",
+        help="tokens per second and real-time factor of a checkpoint's stages",
+        description="Measure tokens per second and the real-time factor of every stage of a checkpoint.",
     )
     add_checkpoint(parser)
     add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
@@ -41,10 +41,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=[1, 4],
         action=Number,
         maximum=MOST_CONTINUATIONS,
-        help="rows at once (default 1 and 4)",
+        help="batch sizes (default 1 and 4)",
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, action=Number, help="repetitions, of which the median counts (default 3)"
+        "--rounds", type=int, default=3, action=Number, help="repetitions, of which the median is reported (default 3)"
     )
     add_machine(parser)
     add_report(parser)
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_generation_benchmark(arguments: argparse.Namespace) -> int:
-    """Run `benchmark generation`; returns the exit status."""
+    """Run `benchmark generation` and return the exit status."""
     from audiolm_hf.evaluation.report import to_json
     from audiolm_hf.evaluation.speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf checkpoints`: list the checkpoints that come with the package."""
+"""`audiolm-hf checkpoints`: list the bundled checkpoints."""
 
 import argparse
 import sys
@@ -10,12 +10,12 @@ from audiolm_hf.bundled import DEFAULT_CHECKPOINT, checkpoint, list_checkpoints
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the program's parser."""
-    parser = subparsers.add_parser("checkpoints", help="list the checkpoints that come with the package")
+    parser = subparsers.add_parser("checkpoints", help="list the bundled checkpoints")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     for name in list_checkpoints():
         folder = Path(checkpoint(name))
         megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf continue`: continue sound files, and write prompt + continuation to sound files.
+"""`audiolm-hf continue`: continue sound files, and write prompts and continuations to sound files.
 
-Everything that can be refused is refused first: options, outputs and prompts before the model is loaded, what only the
-model's processor can tell before anything is generated.
+Options, outputs and prompts are checked before the model is loaded, and the content of the prompts before generation.
 """
 
 import argparse
@@ -30,13 +29,13 @@ from audiolm_hf.commands.options import (
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.threads import set_threads
 
-GENERATED = provenance()["comment"]  # begins the comment of every file that this package has generated
+GENERATED = provenance()["comment"]  # start of the comment in every generated file
 STREAM = "-"  # standard input or output
 WAV_BYTES_PER_SECOND = 32_000  # at 16 kHz
 
 _OUTPUT_HELP = (
-    "file to write, its ending says the format (default continuation.wav); - writes WAV to standard output; with "
-    "several prompts or continuations the prompt's name and the number of the continuation are added to it"
+    "output file, whose ending selects the format (default continuation.wav); - writes WAV to standard output; with "
+    "several prompts or continuations, their names and numbers are added to the name"
 )
 
 
@@ -46,20 +45,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "continue",
         help="continue a sound file",
         usage="%(prog)s [options] [prompt ...]",
-        description="Continue sound files and write what was given and what was made into one file each. A file that "
-        "this command wrote is replaced, any other is refused.",
+        description="Continue sound files, and write each prompt and its continuation to a file. Existing "
+        "files are only replaced if this command wrote them.",
     )
     parser.add_argument(
-        "prompts", nargs="*", metavar="prompt", help="sound files, - for standard input; by default a bundled example"
+        "prompts", nargs="*", metavar="prompt", help="sound files, - for standard input (default: a bundled example)"
     )
     parser.add_argument("-o", "--output", default="continuation.wav", help=_OUTPUT_HELP)
-    add_length(parser, "--length-s", "seconds to add (default 7)", 7.0)
-    add_seed(parser, "same seed, same samples (default 0)")
+    add_length(parser, "--length-s", "length of the continuation in seconds (default 7)", 7.0)
+    add_seed(parser, "random seed; the same seed gives the same samples (default 0)")
     add_checkpoint(parser)
     add_continuations(parser)
-    parser.add_argument("--stop-at-end", action="store_true", help="let the model end before --length-s")
+    parser.add_argument("--stop-at-end", action="store_true", help="allow the model to end before --length-s")
     parser.add_argument("--continuation-only", action="store_true", help="write the continuation without its prompt")
-    parser.add_argument("--overwrite", action="store_true", help="replace any file that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace any existing file")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_machine(parser)
     _add_sampling(parser)
@@ -67,16 +66,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _sampling_options() -> dict[str, Any]:
-    """Return the options of generation but for lengths, with their defaults; those of all stages too."""
+    """Return the sampling options and their defaults, with and without the prefix of a stage."""
     defaults = vars(AudioLMGenerationConfig())
     names = [name for name in AudioLMGenerationConfig.option_names() if not name.endswith("length_s")]
     return {name: defaults.get(f"semantic_{name}", defaults.get(name)) for name in names}
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each way in which a stage can sample, by its name in `AudioLMModel.generate`."""
+    """Add the sampling options, named as in `AudioLMModel.generate`."""
     group = parser.add_argument_group(
-        "sampling", "Of one stage, or of all; by default what the checkpoint's generation_config.json says."
+        "sampling",
+        "Options of one stage or of all stages; the defaults are in the checkpoint's generation_config.json.",
     )
     for name, default in _sampling_options().items():
         flag = f"--{name.replace('_', '-')}"
@@ -87,17 +87,14 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 class StageBars:
-    """One progress bar for each stage, with its rate and the time left.
-
-    Called by `AudioLMModel.generate` as `progress(stage, done, total)`.
-    """
+    """A progress bar for each stage, called by `AudioLMModel.generate` as `progress(stage, done, total)`."""
 
     def __init__(self) -> None:
         self.stage: str | None = None
         self.bar: tqdm | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` steps of `stage` are made."""
+        """Show that `done` of `total` steps of `stage` are finished."""
         if stage != self.stage:
             self.close()
             self.stage, self.bar = stage, tqdm(desc=f"{stage:>8}", total=total, unit="step", leave=True)
@@ -112,18 +109,18 @@ class StageBars:
 
 
 def output_paths(output: Path, prompts: list[str], num_continuations: int) -> list[list[Path]]:
-    """Name the files to write: one list for each prompt, one path for each of its continuations.
+    """Return the paths of the output files.
 
     Args:
-        output (`Path`): what the user asked for.
-        prompts (`list[str]`): the prompts' paths.
-        num_continuations (`int`): continuations of each.
+        output (`Path`): value of `--output`.
+        prompts (`list[str]`): paths of the prompts.
+        num_continuations (`int`): number of continuations of each prompt.
 
     Returns:
-        `list[list[Path]]`.
+        `list[list[Path]]`: for each prompt, the paths of its continuations.
 
     Raises:
-        ValueError: if two prompts have the same name, so that their files would, too.
+        ValueError: two prompts have the same name.
     """
     stems = ["stdin" if prompt == STREAM else Path(prompt).stem for prompt in prompts]
     if len(set(stems)) < len(stems):
@@ -134,7 +131,7 @@ def output_paths(output: Path, prompts: list[str], num_continuations: int) -> li
 
 
 def was_generated(path: Path) -> bool:
-    """Whether a sound file says in its text fields that this package generated it."""
+    """Return whether the metadata of a sound file say that this package generated it."""
     import soundfile
 
     try:
@@ -145,19 +142,19 @@ def was_generated(path: Path) -> bool:
 
 
 def check_paths(paths: list[list[Path]], overwrite: bool) -> None:
-    """Refuse before the work what could not be written after it."""
+    """Check that the output files can be written."""
     for path in (path for row in paths for path in row):
         check_ending(path)
         check_folder(path)
         if path.exists() and not overwrite and not was_generated(path):
             raise ValueError(
-                f"{path} is there already, and audiolm-hf did not write it; give another --output, or --overwrite to "
+                f"{path} already exists and was not written by audiolm-hf; give another --output, or --overwrite to "
                 "replace it."
             )
 
 
 def check_size(num_files: int, length_s: float, folder: Path) -> None:
-    """Refuse before the work what the disk does not hold."""
+    """Check that the output files fit on the disk."""
     needed, free = num_files * length_s * WAV_BYTES_PER_SECOND, shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
@@ -167,7 +164,7 @@ def check_size(num_files: int, length_s: float, folder: Path) -> None:
 
 
 def read_prompt(prompt: str) -> str | bytes:
-    """Check that a prompt begins like audio; return its path, or what a pipe holds, which can be read only once."""
+    """Check the beginning of a prompt, and return its path, or the content of a pipe."""
     source: str | bytes = prompt
     if prompt == STREAM:
         source = b"" if sys.stdin is None else sys.stdin.buffer.read()
@@ -187,7 +184,7 @@ def load(checkpoint: str, device: str | None) -> Any:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     resolve_checkpoint(arguments.checkpoint)
     device = find_device(arguments.device)
     sampling = {name: value for name in _sampling_options() if (value := vars(arguments)[name]) is not None}
@@ -207,7 +204,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(continue_audio: Any, name: str, prompt: str | bytes) -> dict[str, Any]:
-    """Read a prompt to its end, once, with its name in the error."""
+    """Read a prompt; errors have its name."""
     try:
         features = continue_audio.preprocess(prompt)
     except ValueError as error:
@@ -216,12 +213,12 @@ def _read(continue_audio: Any, name: str, prompt: str | bytes) -> dict[str, Any]
 
 
 def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[Path]]:
-    """Return the files of each prompt, after all checks; none if all goes to standard output."""
+    """Return the output files of each prompt after checking them; none for standard output."""
     if names.count(STREAM) > 1:
         raise ValueError("Standard input (-) is given twice as a prompt; it can be read once.")
     if arguments.output == STREAM:
         if len(names) * arguments.num_continuations > 1:
-            raise ValueError("Standard output (-o -) takes one continuation of one prompt; write the others to files.")
+            raise ValueError("Standard output (-o -) takes a single continuation of a single prompt; write to files.")
         if sys.stdout.isatty() or getattr(sys.stdout, "name", "") == os.devnull:
             raise ValueError("Standard output (-o -) is a terminal, or closed; send it to a file or a program.")
         return [[]]
@@ -236,7 +233,7 @@ def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[
 
 
 def _tell(arguments: argparse.Namespace, text: str) -> None:
-    """Say something on standard error, unless the user wants quiet."""
+    """Write a line to standard error, unless `--quiet` is given."""
     if not arguments.quiet:
         sys.stderr.write(f"{text}\n")
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf data`: build the folder of recordings that a recipe trains on, from the archives of public corpora."""
+"""`audiolm-hf data`: build the data folder of a recipe from the archives of public corpora."""
 
 import argparse
 import dataclasses
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 ARCHIVES_FOLDER = "archives"
 EXCERPT_S = 15.0
-EXCERPTS_FROM_S = 95.0  # of each piece, whose loudness is that of this beginning
+EXCERPTS_FROM_S = 95.0  # seconds of each piece that excerpts are taken from, and that set its loudness
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "data",
-        help="build the folder of recordings that a recipe trains on",
-        description="Download public corpora, check them, and write their splits as parquet files. Run it again after "
-        "an interruption and it resumes; what is there already is not made again.",
+        help="build the data folder of a recipe",
+        description="Download public corpora, verify them, and write their splits as parquet files. Rerunning "
+        "the command resumes and skips finished files.",
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the corpora, see configs/data")
     parser.add_argument(
@@ -34,15 +34,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="CORPUS=PATH",
-        help="archive that is here already, or the folder that it was unpacked into; once for each corpus",
+        help="an archive that is already downloaded, or the folder it was unpacked to; repeat for several corpora",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what was built from other lists or archives")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the data, DATA of the recipes")
+    parser.add_argument("--overwrite", action="store_true", help="replace files built from other lists or archives")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="data folder (DATA in the recipes)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     from audiolm_hf.data.corpora import read_lists
 
     corpora = read_corpora(arguments.config)
@@ -60,14 +60,14 @@ def read_corpora(path: Path) -> dict[str, "Corpus"]:
     """Read the YAML file that describes the corpora.
 
     Args:
-        path (`Path`): with the key `corpora`, under it the fields of [`~audiolm_hf.data.corpora.Corpus`] by name.
+        path (`Path`): path of the file. Its key `corpora` maps names to fields of [`~audiolm_hf.data.corpora.Corpus`].
 
     Returns:
-        `dict[str, Corpus]`.
+        `dict[str, Corpus]`: the corpora by name.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no YAML, or has other keys or values.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not YAML, or has unknown keys or values.
     """
     import yaml
 
@@ -90,7 +90,7 @@ def read_corpora(path: Path) -> dict[str, "Corpus"]:
 
 
 def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]:
-    """Return the paths that the user gave, by name of the corpus."""
+    """Return the given archives by name of the corpus."""
     archives: dict[str, Path] = {}
     for text in given:
         name, _, path = text.partition("=")
@@ -103,7 +103,7 @@ def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]
 
 
 def _read_excerpts(corpus: "Corpus", folder: Path) -> dict[str, list[tuple[str, float]]]:
-    """Return path and start, in seconds, of the excerpts of each split; none without the program that plays them."""
+    """Return the path and the start in seconds of the excerpts of each split; none without fluidsynth."""
     import csv
 
     from audiolm_hf.training.render import RenderConfig, check_synthesizer
@@ -125,7 +125,7 @@ def _build(
     archive: Path | None,
     arguments: argparse.Namespace,
 ) -> None:
-    """Write all splits of one corpus, unless they are there."""
+    """Write all splits of a corpus that do not exist yet."""
     from audiolm_hf.run_folder import hold_folder
 
     folder = arguments.output / name
@@ -175,7 +175,7 @@ def _render_excerpts(
     labels: dict[str, dict[str, str]],
     url: str,
 ) -> Iterator[dict[str, Any]]:
-    """Play the pieces and cut the excerpts, as rows of sound."""
+    """Render the pieces and return the excerpts as rows with audio."""
     from tqdm import tqdm
 
     from audiolm_hf.data.audio import decode_audio
@@ -202,7 +202,7 @@ def _render_excerpts(
 
 
 def _report(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Say what has been written."""
+    """Print a summary of the written file."""
     speakers = len({row.get("speaker", row.get("composer")) for row in rows})
     minutes = sum(row["duration"] for row in rows) / 60
     sys.stdout.write(f"{path}: {len(rows)} recordings, {speakers} speakers or composers, {minutes:.1f} min\n")

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf demo`: start the Gradio app of the Space on this machine."""
+"""`audiolm-hf demo`: run the Gradio app of the Space on this machine."""
 
 import argparse
 import socket
@@ -9,7 +9,7 @@ from audiolm_hf.commands.options import Number, add_checkpoint, add_machine, fin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that the command and the Space's `app.py` share."""
+    """Add the options of the command, which are also those of the Space's `app.py`."""
     add_checkpoint(parser)
     parser.add_argument("--host", help="address to listen at (default: this machine only)")
     parser.add_argument(
@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_address(host: str | None, port: int) -> None:
-    """Refuse, before the model is loaded, an address at which no server can listen.
+    """Check that a server can listen at an address.
 
     Raises:
-        ValueError: naming the address and the system's reason.
+        ValueError: it cannot; the message has the address and the system's reason.
     """
     try:
         socket.create_server((host or "127.0.0.1", port)).close()
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     from audiolm_hf.demo import build_demo, launch_demo
 
     resolve_checkpoint(arguments.checkpoint)

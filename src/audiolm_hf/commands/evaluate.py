@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf evaluate`: evaluate a checkpoint, or a part of it, by one protocol or by all.
+"""`audiolm-hf evaluate`: evaluate a checkpoint or a part of it by one protocol or by all protocols.
 
-Every protocol prints a table and, with `--output`, writes all its metrics as JSON.
+Every protocol prints a table and, with `--output`, writes all metrics as JSON.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from audiolm_hf.threads import set_threads
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command and its sub-commands to the program's parser."""
+    """Add the command and its subcommands to the program's parser."""
     parser = subparsers.add_parser("evaluate", help="evaluate a checkpoint or a part of it")
     kinds = parser.add_subparsers(
         dest="evaluation", required=True, metavar="checkpoint|codec|tokens|likelihood|continuation|voice"
@@ -48,8 +48,8 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser(
         "codec",
         help="quality of a codec and use of its codebooks",
-        description="Measure PESQ-WB and STOI (of speech), SI-SDR, distances of spectrograms and the use of every "
-        "level, beside Opus (Debian: opus-tools).",
+        description="Measure PESQ-WB and STOI (speech only), SI-SDR, distances of spectrograms and the use of every "
+        "level, compared with Opus (Debian: opus-tools).",
     )
     parser.add_argument("--codec", required=True, help="bundled checkpoint, or folder of a codec or an AudioLM")
     _add_kind(parser)
@@ -64,7 +64,7 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
         nargs="*",
         default=[],
         action=Number,
-        help="also decode from only so many leading levels",
+        help="numbers of leading levels to evaluate in addition",
     )
     parser.add_argument(
         "--opus",
@@ -85,7 +85,7 @@ def _add_tokens(kinds: argparse._SubParsersAction) -> None:
         "tokens",
         help="phone and speaker information, or note information, in semantic tokens",
         description="Measure phone information (PNMI), ABX error and a speaker probe, or for piano the information on "
-        "pitch classes and onsets, beside clusters of log-mel spectra and MFCC and acoustic codes.",
+        "pitch classes and onsets, compared with clusters of log-mel spectra and MFCC and with acoustic codes.",
     )
     add_checkpoint(parser, default=None)
     _add_kind(parser)
@@ -111,8 +111,8 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser(
         "likelihood",
         help="bits per token of the stages",
-        description="Measure bits per token of the stages, beside n-grams and the same stage under the tokens of "
-        "another recording, which shows how much it depends on them.",
+        description="Measure bits per token of the stages, compared with n-grams. Bits with the conditioning tokens "
+        "of another recording show how much a stage depends on its conditioning.",
     )
     parser.add_argument(
         "--checkpoint",
@@ -137,7 +137,7 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
         action=Number,
         minimum=0,
         maximum=0.99,
-        help="share of a stage's window that is only context (default 0.5)",
+        help="overlap of a stage's windows, a share from 0 to 1 (default 0.5)",
     )
     add_machine(parser)
     add_report(parser)
@@ -148,9 +148,9 @@ def _add_continuation(kinds: argparse._SubParsersAction) -> None:
     parser = kinds.add_parser(
         "continuation",
         help="speaker, prosody or harmony of continuations",
-        description="Measure loudness, silence, repetition and timbre of continuations; of speech also speaker "
-        "similarity, pauses and pitch, of piano key, pitch classes and onsets; beside real continuations, other "
-        "speakers or pieces, noise and silence.",
+        description="Measure loudness, silence, repetition and timbre of continuations, and speaker similarity, "
+        "pauses and pitch of speech, or key, pitch classes and onsets of piano. They are compared with real "
+        "continuations, other speakers or pieces, noise and silence.",
     )
     add_checkpoint(parser, default=None)
     _add_kind(parser)
@@ -170,7 +170,7 @@ def _add_kind(parser: argparse.ArgumentParser) -> None:
 
 
 def run_codec(arguments: argparse.Namespace) -> int:
-    """Run `evaluate codec`; returns the exit status."""
+    """Run `evaluate codec` and return the exit status."""
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.loading import load_codec
     from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec
@@ -193,7 +193,7 @@ def run_codec(arguments: argparse.Namespace) -> int:
 
 
 def run_tokens(arguments: argparse.Namespace) -> int:
-    """Run `evaluate tokens`; returns the exit status."""
+    """Run `evaluate tokens` and return the exit status."""
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.tokens import evaluate_piano_tokens, evaluate_tokens, format_tokens
 
@@ -211,7 +211,7 @@ def run_tokens(arguments: argparse.Namespace) -> int:
 
 
 def run_likelihood(arguments: argparse.Namespace) -> int:
-    """Run `evaluate likelihood`; returns the exit status."""
+    """Run `evaluate likelihood` and return the exit status."""
     from audiolm_hf.data.tokens import TokenDataset
     from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood, load_stages
 
@@ -230,7 +230,7 @@ def run_likelihood(arguments: argparse.Namespace) -> int:
 
 
 def run_continuation(arguments: argparse.Namespace) -> int:
-    """Run `evaluate continuation`; returns the exit status."""
+    """Run `evaluate continuation` and return the exit status."""
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation
 
@@ -251,7 +251,7 @@ def run_continuation(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace, inputs: Sequence[Path | None]) -> str:
-    """Check what all evaluations share, before any work; return the device."""
+    """Check the shared options, and return the device."""
     check_report(arguments.output)
     check_inputs(inputs)
     return find_device(arguments.device)

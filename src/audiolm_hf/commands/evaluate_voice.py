@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf evaluate voice`: speaker similarity of continuations to one voice, without and with an adapter."""
+"""`audiolm-hf evaluate voice`: speaker similarity of continuations to a voice, with and without an adapter."""
 
 import argparse
 import sys
@@ -25,35 +25,35 @@ def add_voice(kinds: argparse._SubParsersAction) -> None:
     """Add the command to the parser of `audiolm-hf evaluate`."""
     parser = kinds.add_parser(
         "voice",
-        help="speaker similarity of continuations of one voice, without and with an adapter",
-        description="Continue recordings of one speaker. With an adapter folder as the checkpoint, the recordings it "
-        "was trained on are left out, and the base alone is measured beside it, with the same seeds.",
+        help="speaker similarity of continuations of a voice, with and without an adapter",
+        description="Continue recordings of a speaker. If the checkpoint is an adapter folder, the recordings it was "
+        "trained on are excluded, and the base is evaluated with the same seeds.",
     )
     add_checkpoint(parser, default=None)
     add_data(parser)
-    parser.add_argument("--speaker", help="label of the speaker; by default the adapter's")
+    parser.add_argument("--speaker", help="label of the speaker (default: that of the adapter)")
     parser.add_argument(
         "--skip-minutes",
         type=float,
         default=0.0,
         action=Number,
         minimum=0,
-        help="leave out the speaker's first so many minutes (default 0)",
+        help="minutes of the speaker's first recordings to exclude (default 0)",
     )
     parser.add_argument(
-        "--num-prompts", type=int, default=16, action=Number, help="prompts to continue, at most (default 16)"
+        "--num-prompts", type=int, default=16, action=Number, help="maximum number of prompts (default 16)"
     )
     add_length(parser, "--prompt-length-s", "seconds of a prompt (default 3)", 3.0)
     add_length(parser, "--length-s", "seconds of a continuation (default 5)", 5.0)
     add_continuations(parser)
-    add_seed(parser, "of the samples and of the bootstrap (default 0)")
+    add_seed(parser, "seed of the samples and of the bootstrap (default 0)")
     add_machine(parser)
     add_report(parser)
     parser.set_defaults(run=run_voice)
 
 
 def run_voice(arguments: argparse.Namespace) -> int:
-    """Run `evaluate voice`; returns the exit status."""
+    """Run `evaluate voice` and return the exit status."""
     from audiolm_hf.adapters_audiolm import read_adapter_notes
     from audiolm_hf.bundled import resolve_checkpoint
     from audiolm_hf.data.audio import AudioSource

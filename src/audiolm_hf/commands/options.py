@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What the commands have in common: options, and the checks of them that come before any work."""
+"""Shared options of the commands, and their checks."""
 
 import argparse
 import math
@@ -14,18 +14,18 @@ from audiolm_hf.bundled import DEFAULT_CHECKPOINT
 from audiolm_hf.files import write_text
 
 LARGEST_SEED = 2**63 - 1
-LONGEST_S = 86_400  # a day; what does not fit into memory before that the model refuses
+LONGEST_S = 86_400  # a day; the model checks the memory
 MOST_CONTINUATIONS = 1000
 
 
 class Number(argparse.Action):
-    """An option, or a list of them, whose number is checked as it is read.
+    """An option with a number, or a list of numbers, that is checked when it is parsed.
 
     Args:
         minimum (`float`): smallest value.
         maximum (`float`, defaults to infinity): largest value; infinity itself is never allowed.
-        exclusive (`bool`, defaults to `False`): the minimum itself is not allowed.
-        kwargs: as in `add_argument`.
+        exclusive (`bool`, defaults to `False`): exclude the minimum.
+        kwargs: arguments of `add_argument`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Number(argparse.Action):
         """Check and store the value or values.
 
         Raises:
-            ValueError: naming the option, its value and what is allowed.
+            ValueError: a value is not allowed.
         """
         for value in values if isinstance(values, list) else [values]:
             above = value > self.minimum if self.exclusive else value >= self.minimum
@@ -52,7 +52,7 @@ class Number(argparse.Action):
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, default: str | None = DEFAULT_CHECKPOINT) -> None:
-    """Add `--checkpoint`, which must be given if there is no default."""
+    """Add `--checkpoint`, which is required if there is no default."""
     text = "name of a bundled checkpoint, folder (also of an adapter) or user/name on the Hub"
     text += "" if default is None else f" (default {default})"
     parser.add_argument("--checkpoint", default=default, required=default is None, help=text)
@@ -60,12 +60,12 @@ def add_checkpoint(parser: argparse.ArgumentParser, default: str | None = DEFAUL
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--threads`."""
-    parser.add_argument("--device", help="such as cpu or cuda:0; by default an accelerator if there is one")
+    parser.add_argument("--device", help="device, such as cpu or cuda:0 (default: an accelerator if there is one)")
     parser.add_argument(
         "--threads",
         type=int,
         action=Number,
-        help="threads on a CPU; by default what suits the model's size, or OMP_NUM_THREADS",
+        help="number of threads on a CPU (default: OMP_NUM_THREADS, or by the size of the model)",
     )
 
 
@@ -95,12 +95,12 @@ def add_data(parser: argparse.ArgumentParser, what: str = "parquet files, folder
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
-    """Add `--output`, the file for what an evaluation or a benchmark found."""
-    parser.add_argument("-o", "--output", type=Path, help="JSON file for all metrics; replaced if it is there")
+    """Add `--output`, the file for the results of an evaluation or a benchmark."""
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for all metrics; replaced if it exists")
 
 
 class _Renamed(argparse.Action):
-    """An option's old name: an error that gives the new one."""
+    """The old name of an option, which is an error with the new name."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -109,7 +109,7 @@ class _Renamed(argparse.Action):
 
 
 def add_renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Refuse an option's old name with an error that gives the new one; `--help` does not show it."""
+    """Add the old name of an option, which is an error with the new name; `--help` does not show it."""
     parser.add_argument(old, nargs="*", action=_Renamed, const=new, help=argparse.SUPPRESS)
 
 
@@ -117,13 +117,13 @@ def find_device(name: str | None) -> str:
     """Return the device to compute on.
 
     Args:
-        name (`str`, *optional*): what the user asked for.
+        name (`str`, *optional*): value of `--device`.
 
     Returns:
-        `str`: the device; without a name the accelerator of this machine, or `"cpu"`.
+        `str`: the device; by default the accelerator of this machine, or `"cpu"` without one.
 
     Raises:
-        ValueError: if this machine has no such device.
+        ValueError: this machine has no such device.
     """
     devices = ["cpu"]
     if torch.accelerator.is_available():
@@ -135,10 +135,10 @@ def find_device(name: str | None) -> str:
 
 
 def check_inputs(paths: Iterable[Path | None]) -> None:
-    """Refuse, before the work, a file or folder that is not there.
+    """Check that files and folders exist.
 
     Raises:
-        FileNotFoundError: naming the first path that does not exist.
+        FileNotFoundError: one of them does not exist.
     """
     for path in paths:
         if path is not None and not path.exists():
@@ -146,14 +146,14 @@ def check_inputs(paths: Iterable[Path | None]) -> None:
 
 
 def check_writable(folder: Path, name: str = "") -> None:
-    """Refuse, before the work, a folder in which no file can be made.
+    """Check that a file can be created in a folder.
 
     Args:
-        folder (`Path`): the folder, which must be there.
-        name (`str`, defaults to `""`): of the file that will be made, for file systems that limit names.
+        folder (`Path`): an existing folder.
+        name (`str`, defaults to `""`): name of the file, for file systems that limit its length.
 
     Raises:
-        ValueError: with the system's reason.
+        ValueError: it cannot; the message has the system's reason.
     """
     try:
         tempfile.TemporaryFile(dir=folder, prefix=name).close()
@@ -162,14 +162,14 @@ def check_writable(folder: Path, name: str = "") -> None:
 
 
 def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
-    """Refuse, before the work, a report that could not be written after it.
+    """Check that a report can be written.
 
     Args:
-        output (`Path`, *optional*): the file; its folder is made later if it is not there.
-        others (`Sequence[str]`, *optional*): endings of files that are written beside it.
+        output (`Path`, *optional*): path of the report; its folder may not exist yet.
+        others (`Sequence[str]`, *optional*): endings of files that are written next to it.
 
     Raises:
-        ValueError: if it is a folder, has no name or the ending of another file, or its folder cannot be written to.
+        ValueError: the path is a folder, has the ending of another file, or its folder is not writable.
     """
     if output is None:
         return
@@ -177,7 +177,7 @@ def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
         raise ValueError(f"--output {output} is a folder; name a file, such as {output / 'report.json'}.")
     if output.suffix in others:
         raise ValueError(
-            f"--output {output} ends in {output.suffix}, as what is written beside it; name a .json file."
+            f"--output {output} ends in {output.suffix}, like another output of this command; name a .json file."
         )
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     if not folder.is_dir():
@@ -186,7 +186,7 @@ def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
 
 
 def write_report(output: Path | None, text: str) -> None:
-    """Write a report whole or not at all; without a path do nothing."""
+    """Write a report in one step; without a path, do nothing."""
     if output is not None:
         write_text(output, text)
 

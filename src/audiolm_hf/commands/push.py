@@ -15,21 +15,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Upload a checkpoint with the code that runs it. Log in first with `hf auth login`.",
     )
     parser.add_argument("folder", help="checkpoint folder, or the name of a bundled checkpoint")
-    parser.add_argument("repo_id", help="user/name on the Hub; made if it is not there")
+    parser.add_argument("repo_id", help="user/name on the Hub; created if it does not exist")
     parser.add_argument(
         "--private",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="whether a new repository is private; one that is there keeps its visibility",
+        help="whether a new repository is private; an existing one keeps its visibility",
     )
     parser.add_argument("--revision", help="branch to upload to")
     parser.add_argument("--message", help="commit message")
-    parser.add_argument("--without-code", action="store_true", help="upload the folder as it is, for installed users")
+    parser.add_argument("--without-code", action="store_true", help="upload no code; loading then needs the package")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     from audiolm_hf.hub import push_checkpoint
 
     url = push_checkpoint(

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf tokenize`: tokenize recordings into a token dataset for the stages."""
+"""`audiolm-hf tokenize`: convert recordings to a token dataset for the stages."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audiolm_hf.data.recordings import ClipList
     from audiolm_hf.data.tokens import TokenDataset
 
-SHOWN_SKIPPED = 10  # the rest is in the file that lists them all
+SHOWN_SKIPPED = 10  # all are in `SKIPPED_FILE`
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--recordings-per-shard", type=int, default=64, help="recordings in each parquet file (default 64)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="remove what the output folder holds if it is another dataset"
+        "--overwrite", action="store_true", help="replace the content of the output folder if it is another dataset"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the token dataset")
     parser.set_defaults(run=run)
@@ -69,7 +69,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
     from audiolm_hf.data.tokenizers import load_tokenizers
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf train`: run the training that a YAML file describes, or say what it will need."""
+"""`audiolm-hf train`: run the training of a YAML file, or estimate its requirements."""
 
 import argparse
 import sys
@@ -20,30 +20,32 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "train",
-        help="train one part of AudioLM, or all of them, from a YAML file",
-        description=f"Train from a YAML file. The key `kind` of the file says what: {', '.join(TRAINING_KINDS)}.",
+        help="train a part of AudioLM, or all parts, from a YAML file",
+        description=f"Train from a YAML file, whose key `kind` is one of {', '.join(TRAINING_KINDS)}.",
         add_help=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this, or with --kind the keys of its files")
-    parser.add_argument("--kind", choices=TRAINING_KINDS, help="training whose keys --help shows")
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="show this help; with --kind, the keys of a training"
+    )
+    parser.add_argument("--kind", choices=TRAINING_KINDS, help="kind of training whose keys --help shows")
     parser.add_argument("--config", type=Path, help="YAML file of the training")
     parser.add_argument(
-        "--overwrite", action="store_true", help="remove what the output folder holds if it is of another training"
+        "--overwrite", action="store_true", help="replace the output folder if it is of another training"
     )
     parser.add_argument(
-        "--estimate", action="store_true", help="do not train; print parameters, operations and memory"
+        "--estimate", action="store_true", help="print parameters, operations and memory instead of training"
     )
     parser.add_argument(
         "--threads", type=int, action=Number, help="threads on a CPU (default: OMP_NUM_THREADS, or all cores)"
     )
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="changes to the file, such as data.folder=/tmp/data seed=1"
+        "overrides", nargs="*", metavar="key=value", help="overrides of keys, such as data.folder=/tmp/data seed=1"
     )
     parser.set_defaults(run=partial(run, parser))
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     if arguments.help:
         sys.stdout.write(_keys_of(arguments.kind) if arguments.kind else parser.format_help())
         parser.exit()

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Means over prompts with percentile bootstrap intervals, from `scipy.stats.bootstrap`."""
+"""Means over prompts with percentile bootstrap intervals by `scipy.stats.bootstrap`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,14 @@ CONFIDENCE = 0.95
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Return `mean`, `low` and `high` (its 95 % bootstrap interval) and `count` of values, one for each prompt.
+    """Return the `mean`, its 95 % bootstrap interval `low` and `high`, and the `count` of values, one for each prompt.
 
-    NaN entries are left out; without any value mean and interval are NaN.
+    NaN entries are ignored. Without any value, the mean and the interval are NaN.
     """
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
     mean = float(known.mean()) if len(known) else float("nan")
-    if len(known) < 2:  # what scipy needs; the mean of equal values is certain
+    if len(known) < 2:  # scipy needs several different values
         return {"mean": mean, "low": mean, "high": mean, "count": len(known)}
     interval = bootstrap(
         (known,),
@@ -33,7 +33,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Summarise `first - second`, prompt by prompt; an interval without 0 is a significant difference.
+    """Summarize the paired differences `first - second`; an interval without 0 is a significant difference.
 
     Raises:
         ValueError: the lengths differ.

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Metrics of this package for the `evaluate` library: `evaluate.load(METRIC_FILE, "pnmi")`, offline.
+"""Metrics of this package for the `evaluate` library, loaded offline by `evaluate.load(METRIC_FILE, "pnmi")`.
 
-One metric with a configuration for each name of `METRICS`, as `evaluate.load("glue", "mrpc")`.
+It is one metric with a configuration for each name in `METRICS`, like `evaluate.load("glue", "mrpc")`.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def _same_speaker(prediction: np.ndarray, reference: np.ndarray, sampling_rate: 
     return {"speaker_similarity": speaker_similarity(*vectors)}
 
 
-# Descriptions, and scores of one prediction and reference at a sampling rate, of which the mean is returned.
+# Descriptions, and functions that score a prediction and a reference at a sampling rate; the result is their mean.
 METRICS: dict[str, tuple[str, Callable[..., dict[str, float]]]] = {
     "mel_distance": (
         "Mean absolute difference of log-mel spectrograms of recordings and originals in dB, at one resolution and "
@@ -64,7 +64,7 @@ METRICS: dict[str, tuple[str, Callable[..., dict[str, float]]]] = {
 
 
 class AudioLMMetric(evaluate.Metric):
-    """The metric that the configuration names; waveforms are mono, in [-1, 1]."""
+    """The metric of the configuration; waveforms are mono, in [-1, 1]."""
 
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in METRICS:

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How results are written: tables for the terminal, JSON, and Markdown for a model card.
+"""Formatting of results: tables for the terminal, JSON, and Markdown for a model card.
 
-A protocol returns one dictionary of JSON types: `systems` (what is measured and its baselines, by name, each with its
-metrics by name) and whatever it was measured with. Its `format_*` function lays that out as text, and its
-`*_headlines` function gives the rows of the card's first table.
+A protocol returns a dictionary of JSON types. Its entry `systems` maps the evaluated system and its baselines to their
+metrics, and the other entries are settings. The `format_*` function of the protocol formats the result as text, and
+its `*_headlines` function returns the rows of the card's first table.
 """
 
 import json
@@ -54,13 +54,13 @@ def join_parts(parts: Iterable[str]) -> str:
 
 
 def headline(metric: str, name: str, systems: Mapping[str, Mapping[str, float]]) -> Headline:
-    """Return a row of a card: the first system's value of a metric, beside those of the other systems that have it."""
+    """Return a row of a card: the value of a metric for the first system, and for the others that have it."""
     own, *others = ((system, metrics[metric]) for system, metrics in systems.items() if metric in metrics)
     return name, f"{own[1]:.3f}", ", ".join(f"{system}: {value:.3f}" for system, value in others)
 
 
 def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping[str, str]) -> str:
-    """Return Markdown: a sentence, the table of the headlines, and sections by title."""
+    """Return Markdown with a sentence, the table of the headlines, and sections by title."""
     lines = [title, "", "| metric | value | baselines |", "|---|--:|---|"]
     lines += [f"| {' | '.join(row)} |" for row in headlines]
     for name, text in sections.items():
@@ -69,7 +69,7 @@ def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping
 
 
 def replace_metrics(card: str, markdown: str) -> str:
-    """Return a model card with what is between its two lines `CARD_MARKS` replaced.
+    """Return a model card with the text between the two lines `CARD_MARKS` replaced.
 
     Raises:
         ValueError: the card does not have each of the two lines once, in this order.
@@ -93,7 +93,7 @@ def to_json(result: Any) -> str:
 
 
 def from_json(text: str) -> Any:
-    """Read what [`to_json`] wrote; null is NaN."""
+    """Parse the output of [`to_json`]; null becomes NaN."""
     return _replace(json.loads(text), lambda value: value is None, math.nan)
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Results that are kept: each protocol's is a run in a folder of its own, and not computed twice."""
+"""Saved results of the protocols; each is a run in its own folder, and is not computed again."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,10 +21,10 @@ def checkpoint_hash(folder: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a checkpoint's configurations and weights.
 
     Args:
-        folder (`str` or `Path`): written by `save_pretrained`.
+        folder (`str` or `Path`): folder written by `save_pretrained`.
 
     Raises:
-        FileNotFoundError: it holds no weights in one safetensors file.
+        FileNotFoundError: the folder has no `model.safetensors`.
     """
     path = Path(folder)
     if not (path / "model.safetensors").is_file():
@@ -45,12 +45,12 @@ def kept_result(
     evaluate: Callable[[], dict[str, Any]],
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Return a protocol's result as read from its JSON file, from an earlier run if there was one.
+    """Return the result of a protocol as read from its JSON file, from an earlier run if there was one.
 
-    `settings` are all that the result depends on but `inputs`, the files of [`~audiolm_hf.run_folder.hold_folder`].
+    The result depends on `settings` and on the files `inputs`, see [`~audiolm_hf.run_folder.hold_folder`].
 
     Raises:
-        ValueError: the result that is kept is of other settings or files.
+        ValueError: the saved result is of other settings or files.
     """
     own = Path(folder) / name
     path = own / "report.json"

@@ -1,7 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How fast a checkpoint generates: tokens a second and real-time factor of every stage.
+"""Speed of generation: tokens per second and real-time factor of every stage.
 
-Real-time factor: seconds of computing per second of audio of all rows; below 1 is faster than the audio lasts.
+The real-time factor is the computing time per second of audio, over all rows; it is below 1 if generation is faster
+than real time.
 """
 
 import platform
@@ -23,11 +24,11 @@ from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
 
 
 def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor, int, float]:
-    """Return what a stage is timed on, for so many seconds of audio or its window where that is shorter.
+    """Return the input for timing a stage on some seconds of audio, but at most its window.
 
     Returns:
-        `torch.LongTensor` of shape `(sequence_length,)`, conditioning ids of made-up tokens; how many tokens follow;
-        and the seconds of audio that they stand for.
+        `torch.LongTensor` of shape `(sequence_length,)`, ids of artificial conditioning tokens; the number of tokens
+        to sample; and their length in seconds of audio.
     """
     config, codec = model.stages[name].config, model.acoustic_codec
     frames = max(1, int(codec.frame_rate * min(length_s, config.window_length_s)))
@@ -40,7 +41,7 @@ def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor,
 
 
 def sample(stage: AudioLMStageModel, context: Tensor, num_tokens: int, batch: int) -> Tensor:
-    """Sample tokens after a context for a batch of equal rows with noise of their own, `(batch, num_tokens)`."""
+    """Sample tokens `(batch, num_tokens)` after a context, in rows with equal inputs and different random numbers."""
     noise = torch.stack([row_noise(0, (row,), num_tokens) for row in range(batch)]).to(stage.device)
     sampler = TokenSampler(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
     never_end = None
@@ -53,14 +54,14 @@ def sample(stage: AudioLMStageModel, context: Tensor, num_tokens: int, batch: in
 def measure_generation(
     model: AudioLMModel, length_s: float = 1.0, batch_sizes: Sequence[int] = (1, 4), rounds: int = 3
 ) -> dict[str, Any]:
-    """Time every stage of a checkpoint by itself, on so many seconds of audio.
+    """Measure the speed of every stage of a checkpoint on some seconds of audio.
 
     Returns:
-        `dict`: the device, and under `stages` a row for each stage and batch size with `tokens`, `audio_s`, `seconds`
+        `dict`: the device, and in `stages` a row for each stage and batch size with `tokens`, `audio_s`, `seconds`
         (the median of `rounds` repetitions), `tokens_per_s` and `realtime_factor`.
 
     Raises:
-        ValueError: a length, batch size or number of rounds that is not positive.
+        ValueError: the length, a batch size or the number of rounds is not positive.
     """
     if not length_s > 0:
         raise ValueError(f"length_s is {length_s}; give seconds above 0.")
@@ -89,7 +90,7 @@ def measure_generation(
 
 
 def format_generation(report: dict[str, Any]) -> str:
-    """Lay out the result of [`measure_generation`] as a table."""
+    """Format the result of [`measure_generation`] as a table."""
     parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in report["parameters"].items())
     rows = [
         [
@@ -106,7 +107,7 @@ def format_generation(report: dict[str, Any]) -> str:
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, the device's work included."""
+    """Return the seconds of a call, including the work of the device."""
     start = time.perf_counter()
     run()
     if device.type != "cpu":

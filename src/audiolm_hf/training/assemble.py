@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Compose trained parts into one AudioLM checkpoint: model, processor and generation defaults in one folder.
+"""Assemble trained parts into one AudioLM checkpoint: model, processor and generation defaults in one folder.
 
-In: the folders of tokenizer, codec and stages; out: what `from_pretrained` and the pipeline load. Weights can be
-stored in float16, half the bytes; they are float32 again when loaded. Whether that changes any token is measured.
+In: the folders of the tokenizer, the codec and the stages; out: a folder that `from_pretrained` and the pipeline load.
+Weights can be stored in float16 and are loaded in float32; the effect on tokens is measured.
 """
 
 from dataclasses import dataclass, field
@@ -31,24 +31,24 @@ from audiolm_hf.training.config import check_model_keys
 from audiolm_hf.training.run import one_run
 
 NUM_CHECK_CLIPS = 8  # recordings on which tokens are compared
-CHECK_LENGTH_S = 10.0  # of each
+CHECK_LENGTH_S = 10.0  # of each recording
 
 
 @dataclass
 class AssembleConfig(Settings):
-    """Which parts make the checkpoint.
+    """Configuration of the assembly of a checkpoint.
 
     Args:
         semantic_tokenizer (`str`): folder of the semantic tokenizer.
         codec (`str`): folder of the codec.
         semantic (`str`): folder of the semantic stage.
         coarse (`str`): folder of the coarse stage.
-        fine (`str`, *optional*): folder of the fine stage; without it the checkpoint has none.
-        output_folder (`str`): the checkpoint.
+        fine (`str`, *optional*): folder of the fine stage; without it, the checkpoint has none.
+        output_folder (`str`): folder of the checkpoint.
         float16 (`bool`, defaults to `True`): store weights in float16, except centroids and codebooks.
-        max_megabytes (`float`, *optional*): a larger checkpoint is an error, in 10^6 bytes.
+        max_megabytes (`float`, *optional*): largest allowed size of the checkpoint, in 10^6 bytes.
         generation (`dict`): fields of [`AudioLMGenerationConfig`] that differ from its defaults.
-        check_data (`list[str]`): recordings, on some of which tokens are compared before and after storing.
+        check_data (`list[str]`): recordings on which tokens before and after storing are compared.
     """
 
     semantic_tokenizer: InputPath
@@ -74,19 +74,19 @@ class AssembleConfig(Settings):
 
 @one_run("assemble", alone=True)
 def assemble(config: AssembleConfig) -> None:
-    """Write the checkpoint.
+    """Assemble and save a checkpoint.
 
     Args:
-        config ([`AssembleConfig`]): everything.
+        config ([`AssembleConfig`]): the parts and the output folder.
 
     Returns:
-        `Path`: the checkpoint. In `<its name>-assemble.json` beside it are the `bytes` of all files, `parameters` of
-        each part and, where recordings are given to check, `equal_semantic_tokens` and `equal_audio_codes`, the shares
-        that storing left as they were.
+        `Path`: folder of the checkpoint. `<folder name>-assemble.json` beside it has the `bytes` of all files, the
+        `parameters` of each part and, if `check_data` is given, `equal_semantic_tokens` and `equal_audio_codes`, the
+        shares of tokens and codes that storing does not change.
 
     Raises:
-        ValueError: a folder holds another kind of part, the parts do not agree, or the checkpoint is larger than
-            allowed.
+        ValueError: a folder has another kind of part, the parts do not match, or the checkpoint is larger than
+            `max_megabytes`.
     """
     check_parts(config)
     output = Path(config.output_folder)
@@ -94,14 +94,14 @@ def assemble(config: AssembleConfig) -> None:
 
 
 def check_parts(config: AssembleConfig) -> None:
-    """Refuse folders that hold other parts than those they are named for, before any is loaded."""
+    """Check the kind of part in each folder before any is loaded."""
     require_model_type(config.semantic_tokenizer, AudioLMSemanticTokenizerConfig.model_type, "semantic_tokenizer")
     for name, folder in config.stages.items():
         require_model_type(folder, STAGES[name].config_class.model_type, name)
 
 
 def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -> None:
-    """Put everything into an empty folder, and the report where it belongs."""
+    """Write the checkpoint into an empty folder, and the report."""
     model = load_parts(config)
     model.save_pretrained(folder, state_dict=float16_tensors(model) if config.float16 else None)
     AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate=model.sampling_rate)).save_pretrained(folder)
@@ -121,7 +121,7 @@ def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -
 
 
 def load_parts(config: AssembleConfig) -> AudioLMModel:
-    """Load the trained parts and put them together, in float32."""
+    """Load the trained parts in float32 and build the model."""
     model = AudioLMModel.from_parts(
         semantic_tokenizer=load_semantic_tokenizer(config.semantic_tokenizer),
         codec=load_codec(config.codec).model,
@@ -136,12 +136,12 @@ def load_parts(config: AssembleConfig) -> AudioLMModel:
 
 @torch.inference_mode()
 def compare_tokens(original: AudioLMModel, folder: Path, config: AssembleConfig) -> dict[str, float]:
-    """Tokenize recordings with the parts as they were trained and as they were stored.
+    """Compare the tokens of recordings before and after storing the checkpoint.
 
     Args:
-        original ([`AudioLMModel`]): the parts as trained.
-        folder (`Path`): the checkpoint.
-        config ([`AssembleConfig`]): names the recordings.
+        original ([`AudioLMModel`]): the trained model.
+        folder (`Path`): folder of the checkpoint.
+        config ([`AssembleConfig`]): its `check_data` are the recordings.
 
     Returns:
         `dict`: `equal_semantic_tokens` and `equal_audio_codes`, shares from 0 to 1.

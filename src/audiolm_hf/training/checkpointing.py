@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of the trainings: sealed when they are complete, without pickles, resumed from only as they were sealed.
+"""Checkpoints of the trainings, with a seal that shows whether they are complete and unchanged, and without pickles.
 
-A checkpoint is a folder whose name ends in its step. transformers' Trainer writes one file by file; the loops of this
-package write theirs under another name and rename it. In both a seal with the hash of every file comes last: what was
-not finished, or has changed since, is passed over, and the one before is taken.
+A checkpoint is a folder whose name ends in its step. transformers' Trainer writes it file by file; the training loops
+of this package write it under another name and rename it. Both write the seal, which has the hash of every file, last.
+A checkpoint that is incomplete or was changed is skipped, and the previous one is used.
 """
 
 import json
@@ -39,11 +39,11 @@ def save_training_state(
 
     Args:
         folder (`Path`): folder of the checkpoints.
-        step (`int`): steps done.
-        modules (`dict[str, nn.Module]`): what to save, by name.
-        optimizers (`dict[str, torch.optim.Optimizer]`): their states, by name.
-        state (`dict`): anything JSON holds.
-        keep (`int`, defaults to 2): checkpoints left in the folder.
+        step (`int`): number of finished steps.
+        modules (`dict[str, nn.Module]`): modules by name.
+        optimizers (`dict[str, torch.optim.Optimizer]`): optimizers by name.
+        state (`dict`): further state, which must be serializable to JSON.
+        keep (`int`, defaults to 2): number of checkpoints to keep.
 
     Returns:
         `Path`: the new checkpoint.
@@ -70,7 +70,7 @@ def save_training_state(
 
 
 def require_finite(module: nn.Module, step: int, folder: Path) -> None:
-    """Refuse weights that are NaN or infinite, see [`stop_diverged`]."""
+    """Raise an error for weights that are NaN or infinite, see [`stop_diverged`]."""
     for name, tensor in module.state_dict().items():
         local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
         if local.is_floating_point() and not bool(torch.isfinite(local).all()):
@@ -78,15 +78,15 @@ def require_finite(module: nn.Module, step: int, folder: Path) -> None:
 
 
 def stop_diverged(cause: str, step: int, folder: Path) -> NoReturn:
-    """Stop a training that has diverged.
+    """Stop a diverged training with an error.
 
     Args:
-        cause (`str`): what is not finite.
-        step (`int`): steps done.
-        folder (`Path`): of the checkpoints.
+        cause (`str`): the value that is not finite.
+        step (`int`): number of finished steps.
+        folder (`Path`): folder of the checkpoints.
 
     Raises:
-        ValueError: always; it names the step, the cause and the weights that are left.
+        ValueError: always; it has the step, the cause and the last checkpoint.
     """
     kept = newest_checkpoint(folder)
     left = "there is no checkpoint before it" if kept is None else f"the weights before it are in {kept}"
@@ -94,7 +94,7 @@ def stop_diverged(cause: str, step: int, folder: Path) -> NoReturn:
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints of a folder, sealed or not, oldest first."""
+    """Return the checkpoints of a folder, sealed or not, oldest first."""
     found = [
         path
         for path in folder.glob("*-*")
@@ -107,9 +107,9 @@ def remove_old_checkpoints(folder: Path, best: Path | None = None, keep: int = 2
     """Remove all checkpoints but the newest `keep` and the best.
 
     Args:
-        folder (`Path`): of the checkpoints.
-        best (`Path`, *optional*): the one with the best validation.
-        keep (`int`, defaults to 2): two, so that there is one before the last.
+        folder (`Path`): folder of the checkpoints.
+        best (`Path`, *optional*): checkpoint with the best validation loss.
+        keep (`int`, defaults to 2): number of checkpoints to keep; with two, there is one before the last.
     """
     for left_behind in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(left_behind)
@@ -119,20 +119,20 @@ def remove_old_checkpoints(folder: Path, best: Path | None = None, keep: int = 2
 
 
 def seal_checkpoint(folder: Path) -> None:
-    """Declare a checkpoint complete as it is now."""
+    """Write the seal of a complete checkpoint."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL_FILE)
     hashes = {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
     write_json(folder / SEAL_FILE, hashes)
 
 
 def checkpoint_flaw(folder: Path) -> str | None:
-    """Describe what is wrong with a checkpoint.
+    """Return why a checkpoint cannot be used.
 
     Args:
-        folder (`Path`): of the checkpoint.
+        folder (`Path`): folder of the checkpoint.
 
     Returns:
-        `str`, or `None` where everything is as it was sealed.
+        `str`: the reason; `None` if the checkpoint is complete and unchanged.
     """
     seal = folder / SEAL_FILE
     if not seal.is_file():
@@ -150,16 +150,16 @@ def checkpoint_flaw(folder: Path) -> str | None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Find the checkpoint to resume from; those passed over are named in a warning.
+    """Return the checkpoint to resume from, with a warning for each one that is skipped.
 
     Args:
-        folder (`Path`): of the checkpoints; need not exist.
+        folder (`Path`): folder of the checkpoints; it may not exist.
 
     Returns:
-        `Path`, or `None` where no checkpoint was ever finished.
+        `Path`: the newest usable checkpoint; `None` if no checkpoint was ever finished.
 
     Raises:
-        ValueError: there are finished checkpoints, and all of them are damaged.
+        ValueError: all finished checkpoints are damaged.
     """
     flaw = None
     for checkpoint in reversed(find_checkpoints(folder)):
@@ -175,18 +175,18 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def load_training_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Any] | None:
-    """Load the newest checkpoint that is whole into modules and optimizers.
+    """Load the newest usable checkpoint into modules and optimizers.
 
     Args:
-        folder (`Path`): folder of the checkpoints that [`save_training_state`] wrote.
-        modules (`dict[str, nn.Module]`): names as they were saved; any other saved name is left alone.
-        optimizers (`dict[str, torch.optim.Optimizer]`): likewise.
+        folder (`Path`): folder of the checkpoints written by [`save_training_state`].
+        modules (`dict[str, nn.Module]`): modules by the names they were saved under; other saved modules are ignored.
+        optimizers (`dict[str, torch.optim.Optimizer]`): optimizers by the names they were saved under.
 
     Returns:
-        `dict` or `None`: the `state` of the checkpoint, which holds `step`; `None` if there is no checkpoint.
+        `dict`: the `state` of the checkpoint, including `step`; `None` if there is no checkpoint.
 
     Raises:
-        ValueError: there are finished checkpoints, and all of them are damaged.
+        ValueError: all finished checkpoints are damaged.
     """
     checkpoint = newest_checkpoint(folder)
     if checkpoint is None:
@@ -199,18 +199,18 @@ def load_training_state(
 
 
 def append_log(path: Path, entry: Mapping[str, Any]) -> None:
-    """Add a line of JSON to a log; `entry` holds `step`."""
+    """Append a line of JSON to a log; `entry` must have the key `step`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(entry) + "\n")
 
 
 def rewind_log(path: Path, step: int) -> None:
-    """Drop the entries after a step, which will be done again, and a line that was not written to its end.
+    """Remove the entries after a step, which will be repeated, and an incomplete last line.
 
     Args:
-        path (`Path`): a log of [`append_log`]; it need not be there.
-        step (`int`): steps done.
+        path (`Path`): a log written by [`append_log`]; it may not exist.
+        step (`int`): number of finished steps.
     """
     if not path.is_file():
         return
@@ -221,7 +221,7 @@ def rewind_log(path: Path, step: int) -> None:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Flatten the state of an optimizer; its settings come from the configuration again."""
+    """Flatten the state of an optimizer, without its settings, which come from the configuration."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{key}": value.detach().cpu().contiguous().clone()

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What the trainings' configurations share: where recordings lie, how weights are learned, which keys a model has."""
+"""Shared parts of the trainings' configurations: data, optimization, and the keys of a model's configuration."""
 
 import dataclasses
 from collections.abc import Collection
@@ -22,7 +22,7 @@ from audiolm_hf.settings import (
 )
 
 Recordings = Annotated[list[Annotated[str, Filled()]], Use.DATA]
-DataFolder = OutputPath  # where it lies changes nothing; what it holds is compared
+DataFolder = OutputPath  # a run does not depend on its place, only on its content
 
 # Understood by every configuration though no field of it.
 _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
@@ -31,12 +31,12 @@ _DEFAULT_BACKBONE = "llama"
 
 @dataclasses.dataclass
 class AudioDataConfig(Settings):
-    """Where recordings lie; shared by the trainings that read audio.
+    """Recordings of the trainings that read audio.
 
     Args:
-        folder (`str`): folder of the data; given on the command line as `data.folder=...`.
-        train (`list[str]`): parquet files, folders or manifests to train on, relative to `folder`.
-        validation (`list[str]`): the same for validation; never trained on.
+        folder (`str`): folder of the data, usually set on the command line as `data.folder=...`.
+        train (`list[str]`): parquet files, folders or manifests of the training data, relative to `folder`.
+        validation (`list[str]`): the same for the validation data.
     """
 
     folder: DataFolder
@@ -45,29 +45,29 @@ class AudioDataConfig(Settings):
 
     @property
     def train_paths(self) -> list[Path]:
-        """The training data, joined with the folder."""
+        """Paths of the training data."""
         return [Path(self.folder) / name for name in self.train]
 
     @property
     def validation_paths(self) -> list[Path]:
-        """The validation data, joined with the folder."""
+        """Paths of the validation data."""
         return [Path(self.folder) / name for name in self.validation]
 
 
 @dataclasses.dataclass(kw_only=True)
 class TrainingConfig(Settings):
-    """The keys of every training that updates weights by gradients.
+    """Shared configuration of the trainings with gradients.
 
     Args:
-        output_folder (`str`): receives everything; a run that is found there is resumed.
-        learning_rate (`float`): highest learning rate of AdamW.
-        warmup_steps (`float`): steps of linear rise to it; a number below 1 is a share of all steps.
-        weight_decay (`float`): of AdamW, on matrices.
-        max_grad_norm (`float`): gradients with a larger norm are scaled down to it.
-        bf16 (`bool`): compute in bfloat16 where that is safe; weights stay float32.
-        use_cpu (`bool`): stay on the CPU even where there is an accelerator.
-        report_to (`list[str]`): where metrics are sent besides the run's own log: `tensorboard`, `wandb`, `trackio`.
-        seed (`int`): of everything random.
+        output_folder (`str`): output folder; a run in this folder is resumed.
+        learning_rate (`float`): peak learning rate of AdamW.
+        warmup_steps (`float`): steps of linear warmup; a number below 1 is a share of all steps.
+        weight_decay (`float`): weight decay of AdamW for matrices.
+        max_grad_norm (`float`): maximum norm of the gradients, for clipping.
+        bf16 (`bool`): compute in bfloat16 where it is safe; weights stay float32.
+        use_cpu (`bool`): use the CPU even if there is an accelerator.
+        report_to (`list[str]`): trackers that receive the metrics: `tensorboard`, `wandb`, `trackio`.
+        seed (`int`): random seed.
     """
 
     output_folder: OutputPath
@@ -84,15 +84,15 @@ class TrainingConfig(Settings):
 
 
 def check_model_keys(name: str, values: Collection[str], known: Collection[str]) -> None:
-    """Refuse keys that a model's configuration does not have, which transformers would take without a word.
+    """Check for keys that a model's configuration does not have, because transformers accepts any key.
 
     Args:
-        name (`str`): key of the training under which they stand.
-        values (`dict`): what stands there.
-        known (`Collection[str]`): the keys that the model has, see [`model_keys`].
+        name (`str`): key of the training whose value has the keys of the model.
+        values (`dict`): the value.
+        known (`Collection[str]`): the allowed keys, see [`model_keys`].
 
     Raises:
-        ValueError: names the nearest key that is known.
+        ValueError: there is an unknown key; the message suggests the closest known one.
     """
     for key in values:
         if known and key not in known:
@@ -100,7 +100,7 @@ def check_model_keys(name: str, values: Collection[str], known: Collection[str])
 
 
 def model_keys(config_class: Any) -> list[str]:
-    """List every key of a model's configuration; empty if it does not declare them."""
+    """Return all keys of a model's configuration; empty if it does not declare them."""
     if not dataclasses.is_dataclass(config_class):
         return []
     names = [field.name for field in dataclasses.fields(config_class)]
@@ -108,7 +108,7 @@ def model_keys(config_class: Any) -> list[str]:
 
 
 def backbone_keys(backbone: dict[str, Any]) -> list[str]:
-    """List every key of the decoder that `model_type` names, a Llama by default; an unknown type is an error."""
+    """Return all keys of the decoder `model_type`, by default a Llama; an unknown type is an error."""
     model_type = backbone.get("model_type", _DEFAULT_BACKBONE)
     if model_type not in CONFIG_MAPPING:
         raise ValueError(

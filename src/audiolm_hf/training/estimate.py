@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf train --estimate`: what the trainings of a file or a recipe need, as lines of text."""
+"""`audiolm-hf train --estimate`: parameters, operations and memory of a training or of a recipe, as text."""
 
 import json
 from dataclasses import fields
@@ -26,14 +26,14 @@ from audiolm_hf.training.recipe import RecipeConfig, resolve_steps
 from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.training import build_stage_config
 
-PAPER_TOKENS = TokenInfo("", 16000, 16000, 640, 1024, 320, 12, 1024)  # assumed where no tokens are there yet
+PAPER_TOKENS = TokenInfo("", 16000, 16000, 640, 1024, 320, 12, 1024)  # assumed if there are no tokens yet
 
 
 def estimate(config: Any) -> str:
-    """Estimate a training, or every training of a recipe that updates a codec or a stage.
+    """Estimate a training, or the codec and stage trainings of a recipe.
 
     Raises:
-        ValueError: there is no estimate for such a training, or the sizes of the decoder are not in the file.
+        ValueError: this kind of training has no estimate, or the file does not have the sizes of the decoder.
     """
     if isinstance(config, RecipeConfig):
         known = (StageTrainingConfig, CodecTrainingConfig)
@@ -69,7 +69,7 @@ def _token_info(folder: Path) -> TokenInfo:
 
 
 def _estimate_codec(config: CodecTrainingConfig) -> str:
-    """One crop goes forward and back; the quantizer, the losses and their short-time transforms are left out."""
+    """Estimate a forward and backward pass of one crop, without quantizer, losses and short-time transforms."""
     codec = SoundStreamModel(SoundStreamConfig(**config.codec)).train()
     crop = torch.zeros(1, round(config.crop_length_s * codec.config.sampling_rate))
     flops, kept = measure_step(lambda: codec.decoder(codec.encoder(crop)), codec)
@@ -80,8 +80,8 @@ def _estimate_codec(config: CodecTrainingConfig) -> str:
         judges = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
         judge_flops, judge_kept = measure_step(lambda: judges(crop)[0], judges)
         parameters += sum(parameter.numel() for parameter in judges.parameters())
-        # Real and decoded crop, forward and back, where the discriminators are updated; then, for the codec, the
-        # decoded one forward and back and the real one forward.
+        # Updating the discriminators takes a forward and backward pass of the real and the decoded crop; updating the
+        # codec, those of the decoded crop and a forward pass of the real one.
         flops += round(judge_flops * (2 * settings.update_probability + 4 / 3))
         kept += 2 * judge_kept
     batch = f"{config.batch_size} crops of {config.crop_length_s:g} s"

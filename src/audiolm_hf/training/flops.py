@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Operations and activations of a training step, and what a GPU can do at most.
+"""Operations and activations of a training step, and the peak operations of GPUs.
 
-Operations are counted as usual for model FLOPs utilisation (MFU): six for each weight of a linear layer and each
-token, and those of attention over all pairs of positions.
+Operations are counted as usual for model FLOPs utilization (MFU): six per weight of a linear layer and token, plus
+those of attention over all pairs of positions.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-# Operations a second of dense bfloat16 products, by a part of what the driver calls the device; from data sheets.
+# Peak operations per second of dense bfloat16 products, by a part of the device's name; from data sheets.
 _PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12, "L4": 121e12}
 GIB = 2**30
-STATE_BYTES = 16  # of a trained weight: itself, its gradient and AdamW's two moments, in float32
-# What a decoder keeps for the backward pass beside the inputs and outputs of its linear layers (normalisations,
-# activation functions, rotary positions), relative to these, in bfloat16 and not; found with Llamas.
+STATE_BYTES = 16  # per trained weight: the weight, its gradient and AdamW's two moments, in float32
+# Activations of normalizations, activation functions and rotary positions relative to the inputs and outputs of linear
+# layers, with and without bfloat16; measured with Llamas.
 _OTHER_ACTIVATIONS = {True: 0.5, False: 0.2}
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Return the bfloat16 operations a second that a GPU can do at most; `None` if that is not known."""
+    """Return the peak bfloat16 operations per second of a GPU; `None` if they are not known."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -34,10 +34,10 @@ def _linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 
 def decoder_flops_per_token(decoder: PreTrainedModel, sequence_length: int) -> float:
-    """Count the operations of a decoder's forward and backward pass for each token.
+    """Return the operations of a decoder's forward and backward pass per token.
 
     Args:
-        decoder (`PreTrainedModel`): without its head.
+        decoder (`PreTrainedModel`): the decoder without its head.
         sequence_length (`int`): ids per sequence.
     """
     config = decoder.config
@@ -48,12 +48,13 @@ def decoder_flops_per_token(decoder: PreTrainedModel, sequence_length: int) -> f
 
 
 def decoder_bytes_per_token(decoder: PreTrainedModel, bf16: bool, gradient_checkpointing: bool = False) -> float:
-    """Estimate what a decoder keeps of each token for the backward pass, in bytes.
+    """Return an estimate of the activations that a decoder keeps per token for the backward pass, in bytes.
 
     Args:
-        decoder (`PreTrainedModel`): without its head.
-        bf16 (`bool`): computes in bfloat16.
-        gradient_checkpointing (`bool`, defaults to `False`): keeps the inputs of the layers and one layer's rest.
+        decoder (`PreTrainedModel`): the decoder without its head.
+        bf16 (`bool`): compute in bfloat16.
+        gradient_checkpointing (`bool`, defaults to `False`): keep only the inputs of the layers, and all activations
+            of one layer.
     """
     values = sum(layer.in_features + layer.out_features for layer in _linear_layers(decoder))
     kept = (1 + _OTHER_ACTIVATIONS[bf16]) * values * (2 if bf16 else 4)
@@ -62,11 +63,11 @@ def decoder_bytes_per_token(decoder: PreTrainedModel, bf16: bool, gradient_check
 
 
 def measure_step(run: Callable[[], Tensor | Iterable[Tensor]], modules: nn.Module) -> tuple[int, int]:
-    """Run forward and backward and count.
+    """Run a forward and a backward pass and count operations and activations.
 
     Args:
         run (callable): the forward pass.
-        modules (`nn.Module`): whose own parameters and buffers are no activations.
+        modules (`nn.Module`): modules whose parameters and buffers are not counted as activations.
 
     Returns:
         `(int, int)`: operations of matrix products and convolutions, and bytes kept for the backward pass.

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The keys of a training's YAML file as text, from its dataclass: types, defaults and the docstrings' `Args`."""
+"""Help on the keys of a training's YAML file, from its dataclass: types, defaults and the docstrings' `Args`."""
 
 import dataclasses
 import inspect
@@ -15,7 +15,7 @@ _ENTRY = re.compile(r"^    ([\w, ]+) \(.*?\): (.*(?:\n      .*)*)", re.MULTILINE
 
 
 def describe_keys(config_class: type) -> str:
-    """Return a line for every key: its type, its default where it has one, and what it is."""
+    """Return a line for every key: its type, its default if it has one, and its description."""
     return "\n".join(
         textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
         for line in _lines(config_class, "")
@@ -39,7 +39,7 @@ def _lines(config_class: Any, prefix: str) -> Iterator[str]:
 
 
 def key_texts(config_class: type) -> dict[str, str]:
-    """Return what the docstrings of a dataclass and its bases say of each field, by the fields' names."""
+    """Return the descriptions in the docstrings of a dataclass and its bases by field."""
     texts: dict[str, str] = {}
     for each in config_class.__mro__:
         _, _, described = inspect.cleandoc(each.__doc__ or "").partition("Args:\n")

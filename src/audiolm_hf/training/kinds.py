@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The table of trainings: what the key `kind` of a YAML file chooses."""
+"""The table of trainings by the key `kind` of a YAML file."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.settings import build
 from audiolm_hf.training.yaml_files import substitute
 
-# Kind -> module of this package, dataclass of its configuration, and function that runs it. A module is imported when
-# its training is asked for, as several of them load libraries that the others do without.
+# Kind -> module of this package, dataclass of its configuration, and function that runs it. Modules are imported on
+# demand, because some of them need libraries that the others do not need.
 _TRAININGS = {
     "codec": ("codec.trainer", "CodecTrainingConfig", "train_codec"),
     "semantic_encoder": ("tokenizer.semantic_encoder", "SemanticEncoderTrainingConfig", "train_semantic_encoder"),
@@ -24,21 +24,21 @@ _TRAININGS = {
     "assemble": ("assemble", "AssembleConfig", "assemble"),
     "render": ("render", "RenderConfig", "render"),
 }
-RECIPE = "recipe"  # several of the others, see `recipe.py`
+RECIPE = "recipe"  # a list of trainings, see `recipe.py`
 TRAINING_KINDS = (*_TRAININGS, RECIPE)
 
 
 def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
-    """Look up a training by its name.
+    """Return a training by its kind.
 
     Args:
-        kind (`str`): one of `TRAINING_KINDS` but `recipe`.
+        kind (`str`): one of `TRAINING_KINDS` except `recipe`.
 
     Returns:
         `tuple`: the dataclass of its configuration, and the function that runs it.
 
     Raises:
-        ValueError: there is no such training.
+        ValueError: the kind is unknown.
     """
     if kind not in (*_TRAININGS,):
         raise ValueError(f"kind is {kind!r}{did_you_mean(str(kind), TRAINING_KINDS)}")
@@ -53,18 +53,18 @@ def training_keys(kind: str) -> set[str]:
 
 
 def build_training(values: dict[str, Any], where: str) -> Any:
-    """Build the dataclass of a training from the content of its file.
+    """Build the configuration of a training from the content of its file.
 
     Args:
-        values (`dict`): with the key `kind`; not changed. Where it has `output`, `$output` in the other texts
-            stands for it.
-        where (`str`): what the errors call the place these values come from.
+        values (`dict`): content of the file, including `kind`; not modified. The value of `output` replaces `$output`
+            in the other strings.
+        where (`str`): source of the values, for error messages.
 
     Returns:
-        The dataclass of the training, with every value checked.
+        The configuration of the training, with all values checked.
 
     Raises:
-        ValueError: an unknown or missing key, or a value that does not fit.
+        ValueError: a key is unknown or missing, or a value is not allowed.
     """
     config_class, _ = training_kind(values["kind"])
     settings = {key: value for key, value in values.items() if key not in ("kind", "output")}

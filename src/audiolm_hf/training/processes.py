@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What several processes of one training share: the rows of a batch, sums and means over all of them.
+"""Distribution of a batch over the processes of a training, and sums and means over processes.
 
-A batch is drawn whole in every process and dealt out row by row, and whatever divides a loss is summed over all
-processes first. Several processes then take the same steps as one with the same batch.
+Every process draws the whole batch and takes its rows, and the denominators of losses are summed over all processes.
+The steps are then the same as those of one process with the same batch.
 """
 
 import os
@@ -30,22 +30,22 @@ def process_rank() -> int:
 
 
 def announce(text: str) -> None:
-    """Tell the user how a training stands, once for all processes; `transformers.logging` can turn it off."""
+    """Log the progress of a training in the main process; `transformers.logging` can disable it."""
     if not process_rank():
         logger.warning(text)
 
 
 def own_rows(batch_size: int) -> slice:
-    """Choose the rows of a batch that this process takes.
+    """Return the rows of a batch that belong to this process.
 
     Args:
-        batch_size (`int`): rows, over all processes.
+        batch_size (`int`): rows over all processes.
 
     Returns:
-        `slice` of the rows.
+        `slice`: the rows.
 
     Raises:
-        ValueError: the rows cannot be dealt out evenly.
+        ValueError: `batch_size` is not a multiple of the number of processes.
     """
     count = process_count()
     if batch_size % count:
@@ -56,7 +56,7 @@ def own_rows(batch_size: int) -> slice:
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
-    """Add up the `values` of all processes; no gradient passes."""
+    """Return the sum of the `values` of all processes, without gradients."""
     total = values.detach().clone()
     if is_distributed():
         torch.distributed.all_reduce(total)
@@ -64,11 +64,11 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """Average the `values` of all processes; no gradient passes."""
+    """Return the mean of the `values` of all processes, without gradients."""
     return sum_over_processes(values) / process_count()
 
 
 def leave_processes() -> None:
-    """Part from the other processes of a training; threads that still serve them may abort a process that ends."""
+    """Leave the process group, because its threads may abort a process that exits."""
     if is_distributed():
         torch.distributed.destroy_process_group()

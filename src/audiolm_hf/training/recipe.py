@@ -1,11 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Run the training that a YAML file describes, or several as one recipe. `audiolm-hf train` comes in here.
+"""Run the training in a YAML file, or a recipe of several trainings; the implementation of `audiolm-hf train`.
 
-A recipe's steps run in order, and what is done is not done again.
-
-A step is what `audiolm-hf train` takes: the name of a YAML file, or its keys in place. All steps are checked before
-the first one runs. Each is a run of a folder of its own inside the recipe's: after an interruption the same command
-passes over the finished ones and resumes the first that is not.
+A step of a recipe is the name of a YAML file, or the keys of a training. All steps are checked before the first one
+runs. Each step has its own subfolder, so that rerunning the command skips the finished steps and resumes the first
+unfinished one.
 
 Paper: AudioLM (arXiv 2209.03143), training of all its parts.
 """
@@ -32,19 +30,19 @@ _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass
 class RecipeConfig(Settings):
-    """The steps, and what they share.
+    """Configuration of a recipe.
 
-    In the strings of steps `$output` stands for `output_folder`, `$data` for `data.folder` and `$here` for the folder
-    of the recipe's file; `$here` also in `data.folder`.
+    In the strings of the steps, `$output` is replaced by `output_folder`, `$data` by `data.folder` and `$here` by the
+    folder of the recipe's file. `$here` is also replaced in `data.folder`.
 
     Args:
-        steps (`list[dict]`): each with a `name` of its own and either `kind` and the keys of that training, or
-            `config`, the name of its YAML file, from the recipe's folder; other keys then change that file's,
-            and `phase`, by default the step's name, chooses one of its phases.
-        output_folder (`str`): every step writes to a folder inside it.
-        every_step (`dict`): keys for all steps that know them, before the steps' own; in the file and on the command
-            line they stand beside `steps`: `seed=1`, `data.folder=...`.
-        here (`str`, defaults to `"."`): the recipe's folder; known without being given.
+        steps (`list[dict]`): the trainings. Each has a unique `name` and either `kind` and the keys of the training,
+            or `config`, the path of its YAML file relative to the recipe; other keys then override those of the file,
+            and `phase`, by default the name of the step, selects one of its phases.
+        output_folder (`str`): folder with a subfolder for every step.
+        every_step (`dict`): keys for all steps that have them, overridden by the steps' own. In the file and on the
+            command line they are next to `steps`: `seed=1`, `data.folder=...`.
+        here (`str`, defaults to `"."`): folder of the recipe's file, which is set automatically.
     """
 
     steps: Annotated[list[dict[str, Any]], Filled()]
@@ -60,12 +58,12 @@ class RecipeConfig(Settings):
 
 @dataclass(frozen=True)
 class Step:
-    """One training of a recipe, checked and ready.
+    """A checked training of a recipe.
 
     Args:
-        name (`str`): its name in the recipe.
-        kind (`str`): of the training.
-        config: the dataclass of that training.
+        name (`str`): name in the recipe.
+        kind (`str`): kind of the training.
+        config: configuration of the training.
     """
 
     name: str
@@ -80,12 +78,12 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
         recipe ([`RecipeConfig`]): the recipe.
 
     Returns:
-        `list[Step]`: in order.
+        `list[Step]`: the steps in order.
 
     Raises:
-        FileNotFoundError: a step's file is not there.
-        ValueError: a step's name is no plain word or another's, its output folder is another's or not inside the
-            recipe's, or its keys or values do not fit its training; or a key for every step is known to none.
+        FileNotFoundError: the file of a step does not exist.
+        ValueError: the name of a step is not a plain word or not unique, its output folder is shared or outside of the
+            recipe's, or one of its keys or values is not allowed; or no step has a key of `every_step`.
     """
     steps: list[Step] = []
     known: set[str] = set()
@@ -113,7 +111,7 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
 
 
 def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tuple[Step, set[str]]:
-    """A step, and the keys of its training."""
+    """Return a step, and the keys of its training."""
     where, here = f"step {name}", Path(recipe.here)
     if "config" in values:
         path = here / str(values["config"])
@@ -135,7 +133,7 @@ def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tu
 
 
 def _check_folder(recipe: RecipeConfig, step: Step, others: list[Step]) -> None:
-    """Refuse a step that does not write to a folder of its own inside the recipe's."""
+    """Check that a step writes to its own subfolder of the recipe's output folder."""
     folder, root = Path(step.config.output_folder).resolve(), Path(recipe.output_folder).resolve()
     if folder == root or root not in folder.parents:
         raise ValueError(
@@ -152,20 +150,19 @@ def _check_folder(recipe: RecipeConfig, step: Step, others: list[Step]) -> None:
 
 
 def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
-    """Run the steps that are not done.
+    """Run the unfinished steps of a recipe.
 
-    Under `torchrun` every process calls this: trainings share their work, and what one process does alone the others
-    wait for.
+    With `torchrun`, every process calls this function. Trainings that run in one process let the others wait.
 
     Args:
         recipe ([`RecipeConfig`]): the recipe.
-        overwrite (`bool`, defaults to `False`): do those steps again that were done with other settings.
+        overwrite (`bool`, defaults to `False`): repeat steps that were finished with other settings.
 
     Returns:
         `Path`: result of the last step.
 
     Raises:
-        ValueError: a step was done with other settings than those of now.
+        ValueError: a step was finished with other settings.
         BlockingIOError: another process runs a recipe in `output_folder`.
     """
     steps = resolve_steps(recipe)
@@ -181,25 +178,25 @@ def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """Read a training's YAML file into its dataclass.
+    """Load the configuration of a training from its YAML file.
 
     Args:
-        path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's dataclass; where it
-            has `output`, `$output` in the other texts stands for it.
-        overrides (`list[str]`): `key=value` changes; dots reach into nested keys (`data.folder=/tmp/data`), in a
-            list by the items' `name` or place (`steps.codec.max_steps=5`), and values are read as YAML.
+        path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's configuration. The
+            value of `output` replaces `$output` in the other strings.
+        overrides (`list[str]`): overrides `key=value`. Dots select nested keys (`data.folder=/tmp/data`), and items of
+            lists by `name` or index (`steps.codec.max_steps=5`). Values are parsed as YAML.
 
     Returns:
-        The dataclass of the training, with every value checked against its type.
+        The configuration of the training, with all values checked.
 
     Raises:
-        ValueError: an unknown or missing key, a value of the wrong type, or a malformed override.
+        ValueError: a key is unknown or missing, a value is not allowed, or an override is malformed.
     """
     return _load(path, overrides)[1]
 
 
 def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
-    """The kind of a training, and its dataclass."""
+    """Return the kind of a training and its configuration."""
     values = read_yaml(path, overrides)
     if "kind" not in values:
         raise ValueError(f"{path} has no key `kind`; add `kind: ` with one of {', '.join(TRAINING_KINDS)}.")
@@ -210,18 +207,18 @@ def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
         settings = substitute(settings, {"output": str(values["output"])})
     names = {field.name for field in dataclasses.fields(RecipeConfig)}
     own = {"here": str(Path(path).parent)} | {key: value for key, value in settings.items() if key in names}
-    # What a recipe does not know itself is for its steps.
+    # Unknown keys of a recipe are for its steps.
     every_step = {key: value for key, value in settings.items() if key not in names}
     return RECIPE, build(RecipeConfig, own | {"every_step": every_step}, str(path))
 
 
 def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: bool = False) -> Path:
-    """Run the training that a YAML file describes, or resume it.
+    """Run or resume the training of a YAML file.
 
     Args:
         path (`str` or `Path`): see [`load_config`].
-        overrides (`list[str]`): likewise.
-        overwrite (`bool`, defaults to `False`): remove what the output folder holds if it is of another training.
+        overrides (`list[str]`): see [`load_config`].
+        overwrite (`bool`, defaults to `False`): replace the content of the output folder if it is of another training.
 
     Returns:
         `Path`: file or folder of the result.

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Render piano from MIDI files with fluidsynth, for the recipes that learn from music.
+"""Render MIDI files of piano music with fluidsynth.
 
 In: parquet files with a column `midi` (and `path`, `composer`, `title`, `source`); out: a folder of FLAC files and
-`recordings.jsonl`, which every other training takes as data.
+`recordings.jsonl`, a manifest for the other trainings.
 """
 
 import io
@@ -30,25 +30,25 @@ from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
 
 SYNTHESIS_RATE = 44100  # Hz
-LEVEL_DB = -24.0  # root mean square of a piece
+LEVEL_DB = -24.0  # loudness of a piece (root mean square)
 HIGHEST_PEAK = 0.9
-_LARGEST_TRANSPOSITION = 12  # semitones; further away a piano's piece is another piece
+_LARGEST_TRANSPOSITION = 12  # semitones; larger ones are not realistic for piano music
 _MIDI_NOTES = 128
 
 
 @dataclass
 class RenderConfig(Settings):
-    """What is rendered, and where to.
+    """Configuration of rendering.
 
     Args:
-        data ([`AudioDataConfig`]): its `train` are parquet files with a column `midi`.
-        output_folder (`str`): FLAC files and `recordings.jsonl`.
-        soundfont (`str`): SF2 file whose piano is played; Debian's `fluid-soundfont-gm` installs the default.
-        sampling_rate (`int`, defaults to 16000): of the result, Hz.
-        max_length_s (`float`, *optional*): seconds kept of each piece, from its beginning; all by default.
-        max_transposition (`int`, defaults to 0): every piece is moved up or down by 1 to this many semitones, drawn
-            for it; as written by default. More keys of the same music teach a model intervals in place of pitches.
-        seed (`int`, defaults to 0): of the transpositions.
+        data ([`AudioDataConfig`]): parquet files with a column `midi`, in `train`.
+        output_folder (`str`): folder for FLAC files and `recordings.jsonl`.
+        soundfont (`str`): SF2 file of the piano; the default is installed by Debian's `fluid-soundfont-gm`.
+        sampling_rate (`int`, defaults to 16000): sampling rate of the recordings, in Hz.
+        max_length_s (`float`, *optional*): seconds of each piece, from its beginning; all by default.
+        max_transposition (`int`, defaults to 0): largest transposition in semitones. If it is above 0, every piece is
+            transposed up or down by a random interval of at least 1 semitone.
+        seed (`int`, defaults to 0): random seed of the transpositions.
     """
 
     data: AudioDataConfig
@@ -61,13 +61,13 @@ class RenderConfig(Settings):
 
 
 def check_synthesizer(soundfont: str) -> None:
-    """Check that MIDI files can be played.
+    """Check that fluidsynth and the soundfont are installed.
 
     Args:
         soundfont (`str`): SF2 file.
 
     Raises:
-        FileNotFoundError: the program fluidsynth or the soundfont is not there; names Debian's package.
+        FileNotFoundError: fluidsynth or the soundfont is missing; the message has Debian's package.
     """
     if shutil.which("fluidsynth") is None:
         raise FileNotFoundError("The program fluidsynth is not installed; install it (Debian: `fluidsynth`).")
@@ -78,14 +78,14 @@ def check_synthesizer(soundfont: str) -> None:
 
 
 def render(config: RenderConfig, overwrite: bool = False) -> Path:
-    """Render every piece that is not there yet.
+    """Render all pieces that are not yet rendered.
 
     Args:
         config ([`RenderConfig`]): pieces, sound and output folder.
-        overwrite (`bool`, defaults to `False`): remove what the output folder holds if it is of other settings.
+        overwrite (`bool`, defaults to `False`): replace the content of the output folder if its settings differ.
 
     Returns:
-        `Path`: the list of recordings, `recordings.jsonl`.
+        `Path`: the manifest `recordings.jsonl`.
 
     Raises:
         FileNotFoundError: fluidsynth, the soundfont or a parquet file is missing.
@@ -121,7 +121,7 @@ def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
 
 
 def _name_of(piece: dict[str, Any]) -> str:
-    """A file name of the piece's path, one for each."""
+    """Return a unique file name for the path of a piece."""
     return re.sub(r"[^A-Za-z0-9]+", "_", str(Path(piece["path"]).with_suffix("")))
 
 
@@ -131,7 +131,7 @@ def _labels(piece: dict[str, Any]) -> dict[str, str]:
 
 
 def _semitones_of(path: str, config: RenderConfig) -> int:
-    """Draw a piece's transposition: of seed and path alone, so that a resumed run draws the same."""
+    """Draw a piece's transposition from the seed and its path alone, so that a resumed run draws the same one."""
     if config.max_transposition == 0:
         return 0
     shifts = [sign * size for size in range(1, config.max_transposition + 1) for sign in (1, -1)]
@@ -139,17 +139,17 @@ def _semitones_of(path: str, config: RenderConfig) -> int:
 
 
 def transposed(midi: bytes, semitones: int) -> bytes:
-    """Move every note of a MIDI file.
+    """Transpose a MIDI file.
 
     Args:
-        midi (`bytes`): the file.
-        semitones (`int`): up, or down where negative.
+        midi (`bytes`): content of the file.
+        semitones (`int`): interval, negative for down.
 
     Returns:
-        `bytes`: the file with its notes moved; a note that would leave MIDI's 0 to 127 is moved by an octave less.
+        `bytes`: the transposed file; a note that would leave MIDI's range of 0 to 127 is transposed by an octave less.
 
     Raises:
-        ValueError: the bytes are no MIDI file.
+        ValueError: the bytes are not a MIDI file.
     """
     if semitones == 0:
         return midi
@@ -165,19 +165,19 @@ def transposed(midi: bytes, semitones: int) -> bytes:
 
 
 def render_piece(midi: bytes, soundfont: str, sampling_rate: int, max_length_s: float | None = None) -> bytes:
-    """Play a piece.
+    """Render a piece.
 
     Args:
-        midi (`bytes`): the MIDI file.
-        soundfont (`str`): SF2 file whose piano is played.
-        sampling_rate (`int`): of the result, Hz.
-        max_length_s (`float`, *optional*): seconds kept, from its beginning; all by default.
+        midi (`bytes`): content of the MIDI file.
+        soundfont (`str`): SF2 file of the piano.
+        sampling_rate (`int`): sampling rate of the recording, in Hz.
+        max_length_s (`float`, *optional*): seconds of the piece, from its beginning; all by default.
 
     Returns:
-        `bytes`: a FLAC file: mono, 16 bit, at the common level.
+        `bytes`: a mono FLAC file of 16 bit with the common loudness.
 
     Raises:
-        ValueError: fluidsynth cannot play it.
+        ValueError: fluidsynth cannot play the file.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "piece.mid", Path(folder) / "piece.wav"
@@ -197,6 +197,6 @@ def render_piece(midi: bytes, soundfont: str, sampling_rate: int, max_length_s: 
 
 
 def _at_level(samples: np.ndarray) -> np.ndarray:
-    """Bring a piece to `LEVEL_DB`, or as near as its peak allows."""
+    """Scale a piece to `LEVEL_DB`, or as near as its peak allows."""
     rms, peak = np.sqrt(np.mean(samples**2)) + 1e-9, np.abs(samples).max() + 1e-9
     return samples * min(10 ** (LEVEL_DB / 20) / rms, HIGHEST_PEAK / peak)

@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""A training as one run of a folder: what its result depends on, once and not twice, in one process or in several.
-
-Between a training's function and the guard of folders (`run_folder.py`): [`one_run`] is put on the function.
-"""
+"""A decorator for trainings that runs each once per output folder, in one process or several; see `run_folder.py`."""
 
 import dataclasses
 import functools
@@ -25,20 +22,20 @@ from audiolm_hf.run_folder import RunFolder, hold_folder, holds_finished, named_
 from audiolm_hf.settings import Use
 from audiolm_hf.training.processes import announce, process_rank
 
-POLL_S = 1.0  # seconds between looks for the end of what another process does
+POLL_S = 1.0  # seconds between checks for the end of another process's work
 
 
 def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = False) -> Callable[[Callable], Callable]:
-    """Make a training a run of its `output_folder`: the same one resumes, a finished one is not done again.
+    """Return a decorator that makes a training the run of its `output_folder`.
+
+    The same training is resumed, a finished one is not repeated, and another one is refused. The decorated function
+    has an additional argument `overwrite`, and returns the `Path` of its result.
 
     Args:
-        kind (`str`): of the training.
-        result (`str`, defaults to `""`): file or folder in `output_folder` that the training makes.
-        alone (`bool`, defaults to `False`): of several processes only the first trains, and the others wait.
+        kind (`str`): kind of the training.
+        result (`str`, defaults to `""`): file or folder that the training writes in `output_folder`.
+        alone (`bool`, defaults to `False`): train only in the main process, while the others wait.
         shared (`bool`, defaults to `False`): see [`~audiolm_hf.run_folder.hold_folder`].
-
-    Returns:
-        a decorator. The training then takes `overwrite`, and returns the `Path` of its result.
     """
 
     def decorate(train: Callable[..., Any]) -> Callable[..., Path]:
@@ -75,7 +72,7 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
 
 @contextmanager
 def _own_bars_alone() -> Iterator[None]:
-    """Leave out the progress bars of transformers' loading and saving, which would stand beside a training's own."""
+    """Disable the progress bars of transformers' loading and saving during a training."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -86,7 +83,7 @@ def _own_bars_alone() -> Iterator[None]:
 
 
 def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
-    """Let the first process hold a folder and tell the others what it found."""
+    """Hold a folder in the main process, and share the result with the others."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return hold()
     PartialState(cpu=use_cpu or not torch.accelerator.is_available())
@@ -95,14 +92,15 @@ def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
 
 
 def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict[str, dict[str, Path]]]:
-    """Separate what a training's result depends on, for the guard of folders.
+    """Return the settings and input files that the result of a training depends on.
 
     Args:
-        config (dataclass): of a training.
-        prefix (`str`, defaults to `""`): of the keys.
+        config (dataclass): configuration of the training.
+        prefix (`str`, defaults to `""`): prefix of the keys.
 
     Returns:
-        `tuple`: the settings, without those that name files or change nothing, and the files of the inputs by key.
+        `tuple`: the settings, without paths and without those that do not affect the result, and the input files by
+        key.
 
     Raises:
         FileNotFoundError: an input is missing.
@@ -134,14 +132,14 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
 
 
 def _uses(hint: Any) -> set[str]:
-    """The marks of [`Use`] anywhere in an annotation."""
+    """Return the [`Use`] marks anywhere in an annotation."""
     arguments = typing.get_args(hint)
     found = {mark for mark in arguments if isinstance(mark, str)} if typing.get_origin(hint) is Annotated else set()
     return found.union(*map(_uses, arguments))
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses in a list as dictionaries."""
+    """Convert dataclasses in a list to dictionaries."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     is_dataclass = dataclasses.is_dataclass(value) and not isinstance(value, type)

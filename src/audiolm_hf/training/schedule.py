@@ -1,29 +1,30 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The learning rate over a training: a linear rise, a constant part, and a fall along a cosine.
+"""The learning rate schedule: linear warmup, a constant phase, and cosine decay.
 
-The shape of transformers' `get_wsd_schedule`, with two differences that the shipped recipes were run with: the first
-step already has a learning rate above 0, and the fall may begin during the rise.
+It differs from transformers' `get_wsd_schedule` in two ways, on which the bundled checkpoints depend: the learning
+rate of the first step is above 0, and the decay may begin during the warmup.
 """
 
 import math
 
 
 def warmup_of(warmup_steps: float, max_steps: int) -> int:
-    """Return the steps of the rise; a number below 1 is a share of all steps, as in `TrainingArguments`."""
+    """Return the number of warmup steps; a number below 1 is a share of all steps, as in `TrainingArguments`."""
     return max(1, round(warmup_steps * max_steps if warmup_steps < 1 else warmup_steps))
 
 
 def learning_rate_factor(
     step: int, max_steps: int, warmup_steps: float, decay_steps: int | None = None, floor: float = 0.0
 ) -> float:
-    """Return the learning rate of a step as a share of the highest.
+    """Return the learning rate of a step as a share of the peak.
 
     Args:
-        step (`int`): steps done before it.
-        max_steps (`int`): of the whole training.
-        warmup_steps (`float`): steps of the rise, see [`warmup_of`].
-        decay_steps (`int`, *optional*): last steps, of the fall; 0 for none, by default all after the rise.
-        floor (`float`, defaults to 0.0): share that the fall ends at.
+        step (`int`): number of steps before this one.
+        max_steps (`int`): number of steps of the training.
+        warmup_steps (`float`): warmup steps, see [`warmup_of`].
+        decay_steps (`int`, *optional*): last steps, in which the learning rate decays; by default all after the
+            warmup.
+        floor (`float`, defaults to 0.0): share at the end of the decay.
     """
     warmup = warmup_of(warmup_steps, max_steps)
     rise = min(1.0, (step + 1) / warmup)

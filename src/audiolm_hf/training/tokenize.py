@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf tokenize` as a step of a recipe: the training and validation recordings become token datasets.
+"""`audiolm-hf tokenize` as a step of a recipe: token datasets of the training and validation recordings.
 
-After codec and semantic tokenizer are trained, before the stages are. AudioLM (arXiv 2209.03143), the two tokenizers.
+It comes after the trainings of the codec and the semantic tokenizer and before those of the stages.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from audiolm_hf.training.run import one_run
 
 @dataclass
 class TokenizeConfig(Settings):
-    """What `audiolm-hf train` needs to turn recordings into tokens.
+    """Configuration of tokenization.
 
     Args:
         data ([`AudioDataConfig`]): the recordings.
         semantic_tokenizer (`str`): folder of the semantic tokenizer.
         codec (`str`): folder of the codec.
-        output_folder (`str`): receives the token datasets `train` and, where there is such data, `validation`.
+        output_folder (`str`): folder for the token datasets `train` and, if there is validation data, `validation`.
         float16 (`bool`, defaults to `False`): round the tokenizers' weights to float16 first, as `assemble` stores
             them.
     """
@@ -38,13 +38,13 @@ class TokenizeConfig(Settings):
 
 @one_run("tokenize", alone=True, shared=True)
 def tokenize(config: TokenizeConfig) -> None:
-    """Turn recordings into token datasets; what an earlier run has finished is kept.
+    """Tokenize recordings; shards of an earlier run are kept.
 
     Args:
-        config ([`TokenizeConfig`]): everything.
+        config ([`TokenizeConfig`]): recordings, tokenizers and output folder.
 
     Returns:
-        `Path`: the folder of the datasets.
+        `Path`: folder of the token datasets.
     """
     load = partial(load_tokenizers, config.semantic_tokenizer, config.codec, config.float16)
     output = Path(config.output_folder)

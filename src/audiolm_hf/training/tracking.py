@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The accelerator of a training with a loop of its own, and the tracker its metrics go to besides `log.jsonl`."""
+"""The accelerator and the trackers of a training with its own loop."""
 
 import importlib.util
 from dataclasses import asdict
@@ -12,19 +12,19 @@ from audiolm_hf.training.config import TrainingConfig
 
 
 def require_trackers(config: TrainingConfig) -> None:
-    """Check that the packages of `report_to` are installed; an `ImportError` says which is not."""
+    """Check that the packages of `report_to` are installed; a missing one is an `ImportError`."""
     for name in config.report_to:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"report_to names {name!r}, which is not installed; run `pip install {name}`.")
 
 
 def start_accelerator(config: TrainingConfig, name: str, **options: Any) -> Accelerator:
-    """Set up one process or one of several, and open the trackers.
+    """Build the accelerator of this process, and open the trackers.
 
     Args:
-        config ([`TrainingConfig`]): arithmetic and trackers; its values are shown beside the metrics.
-        name (`str`): of the project in a tracker.
-        **options: of `Accelerator`.
+        config ([`TrainingConfig`]): precision and trackers; its values are logged to the trackers.
+        name (`str`): name of the project in a tracker.
+        **options: options of `Accelerator`.
 
     Returns:
         `Accelerator`
@@ -47,6 +47,6 @@ def start_accelerator(config: TrainingConfig, name: str, **options: Any) -> Acce
 
 
 def stop_tracking(accelerator: Accelerator) -> None:
-    """Close the trackers; `Accelerator.end_training` would part the processes, too."""
+    """Close the trackers, without leaving the process group as `Accelerator.end_training` does."""
     for tracker in accelerator.trackers:
         tracker.finish()

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""From a YAML file and `key=value` overrides to nested values, before any training looks at them."""
+"""Read nested values from a YAML file and `key=value` overrides."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from audiolm_hf.config_values_audiolm import did_you_mean
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses mappings with two equal keys, of which YAML's own loader keeps the last in silence."""
+    """A YAML loader for which a repeated key is an error; that of PyYAML silently keeps the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
@@ -24,20 +24,20 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None = None) -> dict[str, Any]:
-    """Read the YAML file of a training, choose one of its phases, and apply overrides.
+    """Read the YAML file of a training, select one of its phases, and apply overrides.
 
     Args:
-        path (`str` or `Path`): the file. Under `phases` it may hold, by name, what differs between several trainings
-            of one part; the key `phase` chooses one of them.
+        path (`str` or `Path`): path of the file. Its key `phases` may have the keys that differ between several
+            trainings of a part, by the name of the phase; the key `phase` selects one of them.
         overrides (`Sequence[str]`): see [`~audiolm_hf.training.recipe.load_config`].
-        phase (`str`, *optional*): taken where neither file nor overrides choose.
+        phase (`str`, *optional*): phase to use if neither the file nor an override selects one.
 
     Returns:
-        `dict`: the values, of which only `kind` is sure to be there.
+        `dict`: the values; only `kind` is always present.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no YAML of a training, an override does not fit, or no phase or an unknown one is chosen.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not the YAML of a training, an override is malformed, or no known phase is selected.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,7 +58,7 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None
 
 
 def _choose_phase(values: dict[str, Any], chosen: list[Any], path: Path) -> dict[str, Any]:
-    """Merge one of the phases into the other keys."""
+    """Merge the selected phase into the other keys."""
     phases = values.pop("phases", None)
     if phases is None:
         return values
@@ -71,7 +71,7 @@ def _choose_phase(values: dict[str, Any], chosen: list[Any], path: Path) -> dict
 
 
 def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `values` with the changes made, key by key in nested ones."""
+    """Return `values` updated recursively with the changes."""
     merged = dict(values)
     for key, change in changes.items():
         old = merged.get(key)
@@ -89,7 +89,7 @@ def substitute(value: Any, names: dict[str, str]) -> Any:
 
 
 def _unshared(value: Any) -> Any:
-    """A copy in which two places never hold one object, as YAML's `*alias` makes them do; an override is for one."""
+    """Copy values that share an object through YAML's `*alias`, so that an override affects only one of them."""
     if isinstance(value, dict):
         return {key: _unshared(inner) for key, inner in value.items()}
     return [_unshared(inner) for inner in value] if isinstance(value, list) else value
@@ -114,7 +114,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _item_of(items: list[Any], name: str, override: str) -> Any:
-    """The item of a list with that `name` or at that place."""
+    """Return the item of a list with that `name`, or at that index."""
     named = {item["name"]: item for item in items if isinstance(item, dict) and "name" in item}
     if name in named:
         return named[name]

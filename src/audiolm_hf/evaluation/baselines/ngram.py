@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Interpolated Kneser-Ney n-grams: the baseline of the stages' likelihoods.
+"""Interpolated Kneser-Ney n-grams, the baseline of the stages' likelihoods.
 
-A model is the distribution of one kind of token (say, the codes of level 2) after the last tokens of a sequence,
-whatever kinds those are. Hand-written on sorted arrays: NLTK counts and scores token by token in Python, here they are
-millions, and KenLM predicts the words of one vocabulary, not tokens of one kind after those of any.
+A model is the distribution of one kind of token, such as the codes of level 2, given the preceding tokens of any kind.
+It is hand-written on sorted arrays, because NLTK is too slow for millions of tokens, and KenLM predicts the words of a
+single vocabulary.
 
 Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1999), modified Kneser-Ney.
 """
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_DISCOUNT = 0.05  # keeps some probability for what was never seen, also where the counts would leave none
+LEAST_DISCOUNT = 0.05  # so that unseen tokens have some probability with any counts
 
 
 @dataclass(frozen=True)
 class _Order:
     """Counts of one context length.
 
-    `context_keys` are sorted; a context is its parent's place among the shorter contexts joined with one more token.
-    `gram_keys` are sorted; a context's place joined with an outcome. `weights` is the probability of each gram before
-    backing off, `backoff` what is left of each context for the shorter one.
+    `context_keys` are sorted; a key combines the index of the next shorter context with one more token. `gram_keys`
+    are sorted; a key combines the index of a context with an outcome. `weights` are the probabilities of the grams
+    before backing off, and `backoff` is the remaining probability of each context for the shorter one.
     """
 
     context_keys: np.ndarray
@@ -33,8 +33,8 @@ class _Order:
 class NGramModel:
     """Distribution of the next token of one kind, given the tokens before it.
 
-    The longest context uses counts; every shorter one uses the number of different tokens seen to its left
-    (Kneser-Ney), except in a unigram model. Each order keeps three discounts, estimated from its counts of counts.
+    The longest context uses counts. Every shorter one uses the number of different tokens on its left (Kneser-Ney),
+    except in a unigram model. Each order has three discounts, estimated from its counts of counts.
 
     Args:
         contexts (`np.ndarray` of shape `(num_tokens, order - 1)`): ids before each training token, the nearest last.
@@ -42,7 +42,7 @@ class NGramModel:
         num_outcomes (`int`): size of the distribution.
 
     Raises:
-        ValueError: shapes differ, there are no tokens, or a target is out of range.
+        ValueError: the shapes do not match, there are no tokens, or a target is out of range.
     """
 
     def __init__(self, contexts: np.ndarray, targets: np.ndarray, num_outcomes: int) -> None:
@@ -61,11 +61,11 @@ class NGramModel:
 
     @property
     def order(self) -> int:
-        """Tokens in the longest gram, the predicted one included."""
+        """Number of tokens in the longest gram, including the predicted one."""
         return len(self._orders)
 
     def _fit(self, contexts: np.ndarray, targets: np.ndarray) -> list[_Order]:
-        """Number the contexts from short to long, then count the grams from long to short."""
+        """Index the contexts from short to long, then count the grams from long to short."""
         places = np.zeros(len(targets), dtype=np.int64)
         context_keys = [np.zeros(1, dtype=np.int64)]
         for distance in range(1, contexts.shape[1] + 1):
@@ -93,7 +93,7 @@ class NGramModel:
         )
 
     def probabilities(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return the probabilities of `targets`, which sum to 1 over a context; arguments as of the class."""
+        """Return the probabilities of `targets`, which sum to 1 for each context; see the class for the arguments."""
         probabilities = np.full(len(targets), 1 / self.num_outcomes)
         places = np.zeros(len(targets), dtype=np.int64)
         seen = np.ones(len(targets), dtype=bool)
@@ -109,7 +109,7 @@ class NGramModel:
         return probabilities
 
     def bits(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return the bits of tokens; arguments as for [`NGramModel.probabilities`]."""
+        """Return the bits of tokens; see [`NGramModel.probabilities`] for the arguments."""
         return -np.log2(self.probabilities(contexts, targets))
 
 
@@ -122,7 +122,7 @@ def estimate_discounts(counts: np.ndarray) -> np.ndarray:
 
 
 def _find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of keys, 0 where there is none, and whether there is one."""
+    """Return the indices of keys (0 for missing ones), and whether each key exists."""
     places = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
     found = sorted_keys[places] == wanted
     return np.where(found, places, 0), found

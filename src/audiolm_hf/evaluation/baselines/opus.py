@@ -11,15 +11,15 @@ import soundfile as sf
 
 
 def opus_is_available() -> bool:
-    """Return whether `opusenc` and `opusdec` are on the path."""
+    """Return whether `opusenc` and `opusdec` are installed."""
     return shutil.which("opusenc") is not None and shutil.which("opusdec") is not None
 
 
 def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float, music: bool = False) -> np.ndarray:
-    """Return a mono recording, `(num_samples,)` in [-1, 1], as Opus codes it at a rate in kilobits per second.
+    """Encode and decode a mono recording, `(num_samples,)` in [-1, 1], by Opus at a rate in kilobits per second.
 
     Raises:
-        RuntimeError: the tools are missing, or one of them fails.
+        RuntimeError: the tools are missing or fail.
     """
     if not opus_is_available():
         raise RuntimeError(

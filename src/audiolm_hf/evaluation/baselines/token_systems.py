@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The kinds of tokens that the token protocols compare, each of the same recordings.
+"""The kinds of tokens that the token protocols compare on the same recordings.
 
-Semantic tokens beside k-means clusters of log-mel spectra and of MFCC, as many and at the same rate, and beside the
-first level of the acoustic codes. What a trained encoder adds is what its tokens have over these.
+The baselines of semantic tokens are k-means clusters of log-mel spectra and of MFCC, with the same number of clusters
+and the same rate, and level 0 of the acoustic codes.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ SPECTRAL_KINDS: tuple[SpectralKind, ...] = ("log-mel", "MFCC")
 SEMANTIC = "semantic tokens"
 _WINDOW_RATE = 100  # of log_mel_spectrogram, Hz
 _NUM_CEPSTRA = 13
-_NUM_EPOCHS = 20  # most passes of k-means
+_NUM_EPOCHS = 20  # maximum number of epochs of k-means
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class TokenSystem:
     """One kind of tokens of some recordings.
 
     Args:
-        tokens (`list[np.ndarray]` of shape `(frames,)`): int64, for each recording.
-        num_tokens (`int`): ids are below it.
-        frame_rate (`float`): tokens a second, Hz.
-        features (`list[np.ndarray]` of shape `(frames, hidden_size)`, *optional*): what was quantised.
-        centroids (`np.ndarray` of shape `(num_tokens, hidden_size)`, *optional*): what it was replaced by.
+        tokens (`list[np.ndarray]` of shape `(frames,)`): int64 ids for each recording.
+        num_tokens (`int`): number of different ids.
+        frame_rate (`float`): tokens per second, Hz.
+        features (`list[np.ndarray]` of shape `(frames, hidden_size)`, *optional*): features before quantization.
+        centroids (`np.ndarray` of shape `(num_tokens, hidden_size)`, *optional*): centroids of the tokens.
     """
 
     tokens: list[np.ndarray]
@@ -51,7 +51,7 @@ class TokenSystem:
 
 
 def quantized(features: list[np.ndarray], centroids: np.ndarray, frame_rate: float) -> TokenSystem:
-    """Return the tokens of features, `(frames, hidden_size)` of each recording: their nearest centroids."""
+    """Return the nearest centroids of features, `(frames, hidden_size)` for each recording, as tokens."""
     table = torch.from_numpy(centroids)
     tokens = [nearest_centroid(torch.from_numpy(rows), table).numpy() for rows in features]
     return TokenSystem(tokens, len(centroids), frame_rate, features, centroids)
@@ -69,11 +69,11 @@ def semantic_system(tokenizer: AudioLMSemanticTokenizer, records: Sequence[Audio
 
 
 def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, kind: SpectralKind) -> np.ndarray:
-    """Return 80 log-mel bands, or 13 MFCC with their first and second differences, at the rate of tokens.
+    """Return 80 log-mel bands, or 13 MFCC with their first and second differences, at the rate of the tokens.
 
     Returns:
-        `np.ndarray` of shape `(frames, hidden_size)`, float32: each dimension with mean 0 and variance 1 over the
-        recording; `frames` is the duration times the rate, rounded up.
+        `np.ndarray` of shape `(frames, hidden_size)`, float32: each dimension is normalized over the recording, and
+        `frames` is the duration times the rate, rounded up.
     """
     num_frames = -(-len(array) // round(sampling_rate / frame_rate))
     window = torch.nn.functional.pad(torch.from_numpy(array), (0, sampling_rate // 40))[None]
@@ -105,7 +105,7 @@ def fit_centroids(rows: np.ndarray, num_tokens: int, seed: int = 0) -> np.ndarra
 
 
 def _some_recordings(source: AudioSource, minutes: float, seed: int) -> list[AudioRecord]:
-    """Recordings in random order that last at least so long together, or all."""
+    """Return random recordings with at least the given total duration, or all."""
     order = np.random.default_rng(seed).permutation(len(source))
     before = np.cumsum(source.durations[order]) - source.durations[order]
     return [source[int(place)] for place in order[before < 60 * minutes]]
@@ -120,7 +120,7 @@ def token_systems(
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> tuple[dict[str, TokenSystem], list[np.ndarray]]:
-    """Tokenize recordings in every way that is compared; arguments as of [`evaluate_tokens`].
+    """Return all kinds of tokens of recordings; see [`evaluate_tokens`] for the arguments.
 
     Returns:
         `dict[str, TokenSystem]` by name, and all acoustic codes, int64 of shape `(num_codebooks, frames)` for each

@@ -1,2 +1,2 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Metrics: numbers from waveforms, tokens and labels."""
+"""Metrics of waveforms and tokens."""

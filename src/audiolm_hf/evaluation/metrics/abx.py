@@ -1,11 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The ABX test: is a phone nearer to itself than to another phone, in the same context?
+"""The ABX test: is a phone closer to the same phone than to another one in the same context?
 
-From phones of recordings and a vector for each frame to error rates, 0 (perfect) to 0.5 (chance). An item is a
-triphone: a phone with the one before and the one after it, and all frames of the three. A and X are two items of one
-triphone, B has another phone between the same two neighbours. Within speakers all three are of one speaker; across
-speakers X is of another one than A and B. Items are compared by dynamic time warping. Hand-written, because
-fastabx, the one library for it, needs Python 3.12; a slow test compares the two where there is one.
+In: phones of recordings, and a vector for each frame; out: error rates from 0 (perfect) to 0.5 (chance). An item is a
+triphone, which is a phone with its two neighbours, with the frames of all three. A and X are items of the same
+triphone, and B has another phone between the same neighbours. Within speakers, all three have the same speaker; across
+speakers, X has another speaker than A and B. Items are compared by dynamic time warping. It is hand-written, because
+the library fastabx needs Python 3.12; a slow test compares the two.
 
 Paper: AudioLM (arXiv 2209.03143), ABX of semantic and acoustic tokens; the items are those of ZeroSpeech 2021.
 """
@@ -21,7 +21,7 @@ from audiolm_hf.evaluation.metrics.phones import SILENCE, UNKNOWN, Phone
 
 @dataclass(frozen=True)
 class AbxItem:
-    """A triphone of a recording: the phone in the middle, those around it, and onset and offset of all, in seconds."""
+    """A triphone of a recording: its middle phone, the neighbours, and onset and offset of all three in seconds."""
 
     phone: str
     context: tuple[str, str]
@@ -41,7 +41,7 @@ def triphone_items(phones: Sequence[Phone], speaker: str, recording: str) -> lis
 
 
 def item_frames(item: AbxItem, features: np.ndarray, frame_rate: float) -> np.ndarray:
-    """Return the rows of a recording's features whose middle lies in an item, at least one."""
+    """Return the frames of a recording's features whose centres are in an item, but at least one."""
     start, stop = (round(time * frame_rate) for time in (item.onset, item.offset))
     start = min(start, len(features) - 1)
     return features[start : max(stop, start + 1)]
@@ -53,11 +53,11 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
     Args:
         items (`list[AbxItem]`): from [`triphone_items`].
         features (`dict` of `np.ndarray` of shape `(frames, hidden_size)`): by recording; one-hot rows compare tokens.
-        frame_rate (`float`): frames a second, Hz.
+        frame_rate (`float`): frames per second, Hz.
 
     Returns:
-        `dict`: `within` and `across`, error rates averaged over the pairs of phones (each over its contexts and
-        speakers), NaN where there is no triple; `within_triples` and `across_triples`, how many were compared.
+        `dict`: the error rates `within` and `across`, averaged over the pairs of phones (each over its contexts and
+        speakers), NaN without triples; and the numbers of triples, `within_triples` and `across_triples`.
     """
     within: dict[tuple[str, str], list[float]] = defaultdict(list)
     across: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -67,7 +67,7 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
         by_context[item.context].append(item)
     for group in by_context.values():
         cells = {"within": list(_within(group)), "across": list(_across(group))}
-        if not any(cells.values()):  # most contexts: comparing their items would be in vain
+        if not any(cells.values()):  # no triples, as in most contexts
             continue
         distances = warping_distances([item_frames(item, features[item.recording], frame_rate) for item in group])
         for kind, pairs in (("within", within), ("across", across)):
@@ -84,7 +84,7 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
 
 
 def _places(group: Sequence[AbxItem]) -> dict[str, dict[str, list[int]]]:
-    """Places of a context's items, by speaker and phone."""
+    """Return the indices of a context's items by speaker and phone."""
     places: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, item in enumerate(group):
         places[item.speaker][item.phone].append(place)
@@ -110,7 +110,7 @@ def _across(group: Sequence[AbxItem]) -> Iterable[tuple[tuple[str, str], list[in
 
 
 def _cell_error(distances: np.ndarray, a: list[int], b: list[int], x: list[int]) -> tuple[float, int]:
-    """Share of triples whose X is nearer to B, a tie counting half, and how many triples there are."""
+    """Return the share of triples whose X is closer to B, with half weight for ties, and the number of triples."""
     near = distances[np.ix_(a, x)][:, None, :]  # (A, 1, X)
     far = distances[np.ix_(b, x)][None, :, :]  # (1, B, X)
     wrong = (near > far) + 0.5 * (near == far)

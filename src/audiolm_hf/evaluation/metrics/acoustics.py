@@ -1,12 +1,12 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Loudness, silence, flatness, repetition and timbre of a continuation of any kind, compared with its prompt."""
+"""Loudness, silence, flatness, repetition and timbre of a continuation compared with its prompt, for any audio."""
 
 import numpy as np
 
 from audiolm_hf.evaluation.metrics.spectrograms import frame_levels, level_db, log_mel, power_spectrogram
 
-SILENCE_DB = -35.0  # below the prompt's loud frames: pauses and nothing else
-REPEAT_WINDOW_S = 0.5  # about two syllables: longer than anything speech repeats by chance
+SILENCE_DB = -35.0  # relative to the prompt's loud frames; only pauses are below
+REPEAT_WINDOW_S = 0.5  # about two syllables, which speech does not repeat by chance
 
 
 def silence_share(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
@@ -16,7 +16,7 @@ def silence_share(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
 
 
 def spectral_flatness(array: np.ndarray) -> float:
-    """Return the mean of geometric by arithmetic mean of power spectra: 0.56 for white noise, near 0 for voices."""
+    """Return the mean spectral flatness, geometric by arithmetic mean: 0.56 for white noise, near 0 for voices."""
     power = power_spectrogram(array).astype(np.float64) + 1e-12
     return float((np.exp(np.log(power).mean(axis=1)) / power.mean(axis=1)).mean())
 

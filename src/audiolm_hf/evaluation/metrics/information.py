@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Mutual information of tokens and labels of the same frames: of phones, of pitch classes, of note onsets.
+"""Mutual information of tokens and labels of the same frames, such as phones, pitch classes or note onsets.
 
-Few frames flatter fine tokens, so every score belongs beside that of the same tokens in random order.
+With few frames, scores are biased in favour of many tokens, so compare every score with that of shuffled tokens.
 
 Paper: the purities and the phone-normalised mutual information (PNMI) are those of HuBERT (arXiv 2106.07447).
 """
@@ -32,7 +32,7 @@ def normalised_information(tokens: np.ndarray, labels: np.ndarray) -> float:
 
 
 def shuffled(tokens: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return tokens in random order: what their number alone would score."""
+    """Return tokens in random order, for the score by chance."""
     return np.random.default_rng(seed).permutation(tokens)
 
 
@@ -40,8 +40,8 @@ def token_information(tokens: np.ndarray, labels: np.ndarray, seed: int = 0) -> 
     """Compare tokens `(frames,)` with labels of the same frames.
 
     Returns:
-        `dict`: `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (how often a frame has the
-        commonest label of its token) and `cluster_purity` (the commonest token of its label).
+        `dict`: `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (share of frames with the most
+        frequent label of their token) and `cluster_purity` (share with the most frequent token of their label).
     """
     pnmi, pnmi_shuffled = (normalised_information(each, labels) for each in (tokens, shuffled(tokens, seed)))
     counts = contingency_matrix(labels, tokens)  # (num_labels, num_tokens)

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Labels of rendered piano pieces from the MIDI files that they were rendered from, read by `pretty_midi`."""
+"""Labels of rendered piano pieces from their MIDI files, read by `pretty_midi`."""
 
 import io
 from pathlib import Path
@@ -27,19 +27,19 @@ def open_midi(midi: bytes) -> mido.MidiFile:
 def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Label the frames of an excerpt that begins `start` seconds into a piece.
 
-    A note sounds until key and pedal are up.
+    A note sounds until both the key and the pedal are released.
 
     Returns:
-        `np.ndarray` of shape `(frames, 12)`, bool: pitch classes from C that sound in the middle of the frame; and
-        `np.ndarray` of shape `(frames, 1)`, bool: a note begins within the frame.
+        `np.ndarray` of shape `(frames, 12)`, bool: pitch classes from C that sound at the centre of the frame; and
+        `np.ndarray` of shape `(frames, 1)`, bool: whether a note begins within the frame.
 
     Raises:
         ValueError: the bytes are not a MIDI file.
     """
-    import pretty_midi  # of the extra `evaluation`; the recipes' rendering reads MIDI files without it
+    import pretty_midi  # from the extra `evaluation`
 
     tracks = open_midi(midi)
-    # All as one track: pretty_midi applies the pedal to its own track alone, where it is written with one hand's.
+    # Merge the tracks, because pretty_midi applies the pedal only to its own track, which may be that of one hand.
     tracks.tracks, tracks.type = [mido.merge_tracks(tracks.tracks)], 0
     piece = pretty_midi.PrettyMIDI(mido_object=tracks)
     roll = piece.get_chroma(fs=_ROLL_RATE, pedal_threshold=_PEDAL_DOWN) > 0  # (12, steps)
@@ -54,13 +54,13 @@ def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -
 
 
 def read_excerpts(path: str | Path) -> dict[str, tuple[str, float]]:
-    """Read recording id (`path#row`) -> source and start in seconds from a parquet file of rendered excerpts."""
+    """Return the source and the start in seconds by recording id (`path#row`) of a parquet file of excerpts."""
     rows = pq.read_table(path, columns=["source", "start"]).to_pylist()
     return {f"{Path(path).as_posix()}#{row}": (entry["source"], entry["start"]) for row, entry in enumerate(rows)}
 
 
 def read_midi_files(path: str | Path) -> dict[str, bytes]:
-    """Read MIDI files by their `source` from a parquet file with the columns `source` and `midi`."""
+    """Return MIDI files by `source` from a parquet file with the columns `source` and `midi`."""
     rows = pq.read_table(path, columns=["source", "midi"]).to_pylist()
     return {row["source"]: row["midi"] for row in rows}
 

@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Pitch classes, key, note onsets and loudness of a piano continuation, compared with its prompt.
 
-None of them measures melody or form: a continuation in the prompt's key, with as many notes a second, as loud, scores
-well. The pitch-class filters are written here, not taken from librosa, because the semantic tokenizer of music is
-trained with the same ones, and training does not need librosa; no library at hand estimates keys.
+None of them measures melody or form. The pitch-class filters are hand-written, because the semantic tokenizer of music
+is trained with them, and training should not depend on librosa. None of the libraries in use estimates keys.
 
 Paper: AudioLM (arXiv 2209.03143), piano continuation.
 """
@@ -16,11 +15,11 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from audiolm_hf.evaluation.metrics.spectrograms import level_db, log_mel, power_spectrogram
 
 PITCH_CLASSES = 12
-_CHROMA_WINDOW_S = 0.256  # tells semitones apart from 130 Hz up
+_CHROMA_WINDOW_S = 0.256  # resolves semitones above 130 Hz
 _CHROMA_RANGE_HZ = (65.0, 2100.0)  # C2 to C7
 _ONSET_RISE = 1.5  # dB of mean rise in a frame over its surroundings
-_ONSET_GAP_S = 0.05  # least time between two onsets
-_ONSET_MEAN_S = 0.15  # of the surroundings, each way
+_ONSET_GAP_S = 0.05  # minimum time between two onsets
+_ONSET_MEAN_S = 0.15  # of the surroundings, in each direction
 # Krumhansl and Kessler's tone profiles, from C
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -30,7 +29,7 @@ _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17
 def pitch_class_filters(window: int, sampling_rate: int, lowest_hz: float, highest_hz: float) -> np.ndarray:
     """Return the weights of a spectrum's frequencies in the pitch classes from C, `(window // 2 + 1, 12)`.
 
-    A frequency between the two bounds belongs to the nearest semitone, less between two.
+    A frequency between the two bounds is assigned to the nearest semitone, with less weight halfway between two.
     """
     hertz = np.arange(window // 2 + 1) * sampling_rate / window
     inside = (hertz >= lowest_hz) & (hertz <= highest_hz)
@@ -43,7 +42,7 @@ def pitch_class_filters(window: int, sampling_rate: int, lowest_hz: float, highe
 
 
 def pitch_class_histogram(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Return the share of each pitch class in a waveform's amplitudes, `(12,)` from C; all zero for silence."""
+    """Return the share of each pitch class in a waveform's amplitudes, `(12,)` from C; zeros for silence."""
     window = round(_CHROMA_WINDOW_S * sampling_rate)
     amplitudes = np.sqrt(power_spectrogram(array, window, window // 4))
     chroma = amplitudes @ pitch_class_filters(window, sampling_rate, *_CHROMA_RANGE_HZ)  # (frames, 12)
@@ -80,7 +79,7 @@ def key_agreement(first: tuple[int, str], second: tuple[int, str]) -> float:
 
 
 def onset_times(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Return the times of note onsets, `(num_onsets,)` in seconds: tops of the rise of the log-mel spectrum."""
+    """Return the times of note onsets, `(num_onsets,)` in seconds: peaks of the rise of the log-mel spectrum."""
     mel = np.maximum(log_mel(array, sampling_rate), -60.0).astype(np.float64)
     frame_rate = sampling_rate / 256  # hop length of log_mel
     rise = np.maximum(mel[2:] - mel[:-2], 0).mean(axis=1)
@@ -94,9 +93,9 @@ def music_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
     """Return the metrics of a continuation and its prompt, mono waveforms `(num_samples,)`.
 
     Returns:
-        `dict`: `same_key` (1 or 0), `key_agreement` (0 to 1), `pitch_class_similarity` (-1 to 1), `onset_rate` (a
-        second), `onset_ratio` and `inter_onset_ratio` (of the rates, and of the median times between onsets: the
-        smaller by the larger, 0 to 1) and `loudness_difference_db` (absolute).
+        `dict`: `same_key` (1 or 0), `key_agreement` (0 to 1), `pitch_class_similarity` (-1 to 1), `onset_rate` (per
+        second), `onset_ratio` (the smaller by the larger rate, 0 to 1), `inter_onset_ratio` (the same for the median
+        times between onsets) and `loudness_difference_db` (absolute).
     """
     histograms = [pitch_class_histogram(part, sampling_rate) for part in (array, prompt)]
     keys = [estimate_key(histogram) for histogram in histograms]

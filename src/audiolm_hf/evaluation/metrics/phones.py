@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Phones and their times from English recordings and transcripts: the labels of semantic tokens.
+"""Phones and their times from English recordings and transcripts, the labels for semantic tokens.
 
-The aligner is PocketSphinx, whose wheel holds an acoustic model and a pronunciation dictionary (CMUdict), so that
-nothing is downloaded.
+The aligner is PocketSphinx, whose wheel includes an acoustic model and a pronunciation dictionary (CMUdict).
 
 Paper: AudioLM (arXiv 2209.03143), phonetic discriminability of the semantic tokens.
 """
@@ -19,12 +18,12 @@ from tqdm import tqdm
 from audiolm_hf.data.audio import AudioSource
 
 SILENCE = "SIL"
-UNKNOWN = "SPN"  # all phones of a word that the dictionary does not have
+UNKNOWN = "SPN"  # all phones of a word that is not in the dictionary
 ALIGNER_SAMPLING_RATE = 16000  # of PocketSphinx's English model
-_FRAME_RATE = 100  # of its alignments
+_FRAME_RATE = 100  # of PocketSphinx's alignments
 
-# A rough spelling pronunciation. It only holds the place of a word between its neighbours: the phones of such a word
-# count as UNKNOWN.
+# A rough pronunciation by letters, for the alignment of words that are not in the dictionary. Their phones are
+# UNKNOWN.
 _SPELLING = {
     "tch": "CH", "igh": "AY", "th": "TH", "sh": "SH", "ch": "CH", "ph": "F", "ck": "K", "ng": "NG", "qu": "K W",
     "ee": "IY", "ea": "IY", "oo": "UW", "ou": "AW", "ow": "OW", "ai": "EY", "ay": "EY", "au": "AO", "aw": "AO",
@@ -46,10 +45,10 @@ class Phone:
 
 @dataclass
 class Alignments:
-    """The phones of recordings by id, in order of time.
+    """The phones of recordings by id, in temporal order.
 
-    `failed` has the reasons of those that could not be aligned, `unknown_words` how often each word that the
-    dictionary lacks occurs, `num_words` counts all words.
+    `failed` has the reasons why recordings could not be aligned, `unknown_words` the counts of words that are not in
+    the dictionary, and `num_words` the number of all words.
     """
 
     phones: dict[str, list[Phone]] = field(default_factory=dict)
@@ -64,7 +63,7 @@ def split_words(text: str) -> list[str]:
 
 
 def spelling_pronunciation(word: str) -> str:
-    """Guess phones of a word from its letters, roughly; ARPABET with spaces between."""
+    """Return approximate phones of a word from its letters, in ARPABET, separated by spaces."""
     return " ".join(_SPELLING[part] for part in _SPELLING_PATTERN.findall(word))
 
 
@@ -72,15 +71,15 @@ class PhoneAligner:
     """Align English recordings with their transcripts."""
 
     def __init__(self) -> None:
-        # One mean over each recording: the running one would make alignments depend on what was aligned before. Wide
-        # beams, and no second search of the lattice of words: with it, a fifth of the recordings end nowhere.
+        # Normalize each recording separately, so that alignments do not depend on earlier recordings. Use wide beams
+        # and no second search of the word lattice, with which a fifth of the recordings cannot be aligned.
         self._decoder = Decoder(
             lm=None, cmn="batch", bestpath=False, beam=1e-100, pbeam=1e-100, wbeam=1e-80, loglevel="FATAL"
         )
         self._unknown: set[str] = set()
 
     def unknown_words(self, text: str) -> list[str]:
-        """List the words of a transcript that the dictionary does not have, as often as they are said."""
+        """Return the words of a transcript that are not in the dictionary, with repetitions."""
         return [word for word in split_words(text) if self._is_unknown(word)]
 
     def _is_unknown(self, word: str) -> bool:
@@ -90,7 +89,7 @@ class PhoneAligner:
         return word in self._unknown
 
     def align(self, array: np.ndarray, sampling_rate: int, text: str) -> list[Phone]:
-        """Return the phones of a transcript with their times, without gaps; silences included.
+        """Return the phones of a transcript with their times, including silences, without gaps.
 
         Raises:
             ValueError: the transcript is empty, or cannot be found in the recording.
@@ -153,7 +152,7 @@ def align_recordings(source: AudioSource) -> Alignments:
 
 
 def phone_labels(phones: list[Phone], num_frames: int, frame_rate: float) -> np.ndarray:
-    """Return the phone in the middle of every frame, `(frames,)` of `str`; [`UNKNOWN`] outside of all phones."""
+    """Return the phone at the centre of every frame, `(frames,)` of `str`; [`UNKNOWN`] outside of all phones."""
     middles = (np.arange(num_frames) + 0.5) / frame_rate
     labels = np.full(num_frames, UNKNOWN, dtype="<U8")
     for phone in phones:

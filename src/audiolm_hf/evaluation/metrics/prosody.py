@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Pitch, syllables and pauses of speech, to compare averages over many clips; pitch is Praat's.
+"""Pitch (by Praat), syllables and pauses of speech, for comparing averages over many clips.
 
-Praat is GPL and comes with the extra `train` as `praat-parselmouth`; it is imported where it is used.
+Praat is GPL and is in the extra `train` as `praat-parselmouth`; it is only imported where it is used.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ from audiolm_hf.evaluation.metrics.spectrograms import frame_levels
 
 FRAME_RATE = 100  # Hz
 PITCH_RANGE_HZ = (60.0, 400.0)
-PAUSE_DB = -25.0  # below the loud frames
+PAUSE_DB = -25.0  # relative to the loud frames
 MIN_PAUSE_S = 0.2  # shorter gaps belong to consonants
 _SYLLABLE_DIP_DB = 2.0  # between two nuclei (de Jong and Wempe, 2009)
-_MIN_SYLLABLE_FRAMES = 8  # from one nucleus to the next; nobody speaks 12 syllables a second
+_MIN_SYLLABLE_FRAMES = 8  # between nuclei; speech has fewer than 12 syllables per second
 
 
 def pitch_track(array: np.ndarray, sampling_rate: int) -> np.ndarray:
@@ -46,9 +46,9 @@ def _loudness(array: np.ndarray, sampling_rate: int) -> float:
 
 
 def syllable_rate(array: np.ndarray, reference: np.ndarray, sampling_rate: int) -> float:
-    """Count syllables a second: voiced peaks of the level with a dip of 2 dB between them.
+    """Return syllables per second: voiced peaks of the loudness with a dip of 2 dB between them.
 
-    Peaks 25 dB below the loud frames of the reference (a prompt) do not count; pauses are included in the time.
+    Peaks 25 dB below the loud frames of the reference (a prompt) are ignored. The time includes pauses.
     """
     levels = frame_levels(array, sampling_rate, FRAME_RATE)
     smooth = np.convolve(levels, np.hanning(7) / np.hanning(7).sum(), mode="same")
@@ -59,10 +59,10 @@ def syllable_rate(array: np.ndarray, reference: np.ndarray, sampling_rate: int) 
 
 
 def prosody_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Return the metrics of a waveform `(num_samples,)`; the prompt's loud frames are the measure of quiet.
+    """Return the metrics of a waveform `(num_samples,)`; its loudness is relative to the prompt's loud frames.
 
     Returns:
-        `dict`: `syllable_rate` (a second), `pause_share`, `voiced_share`, `pitch_hz` (median; NaN without voice) and
+        `dict`: `syllable_rate` (per second), `pause_share`, `voiced_share`, `pitch_hz` (median; NaN without voice) and
         `pitch_spread` (in semitones, 1.48 times the median absolute deviation; NaN without voice).
     """
     pitch = pitch_track(array, sampling_rate)

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How near a coded recording is to its original: PESQ, STOI, SI-SDR and distances of spectrograms.
+"""Metrics of resynthesized audio: PESQ, STOI, SI-SDR and distances of spectrograms.
 
-PESQ and STOI come from the packages `pesq` and `pystoi` of the extra `evaluation`.
+PESQ and STOI are computed by the packages `pesq` and `pystoi` of the extra `evaluation`.
 """
 
 import numpy as np
@@ -10,22 +10,22 @@ import soxr
 from audiolm_hf.evaluation.metrics.spectrograms import SILENCE_FLOOR, log_mel, mel_energies, power_spectrogram
 
 PESQ_SAMPLING_RATE = 16000  # ITU-T P.862.2, wide band
-PESQ_LOWEST = 1.0  # end of the opinion scale that PESQ maps to
-# SoundStream's reconstruction loss: windows of 2^6 to 2^11 samples; bands so that none is narrower than a bin.
+PESQ_LOWEST = 1.0  # lower end of the opinion scale
+# SoundStream's reconstruction loss: windows of 2^6 to 2^11 samples, and bands that are at least one bin wide.
 _MEL_SCALES = {64: 5, 128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}
 _CONVERGENCE_WINDOWS = (512, 1024, 2048)
 
 
 def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Trim waveforms of shape `(num_samples,)` on the right to the shortest of them."""
+    """Trim waveforms `(num_samples,)` on the right to the shortest of them."""
     length = min(len(array) for array in arrays)
     return [array[:length] for array in arrays]
 
 
 def pesq_wb(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
-    """Return the perceived speech quality of equally long waveforms, wide band (1.0 to 4.64; ITU-T P.862.2).
+    """Return the wide-band perceived speech quality of equally long waveforms (1.0 to 4.64; ITU-T P.862.2).
 
-    1.0 for a silent estimate, which PESQ itself refuses; NaN where the reference holds no speech that PESQ detects.
+    It is 1.0 for a silent estimate, which PESQ does not accept, and NaN if PESQ detects no speech in the reference.
     """
     from pesq import NoUtterancesError, pesq
 
@@ -47,7 +47,7 @@ def stoi(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> flo
 
 
 def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Measure the scale-invariant signal-to-distortion ratio of equally long arrays, in dB from -100 up."""
+    """Return the scale-invariant signal-to-distortion ratio of equally long arrays, in dB, at least -100."""
     reference = reference.astype(np.float64) - reference.mean()
     estimate = estimate.astype(np.float64) - estimate.mean()
     target = (estimate @ reference) / max(reference @ reference, SILENCE_FLOOR) * reference
@@ -68,7 +68,7 @@ def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int
 def multi_scale_mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
     """Return [`mel_distance`] averaged over windows of 64 to 2048 samples, the resolutions of SoundStream's loss.
 
-    In each resolution what lies 80 dB below the loudest bin of the reference is cut.
+    At each resolution, values are clipped 80 dB below the loudest bin of the reference.
     """
     distances = []
     for window_length, num_mels in _MEL_SCALES.items():
@@ -79,7 +79,7 @@ def multi_scale_mel_distance(reference: np.ndarray, estimate: np.ndarray, sampli
 
 
 def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Return the relative error of magnitude spectrograms of equally long `(num_samples,)` arrays; silence has 1."""
+    """Return the relative error of magnitude spectrograms of equally long `(num_samples,)` arrays; 1 for silence."""
     errors = []
     for window in _CONVERGENCE_WINDOWS:
         first, second = (np.sqrt(power_spectrogram(array, window, window // 4)) for array in (reference, estimate))
@@ -88,7 +88,7 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def audio_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Compare coded audio of any kind with its original, `(num_samples,)` arrays trimmed to the shorter.
+    """Compare resynthesized audio with its original, `(num_samples,)` arrays trimmed to the shorter.
 
     Returns:
         `dict`: `si_sdr`, `mel_distance`, `multi_scale_mel_distance` (all in dB) and `spectral_convergence`.
@@ -103,7 +103,7 @@ def audio_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: in
 
 
 def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
-    """Compare coded speech with its original: [`audio_quality`] and `pesq_wb` and `stoi`."""
+    """Compare resynthesized speech with its original: [`audio_quality`], `pesq_wb` and `stoi`."""
     reference, estimate = match_lengths(reference, estimate)
     return {
         "pesq_wb": pesq_wb(reference, estimate, sampling_rate),

@@ -1,14 +1,14 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Speaker embeddings of recordings, their similarity, and the identification of a prompt's speaker.
 
-The embedding is resemblyzer's (a three-layer LSTM trained for speaker verification, GE2E), whose weights lie in its
-package, so that nothing is downloaded.
+The embeddings are those of resemblyzer (a three-layer LSTM trained for speaker verification, GE2E), whose package
+includes the weights.
 
-Paper: AudioLM (arXiv 2209.03143), table III: a classifier found the prompt's speaker in 92.6 % of the continuations.
-Here it is the nearest of the speakers of the given recordings.
+Paper: AudioLM (arXiv 2209.03143), table III: a classifier identifies the prompt's speaker in 92.6 % of the
+continuations. Here, the nearest of the speakers of the given recordings is the identified one.
 
-resemblyzer asks for `webrtcvad`, which has no wheels; `webrtcvad-wheels` (part of the extra `evaluation`) is the same
-module with wheels. Hence one more command after the extra: `pip install --no-deps resemblyzer==0.1.4`.
+resemblyzer depends on `webrtcvad`, which has no wheels. The extra `evaluation` has `webrtcvad-wheels` instead, so that
+resemblyzer has to be installed separately: `pip install --no-deps resemblyzer==0.1.4`.
 """
 
 import importlib.util
@@ -26,9 +26,9 @@ INSTALL_COMMAND = "pip install --no-deps resemblyzer==0.1.4"
 SPEAKER_SAMPLING_RATE = 16000  # resemblyzer
 _DETECTOR_WINDOW = 480  # samples of its voice activity detector
 _LEVEL_DB = -30.0  # resemblyzer: quieter recordings are raised to this RMS
-RECORDINGS_PER_SPEAKER = 8  # one more changes a speaker's mean vector hardly
-_LONGEST_S = 10.0  # of each
-_MIN_VOICED_S = 0.1  # less sound than this says nothing of a voice
+RECORDINGS_PER_SPEAKER = 8  # enough for a stable mean embedding
+_LONGEST_S = 10.0  # of each recording
+_MIN_VOICED_S = 0.1  # minimum length of voiced audio for an embedding
 
 
 def speaker_embedding_is_available() -> bool:
@@ -37,7 +37,7 @@ def speaker_embedding_is_available() -> bool:
 
 
 class SpeakerEmbedder:
-    """Embed recordings on a device so that those of one speaker are near each other.
+    """Speaker embeddings of recordings by resemblyzer.
 
     Raises:
         ImportError: resemblyzer is not installed.
@@ -50,7 +50,7 @@ class SpeakerEmbedder:
                 f"then {INSTALL_COMMAND}",
                 name="resemblyzer",
             )
-        with warnings.catch_warnings():  # it imports from a deprecated name of scipy's
+        with warnings.catch_warnings():  # it imports a deprecated name of scipy
             warnings.simplefilter("ignore", DeprecationWarning)
             from resemblyzer import VoiceEncoder, trim_long_silences
         self.device = device
@@ -59,10 +59,10 @@ class SpeakerEmbedder:
 
     @torch.inference_mode()
     def embed(self, array: np.ndarray, sampling_rate: int) -> np.ndarray:
-        """Embed the voice of one recording, `(num_samples,)`; at least one second is sensible.
+        """Return the embedding of a recording `(num_samples,)`, which should be at least one second long.
 
-        Long silences are left out first. Sound in which no voice is found for a tenth of a second is embedded as it
-        is: the result is then far from every voice, not undefined.
+        Long silences are removed first, unless less than 0.1 s of voice is detected; the embedding is then far from
+        that of any voice.
 
         Returns:
             `np.ndarray` of shape `(256,)`, float32, of length 1.
@@ -73,15 +73,15 @@ class SpeakerEmbedder:
         if array.ndim != 1 or not len(array):
             raise ValueError(f"array has the shape {array.shape}; give (num_samples,), 1 sample or more.")
         _, partials, _ = self._network.embed_utterance(self._voiced(array, sampling_rate), return_partials=True)
-        mean = np.nan_to_num(partials).mean(axis=0)  # the network divides by its output's length, which can be 0
+        mean = np.nan_to_num(partials).mean(axis=0)  # the network normalizes its output, which can be 0
         return (mean / max(float(np.linalg.norm(mean)), 1e-6)).astype(np.float32)
 
     def _voiced(self, array: np.ndarray, sampling_rate: int) -> np.ndarray:
-        """The recording at the network's rate and level, without long silences."""
+        """Return the recording at the network's sampling rate and loudness, without long silences."""
         if sampling_rate != SPEAKER_SAMPLING_RATE:
             array = soxr.resample(array, sampling_rate, SPEAKER_SAMPLING_RATE)
         level = float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
-        # Raised to the level, but never beyond what 16 bits hold: the detector takes 16-bit samples.
+        # Scale to the loudness, but not beyond the range of the detector's 16-bit samples.
         gain = max(1.0, 10 ** (_LEVEL_DB / 20) / max(level, 1e-9))
         loud = np.clip(array * min(gain, 1e5), -1.0, 1.0).astype(np.float32)
         if len(loud) < _DETECTOR_WINDOW:  # shorter than the detector's window
@@ -91,9 +91,9 @@ class SpeakerEmbedder:
 
 
 def speaker_similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the cosine of two embeddings of [`SpeakerEmbedder.embed`], which have no negative entries: 0 to 1.
+    """Return the cosine similarity, 0 to 1, of two embeddings of [`SpeakerEmbedder.embed`].
 
-    Clips of one speaker have about 0.89, of two speakers about 0.56 (3 s against 7 s of LibriSpeech).
+    It is about 0.89 for clips of the same speaker, and 0.56 for different speakers (3 s and 7 s of LibriSpeech).
     """
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
@@ -111,13 +111,14 @@ class SpeakerVerifier:
 
     @property
     def num_speakers(self) -> int:
-        """Speakers of the set."""
+        """Number of speakers."""
         return len(self._known)
 
     def references(self, without: str) -> tuple[list[str], np.ndarray]:
-        """Return the speakers and their mean vectors, `(num_speakers, 256)`.
+        """Return the speakers and their mean embeddings, `(num_speakers, 256)`.
 
-        The prompt's recording, whose room would give it away, is left out, and so is a speaker without another.
+        The prompt's recording is excluded, because its room would identify it; speakers without another recording are
+        excluded.
         """
         means = {
             speaker: np.mean([vector for name, vector in vectors.items() if name != without], axis=0)
@@ -131,7 +132,7 @@ class SpeakerVerifier:
 
         Returns:
             `dict`: `speaker_similarity` to the prompt's embedding (0 for silence) and `speaker_found`, 1 if the
-            nearest speaker is that of the prompt's recording and 0 if not (NaN with fewer than two speakers).
+            nearest speaker is that of the prompt, else 0 (NaN with fewer than two speakers).
         """
         names, references = self.references(record.id)
         comparable = len(names) > 1 and record.speaker in names

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How well a linear probe finds the speaker in tokens; the less, the better for semantic tokens."""
+"""Accuracy of a linear speaker probe on tokens; low accuracy is better for semantic tokens."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from audiolm_hf.data.audio import AudioRecord
 
-SEGMENT_LENGTH_S = 3.0  # a prompt's length
+SEGMENT_LENGTH_S = 3.0  # the length of a prompt
 _NUM_FOLDS = 5
 
 
 def speaker_accuracy(
     codes: Sequence[np.ndarray], num_tokens: int, frame_rate: float, records: Sequence[AudioRecord]
 ) -> float:
-    """Return the share of 3 s segments whose speaker a linear probe on token histograms finds in cross-validation.
+    """Return the cross-validated accuracy of a linear speaker probe on token histograms of 3 s segments.
 
-    `codes` are `(num_codebooks, frames)` for each recording, with a histogram for each level. One recording is never
-    in both training and test. NaN with one speaker, or fewer than five recordings.
+    `codes` are `(num_codebooks, frames)` for each recording, with a histogram for each level. The segments of a
+    recording are all in the same fold. The result is NaN with one speaker or fewer than five recordings.
     """
     length = round(SEGMENT_LENGTH_S * frame_rate)
     rows, speakers, recordings = [], [], []

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Spectrograms and frame levels of waveforms, and pictures of them as PNG files."""
+"""Spectrograms and frame-wise loudness of waveforms, and PNG files of spectrograms."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,9 +25,9 @@ def power_spectrogram(array: np.ndarray, window_length: int = 1024, hop_length: 
 
 
 def log_mel(array: np.ndarray, sampling_rate: int, loudest: float | None = None, num_mels: int = 80) -> np.ndarray:
-    """Return a log-mel spectrogram in dB, `(frames, num_mels)`, cut 80 dB below the energy `loudest`.
+    """Return a log-mel spectrogram in dB, `(frames, num_mels)`, clipped 80 dB below the energy `loudest`.
 
-    `loudest` is 0 dB; by default it is the loudest bin.
+    `loudest` is 0 dB; by default it is that of the loudest bin.
     """
     mel = mel_energies(array, sampling_rate, num_mels)
     loudest = max(float(mel.max()) if loudest is None else loudest, SILENCE_FLOOR)
@@ -35,7 +35,7 @@ def log_mel(array: np.ndarray, sampling_rate: int, loudest: float | None = None,
 
 
 def mel_energies(array: np.ndarray, sampling_rate: int, num_mels: int = 80, window_length: int = 1024) -> np.ndarray:
-    """Return the energies of mel bands, `(frames, num_mels)`; frames are a quarter of a window apart."""
+    """Return the energies of mel bands, `(frames, num_mels)`; the hop length is a quarter of the window."""
     power = power_spectrogram(array, window_length, window_length // 4)
     return power @ mel_filter_bank(
         num_frequency_bins=power.shape[1],
@@ -48,12 +48,12 @@ def mel_energies(array: np.ndarray, sampling_rate: int, num_mels: int = 80, wind
 
 
 def level_db(array: np.ndarray) -> float:
-    """Return the level of a waveform in dB relative to full scale, -120 at least."""
+    """Return the loudness of a waveform in dB relative to full scale, at least -120."""
     return float(10 * np.log10(max(float((array.astype(np.float64) ** 2).mean()), 1e-12)))
 
 
 def frame_levels(array: np.ndarray, sampling_rate: int, frame_rate: int = 50) -> np.ndarray:
-    """Return the levels of whole consecutive frames in dB relative to full scale, -120 at least."""
+    """Return the loudness of consecutive frames in dB relative to full scale, at least -120."""
     length = sampling_rate // frame_rate
     frames = array[: len(array) // length * length].reshape(-1, length).astype(np.float64)
     return 10 * np.log10(np.maximum((frames**2).mean(axis=1), 1e-12))
@@ -66,11 +66,11 @@ def save_spectrograms(
     boundary_s: float | None = None,
     colours: int | None = None,
 ) -> None:
-    """Draw log-mel spectrograms of waveforms by title, one under the other, into a PNG file.
+    """Draw log-mel spectrograms of waveforms by title, one above the other, into a PNG file.
 
-    A line is drawn at `boundary_s`, in seconds (the end of a prompt). Fewer colours make a smaller file.
+    A line is drawn at `boundary_s` seconds (the end of a prompt). Fewer colours make a smaller file.
     """
-    from matplotlib.figure import Figure  # of the extra `evaluation`
+    from matplotlib.figure import Figure  # from the extra `evaluation`
     from PIL import Image
 
     figure = Figure(figsize=(10, 2.2 * len(arrays)), layout="constrained")

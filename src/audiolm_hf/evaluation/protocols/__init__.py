@@ -1,2 +1,2 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Evaluation protocols: each measures a checkpoint beside its baselines."""
+"""Evaluation protocols, each with its baselines."""

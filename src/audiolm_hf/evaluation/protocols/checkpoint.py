@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""All protocols on one checkpoint: a dictionary for a JSON file and Markdown for the model card.
+"""Evaluation of a checkpoint by all protocols, with the results as JSON and as Markdown for the model card.
 
-`PROTOCOLS` is the table of them. Every protocol's result is kept, so that an interrupted evaluation resumes.
+`PROTOCOLS` is the table of protocols. Their results are saved, so that an interrupted evaluation resumes.
 """
 
 import platform
@@ -56,23 +56,23 @@ MIDI_FILE = "piano/midi_test.parquet"
 
 @dataclass(frozen=True)
 class CheckpointEvaluation:
-    """What is evaluated, on what, and how much of it.
+    """Settings of the evaluation of a checkpoint.
 
     Args:
-        folder (`Path`): of the checkpoint, a whole AudioLM.
-        data (`Path`): folder of the corpora; a file of `TEST_FILES` and `TRAIN_FILES` that it lacks is an error.
-        results_folder (`Path`): where results, tokens and pictures are kept.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): what the checkpoint was trained on.
-        num_prompts (`int`, defaults to 24): beginnings of recordings that are continued.
-        num_continuations (`int`, defaults to 4): of each prompt.
-        num_clips (`int`, defaults to 24): recordings that the codec is measured on.
-        num_samples (`int`, defaults to 6): pictures.
-        train_minutes (`float`, defaults to 80.0): of training audio for the baselines of the tokens.
+        folder (`Path`): folder of the checkpoint, which must be an [`AudioLMModel`].
+        data (`Path`): folder of the corpora; it must have the files of `TEST_FILES` and `TRAIN_FILES`.
+        results_folder (`Path`): folder for results, tokens and pictures.
+        kind (`"speech"` or `"piano"`, defaults to `"speech"`): kind of audio.
+        num_prompts (`int`, defaults to 24): number of prompts to continue.
+        num_continuations (`int`, defaults to 4): number of continuations of each prompt.
+        num_clips (`int`, defaults to 24): number of recordings for the codec.
+        num_samples (`int`, defaults to 6): number of pictures.
+        train_minutes (`float`, defaults to 80.0): minutes of training audio for the baselines of the tokens.
         train_tokens (`Path`, *optional*): token dataset for the n-grams; by default the training files are tokenized.
-        seed (`int`, defaults to 0): of everything that is drawn.
-        device (`str`, defaults to `"cpu"`): where the models compute.
-        threads (`int`, *optional*): on a CPU; by default what suits the model.
-        overwrite (`bool`, defaults to `False`): replace results that are kept of other settings or files.
+        seed (`int`, defaults to 0): random seed.
+        device (`str`, defaults to `"cpu"`): device of the models.
+        threads (`int`, *optional*): number of threads on a CPU; by default it depends on the size of the model.
+        overwrite (`bool`, defaults to `False`): replace saved results of other settings or files.
     """
 
     folder: Path
@@ -92,34 +92,34 @@ class CheckpointEvaluation:
 
     @cached_property
     def model(self) -> AudioLMModel:
-        """The checkpoint, in float32; loaded when a protocol first needs it."""
+        """The checkpoint in float32, loaded on first use."""
         model = AudioLMModel.from_pretrained(self.folder, dtype="float32").eval().to(self.device)
         set_threads(model, self.threads)
         return model
 
     @property
     def test_paths(self) -> list[Path]:
-        """Recordings to measure on."""
+        """Files of the test recordings."""
         return [self.data / name for name in TEST_FILES[self.kind]]
 
     @property
     def train_paths(self) -> list[Path]:
-        """Recordings that the baselines are fitted on."""
+        """Files of the recordings that the baselines are fitted on."""
         return [self.data / name for name in TRAIN_FILES[self.kind]]
 
     def source(self, paths: list[Path]) -> AudioSource:
-        """Open recordings at the model's rate."""
+        """Open recordings at the model's sampling rate."""
         return AudioSource(paths, self.model.sampling_rate)
 
     def run(self, protocols: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """Evaluate.
+        """Run protocols.
 
         Args:
-            protocols (`tuple[str, ...]`, *optional*): names out of `PROTOCOLS`; all by default.
+            protocols (`tuple[str, ...]`, *optional*): names in `PROTOCOLS`; all by default.
 
         Returns:
-            `dict`: the checkpoint's name and hash, the settings, versions of the libraries, and the results of
-            `protocols` by name.
+            `dict`: the name and hash of the checkpoint, the settings, the versions of the libraries, and the results
+            of `protocols` by name.
 
         Raises:
             ValueError: a protocol is not one of `PROTOCOLS`.
@@ -164,10 +164,10 @@ def _no_files(evaluation: CheckpointEvaluation) -> list[Path]:
 
 @dataclass(frozen=True)
 class CheckpointProtocol:
-    """How a protocol is run on a checkpoint and shown on its card.
+    """A row of the table of protocols.
 
     `settings` are the fields of [`CheckpointEvaluation`] that its result depends on, `train_files` the files that its
-    baselines are fitted on, `headlines` the rows of the card's first table.
+    baselines are fitted on, and `headlines` returns the rows of the card's first table.
     """
 
     title: str

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Codec protocol: quality of resynthesized clips and use of the codebooks, beside Opus.
+"""Codec protocol: quality of resynthesized clips, compared with Opus, and use of the codebooks.
 
-The first seconds of the first clips are coded one by one. PESQ-WB and STOI (of speech alone), SI-SDR and distances of
-spectrograms compare the result with the original.
+The first seconds of the first clips are resynthesized one by one and compared with the originals by PESQ-WB and STOI
+(speech only), SI-SDR and distances of spectrograms.
 """
 
 import math
@@ -54,24 +54,24 @@ def evaluate_codec(
     opus_kbps: Sequence[float] | None = None,
     kind: CodecKind = "speech",
 ) -> dict[str, Any]:
-    """Compare clips that a codec and Opus resynthesize with the originals.
+    """Compare clips resynthesized by a codec and by Opus with the originals.
 
     Args:
         codec ([`AcousticCodec`]): the codec.
         source ([`AudioSource`]): recordings at the codec's sampling rate.
-        num_clips (`int`, defaults to 24): the first so many recordings are used.
-        clip_length_s (`float`, defaults to 10.0): seconds of each, from its start; shorter ones are used whole.
-        num_codebooks (sequence of `int`): also measure with only so many leading levels.
-        opus_kbps (sequence of `float`, *optional*): rates of Opus, in kilobits per second; 6 and 8 for speech, 6 and
-            12 for piano.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): PESQ and STOI are of speech alone.
+        num_clips (`int`, defaults to 24): number of recordings, from the first.
+        clip_length_s (`float`, defaults to 10.0): maximum length of a clip in seconds, from its start.
+        num_codebooks (sequence of `int`): numbers of leading levels to evaluate in addition.
+        opus_kbps (sequence of `float`, *optional*): rates of Opus in kilobits per second; by default 6 and 8 for
+            speech, 6 and 12 for piano.
+        kind (`"speech"` or `"piano"`, defaults to `"speech"`): kind of audio; PESQ and STOI are only for speech.
 
     Returns:
         `dict`: `systems`, the mean metrics of each system (`kbps` and the keys of `METRICS[kind]`); `codebooks`, the
-        use of each level; `opus_note`, why Opus is missing, if it is; and the settings.
+        use of each level; `opus_note`, the reason if Opus is missing; and the settings.
 
     Raises:
-        ValueError: the source has another rate than the codec, or a number of codebooks is out of range.
+        ValueError: the sampling rates of the source and the codec differ, or a number of codebooks is out of range.
     """
     if source.sampling_rate != codec.sampling_rate:
         raise ValueError(
@@ -112,7 +112,7 @@ def _encode(codec: AcousticCodec, clip: np.ndarray) -> torch.Tensor:
 def _mean_quality(
     clips: Sequence[np.ndarray], decoded: Iterable[np.ndarray], sampling_rate: int, kind: CodecKind
 ) -> dict[str, float]:
-    """Mean metrics of one system; clips without speech are left out of PESQ alone."""
+    """Return the mean metrics of a system; only PESQ excludes clips without speech."""
     quality = speech_quality if kind == "speech" else audio_quality
     pairs = tqdm(zip(clips, decoded, strict=True), desc="compare", total=len(clips), unit="clip")
     rows = [quality(clip, estimate, sampling_rate) for clip, estimate in pairs]
@@ -120,7 +120,7 @@ def _mean_quality(
 
 
 def format_codec(result: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_codec`] as tables."""
+    """Format the result of [`evaluate_codec`] as tables."""
     usage = [
         [str(level), f"{use['codes_used']} of {result['codebook_size']}", f"{use['perplexity']:.0f}"]
         for level, use in enumerate(result["codebooks"])

@@ -1,11 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Continuation protocol: beginnings of recordings are continued and compared with toplines and floors.
+"""Continuation protocol: metrics of a model's continuations, compared with toplines and floors.
 
-The same metrics are taken of the model's continuations, of toplines (the real continuation and its resynthesis by the
-codec) and of floors (another speaker or piece, the prompt again, white noise, silence). A coarse stage that was also
-trained without semantic tokens is measured without them as well: the paper's comparison with an acoustic-only model.
-A prompt's metrics are means over its continuations, and over several recordings where the floor is other speakers or
-pieces. Every mean has a bootstrap interval over the prompts. None of the metrics measures words or meaning.
+Toplines are the real continuation and its resynthesis by the codec. Floors are another speaker or piece, the prompt
+again, white noise, and silence. A coarse stage that was also trained without semantic tokens is evaluated without
+them, which is the paper's comparison with an acoustic-only model. The metrics of a prompt are means over its
+continuations; the floor of other speakers or pieces is a mean over several recordings. Every mean has a bootstrap
+interval over the prompts. None of the metrics measures words or meaning.
 
 Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
@@ -36,7 +36,7 @@ from audiolm_hf.stages_audiolm import STAGES
 ContinuationKind = Literal["speech", "piano"]
 ACOUSTIC_ONLY = "acoustic only"  # the coarse stage without semantic tokens
 RESYNTHESIS, COARSE_RESYNTHESIS = "resynthesis", "resynthesis, coarse codes"
-NUM_OTHERS = 8  # recordings that the floor of other speakers or pieces is the mean of
+NUM_OTHERS = 8  # number of recordings in the floor of other speakers or pieces
 ACOUSTIC_METRICS = {
     "loudness_db": "loudness dB",
     "silence_share": "silence",
@@ -66,10 +66,10 @@ PIANO_METRICS = {
 
 @dataclass(frozen=True)
 class ContinuationTask:
-    """How a kind of audio is continued and measured.
+    """Prompts and metrics of a kind of audio.
 
-    `metrics` are the titles of all metrics, `measure` returns those beside the acoustic ones, the intervals of the
-    `decisive` ones are printed. `floor` is made of recordings whose `source_of` (speaker or piece) differs.
+    `metrics` are the titles of all metrics. `measure` returns the metrics that are not in `acoustics`. The intervals
+    of the `decisive` metrics are printed. The recordings of the `floor` have another `source_of` (speaker or piece).
     """
 
     prompt_length_s: float
@@ -123,7 +123,7 @@ def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list
 
 
 def resynthesize(model: AudioLMModel, array: np.ndarray, num_codebooks: int | None = None) -> np.ndarray:
-    """Return a waveform `(num_samples,)` decoded from the first levels (by default all) of its own codes."""
+    """Return a waveform `(num_samples,)` decoded from the first levels (by default all) of its codes."""
     codes = model.acoustic_codec.encode(torch.from_numpy(array)[None].to(model.device))[:, :num_codebooks]
     return model.acoustic_codec.decode(codes)[0, : len(array)].float().cpu().numpy()
 
@@ -136,10 +136,11 @@ def continue_prompts(
     num_continuations: int = 1,
     **stage_kwargs: Any,
 ) -> list[list[np.ndarray]]:
-    """Continue prompts `(batch, num_samples)` by exactly so many seconds; options as of `AudioLMModel.generate`.
+    """Continue prompts `(batch, num_samples)` by an exact length; the options are those of `AudioLMModel.generate`.
 
     Returns:
-        `list[list[np.ndarray]]`: of each prompt its continuations, float32 of shape `(num_samples,)`, without prompt.
+        `list[list[np.ndarray]]`: the continuations of each prompt, float32 of shape `(num_samples,)`, without the
+        prompt.
     """
     output = model.generate(
         torch.from_numpy(prompts).to(model.device),
@@ -157,7 +158,7 @@ def continue_prompts(
 def baselines(
     prompt: np.ndarray, real: np.ndarray, model: AudioLMModel, seed: int, others: Sequence[np.ndarray], floor: str
 ) -> dict[str, list[np.ndarray]]:
-    """Return the waveforms that a model's continuations are compared with, each as long as the real one."""
+    """Return the toplines and floors of a continuation, each as long as the real continuation."""
     loudness = np.sqrt((prompt.astype(np.float64) ** 2).mean())
     noise = np.random.default_rng(seed).standard_normal(len(real))
     systems = {"real": [real], RESYNTHESIS: [resynthesize(model, real)]}
@@ -185,17 +186,18 @@ def evaluate_continuation(
     num_continuations: int = 1,
     **stage_kwargs: Any,
 ) -> dict[str, Any]:
-    """Continue the beginnings of recordings and measure the result.
+    """Continue the beginnings of recordings and compute metrics of the continuations.
 
     Args:
-        model ([`AudioLMModel`]): continues.
-        source ([`AudioSource`]): held-out recordings at the model's rate; those too short are passed over.
-        num_prompts (`int`, defaults to 8): most recordings, one of each speaker in turn.
-        prompt_length_s (`float`, *optional*): seconds given; by default those of `TASKS[kind]`.
-        continuation_length_s (`float`, *optional*): seconds continued; likewise.
-        seed (`int`, defaults to 0): of the samples, the noise and the intervals.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): which metrics are taken.
-        num_continuations (`int`, defaults to 1): of each prompt; its metrics are their means.
+        model ([`AudioLMModel`]): the model.
+        source ([`AudioSource`]): held-out recordings at the model's sampling rate; those that are too short are
+            skipped.
+        num_prompts (`int`, defaults to 8): maximum number of recordings, one of each speaker in turn.
+        prompt_length_s (`float`, *optional*): seconds of a prompt; by default that of `TASKS[kind]`.
+        continuation_length_s (`float`, *optional*): seconds of a continuation; by default that of `TASKS[kind]`.
+        seed (`int`, defaults to 0): random seed of the samples, the noise and the intervals.
+        kind (`"speech"` or `"piano"`, defaults to `"speech"`): kind of audio, which selects the metrics.
+        num_continuations (`int`, defaults to 1): number of continuations of each prompt.
         **stage_kwargs: options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
 
     Returns:
@@ -241,7 +243,7 @@ def _speaker_verifier(kind: ContinuationKind, source: AudioSource) -> SpeakerVer
 
 
 def _variants(model: AudioLMModel, stage_kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Options of the model's systems: itself and, if it was trained so, without semantic tokens."""
+    """Return the options of the model's systems: the model and, if it was trained for that, the acoustic-only one."""
     scales = {
         f"{name}_guidance_scale": 0.0
         for name, stage in model.config.stage_configs.items()
@@ -251,7 +253,7 @@ def _variants(model: AudioLMModel, stage_kwargs: dict[str, Any]) -> dict[str, di
 
 
 def _other_recordings(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> list[AudioRecord]:
-    """The next recordings of other speakers (or pieces), at most `NUM_OTHERS`."""
+    """Return the next recordings of other speakers (or pieces), at most `NUM_OTHERS`."""
     following = [*records[number + 1 :], *records[:number]]
     return [other for other in following if task.source_of(other) != task.source_of(records[number])][:NUM_OTHERS]
 
@@ -259,7 +261,7 @@ def _other_recordings(records: Sequence[AudioRecord], number: int, task: Continu
 def _measure(
     task: ContinuationTask, prompt: np.ndarray, record: AudioRecord, verifier: SpeakerVerifier | None
 ) -> Callable[[np.ndarray], dict[str, float]]:
-    """All metrics of a continuation of one prompt; a metric that needs a network of its own is one more line here."""
+    """Return all metrics of a continuation."""
     rate = record.sampling_rate
     prompt_vector = None if verifier is None else verifier.embedder.embed(prompt, rate)
 
@@ -273,7 +275,7 @@ def _measure(
 
 
 def _mean_metrics(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Average metrics over continuations of one prompt; NaN entries are left out."""
+    """Average metrics over the continuations of a prompt; NaN entries are ignored."""
     columns = {name: [row[name] for row in rows if not np.isnan(row[name])] for name in rows[0]}
     return {name: float(np.mean(values)) if values else float("nan") for name, values in columns.items()}
 
@@ -288,7 +290,7 @@ def _speaker_note(kind: ContinuationKind, verifier: SpeakerVerifier | None) -> s
 
 
 def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, Any]:
-    """Means, intervals and differences of metrics by system."""
+    """Return means, intervals and differences of metrics by system."""
     columns = {system: {name: [row[name] for row in each] for name in each[0]} for system, each in rows.items()}
     intervals = {
         system: {name: summarise(values, seed) for name, values in by_name.items()}
@@ -297,7 +299,7 @@ def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, An
     differences = {
         system: {name: paired_difference(columns["model"][name], values, seed) for name, values in by_name.items()}
         for system, by_name in columns.items()
-        # A floor that only some prompts have cannot be paired.
+        # A floor that some prompts do not have cannot be paired.
         if system != "model" and len(rows[system]) == len(rows["model"])
     }
     means = {system: {name: each["mean"] for name, each in by_name.items()} for system, by_name in intervals.items()}
@@ -305,7 +307,7 @@ def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, An
 
 
 def format_continuation(result: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_continuation`] as tables."""
+    """Format the result of [`evaluate_continuation`] as tables."""
     task = TASKS[result["kind"]]
     measured = result["systems"]["model"]
     names = [name for name in task.metrics if name in measured]

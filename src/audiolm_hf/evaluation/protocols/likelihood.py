@@ -1,10 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Likelihood protocol: bits per token of the stages on held-out recordings, beside n-grams of the training tokens.
+"""Likelihood protocol: bits per token of the stages on held-out recordings, compared with n-grams.
 
-Stages and n-grams score the same tokens in the same order. A stage sees its conditioning tokens and at most a window
-of the past; the n-grams see the tokens just before, of the same kind of sequence, over whole recordings. Conditioning
-tokens are scored by neither. How much a stage depends on them is seen from its bits with the conditioning tokens of
-another recording, which have to be more.
+Stages and n-grams score the same tokens in the same order, and neither scores conditioning tokens. The context of a
+stage is its conditioning tokens and at most a window of past tokens; the context of the n-grams is the preceding
+tokens of the whole recording. The increase of a stage's bits with the conditioning tokens of another recording shows
+how much it depends on them.
 
 Paper: AudioLM (arXiv 2209.03143), the three stages.
 """
@@ -42,10 +42,10 @@ NGRAM_ORDERS = (1, 2, 3, 5)  # with little data a shorter one can be the better 
 
 
 def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
-    """Load the stages of folders, each of a whole AudioLM or of one stage, in float32 and in the order of the stages.
+    """Load the stages in folders of AudioLM models or of single stages, in float32 and in the order of the stages.
 
     Raises:
-        ValueError: a folder holds another kind of model.
+        ValueError: a folder has another kind of model.
     """
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
@@ -65,7 +65,7 @@ def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
 
 
 def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray:
-    """Return the ids that a stage predicts over one record, in order; int64 of shape `(sequence_length,)`."""
+    """Return the ids that a stage predicts for a record, in order; int64 of shape `(sequence_length,)`."""
     tokens, codes = (torch.from_numpy(ids.astype(np.int64)) for ids in (record.semantic_tokens, record.audio_codes))
     ids = level_ids(config.predicted_levels, tokens, codes, config).numpy()
     return np.append(ids, config.end_token_id) if config.layout.predicts_end and record.ends_recording else ids
@@ -74,7 +74,7 @@ def predicted_ids(record: TokenRecord, config: AudioLMStageConfig) -> np.ndarray
 def ngram_bits(
     train: TokenDataset, test: TokenDataset, config: AudioLMStageConfig, order: int
 ) -> dict[int, np.ndarray]:
-    """Fit n-grams of a stage's tokens on `train`; return the bits of every token of `test`, by level."""
+    """Fit n-grams of a stage's tokens on `train`, and return the bits of every token of `test` by level."""
     fitted, scored = (_grams(dataset, config, order) for dataset in (train, test))
     bits = {}
     for level in config.predicted_levels:
@@ -85,7 +85,7 @@ def ngram_bits(
 
 
 def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Contexts and targets (less the first id of their level) of all predicted tokens, by level."""
+    """Return contexts and targets (relative to the first id of their level) of all predicted tokens by level."""
     sequences = [predicted_ids(record, config) for record in dataset]
     contexts = np.concatenate([context_matrix(ids, order, config.begin_token_id) for ids in sequences])
     targets = np.concatenate(sequences)
@@ -97,9 +97,9 @@ def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dic
 
 
 def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]:
-    """Return overlapping windows of a record, each with the number of its units that are context only.
+    """Return overlapping windows of a record, each with the number of units that are not scored.
 
-    Every window but the first begins `stride` units (at most `window`) after the one before and scores the rest.
+    Every window except the first begins `stride` units (at most `window`) after the previous one.
     """
     crops = [(Crop(0, 0, min(window, units)), 0)]
     while crops[-1][0].start + crops[-1][0].length < units:
@@ -114,15 +114,15 @@ def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]
 def stage_token_bits(
     model: AudioLMStageModel, test: TokenDataset, overlap: float = 0.5, *, other_condition: bool = False
 ) -> dict[int, np.ndarray]:
-    """Return the bits of every predicted token of a dataset, by level.
+    """Return the bits of every predicted token of a dataset by level.
 
-    All but `1 - overlap` of a window is only context, except in a record's first one. With `other_condition` the stage
-    is conditioned on the next recording.
+    The share `overlap` of a window is not scored, except in the first window of a record. With `other_condition`, the
+    stage is conditioned on the next recording.
     """
     config = model.config
     grid = test.info.grid
     window = grid.units(config.window_length_s)
-    # Without repeats a token is not a fixed time, so what is context cannot be told from its place.
+    # Without repeats, tokens have no fixed duration, so the share that is not scored is not at a fixed position.
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
     bits: dict[int, list[np.ndarray]] = {level: [] for level in config.predicted_levels}
     for number, record in enumerate(tqdm(test, desc=f"{config.stage} stage", unit="recording")):
@@ -143,7 +143,7 @@ def stage_token_bits(
 
 
 def _with_condition_of(other: TokenRecord, record: TokenRecord, config: AudioLMStageConfig) -> TokenRecord:
-    """Exchange what a stage is conditioned on, begun in the other's middle and repeated to the record's length."""
+    """Replace the conditioning tokens by those of another record from its middle on, repeated to the same length."""
 
     def fitted(theirs: np.ndarray, length: int) -> np.ndarray:
         turned = np.roll(theirs, theirs.shape[-1] // 2, axis=-1)
@@ -158,7 +158,7 @@ def _with_condition_of(other: TokenRecord, record: TokenRecord, config: AudioLMS
 
 
 def num_predicted(crop: Crop, grid: TimeGrid, config: AudioLMStageConfig) -> int:
-    """Count the tokens of a crop that a stage predicts."""
+    """Return the number of tokens in a crop that a stage predicts."""
     cut = crop.tokens(grid) if SEMANTIC_LEVEL in config.predicted_levels else crop.frames(grid)
     return (cut.stop - cut.start) * len(config.predicted_levels)
 
@@ -174,15 +174,15 @@ def evaluate_likelihood(
 
     Args:
         stages (`dict`): stage models by name.
-        train ([`TokenDataset`]): tokens that the n-grams are fitted on; those that the stages were trained on.
-        test ([`TokenDataset`]): held-out recordings.
-        orders (sequence of `int`, defaults to `(1, 2, 3, 5)`): of the n-gram models.
+        train ([`TokenDataset`]): training tokens of the stages, which the n-grams are fitted on.
+        test ([`TokenDataset`]): tokens of held-out recordings.
+        orders (sequence of `int`, defaults to `(1, 2, 3, 5)`): orders of the n-gram models.
         overlap (`float`, defaults to 0.5): see [`stage_token_bits`].
 
     Returns:
-        `dict`: under `stages`, for each stage the bits per token of `stage`, `1-gram`, `2-gram` and so on over all its
-        tokens and, under `levels`, for each level; with the number of tokens. Stages with a condition also have `other
-        condition`, their bits with the conditioning tokens of another recording.
+        `dict`: `stages` has the number of tokens and the bits per token of `stage`, `1-gram`, `2-gram` and so on for
+        each stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have
+        `other condition`, the bits with the conditioning tokens of another recording.
 
     Raises:
         ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.
@@ -209,7 +209,7 @@ def evaluate_likelihood(
 
 
 def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
-    """Mean bits over all tokens and per level."""
+    """Return the mean bits over all tokens and per level."""
     levels: list[dict[str, Any]] = [
         {"level": "semantic" if level == SEMANTIC_LEVEL else str(level), "tokens": len(values)}
         | {name: float(bits[level].mean()) for name, bits in systems.items()}
@@ -220,7 +220,7 @@ def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
 
 
 def format_likelihood(report: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_likelihood`] as a table."""
+    """Format the result of [`evaluate_likelihood`] as a table."""
     columns = ["stage", OTHER_CONDITION, *(f"{order}-gram" for order in report["orders"])]
 
     def cells(metrics: dict[str, Any]) -> list[str]:

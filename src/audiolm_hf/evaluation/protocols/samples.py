@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Examples for a model card: spectrograms of continuations above the real ones, as small PNG files."""
+"""Examples for a model card: spectrograms of continuations above the real ones, in small PNG files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.evaluation.protocols.continuation import TASKS, ContinuationKind, choose_recordings, continue_prompts
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
-_NUM_COLOURS = 16  # of pictures in a repository: about 60 kB each
+_NUM_COLOURS = 16  # about 60 kB per picture
 
 
 @torch.inference_mode()
@@ -27,7 +27,7 @@ def save_samples(
     """Draw the spectrograms of prompts with their continuations, above prompts with the real continuations.
 
     Returns:
-        `dict`: `files`, the names of the PNG files in `folder`, and the `recordings` they are of.
+        `dict`: the names of the PNG `files` in `folder`, and of their `recordings`.
     """
     task = TASKS[kind]
     boundary = round(task.prompt_length_s * model.sampling_rate)

@@ -57,19 +57,19 @@ def evaluate_tokens(
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure phone and speaker information in semantic tokens of speech and in their baselines.
+    """Measure phone and speaker information in semantic tokens of speech and in baselines.
 
     Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): of the semantic tokens.
-        codec ([`AcousticCodec`], *optional*): of the acoustic codes.
+        tokenizer ([`AudioLMSemanticTokenizer`]): the semantic tokenizer.
+        codec ([`AcousticCodec`], *optional*): codec of the acoustic codes.
         test ([`AudioSource`]): held-out English recordings with `text` and `speaker`.
-        train ([`AudioSource`]): recordings that the spectral clusters are fitted on.
-        train_minutes (`float`, defaults to 80.0): how much of `train`.
-        seed (`int`, defaults to 0): of the clusters and the shuffled tokens.
+        train ([`AudioSource`]): recordings that the clusters of spectra are fitted on.
+        train_minutes (`float`, defaults to 80.0): minutes of `train` to use.
+        seed (`int`, defaults to 0): random seed of the clusters and the shuffled tokens.
 
     Returns:
-        `dict`: `systems`, the metrics of each kind of tokens; `speaker_chance`, the share of the time of the speaker
-        who speaks longest; counts of what was aligned; the settings.
+        `dict`: `systems`, the metrics of each kind of tokens; `speaker_chance`, the largest share of a speaker in the
+        total duration; counts of aligned recordings and words; and the settings.
 
     Raises:
         ValueError: no recording can be aligned.
@@ -109,11 +109,11 @@ def evaluate_tokens(
 def phone_metrics(
     system: TokenSystem, ids: Sequence[str], alignments: Alignments, items: Sequence[AbxItem], seed: int = 0
 ) -> dict[str, float]:
-    """Compare tokens of recordings with their phones; frames of unknown words are left out.
+    """Compare tokens of recordings with their phones, without frames of unknown words.
 
     Returns:
-        `dict`: the keys of `METRICS["speech"]` but the speaker's; those of centroids and features only where the
-        system has them.
+        `dict`: the keys of `METRICS["speech"]` except those of the speaker, and except those of centroids and features
+        if the system has none.
     """
     places = [place for place, name in enumerate(ids) if name in alignments.phones]
     tokens = np.concatenate([system.tokens[place] for place in places])
@@ -122,7 +122,7 @@ def phone_metrics(
     )
     known = labels != UNKNOWN
     metrics = token_information(tokens[known], labels[known], seed)
-    one_hot = np.eye(system.num_tokens, dtype=np.float32)  # rows that are equal, or at cosine distance 1
+    one_hot = np.eye(system.num_tokens, dtype=np.float32)  # the cosine distance of different tokens is 1
     representations = {"tokens": [one_hot[system.tokens[place]] for place in places]}
     if system.centroids is not None and system.features is not None:
         representations["centroids"] = [system.centroids[system.tokens[place]] for place in places]
@@ -144,19 +144,19 @@ def evaluate_piano_tokens(
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure note information in semantic tokens of piano and in their baselines.
+    """Measure note information in semantic tokens of piano and in baselines.
 
     Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): of the semantic tokens.
-        codec ([`AcousticCodec`], *optional*): of the acoustic codes.
-        test ([`AudioSource`]): rendered excerpts, parquet files with the columns `source` and `start`.
-        train ([`AudioSource`]): recordings that the spectral clusters are fitted on.
-        midi (`str` or `Path`): parquet file of the MIDI files that they were rendered from, with the same `source`.
-        train_minutes (`float`, defaults to 80.0): how much of `train`.
-        seed (`int`, defaults to 0): of the clusters and the shuffled tokens.
+        tokenizer ([`AudioLMSemanticTokenizer`]): the semantic tokenizer.
+        codec ([`AcousticCodec`], *optional*): codec of the acoustic codes.
+        test ([`AudioSource`]): rendered excerpts, from parquet files with the columns `source` and `start`.
+        train ([`AudioSource`]): recordings that the clusters of spectra are fitted on.
+        midi (`str` or `Path`): parquet file with the MIDI files of the excerpts by `source`.
+        train_minutes (`float`, defaults to 80.0): minutes of `train` to use.
+        seed (`int`, defaults to 0): random seed of the clusters and the shuffled tokens.
 
     Returns:
-        `dict`: `systems`, the metrics of each kind of tokens; the settings.
+        `dict`: `systems`, the metrics of each kind of tokens; and the settings.
 
     Raises:
         ValueError: no recording has a MIDI file.
@@ -205,7 +205,7 @@ def _result(
 
 
 def format_tokens(result: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_tokens`] or [`evaluate_piano_tokens`] as a table."""
+    """Format the result of [`evaluate_tokens`] or [`evaluate_piano_tokens`] as a table."""
     tokens = (
         f"{result['num_tokens']} tokens at {result['frame_rate']:g} Hz; clusters of spectra fitted on "
         f"{result['train_minutes']:g} minutes"

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Voice protocol: speaker similarity of continuations of one speaker, without and with an adapter.
+"""Voice protocol: speaker similarity of continuations of one speaker, with and without an adapter.
 
-Held-out recordings of the speaker are begun and continued, with and without the adapter and with the same seeds. Every
-continuation is compared with the voice (the mean embedding of other recordings of the speaker) and with its prompt;
-baselines are the real continuations, their resynthesis, and another speaker.
+The beginnings of held-out recordings of the speaker are continued with the same seeds, with and without the adapter.
+Every continuation is compared with the voice (the mean embedding of other recordings of the speaker) and with its
+prompt. The baselines are the real continuations, their resynthesis, and another speaker.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from audiolm_hf.evaluation.protocols.continuation import RESYNTHESIS, continue_p
 from audiolm_hf.evaluation.report import join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
-VOICE_RECORDINGS = 24  # at most: some minutes fix the mean embedding of a voice
-BATCH_SIZE = 16  # prompts continued at once; a row's result does not depend on it
+VOICE_RECORDINGS = 24  # maximum; some minutes suffice for the mean embedding of a voice
+BATCH_SIZE = 16  # number of prompts per batch; the results do not depend on it
 METRICS = {"voice": "to the voice", "prompt": "to its prompt"}
 _Clips = list[list[np.ndarray]]  # of each prompt its continuations
 
@@ -37,21 +37,21 @@ def evaluate_voice(
     num_continuations: int = 1,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Continue recordings of one speaker and measure the similarity to that speaker.
+    """Continue recordings of a speaker and measure the similarity to the speaker.
 
     Args:
-        model ([`AudioLMModel`]): if it has an adapter, it is measured without and with it.
-        recordings (sequence of [`AudioRecord`]): of the speaker, none of which it was trained on.
-        others (sequence of [`AudioRecord`]): of other speakers, as a floor.
-        num_prompts (`int`, defaults to 16): the first so many recordings that are long enough.
-        prompt_length_s (`float`, defaults to 3.0): seconds given.
-        continuation_length_s (`float`, defaults to 5.0): seconds continued.
-        num_continuations (`int`, defaults to 1): of each prompt; their similarities are averaged.
-        seed (`int`, defaults to 0): of the samples and of the bootstrap.
+        model ([`AudioLMModel`]): the model; with an adapter, the base is also evaluated.
+        recordings (sequence of [`AudioRecord`]): held-out recordings of the speaker.
+        others (sequence of [`AudioRecord`]): recordings of other speakers, for a floor.
+        num_prompts (`int`, defaults to 16): maximum number of recordings that are long enough.
+        prompt_length_s (`float`, defaults to 3.0): seconds of a prompt.
+        continuation_length_s (`float`, defaults to 5.0): seconds of a continuation.
+        num_continuations (`int`, defaults to 1): number of continuations of each prompt, which are averaged.
+        seed (`int`, defaults to 0): random seed of the samples and of the bootstrap.
 
     Returns:
         `dict`: `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, the mean
-        `gain` over the base with its 95 % interval (paired bootstrap over prompts); the `rows` of every prompt.
+        `gain` over the base with its 95 % interval (paired bootstrap over prompts); and the `rows` of all prompts.
 
     Raises:
         ImportError: resemblyzer is not installed.
@@ -66,7 +66,7 @@ def evaluate_voice(
         raise ValueError(f"{len(chosen)} of {len(recordings)} recordings last {end / rate:g} s; give two or more.")
     prompts = np.stack([record.array[:boundary] for record in chosen])
     vectors = {record.id: embedder.embed(record.array, rate) for record in recordings[:VOICE_RECORDINGS]}
-    targets = {  # a recording is left out of the voice that it is compared with
+    targets = {  # the voice excludes the recording that is compared with it
         "voice": [np.mean([vectors[name] for name in vectors if name != record.id], axis=0) for record in chosen],
         "prompt": [embedder.embed(prompt, rate) for prompt in prompts],
     }
@@ -92,7 +92,7 @@ def evaluate_voice(
 def _similarities(
     clips: _Clips, targets: dict[str, list[np.ndarray]], embedder: SpeakerEmbedder, sampling_rate: int
 ) -> dict[str, list[float]]:
-    """Mean similarity of each prompt's clips to each of its targets."""
+    """Return the mean similarity of each prompt's clips to each of its targets."""
     vectors = [[embedder.embed(clip, sampling_rate) for clip in each] for each in clips]
     return {
         metric: [
@@ -104,7 +104,7 @@ def _similarities(
 
 
 def _continue_all(model: AudioLMModel, prompts: np.ndarray, options: tuple[float, int, int]) -> dict[str, _Clips]:
-    """Continuations of all prompts, without and (where there is one) with the adapter."""
+    """Return the continuations of all prompts without the adapter and, if there is one, with it."""
 
     def continue_with(name: str) -> _Clips:
         batches = tqdm(range(0, len(prompts), BATCH_SIZE), desc=f"continue, {name}", unit="batch")
@@ -123,7 +123,7 @@ def _continue_all(model: AudioLMModel, prompts: np.ndarray, options: tuple[float
 
 
 def _gains(rows: dict[str, dict[str, list[float]]], seed: int) -> dict[str, dict[str, Any]]:
-    """Mean difference between adapter and base over the prompts, with its 95 % bootstrap interval."""
+    """Return the mean difference between adapter and base over the prompts, with its 95 % bootstrap interval."""
     gains = {}
     for metric in METRICS:
         with_adapter, without = rows["adapter"][metric], rows["base"][metric]
@@ -133,7 +133,7 @@ def _gains(rows: dict[str, dict[str, list[float]]], seed: int) -> dict[str, dict
 
 
 def format_voice(result: dict[str, Any]) -> str:
-    """Lay out the result of [`evaluate_voice`] as a table."""
+    """Format the result of [`evaluate_voice`] as a table."""
     count = len(result["prompts"])
     parts = [
         f"Speaker similarity (cosine): {count} held-out prompts of {result['prompt_length_s']:g} s, "

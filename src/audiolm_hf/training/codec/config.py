@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Everything that can be set in a codec training, as its YAML file holds it."""
+"""Configuration of the codec training."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,17 +22,17 @@ from audiolm_hf.training.schedule import warmup_of
 
 @dataclass
 class DiscriminatorConfig(Settings):
-    """The discriminators and their part in the loss.
+    """Configuration of the discriminators and the adversarial losses.
 
     Args:
         start_step (`int`, *optional*): first adversarial step; `None` trains without discriminators.
-        window_lengths (`list[int]`): samples, one spectral discriminator each.
-        downsamplings (`list[int]`): factors, one waveform discriminator each.
+        window_lengths (`list[int]`): window lengths in samples, with a spectral discriminator for each.
+        downsamplings (`list[int]`): downsampling factors, with a waveform discriminator for each.
         num_channels (`int`): channels of the first convolutions.
-        learning_rate (`float`): of the discriminators.
-        update_probability (`float`): share of the steps in which they are updated.
-        adversarial_weight, feature_weight (`float`): size of the gradients at the waveform, relative to that of the
-            reconstruction losses.
+        learning_rate (`float`): learning rate of the discriminators.
+        update_probability (`float`): probability that a step updates the discriminators.
+        adversarial_weight, feature_weight (`float`): norm of the losses' gradients at the waveform, relative to that
+            of the reconstruction losses.
         warmup_steps (`int`): steps over which both weights rise from 0.
     """
 
@@ -49,34 +49,36 @@ class DiscriminatorConfig(Settings):
 
 @dataclass(kw_only=True)
 class CodecTrainingConfig(TrainingConfig):
-    """Training of a codec; checkpoints, samples, metrics and, in `final`, the codec are in the output folder.
+    """Configuration of the codec training.
+
+    The output folder has checkpoints, samples, the metrics in `log.jsonl`, and the codec in `final`.
 
     Args:
-        data ([`AudioDataConfig`]): recordings.
+        data ([`AudioDataConfig`]): the recordings.
         codec (`dict`): fields of [`SoundStreamConfig`] that differ from their defaults.
-        initial_weights (`str`, *optional*): folder of a codec to start from instead of random weights.
-        train_decoder_only (`bool`): leave encoder and codebooks, and thus all codes, as they are.
-        discriminator ([`DiscriminatorConfig`]): the discriminators, if there are any.
-        max_steps (`int`): training steps in all.
-        decay_steps (`int`): last steps, over which the learning rate falls to 0 along a cosine.
+        initial_weights (`str`, *optional*): folder of a codec to start from; random weights by default.
+        train_decoder_only (`bool`): freeze the encoder and the codebooks, so that the codes do not change.
+        discriminator ([`DiscriminatorConfig`]): the discriminators.
+        max_steps (`int`): number of training steps.
+        decay_steps (`int`): last steps, in which the learning rate decays to 0 along a cosine.
         batch_size (`int`): crops per step, over all processes.
-        crop_length_s (`float`): seconds.
+        crop_length_s (`float`): length of the crops in seconds.
         mel_window_lengths, mel_bands (`list[int]`): scales of the mel loss.
         mel_weight, waveform_weight, commitment_weight (`float`): weights of the losses.
-        loudness_weight, envelope_weight (`float`): weights of the perceptual losses, see `perceptual_losses`; 0 leaves
-            them out.
-        magnitude_weight (`float`): weight of the loss on the magnitudes that an iSTFT decoder holds, see
+        loudness_weight, envelope_weight (`float`): weights of the perceptual losses, see `perceptual_losses`; 0
+            disables them.
+        magnitude_weight (`float`): weight of the loss on the magnitudes that an iSTFT decoder predicts, see
             [`MagnitudeLoss`], or on those of a harmonic decoder's output.
-        pitch_weight (`float`): weight of the losses of the pitch that a harmonic decoder finds, see [`PitchLoss`];
-            while it is above 0, the decoder sounds at the pitch of the recordings, as Praat measures it.
-        num_codebooks (`int`, *optional*): leading levels that are trained, and validated; all of them by default. The
-            others have to be trained after.
-        quantizer_start_step (`int`): steps before it train encoder and decoder without quantizer, so that the
-            codebooks are placed among latents that mean something.
-        codebook_init_crops (`int`): crops whose latents place the codebooks by k-means at that step.
+        pitch_weight (`float`): weight of the losses on the pitch that a harmonic decoder predicts, see [`PitchLoss`].
+            If it is above 0, the decoder is trained with the pitch of the recordings, measured by Praat.
+        num_codebooks (`int`, *optional*): number of leading levels to train and validate; all by default. The other
+            levels have to be trained afterwards.
+        quantizer_start_step (`int`): first step with the quantizer. Training the encoder and decoder without it first
+            improves the initialization of the codebooks.
+        codebook_init_crops (`int`): number of crops for the k-means that initializes the codebooks at that step.
         eval_steps (`int`): steps between validations.
-        validation_crops (`int`): crops that are validated on.
-        validation_crop_length_s (`float`): seconds of each.
+        validation_crops (`int`): number of validation crops.
+        validation_crop_length_s (`float`): length of the validation crops in seconds.
         save_steps (`int`): steps between checkpoints.
     """
 

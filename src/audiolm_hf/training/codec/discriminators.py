@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Discriminators of the codec training: waveforms in, scores and inner features out.
+"""Discriminators of the codec training: waveforms in, scores and features out.
 
-Complex short-time spectra at several window lengths (EnCodec, arXiv 2210.13438, section 3.4) and the waveform at
-several rates (SoundStream, arXiv 2107.03312, section III-E). They are used in training only and never ship.
+They score complex short-time spectra at several window lengths (EnCodec, arXiv 2210.13438, section 3.4) and the
+waveform at several rates (SoundStream, arXiv 2107.03312, section III-E). Checkpoints do not contain them.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ LEAK = 0.2  # slope of the leaky ReLU on the negative side
 
 
 class SpectralDiscriminator(nn.Module):
-    """2-D convolutions on the real and imaginary part of one short-time spectrum."""
+    """2-D convolutions over the real and imaginary parts of a short-time spectrum."""
 
     window: Tensor
 
@@ -40,7 +40,7 @@ class SpectralDiscriminator(nn.Module):
         length = self.window_length
         spectrum = torch.stft(audio_values.float(), length, length // 4, window=self.window, return_complex=True)
         hidden = torch.view_as_real(spectrum / self.window.sum()).permute(0, 3, 2, 1)  # -> (batch, 2, frames, bins)
-        # Cube-root compression keeps quiet bins within reach of the convolutions.
+        # Cube-root compression raises quiet bins.
         hidden = hidden * (hidden.pow(2).sum(1, keepdim=True) + 1e-8).pow(-1 / 3)
         features = []
         for layer in self.layers:
@@ -50,7 +50,7 @@ class SpectralDiscriminator(nn.Module):
 
 
 class WaveformDiscriminator(nn.Module):
-    """Strided grouped convolutions on the waveform, averaged down by a factor first."""
+    """Strided grouped convolutions over a waveform that is first downsampled by averaging."""
 
     def __init__(self, downsampling: int, num_channels: int) -> None:
         super().__init__()
@@ -81,8 +81,8 @@ class CodecDiscriminator(nn.Module):
     """All discriminators of a training as one module.
 
     Args:
-        window_lengths (`Sequence[int]`): samples, one spectral discriminator each.
-        downsamplings (`Sequence[int]`): factors, one waveform discriminator each.
+        window_lengths (`Sequence[int]`): window lengths in samples, with a spectral discriminator for each.
+        downsamplings (`Sequence[int]`): downsampling factors, with a waveform discriminator for each.
         num_channels (`int`): channels of the first convolutions; a multiple of 4.
     """
 
@@ -96,6 +96,6 @@ class CodecDiscriminator(nn.Module):
         )
 
     def forward(self, audio_values: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Score `(batch, num_samples)`; returns scores and features, a list entry for each discriminator."""
+        """Score `(batch, num_samples)`; returns scores and features as lists with an entry for each discriminator."""
         results = [discriminator(audio_values) for discriminator in self.discriminators]
         return [scores for scores, _ in results], [features for _, features in results]

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The codec that a training starts from: a new one, a trained one, or a trained one with other sizes."""
+"""The initial codec of a training: random weights, or the weights of a trained codec, perhaps with other sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from audiolm_hf.harmonic_decoder_audiolm import HarmonicDecoder
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.spectral_codec_audiolm import ISTFTDecoder
 
-NOISE_START = -1.0  # logit of the share of noise: 27 %
+NOISE_START = -1.0  # logit of the initial share of noise, 27 %
 
 
 def start_codec(initial_weights: str | Path | None, changes: dict[str, Any]) -> SoundStreamModel:
@@ -24,9 +24,9 @@ def start_codec(initial_weights: str | Path | None, changes: dict[str, Any]) -> 
         changes (`dict`): fields of [`SoundStreamConfig`] that differ from its defaults, or from the trained codec's.
 
     Returns:
-        [`SoundStreamModel`] in float32. Weights of a trained codec are taken over wherever name and shape agree;
-        levels whose codes have another width wait for k-means, and a low band that is new has no part in the
-        decoder's input yet. A harmonic decoder after an iSTFT one begins with its magnitudes as filter.
+        [`SoundStreamModel`] in float32. Weights of the trained codec are used wherever name and shape agree. Levels
+        with another `codebook_dim` are initialized later by k-means, and the decoder's weights for a new low band are
+        0. A harmonic decoder that replaces an iSTFT decoder starts with its magnitudes as the filter.
     """
     if initial_weights is None:
         return SoundStreamModel(SoundStreamConfig(**changes))
@@ -52,7 +52,7 @@ def start_codec(initial_weights: str | Path | None, changes: dict[str, Any]) -> 
 
 @torch.no_grad()
 def _start_filter(decoder: HarmonicDecoder, out_proj: nn.Linear) -> None:
-    """Take the filter from a projection to magnitudes and phases; little noise and no pitch."""
+    """Initialize the filter from a projection to magnitudes and phases, with little noise and no pitch."""
     weight, bias = out_proj.weight[: out_proj.out_features // 2], out_proj.bias[: out_proj.out_features // 2]
     if weight.shape == decoder.magnitude_proj.weight.shape:
         decoder.magnitude_proj.weight.copy_(weight)

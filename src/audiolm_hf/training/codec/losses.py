@@ -1,8 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What the codec is trained by: distances between waveforms, and the balance of adversarial against other losses.
+"""Losses of the codec, and the balance of adversarial and other losses.
 
-Reconstruction: mel spectra at several scales and the waveform itself (SoundStream, arXiv 2107.03312, equation 4; DAC,
-arXiv 2306.06546, section 3.5). Adversarial: hinge losses and feature matching (SoundStream, equations 1 to 3).
+Reconstruction losses compare mel spectra at several scales and the waveform (SoundStream, arXiv 2107.03312, equation
+4; DAC, arXiv 2306.06546, section 3.5). Adversarial losses are hinge losses and feature matching (SoundStream,
+equations 1 to 3).
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,11 @@ class MultiScaleMelLoss(nn.Module):
 
     Args:
         sampling_rate (`int`): Hz.
-        window_lengths (`Sequence[int]`): samples; each hops by a quarter of itself.
-        num_mels (`Sequence[int]`): mel bands at each window length.
+        window_lengths (`Sequence[int]`): window lengths in samples; the hop length is a quarter of each.
+        num_mels (`Sequence[int]`): number of mel bands for each window length.
 
     Attributes:
-        min_num_samples (`int`): shortest waveforms that can be compared.
+        min_num_samples (`int`): smallest number of samples that can be compared.
     """
 
     def __init__(self, sampling_rate: int, window_lengths: Sequence[int], num_mels: Sequence[int]) -> None:
@@ -57,7 +58,7 @@ class MultiScaleMelLoss(nn.Module):
             self.register_buffer(f"window_{length}", torch.hann_window(length), persistent=False)
 
     def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
-        """Compare two batches of shape `(batch, num_samples)`."""
+        """Return the loss of two batches of shape `(batch, num_samples)`."""
         losses = []
         for length in self.window_lengths:
             estimate = self._log_mel(audio_values, length)
@@ -75,16 +76,16 @@ class MultiScaleMelLoss(nn.Module):
 
 
 class MagnitudeLoss(nn.Module):
-    """Mean absolute difference between what a decoder holds for the magnitudes of its windows, and the real ones.
+    """Mean absolute difference between the log-magnitudes that a decoder predicts for its windows and the real ones.
 
-    Bins as narrow as the windows allow tell semitones apart where mel bands do not. Phases are left to
-    `phase_iterations` of the codec, which is only as good as these magnitudes.
+    The narrow bins resolve semitones that mel bands do not. The quality of the phases estimated with
+    `phase_iterations` depends on these magnitudes.
 
     Args:
-        config ([`SoundStreamConfig`]): windows of the codec.
+        config ([`SoundStreamConfig`]): configuration of the codec.
 
     Raises:
-        ValueError: the codec's decoder has no windows.
+        ValueError: the decoder of the codec does not predict magnitudes.
     """
 
     decoder_type = "istft"
@@ -99,7 +100,7 @@ class MagnitudeLoss(nn.Module):
         self.config = config
 
     def forward(self, log_magnitude: Tensor, target_values: Tensor) -> Tensor:
-        """Compare `(batch, frames, bins)`, natural logarithm, with waveforms `(batch, num_samples)`."""
+        """Return the loss of natural log-magnitudes `(batch, frames, bins)` for waveforms `(batch, num_samples)`."""
         return self._compare(log_magnitude.exp(), target_values)
 
     def _compare(self, magnitude: Tensor, target_values: Tensor) -> Tensor:
@@ -113,26 +114,25 @@ class MagnitudeLoss(nn.Module):
 
 
 class OutputMagnitudeLoss(MagnitudeLoss):
-    """The same of a decoder that holds none: of the magnitudes in the windows of its output."""
+    """The same loss for a decoder that does not predict magnitudes, on the windows of its output."""
 
     decoder_type = "harmonic"
 
     def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
-        """Compare two batches of waveforms `(batch, num_samples)`."""
+        """Return the loss of two batches of waveforms `(batch, num_samples)`."""
         return self._compare(self._magnitude(audio_values), target_values)
 
 
 class PitchLoss(nn.Module):
-    """What is lost of the pitch: cross-entropy of voicing, and of the bins of F0 in voiced frames.
+    """Cross-entropy of voicing, and of the bins of F0 in voiced frames.
 
-    The target of the bins is a Gaussian around the true F0, so that a near bin is nearly right (CREPE, arXiv
-    1802.06182).
+    The target of the bins is a Gaussian around the true F0, so that near bins cost less (CREPE, arXiv 1802.06182).
 
     Args:
-        config ([`SoundStreamConfig`]): bins of the codec.
+        config ([`SoundStreamConfig`]): configuration of the codec.
 
     Raises:
-        ValueError: the codec's decoder finds no pitch.
+        ValueError: the decoder of the codec does not predict pitch.
     """
 
     def __init__(self, config: SoundStreamConfig) -> None:
@@ -145,14 +145,15 @@ class PitchLoss(nn.Module):
         self.config = config
 
     def forward(self, pitch_logits: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare what the decoder found with the truth.
+        """Return the losses of predicted pitch.
 
         Args:
-            pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`): bins, then voicing.
-            f0 (`torch.FloatTensor` of shape `(batch, frames)`): Hz; 0 where there is no pitch.
+            pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`): logits of the bins, and
+                of voicing last.
+            f0 (`torch.FloatTensor` of shape `(batch, frames)`): true F0 in Hz; 0 in unvoiced frames.
 
         Returns:
-            The losses of voicing and of the bins, nats; the latter 0 where no frame is voiced.
+            The losses of voicing and of the bins in nats; the latter is 0 if no frame is voiced.
         """
         voiced = f0 > 0
         voicing = F.binary_cross_entropy_with_logits(pitch_logits[..., -1], voiced.float())
@@ -165,7 +166,7 @@ class PitchLoss(nn.Module):
 
 
 def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:
-    """Hinge loss of the discriminators, averaged over them (SoundStream, equation 1)."""
+    """Return the mean hinge loss of the discriminators (SoundStream, equation 1)."""
     losses = [
         F.relu(1 - real).mean() + F.relu(1 + fake).mean() for real, fake in zip(real_scores, fake_scores, strict=True)
     ]
@@ -173,16 +174,16 @@ def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tens
 
 
 def adversarial_loss(fake_scores: Sequence[Tensor]) -> Tensor:
-    """Hinge loss of the generator, averaged over the discriminators (SoundStream, equation 2)."""
+    """Return the mean hinge loss of the generator over the discriminators (SoundStream, equation 2)."""
     return torch.stack([F.relu(1 - fake).mean() for fake in fake_scores]).mean()
 
 
 def feature_matching_loss(
     real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]
 ) -> Tensor:
-    """Difference of the discriminators' inner features, relative to the real ones' size (SoundStream, equation 3).
+    """Return the difference of the discriminators' features relative to the real features (SoundStream, equation 3).
 
-    The size is that of the batch of all processes.
+    The mean magnitude of the real features is taken over the batch of all processes.
     """
     pairs = [
         (real.detach(), fake)
@@ -197,20 +198,20 @@ def feature_matching_loss(
 def balanced_gradient(
     audio_values: Tensor, reference: Tensor, others: Mapping[str, Tensor], weights: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, float]]:
-    """Gradient of several losses at the waveform, each of the others scaled against the reference's size.
+    """Return the gradient of several losses at the waveform, with balanced norms.
 
-    Adversarial gradients vary by orders of magnitude in training; here every one of `others` has `weights[name]` times
-    the norm of the reference's gradient, whatever its own (after the loss balancer of EnCodec, arXiv 2210.13438,
-    section 3.4). The norms are those of the batch of all processes.
+    Adversarial gradients vary by orders of magnitude during training. The gradient of each of the `others` is
+    therefore scaled to `weights[name]` times the norm of the reference's gradient (like the loss balancer of EnCodec,
+    arXiv 2210.13438, section 3.4). Norms are taken over the batch of all processes.
 
     Args:
-        audio_values (`torch.Tensor` of shape `(batch, num_samples)`): the waveform that all losses start from.
-        reference (`torch.Tensor` of shape `()`): the reconstruction loss; its gradient is kept as it is.
+        audio_values (`torch.Tensor` of shape `(batch, num_samples)`): the waveform that the losses are computed from.
+        reference (`torch.Tensor` of shape `()`): the reconstruction loss, whose gradient is not scaled.
         others (`dict`): losses by name.
-        weights (`dict`): share of each loss, relative to the reference.
+        weights (`dict`): gradient norm of each loss relative to the reference.
 
     Returns:
-        The gradient, of the shape of `audio_values`, and the norms of all the gradients before scaling.
+        The gradient, of the shape of `audio_values`, and the norms of all gradients before scaling.
     """
     gradients = {
         name: torch.autograd.grad(loss, audio_values, retain_graph=True)[0]

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Losses of the codec that weigh an error as a listener would.
+"""Perceptual losses of the codec.
 
-`LoudnessLoss` follows the perceptual model of PESQ (ITU-T P.862): loudness in Bark bands, small errors masked, added
-sound worse than missing sound. `EnvelopeCorrelationLoss` follows STOI (Taal et al. 2011): the correlation of
-third-octave envelopes over a third of a second. Both are smooth stand-ins for the measures, not the measures.
+`LoudnessLoss` follows the perceptual model of PESQ (ITU-T P.862): loudness in Bark bands, masking of small errors, and
+a higher weight of added sound than of missing sound. `EnvelopeCorrelationLoss` follows STOI (Taal et al. 2011): the
+correlation of third-octave envelopes over segments of 0.384 s. Both are differentiable approximations.
 """
 
 import math
@@ -11,31 +11,31 @@ import math
 import torch
 from torch import Tensor, nn
 
-# Level of a target after scaling: its mean power over all bands, relative to the threshold; near the 79 dB of P.862.
+# Mean power of a scaled target over all bands, relative to the hearing threshold; close to the 79 dB of P.862.
 TARGET_POWER = 3e8
 LOUDNESS_EXPONENT = 0.23  # Zwicker's law
 LOUDNESS_SCALE = 0.187
 THRESHOLD_POWER = 0.25  # hearing threshold where the ear is most sensitive
 NUM_BARK_BANDS = 49
-MASKED_SHARE = 0.25  # a difference below this share of the softer loudness is not heard
+MASKED_SHARE = 0.25  # a difference below this share of the lower loudness is inaudible
 FRAMES_PER_EVENT = 20
-EVENT_EXPONENT = 6.0  # one bad frame spoils its surroundings
-QUIETEST_TARGET_DB = -45.0  # dBFS; a target below it is a pause, and is not made as loud as speech
+EVENT_EXPONENT = 6.0  # high, so that the worst frame of an event dominates
+QUIETEST_TARGET_DB = -45.0  # dBFS; a quieter target is a pause and is not scaled to the loudness of speech
 NUM_THIRD_OCTAVES = 15  # STOI: from 150 Hz
 FRAMES_PER_SEGMENT = 30  # STOI: 0.384 s
-ACTIVE_SHARE = 1e-4  # of the loudest segment's energy: within 40 dB, as STOI leaves out silence
-LEAST_MODULATION = 0.01  # of a band's size: an envelope flatter than this has nothing to correlate
+ACTIVE_SHARE = 1e-4  # of the loudest segment's energy, 40 dB below it; STOI also excludes silence
+LEAST_MODULATION = 0.01  # relative to a band's envelope; the correlation of flatter envelopes is undefined
 LEAST_BAND_POWER = 1e-6  # 100 dB below a tone of full scale
-HIGHEST_GAIN = 100.0  # 40 dB; what is softer still is not worth its huge gradients
+HIGHEST_GAIN = 100.0  # 40 dB; higher gains would give huge gradients
 
 
 def bark(frequency: Tensor) -> Tensor:
-    """Map Hz to Bark (Traunmüller 1990)."""
+    """Convert Hz to Bark (Traunmüller 1990)."""
     return 26.81 * frequency / (1960.0 + frequency) - 0.53
 
 
 def bark_filters(sampling_rate: int, window_length: int, num_bands: int) -> Tensor:
-    """Share of each frequency bin in each of equally wide Bark bands, `(num_bins, num_bands)`; rows add up to 1."""
+    """Return the weights of frequency bins in equally wide Bark bands, `(num_bins, num_bands)`; rows add up to 1."""
     width = sampling_rate / window_length
     centers = torch.arange(window_length // 2 + 1) * width
     low = bark((centers - width / 2).clamp(min=0.0))
@@ -46,21 +46,21 @@ def bark_filters(sampling_rate: int, window_length: int, num_bands: int) -> Tens
 
 
 def hearing_threshold(frequency: Tensor) -> Tensor:
-    """Softest audible power at each frequency in Hz, 1 where the ear is most sensitive (Terhardt 1979)."""
+    """Return the hearing threshold as power at each frequency in Hz, 1 at its minimum (Terhardt 1979)."""
     khz = (frequency / 1000.0).clamp(min=0.02)
     decibels = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
     return 10 ** ((decibels - decibels.min()) / 10)
 
 
 class LoudnessLoss(nn.Module):
-    """Disturbance of loudness in points of the raw PESQ scale: about 4.5 less what PESQ would say.
+    """Disturbance of loudness in points of the raw PESQ scale, about 4.5 minus PESQ.
 
     Args:
         sampling_rate (`int`): Hz.
-        window_length (`int`, defaults to 512): samples; hops by half of itself.
+        window_length (`int`, defaults to 512): window length in samples; the hop length is half of it.
 
     Attributes:
-        min_num_samples (`int`): shortest waveforms that can be compared.
+        min_num_samples (`int`): smallest number of samples that can be compared.
     """
 
     filters: Tensor
@@ -82,14 +82,14 @@ class LoudnessLoss(nn.Module):
         self.register_buffer("threshold", THRESHOLD_POWER * hearing_threshold(centers), persistent=False)
 
     def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
-        """Compare two batches of shape `(batch, num_samples)`; returns the mean, shape `()`."""
+        """Return the mean loss, of shape `()`, of two batches of shape `(batch, num_samples)`."""
         target = self._band_power(target_values)
         gain = TARGET_POWER / target.sum(2).mean(1).clamp(min=self.least_power)[:, None, None]
         target, estimate = target * gain, self._band_power(audio_values) * gain
         heard, wanted = self._loudness(estimate), self._loudness(target)
         masked = MASKED_SHARE * torch.minimum(heard, wanted).detach()
         disturbance = ((heard - wanted).abs() - masked).clamp(min=0.0)
-        # Sound that was not there before is heard as a thing of its own.
+        # Added sound is more disturbing than missing sound.
         ratio = ((estimate.detach() + 50.0) / (target + 50.0)) ** 1.2
         asymmetry = torch.where(ratio < 3.0, torch.zeros_like(ratio), ratio.clamp(max=12.0))
         symmetric = self.band_width**1.5 * NUM_BARK_BANDS * (disturbance.pow(2).mean(2) + 1e-8).sqrt()
@@ -97,7 +97,7 @@ class LoudnessLoss(nn.Module):
         return (0.1 * self._over_time(symmetric) + 0.0309 * self._over_time(added)).mean()
 
     def _band_power(self, values: Tensor) -> Tensor:
-        """Power in Bark bands, `(batch, frames, num_bands)`."""
+        """Return the power in Bark bands, `(batch, frames, num_bands)`."""
         spectrum = torch.stft(
             values.float(), self.window_length, self.window_length // 2, window=self.window, return_complex=True
         )
@@ -109,7 +109,7 @@ class LoudnessLoss(nn.Module):
         return scale * ((0.5 + 0.5 * relative) ** LOUDNESS_EXPONENT - 1.0)
 
     def _over_time(self, disturbance: Tensor) -> Tensor:
-        """Disturbance `(batch, frames)` to `(batch,)`: a high norm within events, the root mean square over them."""
+        """Average disturbances `(batch, frames)` to `(batch,)`: a high norm within events, their root mean square."""
         size = min(FRAMES_PER_EVENT, disturbance.shape[1])
         events = disturbance.clamp(max=45.0).unfold(1, size, max(1, size // 2))
         # Relative to the loudest, so that the high power neither overflows nor vanishes.
@@ -119,16 +119,16 @@ class LoudnessLoss(nn.Module):
 
 
 class EnvelopeCorrelationLoss(nn.Module):
-    """1 less the mean correlation of third-octave envelopes over segments of 0.384 s.
+    """One minus the mean correlation of third-octave envelopes over segments of 0.384 s.
 
     Args:
         sampling_rate (`int`): Hz.
 
     Attributes:
-        min_num_samples (`int`): shortest waveforms that can be compared.
+        min_num_samples (`int`): smallest number of samples that can be compared.
 
     Raises:
-        ValueError: the sampling rate has no room for the third octaves up to 4.3 kHz.
+        ValueError: the sampling rate is too low for third octaves up to 4.3 kHz.
     """
 
     filters: Tensor
@@ -151,11 +151,11 @@ class EnvelopeCorrelationLoss(nn.Module):
         self.register_buffer("window", torch.hann_window(self.window_length), persistent=False)
 
     def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
-        """Compare two batches of shape `(batch, num_samples)`; returns the mean, shape `()`; 0 for a silent target."""
+        """Return the mean loss, of shape `()`, of two batches `(batch, num_samples)`; 0 for silent targets."""
         estimate, target = self._segments(audio_values), self._segments(target_values)
         energy = target.pow(2).sum((2, 3))
         size = target.norm(dim=3)
-        # Louder than the target by more than 15 dB counts no further; STOI limits one bad frame's part so.
+        # Clip the estimate at 15 dB above the target, as STOI does to limit the effect of a single frame.
         gain = (size / estimate.norm(dim=3)).clamp(max=HIGHEST_GAIN)[..., None]
         estimate = torch.minimum(estimate * gain, target * (1 + 10 ** (15 / 20)))
         estimate, target = estimate - estimate.mean(3, keepdim=True), target - target.mean(3, keepdim=True)
@@ -165,11 +165,11 @@ class EnvelopeCorrelationLoss(nn.Module):
         lost = 1 - (estimate * target).sum(3) / scale
         loudest = energy.amax(1, keepdim=True)
         active = (modulation > least) & (energy > ACTIVE_SHARE * loudest)[..., None]
-        # A mean for each clip first: how loud one is must not matter to another, nor how a batch is dealt out.
+        # Average each clip first, so that the result does not depend on the other clips of the batch.
         return ((lost * active).sum((1, 2)) / active.sum((1, 2)).clamp(min=1)).mean()
 
     def _segments(self, values: Tensor) -> Tensor:
-        """Envelopes `(batch, segments, bands, 30)`, half a segment apart."""
+        """Return the envelopes `(batch, segments, bands, 30)`; segments overlap by half."""
         spectrum = torch.stft(
             values.float(),
             self.fft_length,

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Trains the codec, adversarially if asked, on random crops; stops and resumes at any step with the same result.
+"""Train the codec on random crops, with or without discriminators; a resumed training gives the same result.
 
-Everything random in step n (crops, quantizer dropout, replaced codes) follows from the seed and n, so a checkpoint
-holds weights, optimizers and the figures not yet logged. Every process draws the whole batch and takes its rows, so
-that several train like one. Losses: see `losses`. The discriminators start at `start_step`
+All random numbers of a step (crops, quantizer dropout, replaced codes) follow from the seed and the step. A checkpoint
+therefore only has weights, optimizers and metrics that are not logged yet. Every process draws the whole batch and
+takes its rows, so that the result does not depend on the number of processes. The discriminators start at `start_step`
 and are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
 """
 
@@ -54,29 +54,30 @@ from audiolm_hf.training.run import one_run
 from audiolm_hf.training.schedule import learning_rate_factor
 from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
-LARGEST_GAIN_DB = 6.0  # by which crops are made louder or quieter
-VOICING_WEIGHT = 5.0  # of the loss of voicing, beside that of the pitch
+LARGEST_GAIN_DB = 6.0  # of crops, up or down
+VOICING_WEIGHT = 5.0  # of the loss of voicing relative to that of the pitch
 
 
 @one_run("codec", "final")
 def train_codec(config: CodecTrainingConfig) -> None:
-    """Train a codec to the end, resuming from the newest checkpoint in its output folder.
+    """Train a codec, or resume its training.
 
     Args:
-        config ([`CodecTrainingConfig`]): the training.
+        config ([`CodecTrainingConfig`]): configuration of the training.
 
     Returns:
         `Path`: folder of the trained codec.
 
     Raises:
-        ValueError: the processes cannot share the batch evenly, or a crop is shorter than a window of a loss.
-        ImportError: the tracker of `report_to` is not installed.
+        ValueError: `batch_size` is not a multiple of the number of processes, or crops are shorter than a window of a
+            loss.
+        ImportError: a tracker of `report_to` is not installed.
     """
     CodecTrainer(config).train()
 
 
 class CodecTrainer:
-    """The parts of one codec training: model, discriminators, optimizers, data and figures."""
+    """The parts of one codec training: model, discriminators, optimizers, data and metrics."""
 
     def __init__(self, config: CodecTrainingConfig) -> None:
         self.config = config
@@ -116,7 +117,7 @@ class CodecTrainer:
         )
         source = AudioSource(config.data.train_paths, self.sampling_rate)
         self.crops = AudioCropDataset(source, crop_length, config.seed, pitch=self._pitch())
-        self.figures: dict[str, list[float]] = defaultdict(list)
+        self.metrics: dict[str, list[float]] = defaultdict(list)
         self.step = 0
         self.loss = 0.0
 
@@ -126,7 +127,7 @@ class CodecTrainer:
 
     @property
     def sampling_rate(self) -> int:
-        """Of the codec, Hz."""
+        """Sampling rate of the codec, in Hz."""
         return self._model.config.sampling_rate
 
     def _pitch(self) -> FramePitch | None:
@@ -135,7 +136,7 @@ class CodecTrainer:
         return PitchCache(self.folder / "pitch", self.sampling_rate, self._model.config.hop_length)
 
     def _build_reconstruction_losses(self) -> dict[str, torch.nn.Module]:
-        """The losses whose weight is not 0."""
+        """Return the losses whose weight is not 0."""
         config, rate = self.config, self.sampling_rate
         losses: dict[str, Callable[[], torch.nn.Module]] = {
             "mel": lambda: MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands),
@@ -151,7 +152,7 @@ class CodecTrainer:
         }
 
     def _check_crop_length(self, crop_length: int) -> None:
-        """Refuse crops that a loss or a discriminator cannot look at."""
+        """Check that crops are long enough for the losses and discriminators."""
         needed = {
             f"the {name} loss": loss.min_num_samples
             for name, loss in self.reconstruction_losses.items()
@@ -198,7 +199,7 @@ class CodecTrainer:
         state = load_training_state(self.folder / "checkpoints", self._modules(), self._optimizers())
         if state is not None:
             self.step = state["step"]
-            self.figures.update(state["figures"])
+            self.metrics.update(state["metrics"])
             announce(f"Resuming the codec from step {self.step}.")
         if self.accelerator.is_main_process:
             rewind_log(self.folder / "log.jsonl", self.step)
@@ -214,7 +215,7 @@ class CodecTrainer:
         }
 
     def _save(self) -> None:
-        state = {"config": asdict(self.config), "figures": self.figures}
+        state = {"config": asdict(self.config), "metrics": self.metrics}
         if self.accelerator.is_main_process:
             save_training_state(self.folder / "checkpoints", self.step, self._modules(), self._optimizers(), state)
         self.accelerator.wait_for_everyone()
@@ -222,7 +223,7 @@ class CodecTrainer:
     @torch.no_grad()
     def _initialize_codebooks(self) -> None:
         self._model.eval()
-        # Crops past the end of the training's own, so that none is seen twice.
+        # Crops after the last training step's, so that none is used twice.
         first = self.config.max_steps
         size = self.config.batch_size
         batches = [
@@ -233,7 +234,7 @@ class CodecTrainer:
         self._model.quantizer.initialize(latents, self._model.low_band(torch.cat(batches)))
 
     def _draw_batch(self) -> tuple[Tensor, Tensor | None]:
-        """This process's crops of the current step, `(batch, num_samples)`, at random gains, and their F0."""
+        """Return this process's crops of the current step, `(batch, num_samples)`, with random gains, and their F0."""
         crops = self.crops.batch(self.step, self.config.batch_size)
         batch = crops["input_values"]
         gain_db = LARGEST_GAIN_DB * (2 * torch.rand(len(batch), 1) - 1)
@@ -262,14 +263,15 @@ class CodecTrainer:
         audio_values = output.audio_values.float()
         self._record(commitment=output.commitment_loss)
         gradient = self._gradient(audio_values, target, self._reconstruction_loss(audio_values, target))
-        # The product's gradient at the waveform is `gradient`: one backward pass serves all losses.
+        # The gradient of this product at the waveform is `gradient`, so that one backward pass is enough for all
+        # losses.
         self.accelerator.backward((audio_values * gradient).sum() + self._inner_loss(output, target, f0))
         self.accelerator.clip_grad_norm_(self.codec.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
     def _inner_loss(self, output: Any, target: Tensor, f0: Tensor | None) -> Tensor:
-        """The losses of what the codec finds on the way to its waveform."""
+        """Return the losses of the codec's intermediate predictions."""
         config = self.config
         total = config.commitment_weight * output.commitment_loss + output.codebook_loss
         if self.magnitude_loss is not None:
@@ -290,13 +292,13 @@ class CodecTrainer:
         return total
 
     def _gradient(self, audio_values: Tensor, target: Tensor, reconstruction: Tensor) -> Tensor:
-        """Gradient of all losses at the waveform; teaches the discriminators on the way."""
+        """Return the gradient of all losses at the waveform, after updating the discriminators."""
         settings = self.config.discriminator
         if settings.start_step is None or self.step < settings.start_step:
             return balanced_gradient(audio_values, reconstruction, {}, {})[0]
         if torch.rand(()) < settings.update_probability:
             self._train_discriminator(audio_values.detach(), target)
-        # Their own gradients are not wanted here, and must not be waited for.
+        # The discriminators need no gradients here, and must not wait for those of other processes.
         discriminator = self.accelerator.unwrap_model(self.discriminator)
         with self.accelerator.autocast():
             fake_scores, fake_features = discriminator(audio_values)
@@ -324,20 +326,20 @@ class CodecTrainer:
 
     def _record(self, **losses: Tensor) -> None:
         for name, value in losses.items():
-            self.figures[name].append(float(value.detach()))
-            if not math.isfinite(self.figures[name][-1]):
-                stop_diverged(f"the {name} loss is {self.figures[name][-1]}", self.step, self.folder / "checkpoints")
+            self.metrics[name].append(float(value.detach()))
+            if not math.isfinite(self.metrics[name][-1]):
+                stop_diverged(f"the {name} loss is {self.metrics[name][-1]}", self.step, self.folder / "checkpoints")
 
-    def _mean_figures(self) -> dict[str, float]:
-        """Means of what was recorded since the last validation, over all processes."""
-        means = torch.tensor([np.mean(values) for values in self.figures.values()], device=self.accelerator.device)
-        names = list(self.figures)
-        self.figures.clear()
+    def _mean_metrics(self) -> dict[str, float]:
+        """Return the means of the metrics since the last validation, over all processes."""
+        means = torch.tensor([np.mean(values) for values in self.metrics.values()], device=self.accelerator.device)
+        names = list(self.metrics)
+        self.metrics.clear()
         return dict(zip(names, mean_over_processes(means).tolist(), strict=True))
 
     def _validate(self) -> dict[str, float]:
-        """Reconstruct the validation crops; log the figures and write a few samples."""
-        figures = self._mean_figures()
+        """Reconstruct the validation crops, log the metrics and write a few samples."""
+        metrics = self._mean_metrics()
         if not self.accelerator.is_main_process:
             return {}
         config = self.config
@@ -345,19 +347,18 @@ class CodecTrainer:
             source = AudioSource(config.data.validation_paths, self.sampling_rate)
             segments = load_audio_segments(source, config.validation_crop_length_s, config.validation_crops)
             samples = self.folder / "samples" / f"step-{self.step:08d}"
-            figures |= validate_codec(self._model, segments, samples, self.num_codebooks)
-        append_log(self.folder / "log.jsonl", {"step": self.step, "time": time.time(), **figures})
-        self.accelerator.log(figures, step=self.step)
-        return {name: round(value, 3) for name, value in figures.items() if name == "valid_mel_db"}
+            metrics |= validate_codec(self._model, segments, samples, self.num_codebooks)
+        append_log(self.folder / "log.jsonl", {"step": self.step, "time": time.time(), **metrics})
+        self.accelerator.log(metrics, step=self.step)
+        return {name: round(value, 3) for name, value in metrics.items() if name == "valid_mel_db"}
 
 
 def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accelerator:
-    """Set up for one process or for several, on a CPU too."""
+    """Build the accelerator of this process."""
     settings = DistributedDataParallelKwargs(
-        # The quantizer keeps its codebooks equal by itself, and copies made in place would spoil backward passes.
+        # The quantizer synchronizes its codebooks, and broadcasts in place would break backward passes.
         broadcast_buffers=False,
-        # The first steps leave out the quantizer, which may have parameters in every level, and without a loss of its
-        # own a pitch has no gradient.
+        # The quantizer, which may have parameters, is not used in the first steps, and the pitch may have no loss.
         find_unused_parameters=codec.config.quantizer_type == "factorized" or codec.config.decoder_type == "harmonic",
     )
     return start_accelerator(config, "codec", kwargs_handlers=[settings])

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What is measured and shown of a codec while it trains: figures of validation clips, audio and spectrograms."""
+"""Validation of the codec during training: metrics, audio and spectrograms of validation clips."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,23 +16,23 @@ from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.files import replace_file
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 
-NUM_SAMPLES_SHOWN = 3  # validation clips written as audio and spectrogram
+NUM_SAMPLES_SHOWN = 3  # number of validation clips that are written as audio and spectrogram
 
 
 @torch.no_grad()
 def validate_codec(
     model: SoundStreamModel, segments: Sequence[np.ndarray], folder: Path, num_codebooks: int | None = None
 ) -> dict[str, float]:
-    """Encode and decode clips, measure what is lost, and write the first few of them.
+    """Encode and decode clips, compute metrics, and write the first few of them.
 
     Args:
         model ([`SoundStreamModel`]): the codec.
         segments (list of `np.ndarray` of shape `(num_samples,)`): the clips.
-        folder (`Path`): receives originals, decoded audio and spectrograms.
-        num_codebooks (`int`, *optional*): leading levels to use; all of them by default.
+        folder (`Path`): folder for originals, decoded audio and spectrograms.
+        num_codebooks (`int`, *optional*): number of leading levels to use; all by default.
 
     Returns:
-        `dict`: `valid_mel_db` and `valid_si_sdr` (dB), and `codes_used_N`, the different codes of level N.
+        `dict`: `valid_mel_db` and `valid_si_sdr` (dB), and `codes_used_N`, the number of different codes of level N.
     """
     model.eval()
     sampling_rate = model.config.sampling_rate
@@ -45,17 +45,17 @@ def validate_codec(
         pairs.append((segment, decoded))
         codes.append(audio_codes[0].cpu())
     write_samples(pairs[:NUM_SAMPLES_SHOWN], sampling_rate, folder)
-    figures = {
+    metrics = {
         "valid_mel_db": float(np.mean([mel_distance(*pair, sampling_rate) for pair in pairs])),
         "valid_si_sdr": float(np.mean([si_sdr(*pair) for pair in pairs])),
     }
     for level, level_codes in enumerate(torch.cat(codes, dim=1)):
-        figures[f"codes_used_{level}"] = len(level_codes.unique())
-    return figures
+        metrics[f"codes_used_{level}"] = len(level_codes.unique())
+    return metrics
 
 
 def write_samples(pairs: Sequence[tuple[np.ndarray, np.ndarray]], sampling_rate: int, folder: Path) -> None:
-    """Write pairs of original and decoded audio, and their spectrograms one above the other."""
+    """Write pairs of original and decoded audio, and a spectrogram of each pair."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, (original, decoded) in enumerate(pairs):
         write_audio(folder / f"{index}-original.wav", original, sampling_rate)

@@ -1,2 +1,2 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Train the stages on token datasets."""
+"""Training of the stages on token datasets."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Bits per token of a stage on ready-made batches, in all and per level: the validation of stage training."""
+"""Validation of the stages: bits per token on given batches, in total and per level."""
 
 import math
 from collections.abc import Sequence
@@ -20,18 +20,19 @@ def stage_bits(
     process_index: int = 0,
     num_processes: int = 1,
 ) -> dict[str, dict[str, float]]:
-    """Measure the negative log-likelihood of every label.
+    """Return the negative log-likelihood and the accuracy of the labels.
 
     Args:
         model ([`AudioLMStageModel`]): the stage.
-        batches (sequence of `dict`): from [`validation_batches`].
+        batches (sequence of `dict`): batches of [`validation_batches`].
         bf16 (`bool`, defaults to `False`): compute in bfloat16 where it is safe.
-        process_index (`int`, defaults to 0): which of several processes this is.
-        num_processes (`int`, defaults to 1): how many share the batches; all of them must call, and all get the same.
+        process_index (`int`, defaults to 0): index of this process.
+        num_processes (`int`, defaults to 1): number of processes that share the batches; all of them must call this
+            function, and all return the same result.
 
     Returns:
-        `dict`: for `"all"`, and for each level (`"semantic"`, `"end"`, `"level_0"`, ...), a dictionary of `bits` per
-        token, `accuracy` of the most likely token, and the number of `tokens`.
+        `dict`: for `"all"` and for each kind of token (`"semantic"`, `"end"`, `"level_0"`, ...), a dictionary with
+        `bits` per token, `accuracy` of the most likely token, and the number of `tokens`.
     """
     device = next(model.parameters()).device
     names = ["all", "semantic", "end", *(f"level_{level}" for level in range(model.config.num_stage_codebooks))]
@@ -44,8 +45,8 @@ def stage_bits(
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses, correct = model.token_losses(**on_device)
         for name, chosen in _label_groups(on_device["labels"], model.config).items():
-            figures = [losses[chosen].double().sum() / math.log(2), correct[chosen].double().sum(), chosen.sum()]
-            sums[names.index(name)] += torch.stack([figure.double().cpu() for figure in figures])
+            totals = [losses[chosen].double().sum() / math.log(2), correct[chosen].double().sum(), chosen.sum()]
+            sums[names.index(name)] += torch.stack([value.double().cpu() for value in totals])
     model.train(was_training)
     if num_processes > 1:
         sums = sums.to(device)
@@ -58,14 +59,14 @@ def stage_bits(
 
 
 def _batch_or_idle(batches: Sequence[dict[str, Tensor]], place: int) -> dict[str, Tensor]:
-    """One batch; past the last, the last without labels, since every process must run the model equally often."""
+    """Return a batch; after the last one, the last one without labels, because all processes must run the model."""
     if place < len(batches):
         return batches[place]
     return batches[-1] | {"labels": torch.full_like(batches[-1]["labels"], IGNORE_INDEX)}
 
 
 def _label_groups(labels: Tensor, config: AudioLMStageConfig) -> dict[str, Tensor]:
-    """Masks of the labels by what they are, for those kinds that occur."""
+    """Return masks of the labels by kind of token, for the kinds that occur."""
     levels = token_levels(labels, config)
     labelled = labels != IGNORE_INDEX
     ends = labelled & (labels == config.end_token_id)

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The configuration of one stage's training, checked as far as it can be without data."""
+"""Configuration of the training of a stage."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -21,38 +21,39 @@ from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_mode
 
 @dataclass(kw_only=True)
 class StageTrainingConfig(TrainingConfig):
-    """Training of one stage; the one with the best validation is in the output folder's `final`.
+    """Configuration of stage training; the checkpoint with the best validation is saved in `final`.
 
     Args:
-        stage (`str`): which one, `"semantic"`, `"coarse"` or `"fine"`.
-        train_tokens (`list[str]`): token datasets to train on.
+        stage (`str`): the stage, `"semantic"`, `"coarse"` or `"fine"`.
+        train_tokens (`list[str]`): token datasets of the training data.
         validation_tokens (`list[str]`): token datasets that choose the best checkpoint.
-        window_length_s (`float`): seconds per crop, in training and later in generation.
-        backbone (`dict`): fields of the decoder's configuration; `model_type` chooses it, `"llama"` by default. With
-            `warm_start`, only what is to differ from the language model's.
-        num_coarse_codebooks (`int`): leading levels that the coarse stage predicts.
-        remove_repeats (`bool`): model semantic tokens without consecutive repeats.
+        window_length_s (`float`): length of the crops, and of the windows in generation, in seconds.
+        backbone (`dict`): `model_type` of the decoder (by default `"llama"`) and fields of its configuration. With
+            `warm_start`, fields that differ from those of the language model.
+        num_coarse_codebooks (`int`): number of leading levels that the coarse stage predicts.
+        remove_repeats (`bool`): remove consecutive repeats of semantic tokens.
         initial_weights (`str`, *optional*): folder of a stage model to start from, instead of random weights.
         warm_start (`str`, *optional*): folder of a text language model whose decoder the stage starts from.
-        codec (`str`, *optional*): folder of the SoundStream whose codebooks start the embeddings of the codes, and
-            which decodes samples.
-        semantic_tokenizer (`str`, *optional*): folder of the tokenizer whose centroids start the embeddings of the
-            semantic tokens.
-        batch_tokens (`int`): most ids per batch, padding included, over all processes.
-        gradient_accumulation_steps (`int`): parts of a batch that each process takes one after the other, to save
+        codec (`str`, *optional*): folder of the SoundStream whose codebooks initialize the embeddings of the codes,
+            and which decodes samples.
+        semantic_tokenizer (`str`, *optional*): folder of the tokenizer whose centroids initialize the embeddings of
+            the semantic tokens.
+        batch_tokens (`int`): maximum number of ids per batch, including padding, over all processes.
+        gradient_accumulation_steps (`int`): parts of a batch that each process computes one after the other, to save
             memory; the result is the same.
-        gradient_checkpointing (`bool`): compute activations again in the backward pass, to save memory.
+        gradient_checkpointing (`bool`): recompute activations in the backward pass, to save memory.
         torch_compile (`bool`): compile the decoder.
-        max_steps (`int`): optimizer steps.
-        decay_steps (`int`, *optional*): last steps, over which a cosine takes the learning rate down to a hundredth;
-            by default all of them, and 0 keeps it constant.
-        corruption (`float`): share of input ids replaced at random, 0 to 1; not of the condition.
+        max_steps (`int`): number of optimizer steps.
+        decay_steps (`int`, *optional*): last steps, in which the learning rate decays to 1 % along a cosine; by
+            default all steps after the warmup. 0 keeps it constant.
+        corruption (`float`): share of input ids, 0 to 1, that are replaced at random; conditioning ids are not
+            replaced.
         condition_dropout (`float`): share of coarse sequences without semantic tokens, 0 to 1.
-        align_condition (`bool`): give each condition token the position of what is predicted for its time, so that
-            attention finds it at one distance everywhere (coarse and fine stage).
+        align_condition (`bool`): assign each conditioning token the position of the codes at the same time, so that
+            their distance is the same everywhere (coarse and fine stage).
         eval_steps (`int`): steps between validations and checkpoints.
-        sample_steps (`int`, *optional*): steps between audio samples, a multiple of `eval_steps`; they need `codec`.
-        patience (`int`, *optional*): stop after so many validations without improvement.
+        sample_steps (`int`, *optional*): steps between audio samples, a multiple of `eval_steps`; requires `codec`.
+        patience (`int`, *optional*): number of validations without improvement after which the training stops.
         logging_steps (`int`): steps between logged training metrics.
     """
 
@@ -99,7 +100,7 @@ class StageTrainingConfig(TrainingConfig):
         self._check_samples()
 
     def _check_start(self) -> None:
-        """Check that the weights come from one place."""
+        """Check that the initial weights have one source."""
         if self.initial_weights is None:
             if not self.backbone and self.warm_start is None:
                 raise ValueError("Neither backbone nor warm_start is given; name the decoder's sizes or a folder.")

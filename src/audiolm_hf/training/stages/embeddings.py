@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Start a stage's embeddings where the tokens are: at the vectors of the codebooks and centroids they stand for.
+"""Initialize a stage's embeddings with the vectors of the codebooks and centroids.
 
-Random embeddings make a stage learn first that two neighbouring codes mean nearly the same latent, code by code, for
-twelve thousand codes. With the vectors given it starts from there. A code's embedding is a random rotation of its
-codebook vector, plus a direction of its own for the level; it is learned further like any other.
+With random embeddings, a stage first has to learn which codes stand for similar latents. The initial embedding of a
+code is its codebook vector under a random rotation, plus a random vector for its level.
 """
 
 import torch
@@ -15,16 +14,16 @@ from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range
 
 
 def code_vectors(codec: PreTrainedModel) -> list[Tensor]:
-    """Return what each code of a SoundStream adds to the latent.
+    """Return the vector that each code of a SoundStream adds to the latent.
 
     Args:
         codec ([`SoundStreamModel`]): the codec.
 
     Returns:
-        `list[torch.Tensor]`: for each level, vectors of shape `(codebook_size, hidden_size)`, in one space.
+        `list[torch.Tensor]`: for each level, vectors of shape `(codebook_size, hidden_size)` in the latent space.
 
     Raises:
-        ValueError: the codec is of another kind.
+        ValueError: the codec is not a SoundStream.
     """
     if codec.config.model_type != "soundstream":
         raise ValueError(
@@ -42,14 +41,15 @@ def start_embeddings_(
     centroids: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Place a stage's token embeddings at the vectors their tokens stand for, in place.
+    """Initialize a stage's token embeddings with the vectors of its tokens, in place.
 
     Args:
         model ([`AudioLMStageModel`]): the stage; its embeddings must be tied to its head.
         levels (`list[torch.Tensor]`, *optional*): vectors of every codebook level, see [`code_vectors`].
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`, *optional*): of the semantic
+        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`, *optional*): centroids of the semantic
             tokenizer.
-        generator (`torch.Generator`, *optional*): draws the rotation and the levels' directions.
+        generator (`torch.Generator`, *optional*): random number generator of the rotation and the vectors of the
+            levels.
     """
     table = model.get_input_embeddings().weight
     size = table.shape[1]
@@ -66,13 +66,13 @@ def start_embeddings_(
 
 
 def _random_rotation(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
-    """A matrix `(rows, columns)` that keeps distances, as far as there are columns for them."""
+    """Draw a matrix `(rows, columns)` that preserves distances if there are enough columns."""
     noise = torch.randn(max(rows, columns), max(rows, columns), generator=generator)
     return torch.linalg.qr(noise)[0][:rows, :columns]
 
 
 def _place(rows: Tensor, vectors: Tensor, generator: torch.Generator | None) -> None:
-    """Write vectors and a common direction into rows of the table, at the size the rows had."""
+    """Write vectors plus a common random vector into rows of the table, with the previous scale of the rows."""
     scale = rows.norm(dim=1).mean()
     vectors = vectors - vectors.mean(dim=0)
     vectors = vectors / vectors.norm(dim=1).mean().clamp(min=1e-6)

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Teach a checkpoint one new voice, or one new instrument, with a few minutes of it: LoRA on any of its stages.
+"""Adapt a checkpoint to a voice or an instrument with LoRA on any of its stages.
 
-In: a checkpoint and recordings; they become tokens by the checkpoint's own tokenizers, and each stage's adapter is
-trained like a stage (`stages.py`), its base frozen. Out, in `output_folder`: `adapter/`, one PEFT adapter of the whole
-model, and for each stage a folder with checkpoints and a report.
+In: a checkpoint and recordings, which are tokenized by the checkpoint's tokenizers. The adapter of each stage is
+trained like a stage with a frozen base. Out, in `output_folder`: `adapter/`, one PEFT adapter of the whole model, and
+a folder with checkpoints and a report for each stage.
 
 Paper: LoRA (arXiv 2106.09685), on the stages of AudioLM (arXiv 2209.03143).
 """
@@ -61,15 +61,15 @@ from audiolm_hf.training.stages.training import train_stage
 
 @dataclass
 class VoiceDataConfig(Settings):
-    """Which recordings are the voice, and how much of them is learned from.
+    """Recordings of a voice.
 
     Args:
-        folder (`str`): folder of the data; given on the command line as `data.folder=...`.
-        recordings (`list[str]`): parquet files, folders of sound files or lists, relative to `folder`.
-        speaker (`str`, *optional*): label of the speaker in them; without it, all recordings are one voice.
-        train_minutes (`float`, defaults to 5.0): the first recordings, about so many minutes, are learned from.
-        validation_minutes (`float`, defaults to 1.0): the next ones choose the best checkpoint. All others are not
-            touched, and `audiolm-hf evaluate voice` judges by them.
+        folder (`str`): folder of the data, usually set on the command line as `data.folder=...`.
+        recordings (`list[str]`): parquet files, folders or manifests, relative to `folder`.
+        speaker (`str`, *optional*): label of the speaker; by default all recordings are used.
+        train_minutes (`float`, defaults to 5.0): approximate minutes of training data, from the first recordings.
+        validation_minutes (`float`, defaults to 1.0): approximate minutes of validation data, from the next
+            recordings. All others are held out for `audiolm-hf evaluate voice`.
     """
 
     folder: DataFolder
@@ -81,18 +81,18 @@ class VoiceDataConfig(Settings):
 
 @dataclass
 class LoraStageConfig(Settings):
-    """The adapter of one stage and its training.
+    """Configuration of the adapter of a stage and its training.
 
     Args:
-        rank (`int`, defaults to 16): of the change of each linear layer but the head; it is scaled by 2.
-        dropout (`float`, defaults to 0.0): of the adapter's input, 0 to 1.
-        max_steps (`int`, defaults to 300): optimizer steps.
-        batch_tokens (`int`, defaults to 4096): most ids per batch, padding included.
-        learning_rate (`float`, defaults to 1e-3): peak; a cosine takes it down to a hundredth.
-        warmup_steps (`int`, defaults to 20): steps of linear rise before.
-        corruption (`float`, defaults to 0.0): share of input ids replaced at random, 0 to 1.
+        rank (`int`, defaults to 16): rank of the adapter of each linear layer except the head; its scale is 2.
+        dropout (`float`, defaults to 0.0): dropout of the adapter's input, 0 to 1.
+        max_steps (`int`, defaults to 300): number of optimizer steps.
+        batch_tokens (`int`, defaults to 4096): maximum number of ids per batch, including padding.
+        learning_rate (`float`, defaults to 1e-3): peak learning rate; it decays to 1 % along a cosine.
+        warmup_steps (`int`, defaults to 20): steps of linear warmup.
+        corruption (`float`, defaults to 0.0): share of input ids that are replaced at random, 0 to 1.
         eval_steps (`int`, defaults to 50): steps between validations and checkpoints.
-        patience (`int`, *optional*): stop after so many validations without improvement.
+        patience (`int`, *optional*): number of validations without improvement after which the training stops.
     """
 
     rank: Annotated[int, Within(1, 2**16, whole=True)] = 16
@@ -108,18 +108,18 @@ class LoraStageConfig(Settings):
 
 @dataclass
 class LoraTrainingConfig(Settings):
-    """What the adaptation of a checkpoint needs.
+    """Configuration of the adaptation of a checkpoint.
 
     Args:
-        base (`str`): checkpoint to adapt: short name of a bundled one, folder, or name on the Hub.
-        output_folder (`str`): where everything goes; a training found there is resumed.
+        base (`str`): checkpoint to adapt: name of a bundled checkpoint, folder, or name on the Hub.
+        output_folder (`str`): output folder; a run in this folder is resumed.
         data ([`VoiceDataConfig`]): the recordings.
-        semantic, coarse, fine ([`LoraStageConfig`], *optional*): the stages to adapt, one or more.
-        quantization (`"none"`, `"8bit"` or `"4bit"`, defaults to `"none"`): how the base's weights are held while
-            training; needs bitsandbytes and an accelerator.
+        semantic, coarse, fine ([`LoraStageConfig`], *optional*): adapters of the stages; at least one is required.
+        quantization (`"none"`, `"8bit"` or `"4bit"`, defaults to `"none"`): quantization of the base during training;
+            requires bitsandbytes and an accelerator.
         bf16 (`bool`, defaults to `True`): compute in bfloat16 where it is safe; weights stay float32.
-        use_cpu (`bool`, defaults to `False`): stay on the CPU even where there is an accelerator.
-        seed (`int`, defaults to 0): of adapters, crops and order.
+        use_cpu (`bool`, defaults to `False`): use the CPU even if there is an accelerator.
+        seed (`int`, defaults to 0): random seed of adapters, crops and order.
     """
 
     base: NamedInput
@@ -146,18 +146,18 @@ class LoraTrainingConfig(Settings):
 
 @one_run("lora", "adapter")
 def train_lora(config: LoraTrainingConfig) -> None:
-    """Adapt the stages of a checkpoint, or resume that.
+    """Adapt the stages of a checkpoint, or resume the training.
 
     Args:
-        config ([`LoraTrainingConfig`]): everything.
+        config ([`LoraTrainingConfig`]): configuration of the training.
 
     Returns:
-        `Path`: the adapter folder, `output_folder/adapter`.
+        `Path`: folder of the adapter, `output_folder/adapter`.
 
     Raises:
-        ImportError: the base is to be quantised, and bitsandbytes is not installed.
-        ValueError: the recordings are too short, layers are not found, the folder holds another training, or there is
-            no accelerator to quantise on.
+        ImportError: `quantization` requires bitsandbytes, which is not installed.
+        ValueError: the recordings are too short, layers are not found, the folder has another run, or `quantization`
+            requires an accelerator.
     """
     processes = PartialState(cpu=config.use_cpu or not torch.accelerator.is_available())
     quantization = quantization_config(config.quantization, config.use_cpu)
@@ -179,7 +179,7 @@ def train_lora(config: LoraTrainingConfig) -> None:
 
 
 def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndBytesConfig | None:
-    """Translate the key `quantization` for transformers; only the layers inside the stages are quantised."""
+    """Return transformers' configuration of `quantization`, which only applies to the layers of the stages."""
     if quantization == "none":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -199,7 +199,7 @@ def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndByte
 
 
 def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path) -> dict[str, Any]:
-    """Choose the recordings, copy them to `recordings/` and turn them into `tokens/`; return which were chosen."""
+    """Select recordings, copy them to `recordings/` and tokenize them into `tokens/`; return the selected ones."""
     data = config.data
     source = AudioSource([Path(data.folder) / name for name in data.recordings], base.sampling_rate)
     chosen = split_voice(read_voice(source, data.speaker), data.train_minutes, data.validation_minutes)
@@ -214,7 +214,7 @@ def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path)
 
 
 def _copy_recordings(records: list[AudioRecord], folder: Path) -> Path:
-    """Write recordings to FLAC files, so that anyone can hear what was learned from."""
+    """Write the selected recordings to FLAC files."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(records):
         path = folder / f"{number:05d}.flac"
@@ -224,7 +224,7 @@ def _copy_recordings(records: list[AudioRecord], folder: Path) -> Path:
 
 
 def adapt_stage(stage: AudioLMStageModel, config: LoraStageConfig, seed: int) -> PeftModel:
-    """Freeze a stage and put a fresh adapter on it, which changes nothing yet."""
+    """Freeze a stage and add a new adapter, which initially has no effect."""
     set_seed(seed)
     stage.name_or_path = ""  # or PEFT would look for the stage on the Hub whenever it saves
     if any(not weight.is_floating_point() for weight in stage.parameters()):
@@ -236,10 +236,11 @@ def adapt_stage(stage: AudioLMStageModel, config: LoraStageConfig, seed: int) ->
 
 
 def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageModel) -> dict[str, dict[str, Any]]:
-    """Train the adapter of one stage on the prepared tokens, into `output_folder/<stage>`.
+    """Train the adapter of a stage on the tokens, with the output folder `output_folder/<stage>`.
 
     Returns:
-        `dict`: bits per token on the validation recordings `before` and `after`, and the numbers of `parameters`.
+        `dict`: bits per token on the validation recordings `before` and `after` training, and the numbers of
+        `parameters`.
     """
     output, lora = Path(config.output_folder), config.stages[name]
     adapted = adapt_stage(stage, lora, config.seed)
@@ -267,13 +268,13 @@ def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageMode
 
 
 def join_adapters(base: str, stages: Mapping[str, Path], folder: Path, recordings: Mapping[str, Any]) -> None:
-    """Save the LoRA adapters of single stages, as PEFT writes them, as one adapter of the whole model.
+    """Merge the LoRA adapters of single stages into one adapter of the whole model.
 
     Args:
-        base (`str`): their checkpoint: folder, or name on the Hub.
-        stages (`dict[str, Path]`): folder of each stage's adapter.
-        folder (`Path`): receives the adapter, and the processor of the checkpoint.
-        recordings (`dict`): which recordings were learned from.
+        base (`str`): their checkpoint, a folder or name on the Hub.
+        stages (`dict[str, Path]`): folders of the stages' adapters, as saved by PEFT.
+        folder (`Path`): folder for the adapter, and for the processor of the checkpoint.
+        recordings (`dict`): the recordings used for training and validation.
     """
     configs = {stage: PeftConfig.from_pretrained(str(path)) for stage, path in stages.items()}
     weights = {
@@ -304,10 +305,10 @@ def join_adapters(base: str, stages: Mapping[str, Path], folder: Path, recording
 
 
 def convert_adapter(old: Path, new: Path) -> None:
-    """Write an adapter folder of the older form, with a sub-folder for each stage, in PEFT's form.
+    """Convert an adapter folder in the older format, with a subfolder for each stage, to PEFT's format.
 
     Raises:
-        ValueError: `old` is no such folder, `new` is there already, or the base was changed since.
+        ValueError: `old` is not such a folder, `new` already exists, or the base was changed since.
     """
     notes = json.loads((old / ADAPTER_FILE).read_text(encoding="utf-8")) if (old / ADAPTER_FILE).is_file() else {}
     if "stages" not in notes:

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The progress bar of a stage's training, in place of the one that transformers' Trainer prints metrics around."""
+"""The progress bar of stage training, which replaces that of transformers' Trainer."""
 
 import math
 from typing import Any
@@ -11,10 +11,10 @@ from audiolm_hf.training.processes import announce
 
 
 class ProgressCallback(TrainerCallback):
-    """Shows steps, training loss in bits and the last validation.
+    """A progress bar with the training loss and the last validation loss in bits.
 
     Args:
-        name (`str`): of the training.
+        name (`str`): name of the training.
     """
 
     def __init__(self, name: str) -> None:
@@ -25,7 +25,7 @@ class ProgressCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Open the bar, and name the step that is resumed from."""
+        """Open the bar, and log the step that the training resumes from."""
         if state.global_step:
             announce(f"Resuming {self.name} from step {state.global_step}.")
         if state.is_world_process_zero:

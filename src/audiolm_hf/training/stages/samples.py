@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Audio samples and spectrograms while a stage of codes trains.
+"""Audio samples and spectrograms during the training of a stage that predicts codes.
 
-Every so many steps the stage continues the codes of a validation crop, given what it is given in generation,
-and the codec turns them into `step-<number>.wav` and `.png`, beside the same crop from its own codes.
+Every `sample_steps` steps, the stage continues the codes of a validation crop. The decoded continuation is written to
+`step-<number>.wav` and `.png`, and the resynthesized crop is written once.
 """
 
 from functools import partial
@@ -28,17 +28,17 @@ SEED = 0
 
 
 class SampleCallback(TrainerCallback):
-    """Continues one validation crop, always the same and from the same random numbers.
+    """A callback that continues a fixed validation crop with fixed random numbers.
 
     Args:
-        codec ([`AcousticCodec`]): turns codes into sound.
+        codec ([`AcousticCodec`]): codec that decodes the samples.
         tokens ([`TokenDataset`]): the validation data; the crop is the beginning of its longest record.
-        config ([`AudioLMStageConfig`]): the stage, which predicts codes.
-        folder (`Path`): for the files.
-        every (`int`): steps from one sample to the next.
+        config ([`AudioLMStageConfig`]): configuration of the stage, which predicts codes.
+        folder (`Path`): folder for the files.
+        every (`int`): steps between samples.
 
     Raises:
-        ValueError: the codec has other codes than the tokens.
+        ValueError: the sizes of the codec's and the tokens' codebooks differ.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SampleCallback(TrainerCallback):
         model: PreTrainedModel | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write a sample, if it is time for one. Every process samples, for the model may be spread over them."""
+        """Write a sample every `every` steps. All processes take part, because the model may be sharded."""
         if model is None or state.global_step % self.every:
             return
         ids = self._continue(model)
@@ -74,14 +74,14 @@ class SampleCallback(TrainerCallback):
             self._write(f"step-{state.global_step:07d}", ids)
 
     def _continue(self, model: PreTrainedModel) -> Tensor:
-        """Sample the end of the crop; ids `(sequence_length,)` of the whole."""
+        """Sample the end of the crop, and return the ids `(sequence_length,)` of the whole crop."""
         ids = self._example["input_ids"]
         known = len(ids) - self._num_predicted + self._prompt_frames * len(self.config.predicted_levels)
         prompt = ids[None, :known].to(model.device)
         was_training = model.training
         model.eval()
         devices = [prompt.device] if prompt.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):  # training's own random numbers stay as they are
+        with torch.random.fork_rng(devices=devices):  # does not change the random numbers of the training
             torch.manual_seed(SEED)
             sampled = model.generate(
                 input_ids=prompt,
@@ -103,7 +103,7 @@ class SampleCallback(TrainerCallback):
         return int(PROMPT_SHARE * self._num_predicted / len(self.config.predicted_levels))
 
     def _write(self, name: str, ids: Tensor) -> None:
-        # matplotlib comes with the extra `evaluation`; training without samples does not need it
+        # Only samples need matplotlib, which is in the extra `evaluation`.
         from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 
         arrays = {"from its own codes": self._decode(self._example["input_ids"]), "continued": self._decode(ids)}
@@ -116,7 +116,7 @@ class SampleCallback(TrainerCallback):
 
     @torch.no_grad()
     def _decode(self, ids: Tensor) -> np.ndarray:
-        """Turn the codes of a sequence into samples; those of the fine stage come after the coarse ones they need."""
+        """Decode the codes of a sequence; those of the fine stage follow the coarse ones."""
         start = len(ids) - self._num_predicted
         parts = [codes_of_ids(ids[None, start:], self.config.predicted_levels, self.config)]
         if SEMANTIC_LEVEL not in self.config.condition_levels:

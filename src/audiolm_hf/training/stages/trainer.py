@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""transformers' Trainer as the stages need it: ready-made batches, the common schedule, checkpoints with seals.
+"""transformers' Trainer for the stages, with prepared batches, the common schedule, and sealed checkpoints.
 
-In: a stage model and batches in parts (`data/crops.py`), one part for every process and accumulation step; a step's
-loss is the mean over all labels of its batch, wherever they were computed, so one process and many learn the same.
+In: a stage and batches in parts (`data/crops.py`), one part for every process and accumulation step. The loss of a
+step is the mean over all labels of its batch, so that the result does not depend on the number of processes.
 """
 
 import time
@@ -24,16 +24,17 @@ from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.tracking import require_trackers
 
 ADAM_BETA2 = 0.95
-FINAL_SHARE = 0.01  # of the highest learning rate, at the end
+FINAL_SHARE = 0.01  # final learning rate as a share of the peak
 
 
 class StageTrainer(Trainer):
-    """transformers' Trainer over ready-made batches, with the common schedule and validation in bits per level.
+    """transformers' Trainer for prepared batches, with the common schedule and validation in bits per level.
 
     Args:
-        config ([`StageTrainingConfig`]): the schedule, and the arithmetic of validation.
-        flops_per_token (`float`): see [`decoder_flops_per_token`]; for the utilisation in the log.
-        **kwargs: of [`~transformers.Trainer`]; `eval_dataset` is a list of batches from [`validation_batches`].
+        config ([`StageTrainingConfig`]): configuration of the training.
+        flops_per_token (`float`): operations per token for the MFU in the log, see [`decoder_flops_per_token`].
+        **kwargs: arguments of [`~transformers.Trainer`]; `eval_dataset` is a list of batches of
+            [`validation_batches`].
     """
 
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
@@ -41,14 +42,14 @@ class StageTrainer(Trainer):
 
     def __init__(self, config: StageTrainingConfig, flops_per_token: float, **kwargs: Any) -> None:
         super().__init__(data_collator=_only, **kwargs)
-        self.remove_callback(PrinterCallback)  # the bar shows what it would print
+        self.remove_callback(PrinterCallback)  # the progress bar shows the metrics
         self.config = config
         self.flops_per_token = flops_per_token
         self._logged_at = time.monotonic()
-        self._tokens = 0  # since then
+        self._tokens = 0  # tokens since then
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any) -> Tensor:
-        """Do one forward and backward pass; a loss that is not finite ends the training."""
+        """Run a forward and backward pass; a loss that is not finite stops the training."""
         self._tokens += inputs["input_ids"].numel()
         loss = super().training_step(model, inputs, *arguments)
         if not bool(torch.isfinite(loss)):
@@ -56,7 +57,7 @@ class StageTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
-        """Add speed and, on a known accelerator, its model FLOPs utilisation (MFU) to the training metrics."""
+        """Add the speed and, on a known accelerator, the model FLOPs utilization (MFU) to the training metrics."""
         if "loss" in logs:
             now = time.monotonic()
             logs["tokens_per_s"] = self.args.world_size * self._tokens / (now - self._logged_at)
@@ -66,7 +67,7 @@ class StageTrainer(Trainer):
         super().log(logs, *arguments)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Leave out the head that a checkpoint does not repeat, as it is tied to the embeddings."""
+        """Issue no warning about the head, which checkpoints lack because it is tied to the embeddings."""
         tied = self.accelerator.unwrap_model(self.model).all_tied_weights_keys
         load_result.missing_keys[:] = [name for name in load_result.missing_keys if name not in tied]
         super()._issue_warnings_after_load(load_result)
@@ -90,20 +91,20 @@ class StageTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Measure bits per token and accuracy on the validation batches, over all labels and per level."""
+        """Compute bits per token and accuracy on the validation batches, over all labels and per level."""
         metrics = {
-            f"{metric_key_prefix}_{figure}" + ("" if name == "all" else f"_{name}"): values[figure]
+            f"{metric_key_prefix}_{metric}" + ("" if name == "all" else f"_{name}"): values[metric]
             for name, values in self.validate(self.config.bf16).items()
-            for figure in ("bits", "accuracy")
+            for metric in ("bits", "accuracy")
         }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def validate(self, bf16: bool = False) -> dict[str, dict[str, float]]:
-        """Score the validation batches, every process its share; see [`stage_bits`] for what is returned."""
+        """Return [`stage_bits`] of the validation batches, which the processes share."""
         if "token_losses" not in vars(self.model):
-            register_fsdp_forward_method(self.model, "token_losses")  # does nothing where the model is whole
+            register_fsdp_forward_method(self.model, "token_losses")  # no effect without FSDP
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         return stage_bits(self.model, self.eval_dataset, bf16, *share)
 
@@ -120,26 +121,26 @@ class StageTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)  # the batches are shuffled already
+        return SequentialSampler(self.train_dataset)  # the batches are already shuffled
 
 
 def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Collate a list of one ready-made batch."""
+    """Return the only item of a list, which is a prepared batch."""
     return batches[0]
 
 
 def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
-    """Translate a stage's configuration for the Trainer.
+    """Return the `TrainingArguments` of a stage's configuration.
 
     Raises:
-        ImportError: `report_to` names what is not installed.
+        ImportError: a tracker of `report_to` is not installed.
         ValueError: one process would use several accelerators.
     """
     require_trackers(config)
     arguments = TrainingArguments(
         output_dir=str(Path(config.output_folder) / "checkpoints"),
         max_steps=config.max_steps,
-        per_device_train_batch_size=1,  # one item is a whole part of a batch
+        per_device_train_batch_size=1,  # an item is a part of a batch
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
@@ -159,11 +160,11 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
         logging_steps=config.logging_steps,
         dataloader_num_workers=0,
         remove_unused_columns=False,
-        use_cache=True,  # what the Trainer sets in the configuration is saved; the loss uses none
-        ddp_find_unused_parameters=False,  # every parameter has its part in every loss
+        use_cache=True,  # the Trainer saves this value in the configuration; the loss does not use a cache
+        ddp_find_unused_parameters=False,  # every loss depends on all parameters
         report_to=config.report_to or "none",
         run_name=f"{config.stage}-{Path(config.output_folder).name}",
-        disable_tqdm=True,  # ProgressCallback draws the bar
+        disable_tqdm=True,  # replaced by ProgressCallback
         **{CHECKPOINTING: config.gradient_checkpointing, f"{CHECKPOINTING}_kwargs": {"use_reentrant": False}},
     )
     if arguments.n_gpu > 1:

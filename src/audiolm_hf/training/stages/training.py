@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Train one of the stages on token datasets, with transformers' Trainer.
+"""Train a stage on token datasets with transformers' Trainer.
 
-In: token datasets (`audiolm-hf tokenize`) and a configuration; out, in `output_folder`: `final/` (the best stage
-model, `save_pretrained`), `checkpoints/` to resume from, `samples/` where they are asked for, and `report.json`
-(steps, bits per level). Started by `torchrun` or `accelerate launch`, several processes share every batch.
+In: token datasets (`audiolm-hf tokenize`) and a configuration; out, in `output_folder`: the best stage in `final/`,
+`checkpoints/`, audio in `samples/` if `sample_steps` is set, and `report.json` (steps, bits per level). With
+`torchrun` or `accelerate launch`, several processes share every batch.
 
 Paper: AudioLM (arXiv 2209.03143), training of the three stages.
 """
@@ -41,18 +41,18 @@ logger = logging.get_logger(__name__)
 def build_stage_config(
     config: StageTrainingConfig, info: TokenInfo, mean_semantic_duration: float = 1.0
 ) -> AudioLMStageConfig:
-    """Size a stage by the tokens it is to learn.
+    """Build the configuration of a stage for given tokens.
 
     Args:
-        config ([`StageTrainingConfig`]): names the backbone and the crop.
-        info ([`TokenInfo`]): of the training data.
+        config ([`StageTrainingConfig`]): configuration of the training.
+        info ([`TokenInfo`]): information on the training data.
         mean_semantic_duration (`float`, defaults to 1.0): see [`measure_semantic_duration`].
 
     Returns:
-        [`AudioLMStageConfig`]: of the class of the stage.
+        [`AudioLMStageConfig`]: the configuration, of the class of the stage.
 
     Raises:
-        ValueError: the tokens have too few levels, or the language model of a warm start is too short.
+        ValueError: the tokens have too few levels, or the language model of a warm start has too few positions.
     """
     needs_fine = "fine" in STAGES[config.stage].config_class.layout.predicted
     if config.num_coarse_codebooks > info.num_codebooks - needs_fine:
@@ -87,7 +87,7 @@ def build_stage_config(
 
 
 def condition_stride(config: AudioLMStageConfig, grid: TimeGrid) -> float:
-    """Count the tokens that a stage predicts for each token of its condition."""
+    """Return the number of tokens that a stage predicts for each conditioning token."""
     per_frame = [
         sum(1 / grid.frames_per_token if level == SEMANTIC_LEVEL else Fraction(1) for level in levels)
         for levels in (config.predicted_levels, config.condition_levels)
@@ -96,18 +96,18 @@ def condition_stride(config: AudioLMStageConfig, grid: TimeGrid) -> float:
 
 
 def measure_semantic_duration(tokens: TokenDataset) -> float:
-    """Count the semantic tokens per run of equal ones, over a whole dataset."""
+    """Return the mean number of semantic tokens in a run of equal ones, over a whole dataset."""
     total = sum(len(record.semantic_tokens) for record in tokens)
     runs = sum(1 + int((record.semantic_tokens[1:] != record.semantic_tokens[:-1]).sum()) for record in tokens)
     return total / runs
 
 
 def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageConfig) -> AudioLMStageModel:
-    """Build the stage that training starts from: given weights, or random ones with embeddings placed by `codec`."""
+    """Build the initial stage, with the given weights, or with random ones and initialized embeddings."""
     model_class = STAGES[config.stage].model_class
     if config.initial_weights is not None:
         trained = model_class.from_pretrained(config.initial_weights, dtype="float32")
-        model = model_class(stage_config)  # what it was not trained with, such as a condition's positions, it will be
+        model = model_class(stage_config)  # its settings, such as `align_condition`, can differ
         model.load_state_dict(trained.state_dict())
         return model
     model = model_class(stage_config)
@@ -125,7 +125,7 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
 
 
 def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> StageTrainer:
-    """Put model, data and schedule together, ready to train; see [`train_stage`]."""
+    """Build the trainer of [`train_stage`] with its model and data."""
     set_seed(config.seed)
     if model is None and config.initial_weights is not None and Path(config.initial_weights).is_dir():
         require_model_type(config.initial_weights, STAGES[config.stage].config_class.model_type, "initial_weights")
@@ -147,7 +147,7 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
     )
     stage = next(module for module in model.modules() if isinstance(module, AudioLMStageModel))
     if config.torch_compile:
-        stage.model.compile()  # the decoder alone: which levels the loss has is only known at run time
+        stage.model.compile()  # only the decoder, because the levels in the loss vary
     return StageTrainer(
         config,
         decoder_flops_per_token(stage.model, longest_sequence(tokens.info, stage_config)),
@@ -174,18 +174,18 @@ def _optional_callbacks(
 
 @one_run("stage", "final")
 def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> None:
-    """Train one stage, or resume its training, and keep the checkpoint with the best validation.
+    """Train a stage, or resume its training, and save the checkpoint with the best validation.
 
     Args:
-        config ([`StageTrainingConfig`]): everything.
-        model ([`AudioLMStageModel`] or a `PeftModel` of one, *optional*): train this one, in place of the one that
-            `config` describes; of a `PeftModel` only the adapter is trained and saved.
+        config ([`StageTrainingConfig`]): configuration of the training.
+        model ([`AudioLMStageModel`] or a `PeftModel` of one, *optional*): model to train instead of that of `config`;
+            only the adapter of a `PeftModel` is trained and saved.
 
     Returns:
-        `Path`: the folder of the finished model, `output_folder/final`.
+        `Path`: folder of the trained model, `output_folder/final`.
 
     Raises:
-        ValueError: the token datasets do not agree with each other or with the configuration.
+        ValueError: the token datasets do not match each other or the configuration.
     """
     trainer = build_stage_trainer(config, model)
     output = Path(config.output_folder)
@@ -210,7 +210,7 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
 
 
 def _resume_from(trainer: StageTrainer) -> str | None:
-    """The checkpoint to go on from, as the main process finds it."""
+    """Return the checkpoint to resume from, as found by the main process."""
     found: list[str | None] = [None]
     if trainer.is_world_process_zero():
         checkpoint = newest_checkpoint(Path(trainer.args.output_dir))
@@ -219,7 +219,7 @@ def _resume_from(trainer: StageTrainer) -> str | None:
 
 
 def _save_final(trainer: StageTrainer, folder: Path) -> None:
-    """Save the model, gathered if it is spread over processes, whole or not at all."""
+    """Save the model in one step, gathered if it is sharded."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = None
     if trainer.is_fsdp_enabled:

@@ -1,10 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Start a stage from a text language model: its decoder is kept, its word embeddings are not.
+"""Initialize a stage with the decoder of a text language model, without its word embeddings.
 
-In: a folder that `save_pretrained` of any decoder wrote (Llama, Qwen2, ...); out: the same decoder with embeddings for
-the stage's ids. A decoder trained on text learns speech tokens faster than one with random weights.
+In: a folder of any decoder (Llama, Qwen2, ...); out: the same decoder with embeddings for the stage's ids. A decoder
+trained on text learns speech tokens faster than one with random weights.
 
-Paper: the recipe of TWIST (arXiv 2305.13009) and Slam.
+Paper: TWIST (arXiv 2305.13009) and Slam.
 """
 
 from pathlib import Path
@@ -16,22 +16,22 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from audiolm_hf.checkpoint_audiolm import read_model_type
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 
-_PROBE_LENGTH = 4  # ids of the sequence that shows whether a model looks ahead
+_PROBE_LENGTH = 4  # ids of the sequence for the test of causality
 
 
 def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrainedConfig:
-    """Read the configuration of a language model's decoder, for a stage of its sizes.
+    """Return the configuration of a language model's decoder, for a stage with the same sizes.
 
     Args:
-        folder (`str` or `Path`): of the language model.
-        changes (`dict`): fields that are to differ, such as `attention_dropout`. The vocabulary is the stage's own.
+        folder (`str` or `Path`): folder of the language model.
+        changes (`dict`): fields to change, such as `attention_dropout`; `vocab_size` is set by the stage.
 
     Returns:
-        [`~transformers.PreTrainedConfig`].
+        [`~transformers.PreTrainedConfig`]
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: the model is no decoder of one token sequence, or `changes` names another type.
+        FileNotFoundError: the folder does not exist.
+        ValueError: the model is not a decoder of a single token sequence, or `changes` has another `model_type`.
     """
     model_type = read_model_type(folder)
     if changes.get("model_type", model_type) != model_type:
@@ -53,14 +53,14 @@ def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrai
 
 
 def warm_start_(model: AudioLMStageModel, folder: str | Path) -> None:
-    """Put a language model's decoder into a stage, in place; the stage's embeddings and head stay as they are.
+    """Load a language model's decoder into a stage, in place; the embeddings and the head do not change.
 
     Args:
-        model ([`AudioLMStageModel`]): the stage, built on [`warm_backbone_config`].
-        folder (`str` or `Path`): of the language model.
+        model ([`AudioLMStageModel`]): the stage, with the backbone [`warm_backbone_config`].
+        folder (`str` or `Path`): folder of the language model.
 
     Raises:
-        ValueError: a weight of the decoder is missing or has another shape, or the model looks ahead.
+        ValueError: a weight of the decoder is missing or has another shape, or the model is not causal.
     """
     decoder = AutoModel.from_pretrained(folder, dtype="float32")
     _require_causal(decoder, folder)
@@ -76,14 +76,14 @@ def warm_start_(model: AudioLMStageModel, folder: str | Path) -> None:
 
 
 def _without_embeddings(decoder: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The weights but those of the token embeddings."""
+    """Return the weights except the token embeddings."""
     table = decoder.get_input_embeddings().weight.data_ptr()
     return {name: tensor for name, tensor in decoder.state_dict().items() if tensor.data_ptr() != table}
 
 
 @torch.no_grad()
 def _require_causal(decoder: PreTrainedModel, folder: str | Path) -> None:
-    """Check that what comes later changes nothing before it."""
+    """Check that later tokens do not change the output of earlier ones."""
     ids = torch.arange(_PROBE_LENGTH)[None] + 5
     changed = ids.clone()
     changed[0, -1] += 1

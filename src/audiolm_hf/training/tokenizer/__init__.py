@@ -1,2 +1,2 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Train the semantic tokenizer: its encoder, its centroids, its invariance to speakers."""
+"""Training of the semantic tokenizer: encoder, centroids and speaker invariance."""

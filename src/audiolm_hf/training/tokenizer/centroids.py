@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""K-means: the centroids of the semantic tokenizer, and the targets of the semantic encoder.
+"""K-means for the centroids of the semantic tokenizer and the targets of the semantic encoder.
 
-After a speech encoder is trained (here or elsewhere), one of its layers is run over recordings; the mean and the
-standard deviation of every dimension and the centroids of the normalised features become buffers of the tokenizer.
-AudioLM (arXiv 2209.03143), semantic tokens.
+The features of a layer of a trained speech encoder are normalized and clustered. Their mean and standard deviation and
+the centroids become buffers of the tokenizer. AudioLM (arXiv 2209.03143), semantic tokens.
 """
 
 import itertools
@@ -31,26 +30,25 @@ from audiolm_hf.training.run import one_run
 
 logger = logging.get_logger(__name__)
 
-BATCH_SIZE = 8  # recordings through the encoder at once
-STD_FLOOR = 1e-5  # a dimension that never moves stays 0 instead of dividing by 0
+BATCH_SIZE = 8  # recordings per pass of the encoder
+STD_FLOOR = 1e-5  # so that constant dimensions become 0
 
 
 @dataclass
 class CentroidsTrainingConfig(Settings):
-    """What `audiolm-hf train` needs to fit a semantic tokenizer.
+    """Configuration of the k-means of a semantic tokenizer.
 
     Args:
-        data ([`AudioDataConfig`]): the recordings to fit on.
+        data ([`AudioDataConfig`]): the recordings.
         encoder (`str`): folder or Hub name of a speech encoder that `AutoModel` loads.
-        output_folder (`str`): folder that receives the tokenizer.
-        layer (`int`): entry of the encoder's `hidden_states` to quantise.
-        num_semantic_tokens (`int`, defaults to 1024): centroids.
+        output_folder (`str`): folder for the tokenizer.
+        layer (`int`): index of the encoder's `hidden_states`.
+        num_semantic_tokens (`int`, defaults to 1024): number of centroids.
         pooling (`int`, defaults to 2): encoder frames per token.
-        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most; recordings are taken in
-            random order until there are as many.
-        num_epochs (`int`, defaults to 20): most passes of k-means over them.
-        device (`str`, defaults to `"cpu"`): where the encoder runs.
-        seed (`int`, defaults to 0): of that order and of the first centroids.
+        max_features (`int`, defaults to 500000): maximum number of pooled frames, from recordings in random order.
+        num_epochs (`int`, defaults to 20): maximum number of epochs of k-means.
+        device (`str`, defaults to `"cpu"`): device of the encoder.
+        seed (`int`, defaults to 0): random seed of the order and of the initial centroids.
     """
 
     data: AudioDataConfig
@@ -67,14 +65,14 @@ class CentroidsTrainingConfig(Settings):
 
 @dataclass(frozen=True)
 class CentroidsReport:
-    """How well the centroids cover the features they were fitted on.
+    """Statistics of the centroids on the features they were fitted on.
 
     Args:
-        num_features (`int`): pooled frames seen.
+        num_features (`int`): number of pooled frames.
         inertia (`float`): mean squared distance to the nearest centroid, per frame and dimension; the features have
-            variance 1, so 1 means that nothing is explained.
-        num_used (`int`): centroids that are the nearest of at least one frame.
-        perplexity (`float`): `2 ** entropy` of the use of the centroids; all used alike gives their number.
+            variance 1, so that 1 means that nothing is explained.
+        num_used (`int`): number of centroids that are the nearest of at least one frame.
+        perplexity (`float`): `2 ** entropy` of the use of the centroids; their number if all are equally frequent.
     """
 
     num_features: int
@@ -84,19 +82,19 @@ class CentroidsReport:
 
 
 def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int, num_epochs: int = 20) -> np.ndarray:
-    """Find centroids by mini-batch k-means, started by k-means++.
+    """Return the centroids of features by mini-batch k-means with k-means++ initialization.
 
     Args:
-        features (`np.ndarray` of shape `(frames, hidden_size)`): what is clustered.
-        num_clusters (`int`): centroids.
-        seed (`int`): of the first centroids and of the mini-batches.
-        num_epochs (`int`, defaults to 20): most passes over the features.
+        features (`np.ndarray` of shape `(frames, hidden_size)`): features to cluster.
+        num_clusters (`int`): number of centroids.
+        seed (`int`): random seed of the initial centroids and of the mini-batches.
+        num_epochs (`int`, defaults to 20): maximum number of epochs.
 
     Returns:
         `np.ndarray` of shape `(num_clusters, hidden_size)`, float32.
 
     Raises:
-        ValueError: if there are fewer features than centroids.
+        ValueError: there are fewer features than centroids.
     """
     if len(features) < num_clusters:
         raise ValueError(
@@ -113,7 +111,7 @@ def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int, num_epochs: i
 
 
 def assign_clusters(features: np.ndarray, centroids: np.ndarray, chunk: int = 65536) -> np.ndarray:
-    """Find the nearest centroid of every row, int64 of shape `(frames,)`."""
+    """Return the index of the nearest centroid of every row, int64 of shape `(frames,)`."""
     table = torch.from_numpy(centroids)
     parts = [
         nearest_centroid(torch.from_numpy(np.asarray(features[start : start + chunk], dtype=np.float32)), table)
@@ -129,15 +127,14 @@ def fit_centroids(
     num_epochs: int = 20,
     seed: int = 0,
 ) -> CentroidsReport:
-    """Fit the normalisation and the centroids of a tokenizer, in place.
+    """Fit the normalization and the centroids of a tokenizer, in place.
 
     Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): its encoder is used, its buffers are replaced.
+        tokenizer ([`AudioLMSemanticTokenizer`]): tokenizer whose buffers are replaced.
         records (iterable of [`AudioRecord`]): the recordings.
-        max_features (`int`, defaults to 500000): pooled frames that k-means sees at most; later recordings are not
-            read.
-        num_epochs (`int`, defaults to 20): most passes of k-means over them.
-        seed (`int`, defaults to 0): of the first centroids.
+        max_features (`int`, defaults to 500000): maximum number of pooled frames; further recordings are not read.
+        num_epochs (`int`, defaults to 20): maximum number of epochs of k-means.
+        seed (`int`, defaults to 0): random seed of the initial centroids.
 
     Returns:
         [`CentroidsReport`]
@@ -161,7 +158,7 @@ def fit_centroids(
 def _collect_features(
     tokenizer: AudioLMSemanticTokenizer, records: Iterable[AudioRecord], max_features: int
 ) -> np.ndarray:
-    """Pooled features (frames, hidden_size) of as many recordings as are needed."""
+    """Return pooled features `(frames, hidden_size)` of as many recordings as are needed."""
     parts: list[np.ndarray] = []
     remaining = iter(records)
     with tqdm(total=max_features, unit="feature", desc="features") as progress:
@@ -193,10 +190,10 @@ def train_centroids(config: CentroidsTrainingConfig) -> None:
     """Fit a semantic tokenizer on recordings and save it.
 
     Args:
-        config ([`CentroidsTrainingConfig`]): encoder, layer, sizes, data and output folder.
+        config ([`CentroidsTrainingConfig`]): configuration of the training.
 
     Returns:
-        `Path`: the tokenizer's folder; a [`CentroidsReport`] is in its `centroids.json`.
+        `Path`: folder of the tokenizer, with a [`CentroidsReport`] in `centroids.json`.
     """
     encoder = AutoModel.from_pretrained(config.encoder).to(config.device)
     tokenizer = AudioLMSemanticTokenizer.from_encoder(
@@ -212,7 +209,7 @@ def train_centroids(config: CentroidsTrainingConfig) -> None:
 
 
 def save_tokenizer(tokenizer: AudioLMSemanticTokenizer, folder: Path, report: CentroidsReport) -> None:
-    """Save a tokenizer and its report, whole or not at all."""
+    """Save a tokenizer and its report in one step."""
 
     def write(unfinished: Path) -> None:
         tokenizer.save_pretrained(unfinished)

@@ -1,34 +1,34 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Frame-wise features of music: pitch classes (chroma) and rises of level (onset strength).
+"""Frame-wise features of music: pitch classes (chroma) and onset strength.
 
-The first targets of a semantic encoder for music, as MFCC are for speech. Encoders that predict them from the log-mel
-spectrum alone learn pitch from its harmonics: one band of that spectrum is wider than a semitone below
-middle C.
+They are the first targets of a semantic encoder for music, as MFCC are for speech. The input of the encoder is a
+log-mel spectrum, whose bands below middle C are wider than a semitone, so that it has to infer low pitches from their
+harmonics.
 """
 
 import numpy as np
 
 from audiolm_hf.evaluation.metrics.music import pitch_class_filters
 
-FRAME_RATE = 50  # as many as an encoder has, Hz
-_PITCH_WINDOW_S = 0.128  # semitones are told apart from 520 Hz up, and below by their harmonics
+FRAME_RATE = 50  # Hz, the same as that of the encoder
+_PITCH_WINDOW_S = 0.128  # resolves semitones above 520 Hz, and lower ones by their harmonics
 _RISE_WINDOW_S = 0.064
 _PITCH_RANGE_HZ = (63.5, 2093.0)  # C2 to C7
 _NUM_RISE_BANDS = 6  # octaves from 62.5 Hz
-_LEVEL_FLOOR = 1e-4  # energy of a band below which changes do not count
+_LEVEL_FLOOR = 1e-4  # energy of a band below which changes are ignored
 
 
 def chroma_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Compute pitch classes and rises of level, 50 times a second.
+    """Return pitch classes and onset strengths at 50 Hz.
 
     Args:
         array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
         sampling_rate (`int`): Hz.
 
     Returns:
-        `np.ndarray` of shape `(frames, 18)`, float32: the roots of the amplitudes of 12 pitch classes from C, of
-        length 1 together (nearly 0 in silence), and by how many decibels each of 6 octaves rose within 40 ms. `frames`
-        is that of a [`SpectrumTable`]: 20 ms each, an even number.
+        `np.ndarray` of shape `(frames, 18)`, float32: the square roots of the amplitudes of 12 pitch classes from C,
+        normalized to length 1 (nearly 0 in silence), and the increase of the energy of 6 octaves within 40 ms, in dB.
+        `frames` is the same even number as in a [`SpectrumTable`].
     """
     num_frames = -(-len(array) // (2 * sampling_rate // FRAME_RATE)) * 2
     filters = pitch_class_filters(round(_PITCH_WINDOW_S * sampling_rate), sampling_rate, *_PITCH_RANGE_HZ)
@@ -41,7 +41,7 @@ def chroma_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def _amplitudes(array: np.ndarray, sampling_rate: int, num_frames: int, window_s: float) -> np.ndarray:
-    """Amplitude spectra `(num_frames, frequencies)` of Hann windows centred on the frames."""
+    """Return amplitude spectra `(num_frames, frequencies)` of Hann windows centred on the frames."""
     hop, window = sampling_rate // FRAME_RATE, round(window_s * sampling_rate)
     left = (window - hop) // 2
     padded = np.pad(array, (left, max(0, num_frames * hop + window - len(array))))
@@ -50,7 +50,7 @@ def _amplitudes(array: np.ndarray, sampling_rate: int, num_frames: int, window_s
 
 
 def _octave_filters(sampling_rate: int) -> np.ndarray:
-    """Weights `(frequencies, 6)` of octaves from 62.5 Hz."""
+    """Return the weights `(frequencies, 6)` of octaves from 62.5 Hz."""
     window = round(_RISE_WINDOW_S * sampling_rate)
     hertz = np.arange(window // 2 + 1)[:, None] * sampling_rate / window
     edges = 62.5 * 2.0 ** np.arange(_NUM_RISE_BANDS + 1)

@@ -1,9 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The loop that trains a speech encoder: steps, validations, a log and checkpoints that resume to the same result.
-
-Between the two trainings of encoders, `semantic_encoder.py` (masked prediction) and `speaker_invariance.py`, and
-accelerate: they bring the model and the batches.
-"""
+"""The training loop of `semantic_encoder.py` and `speaker_invariance.py`: steps, validations, log and checkpoints."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,23 +26,23 @@ ADAM_BETAS = (0.9, 0.98)  # HuBERT
 
 
 class EncoderTrainer:
-    """Train a model to its last step, from its last checkpoint on.
+    """Train a model, resuming from its last checkpoint.
 
     Args:
         config ([`TrainingConfig`]): optimizer and schedule.
-        accelerator (`Accelerator`): arithmetic, processes and trackers.
-        model (`nn.Module`): takes a batch and returns the loss and one tensor for each of `figures`, each the mean
-            over the batch once it is averaged over the processes. A child called `adversary` learns faster than the
-            rest, by its `learning_rate_factor`.
-        batch (`Callable[[int, int], Any]`): gives this process's part of a batch; the first argument is 0 for
-            training and 1 for validation, the second the step.
-        folder (`Path`): receives `log.jsonl` and the checkpoints.
-        max_steps (`int`): steps in all.
+        accelerator (`Accelerator`): precision, processes and trackers.
+        model (`nn.Module`): returns the loss and the `metrics` of a batch, all of which become means over the batch
+            when averaged over the processes. The learning rate of a child named `adversary` is multiplied by its
+            `learning_rate_factor`.
+        batch (`Callable[[int, int], Any]`): returns this process's part of a batch; the first argument is 0 for
+            training and 1 for validation, the second one is the step.
+        folder (`Path`): folder for `log.jsonl` and the checkpoints.
+        max_steps (`int`): number of steps.
         save_steps (`int`): steps between checkpoints.
-        figures (`Sequence[str]`): names of what the model returns beside the loss.
-        logging_steps (`int`): training steps between entries of the log.
-        validation_batches (`int`, defaults to 0): batches that are validated for an entry.
-        steps_before (`int`, defaults to 0): added to the steps in a tracker.
+        metrics (`Sequence[str]`): names of the model's outputs after the loss.
+        logging_steps (`int`): steps between entries of the log.
+        validation_batches (`int`, defaults to 0): number of validation batches for each entry of the log.
+        steps_before (`int`, defaults to 0): offset of the steps in a tracker.
     """
 
     def __init__(
@@ -58,14 +54,14 @@ class EncoderTrainer:
         folder: Path,
         max_steps: int,
         save_steps: int,
-        figures: Sequence[str],
+        metrics: Sequence[str],
         logging_steps: int,
         validation_batches: int = 0,
         steps_before: int = 0,
     ) -> None:
         self.config, self.accelerator, self.batch = config, accelerator, batch
         self.folder, self.checkpoints = folder, folder / "checkpoints"
-        self.max_steps, self.save_steps, self.figures = max_steps, save_steps, figures
+        self.max_steps, self.save_steps, self.metrics = max_steps, save_steps, metrics
         self.logging_steps, self.validation_batches, self.steps_before = (
             logging_steps,
             validation_batches,
@@ -86,13 +82,13 @@ class EncoderTrainer:
             disable=not self.accelerator.is_main_process,
         )
         while self.step < self.max_steps:
-            figures = self._train_step()
+            metrics = self._train_step()
             self.step += 1
             progress.update()
-            progress.set_postfix({name: f"{value:.3f}" for name, value in figures.items()}, refresh=False)
+            progress.set_postfix({name: f"{value:.3f}" for name, value in metrics.items()}, refresh=False)
             last = self.step == self.max_steps
             if last or self.step % self.logging_steps == 0:
-                self._log({**figures, **self._validate()})
+                self._log({**metrics, **self._validate()})
             if last or self.step % self.save_steps == 0:
                 self._save_checkpoint()
         progress.close()
@@ -101,17 +97,17 @@ class EncoderTrainer:
         share = learning_rate_factor(self.step, self.max_steps, self.config.warmup_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * share * group["learning_rate_factor"]
-        # Dropout, if the encoder has any, must not depend on the steps before a resume.
+        # Dropout must not depend on the steps before resuming.
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.model.train()
         batch = self.batch(0, self.step)
         with self.accelerator.autocast():
-            loss, *figures = self.model(batch)
+            loss, *metrics = self.model(batch)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        values = dict(zip(self.figures, mean_over_processes(torch.stack(figures)).tolist(), strict=True))
+        values = dict(zip(self.metrics, mean_over_processes(torch.stack(metrics)).tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 stop_diverged(f"{name} is {value}", self.step, self.checkpoints)
@@ -125,13 +121,13 @@ class EncoderTrainer:
         batches = [self.batch(1, index) for index in range(self.validation_batches)]
         with self.accelerator.autocast():
             results = [self.model(batch)[1:] for batch in batches]
-        means = mean_over_processes(torch.stack([torch.stack(figures) for figures in results]).mean(dim=0))
-        return {f"validation_{name}": value for name, value in zip(self.figures, means.tolist(), strict=True)}
+        means = mean_over_processes(torch.stack([torch.stack(metrics) for metrics in results]).mean(dim=0))
+        return {f"validation_{name}": value for name, value in zip(self.metrics, means.tolist(), strict=True)}
 
-    def _log(self, figures: dict[str, float]) -> None:
+    def _log(self, metrics: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            append_log(self.folder / "log.jsonl", {"step": self.step, **figures})
-        self.accelerator.log(figures, step=self.steps_before + self.step)
+            append_log(self.folder / "log.jsonl", {"step": self.step, **metrics})
+        self.accelerator.log(metrics, step=self.steps_before + self.step)
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.accelerator.unwrap_model(self.model)}
@@ -152,7 +148,7 @@ class EncoderTrainer:
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices; leave biases, normalisations, the mask embedding and an adversary free."""
+    """Return parameter groups with weight decay for matrices only, and none for the adversary."""
     adversary = list(model.adversary.parameters()) if hasattr(model, "adversary") else []
     against = {id(parameter) for parameter in adversary}
     parameters = [parameter for parameter in model.parameters() if id(parameter) not in against]

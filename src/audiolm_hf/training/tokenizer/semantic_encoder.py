@@ -1,11 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Train a speech encoder from scratch by masked prediction, for the semantic tokenizer.
 
-Recordings come in, an encoder that `AutoModel` loads comes out; `centroids.py` then turns one of its layers into
-tokens. Spans of the input are hidden and the encoder predicts the cluster of every hidden frame (HuBERT, arXiv
-2106.07447). The first clusters are of MFCC (of pitch classes for music), those of later iterations of a layer of the
-encoder of the iteration before, from whose weights they start. AudioLM (arXiv 2209.03143) takes w2v-BERT, which is
-trained alike.
+In: recordings; out: an encoder that `AutoModel` loads, and one of whose layers `centroids.py` quantizes. Spans of the
+input are masked, and the encoder predicts the cluster of every masked frame (HuBERT, arXiv 2106.07447). The first
+iteration uses clusters of MFCC, or of pitch classes for music. Each later one continues from the weights of the
+previous encoder, with clusters of one of its layers. AudioLM (arXiv 2209.03143) uses w2v-BERT, which is trained
+similarly.
 """
 
 import shutil
@@ -56,20 +56,20 @@ from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
 logger = logging.get_logger(__name__)
 
-SAMPLING_RATE = 16000  # Hz, of w2v-BERT 2.0
-TARGET_WINDOW = 200  # frames: as far as a crop sees, and short enough for a CPU
+SAMPLING_RATE = 16000  # Hz, that of w2v-BERT 2.0
+TARGET_WINDOW = 200  # frames; about the length of a crop, and short enough for a CPU
 FRAME_RATE = 50  # encoder frames per second, Hz
 
 
 @dataclass
 class IterationConfig(Settings):
-    """One round of masked prediction.
+    """An iteration of masked prediction.
 
     Args:
-        num_clusters (`int`): targets.
-        max_steps (`int`): training steps.
-        layer (`int`, defaults to 0): entry of the `hidden_states` that is clustered: of the encoder of the iteration
-            before, or of the teacher. Not used where the first iteration clusters MFCC or chroma.
+        num_clusters (`int`): number of targets.
+        max_steps (`int`): number of training steps.
+        layer (`int`, defaults to 0): index of the `hidden_states` to cluster, of the previous encoder or of the
+            teacher. It is ignored if the first iteration clusters MFCC or chroma.
     """
 
     num_clusters: Count
@@ -79,28 +79,28 @@ class IterationConfig(Settings):
 
 @dataclass(kw_only=True)
 class SemanticEncoderTrainingConfig(TrainingConfig):
-    """Training of a speech encoder by masked prediction; the encoder is written to the output folder's `encoder`.
+    """Configuration of the training of a speech encoder by masked prediction; the encoder is saved in `encoder`.
 
     Args:
         data ([`AudioDataConfig`]): the recordings.
         encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
-        iterations (`list[IterationConfig]`): in order.
-        first_targets (`"mfcc"`, `"chroma"` or `"teacher"`, defaults to `"mfcc"`): what the first iteration clusters;
-            `"chroma"` is for music, see [`chroma_features`].
-        teacher (`str`, *optional*): folder or Hub id of a pretrained speech encoder of transformers with 50 frames a
-            second, such as `facebook/w2v-bert-2.0`, for `first_targets: teacher`.
+        iterations (`list[IterationConfig]`): the iterations in order.
+        first_targets (`"mfcc"`, `"chroma"` or `"teacher"`, defaults to `"mfcc"`): features that the first iteration
+            clusters; `"chroma"` is for music, see [`chroma_features`].
+        teacher (`str`, *optional*): folder or Hub name of a pretrained speech encoder of transformers with 50 frames
+            per second, such as `facebook/w2v-bert-2.0`, for `first_targets: teacher`.
         batch_size (`int`, defaults to 12): crops per step, over all processes.
-        crop_length_s (`float`, defaults to 3.2): seconds.
-        mask_share (`float`, defaults to 0.5): share of frames hidden.
-        mask_length_s (`float`, defaults to 0.2): seconds of a hidden span.
-        visible_weight (`float`, defaults to 1.0): weight of the loss on the frames that are not hidden; without it a
-            small encoder predicts nothing but the mean for the first hundreds of steps.
-        vocal_tract_warp (`float`, defaults to 0.15): largest change of the frequency axis of a crop.
-        attn_implementation (`str`, defaults to `"sdpa"`): of the encoder in training.
-        max_kmeans_frames (`int`, defaults to 200000): frames that the targets are fitted on.
-        validation_batches (`int`, defaults to 8): batches of one validation.
-        eval_steps (`int`, defaults to 250): training steps between validations.
-        save_steps (`int`, defaults to 250): training steps between checkpoints.
+        crop_length_s (`float`, defaults to 3.2): length of the crops in seconds.
+        mask_share (`float`, defaults to 0.5): share of masked frames.
+        mask_length_s (`float`, defaults to 0.2): length of a masked span in seconds.
+        visible_weight (`float`, defaults to 1.0): weight of the loss on unmasked frames; without it, a small encoder
+            predicts only the prior for the first hundreds of steps.
+        vocal_tract_warp (`float`, defaults to 0.15): maximum relative warp of the frequency axis of a crop.
+        attn_implementation (`str`, defaults to `"sdpa"`): attention implementation of the encoder during training.
+        max_kmeans_frames (`int`, defaults to 200000): maximum number of frames for the k-means of the targets.
+        validation_batches (`int`, defaults to 8): number of batches of a validation.
+        eval_steps (`int`, defaults to 250): steps between validations.
+        save_steps (`int`, defaults to 250): steps between checkpoints.
     """
 
     data: AudioDataConfig
@@ -132,12 +132,12 @@ class SemanticEncoderTrainingConfig(TrainingConfig):
 
 
 class MaskedPredictionModel(nn.Module):
-    """A speech encoder with a linear classifier of frames; only for training.
+    """A speech encoder with a linear classifier of frames, for training.
 
     Args:
-        encoder (`PreTrainedModel`): takes `input_features` and `mask_time_indices`.
-        num_clusters (`int`): classes.
-        visible_weight (`float`): weight of the loss on frames that are not hidden.
+        encoder (`PreTrainedModel`): an encoder with the inputs `input_features` and `mask_time_indices`.
+        num_clusters (`int`): number of classes.
+        visible_weight (`float`): weight of the loss on unmasked frames.
     """
 
     def __init__(self, encoder: PreTrainedModel, num_clusters: int, visible_weight: float) -> None:
@@ -147,9 +147,9 @@ class MaskedPredictionModel(nn.Module):
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
     def forward(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Predict all frames; returns the loss, and the cross-entropy and the accuracy of the hidden frames.
+        """Return the loss, and the cross-entropy and accuracy of masked frames.
 
-        All are means over the frames of the batch of all processes, once they are averaged over the processes.
+        Averaged over the processes, they are means over the frames of the whole batch.
         """
         hidden_states = self.encoder(
             batch.input_features, attention_mask=batch.attention_mask, mask_time_indices=batch.masked
@@ -166,18 +166,18 @@ class MaskedPredictionModel(nn.Module):
 
 @one_run("semantic_encoder", "encoder")
 def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
-    """Train an encoder over all iterations; an interrupted run resumes from its last checkpoint.
+    """Train an encoder in all iterations, or resume its training.
 
     Args:
-        config ([`SemanticEncoderTrainingConfig`]): data, sizes, schedule and output folder.
+        config ([`SemanticEncoderTrainingConfig`]): configuration of the training.
 
     Returns:
-        `Path`: the encoder's folder. `validation_loss` (nats) and `validation_accuracy` of hidden frames are in each
-        iteration's `log.jsonl`.
+        `Path`: folder of the encoder. `log.jsonl` of each iteration has `validation_loss` (nats) and
+        `validation_accuracy` of masked frames.
 
     Raises:
-        ValueError: the processes cannot share the batch evenly.
-        ImportError: the tracker of `report_to` is not installed.
+        ValueError: `batch_size` is not a multiple of the number of processes.
+        ImportError: a tracker of `report_to` is not installed.
     """
     accelerator = start_accelerator(config, "semantic-encoder")
     rows = own_rows(config.batch_size)
@@ -188,10 +188,10 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     for index in range(len(config.iterations)):
         folder = Path(config.output_folder) / f"iteration_{index + 1}"
         if (folder / "encoder" / "model.safetensors").is_file():
-            continue  # done before a resume
+            continue  # finished before resuming
         folder.mkdir(parents=True, exist_ok=True)
         encoder = _start_encoder(config, index)
-        with accelerator.main_process_first():  # the others read the file that it writes
+        with accelerator.main_process_first():  # the other processes read the file that it writes
             targets = _iteration_targets(config, index, encoder, tables, accelerator.device)
         _train_iteration(config, index, accelerator, rows, encoder, tables, targets)
         if accelerator.is_main_process:
@@ -208,7 +208,7 @@ def _paths(config: SemanticEncoderTrainingConfig) -> tuple[list[Path], list[Path
 
 
 def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrainedModel:
-    """A new encoder, or that of the iteration before."""
+    """Return a new encoder, or that of the previous iteration."""
     if index:
         folder = Path(config.output_folder) / f"iteration_{index}" / "encoder"
         return AutoModel.from_pretrained(folder, attn_implementation=config.attn_implementation)
@@ -229,7 +229,7 @@ def _iteration_targets(
     tables: list[SpectrumTable],
     device: torch.device,
 ) -> list[np.ndarray]:
-    """Clusters of every training and every validation frame; kept in a file, as they must not change."""
+    """Return the clusters of all training and validation frames, saved to a file for resumed runs."""
     path = Path(config.output_folder) / f"iteration_{index + 1}" / "targets.safetensors"
     if not path.is_file():
         iteration = config.iterations[index]
@@ -248,7 +248,7 @@ def _iteration_targets(
 
 
 def _features_of_audio(config: SemanticEncoderTrainingConfig, device: torch.device, paths: list[Path]) -> np.ndarray:
-    """Chroma or the teacher's states (frames, hidden_size), as many frames as the [`SpectrumTable`] has."""
+    """Return chroma or the teacher's states `(frames, hidden_size)`, with the same frames as the [`SpectrumTable`]."""
     source = tqdm(AudioSource(paths, SAMPLING_RATE), desc=config.first_targets)
     if config.teacher is None:
         return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
@@ -259,7 +259,7 @@ def _features_of_audio(config: SemanticEncoderTrainingConfig, device: torch.devi
 
 
 def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, layer: int) -> np.ndarray:
-    """What is clustered, float32 of shape (frames, hidden_size): MFCC without an encoder."""
+    """Return the features to cluster, float32 of shape `(frames, hidden_size)`; MFCC without an encoder."""
     recordings = [table.recording(index) for index in range(len(table))]
     if encoder is None:
         return np.concatenate([cepstral_features(features) for features in recordings])
@@ -270,12 +270,12 @@ def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, laye
 
 @torch.no_grad()
 def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -> np.ndarray:
-    """Compute hidden states of one recording, in windows, as attention is the dearest part of long recordings.
+    """Return hidden states of a recording, computed in windows because attention is slow for long recordings.
 
     Args:
         features (`np.ndarray` of shape `(frames, 160)`): a recording of a [`SpectrumTable`].
-        encoder (`PreTrainedModel`): takes `input_features`.
-        layer (`int`): entry of its `hidden_states`.
+        encoder (`PreTrainedModel`): an encoder with the input `input_features`.
+        layer (`int`): index of its `hidden_states`.
 
     Returns:
         `np.ndarray` of shape `(frames, hidden_size)`, float32.
@@ -290,7 +290,7 @@ def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -
 
 
 def standardised(rows: np.ndarray) -> np.ndarray:
-    """Bring every dimension of a recording's features to mean 0 and variance 1, which takes out part of the voice."""
+    """Normalize every dimension of a recording's features, which removes part of the voice."""
     return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
 
 
@@ -303,14 +303,14 @@ def _train_iteration(
     tables: list[SpectrumTable],
     targets: list[np.ndarray],
 ) -> None:
-    """Steps, validations and checkpoints of one iteration; the encoder is trained in place."""
+    """Train the encoder in place for one iteration."""
 
     def batch(part: int, step: int) -> MaskedBatch:
-        """This process's crops of one step."""
+        """Return this process's crops of a step."""
         drawn = masked_batch(
             tables[part],
             targets[part],
-            np.random.default_rng([config.seed, index, part, step, 0]),  # 0: the stream of the shipped recipe
+            np.random.default_rng([config.seed, index, part, step, 0]),  # 0: the stream of the bundled checkpoints
             batch_size=config.batch_size,
             crop_frames=round(config.crop_length_s * FRAME_RATE),
             mask_share=config.mask_share,
@@ -320,7 +320,7 @@ def _train_iteration(
         )
         return drawn.to(accelerator.device)
 
-    torch.manual_seed(config.seed + index)  # the classifier's first weights
+    torch.manual_seed(config.seed + index)  # for the initial weights of the classifier
     EncoderTrainer(
         config,
         accelerator,
@@ -328,10 +328,10 @@ def _train_iteration(
         batch,
         folder=Path(config.output_folder) / f"iteration_{index + 1}",
         max_steps=config.iterations[index].max_steps,
-        figures=("loss", "accuracy"),
+        metrics=("loss", "accuracy"),
         logging_steps=config.eval_steps,
         save_steps=config.save_steps,
         validation_batches=config.validation_batches,
-        # One axis for all iterations in a tracker.
+        # The steps of a tracker continue over all iterations.
         steps_before=sum(iteration.max_steps for iteration in config.iterations[:index]),
     ).run()

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""An encoder with centroids that learn, against a classifier that finds the speaker in how often each is used.
+"""The model of `speaker_invariance.py`: an encoder with trainable centroids, and an adversarial speaker classifier.
 
-The model of the training in `speaker_invariance.py`. A gradient is turned round between the two (arXiv 1505.07818), so
-that the encoder learns what the classifier cannot use.
+The classifier predicts the speaker from the frequencies of the tokens. Gradient reversal (arXiv 1505.07818) trains the
+encoder against it.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from audiolm_hf.training.processes import mean_over_processes
 from audiolm_hf.training.tokenizer.spectra import TOKENS_FRAMES
 
 IGNORED = -1  # target of a token that is padding
-FIRST_SCORE_RANGE = 3.0  # how far apart the first scores of centroids are: neither all alike nor certain
-LEAST_SHARE = 1e-3  # use of a token below which the adversary sees no difference
+FIRST_SCORE_RANGE = 3.0  # range of the initial scores of centroids, so that they are neither uniform nor certain
+LEAST_SHARE = 1e-3  # frequency of a token below which the adversary's input is constant
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Crops of recordings with the token that is to be found in every place.
+    """Crops of recordings and their target tokens.
 
     Args:
-        input_features (`torch.Tensor` of shape `(batch, frames, 160)`): spectra of disturbed voices.
+        input_features (`torch.Tensor` of shape `(batch, frames, 160)`): spectra of perturbed voices.
         attention_mask (`torch.LongTensor` of shape `(batch, frames)`): 0 for padding.
-        masked (`torch.BoolTensor` of shape `(batch, frames)`): hidden frames.
+        masked (`torch.BoolTensor` of shape `(batch, frames)`): masked frames.
         targets (`torch.LongTensor` of shape `(batch, semantic_length)`): -1 for padding.
         speakers (`torch.LongTensor` of shape `(batch,)`).
     """
@@ -41,7 +41,7 @@ class TokenBatch:
 
 
 class _ReversedGradient(torch.autograd.Function):
-    """The identity, whose gradient is turned round and scaled."""
+    """The identity with a reversed and scaled gradient."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, weight: float) -> torch.Tensor:
@@ -54,12 +54,12 @@ class _ReversedGradient(torch.autograd.Function):
 
 
 class SpeakerAdversary(nn.Linear):
-    """A linear classifier of speakers that learns at a rate of its own.
+    """A linear speaker classifier with its own learning rate.
 
     Args:
-        num_tokens (`int`): inputs.
-        num_speakers (`int`): classes.
-        learning_rate_factor (`float`): times the learning rate of the rest.
+        num_tokens (`int`): number of inputs.
+        num_speakers (`int`): number of classes.
+        learning_rate_factor (`float`): factor of the learning rate.
     """
 
     def __init__(self, num_tokens: int, num_speakers: int, learning_rate_factor: float) -> None:
@@ -68,13 +68,13 @@ class SpeakerAdversary(nn.Linear):
 
 
 class SpeakerInvarianceModel(nn.Module):
-    """An encoder, centroids that learn, and the adversary; only for training.
+    """An encoder, trainable centroids and the adversary, for training.
 
     Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): its encoder is trained in place.
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): where they begin.
-        adversary ([`SpeakerAdversary`]): reads how often each token is used.
-        adversary_weight (`float`): of its gradient in the encoder.
+        tokenizer ([`AudioLMSemanticTokenizer`]): tokenizer whose encoder is trained in place.
+        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): initial centroids.
+        adversary ([`SpeakerAdversary`]): the speaker classifier.
+        adversary_weight (`float`): factor of its gradient in the encoder.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class SpeakerInvarianceModel(nn.Module):
         self.adversary, self.adversary_weight = adversary, adversary_weight
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
-        """Score centroids (..., num_semantic_tokens): the nearer, the higher; the same number is left out of all."""
+        """Return scores of centroids `(..., num_semantic_tokens)`, higher for nearer ones, up to a common constant."""
         return self.log_scale.exp() * (2 * features @ self.centroids.T - self.centroids.square().sum(dim=1))
 
     def forward(self, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the loss, then its part of the tokens, the share of tokens found and the adversary's loss.
+        """Return the loss, then the loss and the accuracy of the tokens, and the loss of the adversary.
 
-        All are means over the batch of all processes, once they are averaged over the processes.
+        Averaged over the processes, they are means over the whole batch.
         """
         hidden_states = self.encoder(
             batch.input_features,
@@ -115,6 +115,6 @@ class SpeakerInvarianceModel(nn.Module):
         return token_loss + speaker_loss, token_loss.detach(), accuracy, speaker_loss.detach()
 
     def _speaker_scores(self, scores: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """What the adversary makes of each crop's mean probabilities (batch, num_speakers)."""
+        """Return the adversary's logits `(batch, num_speakers)` for the mean probabilities of each crop."""
         use = (scores.softmax(dim=-1) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
         return self.adversary(_ReversedGradient.apply((use / LEAST_SHARE).log1p(), self.adversary_weight))

@@ -1,19 +1,19 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Features of a speech encoder with most of the voice taken out, by nearest-neighbour averaging across speakers.
+"""Cross-speaker nearest-neighbour averaging, which removes most of the voice from the features of a speech encoder.
 
-Every frame is replaced by the mean, over all other speakers, of that speaker's nearest frame (a regression on
-neighbours, as kNN-VC converts voices, arXiv 2305.18975, but towards all speakers at once).
+Every frame is replaced by the mean of the nearest frames of all other speakers, one of each. This is the regression of
+kNN-VC (arXiv 2305.18975), but towards all speakers at once.
 """
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-CHUNK = 32768  # frames whose distances are computed at once
+CHUNK = 32768  # number of frames whose distances are computed at once
 
 
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
-    """Standardise features `(frames, hidden_size)` and project them off the space that the speakers' means span."""
+    """Standardize features `(frames, hidden_size)`, and remove the subspace spanned by the means of the speakers."""
     names = np.unique(speakers)
     standard = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-5)
     means = np.stack([standard[speakers == name].mean(axis=0) for name in names])
@@ -27,7 +27,7 @@ def nearest_of_others(
 ) -> np.ndarray:
     """Replace every frame by the mean of the nearest frames of all other speakers, one of each.
 
-    Arguments as of [`average_over_speakers`]; `rng` draws the frames of a speaker that are compared.
+    The arguments are those of [`average_over_speakers`]; `rng` draws the frames of each speaker that are compared.
     """
     names = np.unique(speakers)
     if len(names) < 2:
@@ -48,14 +48,14 @@ def nearest_of_others(
 def average_over_speakers(
     features: np.ndarray, speakers: np.ndarray, num_rounds: int, frames_per_speaker: int, seed: int
 ) -> np.ndarray:
-    """Take the speakers out of features by [`without_speaker_directions`] and [`nearest_of_others`], again and again.
+    """Remove the speaker from features by repeated [`without_speaker_directions`] and [`nearest_of_others`].
 
     Args:
-        features (`np.ndarray` of shape `(frames, hidden_size)`): of all recordings.
+        features (`np.ndarray` of shape `(frames, hidden_size)`): features of all recordings.
         speakers (`np.ndarray` of shape `(frames,)`): speaker of every frame; at least two.
-        num_rounds (`int`): how often; from the third on little changes.
-        frames_per_speaker (`int`): frames of each speaker, drawn at random, that are compared.
-        seed (`int`): of these.
+        num_rounds (`int`): number of rounds; more than three change little.
+        frames_per_speaker (`int`): number of random frames of each speaker that are compared.
+        seed (`int`): random seed of these frames.
 
     Returns:
         `np.ndarray` of shape `(frames, hidden_size)`, float32.

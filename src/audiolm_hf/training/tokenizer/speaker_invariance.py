@@ -1,14 +1,14 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Fine-tune a semantic tokenizer to be speaker-invariant.
 
-A fitted tokenizer and recordings with known speakers come in, a tokenizer with another encoder and other centroids
-comes out. Its own features, freed of the speakers (`speaker_averaging.py`), are clustered, and the encoder is trained
-to find the cluster of every token from a disturbed voice, against a classifier of speakers that reads how often each
-token is used (gradient reversal, arXiv 1505.07818). The nearest of the learned centroids is then the token.
+In: a fitted tokenizer and recordings with speaker labels; out: a tokenizer with a new encoder and new centroids. The
+tokenizer's features are averaged across speakers (`speaker_averaging.py`) and clustered. The encoder and the centroids
+are trained to predict these clusters from perturbed voices, against a classifier that predicts the speaker from the
+frequencies of the tokens (gradient reversal, arXiv 1505.07818).
 
-AudioLM (arXiv 2209.03143) wants semantic tokens to carry what is said, the acoustic tokens who says it. Learning
-tokens that do not change with the voice: ContentVec (arXiv 2204.09224) and Spin (arXiv 2305.11072), from which this
-differs in that the targets come from other speakers' frames, not from a converted voice.
+In AudioLM (arXiv 2209.03143), semantic tokens should carry the content of speech, and acoustic tokens the voice.
+ContentVec (arXiv 2204.09224) and Spin (arXiv 2305.11072) are related, but take their targets from converted voices
+instead of the frames of other speakers.
 """
 
 from collections.abc import Iterator
@@ -56,29 +56,29 @@ from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
 @dataclass(kw_only=True)
 class SpeakerInvarianceConfig(TrainingConfig):
-    """Training that takes speakers out of a semantic tokenizer; the new one is in the output folder's `tokenizer`.
+    """Configuration of the speaker-invariance training; the new tokenizer is saved in `tokenizer`.
 
     Args:
-        data ([`AudioDataConfig`]): recordings that name their speakers; only `train` is read.
-        tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] whose encoder reads spectra
-            (Wav2Vec2-BERT) and whose `pooling` is 2.
-        max_steps (`int`): training steps.
-        averaging_rounds (`int`, defaults to 3): see [`average_over_speakers`].
-        frames_per_speaker (`int`, defaults to 1500): likewise.
+        data ([`AudioDataConfig`]): recordings with speaker labels; `validation` is not used.
+        tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] with an encoder of spectra (Wav2Vec2-BERT)
+            and `pooling=2`.
+        max_steps (`int`): number of training steps.
+        averaging_rounds (`int`, defaults to 3): number of rounds, see [`average_over_speakers`].
+        frames_per_speaker (`int`, defaults to 1500): frames of each speaker, see [`average_over_speakers`].
         batch_size (`int`, defaults to 8): crops per step, over all processes.
-        crop_length_s (`float`, defaults to 2.56): seconds.
-        mask_share (`float`, defaults to 0.3): share of frames hidden.
-        mask_length_s (`float`, defaults to 0.16): seconds of a hidden span.
+        crop_length_s (`float`, defaults to 2.56): length of the crops in seconds.
+        mask_share (`float`, defaults to 0.3): share of masked frames.
+        mask_length_s (`float`, defaults to 0.16): length of a masked span in seconds.
         vocal_tract_warp (`float`, defaults to 0.3): see [`VoiceChange`].
-        pitch_warp (`float`, defaults to 0.2): likewise.
-        equalizer (`float`, defaults to 0.3): likewise.
-        adversary_weight (`float`, defaults to 0.5): of the gradient that hides the speaker.
-        adversary_learning_rate_factor (`float`, defaults to 1.0): times `learning_rate`; from 20 on training breaks
-            down.
-        attn_implementation (`str`, defaults to `"sdpa"`): of the encoder in training.
-        max_kmeans_frames (`int`, defaults to 150000): tokens that the targets are fitted on.
-        logging_steps (`int`, defaults to 100): training steps between entries of the log.
-        save_steps (`int`, defaults to 250): training steps between checkpoints.
+        pitch_warp (`float`, defaults to 0.2): see [`VoiceChange`].
+        equalizer (`float`, defaults to 0.3): see [`VoiceChange`].
+        adversary_weight (`float`, defaults to 0.5): factor of the adversary's gradient in the encoder.
+        adversary_learning_rate_factor (`float`, defaults to 1.0): factor of `learning_rate` for the adversary;
+            training diverges with 20.
+        attn_implementation (`str`, defaults to `"sdpa"`): attention implementation of the encoder during training.
+        max_kmeans_frames (`int`, defaults to 150000): maximum number of tokens for the k-means of the targets.
+        logging_steps (`int`, defaults to 100): steps between entries of the log.
+        save_steps (`int`, defaults to 250): steps between checkpoints.
     """
 
     data: AudioDataConfig
@@ -105,10 +105,10 @@ class SpeakerInvarianceConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class TokenTargets:
-    """What the encoder is to learn, and where its centroids begin.
+    """The targets of the encoder, and the initial centroids.
 
     Args:
-        tokens (`np.ndarray` of shape `(tokens,)`): cluster of every token of all recordings, one after another.
+        tokens (`np.ndarray` of shape `(tokens,)`): cluster of every token of all recordings, concatenated.
         centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): mean feature of each cluster.
     """
 
@@ -124,15 +124,15 @@ def token_batch(
     config: SpeakerInvarianceConfig,
     rows: slice = slice(None),
 ) -> TokenBatch:
-    """Draw crops that begin with a token, each recording in proportion to its length, and disturb their voices.
+    """Draw crops that begin with a token, recordings in proportion to their lengths, and perturb their voices.
 
     Args:
         table ([`SpectrumTable`]): the recordings.
         targets (`np.ndarray` of shape `(tokens,)`): cluster of every token of the table.
-        speakers (`np.ndarray` of shape `(batch,)`): number of the speaker of every recording.
-        rng (`np.random.Generator`): the only source of randomness.
-        config ([`SpeakerInvarianceConfig`]): sizes and disturbances.
-        rows (`slice`, defaults to all): crops of the batch that are returned; they do not depend on it.
+        speakers (`np.ndarray` of shape `(batch,)`): index of the speaker of every recording.
+        rng (`np.random.Generator`): random number generator.
+        config ([`SpeakerInvarianceConfig`]): sizes and perturbations.
+        rows (`slice`, defaults to all): rows of the batch to return.
 
     Returns:
         [`TokenBatch`]
@@ -149,7 +149,7 @@ def token_batch(
         labels[row, : end - start] = targets[start:end]
     real = np.repeat(labels != IGNORED, TOKENS_FRAMES, axis=1)
     masked = random_spans(rng, real.shape, config.mask_share, round(config.mask_length_s * FRAME_RATE)) & real
-    masked[~masked.any(axis=1), 0] = True  # every process has a use for the mask's embedding in every step
+    masked[~masked.any(axis=1), 0] = True  # so that every process has a gradient of the mask embedding
     change = VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
     features = change(torch.from_numpy(inputs), rng)
     return TokenBatch(
@@ -164,12 +164,12 @@ def token_batch(
 def token_targets(
     table: SpectrumTable, speakers: np.ndarray, tokenizer: AudioLMSemanticTokenizer, config: SpeakerInvarianceConfig
 ) -> TokenTargets:
-    """Cluster what the speakers have in common in a tokenizer's features.
+    """Return the clusters of a tokenizer's features after averaging across speakers.
 
     Args:
         table ([`SpectrumTable`]): the recordings.
-        speakers (`np.ndarray` of shape `(batch,)`): number of the speaker of every recording.
-        tokenizer ([`AudioLMSemanticTokenizer`]): its encoder and its layer are used.
+        speakers (`np.ndarray` of shape `(batch,)`): index of the speaker of every recording.
+        tokenizer ([`AudioLMSemanticTokenizer`]): tokenizer with the encoder and the layer.
         config ([`SpeakerInvarianceConfig`]): sizes and seed.
 
     Returns:
@@ -192,7 +192,7 @@ def token_targets(
     sums = np.zeros((len(clusters), features.shape[1]))
     np.add.at(sums, tokens, features)
     counts = np.bincount(tokens, minlength=len(clusters))[:, None]
-    # One frame of the mean of all beside its own keeps a cluster without frames in place.
+    # Adding one frame with the mean of all frames defines the centroid of an empty cluster.
     centroids = torch.from_numpy((sums + features.mean(axis=0)) / (counts + 1)).float()
     return TokenTargets(tokens, centroids)
 
@@ -203,29 +203,30 @@ def _pooled(rows: np.ndarray) -> np.ndarray:
 
 @one_run("speaker_invariance", "tokenizer")
 def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
-    """Train a tokenizer that depends less on the speaker; an interrupted run resumes from its last checkpoint.
+    """Fine-tune a tokenizer to be speaker-invariant, or resume the training.
 
     Args:
-        config ([`SpeakerInvarianceConfig`]): data, tokenizer, schedule and output folder.
+        config ([`SpeakerInvarianceConfig`]): configuration of the training.
 
     Returns:
-        `Path`: the folder of the new [`AudioLMSemanticTokenizer`].
+        `Path`: folder of the new [`AudioLMSemanticTokenizer`].
 
     Raises:
-        ValueError: the recordings do not name two speakers, the tokenizer is of another kind, or the processes cannot
-            share the batch evenly.
-        ImportError: the tracker of `report_to` is not installed.
+        ValueError: the recordings have fewer than two speakers, the tokenizer is of another kind, or `batch_size` is
+        not
+            a multiple of the number of processes.
+        ImportError: a tracker of `report_to` is not installed.
     """
     output = Path(config.output_folder)
     accelerator = start_accelerator(config, "speaker-invariance")
     rows = own_rows(config.batch_size)
     tokenizer = _load_tokenizer(config)
     table, speakers = _load_spectra(config, tokenizer.config.sampling_rate)
-    with accelerator.main_process_first():  # the others read the file that it writes
+    with accelerator.main_process_first():  # the other processes read the file that it writes
         targets = _kept_targets(
             output / "targets.safetensors", table, speakers, tokenizer.to(accelerator.device), config
         )
-    torch.manual_seed(config.seed)  # the adversary's first weights
+    torch.manual_seed(config.seed)  # for the initial weights of the adversary
     adversary = SpeakerAdversary(len(targets.centroids), speakers.max() + 1, config.adversary_learning_rate_factor)
     model = SpeakerInvarianceModel(tokenizer, targets.centroids, adversary, config.adversary_weight)
 
@@ -243,13 +244,13 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
         folder=output,
         max_steps=config.max_steps,
         save_steps=config.save_steps,
-        figures=("loss", "accuracy", "speaker_loss"),
+        metrics=("loss", "accuracy", "speaker_loss"),
         logging_steps=config.logging_steps,
     ).run()
     stop_tracking(accelerator)
-    tokenizer.eval()  # its encoder was in training mode
+    tokenizer.eval()  # the encoder is in training mode
     with torch.no_grad():
-        tokenizer.feature_mean.zero_()  # the centroids are among the features as they are
+        tokenizer.feature_mean.zero_()  # the trained centroids apply to features without normalization
         tokenizer.feature_std.fill_(1.0)
         tokenizer.centroids.copy_(model.centroids)
     if accelerator.is_main_process:
@@ -271,7 +272,7 @@ def _load_tokenizer(config: SpeakerInvarianceConfig) -> AudioLMSemanticTokenizer
 
 
 def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[SpectrumTable, np.ndarray]:
-    """Spectra of all recordings, and the number of the speaker of each."""
+    """Return the spectra of all recordings, and the index of the speaker of each."""
     names: list[str] = []
     source = AudioSource(config.data.train_paths, sampling_rate)
 
@@ -296,7 +297,7 @@ def _kept_targets(
     tokenizer: AudioLMSemanticTokenizer,
     config: SpeakerInvarianceConfig,
 ) -> TokenTargets:
-    """The targets; kept in a file, as they must not change when a run is resumed."""
+    """Return the targets, saved to a file for resumed runs."""
     if not path.is_file():
         targets = token_targets(table, speakers, tokenizer, config)
         tensors = {"tokens": torch.from_numpy(targets.tokens), "centroids": targets.centroids}

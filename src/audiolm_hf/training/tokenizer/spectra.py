@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Log-mel spectra of a data set in memory, and what masked prediction needs of them.
+"""Log-mel spectra of a dataset in memory, and crops, masks, perturbations and MFCC for masked prediction.
 
-Between the recordings and the training of the semantic encoder: spectra of whole recordings are computed once, with
-the code of the semantic tokenizer; batches are random crops of them whose vocal tract length is changed; MFCC are the
-features of the first targets (HuBERT, arXiv 2106.07447).
+Spectra of whole recordings are computed once, with the code of the semantic tokenizer. Batches are random crops of
+them with a perturbed vocal tract length. MFCC are the features of the first targets (HuBERT, arXiv 2106.07447).
 """
 
 from collections.abc import Iterable
@@ -18,16 +17,16 @@ from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import NUM_MEL_BINS, STACKED_FRAMES, stacked_log_mel
 
 NUM_CEPSTRA = 13  # MFCC of HuBERT's first targets
-ENVELOPE_WIDTH = 4.0  # mel bins, 150 Hz at the low end: wider than harmonics are apart, narrower than formants
-CURVE_WIDTH = 6.0  # mel bins of a bump of the equalizer's curve
-HARMONICS_RANGE = (0.2, 1.3)  # from almost whispered to clearer than they were
-GAIN_SPREAD = 0.1  # of the contrast, natural logarithm
-TOKENS_FRAMES = 2  # a recording is padded to whole tokens of 2 encoder frames, as in the semantic tokenizer
+ENVELOPE_WIDTH = 4.0  # mel bins, 150 Hz at low frequencies: smooths out harmonics but not formants
+CURVE_WIDTH = 6.0  # mel bins, width of a bump of the equalizer's curve
+HARMONICS_RANGE = (0.2, 1.3)  # gain of the harmonics, from almost whispered to clearer than in the recording
+GAIN_SPREAD = 0.1  # standard deviation of the contrast, natural logarithm
+TOKENS_FRAMES = 2  # recordings are padded to whole tokens of 2 encoder frames, as in the semantic tokenizer
 
 
 @dataclass(frozen=True)
 class SpectrumTable:
-    """Input features of many recordings, one after another.
+    """Concatenated input features of many recordings.
 
     Args:
         features (`np.ndarray` of shape `(frames, 160)`): float16, 50 frames per second.
@@ -39,7 +38,7 @@ class SpectrumTable:
 
     @classmethod
     def from_records(cls, records: Iterable[AudioRecord]) -> "SpectrumTable":
-        """Compute the features of every recording."""
+        """Compute the features of all recordings."""
         features = [_record_features(record) for record in records]
         if not features:
             raise ValueError("There are no recordings; name at least one file with audio in it.")
@@ -51,7 +50,7 @@ class SpectrumTable:
         return len(self.starts) - 1
 
     def recording(self, index: int) -> np.ndarray:
-        """Features of one recording, of shape `(frames, 160)`."""
+        """Return the features of a recording, `(frames, 160)`."""
         return self.features[self.starts[index] : self.starts[index + 1]]
 
 
@@ -69,7 +68,7 @@ def _record_features(record: AudioRecord) -> np.ndarray:
 
 
 def cepstral_features(features: np.ndarray) -> np.ndarray:
-    """Compute MFCC with first and second differences of one recording, each of mean 0 and variance 1 in it.
+    """Return normalized MFCC of a recording with their first and second differences.
 
     Args:
         features (`np.ndarray` of shape `(frames, 160)`): a recording of a [`SpectrumTable`].
@@ -79,20 +78,20 @@ def cepstral_features(features: np.ndarray) -> np.ndarray:
     """
     mel = features.astype(np.float32).reshape(len(features), STACKED_FRAMES, NUM_MEL_BINS).mean(axis=1)
     cepstra = dct(mel, axis=1, norm="ortho")[:, :NUM_CEPSTRA]
-    # A recording has at least one token of two frames, so differences exist.
+    # A recording has at least two frames, so differences exist.
     first = np.gradient(cepstra, axis=0)
     stacked = np.concatenate([cepstra, first, np.gradient(first, axis=0)], axis=1)
     return ((stacked - stacked.mean(axis=0)) / (stacked.std(axis=0) + 1e-5)).astype(np.float32)
 
 
 def warp_vocal_tract(features: torch.Tensor, factors: torch.Tensor, sampling_rate: int = 16000) -> torch.Tensor:
-    """Stretch the frequency axis of spectra, as a shorter or longer vocal tract does.
+    """Warp the frequency axis of spectra, like a shorter or longer vocal tract.
 
-    The targets stay those of the unchanged recording, so the encoder learns to ignore part of the speaker.
+    The targets are those of the original recording, so that the encoder learns to ignore part of the speaker.
 
     Args:
         features (`torch.Tensor` of shape `(batch, frames, 160)`): stacked log-mel spectra.
-        factors (`torch.Tensor` of shape `(batch,)`): frequency ratio; 1 changes nothing, above 1 sounds larger.
+        factors (`torch.Tensor` of shape `(batch,)`): frequency ratios; values above 1 sound like a larger speaker.
         sampling_rate (`int`, defaults to 16000): Hz.
 
     Returns:
@@ -116,15 +115,14 @@ def _mel(frequency: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class VoiceChange:
-    """Disturb what tells speakers and microphones apart, at random: vocal tract, pitch and spectral balance.
+    """Random perturbation of speaker and microphone: vocal tract, pitch and spectral balance.
 
-    A spectrum is taken apart into its envelope over frequency (formants) and the rest (harmonics). Both are warped,
-    each by a factor of its own; the rest is also made weaker or stronger, and a smooth curve is added, as an equalizer
-    would.
+    A spectrum is the sum of its envelope over frequency (formants) and the rest (harmonics). Both are warped, each
+    with its own factor. The rest is also scaled, and a smooth curve is added, like that of an equalizer.
 
     Args:
-        vocal_tract_warp (`float`): the envelope's factor is drawn from `[1 / (1 + warp), 1 + warp]`.
-        pitch_warp (`float`): likewise, for the rest.
+        vocal_tract_warp (`float`): the factor of the envelope is drawn from `[1 / (1 + warp), 1 + warp]`.
+        pitch_warp (`float`): the same for the rest.
         equalizer (`float`): standard deviation of the curve, and of its slope, in units of the features.
     """
 
@@ -133,7 +131,7 @@ class VoiceChange:
     equalizer: float
 
     def __call__(self, features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Disturb each spectrum of a batch of shape `(batch, frames, 160)` in a way of its own."""
+        """Perturb each spectrum of a batch `(batch, frames, 160)` independently."""
         count = len(features)
         mel = features.unflatten(-1, (STACKED_FRAMES, NUM_MEL_BINS))
         envelope = _smoothed(mel, ENVELOPE_WIDTH)
@@ -148,12 +146,12 @@ class VoiceChange:
 
 
 def _warp_factors(rng: np.random.Generator, count: int, warp: float) -> torch.Tensor:
-    """Factors (count,) of [`warp_vocal_tract`], as often below 1 as above."""
+    """Draw factors `(count,)` for [`warp_vocal_tract`], as often below 1 as above."""
     return torch.from_numpy(np.exp(rng.uniform(-1, 1, count) * np.log1p(warp))).float()
 
 
 def _smoothed(mel: torch.Tensor, width: float) -> torch.Tensor:
-    """Average over neighbouring bins (..., 80) with Gaussian weights of a standard deviation of `width` bins."""
+    """Smooth bins `(..., 80)` with a Gaussian of a standard deviation of `width` bins."""
     reach = round(2.5 * width)
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width) ** 2)
     rows = functional.pad(mel.reshape(-1, 1, mel.shape[-1]), (reach, reach), mode="replicate")
@@ -162,12 +160,12 @@ def _smoothed(mel: torch.Tensor, width: float) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Crops of recordings with the frames that are hidden from the encoder.
+    """Crops of recordings with masked frames and targets.
 
     Args:
         input_features (`torch.Tensor` of shape `(batch, frames, 160)`).
         attention_mask (`torch.Tensor` of shape `(batch, frames)` or `None`): `None` if no crop is padded.
-        masked (`torch.BoolTensor` of shape `(batch, frames)`): hidden frames, the ones that are predicted.
+        masked (`torch.BoolTensor` of shape `(batch, frames)`): masked frames, which are predicted.
         targets (`torch.LongTensor` of shape `(batch, frames)`).
     """
 
@@ -198,18 +196,18 @@ def masked_batch(
     warp: float,
     rows: slice = slice(None),
 ) -> MaskedBatch:
-    """Draw crops, each recording in proportion to its length, and mask spans of them.
+    """Draw crops, recordings in proportion to their lengths, and mask spans of them.
 
     Args:
         table ([`SpectrumTable`]): the recordings.
         targets (`np.ndarray` of shape `(frames,)`): cluster of every frame of the table.
-        rng (`np.random.Generator`): the only source of randomness.
-        batch_size (`int`): crops.
+        rng (`np.random.Generator`): random number generator.
+        batch_size (`int`): number of crops.
         crop_frames (`int`): frames of a crop; shorter recordings are padded.
-        mask_share (`float`): share of frames masked, in expectation.
+        mask_share (`float`): expected share of masked frames.
         mask_frames (`int`): frames of a masked span.
         warp (`float`): the vocal tract factor is drawn from `[1 / (1 + warp), 1 + warp]`.
-        rows (`slice`, defaults to all): crops of the batch that are returned; they do not depend on it.
+        rows (`slice`, defaults to all): rows of the batch to return.
 
     Returns:
         [`MaskedBatch`]
@@ -226,7 +224,7 @@ def masked_batch(
         labels[row, : end - start] = targets[start:end]
         real[row, : end - start] = True
     masked = random_spans(rng, real.shape, mask_share, mask_frames) & real
-    masked[~masked.any(axis=1), 0] = True  # every crop has something to predict
+    masked[~masked.any(axis=1), 0] = True  # so that every crop has a frame to predict
     factors = _warp_factors(rng, batch_size, warp)
     features = torch.from_numpy(inputs[rows])
     return MaskedBatch(
@@ -238,18 +236,18 @@ def masked_batch(
 
 
 def random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float, length: int) -> np.ndarray:
-    """Draw spans that begin anywhere; they may overlap and hang over both ends.
+    """Draw spans at any position; they can overlap and extend beyond both ends.
 
     Args:
-        rng (`np.random.Generator`): the only source of randomness.
+        rng (`np.random.Generator`): random number generator.
         shape (`tuple[int, int]`): batch and frames.
-        share (`float`): of the frames that are covered, in expectation.
+        share (`float`): expected share of covered frames.
         length (`int`): frames of a span.
 
     Returns:
         `np.ndarray` of shape `(batch, frames)`, bool.
     """
-    # A frame stays free if none of the `length` places begins a span that covers it.
+    # A frame is not covered if no span begins at any of the `length` positions that would cover it.
     begin = rng.random((shape[0], shape[1] + length - 1)) < 1 - (1 - share) ** (1 / length)
     covered = np.lib.stride_tricks.sliding_window_view(begin, length, axis=1)
     return np.any(covered, axis=2)
