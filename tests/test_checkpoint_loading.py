@@ -2,6 +2,7 @@
 """How a whole model is loaded: in threads, with a dtype for each part, quantised but for what makes tokens."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -86,3 +87,30 @@ def test_the_bundled_stages_keep_a_cache():
     for name in list_checkpoints():
         config = AudioLMConfig.from_pretrained(checkpoint(name))
         assert all(stage.use_cache for stage in config.stage_configs.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, "float16", {"coarse_config": "bfloat16"}])
+def test_the_older_name_of_dtype_is_the_same(folder, dtype):
+    new, old = (AudioLMModel.from_pretrained(folder, **{name: dtype}) for name in ("dtype", "torch_dtype"))
+    assert old.coarse.dtype == new.coarse.dtype != torch.float32
+    assert old.dtype == new.dtype
+
+
+def test_a_state_dict_is_whole_or_refused(tiny_audiolm):
+    weights = tiny_audiolm.state_dict()
+    load = partial(AudioLMModel.from_pretrained, None, config=tiny_audiolm.config)
+    loaded = load(state_dict=dict(weights)).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in weights.items())
+    for lacking in ("coarse.", "codec.quantizer"):
+        some = {name: tensor for name, tensor in weights.items() if not name.startswith(lacking)}
+        with pytest.raises(ValueError, match=rf"state_dict lacks \d+ weights, such as {lacking}"):
+            load(state_dict=some)
+    with pytest.raises(ValueError, match="has no place for 1 weights, such as more, which state_dict holds"):
+        load(state_dict={**weights, "more": torch.zeros(1)})
+
+
+def test_a_damaged_list_of_shards_names_the_checkpoint(tiny_audiolm, tmp_path):
+    tiny_audiolm.save_pretrained(tmp_path, max_shard_size="50KB")
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    with pytest.raises(ValueError, match=f"A JSON file of {tmp_path} is damaged"):
+        AudioLMModel.from_pretrained(tmp_path)

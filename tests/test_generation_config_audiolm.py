@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Options of generation."""
 
+import copy
+
 import pytest
 from transformers import GenerationConfig
 
@@ -148,3 +150,25 @@ def test_no_option_of_transformers_is_taken_for_a_misspelling():
     for name, nearest in {"temperatur": "temperature", "coarse_topk": "coarse_top_k"}.items():
         with pytest.raises(ValueError, match=f"no option '{name}'; did you mean '{nearest}'"):
             AudioLMGenerationConfig().with_options(**{name: 1})
+
+
+def test_what_is_given_for_all_stages_is_for_those_of_a_model():
+    chosen = AudioLMGenerationConfig(temperature=0.5, do_sample=False).for_stages(["semantic", "coarse"])
+    assert chosen.stages == ["semantic", "coarse"] and chosen.semantic_temperature == chosen.coarse_temperature == 0.5
+    with pytest.raises(ValueError, match="fine_temperature is given, but the model has no fine stage"):
+        AudioLMGenerationConfig(fine_temperature=0.3).for_stages(["semantic", "coarse"])
+
+
+def test_a_configuration_that_a_caller_puts_in_place_is_used_or_refused(tiny_audiolm):
+    model = copy.copy(tiny_audiolm)
+    model.generation_config = GenerationConfig(temperature=0.5, do_sample=True)
+    options = model.check_generate_options()
+    assert (
+        options.coarse_temperature == 0.5
+        and options.continuation_length_s == AudioLMGenerationConfig().continuation_length_s
+    )
+    model.generation_config = None
+    assert model.check_generate_options().coarse_temperature == AudioLMGenerationConfig().coarse_temperature
+    model.generation_config = {"temperature": 0.5}
+    with pytest.raises(TypeError, match="generation_config is a dict; give a GenerationConfig"):
+        model.check_generate_options()

@@ -363,3 +363,9 @@ def test_trainer_is_given_the_feature_extractor(processor, tiny_audiolm, tmp_pat
     assert np.isfinite(trainer.train().training_loss)
     trainer.save_model(tmp_path / "saved")
     assert len(pipeline("audio-continuation", model=str(tmp_path / "saved"))(CLIP, continuation_length_s=0.2))
+
+
+def test_a_file_of_a_processor_that_is_no_object_is_refused(tmp_path):
+    (tmp_path / "processor_config.json").write_text("[]")
+    with pytest.raises(ValueError, match="holds no JSON object"):
+        AudioLMProcessor.from_pretrained(tmp_path)

@@ -59,13 +59,18 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
         """
         for name in ("dtype", "torch_dtype"):
             check_dtype(name, kwargs.get(name))
-        dtypes = kwargs.get("dtype", kwargs.pop("torch_dtype", None))
+        if "torch_dtype" in kwargs:  # the older name
+            kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
+        dtypes = kwargs.get("dtype")
         if isinstance(dtypes, dict):
             cls._check_parts_named(dtypes)
             kwargs["dtype"] = torch.float32  # of which each part is rounded once
         source = redirect_to_base(pretrained_model_name_or_path, kwargs)
-        with _LOADING:
-            loaded = super().from_pretrained(source, *model_args, **kwargs)
+        try:
+            with _LOADING:
+                loaded = super().from_pretrained(source, *model_args, **kwargs)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"A JSON file of {source} is damaged ({error}); save or download it again.") from None
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if isinstance(dtypes, dict):
             _cast_parts(model, dtypes)
@@ -130,7 +135,8 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
         """Check the loaded weights before transformers initializes missing ones."""
         source = load_config.pretrained_model_name_or_path
-        if source is not None:  # without one, a caller gives tensors of their own, perhaps none to start afresh
+        afresh = source is None and loading_info.missing_keys >= set(model.state_dict())  # a caller gave no tensors
+        if not afresh:
             _require_all(model, loading_info, load_config)
         loaded = PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
         _require_finite(model, source)
@@ -231,7 +237,8 @@ def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) ->
             missing -= {target, of}
     for names, what in ((missing, "lacks"), (loading_info.unexpected_keys, "has no place for")):
         if names:
-            subject, end = (source, "") if what == "lacks" else (type(model).__name__, f", which {source} holds")
+            given = source or "state_dict"
+            subject, end = (given, "") if what == "lacks" else (type(model).__name__, f", which {given} holds")
             raise ValueError(
                 f"{subject} {what} {len(names)} weights, such as {sorted(names)[0]}{end}; load a checkpoint with the "
                 "configuration it was saved with."

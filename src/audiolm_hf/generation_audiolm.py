@@ -204,7 +204,8 @@ class AudioLMGenerationMixin(PartsMixin):
         **options: Any,
     ) -> AudioLMGenerationConfig:
         """Check options of `generate`, described there, and return how it will sample; raises what `generate` does."""
-        merged = self.generation_config.for_stages(self.stages).with_options(generation_config, **options)
+        own = AudioLMGenerationConfig.from_model_config(self.config).with_options(self.generation_config)
+        merged = own.with_options(generation_config, **options)
         merged.check_guidance(self.config.stage_configs)
         check_seed(seed, generator)
         if progress is not None and not callable(progress):

@@ -130,12 +130,13 @@ class AudioLMGenerationConfig(GenerationConfig):
         """Return a copy without the options of stages that a model does not have.
 
         Raises:
-            ValueError: one of these options has another value than its default.
+            ValueError: one of these options has another value than its default, which no other stage has.
         """
         chosen, kept = copy.deepcopy(self), [*stages]
         for stage in [name for name in self.stages if name not in kept]:
             for name, (default, _) in _stage_options(stage).items():
-                if getattr(self, name) != default:
+                shared = [vars(self).get(f"{other}_{name.removeprefix(f'{stage}_')}") for other in kept]
+                if getattr(self, name) not in (default, *shared):
                     raise ValueError(_absent(name, stage, kept))
                 delattr(chosen, name)
         return chosen

@@ -41,7 +41,12 @@ class AudioLMProcessor(ProcessorMixin):
     @classmethod
     def get_processor_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read `processor_config.json`; keys that a processor does not have are refused, not passed over."""
-        fields, kwargs = super().get_processor_dict(*args, **kwargs)
+        try:
+            fields, kwargs = super().get_processor_dict(*args, **kwargs)
+        except AttributeError as error:  # transformers takes the file for an object
+            raise ValueError(
+                f"processor_config.json of {args[0]} holds no JSON object ({error}); save it again."
+            ) from None
         for name in fields.keys() - _KEYS:
             raise ValueError(f"{cls.__name__} has no key {name!r}{did_you_mean(name, _KEYS)}")
         extractor = fields.get("feature_extractor", {})
