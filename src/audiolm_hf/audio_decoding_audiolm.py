@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Decode a whole audio file, whatever its header says of its length.
+"""Decode audio files completely, even if their headers have a wrong length.
 
-Comes in: a path or the bytes of a file. Goes out: `(num_channels, num_samples)` float32 and the rate. libsndfile
-decodes; what it does not know, or would read in part, goes through the program ffmpeg where that is installed.
+In: the path or the bytes of a file; out: `(num_channels, num_samples)` float32 and the sampling rate. Files are
+decoded by libsndfile, or by ffmpeg if libsndfile does not support them or would decode only a part.
 """
 
 import contextlib
@@ -45,10 +45,10 @@ _FFMPEG_FORMATS = (
 
 
 def require_soundfile() -> None:
-    """Return how to get the package that reads and writes files, where it is missing.
+    """Check that soundfile is installed.
 
     Raises:
-        ImportError: it is.
+        ImportError: soundfile is not installed.
     """
     if soundfile is None:
         raise ImportError("Audio files are read and written with the package soundfile: pip install soundfile")
@@ -58,9 +58,9 @@ def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | N
     """Decode a file, or a part of it.
 
     Args:
-        file (`str`, `Path` or `bytes`): where it lies, or the file itself.
-        start_s (`float`, defaults to 0.0): where the part begins, seconds.
-        end_s (`float`, *optional*): where it ends, seconds; the end of the file by default and at most.
+        file (`str`, `Path` or `bytes`): path or content of the file.
+        start_s (`float`, defaults to 0.0): start of the part in seconds.
+        end_s (`float`, *optional*): end of the part in seconds; by default the end of the file.
 
     Returns:
         `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, and the rate in Hz.
@@ -75,13 +75,13 @@ def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | N
 def decode_mono(
     file: str | Path | bytes, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
-    """Decode a file, or a part of it, to one channel at a rate; only the result is held in memory as a whole.
+    """Decode a file, or a part of it, to mono at a sampling rate, in blocks to save memory.
 
     Args:
-        file (`str`, `Path` or `bytes`): where it lies, or the file itself.
-        sampling_rate (`int`): Hz of the result; other rates are resampled.
-        start_s (`float`, defaults to 0.0): as for [`decode_file`].
-        end_s (`float`, *optional*): likewise.
+        file (`str`, `Path` or `bytes`): path or content of the file.
+        sampling_rate (`int`): sampling rate of the result in Hz; other rates are resampled.
+        start_s (`float`, defaults to 0.0): start of the part in seconds.
+        end_s (`float`, *optional*): end of the part in seconds; by default the end of the file.
 
     Returns:
         `np.ndarray` of shape `(num_samples,)`, float32.
@@ -119,10 +119,10 @@ def _decode_blocks(file: str | Path | bytes, start_s: float, end_s: float | None
 
 
 def measure_duration(file: str | Path | bytes) -> float:
-    """Return the length of an audio file in seconds: by its header, or by decoding where that does not tell.
+    """Return the length of an audio file in seconds, from its header, or by decoding if the header does not have it.
 
     Args:
-        file (`str`, `Path` or `bytes`): where it lies, or the file itself.
+        file (`str`, `Path` or `bytes`): path or content of the file.
 
     Raises:
         ValueError: the reason why it cannot be decoded, without the file's name.
@@ -135,7 +135,7 @@ def measure_duration(file: str | Path | bytes) -> float:
 
 @contextlib.contextmanager
 def _decoder(file: str | Path | bytes) -> Iterator[tuple[Any, int | None]]:
-    """Open a file for decoding; yields the `SoundFile`, and its number of samples where the header can be believed."""
+    """Open a file for decoding; yields the `SoundFile`, and its number of samples if the header is reliable."""
     require_soundfile()
     try:
         decoder, size = _open_decoder(file)
@@ -161,7 +161,7 @@ def _decoder(file: str | Path | bytes) -> Iterator[tuple[Any, int | None]]:
 
 
 def _stated_samples(decoder: Any) -> int:
-    """Return how many samples a header tells; libsndfile's own number is what is left of a file that was cut off."""
+    """Return the number of samples in a header; libsndfile reports that of a truncated file instead."""
     sizes = _CUT_SIZES.search(decoder.extra_info)
     if sizes is None:
         return decoder.frames
@@ -174,7 +174,7 @@ def _stated_samples(decoder: Any) -> int:
 
 
 def _open_decoder(file: str | Path | bytes) -> tuple[Any, int | None]:
-    """Return a `SoundFile`, and the file's size in bytes; None where the header does not tell how long it is."""
+    """Return a `SoundFile` and the size of the file in bytes; None if the header does not have the length."""
     with _open_raw(file) as raw:
         size = raw.seek(0, os.SEEK_END)
         if size == 0:
@@ -208,7 +208,7 @@ def _open_raw(file: str | Path | bytes) -> BinaryIO:
 
 
 def _open_stream(data: bytes) -> Any:
-    """Open a file through a pipe: libsndfile then reads until the decoder ends, without a guess at the length."""
+    """Open a file through a pipe, so that libsndfile reads to its end without relying on the length."""
     reading, writing = os.pipe()
 
     def feed() -> None:
@@ -220,7 +220,7 @@ def _open_stream(data: bytes) -> Any:
 
 
 def _mp3_of_unknown_length(raw: BinaryIO) -> bytes | None:
-    """Return an MP3 file without what stands in for its length, or None if its header tells how long it is."""
+    """Return an MP3 file without the frame that replaces its length, or None if its header has the length."""
     size = raw.seek(0, os.SEEK_END)
     raw.seek(0)
     head = raw.read(10)
@@ -242,7 +242,7 @@ def _mp3_of_unknown_length(raw: BinaryIO) -> bytes | None:
 
 
 def _is_chained(raw: BinaryIO) -> bool:
-    """Whether an Ogg file is several, one after the other; libsndfile reads the first alone."""
+    """Return whether an Ogg file has several concatenated streams, of which libsndfile reads only the first."""
     position, begun = 0, False
     while True:
         raw.seek(position)
@@ -258,14 +258,14 @@ def _is_chained(raw: BinaryIO) -> bool:
 
 
 def _find_demuxer(raw: BinaryIO) -> str | None:
-    """Return what ffmpeg calls the kind of a file that libsndfile does not know."""
+    """Return ffmpeg's name for the format of a file that libsndfile does not support."""
     raw.seek(0)
     head = raw.read(16)
     return next((name for at, magic, name in _FFMPEG_FORMATS if head[at : at + len(magic)] == magic), None)
 
 
 def _convert(file: str | Path | bytes, demuxer: str) -> tuple[Any, int]:
-    """Decode the first audio stream of a file with ffmpeg, to what libsndfile reads."""
+    """Decode the first audio stream of a file with ffmpeg, to a format that libsndfile supports."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise ValueError(f"it is of a kind ({demuxer}) that needs the program ffmpeg, which is not installed")

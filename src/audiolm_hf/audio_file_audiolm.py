@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Audio files: read any that libsndfile or ffmpeg knows, write them with a note that the sound is generated.
+"""Read audio files in all formats of libsndfile and ffmpeg, and write files that are marked as generated.
 
-Comes in: a path, the bytes of a file, or an open file. Goes out: `(num_channels, num_samples)` float32 and the rate;
-and back. Stands before the processor in the flow; `data` reads its rows with the same functions.
+A path, the bytes of a file, or an open file is read to `(num_channels, num_samples)` float32 and the sampling rate.
+The processor and the datasets in `data` use these functions.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _PARTIAL = "audiolm_hf.partial"
 
 
 class _Format(NamedTuple):
-    """How libsndfile calls a kind of file, and the sampling rates that it can hold."""
+    """libsndfile's names of a file format, and the sampling rates that it supports."""
 
     format: str
     subtype: str
@@ -56,7 +56,7 @@ _FORMATS = {
 
 
 def _locate(source: AudioFile) -> tuple[str | bytes, str]:
-    """Return the path or the bytes of a file, and its name for messages."""
+    """Return the path or the bytes of a file, and its name for error messages."""
     if isinstance(source, str | os.PathLike):
         text = os.fsdecode(source)
         if not text:
@@ -94,13 +94,13 @@ def _locate(source: AudioFile) -> tuple[str | bytes, str]:
 
 
 def read_audio(source: AudioFile, sampling_rate: int | None = None) -> tuple[np.ndarray, int]:
-    """Read an audio file to its end, whatever its header says of its length.
+    """Read an audio file completely, even if its header has a wrong length.
 
     Args:
         source (`str`, `os.PathLike`, `bytes` or binary file): WAV, FLAC, Ogg (Vorbis, Opus), MP3 and the other
             formats of libsndfile; where the program ffmpeg is installed also MP4 (.m4a), WebM, AAC, WMA and AMR.
-        sampling_rate (`int`, *optional*): Hz. The file is mixed to one channel at this rate as it is read, and is not
-            held in memory as it was; by default it keeps its channels and rate.
+        sampling_rate (`int`, *optional*): Hz. The file is mixed to mono and resampled to this rate block by block; by
+            default it keeps its channels and rate.
 
     Returns:
         `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, or `(num_samples,)` at
@@ -118,19 +118,19 @@ def read_audio(source: AudioFile, sampling_rate: int | None = None) -> tuple[np.
 
 
 def check_audio(source: AudioFile) -> None:
-    """Check, before the work, that a file is there and begins like audio.
+    """Check that a file exists and that its beginning can be decoded.
 
     Args:
-        source: as for [`read_audio`].
+        source: see [`read_audio`].
 
     Raises:
-        TypeError, FileNotFoundError, ValueError: as [`read_audio`].
+        TypeError, FileNotFoundError, ValueError: see [`read_audio`].
     """
     _decode(source, lambda file: decode_file(file, end_s=0.1))
 
 
 def _decode(source: AudioFile, decode: Callable[[str | bytes], Any]) -> Any:
-    """Decode a file in some way, with its name in the error."""
+    """Call a function that decodes a file; errors have the name of the file."""
     file, name = _locate(source)
     try:
         return decode(file)
@@ -145,12 +145,11 @@ def _decode(source: AudioFile, decode: Callable[[str | bytes], Any]) -> Any:
 
 
 def provenance(checkpoint: str | None = None, seed: int | None = None) -> dict[str, str]:
-    """Describe how a sound came to be, as the text fields of an audio file.
+    """Return the metadata of a generated audio file.
 
     Args:
-        checkpoint (`str`, *optional*): name or folder of the model that made it; of a folder only the last part of its
-            path is told.
-        seed (`int`, *optional*): its random seed.
+        checkpoint (`str`, *optional*): name or folder of the model; only the last part of a folder's path is used.
+        seed (`int`, *optional*): random seed.
 
     Returns:
         `dict[str, str]` with the keys `title`, `software` and `comment`.
@@ -164,14 +163,14 @@ def provenance(checkpoint: str | None = None, seed: int | None = None) -> dict[s
 
 
 def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> None:
-    """Check, before the work, that [`write_audio`] can write a file of this name.
+    """Check that [`write_audio`] supports the ending of a file.
 
     Args:
         path (`str` or `os.PathLike`): name of the file.
-        sampling_rate (`int`, *optional*): Hz; MP3 and Opus hold some rates only.
+        sampling_rate (`int`, *optional*): Hz; MP3 and Opus support only some rates.
 
     Raises:
-        ValueError: if its ending is unknown, or its format does not have this rate.
+        ValueError: the ending is unknown, or its format does not support the sampling rate.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"The output file is {path!r}; give the path of a file, as text or a Path.")
@@ -190,7 +189,7 @@ def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> N
 
 
 def _is_plain_text(text: str) -> bool:
-    """Whether text can stand in a file: libsndfile ends it at the first zero, and encodes it as UTF-8."""
+    """Return whether text can be stored in a file by libsndfile: UTF-8 without zeros."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
@@ -198,15 +197,15 @@ def _is_plain_text(text: str) -> bool:
 
 
 def check_folder(path: str | os.PathLike) -> None:
-    """Check, before the work, that a file can be made at this place.
+    """Check that a file can be created.
 
     Args:
-        path (`str` or `os.PathLike`): of the file.
+        path (`str` or `os.PathLike`): path of the file.
 
     Raises:
-        FileNotFoundError: if its folder is not there.
-        IsADirectoryError: if the path is a folder.
-        PermissionError: if no file can be made in its folder.
+        FileNotFoundError: its folder does not exist.
+        IsADirectoryError: the path is a folder.
+        PermissionError: its folder is not writable.
     """
     path = Path(os.fsdecode(path))
     if len(os.fsencode(path.name)) > 255:
@@ -226,7 +225,7 @@ def check_folder(path: str | os.PathLike) -> None:
 def encode_audio(
     audio: Any, sampling_rate: int, suffix: str = ".wav", metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """Return mono audio as the bytes of a file.
+    """Encode mono audio to the bytes of a file.
 
     Args:
         audio (`np.ndarray`, `torch.Tensor` or list, of shape `(num_samples,)`): floats, of which what exceeds [-1, 1]
@@ -266,7 +265,7 @@ def write_audio(
     sampling_rate: int,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a mono audio file in one step: a reader sees the old file or the whole new one, also after a power cut.
+    """Write a mono audio file atomically, so that there is always the old or the complete new file.
 
     Args:
         path (`str` or `os.PathLike`): ends in .wav, .flac (both 16 bit), .ogg (Vorbis), .opus or .mp3.
@@ -286,13 +285,13 @@ def write_audio(
     check_ending(path, sampling_rate)
     path = Path(path)
     check_folder(path)
-    # Encoded in memory: libsndfile does not tell if closing a file fails, as it does on a full disk.
+    # Encode in memory, because libsndfile does not report errors when a file is closed, such as a full disk.
     _replace(path, encode_audio(audio, sampling_rate, path.suffix, metadata))
     return path
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file beside its place, and move it there once it is on the disk."""
+    """Write a file under another name, and rename it when it is on the disk."""
     _remove_partials(path.parent)
     partial = path.with_name(f".{secrets.token_hex(8)}.{_PARTIAL}")
     try:
@@ -307,7 +306,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _locked(partial: Path) -> Iterator[BinaryIO]:
-    """Make a file that [`_remove_partials`] of other processes leaves alone while it is open."""
+    """Create a locked file, which [`_remove_partials`] of other processes does not remove while it is open."""
     while True:
         with partial.open("xb") as file:
             _lock(file)
@@ -317,7 +316,7 @@ def _locked(partial: Path) -> Iterator[BinaryIO]:
 
 
 def _lock(file: BinaryIO, wait: bool = True) -> bool:
-    """Lock an open file until it is closed, or its process ends; whether that was possible."""
+    """Lock an open file until it is closed or its process ends, and return whether this succeeded."""
     if fcntl is None:
         return True
     try:
@@ -328,7 +327,7 @@ def _lock(file: BinaryIO, wait: bool = True) -> bool:
 
 
 def _remove_partials(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote."""
+    """Remove partial files of killed processes."""
     for partial in folder.glob(f".*.{_PARTIAL}"):
         with contextlib.suppress(OSError), partial.open("rb") as file:
             if _lock(file, wait=False):

@@ -1,9 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Sampling rates and samples in memory: what can be one, and any sample type as float32.
-
-Comes in: what a caller gives. Goes out: the same, checked and in one form. The first step of all that reads or writes
-audio.
-"""
+"""Checks of sampling rates, and conversion of samples of any type to float32."""
 
 import array
 import math
@@ -26,14 +22,14 @@ _INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (
 
 
 def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
-    """Return a sampling rate that can be one.
+    """Check and return a sampling rate.
 
     Args:
         sampling_rate (`int`): Hz.
-        name (`str`, defaults to `"sampling_rate"`): what the error calls it.
+        name (`str`, defaults to `"sampling_rate"`): name for the error message.
 
     Raises:
-        ValueError: if it is not a whole number from 1,000 to 1,000,000.
+        ValueError: it is not a whole number from 1,000 to 1,000,000.
     """
     whole = isinstance(sampling_rate, int | np.integer) and not isinstance(sampling_rate, bool)
     if not whole or int(sampling_rate) not in SAMPLING_RATES:
@@ -45,7 +41,7 @@ def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
 
 
 def is_array(item: Any) -> bool:
-    """Return whether something is an array of numbers: of numpy, torch, pandas or anything else with `__array__`."""
+    """Return whether an object is an array of numbers, of numpy, torch, pandas or any library with `__array__`."""
     if isinstance(item, torch.Tensor | np.generic | array.array):
         return True
     return hasattr(item, "__array__") and np.asarray(item).dtype.kind not in "OSU"
@@ -57,11 +53,11 @@ def to_mono(audio: np.ndarray) -> np.ndarray:
 
 
 def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
-    """Return a function that resamples float32 `(num_samples,)` in pieces, told with each whether it is the last.
+    """Return a function that resamples float32 `(num_samples,)` in blocks; its second argument marks the last block.
 
     Args:
-        rate (`int`): Hz of what goes in.
-        target_rate (`int`): Hz of what comes out.
+        rate (`int`): sampling rate of the input in Hz.
+        target_rate (`int`): sampling rate of the output in Hz.
 
     Raises:
         ImportError: the rates differ, and the package soxr is missing.
@@ -78,11 +74,11 @@ def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.nd
 
 
 def as_float32(clip: Any, name: str) -> np.ndarray:
-    """Return the samples of a clip as float32 in which 1 is full scale; integers are scaled by their type.
+    """Return the samples of a clip as float32 with full scale 1; integers are scaled by their type.
 
     Args:
-        clip (`np.ndarray`, `torch.Tensor` or nested list of numbers): of any shape.
-        name (`str`): what the errors call it.
+        clip (`np.ndarray`, `torch.Tensor` or nested list of numbers): samples, of any shape.
+        name (`str`): name for error messages.
 
     Returns:
         `np.ndarray` of the same shape, float32.

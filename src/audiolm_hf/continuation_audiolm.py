@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Codes of a prompt and its continuation -> the continuation's samples, as loud as the prompt and joined to it.
-
-Behind the stages, before the output of `AudioLMModel.generate`.
-"""
+"""Decode the codes of a continuation, with the loudness of the prompt and a continuous transition from it."""
 
 import torch
 from torch import Tensor
@@ -16,7 +13,7 @@ CALIBRATION_S = 10.0  # seconds of a prompt that are decoded, to compare their l
 def decode_continuation(
     codec: AcousticCodec, prompt: Tensor, audio_codes: Tensor, num_prompt_frames: int, loudness: Loudness
 ) -> Tensor:
-    """Decode what follows a prompt.
+    """Decode the continuation of a prompt.
 
     Args:
         codec ([`AcousticCodec`]): the codec.

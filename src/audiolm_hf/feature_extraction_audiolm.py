@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Any audio in memory becomes one mono float32 batch at the model's rate.
+"""The feature extractor: converts audio in memory to a mono float32 batch at the model's sampling rate.
 
-Comes in: arrays or tensors of any rate, channel count and common sample type. Goes out: `input_values` and
-`attention_mask`, both `(batch, num_samples)`, which the two tokenizers read (arXiv 2209.03143, the start of its
-figure 2). Every check of the sound itself is made here, so that later files may trust it.
+In: arrays or tensors of any sampling rate and common sample type; out: `input_values` and `attention_mask`, both
+`(batch, num_samples)`, the inputs of the semantic tokenizer and the codec. All checks of the audio are made here.
 """
 
 from collections.abc import Sequence
@@ -44,19 +43,19 @@ class AudioFeatures(BatchFeature):
 
 
 class AudioLMFeatureExtractor(SequenceFeatureExtractor):
-    r"""Turn audio of any rate, channel count and sample type into a padded mono batch.
+    r"""Converts audio of any sampling rate, number of channels and sample type to a padded mono batch.
 
     Args:
-        feature_size (`int`, defaults to 1): channels that go out; only 1 (mono) is supported.
-        sampling_rate (`int`, defaults to 16000): rate that goes out, Hz.
-        padding_value (`float`, defaults to 0.0): fills short rows of a batch.
-        padding_side (`str`, defaults to `"right"`): where short rows are filled; only `"right"` is supported.
-        min_length_s (`float`, defaults to 0.1): shorter audio is refused, seconds.
-        silence_threshold_db (`float`, defaults to -80.0): audio whose loudest sample is below it is refused, dB
-            relative to full scale.
+        feature_size (`int`, defaults to 1): number of output channels; only 1 (mono) is supported.
+        sampling_rate (`int`, defaults to 16000): sampling rate of the output in Hz.
+        padding_value (`float`, defaults to 0.0): value for padding short rows of a batch.
+        padding_side (`str`, defaults to `"right"`): side of the padding; only `"right"` is supported.
+        min_length_s (`float`, defaults to 0.1): minimum length of audio in seconds; shorter audio is an error.
+        silence_threshold_db (`float`, defaults to -80.0): minimum peak of audio in dB relative to full scale; quieter
+            audio is an error.
 
     Raises:
-        ValueError: if a value is out of range, or a key is not known.
+        ValueError: a value is out of range, or a key is unknown.
     """
 
     model_input_names: ClassVar[list[str]] = ["input_values", "attention_mask"]
@@ -159,14 +158,14 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         return AudioFeatures(padded.data)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all fields; where the code lies only if it is saved, too, as transformers does with remote code."""
+        """Return all fields, and the place of the code if it is saved, as transformers does with remote code."""
         fields = super().to_dict()
         if self._auto_class is None:
             fields.pop("auto_map", None)
         return fields
 
     def _rates(self, sampling_rate: int | Sequence[int] | None, num_clips: int) -> list[int]:
-        """Give every clip its rate."""
+        """Return a sampling rate for each clip."""
         if num_clips == 0:
             raise ValueError("raw_audio is an empty list; give at least one clip.")
         if sampling_rate is None:
@@ -184,7 +183,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         return [check_sampling_rate(rate) for rate in rates]
 
     def _prepare(self, clip: Any, rate: int, name: str) -> np.ndarray:
-        """Turn one clip into `(num_samples,)` float32 at the model's rate."""
+        """Convert a clip to `(num_samples,)` float32 at the model's sampling rate."""
         audio = _one_channel(as_float32(clip, name), name)
         if not np.isfinite(audio).all():
             raise ValueError(f"{name} has NaN or infinite samples; repair or drop it.")
@@ -195,7 +194,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         return audio / peak if peak > 1 else audio
 
     def _check_sound(self, audio: np.ndarray, rate: int, name: str) -> None:
-        """Refuse audio from which nothing can be continued."""
+        """Check that audio is not too short or silent."""
         length_s = len(audio) / rate
         if length_s < self.min_length_s:
             raise ValueError(
@@ -218,7 +217,7 @@ def _check_flag(name: str, flag: Any) -> None:
 
 
 def _is_batch(raw_audio: Any) -> bool:
-    """Whether a list holds clips rather than the samples of one clip."""
+    """Return whether the items of a list are clips instead of the samples of a clip."""
     if not isinstance(raw_audio, list | tuple):
         return False
     return len(raw_audio) == 0 or not isinstance(raw_audio[0], int | float | np.number)

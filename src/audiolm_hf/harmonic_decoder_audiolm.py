@@ -39,7 +39,7 @@ RANDOM_BITS = 32
 
 
 class SourceFilter(NamedTuple):
-    """What the decoder finds for every frame, float32.
+    """Predictions of the decoder for every frame, float32.
 
     Args:
         log_magnitude (`torch.FloatTensor` of shape `(batch, frames, bins)`): of the filter, natural logarithm.
@@ -56,7 +56,7 @@ class SourceFilter(NamedTuple):
 
 @dataclass
 class SourceState:
-    """What one window of a recording hands to the next.
+    """State between consecutive windows of a recording.
 
     Args:
         frame (`int`): frames decoded so far.

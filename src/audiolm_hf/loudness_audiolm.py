@@ -18,7 +18,7 @@ SOFT_LIMIT = 0.9  # amplitude from which samples are compressed, so that none pa
 
 
 def active_frames(audio: Tensor, frame_length: int) -> Tensor:
-    """Mark the frames that are no pauses.
+    """Return a mask of the frames that are not pauses.
 
     Args:
         audio (`torch.FloatTensor` of shape `(num_samples,)`): at least one frame.
@@ -38,12 +38,12 @@ def _frame_power(audio: Tensor, frame_length: int) -> Tensor:
 
 @dataclass
 class Loudness:
-    """What was done to a prompt, to be undone in its continuation.
+    """The normalization of a prompt, which is reversed in its continuation.
 
     Args:
-        offset (`float`, defaults to 0.0): constant that was taken off.
-        gain (`float`, defaults to 1.0): factor by which the rest was multiplied.
-        correction (`float`, defaults to 1.0): factor for what the codec adds to or takes away from the loudness.
+        offset (`float`, defaults to 0.0): constant that is subtracted.
+        gain (`float`, defaults to 1.0): factor of the rest.
+        correction (`float`, defaults to 1.0): factor that compensates the codec's change of loudness.
     """
 
     offset: float = 0.0
@@ -65,13 +65,13 @@ class Loudness:
         return cls(float(offset), 10 ** (loudness_db / 20) / float(rms) if rms > SILENCE else 1.0)
 
     def normalise(self, audio: Tensor) -> Tensor:
-        """Bring samples of the prompt, of any shape, to the loudness of the training data."""
+        """Normalize samples of the prompt, of any shape, to the loudness of the training data."""
         return (audio - self.offset) * self.gain
 
     def calibrated(self, audio: Tensor, decoded: Tensor, frame_length: int) -> "Loudness":
-        """Add the correction, from the prompt and what its own codes decode to, both `(num_samples,)`.
+        """Set the correction from the prompt and its resynthesis, both `(num_samples,)`.
 
-        Few levels of codes hold less power than the prompt, or more, by what kind of sound it is.
+        With few levels, the resynthesis can be quieter or louder than the prompt.
         """
         audio = self.normalise(audio)
         active = active_frames(audio, frame_length)
@@ -84,12 +84,12 @@ class Loudness:
         return replace(self, correction=min(max(math.sqrt(power / decoded_power), 1 / limit), limit))
 
     def restore(self, decoded: Tensor) -> Tensor:
-        """Bring decoded samples, of any shape, to the loudness and offset of the prompt."""
+        """Restore the loudness and offset of the prompt in decoded samples of any shape."""
         return decoded * (self.correction / self.gain) + self.offset
 
 
 def soft_limit(audio: Tensor) -> Tensor:
-    """Bend samples above 0.9 so that all lie within [-1, 1]; the others stay as they are."""
+    """Compress samples above 0.9, so that all are within [-1, 1]."""
     limited, loud = audio.clone(), audio.abs() > SOFT_LIMIT
     room, values = 1 - SOFT_LIMIT, audio[loud]
     limited[loud] = values.sign() * (SOFT_LIMIT + room * torch.tanh((values.abs() - SOFT_LIMIT) / room))

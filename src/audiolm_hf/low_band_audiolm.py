@@ -17,7 +17,7 @@ COMPRESSION = 2 / 3  # loud coefficients are coded more coarsely than soft ones
 
 
 def low_band_basis(hop_length: int, num_coefficients: int, device: torch.device) -> Tensor:
-    """Cosines under a sine window, `(2 * hop_length, num_coefficients)`; the same ones analyse and synthesise."""
+    """Return cosines under a sine window, `(2 * hop_length, num_coefficients)`, for analysis and synthesis."""
     samples = torch.arange(2 * hop_length, device=device, dtype=torch.float32)[:, None] + 0.5
     frequencies = torch.arange(num_coefficients, device=device, dtype=torch.float32) + 0.5
     window = torch.sin(math.pi / (2 * hop_length) * samples)
@@ -27,14 +27,14 @@ def low_band_basis(hop_length: int, num_coefficients: int, device: torch.device)
 
 
 def cosine_analysis(values: Tensor, basis: Tensor) -> Tensor:
-    """Coefficients `(batch, frames, num_coefficients)` of waveforms `(batch, num_samples)` of whole frames."""
+    """Return coefficients `(batch, frames, num_coefficients)` of waveforms `(batch, num_samples)` of whole frames."""
     hop_length = len(basis) // 2
     half = hop_length // 2
     return F.pad(values.float(), (half, hop_length - half)).unfold(1, 2 * hop_length, hop_length) @ basis
 
 
 def cosine_synthesis(coefficients: Tensor, basis: Tensor) -> Tensor:
-    """Waveforms `(batch, frames * hop_length)` of coefficients `(batch, frames, num_coefficients)`."""
+    """Return waveforms `(batch, frames * hop_length)` of coefficients `(batch, frames, num_coefficients)`."""
     hop_length = len(basis) // 2
     num_samples = coefficients.shape[1] * hop_length
     windows = (coefficients @ basis.t()).transpose(1, 2)
@@ -44,7 +44,7 @@ def cosine_synthesis(coefficients: Tensor, basis: Tensor) -> Tensor:
 
 
 def compress_low_band(coefficients: Tensor, scale: float) -> Tensor:
-    """Bring coefficients of any shape to the range in which they are quantised; `scale` is their weight there."""
+    """Scale and compress coefficients of any shape for quantization; `scale` is their weight."""
     return scale * coefficients.sign() * coefficients.abs() ** COMPRESSION
 
 

@@ -123,11 +123,11 @@ def stacked_log_mel(
 
 
 def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """Find the centroid at the least Euclidean distance; the lower index wins a tie.
+    """Return the index of the nearest centroid by Euclidean distance, the lower one for ties.
 
     Args:
-        features (`torch.Tensor` of shape `(..., hidden_size)`): what is quantised.
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): the choices.
+        features (`torch.Tensor` of shape `(..., hidden_size)`): features to quantize.
+        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): the centroids.
 
     Returns:
         `torch.LongTensor` of shape `(...)`.
@@ -138,12 +138,11 @@ def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.T
 
 
 class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
-    """Turn audio into semantic tokens: a layer of a speech encoder, quantised by k-means.
+    """The semantic tokenizer: a layer of a speech encoder, quantized by k-means.
 
-    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens; one at
-    another rate has as many as what it is resampled to. Recordings in one padded batch get the tokens that they get
-    alone. The tokenizer is always in evaluation mode and in float32, under autocast too: its tokens are data for the
-    stages, and encoders mask their input at random in training mode.
+    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens. Tokens do
+    not depend on the other recordings of a padded batch. The tokenizer is always in evaluation mode and in float32,
+    also with autocast, because encoders mask their input at random in training mode.
 
     Args:
         config ([`AudioLMSemanticTokenizerConfig`]): the encoder, the layer and the sizes.
@@ -218,7 +217,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         return tokenizer
 
     def prune_to_layer(self) -> None:
-        """Drop the encoder layers above `config.layer`, which the tokens do not depend on."""
+        """Remove the encoder layers above `config.layer`, which are not used."""
         encoder_config = self.config.encoder_config
         layer = self.config.layer
         # These encoders normalise the output of their last layer only, so the layer must not become the last.
@@ -233,7 +232,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         encoder_config.num_hidden_layers = depth
 
     def train(self, mode: bool = True) -> "AudioLMSemanticTokenizer":
-        """Stay in evaluation mode, whatever `mode` is."""
+        """Stay in evaluation mode for any `mode`."""
         return super().train(False)
 
     @can_return_tuple
@@ -254,7 +253,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         sampling_rate: int | None = None,
     ) -> AudioLMSemanticTokenizerOutput:
-        """Turn waveforms into semantic tokens.
+        """Convert waveforms to semantic tokens.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio in [-1, 1].
@@ -286,7 +285,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         sampling_rate: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute what is quantised: the normalised hidden states at the rate of the tokens.
+        """Return the normalized hidden states at the rate of the tokens, before quantization.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): as for `tokenize`.
@@ -318,7 +317,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
     def _resampled(
         self, input_values: torch.Tensor, lengths: torch.Tensor, sampling_rate: int | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Bring recordings to the encoder's rate in float32, with silence after their ends."""
+        """Resample recordings to the encoder's sampling rate in float32, with zeros in the padding."""
         rate = self.config.sampling_rate
         if sampling_rate is not None:
             check_sampling_rate(sampling_rate)
@@ -329,11 +328,11 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         return _silence_after(resample(input_values, sampling_rate, rate), lengths), lengths
 
     def _encode(self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-        """Hidden states (batch, frames, hidden_size) of the layer, as many frames as the longest recording has."""
+        """Return hidden states `(batch, frames, hidden_size)` of the layer for the frames of the longest recording."""
         if self.encoder.main_input_name == "input_features":
             return self._encode_spectrum(input_values, lengths, num_frames)
-        # What an encoder of waveforms makes of padding reaches its neighbours (normalisation over time, convolutions
-        # in layers): one recording at a time is exact.
+        # Encoders of waveforms are run on one recording at a time, because padding would change their results (by
+        # normalization over time and convolutions).
         rows = [
             self._encode_waveform(row[:length], frames)
             for row, length, frames in zip(input_values, lengths.tolist(), num_frames.tolist(), strict=True)
@@ -368,14 +367,14 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
 
 
 def _unfitted_centroids(config: AudioLMSemanticTokenizerConfig) -> torch.Tensor:
-    """Distinct places (num_semantic_tokens, hidden_size) until centroids are fitted, the same in every run."""
+    """Return distinct initial centroids `(num_semantic_tokens, hidden_size)`, the same in every run."""
     shape = (config.num_semantic_tokens, config.encoder_config.hidden_size)
     generator = torch.Generator("cpu").manual_seed(0)
     return torch.randn(shape, generator=generator, device="cpu", dtype=torch.float32)
 
 
 def _receptive_field(encoder_config: Any) -> int:
-    """Samples that one frame of a stack of convolutions sees."""
+    """Return the receptive field of a stack of convolutions in samples."""
     field, step = 1, 1
     for kernel, stride in zip(encoder_config.conv_kernel, encoder_config.conv_stride, strict=True):
         field += (kernel - 1) * step

@@ -33,7 +33,7 @@ from .numerics_audiolm import Float32Weights, float32_default, loaded
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 from .spectral_codec_audiolm import LAYER_SCALE, ISTFTDecoder, SpectralEncoder
 
-DECODE_WINDOW = 256  # frames decoded at once: what bounds the memory, and nothing else
+DECODE_WINDOW = 256  # frames decoded at once, which only limits the memory
 NOISE_PLACES = 2**20  # frames at which the noise of a harmonic decoder begins in training, so that none is learned
 
 
@@ -254,7 +254,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     def decode(
         self, audio_codes: Tensor, attention_mask: Tensor | None = None, num_samples: int | None = None
     ) -> SoundStreamDecoderOutput:
-        """Decode codes to waveforms, in windows of bounded memory that together give what one pass would.
+        """Decode codes to waveforms, in windows that limit the memory without changing the result.
 
         Args:
             audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes of the first levels; any
@@ -314,7 +314,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     def _decode_frames(
         self, audio_codes: Tensor, frame_mask: Tensor | None, state: SourceState | None, known: int, frames: int
     ) -> tuple[Tensor, SourceState | None]:
-        """Waveforms `(batch, frames * hop_length)` of one window of codes, and what the next one is handed."""
+        """Return waveforms `(batch, frames * hop_length)` of a window of codes, and the state for the next window."""
         num_codebooks = audio_codes.shape[1]
         latents, low_band = self.quantizer.decode(audio_codes)
         if isinstance(self.decoder, HarmonicDecoder):
@@ -365,7 +365,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     def _decode_latents(
         self, latents: Tensor, low_band: Tensor | None, frame_mask: Tensor | None, f0: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Waveforms, and what the decoder found on the way that a loss can compare."""
+        """Return waveforms, and the decoder's intermediate predictions for losses."""
         found: dict[str, Tensor] = {}
         if isinstance(self.decoder, ISTFTDecoder):
             found["log_magnitude"], phase = self.decoder.spectrum(latents)
@@ -389,7 +389,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
             raise ValueError(f"f0 has shape {tuple(f0.shape)}; give (batch, frames), here {tuple(frame_mask.shape)}.")
 
     def _complete(self, audio_values: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
-        """Put the low band in its place and silence the padding."""
+        """Add the low band to the waveform, and set the padding to 0."""
         if frame_mask is None:
             return audio_values if low_band is None else self._replace_low_band(audio_values, low_band, None)
         sample_mask = frame_mask.repeat_interleave(self.config.hop_length, dim=1)
@@ -399,7 +399,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         return self._replace_low_band(audio_values, low_band, frame_mask) * sample_mask
 
     def _replace_low_band(self, audio_values: Tensor, low_band: Tensor, frame_mask: Tensor | None) -> Tensor:
-        """Put the coded low band in place of the decoder's own, in rows whose levels code one."""
+        """Replace the decoder's low band by the coded one, in rows with levels that code it."""
         config = self.config
         basis = low_band_basis(config.hop_length, config.low_band_dim, audio_values.device)
         own = cosine_analysis(audio_values, basis)
@@ -410,7 +410,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         return audio_values + cosine_synthesis(torch.where(replaced, difference, torch.zeros_like(own)), basis)
 
     def _pad_to_frames(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Silence the padding, complete the last frame with zeros, and mark the frames that hold real samples."""
+        """Set the padding to 0, pad the last frame with zeros, and return a mask of frames with real samples."""
         num_samples, hop_length = input_values.shape[1], self.config.hop_length
         lengths = row_lengths(input_values, attention_mask)
         frames = math.ceil(num_samples / hop_length)

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What tokens, codes and samples do not depend on: the stages' dtype, autocast, the training mode, torch's defaults.
+"""Float32 and evaluation mode for the codec and the semantic tokenizer, independent of dtype, autocast and defaults.
 
-Codes are discrete: a latent that half precision moves across the boundary of two codes becomes another sound. So the
-codec and the semantic tokenizer hold their weights and compute in float32, whatever the stages do.
+Codes are discrete, so the rounding errors of half precision can change them. The weights and computations of the codec
+and the semantic tokenizer are therefore always float32.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,9 +26,9 @@ def keep_dtype(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
 
 
 class Float32Weights:
-    """Keeps the dtype of weights and buffers through `to`, `half`, `double` and the like.
+    """A mixin that keeps the dtype of weights and buffers in `to`, `half`, `double` and similar methods.
 
-    Put before `nn.Module` among the bases of a module that is built under [`float32_default`].
+    It must precede `nn.Module` in the bases of a module that is built under [`float32_default`].
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
@@ -36,7 +36,7 @@ class Float32Weights:
 
 
 class Float32Parts:
-    """Keeps the dtype of the parts that `_float32_parts` names, likewise; the others are converted."""
+    """A mixin that keeps the dtype of the parts in `_float32_parts`; the others are converted."""
 
     _float32_parts: tuple[str, ...] = ()
 
@@ -61,7 +61,7 @@ class Float32Rotary:
 
 @contextmanager
 def float32_default() -> Iterator[None]:
-    """Build modules in float32 whatever torch's default dtype is, also while `from_pretrained(dtype=)` changes it."""
+    """Build modules in float32 with any default dtype of torch, including that of `from_pretrained(dtype=)`."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -72,7 +72,7 @@ def float32_default() -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model and all its modules into evaluation mode, and back into the mode of each."""
+    """Set a model and its modules to evaluation mode, and restore their modes afterwards."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
@@ -85,10 +85,10 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def loaded(model: nn.Module) -> Iterator[None]:
-    """Keep in place the tensors that a model reads outside of its modules' `forward`.
+    """Load offloaded tensors that a model uses outside of its modules' `forward`.
 
-    Where accelerate keeps weights or buffers on disk or elsewhere, its hooks bring them for the `forward` of the
-    module that owns them. Torch's layers need no more; codebooks, centroids and the like are read in other methods.
+    accelerate's hooks load offloaded weights and buffers only for the `forward` of their module, but codebooks and
+    centroids are also used in other methods.
     """
     held = []
     if not torch.compiler.is_compiling():
@@ -108,7 +108,7 @@ def loaded(model: nn.Module) -> Iterator[None]:
 
 
 def require_finite(values: Tensor, what: str) -> None:
-    """Refuse what a part computed if it has NaN or infinity, which weights that have some lead to."""
+    """Check the results of a part for NaN and infinity, which are due to such weights."""
     if not (values.is_meta or torch.compiler.is_compiling() or values.isfinite().all()):
         raise ValueError(
             f"{what} has values that are NaN or infinite; its weights must be finite, so load them again."
@@ -117,7 +117,7 @@ def require_finite(values: Tensor, what: str) -> None:
 
 @contextmanager
 def finite_parts(model: nn.Module, what: str) -> Iterator[None]:
-    """Refuse NaN and infinity in what the parts of a model compute, wherever their weights lie until they do."""
+    """Check the results of the parts of a model for NaN and infinity, also with offloaded weights."""
 
     def check(part: nn.Module, inputs: Any, outputs: Any) -> None:
         first = outputs if isinstance(outputs, Tensor) else outputs[0]

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The task "audio-continuation": a sound goes in, the same sound and what might follow comes out.
+"""The pipeline of the task "audio-continuation": a prompt in, the prompt and its continuation out.
 
-Joins [`AudioLMProcessor`] and `AudioLMModel.generate` behind transformers' `pipeline` (continuation of a prompt,
-arXiv 2209.03143). The model's file imports this one, so that it travels with every checkpoint of a whole model.
+It combines [`AudioLMProcessor`] and `AudioLMModel.generate`. The model's file imports this one, so that it is saved
+with every checkpoint of a whole model.
 """
 
 import os
@@ -28,17 +28,17 @@ _TOKENS = ("semantic_tokens", "semantic_attention_mask")  # of generate, checked
 
 
 class AudioContinuation(TypedDict):
-    """One result: `audio`, float32 of shape `(num_samples,)`, and its `sampling_rate` in Hz."""
+    """A result: `audio`, float32 of shape `(num_samples,)`, and its `sampling_rate` in Hz."""
 
     audio: np.ndarray
     sampling_rate: int
 
 
 def check_same_rate(model: Any, processor: Any) -> None:
-    """Check that a processor makes audio at the rate that a model takes.
+    """Check that the sampling rates of a processor and a model are equal.
 
     Raises:
-        ValueError: if the rates differ.
+        ValueError: the rates differ.
     """
     if processor.sampling_rate != model.sampling_rate:
         raise ValueError(
@@ -50,7 +50,7 @@ def check_same_rate(model: Any, processor: Any) -> None:
 
 @dataclass
 class _Prompt:
-    """One of several prompts; `name` says which, for errors. `features` are those that it was read into."""
+    """One of several prompts, with its `name` for error messages, and its `features` once it is read."""
 
     audio: Any
     name: str
@@ -75,7 +75,7 @@ def _number(audio: Any, index: int) -> _Prompt:
 
 
 def _number_all(prompts: Any) -> Iterator[_Prompt]:
-    """Number the prompts of a generator; none at all are an error."""
+    """Number the prompts of a generator; an empty one is an error."""
     index = -1
     for index, audio in enumerate(prompts):
         yield _number(audio, index)
@@ -97,8 +97,8 @@ class AudioContinuationPipeline(Pipeline):
 
     Args:
         model ([`AudioLMModel`]): the model.
-        processor ([`AudioLMProcessor`]): reads prompts and cuts results.
-        kwargs: any option of `__call__`, as its default; `batch_size`, `device` and the other options of
+        processor ([`AudioLMProcessor`]): the processor.
+        kwargs: defaults of the options of `__call__`; and `batch_size`, `device` and other options of
             `transformers.Pipeline`.
     """
 
@@ -124,14 +124,15 @@ class AudioContinuationPipeline(Pipeline):
                 dataset of these. The prompts of a list are all checked before the first is continued.
             kwargs: options, all of them optional, as follows.
             sampling_rate (`int`, *optional*): rate of prompts given as bare arrays, Hz.
-            continuation_length_s (`float`, *optional*): longest continuation, seconds; by default the checkpoint's.
-            min_continuation_length_s (`float`, *optional*): shortest one, seconds; equal to `continuation_length_s`
-                it makes the length exact. By default the model may end earlier.
-            num_return_sequences (`int`, *optional*, defaults to 1): continuations of each prompt.
+            continuation_length_s (`float`, *optional*): maximum length of the continuation in seconds; the default is
+                that of the checkpoint.
+            min_continuation_length_s (`float`, *optional*): minimum length in seconds; set it to
+                `continuation_length_s` for an exact length. By default, the model can end earlier.
+            num_return_sequences (`int`, *optional*, defaults to 1): number of continuations of each prompt.
             return_full_audio (`bool`, *optional*, defaults to `True`): return the prompt and its continuation in one
-                array, or the continuation alone.
-            seed (`int`, *optional*): makes the result repeatable.
-            batch_size (`int`, *optional*, defaults to 1): prompts generated at once.
+                array, or only the continuation.
+            seed (`int`, *optional*): random seed, which makes the result reproducible.
+            batch_size (`int`, *optional*, defaults to 1): number of prompts per batch.
             Any further option of `AudioLMModel.generate`, such as `coarse_temperature=0.9`, or `temperature=0.9` for
             all stages; also as a dictionary `generate_kwargs`.
 
@@ -148,7 +149,7 @@ class AudioContinuationPipeline(Pipeline):
         return super().__call__(self._read_inputs(inputs, self._preprocess_params | options), **kwargs)
 
     def _read_inputs(self, inputs: Any, options: dict[str, Any]) -> Any:
-        """Bring prompts to a form that transformers takes apart right: one, a list, a generator or a dataset."""
+        """Convert prompts to the kinds of inputs that transformers supports: one, a list, a generator or a dataset."""
         if is_clip(inputs):
             return _Prompt(inputs, "")
         if isinstance(inputs, IterableDataset) or not hasattr(inputs, "__len__"):
@@ -189,7 +190,7 @@ class AudioContinuationPipeline(Pipeline):
         return preprocess, forward, postprocess
 
     def preprocess(self, input_: Any, sampling_rate: int | None = None) -> dict[str, torch.Tensor]:
-        """Read one prompt into `input_values` and `attention_mask`, both `(1, num_samples)`."""
+        """Read a prompt into `input_values` and `attention_mask`, both `(1, num_samples)`."""
         prompt = input_ if isinstance(input_, _Prompt) else _Prompt(input_, "")
         if prompt.features is not None:
             return prompt.features
@@ -209,17 +210,17 @@ class AudioContinuationPipeline(Pipeline):
         return dict(features)
 
     def _forward(self, input_tensors: dict[str, torch.Tensor], **options: Any) -> dict[str, torch.Tensor]:
-        """Generate; every tensor that comes back leads with `(batch, num_return_sequences)`."""
+        """Generate continuations; the first axes of all results are `(batch, num_return_sequences)`."""
         batch = input_tensors["input_values"].shape[0]
         output = self.model.generate(**input_tensors, **options)
-        # Transformers takes batches apart along the first axis, so the continuations of a prompt need their own.
+        # transformers splits batches along the first axis, so the continuations of a prompt need a separate axis.
         names = ("audio_values", "audio_lengths", "prompt_lengths")
         return {name: output[name].reshape(batch, -1, *output[name].shape[1:]) for name in names}
 
     def postprocess(
         self, model_outputs: dict[str, torch.Tensor], return_full_audio: bool = True
     ) -> AudioContinuation | list[AudioContinuation]:
-        """Cut the continuations of one prompt to their own lengths."""
+        """Trim the continuations of a prompt to their lengths."""
         rows = {name: tensor[0] for name, tensor in model_outputs.items()}
         clips = self.processor.batch_decode(rows, return_full_audio=return_full_audio)
         rate = self.processor.sampling_rate
@@ -227,21 +228,21 @@ class AudioContinuationPipeline(Pipeline):
         return results[0] if len(results) == 1 else results
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save the model and the processor to one folder that `pipeline` loads again.
+        """Save the model and the processor to a folder that `pipeline` can load.
 
-        Without code: `audiolm_hf.export_checkpoint` adds it for machines where the package is not installed. There,
-        a model that was loaded from such a folder saves the code again.
+        The code is not saved, except for a model that was loaded with its code. `audiolm_hf.export_checkpoint` adds
+        the code for machines where the package is not installed.
 
         Args:
-            save_directory (`str` or `os.PathLike`): folder, made if it is not there.
-            kwargs: as in `PreTrainedModel.save_pretrained`.
+            save_directory (`str` or `os.PathLike`): folder, which is created if it does not exist.
+            kwargs: keyword arguments of `PreTrainedModel.save_pretrained`.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
 
 
 def _check_loading(options: dict[str, Any]) -> None:
-    """Check what transformers keeps of a pipeline's options and does not check."""
+    """Check the options of a pipeline that transformers does not check."""
     for name, least in (("batch_size", 1), ("num_workers", 0)):
         value = options.get(name)
         if value is not None and not Within(least, 2**31, whole=True).holds(value):

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Audio in whatever form it is at hand -> the model's input; the model's output -> arrays and files.
+"""The processor: converts audio of any kind to model inputs, and model outputs to arrays and files.
 
-Comes in: paths, bytes, arrays, rows of `datasets`, at any rate, mixed. Goes out: `input_values` and `attention_mask`
-of [`AudioLMFeatureExtractor`]. Behind the model, `batch_decode` cuts each row to its length and `save_audio` writes
-files that say they are generated.
+In: paths, bytes, arrays or rows of `datasets` at any sampling rates; out: `input_values` and `attention_mask` of
+[`AudioLMFeatureExtractor`]. After generation, `batch_decode` trims each row to its length, and `save_audio` writes
+files that are marked as generated.
 """
 
 import os
@@ -29,10 +29,11 @@ _FORMS = (
 
 
 class AudioLMProcessor(ProcessorMixin):
-    r"""Read audio of any form for [`AudioLMModel`], and write what it generates.
+    r"""Reads audio for [`AudioLMModel`], and writes generated audio.
 
     Args:
-        feature_extractor ([`AudioLMFeatureExtractor`]): checks, mixes, resamples and pads.
+        feature_extractor ([`AudioLMFeatureExtractor`]): the feature extractor, which checks, mixes, resamples and
+            pads.
     """
 
     def __init__(self, feature_extractor: Any) -> None:
@@ -40,7 +41,7 @@ class AudioLMProcessor(ProcessorMixin):
 
     @classmethod
     def get_processor_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read `processor_config.json`; keys that a processor does not have are refused, not passed over."""
+        """Read `processor_config.json`; unknown keys are errors."""
         try:
             fields, kwargs = super().get_processor_dict(*args, **kwargs)
         except AttributeError as error:  # transformers takes the file for an object
@@ -56,7 +57,7 @@ class AudioLMProcessor(ProcessorMixin):
 
     @property
     def sampling_rate(self) -> int:
-        """Samples per second of what goes in and comes out of the model, Hz."""
+        """Sampling rate of the model's input and output, in Hz."""
         return self.feature_extractor.sampling_rate
 
     @property
@@ -69,11 +70,11 @@ class AudioLMProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """Keys of what `__call__` returns."""
+        """Keys of the result of `__call__`."""
         return self.feature_extractor.model_input_names
 
     def __call__(self, audio: Any = None, **kwargs: Any) -> BatchFeature:
-        """Read one clip or a list of clips, and make one batch.
+        """Read a clip or a list of clips into a batch.
 
         Args:
             audio: a path (`str`, `Path`), the `bytes` of a file, an array or tensor of shape `(num_samples,)` or
@@ -109,7 +110,7 @@ class AudioLMProcessor(ProcessorMixin):
         return self.feature_extractor(arrays, sampling_rate=rates, **options)
 
     def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Sort options as every transformers processor does, but refuse unknown ones."""
+        """Sort options like other processors; unknown ones are errors."""
         known = {"common_kwargs", *ProcessingKwargs.__annotations__, *AudioKwargs.__annotations__}
         unknown = sorted(set(kwargs) - known)
         if unknown:
@@ -117,7 +118,7 @@ class AudioLMProcessor(ProcessorMixin):
         return self._merge_kwargs(ProcessingKwargs, **kwargs)["audio_kwargs"]
 
     def batch_decode(self, output: Any, return_full_audio: bool = True) -> list[np.ndarray]:
-        """Cut every row of a generated batch to its own length.
+        """Trim every row of a generated batch to its length.
 
         Args:
             output ([`AudioLMGenerateOutput`]): `audio_values (rows, num_samples)`, `audio_lengths (rows,)` and
@@ -160,7 +161,7 @@ class AudioLMProcessor(ProcessorMixin):
         checkpoint: str | None = None,
         seed: int | None = None,
     ) -> list[Path]:
-        """Write generated audio, with text fields that say so.
+        """Write generated audio to files that are marked as generated in their metadata.
 
         Args:
             audio: an array or tensor of shape `(num_samples,)`, a pipeline result (`{"audio", "sampling_rate"}`), a
@@ -195,7 +196,7 @@ class AudioLMProcessor(ProcessorMixin):
         return [write_audio(path, clip, rate, metadata) for path, (clip, rate) in zip(paths, clips, strict=True)]
 
     def _load(self, item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
-        """Bring one clip of any form to samples and their rate; files are read at the model's."""
+        """Return the samples and the sampling rate of a clip; files are read at the model's sampling rate."""
         if isinstance(item, Mapping):
             return self._load_mapping(item, sampling_rate, name)
         if isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read"):
@@ -263,7 +264,7 @@ def _as_list(audio: Any) -> list[Any]:
 
 
 def _is_decoder(item: Any) -> bool:
-    """Whether this is an `AudioDecoder` or `AudioSamples` of torchcodec, which need not be installed."""
+    """Return whether an object is an `AudioDecoder` or `AudioSamples` of torchcodec, which may not be installed."""
     if hasattr(item, "__array__"):  # may have `data`, too, which some types of samples cannot show
         return False
     return hasattr(item, "get_all_samples") or (hasattr(item, "data") and hasattr(item, "sample_rate"))

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Residual vector quantizers of the codec: latent vectors in, one code per level and frame out.
 
-Every level quantises what the levels before it left over (SoundStream, arXiv 2107.03312, section III-C). Two kinds of
-level stand behind one interface: `EMACodebook` (moving averages, k-means initialisation, replacement of dead codes)
-and `FactorizedCodebook` (low-dimensional L2-normalised codes learned by gradient; DAC, arXiv 2306.06546).
+Every level quantizes the residual of the previous levels (SoundStream, arXiv 2107.03312, section III-C). There are two
+kinds of levels with the same interface: `EMACodebook` (moving averages, k-means initialization, replacement of dead
+codes) and `FactorizedCodebook` (low-dimensional L2-normalized codes trained by gradients; DAC, arXiv 2306.06546).
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ KMEANS_ITERATIONS = 10
 
 @dataclass
 class QuantizerOutput:
-    """What one pass through the residual quantizer gives.
+    """Output of the residual quantizer.
 
     Args:
         quantized (`torch.Tensor` of shape `(batch, frames, hidden_size)`): sum of the chosen code vectors; gradients
@@ -104,7 +104,7 @@ def _of_all_processes(vectors: Tensor, rows: int) -> Tensor:
 
 
 class EMACodebook(nn.Module):
-    """One level whose codes are exponential moving averages of the vectors assigned to them."""
+    """A level whose codes are exponential moving averages of the vectors assigned to them."""
 
     codebook: Tensor
     sums: Tensor
@@ -174,7 +174,7 @@ class EMACodebook(nn.Module):
         return quantized, codes, commitment, commitment.new_zeros(commitment.shape)
 
     def encode(self, residual: Tensor) -> Tensor:
-        """Choose codes `(num_vectors,)` for `residual (num_vectors, codebook_dim)`; changes nothing."""
+        """Return the codes `(num_vectors,)` of `residual (num_vectors, codebook_dim)` without training."""
         return nearest_codes(residual, self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class EMACodebook(nn.Module):
 
 
 class FactorizedCodebook(nn.Module):
-    """One level that projects to a few dimensions and compares L2-normalised codes learned by gradient."""
+    """A level that projects to a few dimensions and compares L2-normalized codes trained by gradients."""
 
     def __init__(self, config: SoundStreamConfig, index: int) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class FactorizedCodebook(nn.Module):
         return nearest_codes(F.normalize(projected.detach()), F.normalize(self.codebook.weight))
 
     def encode(self, residual: Tensor) -> Tensor:
-        """Choose codes `(num_vectors,)` for `residual (num_vectors, hidden_size)`."""
+        """Return the codes `(num_vectors,)` of `residual (num_vectors, hidden_size)`."""
         return self._nearest(self.in_proj(residual))
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -244,7 +244,7 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
 
     @property
     def needs_initialization(self) -> bool:
-        """Whether the codebooks still wait for vectors to be placed by."""
+        """Whether the codebooks are not initialized yet."""
         return self.is_ema and not all(bool(level.initialized) for level in self.levels)
 
     @torch.no_grad()
@@ -262,12 +262,12 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
             residual = residual - self._widen(level.decode(level.encode(part)))
 
     def _join(self, latents: Tensor, low_band: Tensor | None) -> Tensor:
-        """What is quantised, `(num_vectors, latent_dim + low_band_dim)`."""
+        """Return the vectors to quantize, `(num_vectors, latent_dim + low_band_dim)`."""
         projected = self.in_proj(latents.float())
         return projected if low_band is None else torch.cat([projected, low_band.float()], dim=1)
 
     def _narrow(self, residual: Tensor, level: Any) -> Tensor:
-        """The part of a residual that a level codes."""
+        """Return the part of a residual that a level codes."""
         return residual[:, : level.codebook.shape[1]] if self.is_ema else residual
 
     def _widen(self, quantized: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Sampling: tokens of one stage after known ones, every token inside its level.
+"""Sampling of the tokens of a stage, each from the ids of its level.
 
-In: id sequences of any lengths; out: the ids that follow. A row's result depends on its own context and noise alone,
-not on the rows beside it, up to the round-off of the kernels: these may add up a row's numbers in another order where
-there are other rows or threads, and a draw within about 1e-6 of the border of two tokens may then become the other.
+In: id sequences of any lengths; out: the ids that follow. The result of a row only depends on its context and its
+random numbers, up to rounding: kernels may sum in another order with other rows or threads, which can change a token
+if its random number is within about 1e-6 of the boundary between two tokens.
 
 Paper: AudioLM (arXiv 2209.03143), inference.
 """

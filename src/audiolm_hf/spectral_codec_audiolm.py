@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Encoder and decoder of the codec that work at the frame rate, between a short-time transform and its inverse.
+"""Encoder and decoder of the codec at the frame rate, between a short-time transform and its inverse.
 
-Between the waveform and the latents of [`SoundStreamModel`]. After Vocos (arXiv 2306.00814), made causal; in place of
-the strided convolutions of SoundStream (arXiv 2107.03312, section III), which cost far more on a CPU.
+They are causal variants of Vocos (arXiv 2306.00814), and much faster on a CPU than the strided convolutions of
+SoundStream (arXiv 2107.03312, section III).
 """
 
 import math
@@ -19,7 +19,7 @@ LOG_MAGNITUDE_LIMIT = 6.0  # e^6 is above any bin of a full-scale tone in a 1280
 
 
 def windowed_spectrum(input_values: Tensor, config: SoundStreamConfig) -> Tensor:
-    """Spectra `(batch, frames, bins)`, complex, of windows centred on the frames of `(batch, num_samples)`."""
+    """Return complex spectra `(batch, frames, bins)` of windows centred on the frames of `(batch, num_samples)`."""
     excess = (config.window_length - config.hop_length) // 2
     frames = F.pad(input_values.float(), (excess, excess)).unfold(1, config.window_length, config.hop_length)
     return torch.fft.rfft(frames * hann_window(config, frames.device))
@@ -40,7 +40,7 @@ def inverse_spectrum(spectrum: Tensor, config: SoundStreamConfig, frame_mask: Te
 
 
 def _overlap_add(frames: Tensor, config: SoundStreamConfig) -> Tensor:
-    """Add windows `(batch, frames, window_length)` up at their places; the excess at both ends is cut off."""
+    """Overlap-add windows `(batch, frames, window_length)`, without the excess at both ends."""
     window_length, hop_length = config.window_length, config.hop_length
     num_samples = (frames.shape[1] - 1) * hop_length + window_length
     summed = F.fold(frames.transpose(1, 2), (1, num_samples), (1, window_length), stride=(1, hop_length))
@@ -130,9 +130,10 @@ class ISTFTDecoder(nn.Module):
         return inverse_spectrum(torch.polar(log_magnitude.exp(), phase), self.config, frame_mask)
 
     def align_phase(self, log_magnitude: Tensor, phase: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Synthesise with phases on which overlapping windows agree, beginning at `phase`.
+        """Synthesize with consistent phases, estimated from the initial `phase`.
 
-        Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), `config.phase_iterations` rounds.
+        The estimation is fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013) with `config.phase_iterations`
+        iterations.
         """
         magnitude = log_magnitude.exp()
         mask = log_magnitude.new_ones(magnitude.shape[:2]) if frame_mask is None else frame_mask.to(magnitude.dtype)
