@@ -24,7 +24,7 @@ class SoundStreamConfig(StrictConfig):
         codebook_dim (`int`, defaults to 32): width of the space in which the quantizer works.
         quantizer_type (`"ema"` or `"factorized"`, defaults to `"ema"`): `"ema"` keeps one projection to
             `codebook_dim` and moves codebooks by exponential averages (SoundStream); `"factorized"` projects every
-            level to `codebook_dim` by itself and compares L2-normalised codes learned by gradient (DAC).
+            level to `codebook_dim` separately and compares L2-normalized codes trained by gradients (DAC).
         encoder_type (`"spectral"` or `"convolutional"`, defaults to `"spectral"`): short-time spectra followed by
             causal ConvNeXt blocks at the frame rate, or strided causal convolutions on the waveform (SoundStream).
         decoder_type (`"istft"`, `"harmonic"` or `"mirrored"`, defaults to `"istft"`): causal ConvNeXt blocks at the

@@ -77,7 +77,7 @@ class StageLayout:
 
 @strict
 class AudioLMStageConfig(StrictConfig):
-    r"""What all stages share: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
+    r"""Base configuration of the stages: a causal decoder over one flat vocabulary (see `token_layout_audiolm`).
 
     Args:
         backbone_config (`PreTrainedConfig` or `dict`): any causal decoder that `AutoModel` builds and that keeps a
@@ -94,8 +94,8 @@ class AudioLMStageConfig(StrictConfig):
         mean_semantic_duration (`float`, defaults to 1.0): tokens before removal per token after it, measured on the
             training data; turns seconds into numbers of tokens when `remove_repeats` is set.
         condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse stage that came
-            without their semantic tokens. Above 0 the stage can be guided (`coarse_guidance_scale`), and goes on from
-            the sound alone at a scale of 0.
+            without their semantic tokens. Above 0, the stage can be guided (`coarse_guidance_scale`); a scale
+            of 0 generates without semantic tokens.
         condition_stride (`float`, *optional*): tokens predicted for each condition token; 8 for 25 semantic tokens and
             4 levels of 50 codes a second. Positions of the condition then run beside those of what is predicted
             (see [`~token_layout_audiolm.side_by_side_positions`]). By default they are counted up from the beginning.

@@ -35,7 +35,7 @@ class AudioFeatures(BatchFeature):
     """
 
     def to(self, *args: Any, **kwargs: Any) -> "AudioFeatures":
-        """Move to a device, as `BatchFeature.to` does; a dtype is passed over."""
+        """Move to a device, as `BatchFeature.to` does; a dtype is ignored."""
         exact = {name: value for name, value in self.items() if isinstance(value, torch.Tensor)}
         super().to(*args, **kwargs)
         self.data |= {name: value.to(self.data[name].device) for name, value in exact.items()}

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What [`AudioLMModel.generate`] checks before any work: types, shapes, counts, seeds and memory."""
+"""Checks of the arguments of [`AudioLMModel.generate`]: types, shapes, numbers, seeds and memory."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def check_generate_inputs(
     semantic_attention_mask: Tensor | None,
     batch_size: int | None,
 ) -> None:
-    """Check types and shapes of what `generate` is given, and that it goes together."""
+    """Check the types and shapes of the inputs of `generate`, and that they match each other."""
     if input_values is not None:
         check_waveform(input_values)
     if semantic_tokens is not None:
@@ -70,15 +70,15 @@ def resolve_seed(seed: int | None, generator: torch.Generator | None) -> int:
 
 
 def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
-    """Refuse what cannot fit: at the least, the keys and values of a window, and what is returned, three times.
+    """Check that generation fits into memory, from a lower bound: the cache of a window, and three times the output.
 
     Args:
-        model ([`AudioLMModel`]): generates.
-        num_rows (`int`): rows at once.
-        length_s (`float`): seconds of each.
+        model ([`AudioLMModel`]): the model.
+        num_rows (`int`): number of rows in a batch.
+        length_s (`float`): seconds of each row.
 
     Raises:
-        ValueError: with the memory needed and the memory there is.
+        ValueError: the required memory is not available.
     """
     codec, bytes_per_row = model.acoustic_codec, 0.0
     for name, stage in model.stages.items():

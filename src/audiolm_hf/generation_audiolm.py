@@ -216,7 +216,7 @@ class AudioLMGenerationMixin(PartsMixin):
     def _read_prompts(
         self, input_values: Tensor | None, attention_mask: Tensor | None, num_spoken: int, batch_size: int | None
     ) -> list[_Prompt]:
-        """Check, tokenise and encode every prompt by itself, so that padding cannot reach it."""
+        """Check, tokenize and encode every prompt on its own, so that it does not depend on padding."""
         if input_values is None:
             empty = torch.zeros(0, dtype=torch.int64, device=self.device)
             none = _Prompt(empty.float(), empty, empty.expand(self.config.num_codebooks, 0))
@@ -326,7 +326,7 @@ class AudioLMGenerationMixin(PartsMixin):
         return TimedTokens(torch.cat([prompt_tokens, new_tokens]), starts)
 
     def _decode(self, rows: list[_Prompt], codes: list[Tensor], num_samples: list[int]) -> list[Tensor]:
-        """Put the prompt's own samples before the decoded continuation, which is as loud as they are."""
+        """Join the samples of the prompt and of the decoded continuation, which has the same loudness."""
         audio: list[Tensor] = []
         for row, row_codes, count in zip(rows, codes, num_samples, strict=True):
             if count == 0:

@@ -202,7 +202,7 @@ def push_checkpoint(
 
 
 def _check_adapter(folder: Path) -> None:
-    """Refuse an adapter whose base is not found from elsewhere."""
+    """Check that the base of an adapter can be found from other machines."""
     adapter = find_adapter(folder)
     base = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter else None
     if adapter and (not base or base.startswith((".", "/"))):

@@ -219,7 +219,7 @@ class JointTrainingMixin(PartsMixin):
         audio_codes: Tensor | None,
         codes_attention_mask: Tensor | None,
     ) -> list[TokenisedRecording]:
-        """Check the inputs, and tokenise each waveform by itself, so that padding cannot reach it."""
+        """Check the inputs, and tokenize each waveform on its own, so that it does not depend on padding."""
         inputs = {"input_values": input_values, "semantic_tokens": semantic_tokens, "audio_codes": audio_codes}
         given = [name for name, value in inputs.items() if value is not None]
         if given not in (["input_values"], ["semantic_tokens", "audio_codes"]):

@@ -83,7 +83,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         codec: PreTrainedModel,
         **stages: AudioLMStageModel,
     ) -> "AudioLMModel":
-        """Put trained parts together, sharing their weights; tokenizer and codec are frozen.
+        """Build a model from trained parts, without copying their weights; tokenizer and codec are frozen.
 
         Args:
             semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
@@ -139,7 +139,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
 
     @classmethod
     def can_generate(cls) -> bool:
-        """Say that `generate` is there, for pipelines and for saving `generation_config.json`."""
+        """Return `True`, for pipelines and for saving `generation_config.json`."""
         return True
 
     def adjust_generation_fn(

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The language models of AudioLM, one for each stage, on one shared decoder.
+"""The language models of AudioLM, one for each stage, with a common base class.
 
 In: id sequences of `token_layout_audiolm`; out: logits, and a loss where there are labels. A stage is any
 transformers decoder over one flat vocabulary. Its loss and its sampling use the same distribution: each token is
@@ -36,7 +36,7 @@ from .token_layout_audiolm import (
 
 
 class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
-    """What all stages share: a decoder, a head, and a loss over each token's own level.
+    """Base of the stages: a decoder, a head, and a loss over the ids of each token's level.
 
     Args:
         config ([`AudioLMStageConfig`]): `config.backbone_config` chooses the decoder.
@@ -53,7 +53,9 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _tied_weights_keys: Mapping[str, str] = {"lm_head.weight": "model.embed_tokens.weight"}  # or as the decoder says
+    _tied_weights_keys: Mapping[str, str] = {
+        "lm_head.weight": "model.embed_tokens.weight"
+    }  # may be replaced by that of the decoder
     _tp_plan: Mapping[str, str] = {"lm_head": "colwise_gather_output"}
     _pp_plan: Mapping[str, Any] = {"lm_head": (["hidden_states"], ["logits"])}
 
@@ -165,7 +167,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         )
 
     def _given_shift_labels(self, kwargs: dict[str, Any]) -> Tensor | None:
-        """Take `shift_labels` out of the keywords; in the signature, Trainer would take them for needed."""
+        """Remove `shift_labels` from the keywords; in the signature of `forward`, Trainer would require them."""
         shift_labels = kwargs.pop("shift_labels", None)
         if shift_labels is not None and self.config.condition_stride is not None:
             raise ValueError(
@@ -182,22 +184,22 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
     ) -> dict[str, Tensor | None]:
-        """Return the decoder's mask and positions, with the condition beside what is predicted if the stage wants it.
+        """Return the mask and positions for the decoder, with an aligned condition if the stage is configured for that.
 
         Args:
             inputs (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the stage, or their embeddings.
             attention_mask (`torch.LongTensor` of shape `(batch, total_length)`, *optional*): 1 for real ids.
-            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default counted up
-                over the ones of the mask. Where a sequence is whole from its beginning token to its separator, its
-                condition is moved; other positions are used as they are.
+            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default the
+                cumulative sum of the mask. The condition of a sequence is moved if all ids from its begin token to its
+                separator are given; other positions do not change.
             past_key_values (`Cache`, *optional*): keys and values of earlier ids.
 
         Returns:
             `dict`: `attention_mask` and `position_ids`.
 
         Raises:
-            ValueError: the positions of a condition cannot be told from what is given, or the attention takes steps
-                in the positions for the beginnings of other sequences.
+            ValueError: the positions of a condition cannot be determined from the inputs, or the attention
+                implementation would treat positions that step back as packed sequences.
         """
         counted = position_ids is None
         if position_ids is None:
@@ -210,7 +212,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         if inputs.is_floating_point() or inputs.shape[1] == 1:
             return {"attention_mask": attention_mask, "position_ids": position_ids}
         self._check_steps(attention_mask, position_ids)
-        if attention_mask is None:  # without one, steps in the positions are read as packed sequences
+        if attention_mask is None:  # without a mask, positions that step back are treated as packed sequences
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             attention_mask = inputs.new_ones(len(inputs), past + inputs.shape[1])
         return {
@@ -219,7 +221,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         }
 
     def _require_prediction(self, inputs: Tensor) -> None:
-        """Refuse ids of the condition whose places depend on ids that are not among them."""
+        """Check that the inputs have no conditioning ids whose positions depend on missing ids."""
         if inputs.is_floating_point() or bool(is_condition(inputs, self.config).any()):
             raise ValueError(
                 f"The {self.config.stage} stage has condition_stride = {self.config.condition_stride}, and a part of "
@@ -228,7 +230,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
             )
 
     def _check_steps(self, attention_mask: Tensor | None, position_ids: Tensor) -> None:
-        """Refuse what would be read as several sequences, and what is meant to be."""
+        """Check that positions are not those of packed sequences, and would not be treated as such."""
         if "flash" in (self.config._attn_implementation or ""):
             raise ValueError(
                 f"attn_implementation is {self.config._attn_implementation!r}, which reads positions that step back "
@@ -241,7 +243,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
             )
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
-        """Place the whole prompt at once: a cache, chunks and candidates then leave every id where it is."""
+        """Compute the positions of the whole prompt at once, so that caches, chunks and candidates do not change them."""
         position_ids = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
         if self.config.condition_stride is None:
             return position_ids
@@ -253,14 +255,14 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         return side_by_side_positions(ids, position_ids, self.config)
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse `generate_batch`: it passes over the rule that keeps each token inside its level."""
+        """Raise an error, because `generate_batch` does not restrict tokens to their levels."""
         raise NotImplementedError(
             f"{type(self).__name__} has no continuous batching: tokens would leave their levels. Use generate, which "
             "takes a batch padded on the left with an attention_mask."
         )
 
     def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
-        """Score the ids of one level, computing no other row of the head.
+        """Return the logits of the ids of a level, computing only these rows of the head.
 
         Args:
             hidden_states (`torch.FloatTensor` of shape `(..., hidden_size)`): of the decoder's last layer.
@@ -277,13 +279,13 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
 
     @property
     def _head_has_rows(self) -> bool:
-        """Whether the head is its weight alone: no adapter, quantised weight, shard, nor hook that loads it."""
+        """Return whether the head is a plain weight, without adapter, quantization, sharding or offloading."""
         head = self.lm_head
         hooked = "forward" in vars(head) or head._forward_pre_hooks or head._forward_hooks
         return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not hooked
 
     def _restrict(self, logits: Tensor, level: int) -> Tensor:
-        """Give the logits of one level as float32, minus infinity for an id that is never chosen."""
+        """Return the logits of a level as float32, with minus infinity for ids that are never chosen."""
         forbidden = forbidden_id(self.config, level)
         if forbidden is None:
             return logits.float()
@@ -291,7 +293,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         return logits.float().masked_fill(never, -torch.inf)
 
     def _target_losses(self, hidden_states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Score targets level by level: flat positions, negative log-likelihoods, and whether the best id is right."""
+        """Return flat positions, negative log-likelihoods and correctness of the targets, level by level."""
         targets = targets.flatten().long()
         positions = torch.nonzero(targets != IGNORE_INDEX)[:, 0]
         targets = targets[positions]
@@ -320,7 +322,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         return positions, torch.cat(losses), torch.cat(correct)
 
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every label; the path of training and of validation, end token included.
+        """Return the loss and the correctness of every label, including the end token.
 
         Group the results by level with [`token_levels`] of the labels.
 
@@ -345,7 +347,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         return all_losses.view(labels.shape), all_correct.view(labels.shape)
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Continue ids, every one inside its level; see `generate` of [`~transformers.GenerationMixin`].
+        """Continue ids, with every id in its level; see `generate` of [`~transformers.GenerationMixin`].
 
         Raises:
             TypeError, ValueError: as for `forward`.
@@ -357,14 +359,14 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         return super().generate(inputs, *args, **kwargs)
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
-        """Keep plain `generate` inside the level whose turn it is, before any other rule looks at the scores."""
+        """Add the processor that restricts ids to their levels, before all other processors."""
         processors = super()._get_logits_processor(*args, **kwargs)
         processors.insert(0, LevelLogitsProcessor(self.config))
         return processors
 
 
 def _count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
-    """Count up the positions of new ids after `past` earlier ones; padding has none of its own."""
+    """Return the positions of new ids after `past` earlier ones, without counting padding."""
     length = inputs.shape[1]
     if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
         return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -length:]
@@ -372,31 +374,31 @@ def _count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) -
 
 
 def _is_packed(attention_mask: Tensor | None, position_ids: Tensor | None) -> bool:
-    """Whether positions begin again within a row, as transformers packs several sequences into one."""
+    """Return whether positions restart within a row, as in transformers' packed sequences."""
     if attention_mask is not None or position_ids is None or torch.compiler.is_compiling():
         return False
     return bool(((position_ids == 0).sum(-1) > 1).any())
 
 
 def _next_labels(labels: Tensor) -> Tensor:
-    """Put the label of the following position at each position."""
+    """Return the labels shifted by one position to the left."""
     return F.pad(labels[:, 1:].long(), (0, 1), value=IGNORE_INDEX)
 
 
 class AudioLMSemanticModel(AudioLMStageModel, GenerationMixin):
-    """Stage 1: continues semantic tokens. See [`AudioLMStageModel`]."""
+    """The semantic stage, which continues semantic tokens. See [`AudioLMStageModel`]."""
 
     config_class = AudioLMSemanticConfig
 
 
 class AudioLMCoarseModel(AudioLMStageModel, GenerationMixin):
-    """Stage 2: coarse codes from semantic tokens. See [`AudioLMStageModel`]."""
+    """The coarse stage, which predicts coarse codes from semantic tokens. See [`AudioLMStageModel`]."""
 
     config_class = AudioLMCoarseConfig
 
 
 class AudioLMFineModel(AudioLMStageModel, GenerationMixin):
-    """Stage 3: fine codes from coarse codes. See [`AudioLMStageModel`]."""
+    """The fine stage, which predicts fine codes from coarse codes. See [`AudioLMStageModel`]."""
 
     config_class = AudioLMFineConfig
 

@@ -62,7 +62,7 @@ class AudioLMProcessor(ProcessorMixin):
 
     @property
     def tokenizer(self) -> NoReturn:
-        """Say that there is none: `Trainer` asks a processor for it."""
+        """Not available; the error names the `processing_class` for `Trainer`."""
         raise AttributeError(
             f"{type(self).__name__} has no tokenizer, as there is no text; give Trainer "
             "processing_class=processor.feature_extractor."

@@ -104,7 +104,7 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in values:
         if key not in fields and key in RENAMED_KEYS:
-            raise ValueError(f"{where}: the key {key!r} of before is now {RENAMED_KEYS[key]}.")
+            raise ValueError(f"{where}: the old key {key!r} is now {RENAMED_KEYS[key]}.")
         if key not in fields:
             raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), fields)}")
     for name, field in fields.items():

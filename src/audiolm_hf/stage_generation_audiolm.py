@@ -58,7 +58,7 @@ def generate_semantic_tokens(
 
     Args:
         model ([`AudioLMSemanticModel`]): the stage.
-        prompts (`list[torch.LongTensor]`): tokens of each row, repeats already removed if the stage wants that; may
+        prompts (`list[torch.LongTensor]`): tokens of each row, without repeats if the stage has `remove_repeats`; may
             be empty.
         num_tokens (`int`): most tokens to add to a row.
         seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
@@ -113,7 +113,7 @@ class TimedTokens:
     starts: Tensor
 
     def between(self, start: int, stop: int, config: AudioLMStageConfig) -> Tensor:
-        """Return the ids of the tokens that belong to codec frames `[start, stop)`, as the stage wants them."""
+        """Return the ids of the tokens for codec frames `[start, stop)`, without repeats if the stage removes them."""
         first, last = torch.searchsorted(self.starts, self.starts.new_tensor([start, stop])).tolist()
         return semantic_ids(self.tokens[first:last], config)
 

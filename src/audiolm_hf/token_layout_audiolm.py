@@ -147,7 +147,7 @@ def token_levels(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
 
 
 def is_condition(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Tell the ids that stand before the prediction: those of levels that are not predicted, and the separator."""
+    """Return a mask of the ids before the prediction: those of levels that are not predicted, and the separator."""
     condition = torch.tensor(config.condition_levels, dtype=torch.int64, device=tokens.device)
     return torch.isin(token_levels(tokens, config), condition) | (tokens == config.separator_token_id)
 
@@ -170,7 +170,7 @@ def level_mask(config: AudioLMStageConfig, device: torch.device | str = "cpu") -
 
 
 def semantic_ids(semantic_tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Prepare the semantic tokens of one crop as a stage wants them: checked, repeats removed if the stage says so."""
+    """Check the semantic tokens of a crop, and remove repeats if the stage has `remove_repeats`."""
     check_ids("semantic_tokens", semantic_tokens, config.num_semantic_tokens)
     if semantic_tokens.dim() != 1:
         raise ValueError(f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give one recording at a time.")

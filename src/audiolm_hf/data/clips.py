@@ -137,7 +137,7 @@ def _is_saved_dataset(folder: Path) -> bool:
 
 
 def _require(path: Path) -> None:
-    """Refuse a path that does not exist, and suggest the nearest name in its folder."""
+    """Check that a path exists; the error suggests the closest name in its folder."""
     if path.exists():
         return
     others = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []

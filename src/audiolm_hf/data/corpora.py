@@ -251,7 +251,7 @@ def midi_rows(corpus: Corpus, rows: list[dict[str, str]], recordings: dict[str, 
 
 
 def as_flac(content: bytes) -> tuple[bytes, int]:
-    """Bring a recording to mono, 16 kHz and 16 bit; one that is so already keeps its bytes.
+    """Convert a recording to mono FLAC of 16 kHz and 16 bit; the bytes of such a file are kept.
 
     Args:
         content (`bytes`): a sound file.

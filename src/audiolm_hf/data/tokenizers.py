@@ -104,7 +104,7 @@ def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel)
     """
     digest = hashlib.sha256()
     codec_keys = _SOUNDSTREAM_KEYS if codec.config.model_type == "soundstream" else ()
-    # What differs from the defaults, as in config.json: a field that a later version adds changes nothing by itself.
+    # What differs from the defaults, as in config.json, so that new fields of later versions do not matter.
     _update(digest, semantic_tokenizer.config.to_diff_dict(), semantic_tokenizer.state_dict())
     config = {key: value for key, value in codec.config.to_diff_dict().items() if key not in codec_keys}
     _update(digest, config, {name: tensor for name, tensor in codec.state_dict().items() if _decides_codes(name)})
@@ -112,7 +112,7 @@ def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel)
 
 
 def _decides_codes(name: str) -> bool:
-    """Tell whether a codec's tensor takes part in encoding."""
+    """Return whether a tensor of a codec is used in encoding."""
     return not name.startswith(_DECODER_PREFIXES) and name.rpartition(".")[2] not in _STATISTICS
 
 

@@ -249,7 +249,7 @@ def _read_info(folder: Path) -> TokenInfo:
 
 
 def _check_shards(folder: Path, listed: dict[str, str]) -> None:
-    """Refuse shards that are not those that `audiolm-hf tokenize` wrote."""
+    """Check that shards were written by `audiolm-hf tokenize` and are unchanged."""
     there = shard_hashes(folder)
     changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
     if changed:

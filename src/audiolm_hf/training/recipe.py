@@ -101,7 +101,7 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
         known |= keys
     for key in recipe.every_step:
         if key not in known and key in RENAMED_KEYS:
-            raise ValueError(f"the key {key!r} of before is now {RENAMED_KEYS[key]}.")
+            raise ValueError(f"the old key {key!r} is now {RENAMED_KEYS[key]}.")
         if key not in known:
             names = [field.name for field in dataclasses.fields(RecipeConfig) if field.name != "every_step"]
             raise ValueError(

@@ -331,7 +331,7 @@ def test_samples_need_the_codec_of_the_tokens(folders, tmp_path):
     ("changes", "message"),
     [
         ({"max_steps": None}, "max_steps is None"),
-        ({"max_minutes": 3.0}, "the key 'max_minutes' of before is now max_steps"),
+        ({"max_minutes": 3.0}, "the old key 'max_minutes' is now max_steps"),
         ({"corruption": 1.5}, "corruption is 1.5"),
         ({"condition_dropout": -0.1, "stage": "coarse"}, "condition_dropout is -0.1"),
         ({"condition_dropout": 0.1}, "semantic stage; only a stage that is conditioned on semantic tokens"),
@@ -343,7 +343,7 @@ def test_samples_need_the_codec_of_the_tokens(folders, tmp_path):
         ({"sample_steps": 3, "stage": "fine"}, "without codec"),
         ({"sample_steps": 0, "stage": "fine", "codec": "a"}, "sample_steps is 0"),
         ({"report_to": ["tensorbored"]}, "must be one of 'tensorboard', 'wandb', 'trackio'"),
-        ({"schedule": "cosine"}, "the key 'schedule' of before is now decay_steps, which is 0 for a constant"),
+        ({"schedule": "cosine"}, "the old key 'schedule' is now decay_steps, which is 0 for a constant"),
         ({"sample_steps": 4, "stage": "fine", "codec": "a"}, "no multiple of eval_steps, 3"),
         ({"stage": "medium"}, "stage is 'medium'; it must be one of 'semantic', 'coarse', 'fine'"),
     ],
