@@ -34,11 +34,11 @@ FIRST_WORDS = {
     "Teach": "Train",
     "Refuse": "Check that",
 }
-# Pattern of a phrase -> a better one. Models are trained and conditioned, trainings resume, and evaluations have metrics.
+# Pattern of a phrase -> a better one. Models are trained and conditioned, trainings resume, evaluations have metrics.
 PHRASES = {
     r"\bgo(es)? on (from|with|where|to)\b": "continue or resume",
     r"\b(hears?|heard|listens|listened|listen to)\b": "models are trained on audio and conditioned on tokens",
-    r"\b(stage|model|checkpoint|encoder|decoder|codec|tokenizer)s? (knows?|says?|wants?|understands?)\b": "what it has",
+    r"\b(stage|model|checkpoint|encoder|decoder|codec)s? (knows?|says?|wants?|understands?)\b": "what it has",
     r"\bby (itself|themselves)\b": "on its own",
     r"\bfigures\b": "metrics",
     r"\bdear(er|est)\b": "slower or larger",

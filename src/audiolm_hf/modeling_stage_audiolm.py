@@ -184,7 +184,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
     ) -> dict[str, Tensor | None]:
-        """Return the mask and positions for the decoder, with an aligned condition if the stage is configured for that.
+        """Return the mask and positions for the decoder, with an aligned condition if configured.
 
         Args:
             inputs (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the stage, or their embeddings.
@@ -243,7 +243,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
             )
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
-        """Compute the positions of the whole prompt at once, so that caches, chunks and candidates do not change them."""
+        """Compute the positions of the whole prompt at once, so that a cache and chunks do not change them."""
         position_ids = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
         if self.config.condition_stride is None:
             return position_ids
