@@ -111,8 +111,8 @@ class AudioLMGenerationMixin(PartsMixin):
         window of the stages reaches. What lies before is not seen by the stages, but stays in the output. A row's
         result depends on its prompt, the seed and its number among the continuations of that prompt (among all rows,
         without prompts); not on the batch, up to round-off: with other rows beside it or other threads, a kernel may
-        add up in another order, and a draw that falls on the border between two tokens (about one in a million) may
-        become the other, and what follows with it.
+        add up in another order, and a draw that falls on the border between two tokens (about one in a million,
+        but often where the stages are in half precision) may become the other, and what follows with it.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): prompts in [-1, 1] at

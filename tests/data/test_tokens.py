@@ -190,3 +190,13 @@ def test_shards_that_are_not_those_that_were_written_are_noticed(tmp_path, chang
     change(folder, other)
     with pytest.raises(ValueError, match=message):
         TokenDataset(folder)
+
+
+def test_a_shard_that_is_cut_off_is_named(tmp_path):
+    write_shard(shard_path(tmp_path, 0), [])
+    whole = shard_path(tmp_path, 0).read_bytes()
+    shard_path(tmp_path, 0).write_bytes(whole[:100])
+    with pytest.raises(
+        ValueError, match="tokens-00000.parquet cannot be read as parquet .*; remove it and tokenize again"
+    ):
+        read_skipped(tmp_path)

@@ -17,7 +17,7 @@ from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.midi_notes import open_midi
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.recipe import run_training
-from audiolm_hf.training.render import RenderConfig, render, transposed
+from audiolm_hf.training.render import RenderConfig, _read_pieces, render, transposed
 
 SOUNDFONT = Path(RenderConfig.soundfont)
 needs_synthesizer = pytest.mark.skipif(
@@ -112,6 +112,13 @@ def test_a_missing_program_is_named(pieces: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(pieces))
     with pytest.raises(FileNotFoundError, match="fluidsynth is not installed; install it .Debian: `fluidsynth`"):
         render(RenderConfig(midi(pieces), str(pieces / "out")))
+
+
+def test_a_file_that_is_cut_off_is_named(pieces: Path):
+    whole = next(pieces.glob("*.parquet")).read_bytes()
+    (pieces / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.parquet cannot be read as parquet .*; make or copy it again"):
+        next(_read_pieces(RenderConfig(midi(pieces, "cut.parquet"), str(pieces / "out"))))
 
 
 @needs_synthesizer

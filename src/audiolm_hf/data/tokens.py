@@ -153,7 +153,7 @@ def write_shard(path: Path, records: Sequence[TokenRecord], skipped: Mapping[str
 
 def read_skipped(folder: str | Path) -> dict[str, str]:
     """Return the reasons why recordings are not in the finished shards of a token dataset, by the recordings' ids."""
-    listed = (pq.read_schema(path).metadata or {} for path in shard_paths(Path(folder)))
+    listed = (_open_shard(path).schema_arrow.metadata or {} for path in shard_paths(Path(folder)))
     return {entry["id"]: entry["reason"] for found in listed for entry in json.loads(found.get(_SKIPPED_KEY, b"[]"))}
 
 
@@ -263,7 +263,7 @@ def _open_shard(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as parquet ({error}); tokenize the recordings again.") from None
+        raise ValueError(f"{path} cannot be read as parquet ({error}); remove it and tokenize again.") from None
     missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
     if missing:
         raise ValueError(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile as sf
 import soxr
@@ -114,10 +115,13 @@ def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
     for path in config.data.train_paths:
         if not path.is_file():
             raise FileNotFoundError(f"There is no {path}; give parquet files with MIDI in a column `midi`.")
-        columns = pq.read_schema(path).names
-        if "midi" not in columns:
-            raise ValueError(f"{path} has no column `midi`; it has {', '.join(columns)}.")
-        yield from pq.read_table(path).to_pylist()
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowException as error:
+            raise ValueError(f"{path} cannot be read as parquet ({error}); make or copy it again.") from None
+        if "midi" not in table.column_names:
+            raise ValueError(f"{path} has no column `midi`; it has {', '.join(table.column_names)}.")
+        yield from table.to_pylist()
 
 
 def _name_of(piece: dict[str, Any]) -> str:
