@@ -33,6 +33,7 @@ SHIPPED_FLOW = (
     "feature_extraction_audiolm",
     "numerics_audiolm",
     "loudness_audiolm",
+    "semantic_tokenizer_audiolm",
     "modeling_semantic_tokenizer_audiolm",
     "residual_quantizer_audiolm",
     "low_band_audiolm",

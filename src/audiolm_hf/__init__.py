@@ -27,7 +27,7 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
-from audiolm_hf.registration import register, register_stage
+from audiolm_hf.registration import register, register_semantic_tokenizer, register_stage
 from audiolm_hf.stage_examples_audiolm import AudioLMStageCollator
 from audiolm_hf.stages_audiolm import Stage, build_stage_example
 
@@ -66,6 +66,7 @@ __all__ = [
     "pipeline",
     "push_checkpoint",
     "read_audio",
+    "register_semantic_tokenizer",
     "register_stage",
     "write_audio",
 ]

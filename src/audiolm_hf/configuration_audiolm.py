@@ -61,7 +61,31 @@ def require_usable_codec(config: PreTrainedConfig) -> None:
 
 
 @strict
-class AudioLMSemanticTokenizerConfig(StrictConfig):
+class SemanticTokenizerConfig(StrictConfig):
+    """Base of the configurations of semantic tokenizers, see [`SemanticTokenizerModel`]; they have a `hop_length`.
+
+    Args:
+        sampling_rate (`int`, defaults to 16000): Hz, of the audio that the tokenizer takes; other audio is resampled.
+        num_semantic_tokens (`int`, defaults to 1024): different tokens.
+    """
+
+    sampling_rate: int = checked(16000, RATE, trained=True)
+    num_semantic_tokens: int = checked(1024, COUNT, trained=True)
+    initializer_range: float | int = checked(0.02, SHARE)
+
+    @property
+    def hop_length(self) -> int:
+        """Audio samples per semantic token."""
+        raise NotImplementedError(f"{type(self).__name__} has no hop_length, the audio samples per semantic token.")
+
+    @property
+    def semantic_frame_rate(self) -> float:
+        """Semantic tokens per second before any removal of repeats, Hz."""
+        return self.sampling_rate / self.hop_length
+
+
+@strict
+class AudioLMSemanticTokenizerConfig(SemanticTokenizerConfig):
     r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised, quantised by k-means.
 
     Args:
@@ -81,11 +105,8 @@ class AudioLMSemanticTokenizerConfig(StrictConfig):
     }
 
     encoder_config: dict | PreTrainedConfig | None = None
-    sampling_rate: int = checked(16000, RATE, trained=True)
     layer: int = checked(7, LAYERS, trained=True)
-    num_semantic_tokens: int = checked(1024, COUNT, trained=True)
     pooling: int = checked(2, Within(1, 1000, whole=True), trained=True)
-    initializer_range: float | int = checked(0.02, SHARE)
 
     def validate_quantisation(self) -> None:
         """Check that the encoder can be used and has the layer."""
@@ -132,11 +153,6 @@ class AudioLMSemanticTokenizerConfig(StrictConfig):
         """Audio samples per semantic token."""
         return self.encoder_hop_length * self.pooling
 
-    @property
-    def semantic_frame_rate(self) -> float:
-        """Semantic tokens per second before any removal of repeats, Hz."""
-        return self.sampling_rate / self.hop_length
-
 
 @strict
 class AudioLMConfig(StrictConfig):
@@ -145,7 +161,8 @@ class AudioLMConfig(StrictConfig):
     Audio comes in and goes out at the codec's sampling rate; the semantic tokenizer may have another one.
 
     Args:
-        semantic_tokenizer_config ([`AudioLMSemanticTokenizerConfig`] or `dict`).
+        semantic_tokenizer_config ([`AudioLMSemanticTokenizerConfig`] or `dict`): or that of another tokenizer that was
+            registered, by its `model_type`.
         codec_config ([`SoundStreamConfig`], `EncodecConfig`, `DacConfig`, `MimiConfig` or `dict`).
         semantic_config ([`AudioLMSemanticConfig`] or `dict`).
         coarse_config ([`AudioLMCoarseConfig`] or `dict`): left out, it has its defaults, unless another stage is given
@@ -156,6 +173,9 @@ class AudioLMConfig(StrictConfig):
     """
 
     model_type = "audiolm"
+    _semantic_tokenizers: ClassVar[dict[str, type[SemanticTokenizerConfig]]] = {
+        AudioLMSemanticTokenizerConfig.model_type: AudioLMSemanticTokenizerConfig
+    }
     sub_configs_defaults: ClassVar[dict] = {
         "semantic_tokenizer_config": SubConfigSpec(config_class=AudioLMSemanticTokenizerConfig),
         "codec_config": SubConfigSpec(config_class=SoundStreamConfig),
@@ -173,6 +193,15 @@ class AudioLMConfig(StrictConfig):
     initializer_range: float | int = checked(0.02, SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.semantic_tokenizer_config, dict):
+            fields = dict(self.semantic_tokenizer_config)
+            model_type = fields.pop("model_type", AudioLMSemanticTokenizerConfig.model_type)
+            if model_type not in self._semantic_tokenizers:
+                raise ValueError(
+                    f"The semantic tokenizer has model_type {model_type!r}; use one of "
+                    f"{', '.join(self._semantic_tokenizers)}, or register its class (register_semantic_tokenizer)."
+                )
+            self.semantic_tokenizer_config = self._semantic_tokenizers[model_type](**fields)
         if isinstance(self.codec_config, dict):
             # Our own codec is not in transformers' table of models when this file runs from a Hub repository.
             fields = dict(self.codec_config)
@@ -189,6 +218,11 @@ class AudioLMConfig(StrictConfig):
         if all(getattr(self, name) is None for name, part in stages.items() if "coarse" in part.layout.predicted):
             self.coarse_config = {}
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def add_semantic_tokenizer(cls, config_class: type[SemanticTokenizerConfig]) -> None:
+        """Allow tokenizers of a class; see [`~semantic_tokenizer_audiolm.register_semantic_tokenizer`]."""
+        cls._semantic_tokenizers[config_class.model_type] = config_class
 
     @classmethod
     def _stage_classes(cls) -> dict[str, type[AudioLMStageConfig]]:
@@ -272,6 +306,7 @@ __all__ = [
     "AudioLMSemanticConfig",
     "AudioLMSemanticTokenizerConfig",
     "AudioLMStageConfig",
+    "SemanticTokenizerConfig",
     "SoundStreamConfig",
     "StageLayout",
     "require_usable_codec",

@@ -20,10 +20,11 @@ from .configuration_audiolm import AudioLMConfig
 from .generation_audiolm import AudioLMGenerationMixin
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .joint_training_audiolm import JointTrainingMixin
-from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer  # noqa: F401 # registers itself
 from .modeling_stage_audiolm import AudioLMStageModel
 from .numerics_audiolm import Float32Parts
 from .pipeline_audiolm import CUSTOM_PIPELINES
+from .semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
 from .stages_audiolm import STAGES
 
 
@@ -68,7 +69,8 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         for part in (config.semantic_tokenizer_config, config.codec_config):
             if part._attn_implementation != "eager":  # which all of them support
                 part._attn_implementation = None
-        self.semantic_tokenizer = AudioLMSemanticTokenizer(config.semantic_tokenizer_config)  # type: ignore[arg-type]
+        kind = config.semantic_tokenizer_config.model_type
+        self.semantic_tokenizer = SEMANTIC_TOKENIZERS[kind](config.semantic_tokenizer_config)
         self.codec = build_acoustic_codec(config.codec_config).model
         for name, stage_config in config.stage_configs.items():
             self.add_module(name, STAGES[name].model_class(stage_config))
@@ -79,14 +81,14 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
     @classmethod
     def from_parts(
         cls,
-        semantic_tokenizer: AudioLMSemanticTokenizer,
+        semantic_tokenizer: SemanticTokenizerModel,
         codec: PreTrainedModel,
         **stages: AudioLMStageModel,
     ) -> "AudioLMModel":
         """Build a model from trained parts, without copying their weights; tokenizer and codec are frozen.
 
         Args:
-            semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
+            semantic_tokenizer ([`AudioLMSemanticTokenizer`] or another that is registered): audio to semantic tokens.
             codec ([`SoundStreamModel`], `EncodecModel`, `DacModel` or `MimiModel`): audio to codes and back.
             **stages ([`AudioLMStageModel`]): the stages by name, such as `semantic=..., coarse=...`.
 

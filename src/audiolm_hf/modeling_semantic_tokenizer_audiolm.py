@@ -11,7 +11,6 @@ Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -20,35 +19,16 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
-from transformers.utils import ModelOutput, can_return_tuple
 
-from .audio_samples_audiolm import check_sampling_rate
-from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import unmoved_generator
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
-from .input_checks_audiolm import check_waveform, row_lengths
-from .numerics_audiolm import Float32Weights, loaded, require_finite
-from .resampling_audiolm import resample
+from .numerics_audiolm import loaded, require_finite
+from .semantic_tokenizer_audiolm import SemanticTokenizerModel, register_semantic_tokenizer
 
 PREEMPHASIS = 0.97  # Kaldi
 MEL_FLOOR = 2.0**-23  # Kaldi: the smallest energy before the logarithm
 INT16_SCALE = 2.0**15  # Kaldi works on 16-bit samples
 VARIANCE_EPSILON = 1e-7  # transformers' feature extractors
-
-
-@dataclass
-class AudioLMSemanticTokenizerOutput(ModelOutput):
-    """Tokens of a batch of recordings.
-
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`): in `[0, num_semantic_tokens)`; 0
-            where `attention_mask` is 0.
-        attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`): 1 for tokens of the recording, 0 for
-            padding.
-    """
-
-    semantic_tokens: torch.Tensor | None = None
-    attention_mask: torch.Tensor | None = None
 
 
 def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch.Tensor:
@@ -137,12 +117,11 @@ def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.T
     return (centroids.square().sum(dim=-1) - 2 * features.float() @ centroids.T).argmin(dim=-1)
 
 
-class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
+class AudioLMSemanticTokenizer(SemanticTokenizerModel):
     """The semantic tokenizer: a layer of a speech encoder, quantized by k-means.
 
-    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens. Tokens do
-    not depend on the other recordings of a padded batch. The tokenizer is always in evaluation mode and in float32,
-    also with autocast, because encoders mask their input at random in training mode.
+    It is always in evaluation mode, like every [`SemanticTokenizerModel`], because encoders mask their input at random
+    in training mode.
 
     Args:
         config ([`AudioLMSemanticTokenizerConfig`]): the encoder, the layer and the sizes.
@@ -152,9 +131,6 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
 
     config: AudioLMSemanticTokenizerConfig
     config_class = AudioLMSemanticTokenizerConfig
-    base_model_prefix = "semantic_tokenizer"
-    main_input_name = "input_values"
-    input_modalities = "audio"
     _no_split_modules: ClassVar[list[str]] = ["AudioLMSemanticTokenizer"]  # accelerate forgets buffers beside a split
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -231,53 +207,13 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         self.encoder.config.num_hidden_layers = depth
         encoder_config.num_hidden_layers = depth
 
-    def train(self, mode: bool = True) -> "AudioLMSemanticTokenizer":
-        """Stay in evaluation mode for any `mode`."""
-        return super().train(False)
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        sampling_rate: int | None = None,
-        **kwargs: Any,
-    ) -> AudioLMSemanticTokenizerOutput:
-        """Tokenize a batch; see [`AudioLMSemanticTokenizer.tokenize`]. `return_dict=False` returns a tuple."""
-        return self.tokenize(input_values, attention_mask, sampling_rate)
-
-    @torch.no_grad()
-    def tokenize(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        sampling_rate: int | None = None,
-    ) -> AudioLMSemanticTokenizerOutput:
-        """Convert waveforms to semantic tokens.
-
-        Args:
-            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio in [-1, 1].
-            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for samples of the
-                recording, then 0 for padding.
-            sampling_rate (`int`, *optional*): Hz, of `input_values`; `config.sampling_rate` by default. Audio at
-                another rate is resampled.
-
-        Returns:
-            [`AudioLMSemanticTokenizerOutput`] with int64 tokens.
-
-        Raises:
-            TypeError: if `input_values` are not floats, or the mask no real numbers.
-            ValueError: if samples or weights are not finite, a shape is wrong, a recording is empty, the mask has
-                other values than 0 and 1 or padding before a recording, or the rate cannot be resampled.
-        """
-        features, token_mask = self.extract_features(input_values, attention_mask, sampling_rate)
-        with loaded(self), torch.autocast(features.device.type, enabled=False):
+    def compute_tokens(self, input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the nearest centroids of the features; see [`SemanticTokenizerModel.compute_tokens`]."""
+        features = self._features(input_values, lengths)
+        with loaded(self):
             for values in (features, self.feature_std, self.centroids):
                 require_finite(values, "The semantic tokenizer")
-            tokens = nearest_centroid(features, self.centroids)
-        return AudioLMSemanticTokenizerOutput(
-            semantic_tokens=tokens.masked_fill(token_mask == 0, 0), attention_mask=token_mask
-        )
+            return nearest_centroid(features, self.centroids)
 
     def extract_features(
         self,
@@ -299,8 +235,11 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         Raises:
             TypeError, ValueError: as for `tokenize`.
         """
-        check_waveform(input_values)
-        input_values, lengths = self._resampled(input_values, row_lengths(input_values, attention_mask), sampling_rate)
+        input_values, lengths = self.read_waveforms(input_values, attention_mask, sampling_rate)
+        return self._features(input_values, lengths), self.token_mask(input_values, lengths)
+
+    def _features(self, input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Normalised hidden states (batch, semantic_length, hidden_size) of waveforms at the encoder's rate."""
         num_tokens = -(-lengths // self.config.hop_length)
         semantic_length = -(-input_values.shape[1] // self.config.hop_length)
         with loaded(self.encoder), torch.autocast(input_values.device.type, enabled=False):
@@ -310,22 +249,7 @@ class AudioLMSemanticTokenizer(Float32Weights, AudioLMPreTrainedModel):
         pooled = hidden_states.unflatten(1, (semantic_length, self.config.pooling)).mean(dim=2)
         # Averages and affine maps commute, so normalising after pooling is the same and cheaper.
         with loaded(self):
-            features = (pooled - self.feature_mean.float()) / self.feature_std.float()
-        token_mask = torch.arange(semantic_length, device=lengths.device) < num_tokens[:, None]
-        return features, token_mask.long()
-
-    def _resampled(
-        self, input_values: torch.Tensor, lengths: torch.Tensor, sampling_rate: int | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Resample recordings to the encoder's sampling rate in float32, with zeros in the padding."""
-        rate = self.config.sampling_rate
-        if sampling_rate is not None:
-            check_sampling_rate(sampling_rate)
-        input_values = _silence_after(input_values.float(), lengths)
-        if sampling_rate is None or sampling_rate == rate:
-            return input_values, lengths
-        lengths = -(-lengths * rate // sampling_rate)
-        return _silence_after(resample(input_values, sampling_rate, rate), lengths), lengths
+            return (pooled - self.feature_mean.float()) / self.feature_std.float()
 
     def _encode(self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Return hidden states `(batch, frames, hidden_size)` of the layer for the frames of the longest recording."""
@@ -382,14 +306,10 @@ def _receptive_field(encoder_config: Any) -> int:
     return field
 
 
-def _silence_after(input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    position = torch.arange(input_values.shape[1], device=input_values.device)
-    return input_values.where(position < lengths[:, None], 0.0)
-
+register_semantic_tokenizer(AudioLMSemanticTokenizer)
 
 __all__ = [
     "AudioLMSemanticTokenizer",
-    "AudioLMSemanticTokenizerOutput",
     "log_mel_spectrogram",
     "nearest_centroid",
     "stacked_log_mel",

@@ -18,15 +18,15 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder
 from audiolm_hf.configuration_audiolm import (
     AudioLMConfig,
-    AudioLMSemanticTokenizerConfig,
     SoundStreamConfig,
 )
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel
-from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
+from audiolm_hf.semantic_tokenizer_audiolm import register_semantic_tokenizer as add_semantic_tokenizer
 from audiolm_hf.stages_audiolm import STAGES, Stage
 from audiolm_hf.stages_audiolm import register_stage as add_stage
 
@@ -45,7 +45,7 @@ _STAGE = (AutoModel, AutoModelForCausalLM)  # PEFT loads causal models by the la
 PARTS = (
     Part(AudioLMConfig, AudioLMModel, (AutoModel, AutoModelForTextToWaveform), reads_audio=True),  # as Bark, MusicGen
     Part(SoundStreamConfig, SoundStreamModel, reads_audio=True),
-    Part(AudioLMSemanticTokenizerConfig, AudioLMSemanticTokenizer, reads_audio=True),
+    *(Part(model.config_class, model, reads_audio=True) for model in SEMANTIC_TOKENIZERS.values()),
     *(Part(stage.config_class, stage.model_class, _STAGE) for stage in STAGES.values()),
 )
 
@@ -61,6 +61,16 @@ def register_stage(stage: Stage) -> None:
     """
     add_stage(stage)
     _register_part(Part(stage.config_class, stage.model_class, _STAGE))
+
+
+def register_semantic_tokenizer(model_class: type[SemanticTokenizerModel]) -> None:
+    """Add a semantic tokenizer of another package to those that an AudioLM can have, and to the Auto classes.
+
+    Args:
+        model_class (subclass of [`~semantic_tokenizer_audiolm.SemanticTokenizerModel`]): with a `config_class`.
+    """
+    add_semantic_tokenizer(model_class)
+    _register_part(Part(model_class.config_class, model_class, reads_audio=True))
 
 
 def _register_part(part: Part) -> None:
@@ -85,4 +95,4 @@ def register() -> None:
         )
 
 
-__all__ = ["PARTS", "Part", "register", "register_stage"]
+__all__ = ["PARTS", "Part", "register", "register_semantic_tokenizer", "register_stage"]

@@ -5,6 +5,7 @@ Weights can be rounded to float16 here, before the recordings are tokenized: a c
 float16 then gives the same tokens.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -16,18 +17,21 @@ from audiolm_hf.checkpoint_audiolm import read_model_type
 from audiolm_hf.configuration_audiolm import (
     CODECS,
     AudioLMConfig,
-    AudioLMSemanticTokenizerConfig,
     SoundStreamConfig,
 )
-from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer  # noqa: F401 # registers itself
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
 
 
-def require_model_type(folder: str | Path, model_type: str, key: str) -> None:
+def require_model_type(folder: str | Path, model_type: str | Collection[str], key: str) -> None:
     """Raise a `ValueError` where a folder, which the error calls `key`, holds a model of another type, or none."""
     found = read_model_type(folder)
-    if found != model_type:
-        raise ValueError(f"{key} is {folder}, a model of type {found!r}; give one of type {model_type!r}.")
+    allowed = [model_type] if isinstance(model_type, str) else model_type
+    if found not in allowed:
+        raise ValueError(
+            f"{key} is {folder}, a model of type {found!r}; give one of type {' or '.join(map(repr, allowed))}."
+        )
 
 
 def load_codec(folder: str | Path) -> AcousticCodec:
@@ -51,7 +55,7 @@ def load_codec(folder: str | Path) -> AcousticCodec:
     return wrap_acoustic_codec(model_class.from_pretrained(folder, dtype="float32").eval())
 
 
-def load_semantic_tokenizer(folder: str | Path) -> AudioLMSemanticTokenizer:
+def load_semantic_tokenizer(folder: str | Path) -> SemanticTokenizerModel:
     """Load a semantic tokenizer for inference, in float32.
 
     Args:
@@ -64,12 +68,10 @@ def load_semantic_tokenizer(folder: str | Path) -> AudioLMSemanticTokenizer:
     kind = read_model_type(folder)
     if kind == AudioLMConfig.model_type:
         return _load_audiolm(folder).semantic_tokenizer
-    if kind != AudioLMSemanticTokenizerConfig.model_type:
-        raise ValueError(
-            f"{folder} holds a model of type {kind!r}; give one of type {AudioLMSemanticTokenizerConfig.model_type!r} "
-            f"or {AudioLMConfig.model_type!r}."
-        )
-    return AudioLMSemanticTokenizer.from_pretrained(folder, dtype="float32").eval()
+    if kind not in SEMANTIC_TOKENIZERS:
+        kinds = " or ".join(map(repr, (*SEMANTIC_TOKENIZERS, AudioLMConfig.model_type)))
+        raise ValueError(f"{folder} holds a model of type {kind!r}; give one of type {kinds}.")
+    return SEMANTIC_TOKENIZERS[kind].from_pretrained(folder, dtype="float32").eval()
 
 
 def _load_audiolm(folder: str | Path) -> PreTrainedModel:

@@ -22,8 +22,8 @@ from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
 from audiolm_hf.data.tokens import TokenInfo, TokenRecord
-from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.resampling_audiolm import check_rates
+from audiolm_hf.semantic_tokenizer_audiolm import SemanticTokenizerModel
 from audiolm_hf.time_grid_audiolm import TimeGrid
 
 SEGMENT_LENGTH_S = 30.0  # longer recordings are cut, so that an encoder's attention stays small
@@ -58,11 +58,11 @@ class TokenizerPair:
     """The two tokenizers, on one device.
 
     Args:
-        semantic_tokenizer ([`AudioLMSemanticTokenizer`]): audio to semantic tokens.
+        semantic_tokenizer ([`SemanticTokenizerModel`]): audio to semantic tokens.
         codec ([`AcousticCodec`]): audio to codes.
     """
 
-    semantic_tokenizer: AudioLMSemanticTokenizer
+    semantic_tokenizer: SemanticTokenizerModel
     codec: AcousticCodec
 
 
@@ -96,7 +96,7 @@ def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel)
     """Hash what decides the tokens: the configurations and weights of both tokenizers, but for the codec's decoder.
 
     Args:
-        semantic_tokenizer ([`AudioLMSemanticTokenizer`]): the first.
+        semantic_tokenizer ([`SemanticTokenizerModel`]): the first.
         codec ([`~transformers.PreTrainedModel`]): the second, as it is inside its [`AcousticCodec`].
 
     Returns:

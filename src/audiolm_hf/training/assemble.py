@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import torch
 
-from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.loading import (
     float16_tensors,
@@ -25,6 +24,7 @@ from audiolm_hf.files import fill_folder, write_json
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS
 from audiolm_hf.settings import InputPath, OutputPath, Positive, Settings, Use
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import check_model_keys
@@ -95,7 +95,7 @@ def assemble(config: AssembleConfig) -> None:
 
 def check_parts(config: AssembleConfig) -> None:
     """Check the kind of part in each folder before any is loaded."""
-    require_model_type(config.semantic_tokenizer, AudioLMSemanticTokenizerConfig.model_type, "semantic_tokenizer")
+    require_model_type(config.semantic_tokenizer, SEMANTIC_TOKENIZERS, "semantic_tokenizer")
     for name, folder in config.stages.items():
         require_model_type(folder, STAGES[name].config_class.model_type, name)
 

@@ -116,12 +116,20 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
     start_embeddings_(
         model,
         levels=None if config.codec is None else code_vectors(load_codec(config.codec).model),
-        centroids=None
-        if config.semantic_tokenizer is None
-        else load_semantic_tokenizer(config.semantic_tokenizer).centroids,
+        centroids=None if config.semantic_tokenizer is None else _centroids(config.semantic_tokenizer),
         generator=torch.Generator().manual_seed(config.seed),
     )
     return model
+
+
+def _centroids(folder: str) -> torch.Tensor:
+    tokenizer = load_semantic_tokenizer(folder)
+    if not hasattr(tokenizer, "centroids"):
+        raise ValueError(
+            f"semantic_tokenizer is {folder}, a {type(tokenizer).__name__} without centroids to start the embeddings "
+            "from; leave the key out."
+        )
+    return tokenizer.centroids
 
 
 def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> StageTrainer:

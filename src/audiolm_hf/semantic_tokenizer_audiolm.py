@@ -1,0 +1,163 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""One contract for semantic tokenizers: waveforms in, tokens and their mask out, at a fixed rate.
+
+A tokenizer derives its configuration from [`SemanticTokenizerConfig`] and its model from [`SemanticTokenizerModel`],
+and registers by one call. Everything else reads `sampling_rate`, `hop_length`, `semantic_frame_rate` and
+`num_semantic_tokens`, and calls `tokenize`.
+
+Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .audio_samples_audiolm import check_sampling_rate
+from .checkpoint_audiolm import AudioLMPreTrainedModel
+from .configuration_audiolm import AudioLMConfig, SemanticTokenizerConfig
+from .input_checks_audiolm import check_ids, check_waveform, row_lengths
+from .numerics_audiolm import Float32Weights
+from .resampling_audiolm import resample
+
+
+@dataclass
+class AudioLMSemanticTokenizerOutput(ModelOutput):
+    """Tokens of a batch of recordings.
+
+    Args:
+        semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`): in `[0, num_semantic_tokens)`; 0
+            where `attention_mask` is 0.
+        attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`): 1 for tokens of the recording, 0 for
+            padding.
+    """
+
+    semantic_tokens: Tensor | None = None
+    attention_mask: Tensor | None = None
+
+
+class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
+    """Base of semantic tokenizers; a subclass has a `config_class` and a `compute_tokens`.
+
+    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens. Tokens do not
+    depend on the other recordings of a padded batch. The tokenizer is always in evaluation mode and in float32, also
+    with autocast.
+    """
+
+    config: SemanticTokenizerConfig
+    config_class = SemanticTokenizerConfig
+    base_model_prefix = "semantic_tokenizer"
+    main_input_name = "input_values"
+    input_modalities = "audio"
+
+    def compute_tokens(self, input_values: Tensor, lengths: Tensor) -> Tensor:
+        """Convert waveforms at the tokenizer's own rate to tokens.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): float32, 0 after the ends of
+                recordings.
+            lengths (`torch.LongTensor` of shape `(batch,)`): samples of each recording.
+
+        Returns:
+            `torch.LongTensor` of shape `(batch, ceil(num_samples / hop_length))`: any values after the tokens of a
+            recording.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no compute_tokens, which turns waveforms into tokens.")
+
+    def train(self, mode: bool = True) -> "SemanticTokenizerModel":
+        """Stay in evaluation mode for any `mode`."""
+        return super().train(False)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        sampling_rate: int | None = None,
+        **kwargs: Any,
+    ) -> AudioLMSemanticTokenizerOutput:
+        """Tokenize a batch; see [`SemanticTokenizerModel.tokenize`]. `return_dict=False` returns a tuple."""
+        return self.tokenize(input_values, attention_mask, sampling_rate)
+
+    @torch.no_grad()
+    def tokenize(
+        self, input_values: Tensor, attention_mask: Tensor | None = None, sampling_rate: int | None = None
+    ) -> AudioLMSemanticTokenizerOutput:
+        """Convert waveforms to semantic tokens.
+
+        Args:
+            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio in [-1, 1].
+            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for samples of the
+                recording, then 0 for padding.
+            sampling_rate (`int`, *optional*): Hz, of `input_values`; `config.sampling_rate` by default. Audio at
+                another rate is resampled.
+
+        Returns:
+            [`AudioLMSemanticTokenizerOutput`] with int64 tokens.
+
+        Raises:
+            TypeError: if `input_values` are not floats, or the mask no real numbers.
+            ValueError: if samples are not finite, a shape is wrong, a recording is empty, the mask has other values
+                than 0 and 1 or padding before a recording, the rate cannot be resampled, weights are not finite, or
+                `compute_tokens` returns tokens of another number or range.
+        """
+        input_values, lengths = self.read_waveforms(input_values, attention_mask, sampling_rate)
+        mask = self.token_mask(input_values, lengths)
+        with torch.autocast(input_values.device.type, enabled=False):
+            tokens = self.compute_tokens(input_values, lengths)
+        if tokens.shape != mask.shape:
+            raise ValueError(
+                f"{type(self).__name__}.compute_tokens returned tokens of shape {tuple(tokens.shape)}; for a "
+                f"hop_length of {self.config.hop_length} it must be {tuple(mask.shape)}."
+            )
+        tokens = tokens.masked_fill(mask == 0, 0)
+        check_ids(f"What {type(self).__name__}.compute_tokens returned", tokens, self.config.num_semantic_tokens)
+        return AudioLMSemanticTokenizerOutput(semantic_tokens=tokens.long(), attention_mask=mask)
+
+    def read_waveforms(
+        self, input_values: Tensor, attention_mask: Tensor | None, sampling_rate: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Check the arguments of `tokenize`, and resample recordings in float32, with zeros in the padding."""
+        check_waveform(input_values)
+        lengths, rate = row_lengths(input_values, attention_mask), self.config.sampling_rate
+        if sampling_rate is not None:
+            check_sampling_rate(sampling_rate)
+        input_values = _silence_after(input_values.float(), lengths)
+        if sampling_rate is None or sampling_rate == rate:
+            return input_values, lengths
+        lengths = -(-lengths * rate // sampling_rate)
+        return _silence_after(resample(input_values, sampling_rate, rate), lengths), lengths
+
+    def token_mask(self, input_values: Tensor, lengths: Tensor) -> Tensor:
+        """Return the mask `(batch, semantic_length)` of the tokens of waveforms at the tokenizer's rate."""
+        hop_length = self.config.hop_length
+        positions = torch.arange(-(-input_values.shape[1] // hop_length), device=lengths.device)
+        return (positions < -(-lengths // hop_length)[:, None]).long()
+
+
+def _silence_after(input_values: Tensor, lengths: Tensor) -> Tensor:
+    position = torch.arange(input_values.shape[1], device=input_values.device)
+    return input_values.where(position < lengths[:, None], 0.0)
+
+
+SEMANTIC_TOKENIZERS: dict[str, type[SemanticTokenizerModel]] = {}  # by model_type
+
+
+def register_semantic_tokenizer(model_class: type[SemanticTokenizerModel]) -> None:
+    """Add a semantic tokenizer to those that an AudioLM can have.
+
+    Args:
+        model_class (subclass of [`SemanticTokenizerModel`]): its `config_class` has a `model_type` of its own.
+    """
+    AudioLMConfig.add_semantic_tokenizer(model_class.config_class)
+    SEMANTIC_TOKENIZERS[model_class.config_class.model_type] = model_class
+
+
+__all__ = [
+    "SEMANTIC_TOKENIZERS",
+    "AudioLMSemanticTokenizerOutput",
+    "SemanticTokenizerModel",
+    "register_semantic_tokenizer",
+]
