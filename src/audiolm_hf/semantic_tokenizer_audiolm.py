@@ -41,7 +41,7 @@ class AudioLMSemanticTokenizerOutput(ModelOutput):
 class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
     """Base of semantic tokenizers; a subclass has a `config_class` and a `compute_tokens`.
 
-    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens. Tokens do not
+    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens. They do not
     depend on the other recordings of a padded batch. The tokenizer is always in evaluation mode and in float32, also
     with autocast.
     """
