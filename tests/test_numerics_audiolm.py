@@ -54,7 +54,7 @@ def assert_prompt_read_alike(output, like):
 def test_bundled_checkpoints_load_in_any_dtype_with_the_codes_of_float32(bundled, dtype):
     folder, inputs, expected, _ = bundled
     model = AudioLMModel.from_pretrained(folder, dtype=dtype)
-    assert model.dtype == model.semantic.dtype == model.fine.dtype == dtype
+    assert model.dtype == model.semantic.dtype == model.coarse.dtype == dtype
     assert_prompt_read_alike(model.generate(**inputs, **SHORT), expected)
 
 
@@ -81,7 +81,8 @@ def test_an_exported_checkpoint_takes_half_precision_and_is_saved_in_it(tiny_aud
     assert again.semantic.dtype == torch.float16
     for part in ("semantic_tokenizer", "codec"):
         for name, tensor in tiny_audiolm.get_submodule(part).state_dict().items():
-            assert torch.equal(again.get_submodule(part).state_dict()[name], tensor), name
+            loaded = again.get_submodule(part).state_dict()[name]
+            assert loaded.dtype == tensor.dtype and torch.equal(loaded, tensor), name
     assert torch.equal(again.generate(prompt, **SHORT).audio_codes[:, :, :20], expected.audio_codes[:, :, :20])
 
 

@@ -124,11 +124,15 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
             for file in checkpoint_files or []:
                 _require_kinds(model, file, _read_kinds(file))
         frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        flags = [name for name, buffer in model.named_buffers() if buffer.dtype == torch.bool]
         loaded = PreTrainedModel._load_pretrained_model(
             model, state_dict, checkpoint_files, load_config, *args, **kwargs
         )
         for name in frozen:  # transformers puts new parameters in their place
             model.get_parameter(name).requires_grad_(False)
+        for name in flags:  # transformers casts them along with parts that stay in float32
+            owner, _, own_name = name.rpartition(".")
+            setattr(model.get_submodule(owner), own_name, model.get_buffer(name).bool())
         return loaded
 
     @staticmethod
@@ -201,9 +205,14 @@ def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any
 
 
 def _require_kinds(model: PreTrainedModel, source: Any, stored: dict[str, Tensor]) -> None:
-    """Check that floats are stored as floats and integers as integers, because loading would convert them."""
+    """Check that floats are stored as floats and integers as integers, because loading would convert them.
+
+    Older checkpoints in half precision have flags as numbers.
+    """
     for name, own in model.state_dict().items():
-        if name in stored and stored[name].is_floating_point() != own.is_floating_point():
+        if name not in stored or own.dtype == torch.bool:
+            continue
+        if stored[name].is_floating_point() != own.is_floating_point():
             raise ValueError(
                 f"{source} holds {name} as {stored[name].dtype}, but the model has it as {own.dtype}; save it as "
                 "that. Quantised weights need their quantization_config."
