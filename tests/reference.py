@@ -17,7 +17,7 @@ def nearest_code(vector, codebook):
 
 
 def residual_codes(vectors, codebooks):
-    """Codes of every vector, level by level: each level quantises what the one before left over."""
+    """Codes of every vector, level by level: each level quantizes what the one before left over."""
     rows = []
     for vector in vectors:
         residual, codes = vector.clone(), []

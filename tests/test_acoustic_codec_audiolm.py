@@ -158,7 +158,7 @@ ONE_PASS = {
 VARIANTS = {
     **{name: {} for name in ("encodec", "dac", "mimi")},
     "encodec not causal": {"use_causal_conv": False},
-    "encodec normalised over time": {"norm_type": "time_group_norm"},
+    "encodec normalized over time": {"norm_type": "time_group_norm"},
     "encodec dilated": {"num_residual_layers": 3, "dilation_growth_rate": 3, "num_lstm_layers": 2},
     "mimi of two layers": {"num_hidden_layers": 2, "sliding_window": 5},
     "dac of odd strides": {"downsampling_ratios": [3, 5, 5], "upsampling_ratios": [5, 5, 3]},

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How a whole model is loaded: in threads, with a dtype for each part, quantised but for what makes tokens."""
+"""How a whole model is loaded: in threads, with a dtype for each part, quantized but for what makes tokens."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -67,8 +67,8 @@ def test_torchao_quantises_the_stages_alone(folder, tiny_audiolm):
     config = TorchAoConfig(quantization.Int8WeightOnlyConfig())
     model = AudioLMModel.from_pretrained(folder, quantization_config=config)
     plain = {name: type(parameter) is torch.nn.Parameter for name, parameter in model.named_parameters()}
-    quantised = {name.partition(".")[0] for name, is_plain in plain.items() if not is_plain}
-    assert quantised == {"semantic", "coarse", "fine"}
+    quantized = {name.partition(".")[0] for name, is_plain in plain.items() if not is_plain}
+    assert quantized == {"semantic", "coarse", "fine"}
     prompt = 0.1 * torch.randn(1, 8000)
     output = model.generate(prompt, seed=0, continuation_length_s=0.1)
     assert torch.equal(model.acoustic_codec.encode(prompt), tiny_audiolm.acoustic_codec.encode(prompt))

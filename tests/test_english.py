@@ -54,6 +54,7 @@ PHRASES = {
     r"\ball the same\b": "still",
     r"\bby heart\b": "overfitting",
     r"\bby and by\b": "gradually",
+    r"\b(normal|quant|unquant|initial|token|util|synthes)is(e|ed|es|ing|ation)\b": "-iz-",
 }
 
 

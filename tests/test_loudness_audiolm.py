@@ -34,10 +34,10 @@ def test_pauses_are_not_active():
 def test_any_gain_and_offset_give_the_same_prompt(gain, offset):
     audio = noise_and_pause()
     loudness = Loudness.of(gain * audio + offset, -24.0, FRAME)
-    normalised = loudness.normalise(gain * audio + offset)
-    assert rms_db(normalised[:8000]) == pytest.approx(-24.0, abs=0.05)
-    assert torch.allclose(normalised, Loudness.of(audio, -24.0, FRAME).normalise(audio), atol=2e-5 / gain * 1e-2)
-    assert torch.allclose(loudness.restore(normalised), gain * audio + offset, atol=1e-6)
+    normalized = loudness.normalize(gain * audio + offset)
+    assert rms_db(normalized[:8000]) == pytest.approx(-24.0, abs=0.05)
+    assert torch.allclose(normalized, Loudness.of(audio, -24.0, FRAME).normalize(audio), atol=2e-5 / gain * 1e-2)
+    assert torch.allclose(loudness.restore(normalized), gain * audio + offset, atol=1e-6)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.7, -1.0])
@@ -45,14 +45,14 @@ def test_silence_stays_silent(constant):
     audio = torch.full((640,), constant)
     loudness = Loudness.of(audio, -24.0, FRAME)
     assert loudness.gain == 1.0
-    assert loudness.normalise(audio).abs().max() < 1e-6
+    assert loudness.normalize(audio).abs().max() < 1e-6
 
 
 def test_what_the_codec_takes_away_is_given_back_up_to_a_limit():
     audio = noise_and_pause()
     loudness = Loudness.of(audio, -24.0, FRAME)
     for lost, corrected in ((0.7, 1 / 0.7), (1.5, 1 / 1.5), (0.01, 10**0.3), (0.0, 1.0)):
-        assert loudness.calibrated(audio, lost * loudness.normalise(audio), FRAME).correction == pytest.approx(
+        assert loudness.calibrated(audio, lost * loudness.normalize(audio), FRAME).correction == pytest.approx(
             corrected, rel=1e-4
         )
 

@@ -23,8 +23,8 @@ def prompt():
 
 
 def as_trained(model, prompt):
-    """A prompt `(1, num_samples)` at the loudness at which the model tokenises it."""
-    return Loudness.of(prompt[0], model.config.loudness_db, model.acoustic_codec.hop_length).normalise(prompt)
+    """A prompt `(1, num_samples)` at the loudness at which the model tokenizes it."""
+    return Loudness.of(prompt[0], model.config.loudness_db, model.acoustic_codec.hop_length).normalize(prompt)
 
 
 def test_output_is_prompt_and_exactly_the_seconds_asked_for(tiny_audiolm, prompt):

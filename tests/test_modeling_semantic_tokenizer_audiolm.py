@@ -152,8 +152,8 @@ def test_tokens_are_the_nearest_centroids_of_normalised_pooled_hidden_states(tok
         mean = torch.randn(32, generator=torch.Generator().manual_seed(1))
         tokenizer.feature_mean.copy_(mean)
         tokenizer.feature_std.fill_(0.5)
-    normalised = (hidden_states - mean) / 0.5
-    pooled = [(normalised[2 * i] + normalised[2 * i + 1]) / 2 for i in range(10)]
+    normalized = (hidden_states - mean) / 0.5
+    pooled = [(normalized[2 * i] + normalized[2 * i + 1]) / 2 for i in range(10)]
     expected = [reference.nearest_centroid(row, tokenizer.centroids) for row in pooled]
     assert tokenizer.tokenize(waveform).semantic_tokens[0].tolist() == expected
     with torch.no_grad():

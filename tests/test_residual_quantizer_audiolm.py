@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The residual quantizer against loops, its moving averages, dead codes, dropout and initialisation."""
+"""The residual quantizer against loops, its moving averages, dead codes, dropout and initialization."""
 
 import pytest
 import torch

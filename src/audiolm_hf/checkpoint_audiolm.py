@@ -215,7 +215,7 @@ def _require_kinds(model: PreTrainedModel, source: Any, stored: dict[str, Tensor
         if stored[name].is_floating_point() != own.is_floating_point():
             raise ValueError(
                 f"{source} holds {name} as {stored[name].dtype}, but the model has it as {own.dtype}; save it as "
-                "that. Quantised weights need their quantization_config."
+                "that. Quantized weights need their quantization_config."
             )
 
 

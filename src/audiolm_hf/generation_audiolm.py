@@ -104,10 +104,10 @@ class AudioLMGenerationMixin(PartsMixin):
     ) -> AudioLMGenerateOutput:
         """Continue prompts, generate without one, or give semantic tokens a voice.
 
-        A prompt is brought to the loudness of the training data before it is tokenised, and the continuation back to
+        A prompt is brought to the loudness of the training data before it is tokenized, and the continuation back to
         the prompt's; a constant offset is taken off and added again.
 
-        A prompt is tokenised from its end backwards, by whole semantic tokens and codec frames, as far as the longest
+        A prompt is tokenized from its end backwards, by whole semantic tokens and codec frames, as far as the longest
         window of the stages reaches. What lies before is not seen by the stages, but stays in the output. A row's
         result depends on its prompt, the seed and its number among the continuations of that prompt (among all rows,
         without prompts); not on the batch, up to round-off: with other rows beside it or other threads, a kernel may
@@ -236,7 +236,7 @@ class AudioLMGenerationMixin(PartsMixin):
         num_frames = grid.frames_of(min(num_units, grid.units(longest_s) + 1))
         seen = audio[len(audio) - num_frames * codec.hop_length :]
         loudness = Loudness.of(seen, self.config.loudness_db, codec.hop_length)
-        seen = loudness.normalise(seen)[None]
+        seen = loudness.normalize(seen)[None]
         num_seconds = grid.tokens_within(num_frames) * grid.token_s  # may end within the last frame
         tokens = self.semantic_tokenizer.tokenize(seen[:, : int(num_seconds * rate)], sampling_rate=rate)
         codes = codec.encode(seen, num_codebooks=self.config.num_codebooks)

@@ -191,7 +191,7 @@ class HarmonicDecoder(nn.Module):
         """Return how many frames before and after a frame its samples depend on, but for the phase of the pulses."""
         config = self.config
         windows = math.ceil((config.window_length - config.hop_length) / (2 * config.hop_length))
-        around = 2 * windows + 1  # to analyse the source and to synthesise; F0 is interpolated between two frames
+        around = 2 * windows + 1  # to analyse the source and to synthesize; F0 is interpolated between two frames
         ahead = config.num_lookahead_layers * ((config.kernel_size - 1) // 2)
         return around + (config.num_decoder_layers + 1) * (config.kernel_size - 1), around + ahead
 

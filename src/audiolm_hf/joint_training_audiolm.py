@@ -161,7 +161,7 @@ class JointTrainingMixin(PartsMixin):
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): recordings in [-1, 1] at
-                `sampling_rate`, tokenised here. Tokens can be given instead.
+                `sampling_rate`, tokenized here. Tokens can be given instead.
             attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for real samples, 0 for
                 padding on the right.
             semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): of the semantic

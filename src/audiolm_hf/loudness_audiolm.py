@@ -55,7 +55,7 @@ class Loudness:
         """Measure a prompt.
 
         Args:
-            audio (`torch.FloatTensor` of shape `(num_samples,)`): the part of the prompt that is tokenised.
+            audio (`torch.FloatTensor` of shape `(num_samples,)`): the part of the prompt that is tokenized.
             loudness_db (`float`): RMS of active frames that it is brought to, dB relative to full scale.
             frame_length (`int`): samples per frame.
         """
@@ -64,7 +64,7 @@ class Loudness:
         rms = _frame_power(audio, frame_length)[active_frames(audio, frame_length)].mean().sqrt()
         return cls(float(offset), 10 ** (loudness_db / 20) / float(rms) if rms > SILENCE else 1.0)
 
-    def normalise(self, audio: Tensor) -> Tensor:
+    def normalize(self, audio: Tensor) -> Tensor:
         """Normalize samples of the prompt, of any shape, to the loudness of the training data."""
         return (audio - self.offset) * self.gain
 
@@ -73,7 +73,7 @@ class Loudness:
 
         With few levels, the resynthesis can be quieter or louder than the prompt.
         """
-        audio = self.normalise(audio)
+        audio = self.normalize(audio)
         active = active_frames(audio, frame_length)
         power, decoded_power = (
             float(_frame_power(values, frame_length)[active].mean()) for values in (audio, decoded)

@@ -54,7 +54,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
     _keep_in_fp32_modules: ClassVar[list[str]] = [
         "semantic_tokenizer",
         "codec",
-    ]  # nor quantised: their tokens would change
+    ]  # nor quantized: their tokens would change
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -163,7 +163,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         self.generation_config = AudioLMGenerationConfig(**(fields or {})).for_stages(self.stages)
 
     def get_input_embeddings(self) -> None:
-        """Return `None`: each stage has embeddings of its own, which quantisation and PEFT ask it for."""
+        """Return `None`: each stage has embeddings of its own, which quantization and PEFT ask it for."""
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: the whole has no embeddings of its own."""

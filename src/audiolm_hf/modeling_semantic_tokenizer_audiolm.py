@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The semantic tokenizer: audio in, one discrete token per 40 ms out (unless configured otherwise).
 
-A speech encoder of transformers turns a waveform into hidden states; one of its layers is normalised per dimension,
+A speech encoder of transformers turns a waveform into hidden states; one of its layers is normalized per dimension,
 averaged over `pooling` frames and replaced by the index of the nearest k-means centroid. The semantic stage models
-these tokens and the coarse stage is conditioned on them. Normalisation and centroids are buffers, so one safetensors
+these tokens and the coarse stage is conditioned on them. Normalization and centroids are buffers, so one safetensors
 file holds the whole tokenizer. Audio at another rate than the encoder's is resampled here.
 
 Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
@@ -169,7 +169,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         Args:
             encoder (`PreTrainedModel`): a speech encoder, such as that of `facebook/w2v-bert-2.0` from
                 `AutoModel.from_pretrained`. It becomes part of the tokenizer and loses the layers above `layer`.
-            layer (`int`): entry of the encoder's `hidden_states` to quantise.
+            layer (`int`): entry of the encoder's `hidden_states` to quantize.
             num_semantic_tokens (`int`, defaults to 1024): k-means centroids.
             pooling (`int`, defaults to 2): encoder frames averaged into one token.
             sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
@@ -196,7 +196,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         """Remove the encoder layers above `config.layer`, which are not used."""
         encoder_config = self.config.encoder_config
         layer = self.config.layer
-        # These encoders normalise the output of their last layer only, so the layer must not become the last.
+        # These encoders normalize the output of their last layer only, so the layer must not become the last.
         if encoder_config.model_type == "wav2vec2-conformer" or getattr(encoder_config, "do_stable_layer_norm", False):
             layer += 1
         depth = min(max(layer, 1), encoder_config.num_hidden_layers)
@@ -247,7 +247,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         missing = semantic_length * self.config.pooling - hidden_states.shape[1]
         hidden_states = functional.pad(hidden_states, (0, 0, 0, missing))
         pooled = hidden_states.unflatten(1, (semantic_length, self.config.pooling)).mean(dim=2)
-        # Averages and affine maps commute, so normalising after pooling is the same and cheaper.
+        # Averages and affine maps commute, so normalizing after pooling is the same and cheaper.
         with loaded(self):
             return (pooled - self.feature_mean.float()) / self.feature_std.float()
 
@@ -279,8 +279,8 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         convolved = num_frames * self.config.encoder_hop_length // stride  # SEW averages pairs of convolved frames
         width = (convolved - 1) * stride + field
         centred = recording - recording.mean()
-        normalised = centred / (centred.square().mean() + VARIANCE_EPSILON).sqrt()
-        padded = functional.pad(normalised, (0, max(width - len(recording), 0)))[:width]
+        normalized = centred / (centred.square().mean() + VARIANCE_EPSILON).sqrt()
+        padded = functional.pad(normalized, (0, max(width - len(recording), 0)))[:width]
         return self._hidden_states(padded[None])[0]
 
     def _hidden_states(self, inputs: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:

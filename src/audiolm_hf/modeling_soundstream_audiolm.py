@@ -301,7 +301,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     def decoder_context(self, num_codebooks: int) -> tuple[int, int]:
         """Return how many frames before and after a frame its decoded samples depend on, given the levels decoded."""
         before, after = self.decoder.context(aligned=self._aligns_phase(num_codebooks))
-        # A low band is replaced through windows that overlap the next ones, once to analyse and once to synthesise.
+        # A low band is replaced through windows that overlap the next ones, once to analyse and once to synthesize.
         low_band = 2 * (self.config.low_band_dim > 0)
         return before + low_band, after + low_band
 
@@ -337,7 +337,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     ) -> SoundStreamOutput:
         """Reconstruct waveforms through the quantizer, differentiably.
 
-        Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantised. `return_dict=False` gives a
+        Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantized. `return_dict=False` gives a
         tuple, as everywhere in transformers. A harmonic decoder takes its pitch from `f0`, Hz, 0 where there is none,
         of shape `(batch, frames)`, if it is given, as in training, where it does not know it yet.
         """

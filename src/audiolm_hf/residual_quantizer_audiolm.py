@@ -29,7 +29,7 @@ class QuantizerOutput:
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): chosen codes.
         commitment_loss (`torch.Tensor` of shape `()`): pulls the latent towards the codes.
         codebook_loss (`torch.Tensor` of shape `()`): pulls the codes towards the latent; 0 for moving averages.
-        low_band (`torch.Tensor` of shape `(batch, frames, low_band_dim)`, *optional*): quantised low band; 0 where
+        low_band (`torch.Tensor` of shape `(batch, frames, low_band_dim)`, *optional*): quantized low band; 0 where
             only the levels before its first one are in use.
     """
 
@@ -160,7 +160,7 @@ class EMACodebook(nn.Module):
         self.counts.copy_(torch.where(dead, mean_count, self.counts))
 
     def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantise `residual (num_vectors, codebook_dim)`; `active (num_vectors,)` marks those to learn from.
+        """Quantize `residual (num_vectors, codebook_dim)`; `active (num_vectors,)` marks those to learn from.
 
         `rows` is the batch that the vectors come from, frame after frame.
         """
@@ -192,7 +192,7 @@ class FactorizedCodebook(nn.Module):
         self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
 
     def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantise `residual (num_vectors, hidden_size)`; every vector is learned from through the losses."""
+        """Quantize `residual (num_vectors, hidden_size)`; every vector is learned from through the losses."""
         projected = self.in_proj(residual)
         codes = self._nearest(projected)
         chosen = self.codebook(codes)
@@ -214,7 +214,7 @@ class FactorizedCodebook(nn.Module):
 
 
 class ResidualVectorQuantizer(Float32Weights, nn.Module):
-    """Quantise latents level by level, in float32; any number of leading levels gives a usable result.
+    """Quantize latents level by level, in float32; any number of leading levels gives a usable result.
 
     Only `forward` in training mode, with gradients, and `initialize` change the codebooks.
     """
@@ -301,10 +301,10 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
         return torch.where(dropped, drawn, num_levels)[rank::count]
 
     def forward(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> QuantizerOutput:
-        """Quantise `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32.
+        """Quantize `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32.
 
-        `low_band (batch, frames, low_band_dim)` is quantised with them where the codec has one. With 0 levels
-        everything passes unquantised, as in the first steps of a training.
+        `low_band (batch, frames, low_band_dim)` is quantized with them where the codec has one. With 0 levels
+        everything passes unquantized, as in the first steps of a training.
         """
         with torch.autocast(latents.device.type, enabled=False):
             return self._quantize(latents, num_codebooks, low_band)

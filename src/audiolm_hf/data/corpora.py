@@ -152,7 +152,7 @@ def _librispeech(source: Path, wanted: set[str]) -> dict[str, Recording]:
 
 
 def _ljspeech(source: Path, wanted: set[str]) -> dict[str, Recording]:
-    """LJ Speech: `metadata.csv` (name, text and normalised text between bars), and `wavs/`."""
+    """LJ Speech: `metadata.csv` (name, text and normalized text between bars), and `wavs/`."""
     content: dict[str, tuple[bytes, str]] = {}
     texts: dict[str, str] = {}
     for name, read in read_members(source):

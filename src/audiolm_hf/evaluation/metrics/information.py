@@ -3,7 +3,7 @@
 
 With few frames, scores are biased in favour of many tokens, so compare every score with that of shuffled tokens.
 
-Paper: the purities and the phone-normalised mutual information (PNMI) are those of HuBERT (arXiv 2106.07447).
+Paper: the purities and the phone-normalized mutual information (PNMI) are those of HuBERT (arXiv 2106.07447).
 """
 
 import numpy as np

@@ -186,7 +186,7 @@ def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndByte
         raise ImportError(f"quantization is {quantization!r}, which needs bitsandbytes: pip install bitsandbytes.")
     if use_cpu or not torch.accelerator.is_available():
         raise ValueError(
-            f"quantization is {quantization!r} and the training would run on the CPU; quantised weights are trained "
+            f"quantization is {quantization!r} and the training would run on the CPU; quantized weights are trained "
             "on an accelerator only. Set quantization: none."
         )
     return BitsAndBytesConfig(
