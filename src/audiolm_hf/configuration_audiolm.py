@@ -56,7 +56,7 @@ def require_usable_codec(config: PreTrainedConfig) -> None:
     if config.model_type == "encodec" and (config.audio_channels != 1 or config.normalize):
         raise ValueError(
             f"EncodecConfig has audio_channels = {config.audio_channels} and normalize = {config.normalize}; use a "
-            "mono model without normalisation, such as facebook/encodec_24khz."
+            "mono model without normalization, such as facebook/encodec_24khz."
         )
 
 
@@ -86,14 +86,14 @@ class SemanticTokenizerConfig(StrictConfig):
 
 @strict
 class AudioLMSemanticTokenizerConfig(SemanticTokenizerConfig):
-    r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalised, quantised by k-means.
+    r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalized, quantized by k-means.
 
     Args:
         encoder_config (`PreTrainedConfig` or `dict`): a speech encoder of transformers with one frame per fixed step
             of audio of any length: Wav2Vec2Bert, HuBERT, wav2vec 2.0, Wav2Vec2Conformer, WavLM, Data2VecAudio,
             UniSpeech, UniSpeechSat, SEW or SEW-D. Defaults to Wav2Vec2Bert.
         sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
-        layer (`int`, defaults to 7): entry of the encoder's `hidden_states` to quantise; 0 is its input
+        layer (`int`, defaults to 7): entry of the encoder's `hidden_states` to quantize; 0 is its input
             (AudioLM: layer 7 of the masked-language-model module).
         num_semantic_tokens (`int`, defaults to 1024): k-means centroids (K of the paper).
         pooling (`int`, defaults to 2): encoder frames averaged into one token; 2 turns 50 Hz into the paper's 25 Hz.
@@ -169,7 +169,7 @@ class AudioLMConfig(StrictConfig):
             that predicts codes from semantic tokens.
         fine_config ([`AudioLMFineConfig`] or `dict`, *optional*): left out, there is no fine stage.
         loudness_db (`float`, defaults to -24.0): loudness of the training data, to which prompts are brought before
-            they are tokenised: RMS of the frames that are no pauses, dB relative to full scale.
+            they are tokenized: RMS of the frames that are no pauses, dB relative to full scale.
     """
 
     model_type = "audiolm"
