@@ -189,7 +189,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(cli.VERBS, "checkpoints", ("checkpoints", "space"))
     stand_in(monkeypatch, missing)
     assert cli.main(["checkpoints"]) == 1
-    assert "needs the package gradio" in (text := capsys.readouterr().err) and "'audiolm_hf[space]'" in text
+    assert "needs the package gradio" in (text := capsys.readouterr().err) and "pip install '.[space]' -c" in text
 
 
 def hide_yaml(monkeypatch) -> None:
@@ -209,7 +209,7 @@ def test_a_verb_that_cannot_be_imported_names_the_extra(monkeypatch, capsys):
     assert cli.main(["train", "--config", "x.yaml", "seed=1"]) == 1
     assert capsys.readouterr().err == (
         "audiolm-hf: error: the command 'train' needs the package yaml, which is not installed: "
-        "pip install 'audiolm_hf[train]'\n"
+        "pip install '.[train]' -c constraints.txt, in the folder of the repository\n"
     )
 
 

@@ -31,7 +31,7 @@ EVERY = [
 SINGLE = [
     ("codec", ["--data", "missing"], "There is no file or folder missing"),
     ("codec", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
-    ("codec", ["--length-s", "nan"], "--length-s is nan; give above 0"),
+    ("codec", ["--length-s", "nan"], "--length-s is nan; give a number above 0"),
     ("codec", ["--num-codebooks", "2", "-1"], "--num-codebooks is -1"),
     ("codec", ["--codec", "speech-huge"], "'speech-huge' is not found"),
     ("tokens", ["--train-data", "missing"], "There is no file or folder missing"),
@@ -42,7 +42,7 @@ SINGLE = [
     ("likelihood", ["--overlap", "1"], "--overlap is 1.0; give 0 or more and at most 0.99"),
     ("likelihood", ["--orders", "0"], "--orders is 0"),
     ("continuation", ["--num-prompts", "-3"], "--num-prompts is -3"),
-    ("continuation", ["--length-s", "1e9"], "--length-s is 1000000000.0; give above 0 and at most 86400"),
+    ("continuation", ["--length-s", "1e9"], "--length-s is 1000000000.0; give a number above 0 and at most 86400"),
     ("continuation", ["--num-continuations", "1000000"], "--num-continuations is 1000000; give 1 or more and at most"),
     ("continuation", ["--seed", "-1"], "--seed is -1"),
     ("voice", ["--skip-minutes", "inf"], "--skip-minutes is inf; give 0 or more"),
@@ -55,7 +55,7 @@ SINGLE = [
     ("train", ["--config", "binary"], "binary is not valid YAML"),
     ("train", ["--threads", "0"], "--threads is 0; give 1 or more"),
     ("tokenize", ["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
-    ("generation", ["--length-s", "-1"], "--length-s is -1.0; give above 0"),
+    ("generation", ["--length-s", "-1"], "--length-s is -1.0; give a number above 0"),
 ]
 
 

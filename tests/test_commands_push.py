@@ -4,6 +4,7 @@
 import socket
 
 import pytest
+from huggingface_hub import constants
 
 from audiolm_hf import cli, hub
 from audiolm_hf.commands.options import find_device
@@ -34,6 +35,14 @@ def test_a_new_repository_is_private_unless_told_otherwise(monkeypatch, tmp_path
 def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path, capsys):
     assert cli.main(["push", str(tmp_path), "somebody/audiolm"]) == 1
     assert "config.json; give a folder" in capsys.readouterr().err
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    assert cli.main(["push", "speech-tiny", "somebody/audiolm"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("audiolm-hf: error: the Hugging Face Hub cannot be reached (") and "refused" in error
 
 
 @pytest.mark.parametrize("given", [False, True])

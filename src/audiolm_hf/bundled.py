@@ -58,7 +58,7 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
         return text
     if text in list_checkpoints():
         return checkpoint(text)
-    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+    if text.count("/") != 1 or text.startswith((".", "/", "~")) or text.endswith("/"):
         raise ValueError(
             f"The checkpoint {text!r} is not found: it is no folder and not one of the bundled {list_checkpoints()}. "
             "A checkpoint of the Hub is named user/name."

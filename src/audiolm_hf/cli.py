@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
 
 import audiolm_hf
@@ -37,14 +37,15 @@ VERBS: dict[str, tuple[str, str | None]] = {
 TRACEBACK_VARIABLE = "AUDIOLM_HF_TRACEBACK"
 # Errors whose messages are for users. For all others, the type and a hint on the traceback are added.
 _USER_ERRORS = (ValueError, TypeError, OSError, ImportError, StrictDataclassError, SafetensorError)
+_HTTP_ERROR = HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever huggingface_hub is built on
 INTERRUPTED = 130  # the shell's status after Ctrl-C
 BROKEN_PIPE = 141  # and after a reader that has gone
 
 
 def _missing_extra(verb: str, error: ModuleNotFoundError) -> str:
     extra = VERBS[verb][1]
-    what = f"audiolm_hf[{extra}]" if extra else str(error.name)
-    return f"the command {verb!r} needs the package {error.name}, which is not installed: pip install '{what}'"
+    what = f"'.[{extra}]' -c constraints.txt, in the folder of the repository" if extra else str(error.name)
+    return f"the command {verb!r} needs the package {error.name}, which is not installed: pip install {what}"
 
 
 def _is_foreign(error: Exception) -> bool:
@@ -68,6 +69,8 @@ def _describe(error: Exception, verb: str) -> str:
     text = " ".join(_innermost(str(error)).split())
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
+    if isinstance(error, _HTTP_ERROR) and not isinstance(error, HfHubHTTPError):
+        return f"the Hugging Face Hub cannot be reached ({text or type(error).__name__}); check the network"
     if text and isinstance(error, _USER_ERRORS):
         return text
     return " ".join([f"{type(error).__name__}:", *text.split(), f"(set {TRACEBACK_VARIABLE}=1 to see where)"])

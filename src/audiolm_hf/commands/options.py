@@ -45,7 +45,7 @@ class Number(argparse.Action):
         for value in values if isinstance(values, list) else [values]:
             above = value > self.minimum if self.exclusive else value >= self.minimum
             if not (above and value <= self.maximum and math.isfinite(value)):
-                allowed = f"above {self.minimum:g}" if self.exclusive else f"{self.minimum:g} or more"
+                allowed = f"a number above {self.minimum:g}" if self.exclusive else f"{self.minimum:g} or more"
                 limit = "" if math.isinf(self.maximum) else f" and at most {self.maximum:g}"
                 raise ValueError(f"{option or self.dest} is {value}; give {allowed}{limit}.")
         setattr(namespace, self.dest, values)

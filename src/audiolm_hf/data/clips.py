@@ -145,8 +145,8 @@ def _require(path: Path) -> None:
         f" (did you mean {path.parent / name}?)" for name in difflib.get_close_matches(path.name, others, n=1)
     )
     raise FileNotFoundError(
-        f"There is no {path}{near}; give an existing parquet file, folder, list or audio file, or the name of a "
-        "dataset with --dataset."
+        f"There is no file or folder {path}{near}; give an existing parquet file, folder, list or audio file. A "
+        "dataset of the Hub is for `audiolm-hf tokenize --dataset`."
     )
 
 

@@ -118,7 +118,9 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    threads = torch.get_num_threads()
+    cpu = f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+    return cpu if device.type == "cpu" else str(device)
 
 
 __all__ = ["format_generation", "measure_generation"]

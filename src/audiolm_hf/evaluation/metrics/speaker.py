@@ -46,8 +46,8 @@ class SpeakerEmbedder:
     def __init__(self, device: str = "cpu") -> None:
         if not speaker_embedding_is_available():
             raise ImportError(
-                "Speaker embeddings need resemblyzer, which is not installed: pip install 'audiolm_hf[evaluation]', "
-                f"then {INSTALL_COMMAND}",
+                "Speaker embeddings need resemblyzer, which is not installed: pip install '.[evaluation]' -c "
+                f"constraints.txt, in the folder of the repository, then {INSTALL_COMMAND}",
                 name="resemblyzer",
             )
         with warnings.catch_warnings():  # it imports a deprecated name of scipy
