@@ -6,7 +6,7 @@ import pytest
 from transformers import pipeline
 
 import audiolm_hf
-from audiolm_hf import bundled
+from audiolm_hf import AudioLMConfig, AudioLMModel, AudioLMProcessor, bundled
 
 
 @pytest.fixture
@@ -30,10 +30,19 @@ def test_names_folders_and_hub_names_are_told_apart(one_checkpoint, tmp_path):
     assert bundled.resolve_checkpoint("somebody/audiolm") == "somebody/audiolm"
 
 
-@pytest.mark.parametrize("name", ["tinny", "unfinished", "/no/where", "./nowhere", "~/nowhere", "a/b/c", ""])
+@pytest.mark.parametrize("name", ["tinny", "unfinished", "/no/where", "./nowhere", "~/nowhere", "a/b/c", "no/", ""])
 def test_what_is_neither_is_one_clear_error(one_checkpoint, name):
     with pytest.raises(ValueError, match=r"no folder and not one of the bundled \['tiny'\]"):
         bundled.resolve_checkpoint(name)
+
+
+@pytest.mark.parametrize("loader", [AudioLMConfig, AudioLMModel, AudioLMProcessor])
+def test_a_short_name_is_refused_before_it_is_looked_for_on_the_hub(loader, monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"pass its folder, audiolm_hf\.checkpoint\('speech-tiny'\)"):
+        loader.from_pretrained("speech-tiny")
+    monkeypatch.chdir(tmp_path)
+    AudioLMConfig.from_pretrained(audiolm_hf.checkpoint("speech-tiny")).save_pretrained("speech-tiny")
+    assert AudioLMConfig.from_pretrained("speech-tiny").coarse_config is not None  # a folder of one's own
 
 
 @pytest.mark.parametrize("name", audiolm_hf.list_checkpoints())

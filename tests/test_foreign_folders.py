@@ -15,7 +15,7 @@ from tests.helpers_checkpoint import CLIP
 FOLDERS = {
     '{"model_type": "bert"}': "(of type|a) 'bert'",
     '{"model_type": "unheard-of"}': "(of type|a) 'unheard-of'",
-    "{}": "(model_type|of type) None",
+    "{}": "model_type None|no config.json with a model_type",
     "[1]": "holds a list, not an object",
     "{junk": "(cannot be read as JSON|not a valid JSON file)",
     "\x00": "(cannot be read as JSON|not a valid JSON file)",
@@ -82,3 +82,15 @@ def test_the_pipeline_refuses_another_model_and_a_dtype_that_is_none(tmp_path):
     for dtype in ("bfloat", torch.int8, {"coarse_config": "bfloat"}):
         with pytest.raises(ValueError, match="is .*; give one of torch's float32, bfloat16, float16, float64"):
             pipeline("audio-continuation", model=audiolm_hf.checkpoint(), dtype=dtype)
+
+
+def test_a_folder_without_a_model_or_without_its_processor_is_named(tiny_audiolm, tmp_path):
+    (tmp_path / "run").mkdir()
+    for load in (AudioLMModel.from_pretrained, AudioLMConfig.from_pretrained, audiolm_hf.pipeline):
+        with pytest.raises(ValueError, match=r"run has no config\.json with a model_type; give a folder"):
+            load(tmp_path / "run")
+    tiny_audiolm.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model has no processor_config\.json; save the processor beside the model"):
+        audiolm_hf.pipeline(tmp_path / "model")
+    processor = audiolm_hf.AudioLMProcessor(audiolm_hf.AudioLMFeatureExtractor())
+    assert audiolm_hf.pipeline(tmp_path / "model", processor=processor).model is not None

@@ -18,10 +18,9 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file, logging
 
 from .compat_audiolm import AdapterMethods
+from .strict_config_audiolm import BUNDLED, refuse_short_name
 
 ADAPTER_FILE = "audiolm_adapter.json"
-# The bundled checkpoints; the folder does not exist if this file was loaded with a checkpoint.
-_BUNDLED = Path(__file__).parent / "checkpoints"
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 _WRAPPED = ("base_layer", "original_module")  # PEFT's names of the layer inside an adapter's
 
@@ -55,7 +54,7 @@ def find_base(base: str | None, adapter: str | os.PathLike) -> str:
     Raises:
         ValueError: the base is not found.
     """
-    bundled = _BUNDLED / (base or "") / "config.json"
+    bundled = BUNDLED / (base or "") / "config.json"
     for folder in [bundled.parent] if bundled.is_file() else [Path(adapter) / (base or ""), Path(base or "")]:
         if base and folder.is_dir():
             return str(folder.resolve())
@@ -72,7 +71,7 @@ def name_base(name_or_path: str, adapter: str | os.PathLike) -> str | None:
     path = Path(name_or_path)
     if not (name_or_path and path.is_dir()):
         return name_or_path or None
-    if path.resolve().parent == _BUNDLED.resolve():
+    if path.resolve().parent == BUNDLED.resolve():
         return path.name
     relative = Path(os.path.relpath(path.resolve(), Path(adapter).resolve())).as_posix()
     return relative if relative.startswith("..") else f"./{relative}"
@@ -80,6 +79,7 @@ def name_base(name_or_path: str, adapter: str | os.PathLike) -> str | None:
 
 def redirect_to_base(source: str | os.PathLike | None, kwargs: dict[str, Any]) -> str | os.PathLike | None:
     """Return the base of an adapter and add the adapter to `kwargs`; any other source is returned as it is."""
+    refuse_short_name(source)
     options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
     found = None if source is None or options.get("subfolder") else find_adapter(source, **options)
     if source is None or found is None:

@@ -77,6 +77,7 @@ def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs:
             model = snapshot_download(model, **options)  # from there on, its base may also be a bundled checkpoint
         elif is_folder and not is_adapter:
             AudioLMConfig.get_config_dict(model)  # refuses other models
+            _require_processor(model, kwargs)
     return transformers.pipeline(TASK, model=model, pipeline_class=AudioContinuationPipeline, **kwargs)
 
 
@@ -229,6 +230,16 @@ def _copy_checkpoint(folder: Path, copy: Path) -> None:
         shutil.copyfile(path, copy / name)
     if left_out:
         logger.warning(f"Not uploaded, as no part of a checkpoint: {', '.join(left_out)}.")
+
+
+def _require_processor(folder: str | os.PathLike, given: dict[str, Any]) -> None:
+    """Refuse a folder of a model alone, unless its processor is given."""
+    files = [Path(folder) / f"{name}_config.json" for name in ("processor", "preprocessor")]
+    if not any(file.is_file() for file in files) and not any(given.get(n) for n in ("processor", "feature_extractor")):
+        raise ValueError(
+            f"{folder} has no processor_config.json; save the processor beside the model: "
+            f"processor.save_pretrained({os.fspath(folder)!r})."
+        )
 
 
 def _part_of(folder: Path) -> Part:

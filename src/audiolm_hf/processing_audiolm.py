@@ -20,6 +20,7 @@ from .audio_file_audiolm import check_ending, check_folder, provenance, read_aud
 from .audio_samples_audiolm import as_float32, check_sampling_rate, is_array
 from .config_values_audiolm import did_you_mean
 from .input_checks_audiolm import check_ids, check_waveform
+from .strict_config_audiolm import refuse_short_name
 
 _KEYS = {"auto_map", "feature_extractor", "processor_class"}  # of processor_config.json
 _FORMS = (
@@ -40,13 +41,16 @@ class AudioLMProcessor(ProcessorMixin):
         super().__init__(feature_extractor)
 
     @classmethod
-    def get_processor_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def get_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read `processor_config.json`; unknown keys are errors."""
+        refuse_short_name(pretrained_model_name_or_path)
         try:
-            fields, kwargs = super().get_processor_dict(*args, **kwargs)
+            fields, kwargs = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         except AttributeError as error:  # transformers takes the file for an object
             raise ValueError(
-                f"processor_config.json of {args[0]} holds no JSON object ({error}); save it again."
+                f"processor_config.json of {pretrained_model_name_or_path} holds no JSON object ({error}); save it again."
             ) from None
         for name in fields.keys() - _KEYS:
             raise ValueError(f"{cls.__name__} has no key {name!r}{did_you_mean(name, _KEYS)}")

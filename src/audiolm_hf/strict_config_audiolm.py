@@ -8,6 +8,7 @@ by `save_pretrained` of a model, and compared by `from_pretrained`.
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -20,6 +21,22 @@ from .config_values_audiolm import (
     did_you_mean,
     foreign_trained_values,
 )
+
+# The bundled checkpoints; the folder does not exist if this file was loaded with a checkpoint.
+BUNDLED = Path(__file__).parent / "checkpoints"
+
+
+def refuse_short_name(source: Any) -> None:
+    """Refuse the short name of a bundled checkpoint, which transformers would look for on the Hub.
+
+    Raises:
+        ValueError: naming what to pass instead.
+    """
+    if isinstance(source, str) and not Path(source).is_dir() and (BUNDLED / source / "config.json").is_file():
+        raise ValueError(
+            f"{source!r} is the short name of a bundled checkpoint; pass its folder, "
+            f"audiolm_hf.checkpoint({source!r})."
+        )
 
 
 def checked(default: Any, allowed: Within | None = None, *, trained: bool = False) -> Any:
@@ -85,9 +102,15 @@ class StrictConfig(PreTrainedConfig):
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read `config.json`, and raise an error if it is of another type of model."""
+        refuse_short_name(pretrained_model_name_or_path)
         fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         found = [part.get("model_type") for part in (fields, *fields.values()) if isinstance(part, dict)]
         if cls.model_type and cls.model_type not in found:
+            if not any(found):
+                raise ValueError(
+                    f"{pretrained_model_name_or_path} has no config.json with a model_type; give a folder "
+                    "that save_pretrained wrote."
+                )
             raise ValueError(
                 f"{pretrained_model_name_or_path} holds a model of type {found[0]!r}; {cls.__name__} is for one of "
                 f"type {cls.model_type!r}."
@@ -164,4 +187,4 @@ class StrictConfig(PreTrainedConfig):
                 )
 
 
-__all__ = ["StrictConfig", "checked"]
+__all__ = ["BUNDLED", "StrictConfig", "checked", "refuse_short_name"]
