@@ -50,7 +50,8 @@ class AudioLMProcessor(ProcessorMixin):
             fields, kwargs = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         except AttributeError as error:  # transformers takes the file for an object
             raise ValueError(
-                f"processor_config.json of {pretrained_model_name_or_path} holds no JSON object ({error}); save it again."
+                f"processor_config.json of {pretrained_model_name_or_path} holds no JSON object ({error}); save it "
+                "again."
             ) from None
         for name in fields.keys() - _KEYS:
             raise ValueError(f"{cls.__name__} has no key {name!r}{did_you_mean(name, _KEYS)}")
