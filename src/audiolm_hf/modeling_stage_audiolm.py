@@ -27,6 +27,7 @@ from .sampling_audiolm import LevelLogitsProcessor
 from .token_layout_audiolm import (
     IGNORE_INDEX,
     NO_LEVEL,
+    count_positions,
     forbidden_id,
     is_condition,
     level_range,
@@ -204,7 +205,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         counted = position_ids is None
         if position_ids is None:
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
-            position_ids = _count_positions(inputs, attention_mask, past)
+            position_ids = count_positions(inputs, attention_mask, past)
         if self.config.condition_stride is None:
             return {"attention_mask": attention_mask, "position_ids": position_ids}
         if counted and (inputs.is_floating_point() or past > 0):
@@ -363,14 +364,6 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         processors = super()._get_logits_processor(*args, **kwargs)
         processors.insert(0, LevelLogitsProcessor(self.config))
         return processors
-
-
-def _count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
-    """Return the positions of new ids after `past` earlier ones, without counting padding."""
-    length = inputs.shape[1]
-    if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
-        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -length:]
-    return torch.arange(past, past + length, device=inputs.device)[None]
 
 
 def _is_packed(attention_mask: Tensor | None, position_ids: Tensor | None) -> bool:

@@ -225,6 +225,14 @@ def stage_context(condition: Tensor | None, tokens: Tensor, config: AudioLMStage
     return torch.cat([begin, condition, special_token(config.separator_token_id, tokens), tokens])
 
 
+def count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
+    """Return the positions of new ids after `past` earlier ones, without counting padding."""
+    length = inputs.shape[1]
+    if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
+        return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -length:]
+    return torch.arange(past, past + length, device=inputs.device)[None]
+
+
 def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Place every condition token where the tokens of its time are predicted.
 
@@ -261,6 +269,7 @@ __all__ = [
     "SEMANTIC_LEVEL",
     "code_ids",
     "codes_of_ids",
+    "count_positions",
     "flatten_codes",
     "forbidden_id",
     "is_condition",
