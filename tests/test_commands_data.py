@@ -82,7 +82,7 @@ def test_tokenize_takes_a_dataset_by_name(checkpoint, recordings, tmp_path, caps
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--data", "nothing"], "no nothing; give an existing"),
+        (["--data", "nothing"], "no file or folder nothing; give an existing"),
         (["--data", "tests", "--split", "train"], "--split belongs to --dataset"),
         (["--data", "tests", "--num-workers", 0], "num_workers is 0; give an integer from 1 to"),
         (["--dataset", "nothing/here"], "No split of nothing/here is named; give --split"),

@@ -233,7 +233,7 @@ def _copy_checkpoint(folder: Path, copy: Path) -> None:
 
 
 def _require_processor(folder: str | os.PathLike, given: dict[str, Any]) -> None:
-    """Refuse a folder of a model alone, unless its processor is given."""
+    """Check that a folder of a model has its processor, or that one is given."""
     files = [Path(folder) / f"{name}_config.json" for name in ("processor", "preprocessor")]
     if not any(file.is_file() for file in files) and not any(given.get(n) for n in ("processor", "feature_extractor")):
         raise ValueError(

@@ -27,7 +27,7 @@ BUNDLED = Path(__file__).parent / "checkpoints"
 
 
 def refuse_short_name(source: Any) -> None:
-    """Refuse the short name of a bundled checkpoint, which transformers would look for on the Hub.
+    """Check that a name is not the short one of a bundled checkpoint, which transformers would look for on the Hub.
 
     Raises:
         ValueError: naming what to pass instead.

@@ -67,5 +67,5 @@ def test_shapes_are_checked(embedder):
 
 def test_missing_package_names_both_commands(monkeypatch):
     monkeypatch.setattr(speaker_module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"audiolm_hf\[evaluation\].*pip install --no-deps resemblyzer"):
+    with pytest.raises(ImportError, match=r"'\.\[evaluation\]'.*pip install --no-deps resemblyzer"):
         SpeakerEmbedder()
