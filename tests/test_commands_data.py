@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 import yaml
 
+from audiolm_hf import checkpoint as checkpoint_folder
 from audiolm_hf.commands import evaluate, tokenize, train
 from audiolm_hf.data.tokenizers import load_tokenizers, tokenizers_hash
 from audiolm_hf.data.tokens import TokenDataset, write_shard
@@ -60,6 +61,16 @@ def test_tokenize_writes_a_dataset_and_says_what_it_left_out(checkpoint, recordi
         run("tokenize", *arguments, *options, "--min-duration-s", 0)
     assert run("tokenize", *arguments, *options, "--min-duration-s", 0, "--overwrite") == 0
     assert "3 records" in capsys.readouterr().out
+
+
+def test_tokenize_takes_the_name_of_a_bundled_checkpoint(recordings, tmp_path):
+    arguments = ["--tokenizer", "speech-tiny", "--codec", "speech-tiny", "--data", recordings / "0.flac"]
+    assert run("tokenize", *arguments, "-o", tmp_path / "tokens") == 0
+    pair = load_tokenizers(checkpoint_folder("speech-tiny"), checkpoint_folder("speech-tiny"))
+    expected = tokenizers_hash(pair.semantic_tokenizer, pair.codec.model)
+    assert TokenDataset(tmp_path / "tokens").info.tokenizers == expected
+    with pytest.raises(ValueError, match="'no' is not found: it is no folder and not one of the bundled"):
+        run("tokenize", *arguments, "--codec", "no", "-o", tmp_path / "other")
 
 
 def test_tokenize_takes_a_dataset_by_name(checkpoint, recordings, tmp_path, capsys, monkeypatch):

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands.options import find_device
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Tokenize recordings into a token dataset, to train the stages on. After an interruption, "
         "the same command resumes.",
     )
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the semantic tokenizer")
-    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec")
+    for part, what in {"tokenizer": "a semantic tokenizer", "codec": "a codec"}.items():
+        text = f"name of a bundled checkpoint, or folder of {what} or an AudioLM"
+        parser.add_argument(f"--{part}", required=True, help=text)
     _add_source(parser)
     parser.add_argument("--min-duration-s", type=float, default=0.1, help="leave out shorter recordings (default 0.1)")
     parser.add_argument(
@@ -78,10 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
         min_duration_s=arguments.min_duration_s,
         num_workers=arguments.num_workers,
     )
-    load = partial(
-        load_tokenizers, arguments.tokenizer, arguments.codec, arguments.float16, find_device(arguments.device)
-    )
-    made = tokenize_recordings(_open_source(arguments), load, arguments.output, plan, arguments.overwrite)
+    source, device = _open_source(arguments), find_device(arguments.device)
+    tokenizer, codec = resolve_checkpoint(arguments.tokenizer), resolve_checkpoint(arguments.codec)
+    load = partial(load_tokenizers, tokenizer, codec, arguments.float16, device)
+    made = tokenize_recordings(source, load, arguments.output, plan, arguments.overwrite)
     _report(made, arguments.output)
     return 0
 
