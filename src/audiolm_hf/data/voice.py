@@ -33,7 +33,7 @@ def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRec
 def split_voice(
     records: Sequence[AudioRecord], train_minutes: float, validation_minutes: float
 ) -> tuple[list[AudioRecord], list[AudioRecord]]:
-    """Take the first recordings for training and the next for validation, each of at least so many minutes.
+    """Split recordings in their order into training and validation, each of at least so many minutes.
 
     Raises:
         ValueError: a length is not above 0, or the recordings do not last that long.
