@@ -65,6 +65,3 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     sys.stdout.write(format_generation(report) + "\n")
     write_report(arguments.output, to_json({"checkpoint": arguments.checkpoint, **report}))
     return 0
-
-
-__all__ = ["add_parser", "run_generation_benchmark"]

@@ -22,6 +22,3 @@ def run(arguments: argparse.Namespace) -> int:
         mark = " (default)" if name == DEFAULT_CHECKPOINT else ""
         sys.stdout.write(f"{name}{mark}\t{megabytes:.1f} MB\t{folder}\n")
     return 0
-
-
-__all__ = ["add_parser", "run"]

@@ -109,19 +109,7 @@ class StageBars:
 
 
 def output_paths(output: Path, prompts: list[str], num_continuations: int) -> list[list[Path]]:
-    """Return the paths of the output files.
-
-    Args:
-        output (`Path`): value of `--output`.
-        prompts (`list[str]`): paths of the prompts.
-        num_continuations (`int`): number of continuations of each prompt.
-
-    Returns:
-        `list[list[Path]]`: for each prompt, the paths of its continuations.
-
-    Raises:
-        ValueError: two prompts have the same name.
-    """
+    """Return, for each prompt, the paths of its continuations; two prompts must not have the same name."""
     stems = ["stdin" if prompt == STREAM else Path(prompt).stem for prompt in prompts]
     if len(set(stems)) < len(stems):
         raise ValueError(f"Two prompts have the same name ({', '.join(stems)}); continue them one by one.")
@@ -278,6 +266,3 @@ def _continue_one(
 
 def _seconds(result: dict[str, Any]) -> float:
     return len(result["audio"]) / result["sampling_rate"]
-
-
-__all__ = ["StageBars", "add_parser", "check_paths", "check_size", "load", "output_paths", "read_prompt", "run"]

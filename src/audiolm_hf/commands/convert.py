@@ -24,6 +24,3 @@ def run(arguments: argparse.Namespace) -> int:
 
     convert_adapter(arguments.folder, arguments.output)
     return 0
-
-
-__all__ = ["add_parser", "run"]

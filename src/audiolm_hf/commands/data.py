@@ -57,13 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_corpora(path: Path) -> dict[str, "Corpus"]:
-    """Read the YAML file that describes the corpora.
-
-    Args:
-        path (`Path`): path of the file. Its key `corpora` maps names to fields of [`~audiolm_hf.data.corpora.Corpus`].
-
-    Returns:
-        `dict[str, Corpus]`: the corpora by name.
+    """Read the YAML file whose key `corpora` maps names to fields of [`~audiolm_hf.data.corpora.Corpus`].
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -206,6 +200,3 @@ def _report(path: Path, rows: list[dict[str, Any]]) -> None:
     speakers = len({row.get("speaker", row.get("composer")) for row in rows})
     minutes = sum(row["duration"] for row in rows) / 60
     sys.stdout.write(f"{path}: {len(rows)} recordings, {speakers} speakers or composers, {minutes:.1f} min\n")
-
-
-__all__ = ["add_parser", "read_corpora", "run"]

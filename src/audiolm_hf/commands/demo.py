@@ -23,11 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_address(host: str | None, port: int) -> None:
-    """Check that a server can listen at an address.
-
-    Raises:
-        ValueError: it cannot; the message has the address and the system's reason.
-    """
+    """Check that a server can listen at an address."""
     try:
         socket.create_server((host or "127.0.0.1", port)).close()
     except OSError as error:
@@ -54,6 +50,3 @@ def run(arguments: argparse.Namespace) -> int:
         check_address(arguments.host, arguments.port or 0)
     launch_demo(build_demo(arguments.checkpoint, device, arguments.threads), arguments.host, arguments.port)
     return 0
-
-
-__all__ = ["add_arguments", "add_parser", "check_address", "run"]

@@ -275,6 +275,3 @@ def _finish(report: dict[str, Any], text: str, output: Path | None) -> int:
     if output is not None:
         sys.stdout.write(f"All metrics: {output}\n")
     return 0
-
-
-__all__ = ["add_parser", "run_codec", "run_continuation", "run_likelihood", "run_tokens"]

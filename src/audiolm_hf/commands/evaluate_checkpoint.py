@@ -88,6 +88,3 @@ def run(arguments: argparse.Namespace) -> int:
         write_report(arguments.card, replace_metrics(arguments.card.read_text(encoding="utf-8"), text))
     sys.stdout.write(f"{text}\nAll metrics: {output}, {output.with_suffix('.md')}\n")
     return 0
-
-
-__all__ = ["add_whole", "run"]

@@ -89,6 +89,3 @@ def run_voice(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         sys.stdout.write(f"All metrics: {arguments.output}\n")
     return 0
-
-
-__all__ = ["add_voice", "run_voice"]

@@ -19,14 +19,7 @@ MOST_CONTINUATIONS = 1000
 
 
 class Number(argparse.Action):
-    """An option with a number, or a list of numbers, that is checked when it is parsed.
-
-    Args:
-        minimum (`float`): smallest value.
-        maximum (`float`, defaults to infinity): largest value; infinity itself is never allowed.
-        exclusive (`bool`, defaults to `False`): exclude the minimum.
-        kwargs: arguments of `add_argument`.
-    """
+    """An option with a number, or a list of numbers, that is checked when it is parsed; infinity is never allowed."""
 
     def __init__(
         self, *, minimum: float = 1, maximum: float = math.inf, exclusive: bool = False, **kwargs: Any
@@ -37,11 +30,7 @@ class Number(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        """Check and store the value or values.
-
-        Raises:
-            ValueError: a value is not allowed.
-        """
+        """Check and store the value or values."""
         for value in values if isinstance(values, list) else [values]:
             above = value > self.minimum if self.exclusive else value >= self.minimum
             if not (above and value <= self.maximum and math.isfinite(value)):
@@ -114,13 +103,7 @@ def add_renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
 
 
 def find_device(name: str | None) -> str:
-    """Return the device to compute on.
-
-    Args:
-        name (`str`, *optional*): value of `--device`.
-
-    Returns:
-        `str`: the device; by default the accelerator of this machine, or `"cpu"` without one.
+    """Return the device `name`, or by default the accelerator of this machine, or `"cpu"` without one.
 
     Raises:
         ValueError: this machine has no such device.
@@ -135,26 +118,14 @@ def find_device(name: str | None) -> str:
 
 
 def check_inputs(paths: Iterable[Path | None]) -> None:
-    """Check that files and folders exist.
-
-    Raises:
-        FileNotFoundError: one of them does not exist.
-    """
+    """Check that files and folders exist."""
     for path in paths:
         if path is not None and not path.exists():
             raise FileNotFoundError(f"There is no file or folder {path}; check the path.")
 
 
 def check_writable(folder: Path, name: str = "") -> None:
-    """Check that a file can be created in a folder.
-
-    Args:
-        folder (`Path`): an existing folder.
-        name (`str`, defaults to `""`): name of the file, for file systems that limit its length.
-
-    Raises:
-        ValueError: it cannot; the message has the system's reason.
-    """
+    """Check that a file, whose `name` may be too long, can be created in an existing folder."""
     try:
         tempfile.TemporaryFile(dir=folder, prefix=name).close()
     except OSError as error:
@@ -162,15 +133,7 @@ def check_writable(folder: Path, name: str = "") -> None:
 
 
 def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
-    """Check that a report can be written.
-
-    Args:
-        output (`Path`, *optional*): path of the report; its folder may not exist yet.
-        others (`Sequence[str]`, *optional*): endings of files that are written next to it.
-
-    Raises:
-        ValueError: the path is a folder, has the ending of another file, or its folder is not writable.
-    """
+    """Check that a report can be written, also to a new folder; it must not have an ending of the `others`."""
     if output is None:
         return
     if output.is_dir():
@@ -189,21 +152,3 @@ def write_report(output: Path | None, text: str) -> None:
     """Write a report in one step; without a path, do nothing."""
     if output is not None:
         write_text(output, text)
-
-
-__all__ = [
-    "Number",
-    "add_checkpoint",
-    "add_continuations",
-    "add_data",
-    "add_length",
-    "add_machine",
-    "add_renamed",
-    "add_report",
-    "add_seed",
-    "check_inputs",
-    "check_report",
-    "check_writable",
-    "find_device",
-    "write_report",
-]

@@ -42,6 +42,3 @@ def run(arguments: argparse.Namespace) -> int:
     )
     sys.stdout.write(f"{url}\n")
     return 0
-
-
-__all__ = ["add_parser", "run"]

@@ -114,6 +114,3 @@ def _report(dataset: "TokenDataset", output: Path) -> None:
         sys.stdout.write(f"  {id}: {reason}\n")
     if len(skipped) > SHOWN_SKIPPED:
         sys.stdout.write(f"  and {len(skipped) - SHOWN_SKIPPED} more in {output / SKIPPED_FILE}\n")
-
-
-__all__ = ["add_parser", "run"]

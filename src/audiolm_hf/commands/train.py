@@ -70,6 +70,3 @@ def _keys_of(kind: str) -> str:
     config_class = RecipeConfig if kind == RECIPE else training_kind(kind)[0]
     summary = (config_class.__doc__ or "").splitlines()[0]
     return f"kind: {kind}   # {summary}\n\n{describe_keys(config_class)}\n"
-
-
-__all__ = ["add_parser", "run"]

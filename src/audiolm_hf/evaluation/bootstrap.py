@@ -12,10 +12,7 @@ CONFIDENCE = 0.95
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Return the `mean`, its 95 % bootstrap interval `low` and `high`, and the `count` of values, one for each prompt.
-
-    NaN entries are ignored. Without any value, the mean and the interval are NaN.
-    """
+    """Return the `mean`, its 95 % bootstrap interval `low` and `high`, and the `count` of values that are not NaN."""
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
     mean = float(known.mean()) if len(known) else float("nan")
@@ -33,14 +30,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> dict[str, Any]:
-    """Summarize the paired differences `first - second`; an interval without 0 is a significant difference.
-
-    Raises:
-        ValueError: the lengths differ.
-    """
+    """Summarize the paired differences `first - second`; an interval without 0 is a significant difference."""
     if len(first) != len(second):
         raise ValueError(f"There are {len(first)} and {len(second)} values; give both for the same prompts.")
     return summarise(np.subtract(first, second).tolist(), seed)
-
-
-__all__ = ["paired_difference", "summarise"]

@@ -96,6 +96,3 @@ class AudioLMMetric(evaluate.Metric):
             for prediction, reference in zip(predictions, references, strict=True)
         ]
         return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
-
-
-__all__ = ["METRICS", "METRIC_FILE", "AudioLMMetric"]

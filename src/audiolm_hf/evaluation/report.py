@@ -2,8 +2,8 @@
 """Formatting of results: tables for the terminal, JSON, and Markdown for a model card.
 
 A protocol returns a dictionary of JSON types. Its entry `systems` maps the evaluated system and its baselines to their
-metrics, and the other entries are settings. The `format_*` function of the protocol formats the result as text, and
-its `*_headlines` function returns the rows of the card's first table.
+metrics. The `format_*` function of the protocol formats the result as text, and its `*_headlines` function returns the
+rows of the card's first table.
 """
 
 import json
@@ -29,10 +29,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def systems_table(systems: Mapping[str, Mapping[str, float]], titles: Mapping[str, str], name: str = "system") -> str:
-    """Return a table with a row for each system and a column for each metric that has a title.
-
-    Metrics whose titles end in `%` are shown in percent.
-    """
+    """Return a table of systems and titled metrics, in percent if the title ends in `%`."""
 
     def cell(metrics: Mapping[str, float], metric: str) -> str:
         if metric not in metrics:
@@ -69,11 +66,7 @@ def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping
 
 
 def replace_metrics(card: str, markdown: str) -> str:
-    """Return a model card with the text between the two lines `CARD_MARKS` replaced.
-
-    Raises:
-        ValueError: the card does not have each of the two lines once, in this order.
-    """
+    """Return a model card with the text between the two lines `CARD_MARKS`, which it must have once each, replaced."""
     first, last = CARD_MARKS
     before, found, rest = card.partition(f"{first}\n")
     _, ends, after = rest.partition(f"{last}\n")
@@ -103,18 +96,3 @@ def _replace(value: Any, is_replaced: Callable[[Any], bool], replacement: float 
     if isinstance(value, list | tuple):
         return [_replace(entry, is_replaced, replacement) for entry in value]
     return replacement if is_replaced(value) else value
-
-
-__all__ = [
-    "CARD_MARKS",
-    "Headline",
-    "format_interval",
-    "format_markdown",
-    "format_table",
-    "from_json",
-    "headline",
-    "join_parts",
-    "replace_metrics",
-    "systems_table",
-    "to_json",
-]

@@ -18,14 +18,7 @@ HASHED_FILES = ("config.json", "generation_config.json", "processor_config.json"
 
 
 def checkpoint_hash(folder: str | Path) -> str:
-    """Return the hexadecimal SHA-256 of a checkpoint's configurations and weights.
-
-    Args:
-        folder (`str` or `Path`): folder written by `save_pretrained`.
-
-    Raises:
-        FileNotFoundError: the folder has no `model.safetensors`.
-    """
+    """Return the hexadecimal SHA-256 of the configurations and weights in a folder written by `save_pretrained`."""
     path = Path(folder)
     if not (path / "model.safetensors").is_file():
         raise FileNotFoundError(f"There is no {path / 'model.safetensors'}; give the folder of a whole AudioLM.")
@@ -48,9 +41,6 @@ def kept_result(
     """Return the result of a protocol as read from its JSON file, from an earlier run if there was one.
 
     The result depends on `settings` and on the files `inputs`, see [`~audiolm_hf.run_folder.hold_folder`].
-
-    Raises:
-        ValueError: the saved result is of other settings or files.
     """
     own = Path(folder) / name
     path = own / "report.json"
@@ -61,6 +51,3 @@ def kept_result(
             write_text(path, to_json(evaluate()))
             held.finish(path)
     return from_json(path.read_text(encoding="utf-8"))
-
-
-__all__ = ["checkpoint_hash", "kept_result"]

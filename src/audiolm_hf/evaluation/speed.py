@@ -1,9 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Speed of generation: tokens per second and real-time factor of every stage.
-
-The real-time factor is the computing time per second of audio, over all rows; it is below 1 if generation is faster
-than real time.
-"""
+"""Speed of generation: tokens per second and real-time factor (seconds per second of audio, over all rows)."""
 
 import platform
 import statistics
@@ -24,11 +20,12 @@ from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
 
 
 def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor, int, float]:
-    """Return the input for timing a stage on some seconds of audio, but at most its window.
+    """Return the artificial input for timing a stage on at most a window of audio.
 
     Returns:
-        `torch.LongTensor` of shape `(sequence_length,)`, ids of artificial conditioning tokens; the number of tokens
-        to sample; and their length in seconds of audio.
+        `torch.LongTensor` of shape `(sequence_length,)`, ids of the condition; the number of tokens to sample; and
+            their
+        length in seconds of audio.
     """
     config, codec = model.stages[name].config, model.acoustic_codec
     frames = max(1, int(codec.frame_rate * min(length_s, config.window_length_s)))
@@ -58,10 +55,8 @@ def measure_generation(
 
     Returns:
         `dict`: the device, and in `stages` a row for each stage and batch size with `tokens`, `audio_s`, `seconds`
-        (the median of `rounds` repetitions), `tokens_per_s` and `realtime_factor`.
-
-    Raises:
-        ValueError: the length, a batch size or the number of rounds is not positive.
+            (the
+        median of `rounds` repetitions), `tokens_per_s` and `realtime_factor`.
     """
     if not length_s > 0:
         raise ValueError(f"length_s is {length_s}; give seconds above 0.")
@@ -121,6 +116,3 @@ def _device_name(device: torch.device) -> str:
     threads = torch.get_num_threads()
     cpu = f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
     return cpu if device.type == "cpu" else str(device)
-
-
-__all__ = ["format_generation", "measure_generation"]

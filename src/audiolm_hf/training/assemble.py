@@ -1,7 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Assemble trained parts into one AudioLM checkpoint: model, processor and generation defaults in one folder.
 
-In: the folders of the tokenizer, the codec and the stages; out: a folder that `from_pretrained` and the pipeline load.
 Weights can be stored in float16 and are loaded in float32; the effect on tokens is measured.
 """
 
@@ -76,13 +75,8 @@ class AssembleConfig(Settings):
 def assemble(config: AssembleConfig) -> None:
     """Assemble and save a checkpoint.
 
-    Args:
-        config ([`AssembleConfig`]): the parts and the output folder.
-
-    Returns:
-        `Path`: folder of the checkpoint. `<folder name>-assemble.json` beside it has the `bytes` of all files, the
-        `parameters` of each part and, if `check_data` is given, `equal_semantic_tokens` and `equal_audio_codes`, the
-        shares of tokens and codes that storing does not change.
+    `<folder name>-assemble.json` beside it has the `bytes` of all files, the `parameters` of each part and, if
+    `check_data` is given, `equal_semantic_tokens` and `equal_audio_codes`, the shares that storing does not change.
 
     Raises:
         ValueError: a folder has another kind of part, the parts do not match, or the checkpoint is larger than
@@ -136,16 +130,7 @@ def load_parts(config: AssembleConfig) -> AudioLMModel:
 
 @torch.inference_mode()
 def compare_tokens(original: AudioLMModel, folder: Path, config: AssembleConfig) -> dict[str, float]:
-    """Compare the tokens of recordings before and after storing the checkpoint.
-
-    Args:
-        original ([`AudioLMModel`]): the trained model.
-        folder (`Path`): folder of the checkpoint.
-        config ([`AssembleConfig`]): its `check_data` are the recordings.
-
-    Returns:
-        `dict`: `equal_semantic_tokens` and `equal_audio_codes`, shares from 0 to 1.
-    """
+    """Return the shares of tokens and codes of the check data that storing the model does not change."""
     stored = AudioLMModel.from_pretrained(folder).eval()
     source = AudioSource([Path(path) for path in config.check_data], original.sampling_rate)
     length = round(CHECK_LENGTH_S * original.sampling_rate)

@@ -35,18 +35,7 @@ def save_training_state(
     state: Mapping[str, Any],
     keep: int = 2,
 ) -> Path:
-    """Write a checkpoint and remove all but the newest `keep`.
-
-    Args:
-        folder (`Path`): folder of the checkpoints.
-        step (`int`): number of finished steps.
-        modules (`dict[str, nn.Module]`): modules by name.
-        optimizers (`dict[str, torch.optim.Optimizer]`): optimizers by name.
-        state (`dict`): further state, which must be serializable to JSON.
-        keep (`int`, defaults to 2): number of checkpoints to keep.
-
-    Returns:
-        `Path`: the new checkpoint.
+    """Write a checkpoint of modules, optimizers and JSON `state`, and remove all but the newest `keep`.
 
     Raises:
         ValueError: a weight is not finite.
@@ -78,16 +67,7 @@ def require_finite(module: nn.Module, step: int, folder: Path) -> None:
 
 
 def stop_diverged(cause: str, step: int, folder: Path) -> NoReturn:
-    """Stop a diverged training with an error.
-
-    Args:
-        cause (`str`): the value that is not finite.
-        step (`int`): number of finished steps.
-        folder (`Path`): folder of the checkpoints.
-
-    Raises:
-        ValueError: always; it has the step, the cause and the last checkpoint.
-    """
+    """Stop a diverged training with an error that has the step, the cause and the last checkpoint."""
     kept = newest_checkpoint(folder)
     left = "there is no checkpoint before it" if kept is None else f"the weights before it are in {kept}"
     raise ValueError(f"The training diverged at step {step}: {cause}; {left}. Lower learning_rate.")
@@ -104,13 +84,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 
 def remove_old_checkpoints(folder: Path, best: Path | None = None, keep: int = 2) -> None:
-    """Remove all checkpoints but the newest `keep` and the best.
-
-    Args:
-        folder (`Path`): folder of the checkpoints.
-        best (`Path`, *optional*): checkpoint with the best validation loss.
-        keep (`int`, defaults to 2): number of checkpoints to keep; with two, there is one before the last.
-    """
+    """Remove all checkpoints but the best and the newest `keep`; with two, there is one before the last."""
     for left_behind in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(left_behind)
     for checkpoint in find_checkpoints(folder)[:-keep]:
@@ -126,14 +100,7 @@ def seal_checkpoint(folder: Path) -> None:
 
 
 def checkpoint_flaw(folder: Path) -> str | None:
-    """Return why a checkpoint cannot be used.
-
-    Args:
-        folder (`Path`): folder of the checkpoint.
-
-    Returns:
-        `str`: the reason; `None` if the checkpoint is complete and unchanged.
-    """
+    """Return why a checkpoint cannot be used; `None` if it is complete and unchanged."""
     seal = folder / SEAL_FILE
     if not seal.is_file():
         return "it was not finished"
@@ -150,13 +117,7 @@ def checkpoint_flaw(folder: Path) -> str | None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint to resume from, with a warning for each one that is skipped.
-
-    Args:
-        folder (`Path`): folder of the checkpoints; it may not exist.
-
-    Returns:
-        `Path`: the newest usable checkpoint; `None` if no checkpoint was ever finished.
+    """Return the newest usable checkpoint, with a warning for each one skipped; `None` if none was ever finished.
 
     Raises:
         ValueError: all finished checkpoints are damaged.
@@ -175,15 +136,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def load_training_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Any] | None:
-    """Load the newest usable checkpoint into modules and optimizers.
-
-    Args:
-        folder (`Path`): folder of the checkpoints written by [`save_training_state`].
-        modules (`dict[str, nn.Module]`): modules by the names they were saved under; other saved modules are ignored.
-        optimizers (`dict[str, torch.optim.Optimizer]`): optimizers by the names they were saved under.
+    """Load the newest usable checkpoint of [`save_training_state`]; other saved modules are ignored.
 
     Returns:
-        `dict`: the `state` of the checkpoint, including `step`; `None` if there is no checkpoint.
+        `dict`: its `state`, including `step`; `None` if there is no checkpoint.
 
     Raises:
         ValueError: all finished checkpoints are damaged.
@@ -206,12 +162,7 @@ def append_log(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def rewind_log(path: Path, step: int) -> None:
-    """Remove the entries after a step, which will be repeated, and an incomplete last line.
-
-    Args:
-        path (`Path`): a log written by [`append_log`]; it may not exist.
-        step (`int`): number of finished steps.
-    """
+    """Remove the entries after a step, which will be repeated, and an incomplete last line of a log."""
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -84,16 +84,7 @@ class TrainingConfig(Settings):
 
 
 def check_model_keys(name: str, values: Collection[str], known: Collection[str]) -> None:
-    """Check for keys that a model's configuration does not have, because transformers accepts any key.
-
-    Args:
-        name (`str`): key of the training whose value has the keys of the model.
-        values (`dict`): the value.
-        known (`Collection[str]`): the allowed keys, see [`model_keys`].
-
-    Raises:
-        ValueError: there is an unknown key; the message suggests the closest known one.
-    """
+    """Check the `values` of the key `name` for keys that a model does not have; transformers accepts any."""
     for key in values:
         if known and key not in known:
             raise ValueError(f"{name}: unknown key {key!r}{did_you_mean(str(key), known)}")

@@ -29,17 +29,7 @@ TRAINING_KINDS = (*_TRAININGS, RECIPE)
 
 
 def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
-    """Return a training by its kind.
-
-    Args:
-        kind (`str`): one of `TRAINING_KINDS` except `recipe`.
-
-    Returns:
-        `tuple`: the dataclass of its configuration, and the function that runs it.
-
-    Raises:
-        ValueError: the kind is unknown.
-    """
+    """Return the configuration class and the function of a training; an unknown kind is an error."""
     if kind not in (*_TRAININGS,):
         raise ValueError(f"kind is {kind!r}{did_you_mean(str(kind), TRAINING_KINDS)}")
     module, config_class, run = _TRAININGS[kind]
@@ -53,18 +43,10 @@ def training_keys(kind: str) -> set[str]:
 
 
 def build_training(values: dict[str, Any], where: str) -> Any:
-    """Build the configuration of a training from the content of its file.
-
-    Args:
-        values (`dict`): content of the file, including `kind`; not modified. The value of `output` replaces `$output`
-            in the other strings.
-        where (`str`): source of the values, for error messages.
-
-    Returns:
-        The configuration of the training, with all values checked.
+    """Build the configuration of a training from the content of its file, in which `output` replaces `$output`.
 
     Raises:
-        ValueError: a key is unknown or missing, or a value is not allowed.
+        ValueError: a key is unknown or missing, or a value is not allowed; the message begins with `where`.
     """
     config_class, _ = training_kind(values["kind"])
     settings = {key: value for key, value in values.items() if key not in ("kind", "output")}

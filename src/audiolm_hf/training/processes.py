@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Distribution of a batch over the processes of a training, and sums and means over processes.
 
-Every process draws the whole batch and takes its rows, and the denominators of losses are summed over all processes.
-The steps are then the same as those of one process with the same batch.
+Every process draws the whole batch and takes its rows, and the denominators of losses are summed over all processes,
+so that the steps are those of one process with the same batch.
 """
 
 import os
@@ -36,13 +36,7 @@ def announce(text: str) -> None:
 
 
 def own_rows(batch_size: int) -> slice:
-    """Return the rows of a batch that belong to this process.
-
-    Args:
-        batch_size (`int`): rows over all processes.
-
-    Returns:
-        `slice`: the rows.
+    """Return the rows of a batch (its size is over all processes) that belong to this process.
 
     Raises:
         ValueError: `batch_size` is not a multiple of the number of processes.

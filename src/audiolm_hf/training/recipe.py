@@ -1,11 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Run the training in a YAML file, or a recipe of several trainings; the implementation of `audiolm-hf train`.
 
-A step of a recipe is the name of a YAML file, or the keys of a training. All steps are checked before the first one
-runs. Each step has its own subfolder, so that rerunning the command skips the finished steps and resumes the first
-unfinished one.
-
-Paper: AudioLM (arXiv 2209.03143), training of all its parts.
+All steps of a recipe are checked before the first one runs. Each has its own subfolder, so that rerunning the command
+skips the finished steps and resumes the first unfinished one.
 """
 
 import dataclasses
@@ -58,13 +55,7 @@ class RecipeConfig(Settings):
 
 @dataclass(frozen=True)
 class Step:
-    """A checked training of a recipe.
-
-    Args:
-        name (`str`): name in the recipe.
-        kind (`str`): kind of the training.
-        config: configuration of the training.
-    """
+    """A checked training of a recipe."""
 
     name: str
     kind: str
@@ -73,12 +64,6 @@ class Step:
 
 def resolve_steps(recipe: RecipeConfig) -> list[Step]:
     """Read and check every step.
-
-    Args:
-        recipe ([`RecipeConfig`]): the recipe.
-
-    Returns:
-        `list[Step]`: the steps in order.
 
     Raises:
         FileNotFoundError: the file of a step does not exist.
@@ -178,16 +163,13 @@ def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """Load the configuration of a training from its YAML file.
+    """Load the configuration of a training from its YAML file, and check all values.
 
     Args:
         path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's configuration. The
             value of `output` replaces `$output` in the other strings.
         overrides (`list[str]`): overrides `key=value`. Dots select nested keys (`data.folder=/tmp/data`), and items of
             lists by `name` or index (`steps.codec.max_steps=5`). Values are parsed as YAML.
-
-    Returns:
-        The configuration of the training, with all values checked.
 
     Raises:
         ValueError: a key is unknown or missing, a value is not allowed, or an override is malformed.
@@ -213,15 +195,9 @@ def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
 
 
 def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: bool = False) -> Path:
-    """Run or resume the training of a YAML file.
+    """Run or resume the training of a YAML file, see [`load_config`], and return the path of the result.
 
-    Args:
-        path (`str` or `Path`): see [`load_config`].
-        overrides (`list[str]`): see [`load_config`].
-        overwrite (`bool`, defaults to `False`): replace the content of the output folder if it is of another training.
-
-    Returns:
-        `Path`: file or folder of the result.
+    With `overwrite`, the content of the output folder is replaced if it is of another training.
 
     Raises:
         ValueError: see [`load_config`], and [`~audiolm_hf.run_folder.hold_folder`].

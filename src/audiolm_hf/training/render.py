@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Render MIDI files of piano music with fluidsynth.
 
-In: parquet files with a column `midi` (and `path`, `composer`, `title`, `source`); out: a folder of FLAC files and
-`recordings.jsonl`, a manifest for the other trainings.
+In: parquet files with a column `midi` (and `path`, `composer`, `title`, `source`); out: a folder of FLAC files and the
+manifest `recordings.jsonl`.
 """
 
 import io
@@ -62,14 +62,7 @@ class RenderConfig(Settings):
 
 
 def check_synthesizer(soundfont: str) -> None:
-    """Check that fluidsynth and the soundfont are installed.
-
-    Args:
-        soundfont (`str`): SF2 file.
-
-    Raises:
-        FileNotFoundError: fluidsynth or the soundfont is missing; the message has Debian's package.
-    """
+    """Check that fluidsynth and the soundfont are installed; the error names their packages."""
     if shutil.which("fluidsynth") is None:
         raise FileNotFoundError("The program fluidsynth is not installed; install it (Debian: `fluidsynth`).")
     if not Path(soundfont).is_file():
@@ -79,14 +72,7 @@ def check_synthesizer(soundfont: str) -> None:
 
 
 def render(config: RenderConfig, overwrite: bool = False) -> Path:
-    """Render all pieces that are not yet rendered.
-
-    Args:
-        config ([`RenderConfig`]): pieces, sound and output folder.
-        overwrite (`bool`, defaults to `False`): replace the content of the output folder if its settings differ.
-
-    Returns:
-        `Path`: the manifest `recordings.jsonl`.
+    """Render all pieces that are not yet rendered, and return the manifest.
 
     Raises:
         FileNotFoundError: fluidsynth, the soundfont or a parquet file is missing.
@@ -143,18 +129,7 @@ def _semitones_of(path: str, config: RenderConfig) -> int:
 
 
 def transposed(midi: bytes, semitones: int) -> bytes:
-    """Transpose a MIDI file.
-
-    Args:
-        midi (`bytes`): content of the file.
-        semitones (`int`): interval, negative for down.
-
-    Returns:
-        `bytes`: the transposed file; a note that would leave MIDI's range of 0 to 127 is transposed by an octave less.
-
-    Raises:
-        ValueError: the bytes are not a MIDI file.
-    """
+    """Transpose a MIDI file by semitones; a note that would leave MIDI's range is transposed by an octave less."""
     if semitones == 0:
         return midi
     file = open_midi(midi)
@@ -169,16 +144,7 @@ def transposed(midi: bytes, semitones: int) -> bytes:
 
 
 def render_piece(midi: bytes, soundfont: str, sampling_rate: int, max_length_s: float | None = None) -> bytes:
-    """Render a piece.
-
-    Args:
-        midi (`bytes`): content of the MIDI file.
-        soundfont (`str`): SF2 file of the piano.
-        sampling_rate (`int`): sampling rate of the recording, in Hz.
-        max_length_s (`float`, *optional*): seconds of the piece, from its beginning; all by default.
-
-    Returns:
-        `bytes`: a mono FLAC file of 16 bit with the common loudness.
+    """Render a piece, or its first `max_length_s`, to a mono FLAC file of 16 bit with the common loudness.
 
     Raises:
         ValueError: fluidsynth cannot play the file.

@@ -33,9 +33,9 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
 
     Args:
         kind (`str`): kind of the training.
-        result (`str`, defaults to `""`): file or folder that the training writes in `output_folder`.
-        alone (`bool`, defaults to `False`): train only in the main process, while the others wait.
-        shared (`bool`, defaults to `False`): see [`~audiolm_hf.run_folder.hold_folder`].
+        result (`str`): file or folder that the training writes in `output_folder`.
+        alone (`bool`): train only in the main process, while the others wait.
+        shared (`bool`): see [`~audiolm_hf.run_folder.hold_folder`].
     """
 
     def decorate(train: Callable[..., Any]) -> Callable[..., Path]:
@@ -92,15 +92,7 @@ def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
 
 
 def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict[str, dict[str, Path]]]:
-    """Return the settings and input files that the result of a training depends on.
-
-    Args:
-        config (dataclass): configuration of the training.
-        prefix (`str`, defaults to `""`): prefix of the keys.
-
-    Returns:
-        `tuple`: the settings, without paths and without those that do not affect the result, and the input files by
-        key.
+    """Return the settings and input files, by key, that the result of a training depends on.
 
     Raises:
         FileNotFoundError: an input is missing.

@@ -18,13 +18,7 @@ def learning_rate_factor(
 ) -> float:
     """Return the learning rate of a step as a share of the peak.
 
-    Args:
-        step (`int`): number of steps before this one.
-        max_steps (`int`): number of steps of the training.
-        warmup_steps (`float`): warmup steps, see [`warmup_of`].
-        decay_steps (`int`, *optional*): last steps, in which the learning rate decays; by default all after the
-            warmup.
-        floor (`float`, defaults to 0.0): share at the end of the decay.
+    The last `decay_steps` (by default all after the warmup) decay to the share `floor`; `step` counts from 0.
     """
     warmup = warmup_of(warmup_steps, max_steps)
     rise = min(1.0, (step + 1) / warmup)

@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf tokenize` as a step of a recipe: token datasets of the training and validation recordings.
-
-It comes after the trainings of the codec and the semantic tokenizer and before those of the stages.
-"""
+"""`audiolm-hf tokenize` as a step of a recipe: token datasets of the training and validation recordings."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -38,14 +35,7 @@ class TokenizeConfig(Settings):
 
 @one_run("tokenize", alone=True, shared=True)
 def tokenize(config: TokenizeConfig) -> None:
-    """Tokenize recordings; shards of an earlier run are kept.
-
-    Args:
-        config ([`TokenizeConfig`]): recordings, tokenizers and output folder.
-
-    Returns:
-        `Path`: folder of the token datasets.
-    """
+    """Tokenize recordings; shards of an earlier run are kept."""
     load = partial(load_tokenizers, config.semantic_tokenizer, config.codec, config.float16)
     output = Path(config.output_folder)
     for name, paths in (("train", config.data.train_paths), ("validation", config.data.validation_paths)):

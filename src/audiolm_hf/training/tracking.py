@@ -19,15 +19,7 @@ def require_trackers(config: TrainingConfig) -> None:
 
 
 def start_accelerator(config: TrainingConfig, name: str, **options: Any) -> Accelerator:
-    """Build the accelerator of this process, and open the trackers.
-
-    Args:
-        config ([`TrainingConfig`]): precision and trackers; its values are logged to the trackers.
-        name (`str`): name of the project in a tracker.
-        **options: options of `Accelerator`.
-
-    Returns:
-        `Accelerator`
+    """Build the accelerator of this process with `options`, and open the trackers as project `name`.
 
     Raises:
         ImportError: a tracker is not installed.

@@ -27,13 +27,10 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None
     """Read the YAML file of a training, select one of its phases, and apply overrides.
 
     Args:
-        path (`str` or `Path`): path of the file. Its key `phases` may have the keys that differ between several
-            trainings of a part, by the name of the phase; the key `phase` selects one of them.
+        path (`str` or `Path`): the file. Its key `phases` may have, by name, the keys in which several trainings of a
+            part differ; the key `phase` selects one of them.
         overrides (`Sequence[str]`): see [`~audiolm_hf.training.recipe.load_config`].
         phase (`str`, *optional*): phase to use if neither the file nor an override selects one.
-
-    Returns:
-        `dict`: the values; only `kind` is always present.
 
     Raises:
         FileNotFoundError: the file does not exist.

@@ -19,9 +19,9 @@ LEAST_DISCOUNT = 0.05  # so that unseen tokens have some probability with any co
 class _Order:
     """Counts of one context length.
 
-    `context_keys` are sorted; a key combines the index of the next shorter context with one more token. `gram_keys`
-    are sorted; a key combines the index of a context with an outcome. `weights` are the probabilities of the grams
-    before backing off, and `backoff` is the remaining probability of each context for the shorter one.
+    Keys are sorted. One of `context_keys` combines the index of the next shorter context with one more token, one of
+    `gram_keys` the index of a context with an outcome. `weights` are the probabilities of the grams before backing
+    off, and `backoff` is the remaining probability of each context for the shorter one.
     """
 
     context_keys: np.ndarray
@@ -40,9 +40,6 @@ class NGramModel:
         contexts (`np.ndarray` of shape `(num_tokens, order - 1)`): ids before each training token, the nearest last.
         targets (`np.ndarray` of shape `(num_tokens,)`): the training tokens, in `[0, num_outcomes)`.
         num_outcomes (`int`): size of the distribution.
-
-    Raises:
-        ValueError: the shapes do not match, there are no tokens, or a target is out of range.
     """
 
     def __init__(self, contexts: np.ndarray, targets: np.ndarray, num_outcomes: int) -> None:
@@ -129,15 +126,8 @@ def _find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def context_matrix(ids: np.ndarray, order: int, start_id: int) -> np.ndarray:
-    """Return the ids before each of `(sequence_length,)` ids, the nearest last, `start_id` before the first.
-
-    Returns:
-        `np.ndarray` of shape `(sequence_length, order - 1)`.
-    """
+    """Return the ids `(sequence_length, order - 1)` before each id, the nearest last, `start_id` before the first."""
     padded = np.concatenate([np.full(order - 1, start_id, dtype=ids.dtype), ids])
     if order == 1:
         return np.zeros((len(ids), 0), dtype=ids.dtype)
     return np.lib.stride_tricks.sliding_window_view(padded, order - 1)[: len(ids)]
-
-
-__all__ = ["NGramModel", "context_matrix", "estimate_discounts"]

@@ -16,11 +16,7 @@ def opus_is_available() -> bool:
 
 
 def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float, music: bool = False) -> np.ndarray:
-    """Encode and decode a mono recording, `(num_samples,)` in [-1, 1], by Opus at a rate in kilobits per second.
-
-    Raises:
-        RuntimeError: the tools are missing or fail.
-    """
+    """Encode and decode a mono recording, `(num_samples,)` in [-1, 1], by Opus at a rate in kilobits per second."""
     if not opus_is_available():
         raise RuntimeError(
             "opusenc or opusdec is not on the path; install opus-tools (Debian: apt install opus-tools)."
@@ -38,6 +34,3 @@ def _call(*command: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"{command[0]} failed with status {result.returncode}: {result.stderr.strip()}")
-
-
-__all__ = ["opus_is_available", "opus_roundtrip"]

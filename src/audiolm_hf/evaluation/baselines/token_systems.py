@@ -33,14 +33,9 @@ _NUM_EPOCHS = 20  # maximum number of epochs of k-means
 
 @dataclass(frozen=True)
 class TokenSystem:
-    """One kind of tokens of some recordings.
+    """One kind of tokens of some recordings: int64 `(frames,)` each, `num_tokens` different ones, `frame_rate` in Hz.
 
-    Args:
-        tokens (`list[np.ndarray]` of shape `(frames,)`): int64 ids for each recording.
-        num_tokens (`int`): number of different ids.
-        frame_rate (`float`): tokens per second, Hz.
-        features (`list[np.ndarray]` of shape `(frames, hidden_size)`, *optional*): features before quantization.
-        centroids (`np.ndarray` of shape `(num_tokens, hidden_size)`, *optional*): centroids of the tokens.
+    Clusters also have the `features` before quantization, `(frames, hidden_size)` each, and `centroids`.
     """
 
     tokens: list[np.ndarray]
@@ -69,11 +64,10 @@ def semantic_system(tokenizer: AudioLMSemanticTokenizer, records: Sequence[Audio
 
 
 def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, kind: SpectralKind) -> np.ndarray:
-    """Return 80 log-mel bands, or 13 MFCC with their first and second differences, at the rate of the tokens.
+    """Return 80 log-mel bands, or 13 MFCC with first and second differences, normalized, at the rate of the tokens.
 
     Returns:
-        `np.ndarray` of shape `(frames, hidden_size)`, float32: each dimension is normalized over the recording, and
-        `frames` is the duration times the rate, rounded up.
+        `np.ndarray` of shape `(frames, hidden_size)`, float32; `frames` is the duration times the rate, rounded up.
     """
     num_frames = -(-len(array) // round(sampling_rate / frame_rate))
     window = torch.nn.functional.pad(torch.from_numpy(array), (0, sampling_rate // 40))[None]
@@ -120,11 +114,9 @@ def token_systems(
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> tuple[dict[str, TokenSystem], list[np.ndarray]]:
-    """Return all kinds of tokens of recordings; see [`evaluate_tokens`] for the arguments.
+    """Return all kinds of tokens of recordings by name, and the acoustic codes `(num_codebooks, frames)` of each.
 
-    Returns:
-        `dict[str, TokenSystem]` by name, and all acoustic codes, int64 of shape `(num_codebooks, frames)` for each
-        recording (an empty list without codec).
+    See [`evaluate_tokens`] for the arguments; without codec, there are no codes.
     """
     own = semantic_system(tokenizer, records)
     systems = {SEMANTIC: own}
@@ -145,6 +137,3 @@ def token_systems(
     first = [rows[0] for rows in codes]
     systems["acoustic codes, level 0"] = TokenSystem(first, codec.codebook_size, codec.frame_rate)
     return systems, codes
-
-
-__all__ = ["SEMANTIC", "TokenSystem", "token_systems"]

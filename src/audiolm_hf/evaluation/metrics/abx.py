@@ -1,11 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The ABX test: is a phone closer to the same phone than to another one in the same context?
 
-In: phones of recordings, and a vector for each frame; out: error rates from 0 (perfect) to 0.5 (chance). An item is a
-triphone, which is a phone with its two neighbours, with the frames of all three. A and X are items of the same
-triphone, and B has another phone between the same neighbours. Within speakers, all three have the same speaker; across
-speakers, X has another speaker than A and B. Items are compared by dynamic time warping. It is hand-written, because
-the library fastabx needs Python 3.12; a slow test compares the two.
+An item is a triphone, which is a phone with its two neighbours, with the frames of all three. A and X are items of the
+same triphone, and B has another phone between the same neighbours. Within speakers, all three have the same speaker;
+across speakers, X has another one. Items are compared by dynamic time warping. It is hand-written, because the library
+fastabx needs Python 3.12; a slow test compares the two.
 
 Paper: AudioLM (arXiv 2209.03143), ABX of semantic and acoustic tokens; the items are those of ZeroSpeech 2021.
 """
@@ -48,7 +47,7 @@ def item_frames(item: AbxItem, features: np.ndarray, frame_rate: float) -> np.nd
 
 
 def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_rate: float) -> dict[str, float | int]:
-    """Return the ABX error of all triples of items.
+    """Return the ABX error, from 0 (perfect) to 0.5 (chance), of all triples of items.
 
     Args:
         items (`list[AbxItem]`): from [`triphone_items`].
@@ -124,11 +123,9 @@ def _mean_of_pairs(pairs: dict[tuple[str, str], list[float]]) -> float:
 
 
 def warping_distances(features: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the dynamic time warping distances between all pairs of `(frames, hidden_size)` features.
+    """Return the dynamic time warping distances `(batch, batch)`, float32, between `(frames, hidden_size)` features.
 
-    Returns:
-        `np.ndarray` of shape `(batch, batch)`, float32: summed cosine distance along the best path, divided by the
-        sum of both lengths.
+    They are the summed cosine distance along the best path, divided by the sum of both lengths.
     """
     lengths = np.array([len(rows) for rows in features])
     if not len(lengths) or lengths.min() < 1:
@@ -149,6 +146,3 @@ def warping_distances(features: Sequence[np.ndarray]) -> np.ndarray:
             result[ends] = current[-1][ends]
         previous = current
     return result / (lengths[:, None] + lengths[None, :])
-
-
-__all__ = ["AbxItem", "abx_error", "item_frames", "triphone_items", "warping_distances"]

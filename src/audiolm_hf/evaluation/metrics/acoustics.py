@@ -24,8 +24,7 @@ def spectral_flatness(array: np.ndarray) -> float:
 def repetition(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> float:
     """Return how much a continuation repeats its prompt or itself: 1 for a copy.
 
-    Every half second of its log-mel spectrogram is correlated with every earlier half second, of the prompt or of the
-    continuation; the highest correlations are averaged.
+    The highest correlations of every half second of its log-mel spectrogram with any earlier half second are averaged.
     """
     loudest = max(float(power_spectrogram(prompt).max()), 1e-10)
     mels = np.concatenate([log_mel(part, sampling_rate, loudest, num_mels=40) for part in (prompt, array)])
@@ -61,6 +60,3 @@ def acoustic_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) 
         "repetition": repetition(array, prompt, sampling_rate),
         "timbre_similarity": timbre_similarity(array, prompt, sampling_rate),
     }
-
-
-__all__ = ["acoustic_metrics", "repetition", "silence_share", "spectral_flatness", "timbre_similarity"]

@@ -15,13 +15,8 @@ from sklearn.metrics.cluster import contingency_matrix
 def normalised_information(tokens: np.ndarray, labels: np.ndarray) -> float:
     """Return the share of the labels' entropy that the tokens explain, 0 to 1; with phones as labels, PNMI.
 
-    Args:
-        tokens (`np.ndarray` of shape `(frames,)`): one token for each frame.
-        labels (`np.ndarray` of shape `(frames,)` or `(frames, num_labels)`): one label for each frame; or several
-            independent ones, such as sounding pitch classes, whose information and entropies are summed.
-
-    Raises:
-        ValueError: the lengths differ or are 0.
+    There is one token for each frame, and one label, or several independent ones `(frames, num_labels)`, such as
+    sounding pitch classes, whose information and entropies are summed.
     """
     if len(tokens) != len(labels) or not len(tokens):
         raise ValueError(f"There are {len(tokens)} tokens and {len(labels)} labels; give one label for each token.")
@@ -41,7 +36,8 @@ def token_information(tokens: np.ndarray, labels: np.ndarray, seed: int = 0) -> 
 
     Returns:
         `dict`: `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (share of frames with the most
-        frequent label of their token) and `cluster_purity` (share with the most frequent token of their label).
+            frequent
+        label of their token) and `cluster_purity` (share with the most frequent token of their label).
     """
     pnmi, pnmi_shuffled = (normalised_information(each, labels) for each in (tokens, shuffled(tokens, seed)))
     counts = contingency_matrix(labels, tokens)  # (num_labels, num_tokens)
@@ -51,6 +47,3 @@ def token_information(tokens: np.ndarray, labels: np.ndarray, seed: int = 0) -> 
         "phone_purity": float(counts.max(axis=0).sum() / counts.sum()),
         "cluster_purity": float(counts.max(axis=1).sum() / counts.sum()),
     }
-
-
-__all__ = ["normalised_information", "shuffled", "token_information"]

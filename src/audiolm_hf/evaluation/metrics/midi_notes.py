@@ -13,11 +13,7 @@ _PEDAL_DOWN = 64  # of 127
 
 
 def open_midi(midi: bytes) -> mido.MidiFile:
-    """Return the tracks of a MIDI file.
-
-    Raises:
-        ValueError: the bytes are not a MIDI file.
-    """
+    """Return the tracks of a MIDI file; other bytes are a `ValueError`."""
     try:
         return mido.MidiFile(file=io.BytesIO(midi))
     except (OSError, EOFError, ValueError) as error:
@@ -27,14 +23,8 @@ def open_midi(midi: bytes) -> mido.MidiFile:
 def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Label the frames of an excerpt that begins `start` seconds into a piece.
 
-    A note sounds until both the key and the pedal are released.
-
-    Returns:
-        `np.ndarray` of shape `(frames, 12)`, bool: pitch classes from C that sound at the centre of the frame; and
-        `np.ndarray` of shape `(frames, 1)`, bool: whether a note begins within the frame.
-
-    Raises:
-        ValueError: the bytes are not a MIDI file.
+    Returns the pitch classes from C that sound at the centre of the frame, with key or pedal down, bool `(frames,
+    12)`, and whether a note begins within the frame, bool `(frames, 1)`.
     """
     import pretty_midi  # from the extra `evaluation`
 
@@ -63,6 +53,3 @@ def read_midi_files(path: str | Path) -> dict[str, bytes]:
     """Return MIDI files by `source` from a parquet file with the columns `source` and `midi`."""
     rows = pq.read_table(path, columns=["source", "midi"]).to_pylist()
     return {row["source"]: row["midi"] for row in rows}
-
-
-__all__ = ["note_labels", "open_midi", "read_excerpts", "read_midi_files"]

@@ -1,10 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Pitch classes, key, note onsets and loudness of a piano continuation, compared with its prompt.
 
-None of them measures melody or form. The pitch-class filters are hand-written, because the semantic tokenizer of music
-is trained with them, and training should not depend on librosa. None of the libraries in use estimates keys.
-
-Paper: AudioLM (arXiv 2209.03143), piano continuation.
+The pitch-class filters are hand-written, because the semantic tokenizer of music is trained with them, and training
+should not depend on librosa. None of the libraries in use estimates keys.
 """
 
 from functools import cache
@@ -66,10 +64,7 @@ def estimate_key(histogram: np.ndarray) -> tuple[int, str]:
 
 
 def key_agreement(first: tuple[int, str], second: tuple[int, str]) -> float:
-    """Score two keys of [`estimate_key`] as the MIREX key task does.
-
-    1 for the same key, 0.5 a fifth apart, 0.3 for the relative, 0.2 for the parallel key, else 0.
-    """
+    """Score two keys as MIREX does: 1 if equal, 0.5 a fifth apart, 0.3 relative, 0.2 parallel, else 0."""
     interval = (second[0] - first[0]) % PITCH_CLASSES
     if first[1] == second[1]:
         return {0: 1.0, 5: 0.5, 7: 0.5}.get(interval, 0.0)
@@ -117,6 +112,3 @@ def music_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
 
 def _smaller_by_larger(first: float, second: float) -> float:
     return min(first, second) / max(first, second) if max(first, second) > 0 else 0.0
-
-
-__all__ = ["music_metrics", "pitch_class_filters"]

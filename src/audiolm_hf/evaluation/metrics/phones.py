@@ -2,8 +2,6 @@
 """Phones and their times from English recordings and transcripts, the labels for semantic tokens.
 
 The aligner is PocketSphinx, whose wheel includes an acoustic model and a pronunciation dictionary (CMUdict).
-
-Paper: AudioLM (arXiv 2209.03143), phonetic discriminability of the semantic tokens.
 """
 
 import re
@@ -47,8 +45,8 @@ class Phone:
 class Alignments:
     """The phones of recordings by id, in temporal order.
 
-    `failed` has the reasons why recordings could not be aligned, `unknown_words` the counts of words that are not in
-    the dictionary, and `num_words` the number of all words.
+    `failed` has the reasons why recordings could not be aligned, and `unknown_words` the counts of words that are not
+    in the dictionary, among all `num_words`.
     """
 
     phones: dict[str, list[Phone]] = field(default_factory=dict)
@@ -89,11 +87,7 @@ class PhoneAligner:
         return word in self._unknown
 
     def align(self, array: np.ndarray, sampling_rate: int, text: str) -> list[Phone]:
-        """Return the phones of a transcript with their times, including silences, without gaps.
-
-        Raises:
-            ValueError: the transcript is empty, or cannot be found in the recording.
-        """
+        """Return the phones of a transcript with their times, including silences, without gaps."""
         words = split_words(text)
         if not words:
             raise ValueError(f"The transcript {text!r} has no words; give what is said.")
@@ -127,11 +121,7 @@ class PhoneAligner:
 
 
 def align_recordings(source: AudioSource) -> Alignments:
-    """Align recordings with their transcripts (`text`).
-
-    Raises:
-        ValueError: no recording has a transcript that can be found in it.
-    """
+    """Align recordings with their transcripts (`text`); it is an error if none can be found in its recording."""
     aligner = PhoneAligner()
     result = Alignments()
     unknown: Counter[str] = Counter()
@@ -158,6 +148,3 @@ def phone_labels(phones: list[Phone], num_frames: int, frame_rate: float) -> np.
     for phone in phones:
         labels[(middles >= phone.onset) & (middles < phone.offset)] = phone.label
     return labels
-
-
-__all__ = ["SILENCE", "UNKNOWN", "Alignments", "Phone", "align_recordings", "phone_labels"]

@@ -76,6 +76,3 @@ def prosody_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -
         "pitch_hz": float(np.median(voiced)) if len(voiced) else float("nan"),
         "pitch_spread": float(spread),
     }
-
-
-__all__ = ["pause_share", "pitch_track", "prosody_metrics", "syllable_rate"]

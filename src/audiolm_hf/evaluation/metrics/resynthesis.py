@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Metrics of resynthesized audio: PESQ, STOI, SI-SDR and distances of spectrograms.
-
-PESQ and STOI are computed by the packages `pesq` and `pystoi` of the extra `evaluation`.
-"""
+"""Metrics of resynthesized audio: PESQ and STOI (packages of the extra `evaluation`), SI-SDR, spectral distances."""
 
 import numpy as np
 import soxr
@@ -56,10 +53,7 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def mel_distance(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:
-    """Return the mean absolute difference in dB of the log-mel spectrograms of equally long `(num_samples,)` arrays.
-
-    The loudest bin of the reference is 0 dB for both.
-    """
+    """Return the mean absolute difference in dB of log-mel spectrograms, relative to the reference's loudest bin."""
     loudest = float(mel_energies(reference, sampling_rate).max())
     first, second = (log_mel(array, sampling_rate, loudest) for array in (reference, estimate))
     return float(np.abs(first - second).mean())
@@ -90,8 +84,7 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> float:
 def audio_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> dict[str, float]:
     """Compare resynthesized audio with its original, `(num_samples,)` arrays trimmed to the shorter.
 
-    Returns:
-        `dict`: `si_sdr`, `mel_distance`, `multi_scale_mel_distance` (all in dB) and `spectral_convergence`.
+    Returns `si_sdr`, `mel_distance`, `multi_scale_mel_distance` (all in dB) and `spectral_convergence`.
     """
     reference, estimate = match_lengths(reference, estimate)
     return {
@@ -109,6 +102,3 @@ def speech_quality(reference: np.ndarray, estimate: np.ndarray, sampling_rate: i
         "pesq_wb": pesq_wb(reference, estimate, sampling_rate),
         "stoi": stoi(reference, estimate, sampling_rate),
     } | audio_quality(reference, estimate, sampling_rate)
-
-
-__all__ = ["audio_quality", "mel_distance", "si_sdr", "speech_quality"]

@@ -1,14 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Speaker embeddings of recordings, their similarity, and the identification of a prompt's speaker.
 
-The embeddings are those of resemblyzer (a three-layer LSTM trained for speaker verification, GE2E), whose package
-includes the weights.
-
 Paper: AudioLM (arXiv 2209.03143), table III: a classifier identifies the prompt's speaker in 92.6 % of the
 continuations. Here, the nearest of the speakers of the given recordings is the identified one.
 
-resemblyzer depends on `webrtcvad`, which has no wheels. The extra `evaluation` has `webrtcvad-wheels` instead, so that
-resemblyzer has to be installed separately: `pip install --no-deps resemblyzer==0.1.4`.
+The embeddings are those of resemblyzer (trained for speaker verification, GE2E). It depends on `webrtcvad`, which has
+no wheels. The extra `evaluation` has `webrtcvad-wheels` instead, so that resemblyzer has to be installed separately.
 """
 
 import importlib.util
@@ -37,11 +34,7 @@ def speaker_embedding_is_available() -> bool:
 
 
 class SpeakerEmbedder:
-    """Speaker embeddings of recordings by resemblyzer.
-
-    Raises:
-        ImportError: resemblyzer is not installed.
-    """
+    """Speaker embeddings of recordings by resemblyzer; an `ImportError` if it is not installed."""
 
     def __init__(self, device: str = "cpu") -> None:
         if not speaker_embedding_is_available():
@@ -59,16 +52,10 @@ class SpeakerEmbedder:
 
     @torch.inference_mode()
     def embed(self, array: np.ndarray, sampling_rate: int) -> np.ndarray:
-        """Return the embedding of a recording `(num_samples,)`, which should be at least one second long.
+        """Return the embedding `(256,)`, float32, of length 1, of a recording `(num_samples,)`, 1 s or more.
 
         Long silences are removed first, unless less than 0.1 s of voice is detected; the embedding is then far from
         that of any voice.
-
-        Returns:
-            `np.ndarray` of shape `(256,)`, float32, of length 1.
-
-        Raises:
-            ValueError: the array is empty or not one-dimensional.
         """
         if array.ndim != 1 or not len(array):
             raise ValueError(f"array has the shape {array.shape}; give (num_samples,), 1 sample or more.")
@@ -91,10 +78,7 @@ class SpeakerEmbedder:
 
 
 def speaker_similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the cosine similarity, 0 to 1, of two embeddings of [`SpeakerEmbedder.embed`].
-
-    It is about 0.89 for clips of the same speaker, and 0.56 for different speakers (3 s and 7 s of LibriSpeech).
-    """
+    """Return the cosine of two embeddings: about 0.89 for the same speaker, 0.56 for others (clips of LibriSpeech)."""
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
 
@@ -144,12 +128,3 @@ class SpeakerVerifier:
             "speaker_similarity": speaker_similarity(vector, prompt_vector),
             "speaker_found": found if comparable else float("nan"),
         }
-
-
-__all__ = [
-    "INSTALL_COMMAND",
-    "SpeakerEmbedder",
-    "SpeakerVerifier",
-    "speaker_embedding_is_available",
-    "speaker_similarity",
-]

@@ -38,6 +38,3 @@ def speaker_accuracy(
         classifier, scaled, np.asarray(speakers), groups=recordings, cv=GroupKFold(_NUM_FOLDS)
     )
     return float((predicted == np.asarray(speakers)).mean())
-
-
-__all__ = ["SEGMENT_LENGTH_S", "speaker_accuracy"]

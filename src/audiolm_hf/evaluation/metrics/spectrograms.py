@@ -97,14 +97,3 @@ def save_spectrograms(
         with Image.open(path) as picture:
             small = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         small.save(path, optimize=True)
-
-
-__all__ = [
-    "SILENCE_FLOOR",
-    "frame_levels",
-    "level_db",
-    "log_mel",
-    "mel_energies",
-    "power_spectrogram",
-    "save_spectrograms",
-]

@@ -112,14 +112,7 @@ class CheckpointEvaluation:
         return AudioSource(paths, self.model.sampling_rate)
 
     def run(self, protocols: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """Run protocols.
-
-        Args:
-            protocols (`tuple[str, ...]`, *optional*): names in `PROTOCOLS`; all by default.
-
-        Returns:
-            `dict`: the name and hash of the checkpoint, the settings, the versions of the libraries, and the results
-            of `protocols` by name.
+        """Run some `protocols`, or all, and return their results with hash, settings and the libraries' versions.
 
         Raises:
             ValueError: a protocol is not one of `PROTOCOLS`.
@@ -270,6 +263,3 @@ def format_checkpoint(report: dict[str, Any]) -> str:
     headlines = [row for name, result in results.items() for row in PROTOCOLS[name].headlines(result)]
     sections = {PROTOCOLS[name].title: PROTOCOLS[name].format(result) for name, result in results.items()}
     return format_markdown(title, headlines, sections)
-
-
-__all__ = ["CheckpointEvaluation", "format_checkpoint"]

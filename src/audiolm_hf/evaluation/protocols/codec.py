@@ -54,21 +54,15 @@ def evaluate_codec(
     opus_kbps: Sequence[float] | None = None,
     kind: CodecKind = "speech",
 ) -> dict[str, Any]:
-    """Compare clips resynthesized by a codec and by Opus with the originals.
+    """Compare the first seconds of the first clips, resynthesized by a codec and by Opus, with the originals.
 
-    Args:
-        codec ([`AcousticCodec`]): the codec.
-        source ([`AudioSource`]): recordings at the codec's sampling rate.
-        num_clips (`int`, defaults to 24): number of recordings, from the first.
-        clip_length_s (`float`, defaults to 10.0): maximum length of a clip in seconds, from its start.
-        num_codebooks (sequence of `int`): numbers of leading levels to evaluate in addition.
-        opus_kbps (sequence of `float`, *optional*): rates of Opus in kilobits per second; by default 6 and 8 for
-            speech, 6 and 12 for piano.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): kind of audio; PESQ and STOI are only for speech.
+    `num_codebooks` are numbers of leading levels to evaluate in addition to all; `opus_kbps`, by default
+    `OPUS_KBPS[kind]`, are rates of Opus.
 
     Returns:
         `dict`: `systems`, the mean metrics of each system (`kbps` and the keys of `METRICS[kind]`); `codebooks`, the
-        use of each level; `opus_note`, the reason if Opus is missing; and the settings.
+            use
+        of each level; `opus_note`, the reason if Opus is missing; and the settings.
 
     Raises:
         ValueError: the sampling rates of the source and the codec differ, or a number of codebooks is out of range.
@@ -142,6 +136,3 @@ def codec_headlines(result: dict[str, Any]) -> list[Headline]:
         names = {"pesq_wb": "PESQ-WB", "stoi": "STOI"}
     kbps = next(iter(result["systems"].values()))["kbps"]
     return [headline(metric, f"codec at {kbps:g} kbps, {name}", result["systems"]) for metric, name in names.items()]
-
-
-__all__ = ["codec_headlines", "evaluate_codec", "format_codec"]

@@ -68,8 +68,8 @@ PIANO_METRICS = {
 class ContinuationTask:
     """Prompts and metrics of a kind of audio.
 
-    `metrics` are the titles of all metrics. `measure` returns the metrics that are not in `acoustics`. The intervals
-    of the `decisive` metrics are printed. The recordings of the `floor` have another `source_of` (speaker or piece).
+    `metrics` are the titles of all metrics, and `measure` returns those that are not acoustic. The intervals of the
+    `decisive` ones are printed. The recordings of the `floor` have another `source_of` (speaker or piece).
     """
 
     prompt_length_s: float
@@ -104,11 +104,7 @@ TASKS: dict[ContinuationKind, ContinuationTask] = {
 
 
 def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list[AudioRecord]:
-    """Return at most `count` recordings of at least `num_samples` samples, one of each speaker in turn.
-
-    Raises:
-        ValueError: no recording is long enough.
-    """
+    """Return at most `count` recordings of at least `num_samples` samples, one of each speaker in turn."""
     by_speaker: dict[str, list[int]] = {}
     for place, (speaker, duration) in enumerate(zip(source.speakers, source.durations, strict=True)):
         if round(duration * source.sampling_rate) >= num_samples:
@@ -138,9 +134,7 @@ def continue_prompts(
 ) -> list[list[np.ndarray]]:
     """Continue prompts `(batch, num_samples)` by an exact length; the options are those of `AudioLMModel.generate`.
 
-    Returns:
-        `list[list[np.ndarray]]`: the continuations of each prompt, float32 of shape `(num_samples,)`, without the
-        prompt.
+    Returns the continuations of each prompt, float32 of shape `(num_samples,)`, without the prompt.
     """
     output = model.generate(
         torch.from_numpy(prompts).to(model.device),
@@ -186,23 +180,15 @@ def evaluate_continuation(
     num_continuations: int = 1,
     **stage_kwargs: Any,
 ) -> dict[str, Any]:
-    """Continue the beginnings of recordings and compute metrics of the continuations.
+    """Continue the beginnings of held-out recordings and compute metrics of the continuations.
 
-    Args:
-        model ([`AudioLMModel`]): the model.
-        source ([`AudioSource`]): held-out recordings at the model's sampling rate; those that are too short are
-            skipped.
-        num_prompts (`int`, defaults to 8): maximum number of recordings, one of each speaker in turn.
-        prompt_length_s (`float`, *optional*): seconds of a prompt; by default that of `TASKS[kind]`.
-        continuation_length_s (`float`, *optional*): seconds of a continuation; by default that of `TASKS[kind]`.
-        seed (`int`, defaults to 0): random seed of the samples, the noise and the intervals.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): kind of audio, which selects the metrics.
-        num_continuations (`int`, defaults to 1): number of continuations of each prompt.
-        **stage_kwargs: options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
+    At most `num_prompts` recordings are used, one of each speaker in turn. The lengths, in seconds, are by default
+    those of `TASKS[kind]`. `stage_kwargs` are options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
 
     Returns:
         `dict`: `systems` (means of the keys of `TASKS[kind].metrics`), `intervals` (the same with bootstrap
-        intervals), `differences` of the model and each system, `rows` (the metrics of every prompt) and settings.
+            intervals),
+        `differences` of the model and each system, `rows` (the metrics of every prompt) and settings.
 
     Raises:
         ValueError: no recording is long enough.
@@ -353,16 +339,3 @@ def continuation_headlines(result: dict[str, Any]) -> list[Headline]:
         own = format_interval(result["intervals"]["model"][metric])
         rows.append((f"continuation, {task.metrics[metric]}", own, ", ".join(systems + differences)))
     return rows
-
-
-__all__ = [
-    "RESYNTHESIS",
-    "TASKS",
-    "ContinuationKind",
-    "choose_recordings",
-    "continuation_headlines",
-    "continue_prompts",
-    "evaluate_continuation",
-    "format_continuation",
-    "resynthesize",
-]

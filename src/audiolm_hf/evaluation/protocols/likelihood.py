@@ -42,11 +42,7 @@ NGRAM_ORDERS = (1, 2, 3, 5)  # with little data a shorter one can be the better 
 
 
 def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
-    """Load the stages in folders of AudioLM models or of single stages, in float32 and in the order of the stages.
-
-    Raises:
-        ValueError: a folder has another kind of model.
-    """
+    """Load the stages in folders of AudioLM models or of single stages, in float32 and in the order of the stages."""
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
     kinds = {stage.config_class.model_type: stage.model_class for stage in STAGES.values()}
@@ -97,10 +93,7 @@ def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dic
 
 
 def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]:
-    """Return overlapping windows of a record, each with the number of units that are not scored.
-
-    Every window except the first begins `stride` units (at most `window`) after the previous one.
-    """
+    """Return overlapping windows of a record, each with the number of units that are not scored."""
     crops = [(Crop(0, 0, min(window, units)), 0)]
     while crops[-1][0].start + crops[-1][0].length < units:
         before = crops[-1][0]
@@ -170,19 +163,14 @@ def evaluate_likelihood(
     orders: Sequence[int] = NGRAM_ORDERS,
     overlap: float = 0.5,
 ) -> dict[str, Any]:
-    """Compare stages with n-gram models on the same test tokens.
-
-    Args:
-        stages (`dict`): stage models by name.
-        train ([`TokenDataset`]): training tokens of the stages, which the n-grams are fitted on.
-        test ([`TokenDataset`]): tokens of held-out recordings.
-        orders (sequence of `int`, defaults to `(1, 2, 3, 5)`): orders of the n-gram models.
-        overlap (`float`, defaults to 0.5): see [`stage_token_bits`].
+    """Compare stages with n-gram models, fitted on `train`, on the same held-out tokens `test`.
 
     Returns:
         `dict`: `stages` has the number of tokens and the bits per token of `stage`, `1-gram`, `2-gram` and so on for
-        each stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have
-        `other condition`, the bits with the conditioning tokens of another recording.
+            each
+        stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have `other
+            condition`,
+        the bits with the conditioning tokens of another recording.
 
     Raises:
         ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.
@@ -246,6 +234,3 @@ def likelihood_headlines(result: dict[str, Any]) -> list[Headline]:
             text += f", with the condition of another recording: {metrics[OTHER_CONDITION]:.3f}"
         rows.append((f"{name} stage, bits per token", f"{metrics['stage']:.3f}", text))
     return rows
-
-
-__all__ = ["evaluate_likelihood", "format_likelihood", "likelihood_headlines", "load_stages"]

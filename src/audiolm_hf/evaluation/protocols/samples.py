@@ -26,8 +26,7 @@ def save_samples(
 ) -> dict[str, Any]:
     """Draw the spectrograms of prompts with their continuations, above prompts with the real continuations.
 
-    Returns:
-        `dict`: the names of the PNG `files` in `folder`, and of their `recordings`.
+    Returns the names of the PNG `files` in `folder`, and of their `recordings`.
     """
     task = TASKS[kind]
     boundary = round(task.prompt_length_s * model.sampling_rate)
@@ -48,6 +47,3 @@ def format_samples(result: dict[str, Any]) -> str:
     """Return the pictures of [`save_samples`] as Markdown."""
     named = zip(result["files"], result["recordings"], strict=True)
     return "\n".join(f"![{recording}](samples/{file})" for file, recording in named)
-
-
-__all__ = ["format_samples", "save_samples"]

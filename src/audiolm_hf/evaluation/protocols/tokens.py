@@ -59,13 +59,8 @@ def evaluate_tokens(
 ) -> dict[str, Any]:
     """Measure phone and speaker information in semantic tokens of speech and in baselines.
 
-    Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): the semantic tokenizer.
-        codec ([`AcousticCodec`], *optional*): codec of the acoustic codes.
-        test ([`AudioSource`]): held-out English recordings with `text` and `speaker`.
-        train ([`AudioSource`]): recordings that the clusters of spectra are fitted on.
-        train_minutes (`float`, defaults to 80.0): minutes of `train` to use.
-        seed (`int`, defaults to 0): random seed of the clusters and the shuffled tokens.
+    `test` are held-out English recordings with `text` and `speaker`, and `train_minutes` of `train` those that the
+    clusters of spectra are fitted on.
 
     Returns:
         `dict`: `systems`, the metrics of each kind of tokens; `speaker_chance`, the largest share of a speaker in the
@@ -109,12 +104,7 @@ def evaluate_tokens(
 def phone_metrics(
     system: TokenSystem, ids: Sequence[str], alignments: Alignments, items: Sequence[AbxItem], seed: int = 0
 ) -> dict[str, float]:
-    """Compare tokens of recordings with their phones, without frames of unknown words.
-
-    Returns:
-        `dict`: the keys of `METRICS["speech"]` except those of the speaker, and except those of centroids and features
-        if the system has none.
-    """
+    """Compare tokens of recordings with their phones, without frames of unknown words."""
     places = [place for place, name in enumerate(ids) if name in alignments.phones]
     tokens = np.concatenate([system.tokens[place] for place in places])
     labels = np.concatenate(
@@ -144,19 +134,10 @@ def evaluate_piano_tokens(
     train_minutes: float = 80.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure note information in semantic tokens of piano and in baselines.
+    """Measure note information in semantic tokens of piano and in baselines; see [`evaluate_tokens`].
 
-    Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): the semantic tokenizer.
-        codec ([`AcousticCodec`], *optional*): codec of the acoustic codes.
-        test ([`AudioSource`]): rendered excerpts, from parquet files with the columns `source` and `start`.
-        train ([`AudioSource`]): recordings that the clusters of spectra are fitted on.
-        midi (`str` or `Path`): parquet file with the MIDI files of the excerpts by `source`.
-        train_minutes (`float`, defaults to 80.0): minutes of `train` to use.
-        seed (`int`, defaults to 0): random seed of the clusters and the shuffled tokens.
-
-    Returns:
-        `dict`: `systems`, the metrics of each kind of tokens; and the settings.
+    `test` are rendered excerpts, from parquet files with the columns `source` and `start`, and `midi` is a parquet
+    file with their MIDI files by `source`.
 
     Raises:
         ValueError: no recording has a MIDI file.
@@ -239,6 +220,3 @@ def token_headlines(result: dict[str, Any]) -> list[Headline]:
     if result["kind"] == "piano":
         names = {"pitch_class_information": "pitch-class information", "onset_information": "onset information"}
     return [headline(metric, f"{SEMANTIC}, {name}", result["systems"]) for metric, name in names.items()]
-
-
-__all__ = ["METRICS", "evaluate_piano_tokens", "evaluate_tokens", "format_tokens", "phone_metrics", "token_headlines"]

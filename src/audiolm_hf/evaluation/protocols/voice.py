@@ -1,7 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Voice protocol: speaker similarity of continuations of one speaker, with and without an adapter.
 
-The beginnings of held-out recordings of the speaker are continued with the same seeds, with and without the adapter.
 Every continuation is compared with the voice (the mean embedding of other recordings of the speaker) and with its
 prompt. The baselines are the real continuations, their resynthesis, and another speaker.
 """
@@ -37,21 +36,15 @@ def evaluate_voice(
     num_continuations: int = 1,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Continue recordings of a speaker and measure the similarity to the speaker.
+    """Continue held-out recordings of a speaker and measure the similarity to the speaker.
 
-    Args:
-        model ([`AudioLMModel`]): the model; with an adapter, the base is also evaluated.
-        recordings (sequence of [`AudioRecord`]): held-out recordings of the speaker.
-        others (sequence of [`AudioRecord`]): recordings of other speakers, for a floor.
-        num_prompts (`int`, defaults to 16): maximum number of recordings that are long enough.
-        prompt_length_s (`float`, defaults to 3.0): seconds of a prompt.
-        continuation_length_s (`float`, defaults to 5.0): seconds of a continuation.
-        num_continuations (`int`, defaults to 1): number of continuations of each prompt, which are averaged.
-        seed (`int`, defaults to 0): random seed of the samples and of the bootstrap.
+    If the model has an adapter, the base is also evaluated with the same seeds. `others` are recordings of other
+    speakers, for a floor. At most `num_prompts` recordings that are long enough are continued; lengths are in seconds.
 
     Returns:
         `dict`: `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, the mean
-        `gain` over the base with its 95 % interval (paired bootstrap over prompts); and the `rows` of all prompts.
+            `gain`
+        over the base with its 95 % interval (paired bootstrap over prompts); and the `rows` of all prompts.
 
     Raises:
         ImportError: resemblyzer is not installed.
@@ -146,6 +139,3 @@ def format_voice(result: dict[str, Any]) -> str:
         for metric, gain in result["gain"].items()
     ]
     return join_parts(parts)
-
-
-__all__ = ["BATCH_SIZE", "METRICS", "VOICE_RECORDINGS", "evaluate_voice", "format_voice"]

@@ -78,13 +78,7 @@ class WaveformDiscriminator(nn.Module):
 
 
 class CodecDiscriminator(nn.Module):
-    """All discriminators of a training as one module.
-
-    Args:
-        window_lengths (`Sequence[int]`): window lengths in samples, with a spectral discriminator for each.
-        downsamplings (`Sequence[int]`): downsampling factors, with a waveform discriminator for each.
-        num_channels (`int`): channels of the first convolutions; a multiple of 4.
-    """
+    """All discriminators of a training as one module; see `DiscriminatorConfig`."""
 
     def __init__(self, window_lengths: Sequence[int], downsamplings: Sequence[int], num_channels: int) -> None:
         super().__init__()

@@ -17,16 +17,11 @@ NOISE_START = -1.0  # logit of the initial share of noise, 27 %
 
 
 def start_codec(initial_weights: str | Path | None, changes: dict[str, Any]) -> SoundStreamModel:
-    """Build the codec that a training starts from.
+    """Build the codec, in float32, that a training starts from: random, or a trained one with `changes` of its sizes.
 
-    Args:
-        initial_weights (`str` or `Path`, *optional*): folder of a trained codec; random weights by default.
-        changes (`dict`): fields of [`SoundStreamConfig`] that differ from its defaults, or from the trained codec's.
-
-    Returns:
-        [`SoundStreamModel`] in float32. Weights of the trained codec are used wherever name and shape agree. Levels
-        with another `codebook_dim` are initialized later by k-means, and the decoder's weights for a new low band are
-        0. A harmonic decoder that replaces an iSTFT decoder starts with its magnitudes as the filter.
+    Weights of the trained codec are used wherever name and shape agree. Levels with another `codebook_dim` are
+    initialized later by k-means, and the decoder's weights for a new low band are 0. A harmonic decoder that replaces
+    an iSTFT decoder starts with its magnitudes as the filter.
     """
     if initial_weights is None:
         return SoundStreamModel(SoundStreamConfig(**changes))

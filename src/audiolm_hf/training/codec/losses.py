@@ -24,12 +24,7 @@ MAGNITUDE_FLOOR = 0.01  # 90 dB below a full-scale tone in a window of 1280 samp
 
 
 class MultiScaleMelLoss(nn.Module):
-    """Mean absolute difference of log-mel spectra, averaged over window lengths.
-
-    Args:
-        sampling_rate (`int`): Hz.
-        window_lengths (`Sequence[int]`): window lengths in samples; the hop length is a quarter of each.
-        num_mels (`Sequence[int]`): number of mel bands for each window length.
+    """Mean absolute difference of log-mel spectra, averaged over window lengths; the hop length is a quarter of each.
 
     Attributes:
         min_num_samples (`int`): smallest number of samples that can be compared.
@@ -80,12 +75,6 @@ class MagnitudeLoss(nn.Module):
 
     The narrow bins resolve semitones that mel bands do not. The quality of the phases estimated with
     `phase_iterations` depends on these magnitudes.
-
-    Args:
-        config ([`SoundStreamConfig`]): configuration of the codec.
-
-    Raises:
-        ValueError: the decoder of the codec does not predict magnitudes.
     """
 
     decoder_type = "istft"
@@ -127,12 +116,6 @@ class PitchLoss(nn.Module):
     """Cross-entropy of voicing, and of the bins of F0 in voiced frames.
 
     The target of the bins is a Gaussian around the true F0, so that near bins cost less (CREPE, arXiv 1802.06182).
-
-    Args:
-        config ([`SoundStreamConfig`]): configuration of the codec.
-
-    Raises:
-        ValueError: the decoder of the codec does not predict pitch.
     """
 
     def __init__(self, config: SoundStreamConfig) -> None:
@@ -145,15 +128,12 @@ class PitchLoss(nn.Module):
         self.config = config
 
     def forward(self, pitch_logits: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the losses of predicted pitch.
+        """Return the losses of voicing and of the bins in nats; the latter is 0 if no frame is voiced.
 
         Args:
             pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`): logits of the bins, and
                 of voicing last.
             f0 (`torch.FloatTensor` of shape `(batch, frames)`): true F0 in Hz; 0 in unvoiced frames.
-
-        Returns:
-            The losses of voicing and of the bins in nats; the latter is 0 if no frame is voiced.
         """
         voiced = f0 > 0
         voicing = F.binary_cross_entropy_with_logits(pitch_logits[..., -1], voiced.float())
@@ -181,10 +161,7 @@ def adversarial_loss(fake_scores: Sequence[Tensor]) -> Tensor:
 def feature_matching_loss(
     real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]
 ) -> Tensor:
-    """Return the difference of the discriminators' features relative to the real features (SoundStream, equation 3).
-
-    The mean magnitude of the real features is taken over the batch of all processes.
-    """
+    """Return the difference of features relative to the real ones (SoundStream, equation 3)."""
     pairs = [
         (real.detach(), fake)
         for real_layers, fake_layers in zip(real_features, fake_features, strict=True)
@@ -198,20 +175,11 @@ def feature_matching_loss(
 def balanced_gradient(
     audio_values: Tensor, reference: Tensor, others: Mapping[str, Tensor], weights: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the gradient of several losses at the waveform, with balanced norms.
+    """Return the gradient of several losses at the waveform `(batch, num_samples)`, and their norms before scaling.
 
     Adversarial gradients vary by orders of magnitude during training. The gradient of each of the `others` is
-    therefore scaled to `weights[name]` times the norm of the reference's gradient (like the loss balancer of EnCodec,
-    arXiv 2210.13438, section 3.4). Norms are taken over the batch of all processes.
-
-    Args:
-        audio_values (`torch.Tensor` of shape `(batch, num_samples)`): the waveform that the losses are computed from.
-        reference (`torch.Tensor` of shape `()`): the reconstruction loss, whose gradient is not scaled.
-        others (`dict`): losses by name.
-        weights (`dict`): gradient norm of each loss relative to the reference.
-
-    Returns:
-        The gradient, of the shape of `audio_values`, and the norms of all gradients before scaling.
+    therefore scaled to `weights[name]` times the norm of the gradient of `reference`, the reconstruction loss (like
+    the loss balancer of EnCodec, arXiv 2210.13438, section 3.4). Norms are taken over the batch of all processes.
     """
     gradients = {
         name: torch.autograd.grad(loss, audio_values, retain_graph=True)[0]

@@ -53,11 +53,7 @@ def hearing_threshold(frequency: Tensor) -> Tensor:
 
 
 class LoudnessLoss(nn.Module):
-    """Disturbance of loudness in points of the raw PESQ scale, about 4.5 minus PESQ.
-
-    Args:
-        sampling_rate (`int`): Hz.
-        window_length (`int`, defaults to 512): window length in samples; the hop length is half of it.
+    """Disturbance of loudness in points of the raw PESQ scale, about 4.5 minus PESQ; the hop is half a window.
 
     Attributes:
         min_num_samples (`int`): smallest number of samples that can be compared.
@@ -121,14 +117,8 @@ class LoudnessLoss(nn.Module):
 class EnvelopeCorrelationLoss(nn.Module):
     """One minus the mean correlation of third-octave envelopes over segments of 0.384 s.
 
-    Args:
-        sampling_rate (`int`): Hz.
-
     Attributes:
         min_num_samples (`int`): smallest number of samples that can be compared.
-
-    Raises:
-        ValueError: the sampling rate is too low for third octaves up to 4.3 kHz.
     """
 
     filters: Tensor

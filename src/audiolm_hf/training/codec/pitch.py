@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The pitch of recordings by Praat, for codecs that are trained to find it; measured once a recording and kept.
 
-In: samples of one recording. Out: F0 every 10 ms, or at the frames of a codec. Paper: Boersma 1993, accurate
-short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound.
+Paper: Boersma 1993, accurate short-term analysis of the fundamental frequency.
 """
 
 import hashlib
@@ -25,22 +24,13 @@ _MIN_VOICED = 10  # measurements from which the range of a voice is estimated
 
 
 class PitchTrack(NamedTuple):
-    """F0 of one recording.
-
-    Args:
-        start_s (`float`): time of the first measurement, seconds; the others follow every 10 ms.
-        f0 (`np.ndarray` of shape `(measurements,)`): Hz, float32; 0 where there is no pitch.
-    """
+    """F0 of one recording in Hz, float32 of shape `(measurements,)`, every 10 ms from `start_s`; 0 without pitch."""
 
     start_s: float
     f0: np.ndarray
 
     def at_frames(self, start: int, num_frames: int, hop_length: int, sampling_rate: int) -> np.ndarray:
-        """Return F0 nearest to the centres of the frames from sample `start` on.
-
-        Returns:
-            `np.ndarray` of shape `(num_frames,)`, float32: Hz; 0 without pitch, and after the recording's end.
-        """
+        """Return F0 nearest to the centres of the frames from sample `start` on, 0 after the recording's end."""
         centres = (start + (np.arange(num_frames) + 0.5) * hop_length) / sampling_rate
         places = np.round((centres - self.start_s) / STEP_S).astype(np.int64)
         inside = (places >= 0) & (places < len(self.f0))
@@ -50,13 +40,7 @@ class PitchTrack(NamedTuple):
 
 
 def measure_pitch(array: np.ndarray, sampling_rate: int) -> PitchTrack:
-    """Follow the pitch of a voice by Praat's autocorrelation, within the range of that voice.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): one recording of one speaker, mono; one shorter than 0.1 s has
-            no pitch.
-        sampling_rate (`int`): Hz.
-    """
+    """Follow the pitch of one voice by Praat's autocorrelation, within the range of that voice."""
     if len(array) < SHORTEST_S * sampling_rate:
         return PitchTrack(0.0, np.zeros(0, dtype=np.float32))
     sound = parselmouth.Sound(array.astype(np.float64), sampling_rate)
@@ -75,27 +59,13 @@ class PitchCache:
 
     The files are named by a hash of the samples and appear whole or not at all, so that a killed process loses one
     recording and several can share the folder.
-
-    Args:
-        folder (`Path`): where the tracks are kept.
-        sampling_rate (`int`): Hz, of all recordings.
-        hop_length (`int`): samples per frame.
     """
 
     def __init__(self, folder: Path, sampling_rate: int, hop_length: int) -> None:
         self.folder, self.sampling_rate, self.hop_length = folder, sampling_rate, hop_length
 
     def __call__(self, samples: np.ndarray, start: int, num_samples: int) -> np.ndarray:
-        """Return F0 at the frames of a crop of a recording.
-
-        Args:
-            samples (`np.ndarray` of shape `(num_samples,)`): the whole recording, int16.
-            start (`int`): first sample of the crop.
-            num_samples (`int`): of the crop.
-
-        Returns:
-            `np.ndarray` of shape `(frames,)`, float32: Hz; 0 where there is no pitch.
-        """
+        """Return F0 at the frames of a crop of a whole recording (int16): Hz, float32 of shape `(frames,)`."""
         num_frames = math.ceil(num_samples / self.hop_length)
         return self._track(samples).at_frames(start, num_frames, self.hop_length, self.sampling_rate)
 
@@ -109,6 +79,3 @@ class PitchCache:
             own.replace(path)
         with np.load(path) as stored:
             return PitchTrack(float(stored["start_s"]), stored["f0"])
-
-
-__all__ = ["PitchCache", "PitchTrack", "measure_pitch"]

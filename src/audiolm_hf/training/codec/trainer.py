@@ -60,13 +60,7 @@ VOICING_WEIGHT = 5.0  # of the loss of voicing relative to that of the pitch
 
 @one_run("codec", "final")
 def train_codec(config: CodecTrainingConfig) -> None:
-    """Train a codec, or resume its training.
-
-    Args:
-        config ([`CodecTrainingConfig`]): configuration of the training.
-
-    Returns:
-        `Path`: folder of the trained codec.
+    """Train a codec, or resume its training; the result is in `output_folder/final`.
 
     Raises:
         ValueError: `batch_size` is not a multiple of the number of processes, or crops are shorter than a window of a

@@ -23,13 +23,7 @@ NUM_SAMPLES_SHOWN = 3  # number of validation clips that are written as audio an
 def validate_codec(
     model: SoundStreamModel, segments: Sequence[np.ndarray], folder: Path, num_codebooks: int | None = None
 ) -> dict[str, float]:
-    """Encode and decode clips, compute metrics, and write the first few of them.
-
-    Args:
-        model ([`SoundStreamModel`]): the codec.
-        segments (list of `np.ndarray` of shape `(num_samples,)`): the clips.
-        folder (`Path`): folder for originals, decoded audio and spectrograms.
-        num_codebooks (`int`, *optional*): number of leading levels to use; all by default.
+    """Encode and decode clips by `num_codebooks` levels, compute metrics, and write the first few to `folder`.
 
     Returns:
         `dict`: `valid_mel_db` and `valid_si_sdr` (dB), and `codes_used_N`, the number of different codes of level N.

@@ -20,15 +20,9 @@ def stage_bits(
     process_index: int = 0,
     num_processes: int = 1,
 ) -> dict[str, dict[str, float]]:
-    """Return the negative log-likelihood and the accuracy of the labels.
+    """Return the negative log-likelihood and the accuracy of the labels of validation batches.
 
-    Args:
-        model ([`AudioLMStageModel`]): the stage.
-        batches (sequence of `dict`): batches of [`validation_batches`].
-        bf16 (`bool`, defaults to `False`): compute in bfloat16 where it is safe.
-        process_index (`int`, defaults to 0): index of this process.
-        num_processes (`int`, defaults to 1): number of processes that share the batches; all of them must call this
-            function, and all return the same result.
+    If several processes share the batches, all of them must call this function, and all return the same result.
 
     Returns:
         `dict`: for `"all"` and for each kind of token (`"semantic"`, `"end"`, `"level_0"`, ...), a dictionary with

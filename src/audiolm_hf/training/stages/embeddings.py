@@ -14,13 +14,7 @@ from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range
 
 
 def code_vectors(codec: PreTrainedModel) -> list[Tensor]:
-    """Return the vector that each code of a SoundStream adds to the latent.
-
-    Args:
-        codec ([`SoundStreamModel`]): the codec.
-
-    Returns:
-        `list[torch.Tensor]`: for each level, vectors of shape `(codebook_size, hidden_size)` in the latent space.
+    """Return the vectors `(codebook_size, hidden_size)`, by level, that the codes of a SoundStream add to the latent.
 
     Raises:
         ValueError: the codec is not a SoundStream.
@@ -41,15 +35,10 @@ def start_embeddings_(
     centroids: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Initialize a stage's token embeddings with the vectors of its tokens, in place.
+    """Initialize a stage's token embeddings, tied to its head, with the vectors of its tokens, in place.
 
-    Args:
-        model ([`AudioLMStageModel`]): the stage; its embeddings must be tied to its head.
-        levels (`list[torch.Tensor]`, *optional*): vectors of every codebook level, see [`code_vectors`].
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`, *optional*): centroids of the semantic
-            tokenizer.
-        generator (`torch.Generator`, *optional*): random number generator of the rotation and the vectors of the
-            levels.
+    `levels` are those of [`code_vectors`], and `centroids`, `(num_semantic_tokens, hidden_size)`, those of the
+    tokenizer.
     """
     table = model.get_input_embeddings().weight
     size = table.shape[1]

@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Adapt a checkpoint to a voice or an instrument with LoRA on any of its stages.
 
-In: a checkpoint and recordings, which are tokenized by the checkpoint's tokenizers. The adapter of each stage is
-trained like a stage with a frozen base. Out, in `output_folder`: `adapter/`, one PEFT adapter of the whole model, and
-a folder with checkpoints and a report for each stage.
+The recordings are tokenized by the checkpoint's tokenizers, and the adapter of each stage is trained like a stage with
+a frozen base. In `output_folder`: `adapter/`, one PEFT adapter of the whole model, and a folder for each stage.
 
 Paper: LoRA (arXiv 2106.09685), on the stages of AudioLM (arXiv 2209.03143).
 """
@@ -148,12 +147,6 @@ class LoraTrainingConfig(Settings):
 def train_lora(config: LoraTrainingConfig) -> None:
     """Adapt the stages of a checkpoint, or resume the training.
 
-    Args:
-        config ([`LoraTrainingConfig`]): configuration of the training.
-
-    Returns:
-        `Path`: folder of the adapter, `output_folder/adapter`.
-
     Raises:
         ImportError: `quantization` requires bitsandbytes, which is not installed.
         ValueError: the recordings are too short, layers are not found, the folder has another run, or `quantization`
@@ -239,8 +232,7 @@ def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageMode
     """Train the adapter of a stage on the tokens, with the output folder `output_folder/<stage>`.
 
     Returns:
-        `dict`: bits per token on the validation recordings `before` and `after` training, and the numbers of
-        `parameters`.
+        `dict`: bits per token on the validation recordings `before` and `after`, and the numbers of `parameters`.
     """
     output, lora = Path(config.output_folder), config.stages[name]
     adapted = adapt_stage(stage, lora, config.seed)
@@ -268,14 +260,7 @@ def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageMode
 
 
 def join_adapters(base: str, stages: Mapping[str, Path], folder: Path, recordings: Mapping[str, Any]) -> None:
-    """Merge the LoRA adapters of single stages into one adapter of the whole model.
-
-    Args:
-        base (`str`): their checkpoint, a folder or name on the Hub.
-        stages (`dict[str, Path]`): folders of the stages' adapters, as saved by PEFT.
-        folder (`Path`): folder for the adapter, and for the processor of the checkpoint.
-        recordings (`dict`): the recordings used for training and validation.
-    """
+    """Merge saved adapters of single stages of `base` into one adapter of the whole model, with its processor."""
     configs = {stage: PeftConfig.from_pretrained(str(path)) for stage, path in stages.items()}
     weights = {
         f"{stage}.{name.removeprefix('base_model.model.')}": weight
@@ -327,17 +312,3 @@ def convert_adapter(old: Path, new: Path) -> None:
             base, {name: old / name for name in notes["stages"]}, folder, notes["recordings"]
         ),
     )
-
-
-__all__ = [
-    "LoraStageConfig",
-    "LoraTrainingConfig",
-    "VoiceDataConfig",
-    "adapt_stage",
-    "convert_adapter",
-    "join_adapters",
-    "prepare_tokens",
-    "quantization_config",
-    "train_adapter",
-    "train_lora",
-]

@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Audio samples and spectrograms during the training of a stage that predicts codes.
 
-Every `sample_steps` steps, the stage continues the codes of a validation crop. The decoded continuation is written to
-`step-<number>.wav` and `.png`, and the resynthesized crop is written once.
+Every `sample_steps` steps, the stage continues the codes of a validation crop.
 """
 
 from functools import partial
@@ -28,14 +27,7 @@ SEED = 0
 
 
 class SampleCallback(TrainerCallback):
-    """A callback that continues a fixed validation crop with fixed random numbers.
-
-    Args:
-        codec ([`AcousticCodec`]): codec that decodes the samples.
-        tokens ([`TokenDataset`]): the validation data; the crop is the beginning of its longest record.
-        config ([`AudioLMStageConfig`]): configuration of the stage, which predicts codes.
-        folder (`Path`): folder for the files.
-        every (`int`): steps between samples.
+    """A callback that continues a fixed validation crop, of the longest record, with fixed random numbers.
 
     Raises:
         ValueError: the sizes of the codec's and the tokens' codebooks differ.

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """transformers' Trainer for the stages, with prepared batches, the common schedule, and sealed checkpoints.
 
-In: a stage and batches in parts (`data/crops.py`), one part for every process and accumulation step. The loss of a
-step is the mean over all labels of its batch, so that the result does not depend on the number of processes.
+The loss of a step is the mean over all labels of its batch, so that the result does not depend on the number of
+processes and accumulation steps.
 """
 
 import time

@@ -43,14 +43,6 @@ def build_stage_config(
 ) -> AudioLMStageConfig:
     """Build the configuration of a stage for given tokens.
 
-    Args:
-        config ([`StageTrainingConfig`]): configuration of the training.
-        info ([`TokenInfo`]): information on the training data.
-        mean_semantic_duration (`float`, defaults to 1.0): see [`measure_semantic_duration`].
-
-    Returns:
-        [`AudioLMStageConfig`]: the configuration, of the class of the stage.
-
     Raises:
         ValueError: the tokens have too few levels, or the language model of a warm start has too few positions.
     """
@@ -182,15 +174,12 @@ def _optional_callbacks(
 
 @one_run("stage", "final")
 def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> None:
-    """Train a stage, or resume its training, and save the checkpoint with the best validation.
+    """Train a stage, or resume its training, and save the best checkpoint in `output_folder/final`.
 
     Args:
         config ([`StageTrainingConfig`]): configuration of the training.
         model ([`AudioLMStageModel`] or a `PeftModel` of one, *optional*): model to train instead of that of `config`;
             only the adapter of a `PeftModel` is trained and saved.
-
-    Returns:
-        `Path`: folder of the trained model, `output_folder/final`.
 
     Raises:
         ValueError: the token datasets do not match each other or the configuration.

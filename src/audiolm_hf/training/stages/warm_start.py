@@ -1,9 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Initialize a stage with the decoder of a text language model, without its word embeddings.
 
-In: a folder of any decoder (Llama, Qwen2, ...); out: the same decoder with embeddings for the stage's ids. A decoder
-trained on text learns speech tokens faster than one with random weights.
-
 Paper: TWIST (arXiv 2305.13009) and Slam.
 """
 
@@ -20,14 +17,7 @@ _PROBE_LENGTH = 4  # ids of the sequence for the test of causality
 
 
 def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrainedConfig:
-    """Return the configuration of a language model's decoder, for a stage with the same sizes.
-
-    Args:
-        folder (`str` or `Path`): folder of the language model.
-        changes (`dict`): fields to change, such as `attention_dropout`; `vocab_size` is set by the stage.
-
-    Returns:
-        [`~transformers.PreTrainedConfig`]
+    """Return the configuration of a language model's decoder with `changes`, for a stage with the same sizes.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -54,10 +44,6 @@ def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrai
 
 def warm_start_(model: AudioLMStageModel, folder: str | Path) -> None:
     """Load a language model's decoder into a stage, in place; the embeddings and the head do not change.
-
-    Args:
-        model ([`AudioLMStageModel`]): the stage, with the backbone [`warm_backbone_config`].
-        folder (`str` or `Path`): folder of the language model.
 
     Raises:
         ValueError: a weight of the decoder is missing or has another shape, or the model is not causal.

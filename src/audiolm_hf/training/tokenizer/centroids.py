@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """K-means for the centroids of the semantic tokenizer and the targets of the semantic encoder.
 
-The features of a layer of a trained speech encoder are normalized and clustered. Their mean and standard deviation and
-the centroids become buffers of the tokenizer. AudioLM (arXiv 2209.03143), semantic tokens.
+The features of a layer of a trained speech encoder are normalized and clustered. AudioLM (arXiv 2209.03143).
 """
 
 import itertools
@@ -67,12 +66,8 @@ class CentroidsTrainingConfig(Settings):
 class CentroidsReport:
     """Statistics of the centroids on the features they were fitted on.
 
-    Args:
-        num_features (`int`): number of pooled frames.
-        inertia (`float`): mean squared distance to the nearest centroid, per frame and dimension; the features have
-            variance 1, so that 1 means that nothing is explained.
-        num_used (`int`): number of centroids that are the nearest of at least one frame.
-        perplexity (`float`): `2 ** entropy` of the use of the centroids; their number if all are equally frequent.
+    `inertia` is the mean squared distance to the nearest centroid, per frame and dimension; with 1, nothing is
+    explained. `num_used` centroids are the nearest of at least one frame. `perplexity` is `2 ** entropy` of their use.
     """
 
     num_features: int
@@ -82,16 +77,7 @@ class CentroidsReport:
 
 
 def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int, num_epochs: int = 20) -> np.ndarray:
-    """Return the centroids of features by mini-batch k-means with k-means++ initialization.
-
-    Args:
-        features (`np.ndarray` of shape `(frames, hidden_size)`): features to cluster.
-        num_clusters (`int`): number of centroids.
-        seed (`int`): random seed of the initial centroids and of the mini-batches.
-        num_epochs (`int`, defaults to 20): maximum number of epochs.
-
-    Returns:
-        `np.ndarray` of shape `(num_clusters, hidden_size)`, float32.
+    """Return centroids `(num_clusters, hidden_size)`, float32, of features `(frames, hidden_size)`.
 
     Raises:
         ValueError: there are fewer features than centroids.
@@ -127,18 +113,7 @@ def fit_centroids(
     num_epochs: int = 20,
     seed: int = 0,
 ) -> CentroidsReport:
-    """Fit the normalization and the centroids of a tokenizer, in place.
-
-    Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): tokenizer whose buffers are replaced.
-        records (iterable of [`AudioRecord`]): the recordings.
-        max_features (`int`, defaults to 500000): maximum number of pooled frames; further recordings are not read.
-        num_epochs (`int`, defaults to 20): maximum number of epochs of k-means.
-        seed (`int`, defaults to 0): random seed of the initial centroids.
-
-    Returns:
-        [`CentroidsReport`]
-    """
+    """Fit the normalization and the centroids of a tokenizer on at most `max_features` pooled frames, in place."""
     with torch.no_grad():
         tokenizer.feature_mean.zero_()
         tokenizer.feature_std.fill_(1.0)
@@ -187,14 +162,7 @@ def _report(features: np.ndarray, centroids: np.ndarray) -> CentroidsReport:
 
 @one_run("centroids", alone=True)
 def train_centroids(config: CentroidsTrainingConfig) -> None:
-    """Fit a semantic tokenizer on recordings and save it.
-
-    Args:
-        config ([`CentroidsTrainingConfig`]): configuration of the training.
-
-    Returns:
-        `Path`: folder of the tokenizer, with a [`CentroidsReport`] in `centroids.json`.
-    """
+    """Fit a semantic tokenizer on recordings and save it, with a [`CentroidsReport`] in `centroids.json`."""
     encoder = AutoModel.from_pretrained(config.encoder).to(config.device)
     tokenizer = AudioLMSemanticTokenizer.from_encoder(
         encoder, layer=config.layer, num_semantic_tokens=config.num_semantic_tokens, pooling=config.pooling

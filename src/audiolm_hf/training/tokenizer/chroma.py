@@ -1,9 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Frame-wise features of music: pitch classes (chroma) and onset strength.
 
-They are the first targets of a semantic encoder for music, as MFCC are for speech. The input of the encoder is a
-log-mel spectrum, whose bands below middle C are wider than a semitone, so that it has to infer low pitches from their
-harmonics.
+They are the first targets of a semantic encoder for music, as MFCC are for speech.
 """
 
 import numpy as np
@@ -19,16 +17,10 @@ _LEVEL_FLOOR = 1e-4  # energy of a band below which changes are ignored
 
 
 def chroma_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Return pitch classes and onset strengths at 50 Hz.
+    """Return pitch classes and onset strengths of a waveform at 50 Hz, float32 of shape `(frames, 18)`.
 
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono, in [-1, 1].
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `np.ndarray` of shape `(frames, 18)`, float32: the square roots of the amplitudes of 12 pitch classes from C,
-        normalized to length 1 (nearly 0 in silence), and the increase of the energy of 6 octaves within 40 ms, in dB.
-        `frames` is the same even number as in a [`SpectrumTable`].
+    They are the square roots of the amplitudes of 12 pitch classes from C, normalized to length 1 (nearly 0 in
+    silence), and the increase of the energy of 6 octaves within 40 ms, in dB.
     """
     num_frames = -(-len(array) // (2 * sampling_rate // FRAME_RATE)) * 2
     filters = pitch_class_filters(round(_PITCH_WINDOW_S * sampling_rate), sampling_rate, *_PITCH_RANGE_HZ)

@@ -25,10 +25,7 @@ def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np
 def nearest_of_others(
     features: np.ndarray, speakers: np.ndarray, frames_per_speaker: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Replace every frame by the mean of the nearest frames of all other speakers, one of each.
-
-    The arguments are those of [`average_over_speakers`]; `rng` draws the frames of each speaker that are compared.
-    """
+    """Replace every frame by the mean of the nearest frames of all other speakers, one of each."""
     names = np.unique(speakers)
     if len(names) < 2:
         raise ValueError(
@@ -56,9 +53,6 @@ def average_over_speakers(
         num_rounds (`int`): number of rounds; more than three change little.
         frames_per_speaker (`int`): number of random frames of each speaker that are compared.
         seed (`int`): random seed of these frames.
-
-    Returns:
-        `np.ndarray` of shape `(frames, hidden_size)`, float32.
     """
     for index in range(num_rounds):
         rng = np.random.default_rng([seed, index])

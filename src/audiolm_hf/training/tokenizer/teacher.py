@@ -2,7 +2,6 @@
 """Hidden states of a pretrained speech encoder, the targets that a small encoder is trained on.
 
 Any speech encoder of transformers with 50 frames a second: w2v-BERT 2.0, HuBERT, WavLM, the encoder of Whisper.
-AudioLM (arXiv 2209.03143) clusters a layer of w2v-BERT itself, which is too large to ship with a small checkpoint.
 """
 
 from pathlib import Path
@@ -18,12 +17,7 @@ FRAMES_APART = 2  # by which encoders without padding of their convolutions fall
 
 
 class Teacher:
-    """A pretrained speech encoder and its feature extractor.
-
-    Args:
-        name_or_path (`str`): folder or Hub id of a model with its feature extractor, such as `facebook/w2v-bert-2.0`.
-        layer (`int`): entry of its encoder's `hidden_states`; 0 is the input of its first layer.
-        device (`torch.device`): where it runs.
+    """A pretrained speech encoder, a folder or Hub id, of whose `hidden_states` one layer is used.
 
     Raises:
         ValueError: the layer does not exist, or the model does not take audio at 16 kHz.
@@ -47,14 +41,7 @@ class Teacher:
 
     @torch.no_grad()
     def states(self, array: np.ndarray, num_frames: int) -> np.ndarray:
-        """Compute the layer's hidden states of one recording.
-
-        Args:
-            array (`np.ndarray` of shape `(num_samples,)`): samples at 16 kHz.
-            num_frames (`int`): frames of 20 ms; the last ones repeat where the teacher has fewer.
-
-        Returns:
-            `np.ndarray` of shape `(num_frames, hidden_size)`, float32.
+        """Return the states of a recording at 16 kHz, float32 of shape `(num_frames, hidden_size)`.
 
         Raises:
             ValueError: the teacher has another frame rate than 50 Hz.
@@ -75,6 +62,3 @@ class Teacher:
                 "with 50 frames a second."
             )
         return states[: max(1, round(expected))]
-
-
-__all__ = ["Teacher"]
