@@ -6,7 +6,7 @@ and the semantic tokenizer are therefore always float32.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 
@@ -83,22 +83,25 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-@contextmanager
-def loaded(model: nn.Module) -> Iterator[None]:
+def loaded(model: nn.Module) -> AbstractContextManager[None]:
     """Load offloaded tensors that a model uses outside of its modules' `forward`.
 
     accelerate's hooks load offloaded weights and buffers only for the `forward` of their module, but codebooks and
     centroids are also used in other methods.
     """
+    return nullcontext() if torch.compiler.is_compiling() else _held(model)  # compilers before 2.7 trace no generators
+
+
+@contextmanager
+def _held(model: nn.Module) -> Iterator[None]:
     held = []
-    if not torch.compiler.is_compiling():
-        for module in model.modules():
-            hook = getattr(module, "_hf_hook", None)
-            for each in getattr(hook, "hooks", [hook]):
-                if getattr(each, "offload", False) and type(module).__module__.partition(".")[0] != "torch":
-                    each.pre_forward(module)
-                    each.offload = False  # so that a `forward` meanwhile leaves them in place
-                    held.append((each, module))
+    for module in model.modules():
+        hook = getattr(module, "_hf_hook", None)
+        for each in getattr(hook, "hooks", [hook]):
+            if getattr(each, "offload", False) and type(module).__module__.partition(".")[0] != "torch":
+                each.pre_forward(module)
+                each.offload = False  # so that a `forward` meanwhile leaves them in place
+                held.append((each, module))
     try:
         yield
     finally:
