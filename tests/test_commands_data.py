@@ -56,7 +56,7 @@ def test_tokenize_writes_a_dataset_and_says_what_it_left_out(checkpoint, recordi
     expected = tokenizers_hash(pair.semantic_tokenizer, pair.codec.model)
     assert TokenDataset(tmp_path / "tokens").info.tokenizers == expected
     (line,) = (tmp_path / "tokens" / "skipped.jsonl").read_text().splitlines()
-    assert json.loads(line)["id"] == f"{recordings}/short.flac"
+    assert json.loads(line)["id"] == "short.flac"
     with pytest.raises(ValueError, match=r"different: min_duration_s \(0.1, now 0.0\).*--overwrite"):
         run("tokenize", *arguments, *options, "--min-duration-s", 0)
     assert run("tokenize", *arguments, *options, "--min-duration-s", 0, "--overwrite") == 0
@@ -87,7 +87,7 @@ def test_tokenize_takes_a_dataset_by_name(checkpoint, recordings, tmp_path, caps
     assert "2 records" in capsys.readouterr().out
     for record, other in zip(TokenDataset(tmp_path / "streamed"), TokenDataset(tmp_path / "listed"), strict=True):
         np.testing.assert_array_equal(record.audio_codes, other.audio_codes)
-    assert TokenDataset(tmp_path / "streamed")[1].id == f"{tmp_path}/named/train#1"
+    assert TokenDataset(tmp_path / "streamed")[1].id == "named/train#1"
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,8 @@ def _convert(file: str | Path | bytes, demuxer: str) -> tuple[Any, int]:
         )
     if done.returncode or not done.stdout:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ValueError(f"ffmpeg cannot read it ({lines[-1] if lines else 'no audio in it'})")
+        cause = lines[-1].replace(str(file), "it") if lines else "no audio in it"
+        raise ValueError(f"ffmpeg cannot read it ({cause})")
     return soundfile.SoundFile(io.BytesIO(done.stdout)), len(done.stdout)
 
 

@@ -143,7 +143,7 @@ def test_iteration_leaves_out_what_fails_to_decode_and_lists_it(tmp_path):
     source = AudioSource(path, RATE)
     assert len(source) == 2  # the stated durations were believed
     assert len(list(source)) == 1
-    assert [*source.skipped] == [f"{path}#0"]
+    assert [*source.skipped] == ["a.parquet#0"]
     with pytest.raises(ValueError, match="#0: soundfile cannot read"):
         source[0]
 

@@ -24,7 +24,7 @@ def test_nothing_is_opened_while_a_folder_is_listed(tmp_path):
         (tmp_path / name).write_bytes(b"not audio")
     (tmp_path / "notes.txt").write_text("not audio")
     listed = list_clips(tmp_path)
-    assert [clip.id for clip in listed.clips] == [f"{tmp_path}/{name}" for name in ("a.flac", "b.wav", "sub/c.MP3")]
+    assert [clip.id for clip in listed.clips] == ["a.flac", "b.wav", "sub/c.MP3"]
 
 
 def test_linked_folders_are_searched_once(tmp_path):
@@ -34,15 +34,14 @@ def test_linked_folders_are_searched_once(tmp_path):
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "linked too").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "data")
-    names = [clip.id.removeprefix(f"{tmp_path}/data/") for clip in list_clips(tmp_path / "data").clips]
-    assert names == ["a.wav", "linked/deep/b.wav"]
+    assert [clip.id for clip in list_clips(tmp_path / "data").clips] == ["a.wav", "linked/deep/b.wav"]
 
 
 def test_list_cuts_parts_out_of_files(tmp_path):
     sf.write(tmp_path / "a.wav", tone(1.0), RATE, subtype="FLOAT")
     rows = [{"path": "a.wav", "start": 0.25, "end": 0.5, "speaker_id": 7}, {"path": "a.wav", "start": "0.75"}]
     listed = list_clips(write_lines(tmp_path / "list.jsonl", *rows))
-    assert [clip.id.removeprefix(f"{tmp_path}/") for clip in listed.clips] == ["a.wav[0.25:0.5]", "a.wav[0.75:]"]
+    assert [clip.id for clip in listed.clips] == ["a.wav[0.25:0.5]", "a.wav[0.75:]"]
     assert [clip.speaker for clip in listed.clips] == ["7", ""]
     first, second = AudioSource(tmp_path / "list.jsonl", RATE)
     np.testing.assert_array_equal(first.array, tone(1.0)[4000:8000])

@@ -191,7 +191,7 @@ def test_interrupted_stream_goes_on_without_loss_or_doubles(load, stream, tmp_pa
     tokenize_recordings(stream(), load, output, PLAN)
     assert files(output) == files(tmp_path / "whole")
     assert asked[stop:] == [f"name#{row}" for row in range((stop - 1) // 2 * 2, 5)]
-    finished = ClipStream("name", SimpleNamespace())  # nothing of it is asked for
+    finished = ClipStream("name", SimpleNamespace(), files=stream().files)  # nothing of it is asked for
     assert len(tokenize_recordings(finished, load, output, PLAN)) == 5
     assert len(asked) == stop + 5 - (stop - 1) // 2 * 2
 
@@ -217,7 +217,7 @@ def test_recording_that_was_replaced_under_its_path_is_noticed(audio, load, tmp_
     before = tokens_of(tokenize_recordings(list_clips(tmp_path / "audio"), load, tmp_path / "out", PLAN))
     first, second = tmp_path / "audio/0.flac", tmp_path / "audio/1.flac"
     first.write_bytes(second.read_bytes())
-    with pytest.raises(ValueError, match=r"different: data \(.*/0.flac has other content\)"):
+    with pytest.raises(ValueError, match=r"different: data \(0.flac has other content\)"):
         tokenize_recordings(list_clips(tmp_path / "audio"), load, tmp_path / "out", PLAN)
     after = tokens_of(
         tokenize_recordings(list_clips(tmp_path / "audio"), load, tmp_path / "out", PLAN, overwrite=True)

@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands.options import (
@@ -59,9 +60,10 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
 
     check_report(arguments.output)
     device = find_device(arguments.device)
-    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint)).eval().to(device)
+    folder = resolve_checkpoint(arguments.checkpoint)
+    model = AudioLMModel.from_pretrained(folder).eval().to(device)
     set_threads(model, arguments.threads)
     report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds)
     sys.stdout.write(format_generation(report) + "\n")
-    write_report(arguments.output, to_json({"checkpoint": arguments.checkpoint, **report}))
+    write_report(arguments.output, to_json({"checkpoint": Path(folder).resolve().name, **report}))
     return 0

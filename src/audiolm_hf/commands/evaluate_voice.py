@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from audiolm_hf.commands.options import (
     Number,
@@ -83,7 +84,7 @@ def run_voice(arguments: argparse.Namespace) -> int:
         arguments.num_continuations,
         arguments.seed,
     )
-    report |= {"checkpoint": arguments.checkpoint, "speaker": speaker, "left_out": sorted(known)}
+    report |= {"checkpoint": Path(folder).resolve().name, "speaker": speaker, "left_out": sorted(known)}
     sys.stdout.write(format_voice(report))
     write_report(arguments.output, to_json(report))
     if arguments.output is not None:

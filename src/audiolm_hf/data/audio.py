@@ -32,7 +32,7 @@ class AudioRecord:
     """One decoded recording.
 
     Args:
-        id (`str`): unique within the sources it was read with: the path and, in a parquet file, `#row`.
+        id (`str`): unique within the sources it was read with, see [`~audiolm_hf.data.recordings.Clip`].
         array (`np.ndarray` of shape `(num_samples,)`): mono float32 in [-1, 1].
         sampling_rate (`int`): Hz.
         speaker, accent, text, source (`str`): the labels of the recording; `""` where none are given.

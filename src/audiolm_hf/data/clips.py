@@ -7,11 +7,11 @@ here by row groups: `datasets` would copy them whole into its cache (66 MB for 6
 """
 
 import difflib
-import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from itertools import accumulate
+from dataclasses import replace
+from itertools import accumulate, count
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ def list_clips(paths: str | Path | Iterable[str | Path]) -> ClipList:
             [`~audiolm_hf.data.recordings.read_manifest`]; or audio files.
 
     Returns:
-        [`ClipList`]: in the order of the paths; files of a folder by name.
+        [`ClipList`]: in the order of the paths; files of a folder by name. A name that several files have is numbered.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -100,7 +100,26 @@ def list_clips(paths: str | Path | Iterable[str | Path]) -> ClipList:
     clips: list[Clip] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         clips += _list_path(Path(path), datasets)
-    return ClipList(clips, datasets)
+    return ClipList(_number_names(clips), datasets)
+
+
+def _number_names(clips: list[Clip]) -> list[Clip]:
+    """Number names that several files have; a file that is listed twice has one name."""
+    folders: dict[Path, Path] = {}
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    numbered = []
+    for clip in clips:
+        parent = clip.path.parent
+        if parent not in folders:
+            folders[parent] = parent.resolve()
+        file = folders[parent] / clip.path.name
+        if file not in names:
+            free = (f"{clip.name} ({number})" for number in count(2))
+            names[file] = clip.name if clip.name not in taken else next(name for name in free if name not in taken)
+            taken.add(names[file])
+        numbered.append(clip if names[file] == clip.name else replace(clip, name=names[file]))
+    return numbered
 
 
 def check_unique(source: ClipList) -> None:
@@ -127,7 +146,7 @@ def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
             listed = {name: file for name, file in listed.items() if file.suffix.lower() in AUDIO_SUFFIXES}
         if path.suffix.lower() in MANIFEST_SUFFIXES:
             for clip in read_manifest(path):
-                listed[f"{path.name}/{os.path.relpath(clip.path, path.parent)}"] = clip.path
+                listed[f"{path.name}/{clip.name}"] = clip.path
         named |= {f"{name} ({place})" if name in named else name: file for name, file in listed.items()}
     return named
 
@@ -160,7 +179,7 @@ def _list_path(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
     if suffix in MANIFEST_SUFFIXES:
         return read_manifest(path)
     if suffix in AUDIO_SUFFIXES:
-        return [Clip(path.as_posix(), path)]
+        return [Clip(path.name, path)]
     raise ValueError(
         f"{path} is neither a folder, a .parquet file, a list {MANIFEST_SUFFIXES} nor an audio file "
         f"{AUDIO_SUFFIXES}; convert it to one of these."
@@ -182,7 +201,7 @@ def _list_folder(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
             f"{path} holds no audio files but {len(tables)} parquet files, such as {tables[0]}; name those to use "
             f"(perhaps {path / '*.parquet'})."
         )
-    return [Clip(file.as_posix(), file) for file in files]
+    return [Clip(file.relative_to(path).as_posix(), file) for file in files]
 
 
 def _parquet_rows(path: Path) -> list[Clip]:
@@ -195,7 +214,7 @@ def _parquet_rows(path: Path) -> list[Clip]:
     columns = [name for name in file.schema_arrow.names if name in known]
     rows = file.read(columns=columns).to_pylist() or [{}] * file.metadata.num_rows
     return [
-        Clip(f"{path.as_posix()}#{row}", path, row, duration=values.get("duration"), **read_labels(values))
+        Clip(path.name, path, row, duration=values.get("duration"), **read_labels(values))
         for row, values in enumerate(rows)
     ]
 

@@ -7,7 +7,7 @@ torchcodec; here it is told not to, and soundfile decodes later.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.utils.file_utils import xopen
 
 from audiolm_hf.data.recordings import Clip, ClipList, label_columns, read_labels
+from audiolm_hf.run_folder import named_files
 
 
 class EncodedAudio(Audio):
@@ -36,14 +37,15 @@ class ClipStream:
 
     Args:
         name (`str`): of the dataset, configuration and split; ids begin with it.
-        dataset (`datasets.IterableDataset`): with one column of audio that stays encoded, see [`open_stream`].
+        dataset (`datasets.IterableDataset`): with one column of audio that stays encoded, see [`open_dataset`].
         num_clips (`int`, *optional*): how many there are, where the dataset says so.
+        files (`dict[str, Path]`): its files by name, if it is on this machine; one of the Hub is known by its name.
     """
 
     name: str
     dataset: IterableDataset
     num_clips: int | None = None
-    files: ClassVar[dict[str, Path]] = {}  # none: what is streamed is known by its name alone
+    files: dict[str, Path] = field(default_factory=dict)
     datasets: ClassVar[dict[Path, Dataset]] = {}
 
     @property
@@ -72,7 +74,7 @@ def open_saved_dataset(folder: Path) -> ClipList:
     if isinstance(dataset, DatasetDict):
         splits = ", ".join(str(folder / split) for split in dataset)
         raise ValueError(f"{folder} holds several splits; give those to use: {splits}.")
-    return _list_rows(folder, _encoded(dataset, str(folder)))
+    return _list_rows(folder.resolve().name, folder, _encoded(dataset, str(folder)))
 
 
 def open_dataset(
@@ -112,12 +114,15 @@ def open_dataset(
             f"`datasets` could not prepare {name} ({error.__cause__ or error}); with --streaming nothing is prepared, "
             "and a folder of audio files needs no preparation with --data."
         ) from error
-    full_name = "/".join(part for part in (name, config_name, revision, split) if part)
+    here = Path(name).exists()
+    short = Path(name).resolve().name if here else name
+    full_name = "/".join(part for part in (short, config_name, revision, split) if part)
     dataset = _encoded(dataset, name)
     if not streaming:
-        return _list_rows(Path(full_name), dataset)
+        return _list_rows(full_name, Path(name if here else full_name), dataset)
     splits = dataset.info.splits or {}
-    return ClipStream(full_name, dataset, splits[split].num_examples if split in splits else None)
+    num_clips = splits[split].num_examples if split in splits else None
+    return ClipStream(full_name, dataset, num_clips, named_files([Path(name)]) if here else {})
 
 
 def _encoded(dataset: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
@@ -143,12 +148,12 @@ def _audio_column(features: dict[str, Any], name: str) -> str:
     return columns[0]
 
 
-def _list_rows(path: Path, dataset: Dataset) -> ClipList:
+def _list_rows(name: str, path: Path, dataset: Dataset) -> ClipList:
     """List the rows of a dataset, without reading its audio."""
     features, columns = dataset.features, sorted(label_columns(dataset.features).values())
     rows = dataset.select_columns(columns) if columns else [{}] * len(dataset)
     labels = (_label_values(row, features) for row in rows)
-    clips = [Clip(f"{path.as_posix()}#{row}", path, row, **values) for row, values in enumerate(labels)]
+    clips = [Clip(name, path, row, **values) for row, values in enumerate(labels)]
     return ClipList(clips, {path: dataset})
 
 

@@ -8,10 +8,13 @@ import csv
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from audiolm_hf.run_folder import named_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,7 +35,8 @@ class Clip:
     """A recording that is not decoded yet.
 
     Args:
-        id (`str`): unique within the sources it was listed with: the path, in a table `#row`, and the part cut out.
+        name (`str`): of the file that holds it, relative to the folder or list that was given, so that it depends
+            neither on where that lies nor on how its path is written.
         path (`Path`): the audio file, or the table or dataset that holds it.
         row (`int`, defaults to -1): in the table; -1 for a file of its own.
         data (`bytes`, *optional*): the encoded audio itself, where it was streamed.
@@ -42,7 +46,7 @@ class Clip:
         speaker, accent, text, source (`str`): labels; `""` where none are given.
     """
 
-    id: str
+    name: str
     path: Path
     row: int = -1
     data: bytes | None = None
@@ -53,6 +57,13 @@ class Clip:
     accent: str = ""
     text: str = ""
     source: str = ""
+
+    @property
+    def id(self) -> str:
+        """The name, in a table `#row`, and the part cut out; unique within what it was listed with."""
+        row = f"#{self.row}" if self.row >= 0 else ""
+        whole = not self.start_s and self.end_s is None
+        return self.name + row + ("" if whole else f"[{self.start_s}:{'' if self.end_s is None else self.end_s}]")
 
 
 @dataclass(frozen=True)
@@ -75,12 +86,16 @@ class ClipList:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The files that hold the recordings, by their paths."""
-        files: list[str | Path] = []
-        for path in dict.fromkeys(clip.path for clip in self.clips):
-            dataset = self.datasets.get(path)
-            files += [path] if dataset is None else [entry["filename"] for entry in dataset.cache_files]
-        return {Path(file).as_posix(): Path(file) for file in files}
+        """The files that hold the recordings, by their names."""
+        files: dict[str, Path] = {}
+        for name, path in {clip.name: clip.path for clip in self.clips}.items():
+            if path not in self.datasets:
+                files[name] = path
+                continue
+            cached = (Path(entry["filename"]) for entry in self.datasets[path].cache_files)
+            tables = named_files([path] if path.exists() else cached)
+            files |= {f"{name}/{table}": file for table, file in tables.items()}
+        return files
 
 
 def label_columns(names: Iterable[str]) -> dict[str, str]:
@@ -101,6 +116,7 @@ def read_manifest(path: Path) -> list[Clip]:
     Args:
         path (`Path`): a `.txt` file with a path a line, or a `.csv` (with a header) or `.jsonl` file with `path` and
             optional `speaker`, `accent`, `text`, `source`, `start` and `end` (seconds). Paths are relative to it.
+            Names of absolute ones are relative to their common folder.
 
     Returns:
         `list[Clip]`: in the order of the list.
@@ -119,7 +135,21 @@ def read_manifest(path: Path) -> list[Clip]:
         rows = (_parse_json(line, path) for line in lines)
     else:
         rows = ({"path": line.strip()} for line in lines)
-    return [_read_entry(row, f"Entry {number} of {path}", path.parent) for number, row in enumerate(rows, start=1)]
+    clips = [_read_entry(row, f"Entry {number} of {path}", path.parent) for number, row in enumerate(rows, start=1)]
+    return _name_absolute_ones(clips)
+
+
+def _name_absolute_ones(clips: list[Clip]) -> list[Clip]:
+    """Name the clips of absolute paths relative to their common folder; without one, by their last part."""
+    absolute = [path for path in (Path(clip.name) for clip in clips) if path.is_absolute()]
+    if not absolute:
+        return clips
+    common = Path(os.path.commonpath([path.parent for path in absolute]))
+    named = {
+        path.as_posix(): path.name if common == Path(common.anchor) else path.relative_to(common).as_posix()
+        for path in absolute
+    }
+    return [replace(clip, name=named.get(clip.name, clip.name)) for clip in clips]
 
 
 def _parse_json(line: str, path: Path) -> dict[str, Any]:
@@ -140,9 +170,8 @@ def _read_entry(row: dict[str, Any], name: str, folder: Path) -> Clip:
     start_s, end_s = _read_seconds(row, "start", name) or 0.0, _read_seconds(row, "end", name)
     if end_s is not None and end_s <= start_s:
         raise ValueError(f"{name} ends at {end_s} s, but starts at {start_s} s; give a later `end`.")
-    path = folder / row["path"]
-    part = f"[{start_s}:{'' if end_s is None else end_s}]" if start_s or end_s is not None else ""
-    return Clip(path.as_posix() + part, path, start_s=start_s, end_s=end_s, **read_labels(row))
+    name = os.path.normpath(row["path"])
+    return Clip(Path(name).as_posix(), folder / row["path"], start_s=start_s, end_s=end_s, **read_labels(row))
 
 
 def _read_seconds(row: dict[str, Any], column: str, name: str) -> float | None:

@@ -56,6 +56,8 @@ from audiolm_hf.settings import Count, NotNegative, Settings
 if TYPE_CHECKING:
     from audiolm_hf.data.hf_datasets import ClipStream
 
+_KIND = "tokens with relative ids"  # of run; in older ones, "tokens", ids are whole paths
+
 
 @dataclasses.dataclass(frozen=True)
 class TokenizationPlan(Settings):
@@ -107,7 +109,7 @@ def tokenize_recordings(
         check_unique(source)
     tokenizers = load_tokenizers()
     described = _describe(source, tokenizers, plan)
-    with hold_folder(output, "tokens", described, {"data": source.files}, overwrite=overwrite) as held:
+    with hold_folder(output, _KIND, described, {"data": source.files}, overwrite=overwrite) as held:
         shards, total, done = _missing_shards(source, output, plan)
         if not (output / INFO_FILE).exists():
             if not isinstance(source, ClipList):  # first, so that without this file a stream is known to have ended

@@ -17,8 +17,9 @@ from audiolm_hf.training.checkpointing import (
     remove_old_checkpoints,
     seal_checkpoint,
 )
+from audiolm_hf.training.stages.trainer import StageTrainer
 from audiolm_hf.training.stages.training import train_stage
-from tests.helpers_stages import config_of
+from tests.helpers_stages import config_of, interrupted_after
 from tests.helpers_tokens import write_tokens
 
 
@@ -119,6 +120,25 @@ def test_training_goes_on_from_before_a_broken_checkpoint(whole, folders, tmp_pa
     assert f"checkpoint-8 cannot be resumed from: {name} is not what was saved" in warnings_of.text
     assert checkpoint_flaw(last) is None
     check_equal(whole, output)
+
+
+def test_a_moved_training_finds_its_best_checkpoint_and_holds_no_path(folders, tmp_path, monkeypatch):
+    bits = iter((1.0, 2.0, 3.0, 4.0, 4.0))  # the first checkpoint is the best
+    monkeypatch.setattr(StageTrainer, "validate", lambda *_: {"all": {"bits": next(bits), "accuracy": 0.5}})
+    output, data = tmp_path / "runs/here", tmp_path / "data"
+    for folder in folders:
+        shutil.copytree(folder, data / folder.name)
+    with interrupted_after(5):
+        train_stage(config_of([data / folder.name for folder in folders], output, **SETTINGS))
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and b"pytest-of" in path.read_bytes()] == []
+    first = load_file(output / "checkpoints/checkpoint-2/model.safetensors")
+    shutil.move(tmp_path / "runs", tmp_path / "moved")
+    shutil.move(data, tmp_path / "moved/data")
+    monkeypatch.chdir(tmp_path / "moved")
+    final = train_stage(config_of([f"data/{folder.name}/" for folder in folders], "here", **SETTINGS))
+    assert json.loads((tmp_path / "moved/here/report.json").read_text())["best_step"] == 2
+    weights = load_file(final / "model.safetensors")
+    assert all(weights[name].equal(first[name]) for name in weights)
 
 
 def test_a_checkpoint_counts_only_when_it_is_sealed(folders, tmp_path, monkeypatch):

@@ -76,6 +76,10 @@ def trained(base, data, tmp_path_factory):
     return output
 
 
+def test_nothing_that_is_written_has_a_path_of_this_machine(trained):
+    assert [path for path in trained.rglob("*") if path.is_file() and b"pytest-of" in path.read_bytes()] == []
+
+
 def test_only_adapters_change(trained, base, tmp_path):
     model = AudioLMModel.from_pretrained(trained / "adapter")
     before = AudioLMModel.from_pretrained(base).state_dict()

@@ -2,11 +2,14 @@
 """Labels of rendered piano pieces from their MIDI files, read by `pretty_midi`."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import mido
 import numpy as np
 import pyarrow.parquet as pq
+
+from audiolm_hf.data.clips import list_clips
 
 _ROLL_RATE = 100  # of the piano roll, Hz
 _PEDAL_DOWN = 64  # of 127
@@ -43,10 +46,10 @@ def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -
     return sounding, begins
 
 
-def read_excerpts(path: str | Path) -> dict[str, tuple[str, float]]:
-    """Return the source and the start in seconds by recording id (`path#row`) of a parquet file of excerpts."""
-    rows = pq.read_table(path, columns=["source", "start"]).to_pylist()
-    return {f"{Path(path).as_posix()}#{row}": (entry["source"], entry["start"]) for row, entry in enumerate(rows)}
+def read_excerpts(paths: Sequence[Path]) -> dict[str, tuple[str, float]]:
+    """Return the source and the start in seconds of the excerpts in parquet files, by the ids of the recordings."""
+    starts = {path: pq.read_table(path, columns=["start"])["start"].to_pylist() for path in paths}
+    return {clip.id: (clip.source, starts[clip.path][clip.row]) for clip in list_clips(paths).clips}
 
 
 def read_midi_files(path: str | Path) -> dict[str, bytes]:

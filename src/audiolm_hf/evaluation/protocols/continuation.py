@@ -215,7 +215,7 @@ def evaluate_continuation(
         "num_continuations": num_continuations,
         "num_others": NUM_OTHERS,
         "num_speakers": len({record.speaker for record in records}),
-        "recordings": [record.id.rpartition("/")[2] for record in records],
+        "recordings": [record.id for record in records],
         "prompt_length_s": prompt_length_s,
         "continuation_length_s": continuation_length_s,
         "seed": seed,

@@ -38,7 +38,7 @@ def save_samples(
         ((made,),) = continue_prompts(model, prompt[None], task.continuation_length_s, seed + number)
         arrays = {"prompt | continuation": np.concatenate([prompt, made]), "prompt | real": record.array[:end]}
         files.append(f"sample_{number + 1}.png")
-        recordings.append(record.id.rpartition("/")[2])
+        recordings.append(record.id)
         save_spectrograms(arrays, model.sampling_rate, folder / files[-1], task.prompt_length_s, _NUM_COLOURS)
     return {"files": files, "recordings": recordings, "seed": seed}
 

@@ -143,7 +143,7 @@ def evaluate_piano_tokens(
         ValueError: no recording has a MIDI file.
     """
     files = read_midi_files(midi)
-    excerpts = {name: excerpt for path in test.paths for name, excerpt in read_excerpts(path).items()}
+    excerpts = read_excerpts(test.paths)
     records = [record for record in test if excerpts[record.id][0] in files]
     if not records:
         raise ValueError(f"No recording of {[str(path) for path in test.paths]} has its `source` in {midi}.")

@@ -5,6 +5,7 @@ The loss of a step is the mean over all labels of its batch, so that the result 
 processes and accumulation steps.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 
 from audiolm_hf.compat_audiolm import CHECKPOINTING
+from audiolm_hf.files import write_json
 from audiolm_hf.training.checkpointing import remove_old_checkpoints, require_finite, seal_checkpoint, stop_diverged
 from audiolm_hf.training.flops import peak_flops
 from audiolm_hf.training.schedule import learning_rate_factor
@@ -43,6 +46,7 @@ class StageTrainer(Trainer):
     def __init__(self, config: StageTrainingConfig, flops_per_token: float, **kwargs: Any) -> None:
         super().__init__(data_collator=_only, **kwargs)
         self.remove_callback(PrinterCallback)  # the progress bar shows the metrics
+        self.add_callback(_BestCheckpoint)
         self.config = config
         self.flops_per_token = flops_per_token
         self._logged_at = time.monotonic()
@@ -115,6 +119,9 @@ class StageTrainer(Trainer):
         if self.args.should_save:
             folder = Path(self.args.output_dir)
             checkpoint = folder / f"checkpoint-{self.state.global_step}"
+            (checkpoint / TRAINING_ARGS_NAME).unlink()  # only has settings and paths of this machine
+            state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+            write_json(checkpoint / TRAINER_STATE_NAME, state | {"best_model_checkpoint": None})
             seal_checkpoint(checkpoint)
             best = self.state.best_model_checkpoint
             remove_old_checkpoints(folder, None if best is None else Path(best))
@@ -122,6 +129,16 @@ class StageTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # the batches are already shuffled
+
+
+class _BestCheckpoint(TrainerCallback):
+    """A callback that finds the best checkpoint of a resumed training, whose folder may have been moved."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.best_global_step:
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
 
 
 def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
