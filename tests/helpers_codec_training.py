@@ -62,7 +62,7 @@ def encoder_config(source, output):
 def trained_codec(name, source, output):
     """Weights before and after, and the crops of the first step, of this process."""
     trainer = CodecTrainer(codec_config(name, source, output))
-    before = {key: value.clone() for key, value in trainer._model.state_dict().items()}
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     draw, batches = trainer._draw_batch, []
 
     def draw_and_keep():
@@ -70,8 +70,8 @@ def trained_codec(name, source, output):
         return batches[-1]
 
     trainer._draw_batch = draw_and_keep
-    trainer.train()
-    return before, {key: value.clone() for key, value in trainer._model.state_dict().items()}, batches[0][0]
+    trainer.run()
+    return before, {key: value.clone() for key, value in trainer.model.state_dict().items()}, batches[0][0]
 
 
 def trained_encoder(source, output):

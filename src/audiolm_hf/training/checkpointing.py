@@ -8,7 +8,7 @@ A checkpoint that is incomplete or was changed is skipped, and the previous one 
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers.utils import logging
 
-from audiolm_hf.files import PARTIAL, remove_folder, replace_folder, write_json, write_text
+from audiolm_hf.files import PARTIAL, remove_folder, replace_folder, write_json, write_tensors, write_text
 from audiolm_hf.run_folder import file_hash
 
 logger = logging.get_logger(__name__)
@@ -152,6 +152,13 @@ def load_training_state(
     for name, optimizer in optimizers.items():
         _load_optimizer(optimizer, load_file(checkpoint / f"{name}.safetensors"))
     return json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+
+
+def kept_tensors(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return tensors that are made once and saved to a file for resumed runs."""
+    if not path.is_file():
+        write_tensors(path, make())
+    return load_file(path)
 
 
 def append_log(path: Path, entry: Mapping[str, Any]) -> None:

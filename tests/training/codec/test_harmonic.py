@@ -169,7 +169,7 @@ def test_training_logs_the_losses_of_pitch_and_resumes_to_the_same_weights(recor
     def killed_at_step_3(trainer):
         if trainer.step == 3:
             raise InterruptedError
-        train_step(trainer)
+        return train_step(trainer)
 
     with pytest.raises(InterruptedError), patch.object(CodecTrainer, "_train_step", killed_at_step_3):
         train_codec(parts)
@@ -189,8 +189,7 @@ def test_every_parameter_learns_and_levels_that_are_left_out_stay(recordings, tm
     assert {name for name in same if not name.endswith("initialized")} == {
         f"quantizer.levels.2.{name}" for name in ("codebook", "sums", "counts")
     }
-    assert set(trainer._validate()) == {"valid_mel_db"}
-    entry = json.loads((tmp_path / "coarse" / "log.jsonl").read_text())
+    entry = trainer.metrics()
     assert "codes_used_1" in entry and "codes_used_2" not in entry
 
 

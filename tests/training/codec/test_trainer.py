@@ -114,7 +114,7 @@ def test_a_killed_training_resumes_to_the_same_weights(recordings, tmp_path):
     def killed_at_step_5(trainer):
         if trainer.step == 5:
             raise KilledError
-        train_step(trainer)
+        return train_step(trainer)
 
     whole = train_codec(tiny_training(recordings, tmp_path / "whole"))
     with pytest.raises(KilledError), patch.object(CodecTrainer, "_train_step", killed_at_step_5):
@@ -132,8 +132,8 @@ def test_a_training_that_diverges_stops_and_keeps_the_weights_before(recordings,
 
     def not_a_number(trainer):
         if trainer.step == 5:
-            next(trainer._model.decoder.parameters()).data.fill_(torch.nan)
-        step(trainer)
+            next(trainer.model.decoder.parameters()).data.fill_(torch.nan)
+        return step(trainer)
 
     config = tiny_training(recordings, tmp_path)
     message = r"diverged at step 5: the mel loss is nan; the weights before it are in .*step-00000004"

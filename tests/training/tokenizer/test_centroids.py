@@ -11,13 +11,13 @@ import torch
 from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 from audiolm_hf.data.audio import AudioRecord
+from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.tokenizer.centroids import (
     CentroidsTrainingConfig,
     assign_clusters,
     fit_centroids,
-    fit_kmeans,
     train_centroids,
 )
 from tests import reference

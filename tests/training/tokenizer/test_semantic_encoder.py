@@ -17,7 +17,7 @@ from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import stacked_log_mel
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.recipe import load_config
-from audiolm_hf.training.tokenizer import encoder_trainer, semantic_encoder
+from audiolm_hf.training.tokenizer import encoder_trainer, spectra
 from audiolm_hf.training.tokenizer.semantic_encoder import (
     IterationConfig,
     MaskedPredictionModel,
@@ -25,7 +25,7 @@ from audiolm_hf.training.tokenizer.semantic_encoder import (
     train_semantic_encoder,
 )
 from audiolm_hf.training.tokenizer.spectra import (
-    MaskedBatch,
+    CropBatch,
     SpectrumTable,
     cepstral_features,
     masked_batch,
@@ -214,7 +214,7 @@ def test_loss_is_the_mean_over_hidden_and_over_visible_frames():
     masked = torch.zeros(2, 8, dtype=torch.bool)
     masked[0, 2:4] = masked[1, 0] = True
     targets = torch.arange(16).view(2, 8) % 5
-    batch = MaskedBatch(features, mask, masked, targets)
+    batch = CropBatch(features, mask, masked, targets, torch.arange(2))
     with torch.no_grad():
         loss, masked_loss, accuracy = model(batch)
         hidden = model.encoder(features, attention_mask=mask, mask_time_indices=masked).last_hidden_state
@@ -288,8 +288,8 @@ def test_layer_features_are_windows_normalised_over_the_recording(monkeypatch):
     torch.manual_seed(0)
     encoder = AutoModel.from_config(Wav2Vec2BertConfig(**ENCODER)).eval()
     features = SpectrumTable.from_records([record(0, 20000)]).recording(0)  # 64 frames
-    monkeypatch.setattr(semantic_encoder, "TARGET_WINDOW", 40)
-    found = semantic_encoder.standardised(semantic_encoder.encoder_states(features, encoder, layer=1))
+    monkeypatch.setattr(spectra, "TARGET_WINDOW", 40)
+    found = spectra.standardised(spectra.encoder_states(features, encoder, layer=1))
     inputs = torch.from_numpy(features.astype(np.float32))[None]
     with torch.no_grad():
         windows = [encoder(part, output_hidden_states=True).hidden_states[1][0] for part in inputs.split(40, dim=1)]

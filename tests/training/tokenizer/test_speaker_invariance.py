@@ -20,12 +20,9 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.recipe import load_config
 from audiolm_hf.training.tokenizer import encoder_trainer, speaker_invariance
-from audiolm_hf.training.tokenizer.semantic_encoder import encoder_states, standardised
 from audiolm_hf.training.tokenizer.speaker_adversary import (
-    IGNORED,
     SpeakerAdversary,
     SpeakerInvarianceModel,
-    TokenBatch,
 )
 from audiolm_hf.training.tokenizer.speaker_averaging import average_over_speakers
 from audiolm_hf.training.tokenizer.speaker_invariance import (
@@ -34,7 +31,16 @@ from audiolm_hf.training.tokenizer.speaker_invariance import (
     token_targets,
     train_speaker_invariance,
 )
-from audiolm_hf.training.tokenizer.spectra import ENVELOPE_WIDTH, SpectrumTable, VoiceChange, _smoothed
+from audiolm_hf.training.tokenizer.spectra import (
+    ENVELOPE_WIDTH,
+    IGNORED,
+    CropBatch,
+    SpectrumTable,
+    VoiceChange,
+    _smoothed,
+    encoder_states,
+    standardised,
+)
 from tests import reference
 from tests.training.tokenizer.test_semantic_encoder import ENCODER, KilledError
 
@@ -148,24 +154,24 @@ def test_targets_are_clusters_of_the_averages(folder, tmp_path):
     table, speakers = spectra(folder)
     tokenizer = load_semantic_tokenizer(folder / "tokenizer")
     config = tiny_config(folder, tmp_path)
-    targets = token_targets(table, speakers, tokenizer, config)
-    assert targets.tokens.shape == (8 * 25,)
+    targets = {key: value.numpy() for key, value in token_targets(table, speakers, tokenizer, config).items()}
+    assert targets["tokens"].shape == (8 * 25,)
     states = [encoder_states(table.recording(index), tokenizer.encoder, 1) for index in range(8)]
     pooled = [rows.reshape(25, 2, 24).mean(axis=1) for rows in states]
     owners = np.repeat(speakers, 25)
     shared = [standardised(rows).reshape(25, 2, 24).mean(axis=1) for rows in states]
     features = standardised(average_over_speakers(np.concatenate(shared), owners, 2, 40, config.seed))
     # Every token lies nearest to the mean of its own cluster, or nearly so: mini-batch k-means stops early.
-    means = np.stack([features[targets.tokens == token].mean(axis=0) for token in range(6)])
+    means = np.stack([features[targets["tokens"] == token].mean(axis=0) for token in range(6)])
     nearest = np.array(
         [reference.nearest_centroid(torch.from_numpy(row), torch.from_numpy(means)) for row in features]
     )
-    assert (nearest == targets.tokens).mean() > 0.9
+    assert (nearest == targets["tokens"]).mean() > 0.9
     everything = np.concatenate(pooled)
     for token in range(6):
-        own = everything[targets.tokens == token]
+        own = everything[targets["tokens"] == token]
         expected = (own.sum(axis=0) + everything.mean(axis=0)) / (len(own) + 1)
-        assert np.allclose(targets.centroids[token].numpy(), expected, atol=1e-4)
+        assert np.allclose(targets["centroids"][token], expected, atol=1e-4)
 
 
 def test_batches_begin_with_whole_tokens_and_know_their_speakers(folder, tmp_path, monkeypatch):
@@ -204,7 +210,7 @@ def test_processes_share_one_batch(folder, tmp_path):
     for rank in range(2):
         rows = slice(rank, None, 2)
         part = token_batch(*arguments, np.random.default_rng(3), tiny_config(folder, tmp_path), rows)
-        for name in TokenBatch.__dataclass_fields__:
+        for name in CropBatch.__dataclass_fields__:
             assert torch.equal(getattr(part, name), getattr(whole, name)[rows]), name
 
 

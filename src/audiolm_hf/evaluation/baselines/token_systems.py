@@ -27,8 +27,7 @@ SpectralKind = Literal["log-mel", "MFCC"]
 SPECTRAL_KINDS: tuple[SpectralKind, ...] = ("log-mel", "MFCC")
 SEMANTIC = "semantic tokens"
 _WINDOW_RATE = 100  # of log_mel_spectrogram, Hz
-_NUM_CEPSTRA = 13
-_NUM_EPOCHS = 20  # maximum number of epochs of k-means
+_NUM_CEPSTRA = 13  # as for HuBERT's first targets
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,7 @@ def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, 
     window = torch.nn.functional.pad(torch.from_numpy(array), (0, sampling_rate // 40))[None]
     rows = log_mel_spectrogram(window, sampling_rate)[0].numpy()
     if kind == "MFCC":
-        cepstra = dct(rows, axis=1, norm="ortho")[:, :_NUM_CEPSTRA]
-        slopes = np.gradient(cepstra, axis=0)
-        rows = np.concatenate([cepstra, slopes, np.gradient(slopes, axis=0)], axis=1)
+        rows = mfcc(rows)
     rows = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
     frames = np.minimum((np.arange(len(rows)) + 0.5) / _WINDOW_RATE * frame_rate, num_frames - 1).astype(int)
     sums = np.zeros((num_frames, rows.shape[1]))
@@ -84,18 +81,28 @@ def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, 
     return (sums / np.maximum(counts, 1)).astype(np.float32)
 
 
-def fit_centroids(rows: np.ndarray, num_tokens: int, seed: int = 0) -> np.ndarray:
-    """Return the k-means centroids `(num_tokens, hidden_size)` of features `(frames, hidden_size)`.
+def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int = 0, num_epochs: int = 20) -> np.ndarray:
+    """Return centroids `(num_clusters, hidden_size)`, float32, of features `(frames, hidden_size)`.
+
+    They are those of mini-batch k-means with k-means++ initialization, after at most `num_epochs`.
 
     Raises:
-        ValueError: there are fewer frames than clusters.
+        ValueError: there are fewer features than centroids.
     """
-    if len(rows) < num_tokens:
-        raise ValueError(f"There are {len(rows)} frames for {num_tokens} clusters; give more training recordings.")
-    kmeans = MiniBatchKMeans(
-        num_tokens, batch_size=max(10 * num_tokens, 4096), max_iter=_NUM_EPOCHS, n_init=1, random_state=seed
-    )
-    return kmeans.fit(rows).cluster_centers_.astype(np.float32)
+    if len(features) < num_clusters:
+        raise ValueError(
+            f"There are {len(features)} features for {num_clusters} centroids; give more audio or ask for fewer."
+        )
+    batch_size = max(10 * num_clusters, 4096)
+    kmeans = MiniBatchKMeans(num_clusters, batch_size=batch_size, max_iter=num_epochs, n_init=1, random_state=seed)
+    return kmeans.fit(np.ascontiguousarray(features, dtype=np.float32)).cluster_centers_.astype(np.float32)
+
+
+def mfcc(log_mel: np.ndarray) -> np.ndarray:
+    """Return 13 cepstra of log-mel spectra `(frames, num_mels)`, with first and second differences: `(frames, 39)`."""
+    cepstra = dct(log_mel, axis=1, norm="ortho")[:, :_NUM_CEPSTRA]
+    slopes = np.gradient(cepstra, axis=0)
+    return np.concatenate([cepstra, slopes, np.gradient(slopes, axis=0)], axis=1)
 
 
 def _some_recordings(source: AudioSource, minutes: float, seed: int) -> list[AudioRecord]:
@@ -126,7 +133,7 @@ def token_systems(
             [spectral_features(record.array, record.sampling_rate, own.frame_rate, kind) for record in each]
             for each in (chosen, records)
         )
-        centroids = fit_centroids(np.concatenate(fitted), own.num_tokens, seed)
+        centroids = fit_kmeans(np.concatenate(fitted), own.num_tokens, seed)
         systems[f"k-means on {kind}"] = quantized(features, centroids, own.frame_rate)
     if codec is None:
         return systems, []

@@ -8,10 +8,7 @@ and are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4
 """
 
 import math
-import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +17,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
-from tqdm import tqdm
 
-from audiolm_hf.data.audio import AudioCropDataset, AudioSource, FramePitch, load_audio_segments
+from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf.data.audio import AudioCropDataset, AudioSource, load_audio_segments
 from audiolm_hf.files import replace_folder
 from audiolm_hf.input_checks_audiolm import check_num_codebooks
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-from audiolm_hf.training.checkpointing import (
-    append_log,
-    load_training_state,
-    rewind_log,
-    save_training_state,
-    stop_diverged,
-)
+from audiolm_hf.training.checkpointing import stop_diverged
 from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.codec.discriminators import CodecDiscriminator
 from audiolm_hf.training.codec.initial import start_codec
@@ -49,10 +40,9 @@ from audiolm_hf.training.codec.losses import (
 from audiolm_hf.training.codec.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
 from audiolm_hf.training.codec.pitch import PitchCache
 from audiolm_hf.training.codec.validation import validate_codec
-from audiolm_hf.training.processes import announce, mean_over_processes, own_rows
+from audiolm_hf.training.loop import TrainingLoop, start_accelerator, stop_tracking
+from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.schedule import learning_rate_factor
-from audiolm_hf.training.tracking import start_accelerator, stop_tracking
 
 LARGEST_GAIN_DB = 6.0  # of crops, up or down
 VOICING_WEIGHT = 5.0  # of the loss of voicing relative to that of the pitch
@@ -67,28 +57,38 @@ def train_codec(config: CodecTrainingConfig) -> None:
             loss.
         ImportError: a tracker of `report_to` is not installed.
     """
-    CodecTrainer(config).train()
+    trainer = CodecTrainer(config)
+    trainer.run()
+    stop_tracking(trainer.accelerator)
+    if trainer.accelerator.is_main_process:
+        replace_folder(trainer.folder / "final", trainer.model.save_pretrained)
+    trainer.accelerator.wait_for_everyone()
 
 
-class CodecTrainer:
+class CodecTrainer(TrainingLoop):
     """The parts of one codec training: model, discriminators, optimizers, data and metrics."""
 
+    config: CodecTrainingConfig
+
     def __init__(self, config: CodecTrainingConfig) -> None:
-        self.config = config
-        self.folder = Path(config.output_folder)
         torch.manual_seed(config.seed)
         self.codec = start_codec(config.initial_weights, config.codec)
-        self.accelerator = _accelerator(config, self.codec)
+        super().__init__(
+            config,
+            _accelerator(config, self.codec),
+            Path(config.output_folder),
+            config.max_steps,
+            config.save_steps,
+            config.eval_steps,
+            config.decay_steps,
+        )
         self.own_rows = own_rows(config.batch_size)
-        self.reconstruction_weights = {
-            "mel": config.mel_weight,
-            "waveform": config.waveform_weight,
-            "loudness": config.loudness_weight,
-            "envelope": config.envelope_weight,
-            "magnitude": config.magnitude_weight if self.codec.config.decoder_type == "harmonic" else 0.0,
+        self.reconstruction_losses = {
+            name: (weight, build().to(self.accelerator.device))
+            for name, (weight, build) in _reconstruction_losses(config, self.codec.config).items()
+            if weight
         }
-        self.reconstruction_losses = self._build_reconstruction_losses()
-        held = config.magnitude_weight and not self.reconstruction_weights["magnitude"]
+        held = config.magnitude_weight and self.codec.config.decoder_type != "harmonic"
         self.magnitude_loss = MagnitudeLoss(self.codec.config) if held else None
         self.pitch_loss = PitchLoss(self.codec.config) if config.pitch_weight else None
         self.num_codebooks = check_num_codebooks(config.num_codebooks, self.codec.config.num_codebooks)
@@ -109,47 +109,26 @@ class CodecTrainer:
         self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer = self.accelerator.prepare(
             self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer
         )
+        pitch = PitchCache(self.folder / "pitch", self.sampling_rate, self.model.config.hop_length)
         source = AudioSource(config.data.train_paths, self.sampling_rate)
-        self.crops = AudioCropDataset(source, crop_length, config.seed, pitch=self._pitch())
-        self.metrics: dict[str, list[float]] = defaultdict(list)
-        self.step = 0
-        self.loss = 0.0
+        self.crops = AudioCropDataset(source, crop_length, config.seed, pitch=pitch if self.pitch_loss else None)
+        self.state["metrics"] = {}  # values since the last validation
 
     @property
-    def _model(self) -> SoundStreamModel:
+    def model(self) -> SoundStreamModel:
+        """The codec itself."""
         return self.accelerator.unwrap_model(self.codec)
 
     @property
     def sampling_rate(self) -> int:
         """Sampling rate of the codec, in Hz."""
-        return self._model.config.sampling_rate
-
-    def _pitch(self) -> FramePitch | None:
-        if self.pitch_loss is None:
-            return None
-        return PitchCache(self.folder / "pitch", self.sampling_rate, self._model.config.hop_length)
-
-    def _build_reconstruction_losses(self) -> dict[str, torch.nn.Module]:
-        """Return the losses whose weight is not 0."""
-        config, rate = self.config, self.sampling_rate
-        losses: dict[str, Callable[[], torch.nn.Module]] = {
-            "mel": lambda: MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands),
-            "waveform": torch.nn.L1Loss,
-            "loudness": lambda: LoudnessLoss(rate),
-            "envelope": lambda: EnvelopeCorrelationLoss(rate),
-            "magnitude": lambda: OutputMagnitudeLoss(self.codec.config),
-        }
-        return {
-            name: build().to(self.accelerator.device)
-            for name, build in losses.items()
-            if self.reconstruction_weights[name]
-        }
+        return self.model.config.sampling_rate
 
     def _check_crop_length(self, crop_length: int) -> None:
         """Check that crops are long enough for the losses and discriminators."""
         needed = {
             f"the {name} loss": loss.min_num_samples
-            for name, loss in self.reconstruction_losses.items()
+            for name, (_, loss) in self.reconstruction_losses.items()
             if isinstance(loss, MultiScaleMelLoss | LoudnessLoss | EnvelopeCorrelationLoss)
         }
         if self.config.discriminator.start_step is not None:
@@ -161,62 +140,17 @@ class CodecTrainer:
                     f"{num_samples}; give at least {num_samples / self.sampling_rate:g} s or leave it out."
                 )
 
-    def train(self) -> Path:
-        """Run the remaining steps and save the codec in `final`."""
-        self._resume()
-        progress = tqdm(
-            total=self.config.max_steps,
-            initial=self.step,
-            desc="codec",
-            unit="step",
-            disable=not self.accelerator.is_main_process,
-        )
-        shown: dict[str, Any] = {}
-        while self.step < self.config.max_steps:
-            self._train_step()
-            self.step += 1
-            shown["loss"] = f"{self.loss:.3f}"
-            progress.set_postfix(shown, refresh=False)
-            progress.update()
-            if self.step % self.config.eval_steps == 0 or self.step == self.config.max_steps:
-                shown |= self._validate()
-            if self.step % self.config.save_steps == 0 or self.step == self.config.max_steps:
-                self._save()
-        progress.close()
-        stop_tracking(self.accelerator)
-        if self.accelerator.is_main_process:
-            replace_folder(self.folder / "final", self._model.save_pretrained)
-        self.accelerator.wait_for_everyone()
-        return self.folder / "final"
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """Return the codec and the discriminators."""
+        return {"codec": self.model, "discriminator": self.accelerator.unwrap_model(self.discriminator)}
 
-    def _resume(self) -> None:
-        state = load_training_state(self.folder / "checkpoints", self._modules(), self._optimizers())
-        if state is not None:
-            self.step = state["step"]
-            self.metrics.update(state["metrics"])
-            announce(f"Resuming the codec from step {self.step}.")
-        if self.accelerator.is_main_process:
-            rewind_log(self.folder / "log.jsonl", self.step)
-        self.accelerator.wait_for_everyone()
-
-    def _modules(self) -> dict[str, torch.nn.Module]:
-        return {"codec": self._model, "discriminator": self.accelerator.unwrap_model(self.discriminator)}
-
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {
-            "optimizer": self.optimizer.optimizer,
-            "discriminator_optimizer": self.discriminator_optimizer.optimizer,
-        }
-
-    def _save(self) -> None:
-        state = {"config": asdict(self.config), "metrics": self.metrics}
-        if self.accelerator.is_main_process:
-            save_training_state(self.folder / "checkpoints", self.step, self._modules(), self._optimizers(), state)
-        self.accelerator.wait_for_everyone()
+    def optimizers(self) -> dict[str, Any]:
+        """Return their optimizers."""
+        return {"optimizer": self.optimizer, "discriminator_optimizer": self.discriminator_optimizer}
 
     @torch.no_grad()
     def _initialize_codebooks(self) -> None:
-        self._model.eval()
+        self.model.eval()
         # Crops after the last training step's, so that none is used twice.
         first = self.config.max_steps
         size = self.config.batch_size
@@ -224,8 +158,8 @@ class CodecTrainer:
             self.crops.batch(first + index, size)["input_values"].to(self.accelerator.device)
             for index in range(max(1, self.config.codebook_init_crops // size))
         ]
-        latents = torch.cat([self._model.encoder(batch) for batch in batches]).float()
-        self._model.quantizer.initialize(latents, self._model.low_band(torch.cat(batches)))
+        latents = torch.cat([self.model.encoder(batch) for batch in batches]).float()
+        self.model.quantizer.initialize(latents, self.model.low_band(torch.cat(batches)))
 
     def _draw_batch(self) -> tuple[Tensor, Tensor | None]:
         """Return this process's crops of the current step, `(batch, num_samples)`, with random gains, and their F0."""
@@ -239,30 +173,30 @@ class CodecTrainer:
         f0 = crops["f0"][self.own_rows].to(device) if "f0" in crops else None
         return batch[self.own_rows].to(device), f0
 
-    def _train_step(self) -> None:
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+    def _train_step(self) -> dict[str, float]:
+        self.start_step(self.optimizer)
         config = self.config
         target, f0 = self._draw_batch()
-        share = learning_rate_factor(self.step, config.max_steps, config.warmup_steps, config.decay_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * share
-        quantized = self.config.initial_weights is not None or self.step >= self.config.quantizer_start_step
-        if quantized and self._model.quantizer.needs_initialization:
+        quantized = config.initial_weights is not None or self.step >= config.quantizer_start_step
+        if quantized and self.model.quantizer.needs_initialization:
             self._initialize_codebooks()
         self.codec.train()
-        if self.config.train_decoder_only:
-            self._model.quantizer.eval()
+        if config.train_decoder_only:
+            self.model.quantizer.eval()
         with self.accelerator.autocast():
             output = self.codec(target, num_codebooks=self.num_codebooks if quantized else 0, f0=f0)
         audio_values = output.audio_values.float()
         self._record(commitment=output.commitment_loss)
-        gradient = self._gradient(audio_values, target, self._reconstruction_loss(audio_values, target))
+        losses = {name: loss(audio_values, target) for name, (_, loss) in self.reconstruction_losses.items()}
+        self._record(**losses)
+        weighted = [self.reconstruction_losses[name][0] * value for name, value in losses.items()]
+        reconstruction = torch.stack(weighted).sum()
+        gradient = self._gradient(audio_values, target, reconstruction)
         # The gradient of this product at the waveform is `gradient`, so that one backward pass is enough for all
         # losses.
-        self.accelerator.backward((audio_values * gradient).sum() + self._inner_loss(output, target, f0))
-        self.accelerator.clip_grad_norm_(self.codec.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        loss = (audio_values * gradient).sum() + self._inner_loss(output, target, f0)
+        self.optimize(loss, self.codec, self.optimizer)
+        return {"loss": float(reconstruction.detach())}
 
     def _inner_loss(self, output: Any, target: Tensor, f0: Tensor | None) -> Tensor:
         """Return the losses of the codec's intermediate predictions."""
@@ -276,13 +210,6 @@ class CodecTrainer:
             voicing, pitch = self.pitch_loss(output.pitch_logits, f0)
             self._record(voicing=voicing, pitch=pitch)
             total = total + config.pitch_weight * (VOICING_WEIGHT * voicing + pitch)
-        return total
-
-    def _reconstruction_loss(self, audio_values: Tensor, target: Tensor) -> Tensor:
-        losses = {name: loss(audio_values, target) for name, loss in self.reconstruction_losses.items()}
-        self._record(**losses)
-        total = torch.stack([self.reconstruction_weights[name] * value for name, value in losses.items()]).sum()
-        self.loss = float(total.detach())
         return total
 
     def _gradient(self, audio_values: Tensor, target: Tensor, reconstruction: Tensor) -> Tensor:
@@ -312,39 +239,47 @@ class CodecTrainer:
             real_scores, _ = self.discriminator(target)
             fake_scores, _ = self.discriminator(audio_values)
             loss = discriminator_loss(real_scores, fake_scores)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.discriminator.parameters(), self.config.max_grad_norm)
-        self.discriminator_optimizer.step()
-        self.discriminator_optimizer.zero_grad()
+        self.optimize(loss, self.discriminator, self.discriminator_optimizer)
         self._record(discriminator=loss)
 
     def _record(self, **losses: Tensor) -> None:
-        for name, value in losses.items():
-            self.metrics[name].append(float(value.detach()))
-            if not math.isfinite(self.metrics[name][-1]):
-                stop_diverged(f"the {name} loss is {self.metrics[name][-1]}", self.step, self.folder / "checkpoints")
+        for name, loss in losses.items():
+            value = float(loss.detach())
+            self.state["metrics"].setdefault(name, []).append(value)
+            if not math.isfinite(value):
+                stop_diverged(f"the {name} loss is {value}", self.step, self.checkpoints)
 
-    def _mean_metrics(self) -> dict[str, float]:
-        """Return the means of the metrics since the last validation, over all processes."""
-        means = torch.tensor([np.mean(values) for values in self.metrics.values()], device=self.accelerator.device)
-        names = list(self.metrics)
-        self.metrics.clear()
-        return dict(zip(names, mean_over_processes(means).tolist(), strict=True))
+    def metrics(self) -> dict[str, float]:
+        """Return the means of the losses since the last validation, and metrics of the validation crops.
 
-    def _validate(self) -> dict[str, float]:
-        """Reconstruct the validation crops, log the metrics and write a few samples."""
-        metrics = self._mean_metrics()
-        if not self.accelerator.is_main_process:
-            return {}
+        Only the main process reconstructs these, and writes a few of them.
+        """
+        names, values = zip(*self.state["metrics"].items(), strict=True)
+        means = torch.tensor([np.mean(each) for each in values], device=self.accelerator.device)
+        metrics = dict(zip(names, mean_over_processes(means).tolist(), strict=True))
+        self.state["metrics"] = {}
         config = self.config
-        if config.data.validation:
+        if self.accelerator.is_main_process and config.data.validation:
             source = AudioSource(config.data.validation_paths, self.sampling_rate)
             segments = load_audio_segments(source, config.validation_crop_length_s, config.validation_crops)
             samples = self.folder / "samples" / f"step-{self.step:08d}"
-            metrics |= validate_codec(self._model, segments, samples, self.num_codebooks)
-        append_log(self.folder / "log.jsonl", {"step": self.step, "time": time.time(), **metrics})
-        self.accelerator.log(metrics, step=self.step)
-        return {name: round(value, 3) for name, value in metrics.items() if name == "valid_mel_db"}
+            metrics |= validate_codec(self.model, segments, samples, self.num_codebooks)
+        return metrics
+
+
+def _reconstruction_losses(
+    config: CodecTrainingConfig, codec: SoundStreamConfig
+) -> dict[str, tuple[float, Callable[[], torch.nn.Module]]]:
+    """Return weights and constructors of the losses of waveforms."""
+    rate = codec.sampling_rate
+    of_output = config.magnitude_weight if codec.decoder_type == "harmonic" else 0.0
+    return {
+        "mel": (config.mel_weight, lambda: MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands)),
+        "waveform": (config.waveform_weight, torch.nn.L1Loss),
+        "loudness": (config.loudness_weight, lambda: LoudnessLoss(rate)),
+        "envelope": (config.envelope_weight, lambda: EnvelopeCorrelationLoss(rate)),
+        "magnitude": (of_output, lambda: OutputMagnitudeLoss(codec)),
+    }
 
 
 def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accelerator:

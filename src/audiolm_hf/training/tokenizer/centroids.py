@@ -13,7 +13,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import AutoModel
@@ -21,6 +20,7 @@ from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import fill_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
 from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPath, Seed, Settings, Use
@@ -74,26 +74,6 @@ class CentroidsReport:
     inertia: float
     num_used: int
     perplexity: float
-
-
-def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int, num_epochs: int = 20) -> np.ndarray:
-    """Return centroids `(num_clusters, hidden_size)`, float32, of features `(frames, hidden_size)`.
-
-    Raises:
-        ValueError: there are fewer features than centroids.
-    """
-    if len(features) < num_clusters:
-        raise ValueError(
-            f"There are {len(features)} features for {num_clusters} centroids; give more audio or ask for fewer."
-        )
-    kmeans = MiniBatchKMeans(
-        num_clusters,
-        batch_size=max(10 * num_clusters, 4096),
-        max_iter=num_epochs,
-        n_init=1,
-        random_state=seed,
-    )
-    return kmeans.fit(np.ascontiguousarray(features, dtype=np.float32)).cluster_centers_.astype(np.float32)
 
 
 def assign_clusters(features: np.ndarray, centroids: np.ndarray, chunk: int = 65536) -> np.ndarray:

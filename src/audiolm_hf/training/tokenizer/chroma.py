@@ -7,8 +7,8 @@ They are the first targets of a semantic encoder for music, as MFCC are for spee
 import numpy as np
 
 from audiolm_hf.evaluation.metrics.music import pitch_class_filters
+from audiolm_hf.training.tokenizer.spectra import FRAME_RATE
 
-FRAME_RATE = 50  # Hz, the same as that of the encoder
 _PITCH_WINDOW_S = 0.128  # resolves semitones above 520 Hz, and lower ones by their harmonics
 _RISE_WINDOW_S = 0.064
 _PITCH_RANGE_HZ = (63.5, 2093.0)  # C2 to C7

@@ -1,11 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Train a speech encoder from scratch by masked prediction, for the semantic tokenizer.
 
-In: recordings; out: an encoder that `AutoModel` loads, and one of whose layers `centroids.py` quantizes. Spans of the
-input are masked, and the encoder predicts the cluster of every masked frame (HuBERT, arXiv 2106.07447). The first
-iteration uses clusters of MFCC, or of pitch classes for music. Each later one continues from the weights of the
-previous encoder, with clusters of one of its layers. AudioLM (arXiv 2209.03143) uses w2v-BERT, which is trained
-similarly.
+Spans of the input are masked, and the encoder predicts the cluster of every masked frame (HuBERT, arXiv 2106.07447).
+The first iteration uses clusters of MFCC, of pitch classes for music, or of a teacher's states. Each later one
+continues from the weights of the previous encoder, with clusters of one of its layers. `centroids.py` quantizes a
+layer of the result.
 """
 
 import shutil
@@ -17,7 +16,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -26,7 +24,8 @@ from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.files import replace_folder, write_tensors
+from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
+from audiolm_hf.files import replace_folder
 from audiolm_hf.settings import (
     BatchSize,
     Count,
@@ -38,27 +37,29 @@ from audiolm_hf.settings import (
     Settings,
     Share,
 )
+from audiolm_hf.training.checkpointing import kept_tensors
 from audiolm_hf.training.config import AudioDataConfig, TrainingConfig, check_model_keys, model_keys
+from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.tokenizer.centroids import assign_clusters
 from audiolm_hf.training.tokenizer.chroma import chroma_features
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.tokenizer.spectra import (
-    MaskedBatch,
+    FRAME_RATE,
+    CropBatch,
     SpectrumTable,
     cepstral_features,
+    encoder_states,
     masked_batch,
     num_table_frames,
+    standardised,
 )
-from audiolm_hf.training.tokenizer.teacher import Teacher
-from audiolm_hf.training.tracking import start_accelerator, stop_tracking
+from audiolm_hf.training.tokenizer.teacher import SAMPLING_RATE, Teacher
 
 logger = logging.get_logger(__name__)
 
-SAMPLING_RATE = 16000  # Hz, that of w2v-BERT 2.0
-TARGET_WINDOW = 200  # frames; about the length of a crop, and short enough for a CPU
-FRAME_RATE = 50  # encoder frames per second, Hz
+SPLITS = ("training", "validation")
 
 
 @dataclass
@@ -132,13 +133,7 @@ class SemanticEncoderTrainingConfig(TrainingConfig):
 
 
 class MaskedPredictionModel(nn.Module):
-    """A speech encoder with a linear classifier of frames, for training.
-
-    Args:
-        encoder (`PreTrainedModel`): an encoder with the inputs `input_features` and `mask_time_indices`.
-        num_clusters (`int`): number of classes.
-        visible_weight (`float`): weight of the loss on unmasked frames.
-    """
+    """A speech encoder with a linear classifier of frames, for training."""
 
     def __init__(self, encoder: PreTrainedModel, num_clusters: int, visible_weight: float) -> None:
         super().__init__()
@@ -146,7 +141,7 @@ class MaskedPredictionModel(nn.Module):
         self.visible_weight = visible_weight
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
-    def forward(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss, and the cross-entropy and accuracy of masked frames.
 
         Averaged over the processes, they are means over the frames of the whole batch.
@@ -166,14 +161,9 @@ class MaskedPredictionModel(nn.Module):
 
 @one_run("semantic_encoder", "encoder")
 def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
-    """Train an encoder in all iterations, or resume its training.
+    """Train an encoder in all iterations, or resume its training; the result is in `encoder`.
 
-    Args:
-        config ([`SemanticEncoderTrainingConfig`]): configuration of the training.
-
-    Returns:
-        `Path`: folder of the encoder. `log.jsonl` of each iteration has `validation_loss` (nats) and
-        `validation_accuracy` of masked frames.
+    `log.jsonl` of each iteration has `validation_loss` (nats) and `validation_accuracy` of masked frames.
 
     Raises:
         ValueError: `batch_size` is not a multiple of the number of processes.
@@ -183,7 +173,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     rows = own_rows(config.batch_size)
     tables = [
         SpectrumTable.from_records(tqdm(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
-        for name, paths in zip(("training", "validation"), _paths(config), strict=True)
+        for name, paths in zip(SPLITS, _paths(config), strict=True)
     ]
     for index in range(len(config.iterations)):
         folder = Path(config.output_folder) / f"iteration_{index + 1}"
@@ -192,7 +182,9 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         encoder = _start_encoder(config, index)
         with accelerator.main_process_first():  # the other processes read the file that it writes
-            targets = _iteration_targets(config, index, encoder, tables, accelerator.device)
+            make = partial(_iteration_targets, config, index, encoder, tables, accelerator.device)
+            kept = kept_tensors(folder / "targets.safetensors", make)
+        targets = [kept[name].numpy() for name in SPLITS]
         _train_iteration(config, index, accelerator, rows, encoder, tables, targets)
         if accelerator.is_main_process:
             replace_folder(folder / "encoder", encoder.save_pretrained)
@@ -228,23 +220,18 @@ def _iteration_targets(
     encoder: PreTrainedModel,
     tables: list[SpectrumTable],
     device: torch.device,
-) -> list[np.ndarray]:
-    """Return the clusters of all training and validation frames, saved to a file for resumed runs."""
-    path = Path(config.output_folder) / f"iteration_{index + 1}" / "targets.safetensors"
-    if not path.is_file():
-        iteration = config.iterations[index]
-        if index == 0 and config.first_targets != "mfcc":
-            features = [_features_of_audio(config, device, paths) for paths in _paths(config)]
-        else:
-            features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
-        chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
-        mean, std = features[0].mean(axis=0), features[0].std(axis=0) + 1e-5
-        centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
-        clusters = [assign_clusters((part - mean) / std, centroids) for part in features]
-        tensors = dict(zip(("training", "validation"), map(torch.from_numpy, clusters), strict=True))
-        write_tensors(path, tensors)
-    tensors = load_file(path)
-    return [tensors[name].numpy() for name in ("training", "validation")]
+) -> dict[str, torch.Tensor]:
+    """Return the clusters of all training and validation frames."""
+    iteration = config.iterations[index]
+    if index == 0 and config.first_targets != "mfcc":
+        features = [_features_of_audio(config, device, paths) for paths in _paths(config)]
+    else:
+        features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
+    chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
+    mean, std = features[0].mean(axis=0), features[0].std(axis=0) + 1e-5
+    centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
+    clusters = [torch.from_numpy(assign_clusters((part - mean) / std, centroids)) for part in features]
+    return dict(zip(SPLITS, clusters, strict=True))
 
 
 def _features_of_audio(config: SemanticEncoderTrainingConfig, device: torch.device, paths: list[Path]) -> np.ndarray:
@@ -268,32 +255,6 @@ def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, laye
     )
 
 
-@torch.no_grad()
-def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -> np.ndarray:
-    """Return hidden states of a recording, computed in windows because attention is slow for long recordings.
-
-    Args:
-        features (`np.ndarray` of shape `(frames, 160)`): a recording of a [`SpectrumTable`].
-        encoder (`PreTrainedModel`): an encoder with the input `input_features`.
-        layer (`int`): index of its `hidden_states`.
-
-    Returns:
-        `np.ndarray` of shape `(frames, hidden_size)`, float32.
-    """
-    count = min(TARGET_WINDOW, len(features))
-    windows = torch.from_numpy(features.astype(np.float32)).split(count)
-    real = nn.utils.rnn.pad_sequence([torch.ones(len(window)) for window in windows], batch_first=True)
-    inputs = nn.utils.rnn.pad_sequence(windows, batch_first=True).to(encoder.device)
-    mask = real.long().to(encoder.device)
-    hidden_states = encoder.eval()(inputs, attention_mask=mask, output_hidden_states=True).hidden_states
-    return hidden_states[layer][mask == 1].float().cpu().numpy()
-
-
-def standardised(rows: np.ndarray) -> np.ndarray:
-    """Normalize every dimension of a recording's features, which removes part of the voice."""
-    return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
-
-
 def _train_iteration(
     config: SemanticEncoderTrainingConfig,
     index: int,
@@ -305,7 +266,7 @@ def _train_iteration(
 ) -> None:
     """Train the encoder in place for one iteration."""
 
-    def batch(part: int, step: int) -> MaskedBatch:
+    def batch(part: int, step: int) -> CropBatch:
         """Return this process's crops of a step."""
         drawn = masked_batch(
             tables[part],
@@ -318,7 +279,7 @@ def _train_iteration(
             warp=0.0 if part else config.vocal_tract_warp,
             rows=rows,
         )
-        return drawn.to(accelerator.device)
+        return drawn.map(lambda tensor: tensor.to(accelerator.device))
 
     torch.manual_seed(config.seed + index)  # for the initial weights of the classifier
     EncoderTrainer(
@@ -328,7 +289,7 @@ def _train_iteration(
         batch,
         folder=Path(config.output_folder) / f"iteration_{index + 1}",
         max_steps=config.iterations[index].max_steps,
-        metrics=("loss", "accuracy"),
+        names=("loss", "accuracy"),
         logging_steps=config.eval_steps,
         save_steps=config.save_steps,
         validation_batches=config.validation_batches,

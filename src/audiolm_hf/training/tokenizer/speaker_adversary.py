@@ -5,7 +5,6 @@ The classifier predicts the speaker from the frequencies of the tokens. Gradient
 encoder against it.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,30 +13,10 @@ from torch.nn import functional
 
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.training.processes import mean_over_processes
-from audiolm_hf.training.tokenizer.spectra import TOKENS_FRAMES
+from audiolm_hf.training.tokenizer.spectra import IGNORED, TOKENS_FRAMES, CropBatch
 
-IGNORED = -1  # target of a token that is padding
 FIRST_SCORE_RANGE = 3.0  # range of the initial scores of centroids, so that they are neither uniform nor certain
 LEAST_SHARE = 1e-3  # frequency of a token below which the adversary's input is constant
-
-
-@dataclass(frozen=True)
-class TokenBatch:
-    """Crops of recordings and their target tokens.
-
-    Args:
-        input_features (`torch.Tensor` of shape `(batch, frames, 160)`): spectra of perturbed voices.
-        attention_mask (`torch.LongTensor` of shape `(batch, frames)`): 0 for padding.
-        masked (`torch.BoolTensor` of shape `(batch, frames)`): masked frames.
-        targets (`torch.LongTensor` of shape `(batch, semantic_length)`): -1 for padding.
-        speakers (`torch.LongTensor` of shape `(batch,)`).
-    """
-
-    input_features: torch.Tensor
-    attention_mask: torch.Tensor
-    masked: torch.Tensor
-    targets: torch.Tensor
-    speakers: torch.Tensor
 
 
 class _ReversedGradient(torch.autograd.Function):
@@ -54,13 +33,7 @@ class _ReversedGradient(torch.autograd.Function):
 
 
 class SpeakerAdversary(nn.Linear):
-    """A linear speaker classifier with its own learning rate.
-
-    Args:
-        num_tokens (`int`): number of inputs.
-        num_speakers (`int`): number of classes.
-        learning_rate_factor (`float`): factor of the learning rate.
-    """
+    """A linear speaker classifier with its own learning rate."""
 
     def __init__(self, num_tokens: int, num_speakers: int, learning_rate_factor: float) -> None:
         super().__init__(num_tokens, num_speakers)
@@ -68,14 +41,7 @@ class SpeakerAdversary(nn.Linear):
 
 
 class SpeakerInvarianceModel(nn.Module):
-    """An encoder, trainable centroids and the adversary, for training.
-
-    Args:
-        tokenizer ([`AudioLMSemanticTokenizer`]): tokenizer whose encoder is trained in place.
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): initial centroids.
-        adversary ([`SpeakerAdversary`]): the speaker classifier.
-        adversary_weight (`float`): factor of its gradient in the encoder.
-    """
+    """A tokenizer's encoder, trained in place, trainable centroids, and the adversary with its gradient's factor."""
 
     def __init__(
         self,
@@ -95,7 +61,7 @@ class SpeakerInvarianceModel(nn.Module):
         """Return scores of centroids `(..., num_semantic_tokens)`, higher for nearer ones, up to a common constant."""
         return self.log_scale.exp() * (2 * features @ self.centroids.T - self.centroids.square().sum(dim=1))
 
-    def forward(self, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss, then the loss and the accuracy of the tokens, and the loss of the adversary.
 
         Averaged over the processes, they are means over the whole batch.

@@ -1,31 +1,30 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Fine-tune a semantic tokenizer to be speaker-invariant.
 
-In: a fitted tokenizer and recordings with speaker labels; out: a tokenizer with a new encoder and new centroids. The
-tokenizer's features are averaged across speakers (`speaker_averaging.py`) and clustered. The encoder and the centroids
-are trained to predict these clusters from perturbed voices, against a classifier that predicts the speaker from the
-frequencies of the tokens (gradient reversal, arXiv 1505.07818).
+The tokenizer's features are averaged across speakers (`speaker_averaging.py`) and clustered. The encoder and new
+centroids are trained to predict these clusters from perturbed voices, against a classifier that predicts the speaker
+from the frequencies of the tokens (gradient reversal, arXiv 1505.07818).
 
-In AudioLM (arXiv 2209.03143), semantic tokens should carry the content of speech, and acoustic tokens the voice.
 ContentVec (arXiv 2204.09224) and Spin (arXiv 2305.11072) are related, but take their targets from converted voices
 instead of the frames of other speakers.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.loading import require_model_type
-from audiolm_hf.files import replace_folder, write_tensors
+from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
+from audiolm_hf.files import replace_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.settings import (
     BatchSize,
@@ -37,21 +36,25 @@ from audiolm_hf.settings import (
     Seconds,
     Share,
 )
+from audiolm_hf.training.checkpointing import kept_tensors
 from audiolm_hf.training.config import AudioDataConfig, TrainingConfig
+from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.tokenizer.centroids import assign_clusters, fit_kmeans
+from audiolm_hf.training.tokenizer.centroids import assign_clusters
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.tokenizer.semantic_encoder import FRAME_RATE, encoder_states, standardised
-from audiolm_hf.training.tokenizer.speaker_adversary import (
-    IGNORED,
-    SpeakerAdversary,
-    SpeakerInvarianceModel,
-    TokenBatch,
-)
+from audiolm_hf.training.tokenizer.speaker_adversary import SpeakerAdversary, SpeakerInvarianceModel
 from audiolm_hf.training.tokenizer.speaker_averaging import average_over_speakers
-from audiolm_hf.training.tokenizer.spectra import TOKENS_FRAMES, SpectrumTable, VoiceChange, random_spans
-from audiolm_hf.training.tracking import start_accelerator, stop_tracking
+from audiolm_hf.training.tokenizer.spectra import (
+    FRAME_RATE,
+    TOKENS_FRAMES,
+    CropBatch,
+    SpectrumTable,
+    VoiceChange,
+    draw_crops,
+    encoder_states,
+    standardised,
+)
 
 
 @dataclass(kw_only=True)
@@ -103,19 +106,6 @@ class SpeakerInvarianceConfig(TrainingConfig):
     save_steps: Count = 250
 
 
-@dataclass(frozen=True)
-class TokenTargets:
-    """The targets of the encoder, and the initial centroids.
-
-    Args:
-        tokens (`np.ndarray` of shape `(tokens,)`): cluster of every token of all recordings, concatenated.
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): mean feature of each cluster.
-    """
-
-    tokens: np.ndarray
-    centroids: torch.Tensor
-
-
 def token_batch(
     table: SpectrumTable,
     targets: np.ndarray,
@@ -123,57 +113,31 @@ def token_batch(
     rng: np.random.Generator,
     config: SpeakerInvarianceConfig,
     rows: slice = slice(None),
-) -> TokenBatch:
-    """Draw crops that begin with a token, recordings in proportion to their lengths, and perturb their voices.
-
-    Args:
-        table ([`SpectrumTable`]): the recordings.
-        targets (`np.ndarray` of shape `(tokens,)`): cluster of every token of the table.
-        speakers (`np.ndarray` of shape `(batch,)`): index of the speaker of every recording.
-        rng (`np.random.Generator`): random number generator.
-        config ([`SpeakerInvarianceConfig`]): sizes and perturbations.
-        rows (`slice`, defaults to all): rows of the batch to return.
-
-    Returns:
-        [`TokenBatch`]
-    """
-    starts = table.starts // TOKENS_FRAMES
-    num_tokens = round(config.crop_length_s * FRAME_RATE) // TOKENS_FRAMES
-    inputs = np.zeros((config.batch_size, num_tokens * TOKENS_FRAMES, table.features.shape[1]), dtype=np.float32)
-    labels = np.full((config.batch_size, num_tokens), IGNORED)
-    places = np.searchsorted(starts, rng.integers(starts[-1], size=config.batch_size), side="right") - 1
-    for row, place in enumerate(places):
-        start = int(rng.integers(starts[place], max(starts[place + 1] - num_tokens, starts[place]) + 1))
-        end = min(starts[place + 1], start + num_tokens)
-        inputs[row, : TOKENS_FRAMES * (end - start)] = table.features[TOKENS_FRAMES * start : TOKENS_FRAMES * end]
-        labels[row, : end - start] = targets[start:end]
-    real = np.repeat(labels != IGNORED, TOKENS_FRAMES, axis=1)
-    masked = random_spans(rng, real.shape, config.mask_share, round(config.mask_length_s * FRAME_RATE)) & real
-    masked[~masked.any(axis=1), 0] = True  # so that every process has a gradient of the mask embedding
-    change = VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
-    features = change(torch.from_numpy(inputs), rng)
-    return TokenBatch(
-        input_features=features[rows],
-        attention_mask=torch.from_numpy(real[rows]).long(),
-        masked=torch.from_numpy(masked[rows]),
-        targets=torch.from_numpy(labels[rows]),
-        speakers=torch.from_numpy(speakers[places][rows]),
+) -> CropBatch:
+    """Return some rows of [`draw_crops`] that begin with a token, with perturbed voices."""
+    drawn = draw_crops(
+        table,
+        targets,
+        rng,
+        config.batch_size,
+        round(config.crop_length_s * FRAME_RATE),
+        config.mask_share,
+        round(config.mask_length_s * FRAME_RATE),
+        TOKENS_FRAMES,
+        speakers,
     )
+    change = VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
+    return replace(drawn, input_features=change(drawn.input_features, rng)).map(lambda tensor: tensor[rows])
 
 
 def token_targets(
     table: SpectrumTable, speakers: np.ndarray, tokenizer: AudioLMSemanticTokenizer, config: SpeakerInvarianceConfig
-) -> TokenTargets:
+) -> dict[str, torch.Tensor]:
     """Return the clusters of a tokenizer's features after averaging across speakers.
 
-    Args:
-        table ([`SpectrumTable`]): the recordings.
-        speakers (`np.ndarray` of shape `(batch,)`): index of the speaker of every recording.
-        tokenizer ([`AudioLMSemanticTokenizer`]): tokenizer with the encoder and the layer.
-        config ([`SpeakerInvarianceConfig`]): sizes and seed.
-
     Returns:
-        [`TokenTargets`]
+        `dict`: `tokens`, `(num_tokens,)`, the cluster of every token of the table; and `centroids`,
+        `(num_semantic_tokens, hidden_size)`, the mean feature of each cluster.
     """
     states, shared = [], []
     for index in tqdm(range(len(table)), desc="features"):
@@ -194,7 +158,7 @@ def token_targets(
     counts = np.bincount(tokens, minlength=len(clusters))[:, None]
     # Adding one frame with the mean of all frames defines the centroid of an empty cluster.
     centroids = torch.from_numpy((sums + features.mean(axis=0)) / (counts + 1)).float()
-    return TokenTargets(tokens, centroids)
+    return {"tokens": torch.from_numpy(tokens), "centroids": centroids}
 
 
 def _pooled(rows: np.ndarray) -> np.ndarray:
@@ -203,18 +167,11 @@ def _pooled(rows: np.ndarray) -> np.ndarray:
 
 @one_run("speaker_invariance", "tokenizer")
 def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
-    """Fine-tune a tokenizer to be speaker-invariant, or resume the training.
-
-    Args:
-        config ([`SpeakerInvarianceConfig`]): configuration of the training.
-
-    Returns:
-        `Path`: folder of the new [`AudioLMSemanticTokenizer`].
+    """Fine-tune a tokenizer to be speaker-invariant, or resume the training; the result is in `tokenizer`.
 
     Raises:
         ValueError: the recordings have fewer than two speakers, the tokenizer is of another kind, or `batch_size` is
-        not
-            a multiple of the number of processes.
+            not a multiple of the number of processes.
         ImportError: a tracker of `report_to` is not installed.
     """
     output = Path(config.output_folder)
@@ -223,18 +180,17 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
     tokenizer = _load_tokenizer(config)
     table, speakers = _load_spectra(config, tokenizer.config.sampling_rate)
     with accelerator.main_process_first():  # the other processes read the file that it writes
-        targets = _kept_targets(
-            output / "targets.safetensors", table, speakers, tokenizer.to(accelerator.device), config
-        )
+        make = partial(token_targets, table, speakers, tokenizer.to(accelerator.device), config)
+        targets = kept_tensors(output / "targets.safetensors", make)
+    tokens, centroids = targets["tokens"].numpy(), targets["centroids"]
     torch.manual_seed(config.seed)  # for the initial weights of the adversary
-    adversary = SpeakerAdversary(len(targets.centroids), speakers.max() + 1, config.adversary_learning_rate_factor)
-    model = SpeakerInvarianceModel(tokenizer, targets.centroids, adversary, config.adversary_weight)
+    adversary = SpeakerAdversary(len(centroids), speakers.max() + 1, config.adversary_learning_rate_factor)
+    model = SpeakerInvarianceModel(tokenizer, centroids, adversary, config.adversary_weight)
 
-    def batch(part: int, step: int) -> TokenBatch:
-        drawn = token_batch(
-            table, targets.tokens, speakers, np.random.default_rng([config.seed, part, step]), config, rows
-        )
-        return TokenBatch(*(getattr(drawn, name).to(accelerator.device) for name in TokenBatch.__dataclass_fields__))
+    def batch(part: int, step: int) -> CropBatch:
+        rng = np.random.default_rng([config.seed, part, step])
+        drawn = token_batch(table, tokens, speakers, rng, config, rows)
+        return drawn.map(lambda tensor: tensor.to(accelerator.device))
 
     EncoderTrainer(
         config,
@@ -244,7 +200,7 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
         folder=output,
         max_steps=config.max_steps,
         save_steps=config.save_steps,
-        metrics=("loss", "accuracy", "speaker_loss"),
+        names=("loss", "accuracy", "speaker_loss"),
         logging_steps=config.logging_steps,
     ).run()
     stop_tracking(accelerator)
@@ -288,19 +244,3 @@ def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[
             f"{sum(not name for name in names)} none; give recordings with a column `speaker`, of two or more."
         )
     return table, np.unique(names, return_inverse=True)[1]
-
-
-def _kept_targets(
-    path: Path,
-    table: SpectrumTable,
-    speakers: np.ndarray,
-    tokenizer: AudioLMSemanticTokenizer,
-    config: SpeakerInvarianceConfig,
-) -> TokenTargets:
-    """Return the targets, saved to a file for resumed runs."""
-    if not path.is_file():
-        targets = token_targets(table, speakers, tokenizer, config)
-        tensors = {"tokens": torch.from_numpy(targets.tokens), "centroids": targets.centroids}
-        write_tensors(path, tensors)
-    tensors = load_file(path)
-    return TokenTargets(tensors["tokens"].numpy(), tensors["centroids"])

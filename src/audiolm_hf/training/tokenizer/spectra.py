@@ -1,36 +1,34 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Log-mel spectra of a dataset in memory, and crops, masks, perturbations and MFCC for masked prediction.
+"""Log-mel spectra of a dataset in memory, their features, and random crops with masks and perturbed voices."""
 
-Spectra of whole recordings are computed once, with the code of the semantic tokenizer. Batches are random crops of
-them with a perturbed vocal tract length. MFCC are the features of the first targets (HuBERT, arXiv 2106.07447).
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.fft import dct
+from torch import nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from audiolm_hf.data.audio import AudioRecord
+from audiolm_hf.evaluation.baselines.token_systems import mfcc
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import NUM_MEL_BINS, STACKED_FRAMES, stacked_log_mel
 
-NUM_CEPSTRA = 13  # MFCC of HuBERT's first targets
+FRAME_RATE = 50  # encoder frames per second, Hz
+TARGET_WINDOW = 200  # frames that are encoded at once; about a crop, and short enough for a CPU
 ENVELOPE_WIDTH = 4.0  # mel bins, 150 Hz at low frequencies: smooths out harmonics but not formants
 CURVE_WIDTH = 6.0  # mel bins, width of a bump of the equalizer's curve
 HARMONICS_RANGE = (0.2, 1.3)  # gain of the harmonics, from almost whispered to clearer than in the recording
 GAIN_SPREAD = 0.1  # standard deviation of the contrast, natural logarithm
+IGNORED = -100  # target of padding; the default of cross_entropy
 TOKENS_FRAMES = 2  # recordings are padded to whole tokens of 2 encoder frames, as in the semantic tokenizer
 
 
 @dataclass(frozen=True)
 class SpectrumTable:
-    """Concatenated input features of many recordings.
+    """Concatenated input features of many recordings, float16 of shape `(frames, 160)`, 50 frames per second.
 
-    Args:
-        features (`np.ndarray` of shape `(frames, 160)`): float16, 50 frames per second.
-        starts (`np.ndarray` of shape `(batch + 1,)`): first frame of every recording, and the end of the last.
+    `starts` are the first frame of every recording, and the end of the last.
     """
 
     features: np.ndarray
@@ -56,7 +54,7 @@ class SpectrumTable:
 
 def num_table_frames(record: AudioRecord) -> int:
     """Count the frames that a recording has in a [`SpectrumTable`]."""
-    samples_per_token = TOKENS_FRAMES * record.sampling_rate // 50
+    samples_per_token = TOKENS_FRAMES * record.sampling_rate // FRAME_RATE
     return -(-len(record.array) // samples_per_token) * TOKENS_FRAMES
 
 
@@ -67,35 +65,36 @@ def _record_features(record: AudioRecord) -> np.ndarray:
     return features[0].numpy().astype(np.float16)
 
 
+def standardised(rows: np.ndarray) -> np.ndarray:
+    """Normalize every dimension of a recording's features, which removes part of the voice."""
+    return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
+
+
 def cepstral_features(features: np.ndarray) -> np.ndarray:
-    """Return normalized MFCC of a recording with their first and second differences.
-
-    Args:
-        features (`np.ndarray` of shape `(frames, 160)`): a recording of a [`SpectrumTable`].
-
-    Returns:
-        `np.ndarray` of shape `(frames, 39)`, float32.
-    """
+    """Return normalized MFCC of a recording of a [`SpectrumTable`], float32 of shape `(frames, 39)`."""
     mel = features.astype(np.float32).reshape(len(features), STACKED_FRAMES, NUM_MEL_BINS).mean(axis=1)
-    cepstra = dct(mel, axis=1, norm="ortho")[:, :NUM_CEPSTRA]
-    # A recording has at least two frames, so differences exist.
-    first = np.gradient(cepstra, axis=0)
-    stacked = np.concatenate([cepstra, first, np.gradient(first, axis=0)], axis=1)
-    return ((stacked - stacked.mean(axis=0)) / (stacked.std(axis=0) + 1e-5)).astype(np.float32)
+    return standardised(mfcc(mel)).astype(np.float32)
+
+
+@torch.no_grad()
+def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -> np.ndarray:
+    """Return a layer's `hidden_states` of a recording of a [`SpectrumTable`], float32 of `(frames, hidden_size)`.
+
+    They are computed in windows, because attention is slow for long recordings.
+    """
+    count = min(TARGET_WINDOW, len(features))
+    windows = torch.from_numpy(features.astype(np.float32)).split(count)
+    real = nn.utils.rnn.pad_sequence([torch.ones(len(window)) for window in windows], batch_first=True)
+    inputs = nn.utils.rnn.pad_sequence(windows, batch_first=True).to(encoder.device)
+    mask = real.long().to(encoder.device)
+    hidden_states = encoder.eval()(inputs, attention_mask=mask, output_hidden_states=True).hidden_states
+    return hidden_states[layer][mask == 1].float().cpu().numpy()
 
 
 def warp_vocal_tract(features: torch.Tensor, factors: torch.Tensor, sampling_rate: int = 16000) -> torch.Tensor:
-    """Warp the frequency axis of spectra, like a shorter or longer vocal tract.
+    """Warp the frequency axis of spectra `(batch, frames, 160)`, like a shorter or longer vocal tract.
 
-    The targets are those of the original recording, so that the encoder learns to ignore part of the speaker.
-
-    Args:
-        features (`torch.Tensor` of shape `(batch, frames, 160)`): stacked log-mel spectra.
-        factors (`torch.Tensor` of shape `(batch,)`): frequency ratios; values above 1 sound like a larger speaker.
-        sampling_rate (`int`, defaults to 16000): Hz.
-
-    Returns:
-        `torch.Tensor` of shape `(batch, frames, 160)`.
+    `factors`, `(batch,)`, are frequency ratios; values above 1 sound like a larger speaker.
     """
     lowest, highest = _mel(torch.tensor(20.0)), _mel(torch.tensor(sampling_rate / 2))
     spacing = (highest - lowest) / (NUM_MEL_BINS + 1)
@@ -118,12 +117,8 @@ class VoiceChange:
     """Random perturbation of speaker and microphone: vocal tract, pitch and spectral balance.
 
     A spectrum is the sum of its envelope over frequency (formants) and the rest (harmonics). Both are warped, each
-    with its own factor. The rest is also scaled, and a smooth curve is added, like that of an equalizer.
-
-    Args:
-        vocal_tract_warp (`float`): the factor of the envelope is drawn from `[1 / (1 + warp), 1 + warp]`.
-        pitch_warp (`float`): the same for the rest.
-        equalizer (`float`): standard deviation of the curve, and of its slope, in units of the features.
+    with its own factor from `[1 / (1 + warp), 1 + warp]`. The rest is also scaled, and a smooth curve is added, like
+    that of an equalizer; its standard deviation, and that of its slope, is `equalizer`.
     """
 
     vocal_tract_warp: float
@@ -159,30 +154,67 @@ def _smoothed(mel: torch.Tensor, width: float) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class MaskedBatch:
+class CropBatch:
     """Crops of recordings with masked frames and targets.
 
-    Args:
-        input_features (`torch.Tensor` of shape `(batch, frames, 160)`).
-        attention_mask (`torch.Tensor` of shape `(batch, frames)` or `None`): `None` if no crop is padded.
-        masked (`torch.BoolTensor` of shape `(batch, frames)`): masked frames, which are predicted.
-        targets (`torch.LongTensor` of shape `(batch, frames)`).
+    `input_features` are `(batch, frames, 160)`, `attention_mask` (`None` without padding) and `masked`
+    `(batch, frames)`, `targets` `(batch, frames)` or `(batch, semantic_length)`, and `speakers` `(batch,)`.
     """
 
     input_features: torch.Tensor
     attention_mask: torch.Tensor | None
     masked: torch.Tensor
     targets: torch.Tensor
+    speakers: torch.Tensor
 
-    def to(self, device: torch.device) -> "MaskedBatch":
-        """Move all tensors to a device."""
-        mask = self.attention_mask
-        return MaskedBatch(
-            self.input_features.to(device),
-            None if mask is None else mask.to(device),
-            self.masked.to(device),
-            self.targets.to(device),
-        )
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "CropBatch":
+        """Change all tensors."""
+        return replace(self, **{name: change(value) for name, value in vars(self).items() if value is not None})
+
+
+def draw_crops(
+    table: SpectrumTable,
+    targets: np.ndarray,
+    rng: np.random.Generator,
+    batch_size: int,
+    crop_frames: int,
+    mask_share: float,
+    mask_frames: int,
+    target_frames: int = 1,
+    speakers: np.ndarray | None = None,
+) -> CropBatch:
+    """Draw crops, recordings in proportion to their lengths, and mask spans of them.
+
+    Args:
+        table ([`SpectrumTable`]): the recordings.
+        targets (`np.ndarray` of shape `(num_targets,)`): targets of the whole table.
+        rng (`np.random.Generator`): random number generator.
+        batch_size (`int`): number of crops.
+        crop_frames (`int`): frames of a crop; shorter recordings are padded.
+        mask_share (`float`): expected share of masked frames.
+        mask_frames (`int`): frames of a masked span.
+        target_frames (`int`): frames of a target, with which crops begin.
+        speakers (`np.ndarray` of shape `(num_recordings,)`, *optional*): index of each one's speaker.
+    """
+    starts, length = table.starts // target_frames, crop_frames // target_frames
+    inputs = np.zeros((batch_size, length * target_frames, table.features.shape[1]), dtype=np.float32)
+    labels = np.full((batch_size, length), IGNORED)
+    recordings = np.searchsorted(starts, rng.integers(starts[-1], size=batch_size), side="right") - 1
+    for row, index in enumerate(recordings):
+        start = int(rng.integers(starts[index], max(starts[index + 1] - length, starts[index]) + 1))
+        end = min(starts[index + 1], start + length)
+        inputs[row, : target_frames * (end - start)] = table.features[target_frames * start : target_frames * end]
+        labels[row, : end - start] = targets[start:end]
+    real = np.repeat(labels != IGNORED, target_frames, axis=1)
+    masked = random_spans(rng, real.shape, mask_share, mask_frames) & real
+    masked[~masked.any(axis=1), 0] = True  # so that every crop has a frame to predict
+    return CropBatch(
+        input_features=torch.from_numpy(inputs),
+        attention_mask=torch.from_numpy(real).long(),
+        masked=torch.from_numpy(masked),
+        targets=torch.from_numpy(labels),
+        speakers=torch.from_numpy(recordings if speakers is None else speakers[recordings]),
+    )
 
 
 def masked_batch(
@@ -195,58 +227,18 @@ def masked_batch(
     mask_frames: int,
     warp: float,
     rows: slice = slice(None),
-) -> MaskedBatch:
-    """Draw crops, recordings in proportion to their lengths, and mask spans of them.
-
-    Args:
-        table ([`SpectrumTable`]): the recordings.
-        targets (`np.ndarray` of shape `(frames,)`): cluster of every frame of the table.
-        rng (`np.random.Generator`): random number generator.
-        batch_size (`int`): number of crops.
-        crop_frames (`int`): frames of a crop; shorter recordings are padded.
-        mask_share (`float`): expected share of masked frames.
-        mask_frames (`int`): frames of a masked span.
-        warp (`float`): the vocal tract factor is drawn from `[1 / (1 + warp), 1 + warp]`.
-        rows (`slice`, defaults to all): rows of the batch to return.
-
-    Returns:
-        [`MaskedBatch`]
-    """
-    inputs = np.zeros((batch_size, crop_frames, table.features.shape[1]), dtype=np.float32)
-    labels = np.zeros((batch_size, crop_frames), dtype=np.int64)
-    real = np.zeros((batch_size, crop_frames), dtype=bool)
-    for row, frame in enumerate(rng.integers(len(table.features), size=batch_size)):
-        index = int(np.searchsorted(table.starts, frame, side="right")) - 1
-        start, end = table.starts[index], table.starts[index + 1]
-        start = int(rng.integers(start, max(end - crop_frames, start) + 1))
-        end = min(end, start + crop_frames)
-        inputs[row, : end - start] = table.features[start:end]
-        labels[row, : end - start] = targets[start:end]
-        real[row, : end - start] = True
-    masked = random_spans(rng, real.shape, mask_share, mask_frames) & real
-    masked[~masked.any(axis=1), 0] = True  # so that every crop has a frame to predict
-    factors = _warp_factors(rng, batch_size, warp)
-    features = torch.from_numpy(inputs[rows])
-    return MaskedBatch(
-        input_features=warp_vocal_tract(features, factors[rows]) if warp else features,
-        attention_mask=None if real.all() else torch.from_numpy(real[rows]).long(),
-        masked=torch.from_numpy(masked[rows]),
-        targets=torch.from_numpy(labels[rows]),
-    )
+) -> CropBatch:
+    """Return some rows of [`draw_crops`], with vocal tract factors drawn from `[1 / (1 + warp), 1 + warp]`."""
+    drawn = draw_crops(table, targets, rng, batch_size, crop_frames, mask_share, mask_frames)
+    factors = _warp_factors(rng, batch_size, warp)[rows]
+    if drawn.attention_mask is not None and drawn.attention_mask.all():
+        drawn = replace(drawn, attention_mask=None)
+    own = drawn.map(lambda tensor: tensor[rows])
+    return replace(own, input_features=warp_vocal_tract(own.input_features, factors)) if warp else own
 
 
 def random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float, length: int) -> np.ndarray:
-    """Draw spans at any position; they can overlap and extend beyond both ends.
-
-    Args:
-        rng (`np.random.Generator`): random number generator.
-        shape (`tuple[int, int]`): batch and frames.
-        share (`float`): expected share of covered frames.
-        length (`int`): frames of a span.
-
-    Returns:
-        `np.ndarray` of shape `(batch, frames)`, bool.
-    """
+    """Draw spans, bool `(batch, frames)`, that cover a share of the frames and may overlap."""
     # A frame is not covered if no span begins at any of the `length` positions that would cover it.
     begin = rng.random((shape[0], shape[1] + length - 1)) < 1 - (1 - share) ** (1 / length)
     covered = np.lib.stride_tricks.sliding_window_view(begin, length, axis=1)
