@@ -12,6 +12,7 @@ from audiolm_hf.commands.options import (
     add_checkpoint,
     add_length,
     add_machine,
+    add_number,
     add_report,
     check_report,
     find_device,
@@ -44,9 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         maximum=MOST_CONTINUATIONS,
         help="batch sizes (default 1 and 4)",
     )
-    parser.add_argument(
-        "--rounds", type=int, default=3, action=Number, help="repetitions, of which the median is reported (default 3)"
-    )
+    add_number(parser, "--rounds", "repetitions, of which the median is reported", 3)
     add_machine(parser)
     add_report(parser)
     parser.set_defaults(run=run_generation_benchmark)

@@ -6,13 +6,13 @@ Every protocol prints a table and, with `--output`, writes all metrics as JSON.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.evaluate_checkpoint import add_whole
-from audiolm_hf.commands.evaluate_voice import add_voice
 from audiolm_hf.commands.options import (
     Number,
     add_checkpoint,
@@ -20,6 +20,8 @@ from audiolm_hf.commands.options import (
     add_data,
     add_length,
     add_machine,
+    add_number,
+    add_renamed,
     add_report,
     add_seed,
     check_inputs,
@@ -29,34 +31,117 @@ from audiolm_hf.commands.options import (
 )
 from audiolm_hf.threads import set_threads
 
+# The names of evaluation.protocols.checkpoint.PROTOCOLS; importing it here would load torch for every `--help`.
+PROTOCOL_NAMES = ("codec", "tokens", "likelihood", "continuation", "samples")
+_Result = tuple[dict[str, Any], str]  # all metrics, and their table
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A row of the table: help, description, the function that adds the options, and the one that evaluates."""
+
+    help: str
+    description: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    evaluate: Callable[[argparse.Namespace, str], _Result]
+    formats: tuple[str, ...] = ()  # endings of further files beside the report
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command and its subcommands to the program's parser."""
     parser = subparsers.add_parser("evaluate", help="evaluate a checkpoint or a part of it")
-    kinds = parser.add_subparsers(
-        dest="evaluation", required=True, metavar="checkpoint|codec|tokens|likelihood|continuation|voice"
-    )
-    add_whole(kinds)
-    _add_codec(kinds)
-    _add_tokens(kinds)
-    _add_likelihood(kinds)
-    _add_continuation(kinds)
-    add_voice(kinds)
+    kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="|".join(EVALUATIONS))
+    for name, evaluation in EVALUATIONS.items():
+        one = kinds.add_parser(name, help=evaluation.help, description=evaluation.description)
+        evaluation.add_options(one)
+        add_machine(one)
+        one.set_defaults(run=partial(_run, evaluation))
 
 
-def _add_codec(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser(
-        "codec",
-        help="quality of a codec and use of its codebooks",
-        description="Measure PESQ-WB and STOI (speech only), SI-SDR, distances of spectrograms and the use of every "
-        "level, compared with Opus (Debian: opus-tools).",
+def _run(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
+    """Check the options, evaluate, print the table and write the report."""
+    from audiolm_hf.evaluation.report import to_json
+
+    output: Path | None = arguments.output
+    check_report(output, evaluation.formats)
+    values = [value for name, value in vars(arguments).items() if name != "output"]
+    given = (path for value in values for path in (value if isinstance(value, list) else [value]))
+    check_inputs(path for path in given if isinstance(path, Path))
+    report, text = evaluation.evaluate(arguments, find_device(arguments.device))
+    sys.stdout.write(text)
+    if output is not None:
+        write_report(output, to_json(report))
+        sys.stdout.write(f"All metrics: {output}\n")
+    return 0
+
+
+def _load(arguments: argparse.Namespace, device: str) -> Any:
+    """Load an AudioLM in float32."""
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
+    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval().to(device)
+    set_threads(model, arguments.threads)
+    return model
+
+
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="kind of audio (default speech)")
+
+
+def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser, default=None)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora, such as librispeech/, piano/")
+    _add_kind(parser)
+    parser.add_argument(
+        "--protocols", nargs="+", choices=PROTOCOL_NAMES, default=PROTOCOL_NAMES, help="protocols to run (default all)"
     )
+    add_renamed(parser, "--parts", "--protocols")
+    add_number(parser, "--num-prompts", "prompts to continue", 24)
+    add_number(parser, "--num-clips", "recordings for the codec", 24)
+    add_number(parser, "--num-samples", "spectrograms to draw", 6)
+    add_continuations(parser, 4)
+    add_length(parser, "--train-minutes", "minutes of audio for the clusters of spectra (default 80)", 80.0)
+    parser.add_argument(
+        "--train-tokens", type=Path, help="token dataset for the n-grams; by default the training files are tokenized"
+    )
+    add_seed(parser, "random seed (default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of other settings or data")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file; Markdown is written next to it")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        help="model card in which the lines between <!-- metrics --> and <!-- end of metrics --> are replaced",
+    )
+
+
+def _evaluate_checkpoint(arguments: argparse.Namespace, device: str) -> _Result:
+    from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation, format_checkpoint
+    from audiolm_hf.evaluation.report import replace_metrics
+
+    output: Path = arguments.output
+    if arguments.card is not None:
+        replace_metrics(arguments.card.read_text(encoding="utf-8"), "")  # check the card before any work
+    counts = ("num_prompts", "num_continuations", "num_clips", "num_samples", "train_minutes")
+    fields = ("data", "kind", *counts, "train_tokens", "seed", "threads", "overwrite")
+    evaluation = CheckpointEvaluation(
+        folder=Path(resolve_checkpoint(arguments.checkpoint)),
+        results_folder=output.with_suffix(".results"),
+        device=device,
+        **{field: getattr(arguments, field) for field in fields},
+    )
+    report = evaluation.run(tuple(arguments.protocols))
+    text = format_checkpoint(report)
+    write_report(output.with_suffix(".md"), text)
+    if arguments.card is not None:
+        write_report(arguments.card, replace_metrics(arguments.card.read_text(encoding="utf-8"), text))
+    return report, f"{text}\nMarkdown: {output.with_suffix('.md')}\n"
+
+
+def _codec_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", required=True, help="bundled checkpoint, or folder of a codec or an AudioLM")
     _add_kind(parser)
     add_data(parser)
-    parser.add_argument(
-        "--num-clips", type=int, default=24, action=Number, help="recordings to resynthesize (default 24)"
-    )
+    add_number(parser, "--num-clips", "recordings to resynthesize", 24)
     add_length(parser, "--length-s", "seconds of each recording (default 10)", 10.0)
     parser.add_argument(
         "--num-codebooks",
@@ -75,53 +160,60 @@ def _add_codec(kinds: argparse._SubParsersAction) -> None:
         maximum=512,
         help="bit rates of Opus, kbps (default: speech 6 8, piano 6 12)",
     )
-    add_machine(parser)
     add_report(parser)
-    parser.set_defaults(run=run_codec)
 
 
-def _add_tokens(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser(
-        "tokens",
-        help="phone and speaker information, or note information, in semantic tokens",
-        description="Measure phone information (PNMI), ABX error and a speaker probe, or for piano the information on "
-        "pitch classes and onsets, compared with clusters of log-mel spectra and MFCC and with acoustic codes.",
-    )
+def _evaluate_codec(arguments: argparse.Namespace, device: str) -> _Result:
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.data.loading import load_codec
+    from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec
+
+    codec = load_codec(resolve_checkpoint(arguments.codec))
+    codec.model.to(device)
+    set_threads(codec.model, arguments.threads)
+    source = AudioSource(arguments.data, codec.sampling_rate)
+    clips = (arguments.num_clips, arguments.length_s)
+    report = evaluate_codec(codec, source, *clips, arguments.num_codebooks, arguments.opus, arguments.kind)
+    return report, format_codec(report)
+
+
+def _tokens_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, default=None)
     _add_kind(parser)
     add_data(parser, "held-out recordings; speech with transcripts (`text`)")
-    parser.add_argument(
-        "--train-data",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="recordings that the clusters of spectra are fitted on",
-    )
+    add_data(parser, "recordings that the clusters of spectra are fitted on", "--train-data")
     add_length(parser, "--train-minutes", "minutes of --train-data (default 80)", 80.0)
     parser.add_argument(
         "--midi", type=Path, help="parquet file of the MIDI files that --data was rendered from (piano)"
     )
     add_seed(parser, "seed of the clusters (default 0)")
-    add_machine(parser)
     add_report(parser)
-    parser.set_defaults(run=run_tokens)
 
 
-def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser(
-        "likelihood",
-        help="bits per token of the stages",
-        description="Measure bits per token of the stages, compared with n-grams. Bits with the conditioning tokens "
-        "of another recording show how much a stage depends on its conditioning.",
-    )
+def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> _Result:
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.evaluation.protocols.tokens import evaluate_piano_tokens, evaluate_tokens, format_tokens
+
+    if arguments.kind == "piano" and arguments.midi is None:
+        raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
+    model = _load(arguments, device)
+    test, train = (AudioSource(paths, model.sampling_rate) for paths in (arguments.data, arguments.train_data))
+    parts = (model.semantic_tokenizer, model.acoustic_codec, test, train)
+    options = (arguments.train_minutes, arguments.seed)
+    piano = arguments.kind == "piano"
+    report = evaluate_piano_tokens(*parts, arguments.midi, *options) if piano else evaluate_tokens(*parts, *options)
+    return report, format_tokens(report)
+
+
+def _likelihood_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         nargs="+",
         required=True,
         help="bundled checkpoint, or folders of an AudioLM or of stages",
     )
-    parser.add_argument("--train-tokens", type=Path, nargs="+", required=True, help="token datasets for the n-grams")
-    parser.add_argument("--test-tokens", type=Path, nargs="+", required=True, help="held-out token datasets")
+    add_data(parser, "token datasets for the n-grams", "--train-tokens")
+    add_data(parser, "held-out token datasets", "--test-tokens")
     parser.add_argument(
         "--orders",
         type=int,
@@ -139,139 +231,128 @@ def _add_likelihood(kinds: argparse._SubParsersAction) -> None:
         maximum=0.99,
         help="overlap of a stage's windows, a share from 0 to 1 (default 0.5)",
     )
-    add_machine(parser)
     add_report(parser)
-    parser.set_defaults(run=run_likelihood)
 
 
-def _add_continuation(kinds: argparse._SubParsersAction) -> None:
-    parser = kinds.add_parser(
-        "continuation",
-        help="speaker, prosody or harmony of continuations",
-        description="Measure loudness, silence, repetition and timbre of continuations, and speaker similarity, "
-        "pauses and pitch of speech, or key, pitch classes and onsets of piano. They are compared with real "
-        "continuations, other speakers or pieces, noise and silence.",
-    )
+def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> _Result:
+    from audiolm_hf.data.tokens import TokenDataset
+    from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood, load_stages
+
+    stages = load_stages([resolve_checkpoint(name) for name in arguments.checkpoint])
+    for stage in stages.values():
+        set_threads(stage.to(device), arguments.threads)
+    train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
+    report = evaluate_likelihood(stages, train, test, arguments.orders, arguments.overlap)
+    return report, format_likelihood(report)
+
+
+def _continuation_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, default=None)
     _add_kind(parser)
     add_data(parser)
-    parser.add_argument("--num-prompts", type=int, default=8, action=Number, help="prompts to continue (default 8)")
+    add_number(parser, "--num-prompts", "prompts to continue", 8)
     add_continuations(parser)
     add_length(parser, "--prompt-length-s", "seconds of a prompt (default: speech 3, piano 4)")
     add_length(parser, "--length-s", "seconds of a continuation (default: speech 7, piano 10)")
     add_seed(parser, "seed of the samples (default 0)")
-    add_machine(parser)
     add_report(parser)
-    parser.set_defaults(run=run_continuation)
 
 
-def _add_kind(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="kind of audio (default speech)")
-
-
-def run_codec(arguments: argparse.Namespace) -> int:
-    """Run `evaluate codec` and return the exit status."""
-    from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.data.loading import load_codec
-    from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec
-
-    device = _check(arguments, arguments.data)
-    codec = load_codec(resolve_checkpoint(arguments.codec))
-    codec.model.to(device)
-    set_threads(codec.model, arguments.threads)
-    source = AudioSource(arguments.data, codec.sampling_rate)
-    report = evaluate_codec(
-        codec,
-        source,
-        arguments.num_clips,
-        arguments.length_s,
-        arguments.num_codebooks,
-        arguments.opus,
-        arguments.kind,
-    )
-    return _finish(report, format_codec(report), arguments.output)
-
-
-def run_tokens(arguments: argparse.Namespace) -> int:
-    """Run `evaluate tokens` and return the exit status."""
-    from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.evaluation.protocols.tokens import evaluate_piano_tokens, evaluate_tokens, format_tokens
-
-    if arguments.kind == "piano" and arguments.midi is None:
-        raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
-    device = _check(arguments, [*arguments.data, *arguments.train_data, arguments.midi])
-    model = _load(arguments, device)
-    test, train = (AudioSource(paths, model.sampling_rate) for paths in (arguments.data, arguments.train_data))
-    parts = (model.semantic_tokenizer, model.acoustic_codec, test, train)
-    if arguments.kind == "piano":
-        report = evaluate_piano_tokens(*parts, arguments.midi, arguments.train_minutes, arguments.seed)
-        return _finish(report, format_tokens(report), arguments.output)
-    report = evaluate_tokens(*parts, arguments.train_minutes, arguments.seed)
-    return _finish(report, format_tokens(report), arguments.output)
-
-
-def run_likelihood(arguments: argparse.Namespace) -> int:
-    """Run `evaluate likelihood` and return the exit status."""
-    from audiolm_hf.data.tokens import TokenDataset
-    from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood, load_stages
-
-    device = _check(arguments, [*arguments.train_tokens, *arguments.test_tokens])
-    stages = load_stages([resolve_checkpoint(name) for name in arguments.checkpoint])
-    for stage in stages.values():
-        set_threads(stage.to(device), arguments.threads)
-    report = evaluate_likelihood(
-        stages,
-        TokenDataset(arguments.train_tokens),
-        TokenDataset(arguments.test_tokens),
-        arguments.orders,
-        arguments.overlap,
-    )
-    return _finish(report, format_likelihood(report), arguments.output)
-
-
-def run_continuation(arguments: argparse.Namespace) -> int:
-    """Run `evaluate continuation` and return the exit status."""
+def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> _Result:
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation
 
-    device = _check(arguments, arguments.data)
     model = _load(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
-    report = evaluate_continuation(
-        model,
-        source,
-        arguments.num_prompts,
-        arguments.prompt_length_s,
-        arguments.length_s,
-        arguments.seed,
-        arguments.kind,
-        arguments.num_continuations,
+    lengths = (arguments.prompt_length_s, arguments.length_s)
+    options = (arguments.seed, arguments.kind, arguments.num_continuations)
+    report = evaluate_continuation(model, source, arguments.num_prompts, *lengths, *options)
+    return report, format_continuation(report)
+
+
+def _voice_options(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser, default=None)
+    add_data(parser)
+    parser.add_argument("--speaker", help="label of the speaker (default: that of the adapter)")
+    parser.add_argument(
+        "--skip-minutes",
+        type=float,
+        default=0.0,
+        action=Number,
+        minimum=0,
+        help="minutes of the speaker's first recordings to exclude (default 0)",
     )
-    return _finish(report, format_continuation(report), arguments.output)
+    add_number(parser, "--num-prompts", "maximum number of prompts", 16)
+    add_length(parser, "--prompt-length-s", "seconds of a prompt (default 3)", 3.0)
+    add_length(parser, "--length-s", "seconds of a continuation (default 5)", 5.0)
+    add_continuations(parser)
+    add_seed(parser, "seed of the samples and of the bootstrap (default 0)")
+    add_report(parser)
 
 
-def _check(arguments: argparse.Namespace, inputs: Sequence[Path | None]) -> str:
-    """Check the shared options, and return the device."""
-    check_report(arguments.output)
-    check_inputs(inputs)
-    return find_device(arguments.device)
-
-
-def _load(arguments: argparse.Namespace, device: str) -> Any:
-    """Load an AudioLM in float32."""
-    from audiolm_hf.modeling_audiolm import AudioLMModel
+def _evaluate_voice(arguments: argparse.Namespace, device: str) -> _Result:
+    from audiolm_hf.adapters_audiolm import read_adapter_notes
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.data.voice import leave_out, read_voice, skip_minutes
+    from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice
 
     folder = resolve_checkpoint(arguments.checkpoint)
-    model = AudioLMModel.from_pretrained(folder, dtype="float32").eval().to(device)
-    set_threads(model, arguments.threads)
-    return model
+    learned = read_adapter_notes(folder).get("recordings", {})
+    speaker = arguments.speaker or learned.get("speaker")
+    model = _load(arguments, device)
+    source = AudioSource(arguments.data, model.sampling_rate)
+    voice = skip_minutes(read_voice(source, speaker), arguments.skip_minutes)
+    known = {*learned.get("train", []), *learned.get("validation", [])}
+    others = [] if speaker is None else [record for record in source if record.speaker != speaker]
+    lengths = (arguments.prompt_length_s, arguments.length_s)
+    options = (arguments.num_prompts, *lengths, arguments.num_continuations, arguments.seed)
+    report = evaluate_voice(model, leave_out(voice, known), others, *options)
+    report |= {"checkpoint": Path(folder).resolve().name, "speaker": speaker, "left_out": sorted(known)}
+    return report, format_voice(report)
 
 
-def _finish(report: dict[str, Any], text: str, output: Path | None) -> int:
-    from audiolm_hf.evaluation.report import to_json
-
-    sys.stdout.write(text)
-    write_report(output, to_json(report))
-    if output is not None:
-        sys.stdout.write(f"All metrics: {output}\n")
-    return 0
+EVALUATIONS = {
+    "checkpoint": Evaluation(
+        "all protocols",
+        "Evaluate a checkpoint by all protocols. Results are saved next to the output; rerunning resumes.",
+        _checkpoint_options,
+        _evaluate_checkpoint,
+        (".md", ".results"),
+    ),
+    "codec": Evaluation(
+        "quality of a codec and use of its codebooks",
+        "Measure PESQ-WB and STOI (speech only), SI-SDR, distances of spectrograms and the use of every level, "
+        "compared with Opus (Debian: opus-tools).",
+        _codec_options,
+        _evaluate_codec,
+    ),
+    "tokens": Evaluation(
+        "phone and speaker information, or note information, in semantic tokens",
+        "Measure phone information (PNMI), ABX error and a speaker probe, or for piano the information on pitch "
+        "classes and onsets, compared with clusters of log-mel spectra and MFCC and with acoustic codes.",
+        _tokens_options,
+        _evaluate_tokens,
+    ),
+    "likelihood": Evaluation(
+        "bits per token of the stages",
+        "Measure bits per token of the stages, compared with n-grams. Bits with the conditioning tokens of another "
+        "recording show how much a stage depends on its conditioning.",
+        _likelihood_options,
+        _evaluate_likelihood,
+    ),
+    "continuation": Evaluation(
+        "speaker, prosody or harmony of continuations",
+        "Measure loudness, silence, repetition and timbre of continuations, and speaker similarity, pauses and pitch "
+        "of speech, or key, pitch classes and onsets of piano. They are compared with real continuations, other "
+        "speakers or pieces, noise and silence.",
+        _continuation_options,
+        _evaluate_continuation,
+    ),
+    "voice": Evaluation(
+        "speaker similarity of continuations of a voice, with and without an adapter",
+        "Continue recordings of a speaker. If the checkpoint is an adapter folder, the recordings it was trained on "
+        "are excluded, and the base is evaluated with the same seeds.",
+        _voice_options,
+        _evaluate_voice,
+    ),
+}

@@ -70,17 +70,22 @@ def add_length(parser: argparse.ArgumentParser, flag: str, text: str, default: f
     )
 
 
+def add_number(parser: argparse.ArgumentParser, flag: str, text: str, default: int, maximum: float = math.inf) -> None:
+    """Add an option for a count, of 1 or more."""
+    text = f"{text} (default {default})"
+    parser.add_argument(flag, type=int, default=default, action=Number, maximum=maximum, help=text)
+
+
 def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None:
     """Add `--num-continuations`."""
-    text = f"continuations of each prompt (default {default})"
-    parser.add_argument(
-        "--num-continuations", type=int, default=default, action=Number, maximum=MOST_CONTINUATIONS, help=text
-    )
+    add_number(parser, "--num-continuations", "continuations of each prompt", default, MOST_CONTINUATIONS)
 
 
-def add_data(parser: argparse.ArgumentParser, what: str = "parquet files, folders or manifests") -> None:
-    """Add `--data`, one or more paths of recordings."""
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help=what)
+def add_data(
+    parser: argparse.ArgumentParser, what: str = "parquet files, folders or manifests", flag: str = "--data"
+) -> None:
+    """Add an option for one or more paths of recordings."""
+    parser.add_argument(flag, type=Path, nargs="+", required=True, help=what)
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf train --estimate`: parameters, operations and memory of a training or of a recipe, as text."""
+"""`audiolm-hf train --estimate`: parameters and memory of a training or of a recipe, and operations of the stages."""
 
 import json
 from dataclasses import fields
@@ -15,13 +15,7 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.codec.discriminators import CodecDiscriminator
-from audiolm_hf.training.flops import (
-    GIB,
-    STATE_BYTES,
-    decoder_bytes_per_token,
-    decoder_flops_per_token,
-    measure_step,
-)
+from audiolm_hf.training.flops import GIB, STATE_BYTES, decoder_bytes_per_token, decoder_flops_per_token
 from audiolm_hf.training.recipe import RecipeConfig, resolve_steps
 from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.training import build_stage_config
@@ -57,7 +51,11 @@ def _estimate_stage(config: StageTrainingConfig) -> str:
     flops = decoder_flops_per_token(model.model, length) * length * num_sequences
     kept = decoder_bytes_per_token(model.model, config.bf16, config.gradient_checkpointing) * length
     return _describe(
-        f"{config.stage} stage", model.num_parameters(), f"{num_sequences} sequences of {length} ids", flops, kept
+        f"{config.stage} stage",
+        model.num_parameters(),
+        f"{num_sequences} sequences of {length} ids",
+        f"; {flops / 1e12:.1f} * 10^12 operations",
+        f", and about {kept / GIB:.2f} GiB for each of these that it takes at once",
     )
 
 
@@ -69,30 +67,20 @@ def _token_info(folder: Path) -> TokenInfo:
 
 
 def _estimate_codec(config: CodecTrainingConfig) -> str:
-    """Estimate a forward and backward pass of one crop, without quantizer, losses and short-time transforms."""
-    codec = SoundStreamModel(SoundStreamConfig(**config.codec)).train()
-    crop = torch.zeros(1, round(config.crop_length_s * codec.config.sampling_rate))
-    flops, kept = measure_step(lambda: codec.decoder(codec.encoder(crop)), codec)
-    trained = codec.decoder if config.train_decoder_only else codec
-    parameters = sum(parameter.numel() for parameter in trained.parameters())
     settings = config.discriminator
-    if settings.start_step is not None:
-        judges = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
-        judge_flops, judge_kept = measure_step(lambda: judges(crop)[0], judges)
-        parameters += sum(parameter.numel() for parameter in judges.parameters())
-        # Updating the discriminators takes a forward and backward pass of the real and the decoded crop; updating the
-        # codec, those of the decoded crop and a forward pass of the real one.
-        flops += round(judge_flops * (2 * settings.update_probability + 4 / 3))
-        kept += 2 * judge_kept
-    batch = f"{config.batch_size} crops of {config.crop_length_s:g} s"
-    return _describe("codec", parameters, batch, flops * config.batch_size, kept)
+    with torch.device("meta"):
+        codec = SoundStreamModel(SoundStreamConfig(**config.codec))
+        modules = [codec.decoder if config.train_decoder_only else codec]
+        if settings.start_step is not None:
+            modules.append(CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels))
+    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    return _describe("codec", parameters, f"{config.batch_size} crops of {config.crop_length_s:g} s")
 
 
-def _describe(name: str, parameters: int, batch: str, flops: float, kept: float) -> str:
-    lines = [
-        f"{name}: {parameters / 1e6:.1f} M parameters",
-        f"a step: {batch}; {flops / 1e12:.1f} * 10^12 operations",
-        f"memory of a process: {STATE_BYTES * parameters / GIB:.1f} GiB for the weights and their training, and about "
-        f"{kept / GIB:.2f} GiB for each of these that it takes at once",
-    ]
-    return "\n".join(lines)
+def _describe(name: str, parameters: int, batch: str, operations: str = "", activations: str = "") -> str:
+    weights = f"{STATE_BYTES * parameters / GIB:.1f} GiB for the weights and their training"
+    return (
+        f"{name}: {parameters / 1e6:.1f} M parameters\n"
+        f"a step: {batch}{operations}\n"
+        f"memory of a process: {weights}{activations}"
+    )

@@ -5,11 +5,8 @@ Operations are counted as usual for model FLOPs utilization (MFU): six per weigh
 those of attention over all pairs of positions.
 """
 
-from collections.abc import Callable, Iterable
-
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 from transformers import PreTrainedModel
 
 # Peak operations per second of dense bfloat16 products, by a part of the device's name; from data sheets.
@@ -34,12 +31,7 @@ def _linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 
 def decoder_flops_per_token(decoder: PreTrainedModel, sequence_length: int) -> float:
-    """Return the operations of a decoder's forward and backward pass per token.
-
-    Args:
-        decoder (`PreTrainedModel`): the decoder without its head.
-        sequence_length (`int`): ids per sequence.
-    """
+    """Return the operations per token of the forward and backward pass of a decoder without its head."""
     config = decoder.config
     heads = config.num_attention_heads
     width = heads * (config.to_dict().get("head_dim") or config.hidden_size // heads)
@@ -48,41 +40,11 @@ def decoder_flops_per_token(decoder: PreTrainedModel, sequence_length: int) -> f
 
 
 def decoder_bytes_per_token(decoder: PreTrainedModel, bf16: bool, gradient_checkpointing: bool = False) -> float:
-    """Return an estimate of the activations that a decoder keeps per token for the backward pass, in bytes.
+    """Estimate the bytes per token that a decoder without its head keeps for the backward pass.
 
-    Args:
-        decoder (`PreTrainedModel`): the decoder without its head.
-        bf16 (`bool`): compute in bfloat16.
-        gradient_checkpointing (`bool`, defaults to `False`): keep only the inputs of the layers, and all activations
-            of one layer.
+    With `gradient_checkpointing`, these are the inputs of the layers, and all activations of one layer.
     """
     values = sum(layer.in_features + layer.out_features for layer in _linear_layers(decoder))
     kept = (1 + _OTHER_ACTIVATIONS[bf16]) * values * (2 if bf16 else 4)
     num_layers = decoder.config.num_hidden_layers
     return kept / num_layers + 4 * num_layers * decoder.config.hidden_size if gradient_checkpointing else kept
-
-
-def measure_step(run: Callable[[], Tensor | Iterable[Tensor]], modules: nn.Module) -> tuple[int, int]:
-    """Run a forward and a backward pass and count operations and activations.
-
-    Args:
-        run (callable): the forward pass.
-        modules (`nn.Module`): modules whose parameters and buffers are not counted as activations.
-
-    Returns:
-        `(int, int)`: operations of matrix products and convolutions, and bytes kept for the backward pass.
-    """
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*modules.parameters(), *modules.buffers()]}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda each: each):
-        results = run()
-        results = [results] if isinstance(results, Tensor) else [*results]
-        torch.stack([result.float().sum() for result in results]).sum().backward()
-    return counter.get_total_flops(), sum(kept.values())

@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.cli import main
-from audiolm_hf.commands.evaluate_checkpoint import PROTOCOL_NAMES
+from audiolm_hf.commands.evaluate import PROTOCOL_NAMES
 from audiolm_hf.evaluation.protocols.checkpoint import PROTOCOLS, CheckpointEvaluation, format_checkpoint
 from audiolm_hf.evaluation.protocols.tokens import METRICS
 from audiolm_hf.evaluation.report import from_json, to_json
