@@ -24,9 +24,7 @@ from audiolm_hf.threads import set_threads
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the command to the program's parser."""
     parser = subparsers.add_parser(
-        "benchmark",
-        help="measure the speed of generation",
-        description="Measure speed on this machine.",
+        "benchmark", help="measure the speed of generation", description="Measure speed on this machine."
     )
     measures = parser.add_subparsers(dest="measure", required=True, metavar="measure")
     parser = measures.add_parser(

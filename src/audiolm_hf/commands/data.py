@@ -164,10 +164,7 @@ def _write_splits(
 
 
 def _render_excerpts(
-    places: list[tuple[str, float]],
-    recordings: dict[str, "Recording"],
-    labels: dict[str, dict[str, str]],
-    url: str,
+    places: list[tuple[str, float]], recordings: dict[str, "Recording"], labels: dict[str, dict[str, str]], url: str
 ) -> Iterator[dict[str, Any]]:
     """Render the pieces and return the excerpts as rows with audio."""
     from tqdm import tqdm

@@ -207,10 +207,7 @@ def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> _Result:
 
 def _likelihood_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint",
-        nargs="+",
-        required=True,
-        help="bundled checkpoint, or folders of an AudioLM or of stages",
+        "--checkpoint", nargs="+", required=True, help="bundled checkpoint, or folders of an AudioLM or of stages"
     )
     add_data(parser, "token datasets for the n-grams", "--train-tokens")
     add_data(parser, "held-out token datasets", "--test-tokens")

@@ -12,12 +12,7 @@ from typing import Annotated, Any
 import torch
 
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.data.loading import (
-    float16_tensors,
-    load_codec,
-    load_semantic_tokenizer,
-    require_model_type,
-)
+from audiolm_hf.data.loading import float16_tensors, load_codec, load_semantic_tokenizer, require_model_type
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.files import fill_folder, write_json
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig

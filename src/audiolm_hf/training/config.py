@@ -9,17 +9,7 @@ from typing import Annotated, Any, Literal
 from transformers import CONFIG_MAPPING
 
 from audiolm_hf.config_values_audiolm import did_you_mean
-from audiolm_hf.settings import (
-    Decay,
-    Filled,
-    LearningRate,
-    NotNegative,
-    OutputPath,
-    Positive,
-    Seed,
-    Settings,
-    Use,
-)
+from audiolm_hf.settings import Decay, Filled, LearningRate, NotNegative, OutputPath, Positive, Seed, Settings, Use
 
 Recordings = Annotated[list[Annotated[str, Filled()]], Use.DATA]
 DataFolder = OutputPath  # a run does not depend on its place, only on its content

@@ -4,17 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from audiolm_hf.settings import (
-    Count,
-    CountOrNone,
-    Decay,
-    Filled,
-    InputPath,
-    NamedInput,
-    Seconds,
-    Share,
-    Use,
-)
+from audiolm_hf.settings import Count, CountOrNone, Decay, Filled, InputPath, NamedInput, Seconds, Share, Use
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys
 

@@ -26,16 +26,7 @@ from audiolm_hf.data.loading import require_model_type
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from audiolm_hf.settings import (
-    BatchSize,
-    Count,
-    InputPath,
-    LearningRate,
-    NotNegative,
-    Positive,
-    Seconds,
-    Share,
-)
+from audiolm_hf.settings import BatchSize, Count, InputPath, LearningRate, NotNegative, Positive, Seconds, Share
 from audiolm_hf.training.checkpointing import kept_tensors
 from audiolm_hf.training.config import AudioDataConfig, TrainingConfig
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
