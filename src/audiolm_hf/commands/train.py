@@ -10,8 +10,7 @@ import torch
 
 from audiolm_hf.commands.options import Number
 from audiolm_hf.threads import check_threads
-from audiolm_hf.training.keys import describe_keys
-from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
+from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, describe_keys, training_kind
 from audiolm_hf.training.processes import leave_processes, process_rank
 from audiolm_hf.training.recipe import RecipeConfig, load_config, run_training
 

@@ -1,11 +1,16 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The table of trainings by the key `kind` of a YAML file."""
+"""The table of trainings by the key `kind` of a YAML file, and help on their keys."""
 
 import dataclasses
-from collections.abc import Callable
+import inspect
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.settings import build
@@ -26,6 +31,8 @@ _TRAININGS = {
 }
 RECIPE = "recipe"  # a list of trainings, see `recipe.py`
 TRAINING_KINDS = (*_TRAININGS, RECIPE)
+_WIDTH = 110  # of the help
+_ENTRY = re.compile(r"^    ([\w, ]+) \(.*?\): (.*(?:\n      .*)*)", re.MULTILINE)  # of a docstring
 
 
 def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
@@ -37,19 +44,64 @@ def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
     return getattr(found, config_class), getattr(found, run)
 
 
-def training_keys(kind: str) -> set[str]:
-    """Return the keys of a training's configuration."""
-    return {field.name for field in dataclasses.fields(training_kind(kind)[0])}
+def own_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a training's file without `kind`, and with the value of `output` in place of `$output`."""
+    settings = {key: value for key, value in values.items() if key not in ("kind", "output")}
+    return substitute(settings, {"output": str(values["output"])}) if "output" in values else settings
 
 
 def build_training(values: dict[str, Any], where: str) -> Any:
-    """Build the configuration of a training from the content of its file, in which `output` replaces `$output`.
+    """Build the configuration of a training from the content of its file.
 
     Raises:
         ValueError: a key is unknown or missing, or a value is not allowed; the message begins with `where`.
     """
-    config_class, _ = training_kind(values["kind"])
-    settings = {key: value for key, value in values.items() if key not in ("kind", "output")}
-    if "output" in values:
-        settings = substitute(settings, {"output": str(values["output"])})
-    return build(config_class, settings, where)
+    return build(training_kind(values["kind"])[0], own_settings(values), where)
+
+
+def describe_keys(config_class: type) -> str:
+    """Return a line for every key: its type, its default if it has one, and its description."""
+    return "\n".join(
+        textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+        for line in _lines(config_class, "")
+    )
+
+
+def _lines(config_class: Any, prefix: str) -> Iterator[str]:
+    hints = typing.get_type_hints(config_class)
+    texts = key_texts(config_class)
+    for field in dataclasses.fields(config_class):
+        hint = hints[field.name]
+        facts = [_type_text(hint)]
+        if field.default is not dataclasses.MISSING:
+            facts += [] if field.default is None else [f"default {field.default}"]
+        elif field.default_factory is dataclasses.MISSING:
+            facts.append("required")
+        yield f"{prefix}{field.name} ({', '.join(facts)}): {texts[field.name]}"
+        for inner in (hint, *typing.get_args(hint)):
+            if dataclasses.is_dataclass(inner):
+                yield from _lines(inner, f"{prefix}{field.name}{'' if inner is hint else '[]'}.")
+
+
+def key_texts(config_class: type) -> dict[str, str]:
+    """Return the descriptions in the docstrings of a dataclass and its bases by field."""
+    texts: dict[str, str] = {}
+    for each in config_class.__mro__:
+        _, _, described = inspect.cleandoc(each.__doc__ or "").partition("Args:\n")
+        for names, text in _ENTRY.findall(described):
+            for name in names.split(", "):
+                texts.setdefault(name, " ".join(text.replace("`", "").split()))
+    return texts
+
+
+def _type_text(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _type_text(arguments[0])
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type_text(each) for each in arguments if each is not type(None)) + ", optional"
+    if origin is list:
+        return f"list of {_type_text(arguments[0])}"
+    return "keys below" if dataclasses.is_dataclass(hint) else (origin or hint).__name__

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.settings import RENAMED_KEYS, Filled, OutputPath, Settings, build
-from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, build_training, training_keys, training_kind
+from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, build_training, own_settings, training_kind
 from audiolm_hf.training.processes import announce, process_rank
 from audiolm_hf.training.yaml_files import merge, read_yaml, substitute
 
@@ -107,7 +107,7 @@ def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tu
         raise ValueError(f"{where} has neither `kind` nor `config` but {', '.join(values)}; give one of the two.")
     if values["kind"] == RECIPE:
         raise ValueError(f"{where} is a recipe itself; put its steps into this one.")
-    keys = training_keys(values["kind"])
+    keys = {field.name for field in dataclasses.fields(training_kind(values["kind"])[0])}
     values = merge(values, {key: value for key, value in recipe.every_step.items() if key in keys})
     values.pop("output", None)
     names = {"output": recipe.output_folder, "here": str(here)}
@@ -135,19 +135,10 @@ def _check_folder(recipe: RecipeConfig, step: Step, others: list[Step]) -> None:
 
 
 def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
-    """Run the unfinished steps of a recipe.
-
-    With `torchrun`, every process calls this function. Trainings that run in one process let the others wait.
-
-    Args:
-        recipe ([`RecipeConfig`]): the recipe.
-        overwrite (`bool`, defaults to `False`): repeat steps that were finished with other settings.
-
-    Returns:
-        `Path`: result of the last step.
+    """Run the unfinished steps of a recipe, in all processes of `torchrun`, and return the result of the last one.
 
     Raises:
-        ValueError: a step was finished with other settings.
+        ValueError: a step was finished with other settings, and `overwrite` is `False`.
         BlockingIOError: another process runs a recipe in `output_folder`.
     """
     steps = resolve_steps(recipe)
@@ -184,9 +175,7 @@ def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
         raise ValueError(f"{path} has no key `kind`; add `kind: ` with one of {', '.join(TRAINING_KINDS)}.")
     if values["kind"] != RECIPE:
         return values["kind"], build_training(values, str(path))
-    settings = {key: value for key, value in values.items() if key not in ("kind", "output")}
-    if "output" in values:
-        settings = substitute(settings, {"output": str(values["output"])})
+    settings = own_settings(values)
     names = {field.name for field in dataclasses.fields(RecipeConfig)}
     own = {"here": str(Path(path).parent)} | {key: value for key, value in settings.items() if key in names}
     # Unknown keys of a recipe are for its steps.

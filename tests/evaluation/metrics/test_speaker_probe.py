@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audiolm_hf.data.audio import AudioRecord
-from audiolm_hf.evaluation.metrics.speaker_probe import speaker_accuracy
+from audiolm_hf.evaluation.metrics.speaker import speaker_accuracy
 
 SILENCE = np.zeros(16000, np.float32)
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Speaker embeddings of recordings, their similarity, and the identification of a prompt's speaker.
+"""Speaker embeddings of recordings, the identification of a prompt's speaker, and a speaker probe on tokens.
 
 Paper: AudioLM (arXiv 2209.03143), table III: a classifier identifies the prompt's speaker in 92.6 % of the
 continuations. Here, the nearest of the speakers of the given recordings is the identified one.
@@ -11,10 +11,13 @@ no wheels. The extra `evaluation` has `webrtcvad-wheels` instead, so that resemb
 import importlib.util
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import soxr
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
@@ -25,6 +28,8 @@ _DETECTOR_WINDOW = 480  # samples of its voice activity detector
 _LEVEL_DB = -30.0  # resemblyzer: quieter recordings are raised to this RMS
 RECORDINGS_PER_SPEAKER = 8  # enough for a stable mean embedding
 _LONGEST_S = 10.0  # of each recording
+SEGMENT_LENGTH_S = 3.0  # of the speaker probe: the length of a prompt
+_NUM_FOLDS = 5  # of its cross-validation
 _MIN_VOICED_S = 0.1  # minimum length of voiced audio for an embedding
 
 
@@ -128,3 +133,30 @@ class SpeakerVerifier:
             "speaker_similarity": speaker_similarity(vector, prompt_vector),
             "speaker_found": found if comparable else float("nan"),
         }
+
+
+def speaker_accuracy(
+    codes: Sequence[np.ndarray], num_tokens: int, frame_rate: float, records: Sequence[AudioRecord]
+) -> float:
+    """Return the cross-validated accuracy of a linear speaker probe on token histograms of 3 s segments.
+
+    `codes` are `(num_codebooks, frames)` for each recording, with a histogram for each level. The segments of a
+    recording are all in the same fold. The result is NaN with one speaker or fewer than five recordings.
+    """
+    length = round(SEGMENT_LENGTH_S * frame_rate)
+    rows, speakers, recordings = [], [], []
+    for levels, record in zip(codes, records, strict=True):
+        for start in range(0, levels.shape[1] - length + 1, length):
+            segment = levels[:, start : start + length]
+            rows.append(np.concatenate([np.bincount(level, minlength=num_tokens) for level in segment]) / length)
+            speakers.append(record.speaker)
+            recordings.append(record.id)
+    if len(set(speakers)) < 2 or len(set(recordings)) < _NUM_FOLDS:
+        return float("nan")
+    vectors = np.stack(rows)
+    scaled = (vectors - vectors.mean(axis=0)) / (vectors.std(axis=0) + 1e-12)
+    classifier = LogisticRegression(C=0.01, max_iter=200)
+    predicted = cross_val_predict(
+        classifier, scaled, np.asarray(speakers), groups=recordings, cv=GroupKFold(_NUM_FOLDS)
+    )
+    return float((predicted == np.asarray(speakers)).mean())

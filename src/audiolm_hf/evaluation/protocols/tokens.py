@@ -22,7 +22,7 @@ from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, triphone_items
 from audiolm_hf.evaluation.metrics.information import normalised_information, shuffled, token_information
 from audiolm_hf.evaluation.metrics.midi_notes import note_labels, read_excerpts, read_midi_files
 from audiolm_hf.evaluation.metrics.phones import UNKNOWN, Alignments, align_recordings, phone_labels
-from audiolm_hf.evaluation.metrics.speaker_probe import speaker_accuracy
+from audiolm_hf.evaluation.metrics.speaker import speaker_accuracy
 from audiolm_hf.evaluation.report import Headline, headline, join_parts, systems_table
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 

@@ -191,7 +191,9 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
         accelerator.wait_for_everyone()
     stop_tracking(accelerator)
     if accelerator.is_main_process:
-        replace_folder(Path(config.output_folder) / "encoder", partial(_copy_files, folder / "encoder"))
+        replace_folder(
+            Path(config.output_folder) / "encoder", partial(shutil.copytree, folder / "encoder", dirs_exist_ok=True)
+        )
     accelerator.wait_for_everyone()
 
 
@@ -207,11 +209,6 @@ def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrai
     torch.manual_seed(config.seed)
     encoder_config = Wav2Vec2BertConfig(**config.encoder)
     return AutoModel.from_config(encoder_config, attn_implementation=config.attn_implementation)
-
-
-def _copy_files(source: Path, target: Path) -> None:
-    for path in source.iterdir():
-        shutil.copyfile(path, target / path.name)
 
 
 def _iteration_targets(

@@ -5,8 +5,7 @@ import typing
 import pytest
 
 from audiolm_hf.cli import main
-from audiolm_hf.training.keys import key_texts
-from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
+from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, key_texts, training_kind
 from audiolm_hf.training.recipe import RecipeConfig
 
 
