@@ -213,6 +213,44 @@ def test_trainer_trains_and_evaluates_the_whole(tmp_path):
     assert loaded.stages.keys() == model.stages.keys()
 
 
+def padded(rows):
+    """Recordings of different lengths, as one batch."""
+    values = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
+    return {"input_values": values, "attention_mask": (torch.arange(values.shape[1]) < lengths[:, None]).long()}
+
+
+LENGTHS = (6400, 3000, 40000, 900)  # the third has several windows
+
+
+def test_every_recording_has_the_same_weight(tiny_audiolm):
+    rows = [0.3 * torch.randn(length) for length in LENGTHS]
+    together, alone = tiny_audiolm(**padded(rows)), [tiny_audiolm(row[None]) for row in rows]
+    for name in ("loss", *(f"{stage}_loss" for stage in STAGES)):
+        assert float(together[name]) == pytest.approx(sum(float(each[name]) for each in alone) / len(rows), abs=1e-5)
+
+
+def test_accumulated_batches_have_the_gradient_and_the_evaluation_of_one(tmp_path):
+    rows = [0.3 * torch.randn(length) for length in LENGTHS]
+    whole = tiny_model().train()
+    whole(**padded(rows)).loss.backward()
+    expected = {name: weight.grad for name, weight in whole.named_parameters() if weight.requires_grad}
+    evaluated = []
+    for size in (4, 2, 1):
+        model = tiny_model()
+        before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        changes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 4 // size, "max_steps": 1}
+        changes |= {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "per_device_eval_batch_size": size}
+        options = arguments(tmp_path, save_strategy="no", **changes)
+        trainer = Trainer(model, options, train_dataset=rows, eval_dataset=rows, data_collator=padded)
+        evaluated.append(trainer.evaluate()["eval_loss"])
+        trainer.train()
+        for name, weight in model.named_parameters():
+            if name in expected:
+                torch.testing.assert_close(before[name] - weight.detach(), expected[name], atol=1e-5, rtol=1e-5)
+    assert evaluated == pytest.approx([evaluated[0]] * 3, rel=1e-5)
+
+
 def test_trainer_gives_metrics_the_logits_of_every_stage(tmp_path):
     data = [{"input_values": row} for row in 0.3 * torch.randn(3, 6400)]
     seen = []

@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """A stage under plain `Trainer`, with a dataset of the user's own: as any causal model of transformers."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,74 @@ def test_training_with_an_evaluation_set_measures_loss_and_metrics(stage, tmp_pa
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < before["eval_loss"]
     assert [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry][:2] == [2, 4]
+
+
+def gradients(model, folder, examples, collator, **batches):
+    """The gradient of the one step of a training with SGD."""
+    model = copy.deepcopy(model)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    options = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "warmup_steps": 0}
+    trainer = Trainer(model, arguments(folder, **options | batches), train_dataset=examples, data_collator=collator)
+    trainer.train()
+    return {name: before[name] - weight.detach() for name, weight in model.named_parameters()}
+
+
+ACCUMULATED = [(4, 2), (2, 4), (1, 8)]
+
+
+@pytest.mark.parametrize("plain_labels", [False, True])
+def test_accumulated_batches_have_the_gradient_of_one(stage, tmp_path, plain_labels):
+    examples = own_dataset(stage.config)
+    if plain_labels:  # also where nothing predicts it
+        examples = [{**example, "labels": example["labels"].clone()} for example in examples]
+        for example in examples:
+            example["labels"][0] = example["input_ids"][-1]
+    collator = AudioLMStageCollator(stage.config)
+    whole = copy.deepcopy(stage).train()
+    whole(**collator(examples)).loss.backward()
+    expected = {name: weight.grad for name, weight in whole.named_parameters()}
+    for size, steps in [(8, 1), *ACCUMULATED]:
+        batches = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
+        found = gradients(stage, tmp_path, examples, collator, **batches)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-5)
+
+
+def test_rows_may_have_numbers_of_their_own(stage):
+    batch = AudioLMStageCollator(stage.config)(own_dataset(stage.config, rows=3))
+    counts = (batch["labels"] != IGNORE_INDEX).sum(1)
+    losses = stage.token_losses(**batch)[0].sum(1) / counts
+    torch.testing.assert_close(stage(**batch, num_items_in_batch=3 * counts).loss, losses.mean())
+    torch.testing.assert_close(
+        stage(**batch, num_items_in_batch=torch.tensor([[7]])).loss, (losses * counts).sum() / 7
+    )
+    nothing = batch | {"labels": torch.full_like(batch["labels"], IGNORE_INDEX)}
+    assert stage(**nothing, num_items_in_batch=torch.tensor(0)).loss.detach() == 0
+
+
+@pytest.mark.parametrize("smoothing", [{"label_smoothing_factor": 0.1}, {}])
+def test_a_loss_over_all_ids_is_refused_before_any_step(stage, tmp_path, smoothing):
+    before = copy.deepcopy(stage.state_dict())
+    own = {} if smoothing else {"compute_loss_func": lambda outputs, labels, **_: outputs.logits.mean()}
+    trainer = Trainer(
+        stage,
+        arguments(tmp_path, **smoothing),
+        train_dataset=own_dataset(stage.config),
+        data_collator=AudioLMStageCollator(stage.config),
+        **own,
+    )
+    with pytest.raises(ValueError, match="without labels, as Trainer does with label_smoothing_factor"):
+        trainer.train()
+    assert all(torch.equal(value, before[name]) for name, value in stage.state_dict().items())
+
+
+def test_bits_do_not_depend_on_the_batches(stage):
+    examples, collator = own_dataset(stage.config), AudioLMStageCollator(stage.config)
+    expected = stage_bits(stage, [collator(examples)])
+    for size in (1, 3):
+        found = stage_bits(stage, [collator(examples[place : place + size]) for place in range(0, 8, size)])
+        for name, values in expected.items():
+            assert found[name] == pytest.approx(values, rel=1e-5)
 
 
 def test_training_stops_early(stage, tmp_path):

@@ -152,6 +152,23 @@ def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "atte
     return lengths
 
 
+def check_num_items(num_items: Any, labels: Any) -> None:
+    """Raise a `ValueError` for a number of labels without labels."""
+    if num_items is not None and labels is None:
+        raise ValueError(
+            "num_items_in_batch is given without labels, as Trainer does with label_smoothing_factor and with "
+            "compute_loss_func: the loss would be over the ids of all levels, and not shifted. Leave both out; for a "
+            "loss of your own, override Trainer.compute_loss."
+        )
+
+
+def is_packed(attention_mask: Any, position_ids: Tensor | None) -> bool:
+    """Return whether positions restart within a row, as in transformers' packed sequences."""
+    if attention_mask is not None or position_ids is None or torch.compiler.is_compiling():
+        return False
+    return bool(((position_ids == 0).sum(-1) > 1).any())
+
+
 def check_sequences(
     inputs: Tensor,
     vocab_size: int,
@@ -228,8 +245,10 @@ __all__ = [
     "check_codes",
     "check_ids",
     "check_num_codebooks",
+    "check_num_items",
     "check_sequences",
     "check_tensor",
     "check_waveform",
+    "is_packed",
     "row_lengths",
 ]

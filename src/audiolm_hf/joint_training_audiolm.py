@@ -30,8 +30,8 @@ class AudioLMOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*): sum of the stages' losses, nats.
-        semantic_loss, coarse_loss, fine_loss (`torch.FloatTensor` of shape `()`, *optional*): mean negative
-            log-likelihood of a stage's tokens, each among the ids of its level.
+        semantic_loss, coarse_loss, fine_loss (`torch.FloatTensor` of shape `()`, *optional*): mean over the recordings
+            of the mean negative log-likelihood of a stage's tokens, each among the ids of its level.
         semantic_logits, coarse_logits, fine_logits (`torch.FloatTensor` of shape
             `(windows, sequence_length, vocab_size)`, *optional*): of each stage; left out in training.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*): with `output_hidden_states=True`; those of the semantic
@@ -85,7 +85,7 @@ def stage_windows(
     """
     window, examples = grid.units(config.window_length_s), []
     for recording in recordings:
-        num_units = grid.units_of(len(recording.semantic_tokens), recording.audio_codes.shape[1])
+        num_units = _num_units(recording, grid)
         for start in range(0, num_units, window):
             stop = min(start + window, num_units)
             tokens = slice(grid.tokens_before(start), grid.tokens_before(stop))
@@ -103,6 +103,20 @@ def stage_windows(
                 _leave_out(example["labels"], learned, ends_recording=stop == num_units)
             examples.append(example)
     return pad_examples(examples, config)
+
+
+def _num_units(recording: TokenisedRecording, grid: TimeGrid) -> int:
+    return grid.units_of(len(recording.semantic_tokens), recording.audio_codes.shape[1])
+
+
+def _row_counts(
+    labels: Tensor, recordings: list[TokenisedRecording], config: AudioLMStageConfig, grid: TimeGrid
+) -> Tensor:
+    """Return the number that divides the loss of each window: labels of its recording, times recordings."""
+    window = grid.units(config.window_length_s)
+    sizes = [-(-_num_units(recording, grid) // window) for recording in recordings]
+    parts = (labels != IGNORE_INDEX).sum(1).split(sizes)
+    return torch.cat([(part.sum() * len(recordings)).expand(len(part)) for part in parts])
 
 
 def _learned_tokens(
@@ -131,7 +145,7 @@ def _leave_out(labels: Tensor, learned: Tensor, *, ends_recording: bool) -> None
 class JointTrainingMixin(PartsMixin):
     """The `forward` of a model with both tokenizers and stages."""
 
-    accepts_loss_kwargs = False  # each stage divides by the number of its own labels
+    accepts_loss_kwargs = False  # every recording has the same weight, so parts of a batch need not know its size
 
     def train(self, mode: bool = True) -> Any:
         """Set the mode of the stages; the frozen tokenizers stay in evaluation mode."""
@@ -196,9 +210,11 @@ class JointTrainingMixin(PartsMixin):
         for name, stage in self.stages.items():
             dropout = stage.config.condition_dropout if self.training else 0.0
             batch = stage_windows(recordings, stage.config, self.time_grid, dropout)
+            counts = _row_counts(batch["labels"], recordings, stage.config, self.time_grid)
+            given = {"num_items_in_batch": counts, **options} if return_loss else options
             if not return_loss:
                 del batch["labels"]
-            outputs = stage(**batch, skip_logits=skip_logits, **options)
+            outputs = stage(**batch, skip_logits=skip_logits, **given)
             losses[f"{name}_loss"], logits[f"{name}_logits"] = outputs.loss, outputs.logits
             states += outputs.hidden_states or ()
             attentions += outputs.attentions or ()

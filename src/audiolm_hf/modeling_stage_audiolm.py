@@ -21,7 +21,7 @@ from transformers.utils import can_return_tuple
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import CACHE_NAME, slice_logits_to_keep
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
-from .input_checks_audiolm import check_sequences, check_tensor
+from .input_checks_audiolm import check_num_items, check_sequences, check_tensor, is_packed
 from .numerics_audiolm import Float32Rotary
 from .sampling_audiolm import LevelLogitsProcessor
 from .token_layout_audiolm import (
@@ -62,6 +62,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         super().__init__(config)
+        self.loss_type = "ForCausalLM"  # or Trainer would count the first label of a row, which nothing predicts
         # `from_pretrained(dtype=)` sets the default dtype; the backbone's configuration may still name the old one.
         self.model = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         embeddings = self.model.get_input_embeddings()
@@ -107,8 +108,8 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
             logits_to_keep (`int` or `torch.Tensor`, defaults to 0): last positions to compute logits for; 0 is all.
             skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
                 The loss never needs them.
-            num_items_in_batch (`int`, *optional*): labels in the whole (accumulated, distributed) batch, by which the
-                summed loss is divided; by default those given here.
+            num_items_in_batch (`int` or `torch.Tensor`, *optional*): what the summed loss is divided by: labels of the
+                whole (accumulated, distributed) batch, or a number for each row; by default the labels given here.
             cache (`Cache`, *optional*): `past_key_values` under the name that transformers has for it since 5.24.
             **kwargs: passed to the decoder, but for `shift_labels`: labels already one to the left, used for the loss
                 in place of `labels` where a sequence is spread over processes.
@@ -129,6 +130,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         inputs = inputs_embeds if input_ids is None else input_ids
         if inputs is None or (input_ids is not None and inputs_embeds is not None):
             raise ValueError("Pass input_ids or inputs_embeds, one of the two.")
+        check_num_items(num_items_in_batch, labels)
         shift_labels = self._given_shift_labels(kwargs)
         past = 0 if cache is None else cache.get_seq_length()
         check_sequences(
@@ -140,7 +142,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
             past=past,
         )
         if use_cache is None:
-            use_cache = self.config.use_cache and labels is None and not _is_packed(attention_mask, position_ids)
+            use_cache = self.config.use_cache and labels is None and not is_packed(attention_mask, position_ids)
         outputs = self.model(
             input_ids=input_ids,
             **self.placed(inputs, attention_mask, position_ids, cache),
@@ -153,9 +155,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             targets = _next_labels(labels) if shift_labels is None else shift_labels
-            losses = self._target_losses(hidden_states, targets)[1]
-            count = max(1, losses.numel()) if num_items_in_batch is None else num_items_in_batch
-            loss = losses.sum() / count
+            loss = self._mean_loss(hidden_states, targets, num_items_in_batch)
         logits = None
         if labels is None or not (self.training if skip_logits is None else skip_logits):
             logits = self.lm_head(slice_logits_to_keep(hidden_states, logits_to_keep))
@@ -237,7 +237,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
                 f"attn_implementation is {self.config._attn_implementation!r}, which reads positions that step back "
                 'as several sequences; load a stage that has a condition_stride with "sdpa" or "eager".'
             )
-        if _is_packed(attention_mask, position_ids):
+        if is_packed(attention_mask, position_ids):
             raise ValueError(
                 "position_ids begin again within a row, as those of packed sequences do; a stage that has a "
                 "condition_stride takes one sequence a row, padded, with an attention_mask."
@@ -322,6 +322,14 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
             return positions, rows.sum(-1).float(), positions.bool()  # empty, and part of the graph
         return positions, torch.cat(losses), torch.cat(correct)
 
+    def _mean_loss(self, hidden_states: Tensor, targets: Tensor, num_items: Tensor | int | None) -> Tensor:
+        """Return the sum of the targets' losses, each divided by the number of items: one, or one for every row."""
+        positions, losses, _ = self._target_losses(hidden_states, targets)
+        counts = torch.as_tensor(losses.numel() if num_items is None else num_items, device=losses.device).clamp(min=1)
+        if counts.numel() == 1:
+            return losses.sum() / counts.reshape(())
+        return (losses / counts[positions // targets.shape[1]]).sum()
+
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the correctness of every label, including the end token.
 
@@ -364,13 +372,6 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         processors = super()._get_logits_processor(*args, **kwargs)
         processors.insert(0, LevelLogitsProcessor(self.config))
         return processors
-
-
-def _is_packed(attention_mask: Tensor | None, position_ids: Tensor | None) -> bool:
-    """Return whether positions restart within a row, as in transformers' packed sequences."""
-    if attention_mask is not None or position_ids is None or torch.compiler.is_compiling():
-        return False
-    return bool(((position_ids == 0).sum(-1) > 1).any())
 
 
 def _next_labels(labels: Tensor) -> Tensor:
