@@ -223,6 +223,7 @@ def padded(rows):
 LENGTHS = (6400, 3000, 40000, 900)  # the third has several windows
 
 
+@torch.no_grad()
 def test_every_recording_has_the_same_weight(tiny_audiolm):
     rows = [0.3 * torch.randn(length) for length in LENGTHS]
     together, alone = tiny_audiolm(**padded(rows)), [tiny_audiolm(row[None]) for row in rows]

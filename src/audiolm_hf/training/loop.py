@@ -2,7 +2,6 @@
 """The loop of the trainings that transformers' Trainer does not run, with its log, trackers and checkpoints."""
 
 import importlib.util
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from audiolm_hf.training.checkpointing import append_log, load_training_state, rewind_log, save_training_state
 from audiolm_hf.training.config import TrainingConfig
 from audiolm_hf.training.processes import announce
+from audiolm_hf.training.run import describe_config
 from audiolm_hf.training.schedule import learning_rate_factor
 
 
@@ -140,7 +140,8 @@ def start_accelerator(config: TrainingConfig, name: str, **options: Any) -> Acce
         **options,
     )
     plain = (bool, int, float, str)
-    values = {key: value if isinstance(value, plain) else str(value) for key, value in asdict(config).items()}
+    settings, _ = describe_config(config)  # without the paths of this machine
+    values = {key: value if isinstance(value, plain) else str(value) for key, value in settings.items()}
     accelerator.init_trackers(f"audiolm_hf-{name}", values)
     return accelerator
 

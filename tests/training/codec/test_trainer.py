@@ -105,7 +105,7 @@ def test_training_writes_codec_figures_samples_and_checkpoints(finished):
     assert [path.name for path in find_checkpoints(finished / "checkpoints")] == ["step-00000004", "step-00000006"]
 
 
-def test_a_killed_training_resumes_to_the_same_weights(recordings, tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(recordings, tmp_path, monkeypatch):
     class KilledError(Exception):
         pass
 
@@ -120,7 +120,9 @@ def test_a_killed_training_resumes_to_the_same_weights(recordings, tmp_path):
     with pytest.raises(KilledError), patch.object(CodecTrainer, "_train_step", killed_at_step_5):
         train_codec(tiny_training(recordings, tmp_path / "parts"))
     torch.manual_seed(999)  # the process that resumes has drawn other numbers before
-    resumed = train_codec(tiny_training(recordings, tmp_path / "parts"))
+    (tmp_path / "parts").rename(tmp_path / "moved")
+    monkeypatch.chdir(recordings)
+    resumed = train_codec(tiny_training("./", tmp_path / "moved"))
     expected, actual = weights(whole), weights(resumed)
     assert expected.keys() == actual.keys()
     for name in expected:
@@ -198,6 +200,10 @@ def test_training_the_decoder_alone_keeps_every_code(recordings, tmp_path):
     before, after = weights(first), weights(second)
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"decoder"}
+
+
+def test_nothing_that_is_written_has_a_path_of_this_machine(finished):
+    assert [path for path in finished.rglob("*") if path.is_file() and b"pytest-of" in path.read_bytes()] == []
 
 
 def test_figures_reach_tensorboard(finished):
