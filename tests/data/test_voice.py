@@ -54,3 +54,13 @@ def test_recordings_are_known_by_their_original(source):
 def test_impossible_splits_are_errors(source, train, validation, message):
     with pytest.raises(ValueError, match=message):
         split_voice(read_voice(source), train, validation)
+
+
+def test_the_number_in_a_listing_is_no_part_of_a_name(tmp_path):
+    for number, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        sf.write(tmp_path / folder / "a (1).wav", np.full(8000, number / 10), 8000)
+    records = list(AudioSource([tmp_path / "one", tmp_path / "two"], 8000))
+    assert [record.id for record in records] == ["a (1).wav", "a (1).wav (2)"]
+    assert [recording_name(record) for record in records] == ["a (1).wav"] * 2
+    assert leave_out(AudioSource(tmp_path / "two", 8000), [recording_name(records[1])]) == []

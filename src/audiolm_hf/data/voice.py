@@ -5,6 +5,7 @@ Adaptation and its evaluation both choose here, in the order of the data, so tha
 recording is known by its original (`source`) where the data says it: the same utterance in another file is the same.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from audiolm_hf.data.audio import AudioRecord, AudioSource
 
 def recording_name(record: AudioRecord) -> str:
     """Name a recording by its original, or by its file (and row) where that is not known."""
-    return record.source or Path(record.id).name
+    return record.source or re.sub(r" \(\d+\)(?=[#\[]|$)", "", Path(record.id).name)  # without the number in a listing
 
 
 def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRecord]:

@@ -8,8 +8,22 @@ from typing import Annotated, Any, Literal
 
 from transformers import CONFIG_MAPPING
 
-from audiolm_hf.config_values_audiolm import did_you_mean
-from audiolm_hf.settings import Decay, Filled, LearningRate, NotNegative, OutputPath, Positive, Seed, Settings, Use
+from audiolm_hf.config_values_audiolm import Within, did_you_mean
+from audiolm_hf.settings import (
+    BatchSize,
+    Count,
+    Decay,
+    Filled,
+    LearningRate,
+    NotNegative,
+    OutputPath,
+    Positive,
+    Seconds,
+    Seed,
+    Settings,
+    Share,
+    Use,
+)
 
 Recordings = Annotated[list[Annotated[str, Filled()]], Use.DATA]
 DataFolder = OutputPath  # a run does not depend on its place, only on its content
@@ -71,6 +85,42 @@ class TrainingConfig(Settings):
         default_factory=list
     )
     seed: Seed = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class CropTrainingConfig(TrainingConfig):
+    """Shared configuration of the trainings on crops of recordings.
+
+    Args:
+        data ([`AudioDataConfig`]): the recordings.
+        batch_size (`int`): crops per step, over all processes.
+        crop_length_s (`float`): length of the crops in seconds.
+        save_steps (`int`): steps between checkpoints.
+    """
+
+    data: AudioDataConfig
+    batch_size: BatchSize = 8
+    crop_length_s: Seconds = 1.0
+    save_steps: Count = 250
+
+
+@dataclasses.dataclass(kw_only=True)
+class MaskedTrainingConfig(CropTrainingConfig):
+    """Shared configuration of the trainings of a speech encoder.
+
+    Args:
+        mask_share (`float`): share of masked frames.
+        mask_length_s (`float`): length of a masked span in seconds.
+        vocal_tract_warp (`float`): maximum relative warp of the frequency axis of a crop.
+        attn_implementation (`str`): attention implementation of the encoder during training.
+        max_kmeans_frames (`int`): maximum number of frames, or tokens, for the k-means of the targets.
+    """
+
+    mask_share: Share = 0.5
+    mask_length_s: Seconds = 0.2
+    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
+    attn_implementation: str = "sdpa"
+    max_kmeans_frames: Count = 200_000
 
 
 def check_model_keys(name: str, values: Collection[str], known: Collection[str]) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.settings import (
-    BatchSize,
     Count,
     CountOrNone,
     InputPath,
@@ -16,7 +15,7 @@ from audiolm_hf.settings import (
     Settings,
     Share,
 )
-from audiolm_hf.training.config import AudioDataConfig, TrainingConfig, check_model_keys, model_keys
+from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, model_keys
 from audiolm_hf.training.schedule import warmup_of
 
 
@@ -48,21 +47,18 @@ class DiscriminatorConfig(Settings):
 
 
 @dataclass(kw_only=True)
-class CodecTrainingConfig(TrainingConfig):
+class CodecTrainingConfig(CropTrainingConfig):
     """Configuration of the codec training.
 
     The output folder has checkpoints, samples, the metrics in `log.jsonl`, and the codec in `final`.
 
     Args:
-        data ([`AudioDataConfig`]): the recordings.
         codec (`dict`): fields of [`SoundStreamConfig`] that differ from their defaults.
         initial_weights (`str`, *optional*): folder of a codec to start from; random weights by default.
         train_decoder_only (`bool`): freeze the encoder and the codebooks, so that the codes do not change.
         discriminator ([`DiscriminatorConfig`]): the discriminators.
         max_steps (`int`): number of training steps.
         decay_steps (`int`): last steps, in which the learning rate decays to 0 along a cosine.
-        batch_size (`int`): crops per step, over all processes.
-        crop_length_s (`float`): length of the crops in seconds.
         mel_window_lengths, mel_bands (`list[int]`): scales of the mel loss.
         mel_weight, waveform_weight, commitment_weight (`float`): weights of the losses.
         loudness_weight, envelope_weight (`float`): weights of the perceptual losses, see `perceptual_losses`; 0
@@ -79,10 +75,8 @@ class CodecTrainingConfig(TrainingConfig):
         eval_steps (`int`): steps between validations.
         validation_crops (`int`): number of validation crops.
         validation_crop_length_s (`float`): length of the validation crops in seconds.
-        save_steps (`int`): steps between checkpoints.
     """
 
-    data: AudioDataConfig
     codec: dict[str, Any] = field(default_factory=dict)
     initial_weights: InputPath | None = None
     train_decoder_only: bool = False
@@ -91,8 +85,6 @@ class CodecTrainingConfig(TrainingConfig):
     decay_steps: CountOrNone = 2000
     warmup_steps: NotNegative = 200.0
     learning_rate: LearningRate = 5e-4
-    batch_size: BatchSize = 8
-    crop_length_s: Seconds = 1.0
     mel_window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
     mel_bands: list[Count] = field(default_factory=lambda: [160, 80, 40, 20, 10])
     mel_weight: NotNegative = 15.0

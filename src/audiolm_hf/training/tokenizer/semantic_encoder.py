@@ -22,7 +22,6 @@ from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2BertConfig
 from transformers.utils import logging
 
-from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
@@ -35,10 +34,9 @@ from audiolm_hf.settings import (
     NotNegative,
     Seconds,
     Settings,
-    Share,
 )
 from audiolm_hf.training.checkpointing import kept_tensors
-from audiolm_hf.training.config import AudioDataConfig, TrainingConfig, check_model_keys, model_keys
+from audiolm_hf.training.config import MaskedTrainingConfig, check_model_keys, model_keys
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
@@ -79,48 +77,32 @@ class IterationConfig(Settings):
 
 
 @dataclass(kw_only=True)
-class SemanticEncoderTrainingConfig(TrainingConfig):
+class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
     """Configuration of the training of a speech encoder by masked prediction; the encoder is saved in `encoder`.
 
     Args:
-        data ([`AudioDataConfig`]): the recordings.
         encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
         iterations (`list[IterationConfig]`): the iterations in order.
         first_targets (`"mfcc"`, `"chroma"` or `"teacher"`, defaults to `"mfcc"`): features that the first iteration
             clusters; `"chroma"` is for music, see [`chroma_features`].
         teacher (`str`, *optional*): folder or Hub name of a pretrained speech encoder of transformers with 50 frames
             per second, such as `facebook/w2v-bert-2.0`, for `first_targets: teacher`.
-        batch_size (`int`, defaults to 12): crops per step, over all processes.
-        crop_length_s (`float`, defaults to 3.2): length of the crops in seconds.
-        mask_share (`float`, defaults to 0.5): share of masked frames.
-        mask_length_s (`float`, defaults to 0.2): length of a masked span in seconds.
         visible_weight (`float`, defaults to 1.0): weight of the loss on unmasked frames; without it, a small encoder
             predicts only the prior for the first hundreds of steps.
-        vocal_tract_warp (`float`, defaults to 0.15): maximum relative warp of the frequency axis of a crop.
-        attn_implementation (`str`, defaults to `"sdpa"`): attention implementation of the encoder during training.
-        max_kmeans_frames (`int`, defaults to 200000): maximum number of frames for the k-means of the targets.
         validation_batches (`int`, defaults to 8): number of batches of a validation.
         eval_steps (`int`, defaults to 250): steps between validations.
-        save_steps (`int`, defaults to 250): steps between checkpoints.
     """
 
-    data: AudioDataConfig
     encoder: dict[str, Any]
     iterations: Annotated[list[IterationConfig], Filled()]
     first_targets: Literal["mfcc", "chroma", "teacher"] = "mfcc"
     teacher: NamedInput | None = None
     batch_size: BatchSize = 12
     crop_length_s: Seconds = 3.2
-    mask_share: Share = 0.5
-    mask_length_s: Seconds = 0.2
     visible_weight: NotNegative = 1.0
-    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
     warmup_steps: NotNegative = 0.08
-    attn_implementation: str = "sdpa"
-    max_kmeans_frames: Count = 200_000
     validation_batches: Count = 8
     eval_steps: Count = 250
-    save_steps: Count = 250
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,9 +26,9 @@ from audiolm_hf.data.loading import require_model_type
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from audiolm_hf.settings import BatchSize, Count, InputPath, LearningRate, NotNegative, Positive, Seconds, Share
+from audiolm_hf.settings import Count, InputPath, LearningRate, NotNegative, Positive, Seconds, Share
 from audiolm_hf.training.checkpointing import kept_tensors
-from audiolm_hf.training.config import AudioDataConfig, TrainingConfig
+from audiolm_hf.training.config import MaskedTrainingConfig
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
@@ -49,7 +49,7 @@ from audiolm_hf.training.tokenizer.spectra import (
 
 
 @dataclass(kw_only=True)
-class SpeakerInvarianceConfig(TrainingConfig):
+class SpeakerInvarianceConfig(MaskedTrainingConfig):
     """Configuration of the speaker-invariance training; the new tokenizer is saved in `tokenizer`.
 
     Args:
@@ -59,28 +59,19 @@ class SpeakerInvarianceConfig(TrainingConfig):
         max_steps (`int`): number of training steps.
         averaging_rounds (`int`, defaults to 3): number of rounds, see [`average_over_speakers`].
         frames_per_speaker (`int`, defaults to 1500): frames of each speaker, see [`average_over_speakers`].
-        batch_size (`int`, defaults to 8): crops per step, over all processes.
-        crop_length_s (`float`, defaults to 2.56): length of the crops in seconds.
-        mask_share (`float`, defaults to 0.3): share of masked frames.
-        mask_length_s (`float`, defaults to 0.16): length of a masked span in seconds.
         vocal_tract_warp (`float`, defaults to 0.3): see [`VoiceChange`].
         pitch_warp (`float`, defaults to 0.2): see [`VoiceChange`].
         equalizer (`float`, defaults to 0.3): see [`VoiceChange`].
         adversary_weight (`float`, defaults to 0.5): factor of the adversary's gradient in the encoder.
         adversary_learning_rate_factor (`float`, defaults to 1.0): factor of `learning_rate` for the adversary;
             training diverges with 20.
-        attn_implementation (`str`, defaults to `"sdpa"`): attention implementation of the encoder during training.
-        max_kmeans_frames (`int`, defaults to 150000): maximum number of tokens for the k-means of the targets.
         logging_steps (`int`, defaults to 100): steps between entries of the log.
-        save_steps (`int`, defaults to 250): steps between checkpoints.
     """
 
-    data: AudioDataConfig
     tokenizer: InputPath
     max_steps: Count
     averaging_rounds: Count = 3
     frames_per_speaker: Count = 1500
-    batch_size: BatchSize = 8
     crop_length_s: Seconds = 2.56
     mask_share: Share = 0.3
     mask_length_s: Seconds = 0.16
@@ -91,10 +82,8 @@ class SpeakerInvarianceConfig(TrainingConfig):
     adversary_learning_rate_factor: Positive = 1.0
     learning_rate: LearningRate = 5e-4
     warmup_steps: NotNegative = 0.05
-    attn_implementation: str = "sdpa"
     max_kmeans_frames: Count = 150_000
     logging_steps: Count = 100
-    save_steps: Count = 250
 
 
 def token_batch(
