@@ -309,6 +309,3 @@ def build_acoustic_codec(config: PreTrainedConfig) -> AcousticCodec:
     require_usable_codec(config)
     own = config.model_type == "soundstream"
     return wrap_acoustic_codec(SoundStreamModel(config) if own else AutoModel.from_config(config, dtype=torch.float32))
-
-
-__all__ = ["AcousticCodec", "build_acoustic_codec", "wrap_acoustic_codec"]

@@ -245,15 +245,3 @@ class AdapterMixin(AdapterMethods):
 
 def _is_no_report(record: Any) -> bool:
     return "LOAD REPORT" not in record.getMessage()
-
-
-__all__ = [
-    "ADAPTER_FILE",
-    "AdapterMixin",
-    "bare_stage",
-    "find_adapter",
-    "find_base",
-    "name_base",
-    "read_adapter_notes",
-    "redirect_to_base",
-]

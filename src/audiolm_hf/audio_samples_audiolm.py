@@ -117,6 +117,3 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
         )
     with np.errstate(over="ignore"):  # to infinity, which is refused where samples must be finite
         return audio.astype(np.float32)
-
-
-__all__ = ["SAMPLING_RATES", "as_float32", "check_sampling_rate", "is_array", "resampler", "to_mono"]

@@ -95,6 +95,3 @@ def _configuration_flaw(config: PreTrainedConfig) -> str | None:
 def _has_no_attention(config: PreTrainedConfig) -> bool:
     layer_types = set(getattr(config, "layer_types", None) or ())
     return bool(layer_types) and layer_types <= _RECURRENT_LAYERS
-
-
-__all__ = ["check_backbone"]

@@ -81,13 +81,3 @@ def example_prompt(checkpoint: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
         if name == bundled_folder(bundled):
             name = bundled
     return str(_PACKAGE / "examples" / _EXAMPLE_PROMPTS.get(name, _EXAMPLE_PROMPTS[DEFAULT_CHECKPOINT]))
-
-
-__all__ = [
-    "DEFAULT_CHECKPOINT",
-    "bundled_folder",
-    "checkpoint",
-    "example_prompt",
-    "list_checkpoints",
-    "resolve_checkpoint",
-]

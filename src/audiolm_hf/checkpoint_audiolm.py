@@ -320,6 +320,3 @@ def _read_object(path: str | os.PathLike, advice: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"{path} holds a {type(fields).__name__}, not an object; {advice}.")
     return fields
-
-
-__all__ = ["AudioLMPreTrainedModel", "read_generation_config", "read_model_type"]

@@ -95,14 +95,3 @@ class AdapterMethods:
     enable_adapters = _any_peft(PreTrainedModel.enable_adapters)
     active_adapters = _any_peft(PreTrainedModel.active_adapters)
     delete_adapter = _any_peft(PreTrainedModel.delete_adapter)
-
-
-__all__ = [
-    "CACHE_NAME",
-    "CHECKPOINTING",
-    "SUPPORTED",
-    "AdapterMethods",
-    "check_version",
-    "slice_logits_to_keep",
-    "unmoved_generator",
-]

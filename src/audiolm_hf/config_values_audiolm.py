@@ -229,19 +229,3 @@ def _is_free(name: str, value: Any) -> bool:
     if name in TRANSFORMERS_KEYS or name.startswith("_"):
         return True
     return re.search(_FREE, name) is not None and not (isinstance(value, bool) and re.search(_SHARE, name))
-
-
-__all__ = [
-    "COUNT",
-    "LAYERS",
-    "LEVELS",
-    "RATE",
-    "SHARE",
-    "TRANSFORMERS_KEYS",
-    "Within",
-    "check_dtype",
-    "check_foreign_config",
-    "check_plain",
-    "did_you_mean",
-    "foreign_trained_values",
-]

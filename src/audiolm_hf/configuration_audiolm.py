@@ -17,13 +17,11 @@ from transformers.configuration_utils import SubConfigSpec
 from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within, check_foreign_config, check_plain
 from .configuration_soundstream_audiolm import SoundStreamConfig
 from .configuration_stage_audiolm import (
-    NUM_SPECIAL_TOKENS,
     SEMANTIC_LEVEL,
     AudioLMCoarseConfig,
     AudioLMFineConfig,
     AudioLMSemanticConfig,
     AudioLMStageConfig,
-    StageLayout,
 )
 from .resampling_audiolm import check_rates
 from .strict_config_audiolm import StrictConfig, checked
@@ -290,24 +288,3 @@ class AudioLMConfig(StrictConfig):
                 f"The stages {', '.join(stages)} predict the levels {levels} ({SEMANTIC_LEVEL}: semantic tokens); "
                 "give stages that together predict semantic tokens and the levels of the codes from 0 on, each once."
             )
-
-
-__all__ = [
-    "CODECS",
-    "NUM_MEL_BINS",
-    "NUM_SPECIAL_TOKENS",
-    "SEMANTIC_LEVEL",
-    "SPECTRUM_ENCODER",
-    "STACKED_FRAMES",
-    "WAVEFORM_ENCODERS",
-    "AudioLMCoarseConfig",
-    "AudioLMConfig",
-    "AudioLMFineConfig",
-    "AudioLMSemanticConfig",
-    "AudioLMSemanticTokenizerConfig",
-    "AudioLMStageConfig",
-    "SemanticTokenizerConfig",
-    "SoundStreamConfig",
-    "StageLayout",
-    "require_usable_codec",
-]

@@ -175,6 +175,3 @@ class SoundStreamConfig(StrictConfig):
             frames_ahead = self.num_lookahead_layers * ((self.kernel_size - 1) // 2)
             lookahead += frames_ahead * self.hop_length + 3 * self.hop_length // 2
         return lookahead
-
-
-__all__ = ["SoundStreamConfig"]

@@ -267,14 +267,3 @@ class AudioLMFineConfig(AudioLMStageConfig):
     layout = StageLayout(condition=("coarse",), predicted=("fine",))
 
     window_length_s: float | int = checked(3.0, _SECONDS)
-
-
-__all__ = [
-    "NUM_SPECIAL_TOKENS",
-    "SEMANTIC_LEVEL",
-    "AudioLMCoarseConfig",
-    "AudioLMFineConfig",
-    "AudioLMSemanticConfig",
-    "AudioLMStageConfig",
-    "StageLayout",
-]

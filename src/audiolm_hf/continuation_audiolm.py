@@ -48,6 +48,3 @@ def join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> Te
         fade = torch.linspace(1, 0, length + 1, device=decoded.device, dtype=decoded.dtype)[:-1]
         continuation[:length] += error.flip(0) * fade
     return continuation
-
-
-__all__ = ["decode_continuation", "join"]

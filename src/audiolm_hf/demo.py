@@ -166,6 +166,3 @@ def launch_demo(demo: gr.Blocks, host: str | None = None, port: int | None = Non
         port (`int`, *optional*): by default the first free one from 7860.
     """
     demo.launch(server_name=host, server_port=port, share=False, ssr_mode=False)
-
-
-__all__ = ["build_demo", "launch_demo", "make_continuation", "plot_audio"]

@@ -244,6 +244,3 @@ def _one_channel(audio: np.ndarray, name: str) -> np.ndarray:
             "list(array), and mix more than two channels first, such as by array.mean(0)."
         )
     return to_mono(audio)
-
-
-__all__ = ["AudioLMFeatureExtractor"]

@@ -119,16 +119,3 @@ def _force_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-__all__ = [
-    "PARTIAL",
-    "fill_folder",
-    "remove_folder",
-    "replace_file",
-    "replace_folder",
-    "write_bytes",
-    "write_json",
-    "write_tensors",
-    "write_text",
-]

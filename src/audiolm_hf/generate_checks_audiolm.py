@@ -98,6 +98,3 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
         "ask for fewer rows (num_return_sequences, batch_size) or a shorter continuation_length_s or semantic_tokens",
         model.device,
     )
-
-
-__all__ = ["check_generate_inputs", "check_generation_memory", "check_seed", "require_count", "resolve_seed"]

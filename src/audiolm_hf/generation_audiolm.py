@@ -378,6 +378,3 @@ def _unpad(values: Tensor, attention_mask: Tensor | None, mask_name: str) -> lis
 def _ceil(count: float) -> int:
     """Round up, but not because of a float's last digits."""
     return math.ceil(count - 1e-6)
-
-
-__all__ = ["AudioLMGenerateOutput", "AudioLMGenerationMixin"]

@@ -255,6 +255,3 @@ def _require_options(names: Iterable[str]) -> None:
             reason = next(reason for pattern, reason in _UNSUPPORTED.items() if re.search(pattern, name))
             raise ValueError(f"generate has no option {name!r} of transformers: {reason}.")
         raise ValueError(f"generate has no option {name!r}{did_you_mean(name, own)}")
-
-
-__all__ = ["AudioLMGenerationConfig"]

@@ -276,16 +276,3 @@ def position_noise(first: int, num_samples: int, device: torch.device) -> Tensor
         bits = ((bits >> 16) ^ bits) * 0x45D9F3B % 2**RANDOM_BITS  # a product of 32 and 27 bits
     bits = (bits >> 16) ^ bits
     return ((bits >> 8).float() / 2**23 - 1) * math.sqrt(3)  # 24 bits are exact in float32
-
-
-__all__ = [
-    "HarmonicDecoder",
-    "SourceFilter",
-    "SourceState",
-    "noise_band_weights",
-    "phase_steps",
-    "pitch_bins",
-    "position_noise",
-    "pulse_train",
-    "sample_f0",
-]

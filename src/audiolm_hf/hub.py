@@ -268,6 +268,3 @@ def _update_json(path: Path, entries: dict[str, dict[str, Any]]) -> None:
     for key, value in entries.items():
         content[key] = content.get(key, {}) | value
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-__all__ = ["add_code", "export_checkpoint", "pipeline", "push_checkpoint"]

@@ -237,18 +237,3 @@ def _check_mask(mask: Any, batch: int, length: int, past: int) -> None:
 def can_read(tensor: Tensor) -> bool:
     """Return whether values can be read, which is not the case in compiled graphs and on the meta device."""
     return not (tensor.is_meta or torch.compiler.is_compiling())
-
-
-__all__ = [
-    "LARGEST_FLOAT",
-    "can_read",
-    "check_codes",
-    "check_ids",
-    "check_num_codebooks",
-    "check_num_items",
-    "check_sequences",
-    "check_tensor",
-    "check_waveform",
-    "is_packed",
-    "row_lengths",
-]

@@ -51,6 +51,3 @@ def compress_low_band(coefficients: Tensor, scale: float) -> Tensor:
 def expand_low_band(low_band: Tensor, scale: float) -> Tensor:
     """Undo [`compress_low_band`]."""
     return low_band.sign() * (low_band.abs() / scale) ** (1 / COMPRESSION)
-
-
-__all__ = ["compress_low_band", "cosine_analysis", "cosine_synthesis", "expand_low_band", "low_band_basis"]

@@ -46,6 +46,3 @@ def check_memory(needed: float, what: str, advice: str, device: torch.device | N
             f"{what} would take about {needed / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are available; "
             f"{advice}."
         )
-
-
-__all__ = ["available_memory", "check_memory"]

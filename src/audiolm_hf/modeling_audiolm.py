@@ -171,6 +171,3 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
             "AudioLMModel has no embeddings to resize; those of a stage have a row for each id that its configuration "
             "counts, so build a model of another configuration."
         )
-
-
-__all__ = ["AudioLMModel"]

@@ -307,10 +307,3 @@ def _receptive_field(encoder_config: Any) -> int:
 
 
 register_semantic_tokenizer(AudioLMSemanticTokenizer)
-
-__all__ = [
-    "AudioLMSemanticTokenizer",
-    "log_mel_spectrogram",
-    "nearest_centroid",
-    "stacked_log_mel",
-]

@@ -421,11 +421,3 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
 def _mask(lengths: Tensor, length: int) -> Tensor:
     """Return `(batch, length)`: 1 within each row's own length, 0 after it."""
     return torch.arange(length, device=lengths.device) < lengths[:, None]
-
-
-__all__ = [
-    "SoundStreamDecoderOutput",
-    "SoundStreamEncoderOutput",
-    "SoundStreamModel",
-    "SoundStreamOutput",
-]

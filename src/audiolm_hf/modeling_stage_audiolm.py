@@ -395,6 +395,3 @@ class AudioLMFineModel(AudioLMStageModel, GenerationMixin):
     """The fine stage, which predicts fine codes from coarse codes. See [`AudioLMStageModel`]."""
 
     config_class = AudioLMFineConfig
-
-
-__all__ = ["AudioLMCoarseModel", "AudioLMFineModel", "AudioLMSemanticModel", "AudioLMStageModel"]

@@ -147,17 +147,3 @@ def settled(method: Callable) -> Callable:
             return method(self, *args, **kwargs)
 
     return run
-
-
-__all__ = [
-    "Float32Parts",
-    "Float32Rotary",
-    "Float32Weights",
-    "evaluation_mode",
-    "finite_parts",
-    "float32_default",
-    "keep_dtype",
-    "loaded",
-    "require_finite",
-    "settled",
-]

@@ -40,6 +40,3 @@ class PartsMixin:
         """The times of semantic tokens and codec frames."""
         semantic, codec = self.config.semantic_tokenizer_config, self.acoustic_codec
         return TimeGrid.from_hops(semantic.hop_length, semantic.sampling_rate, codec.hop_length, codec.sampling_rate)
-
-
-__all__ = ["PartsMixin"]

@@ -249,6 +249,3 @@ def _check_loading(options: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value!r}; give a whole number, {least} or more.")
     if not isinstance(options.get("binary_output", False), bool):
         raise ValueError(f"binary_output is {options['binary_output']!r}; give True or False.")
-
-
-__all__ = ["CUSTOM_PIPELINES", "TASK", "AudioContinuation", "AudioContinuationPipeline", "check_same_rate"]

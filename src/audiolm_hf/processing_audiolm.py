@@ -273,6 +273,3 @@ def _is_decoder(item: Any) -> bool:
     if hasattr(item, "__array__"):  # may have `data`, too, which some types of samples cannot show
         return False
     return hasattr(item, "get_all_samples") or (hasattr(item, "data") and hasattr(item, "sample_rate"))
-
-
-__all__ = ["AudioLMProcessor", "is_clip"]

@@ -93,6 +93,3 @@ def register() -> None:
             pt_model=(AutoModel,),
             default={"model": (bundled_folder(DEFAULT_CHECKPOINT), "main")},
         )
-
-
-__all__ = ["PARTS", "Part", "register", "register_semantic_tokenizer", "register_stage"]

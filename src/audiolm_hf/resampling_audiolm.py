@@ -73,6 +73,3 @@ def resample(input_values: Tensor, rate: int, target_rate: int) -> Tensor:
         rows = padded.unfold(1, step + 2 * half, step)  # (batch, stretches, samples in)
         resampled = rows @ torch.from_numpy(filters).to(rows.device)
     return resampled.flatten(1)[:, : -(-num_samples * target_rate // rate)]
-
-
-__all__ = ["check_rates", "resample"]

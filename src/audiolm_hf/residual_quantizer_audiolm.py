@@ -379,13 +379,3 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
                 ]
             ).sum(0)
             return self._split(total, audio_codes.shape[0])
-
-
-__all__ = [
-    "EMACodebook",
-    "FactorizedCodebook",
-    "QuantizerOutput",
-    "ResidualVectorQuantizer",
-    "kmeans",
-    "nearest_codes",
-]

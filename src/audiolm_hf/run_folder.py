@@ -305,18 +305,3 @@ def _empty(path: Path) -> None:
             shutil.rmtree(entry)
         elif not entry.name.startswith(_LOCK_FILE):
             entry.unlink()
-
-
-__all__ = [
-    "RECORD_FILE",
-    "FileStates",
-    "RunFolder",
-    "changed_files",
-    "file_hash",
-    "file_states",
-    "hold_folder",
-    "holds_finished",
-    "kept_result",
-    "named_files",
-    "walk_files",
-]

@@ -256,13 +256,3 @@ def sample_tokens(
             'weights and options, or load it with dtype="float32".'
         )
     return tokens
-
-
-__all__ = [
-    "LevelLogitsProcessor",
-    "Progress",
-    "ProgressCallback",
-    "TokenSampler",
-    "row_noise",
-    "sample_tokens",
-]

@@ -153,11 +153,3 @@ def register_semantic_tokenizer(model_class: type[SemanticTokenizerModel]) -> No
     """
     AudioLMConfig.add_semantic_tokenizer(model_class.config_class)
     SEMANTIC_TOKENIZERS[model_class.config_class.model_type] = model_class
-
-
-__all__ = [
-    "SEMANTIC_TOKENIZERS",
-    "AudioLMSemanticTokenizerOutput",
-    "SemanticTokenizerModel",
-    "register_semantic_tokenizer",
-]

@@ -192,26 +192,3 @@ def _to_float(value: float | str, where: str) -> float:
 
 def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-
-
-__all__ = [
-    "RENAMED_KEYS",
-    "BatchSize",
-    "Count",
-    "CountOrNone",
-    "Decay",
-    "Filled",
-    "InputPath",
-    "LearningRate",
-    "NamedInput",
-    "NotNegative",
-    "OutputPath",
-    "Positive",
-    "Seconds",
-    "Seed",
-    "Settings",
-    "Share",
-    "Use",
-    "build",
-    "convert",
-]

@@ -147,16 +147,3 @@ class ISTFTDecoder(nn.Module):
             before = consistent
             spectrum = torch.polar(magnitude, guess.angle())
         return inverse_spectrum(spectrum, self.config, frame_mask)
-
-
-__all__ = [
-    "LAYER_SCALE",
-    "LOG_MAGNITUDE_LIMIT",
-    "CausalConvNeXtBlock",
-    "ISTFTDecoder",
-    "SpectralEncoder",
-    "frame_blocks",
-    "hann_window",
-    "inverse_spectrum",
-    "windowed_spectrum",
-]

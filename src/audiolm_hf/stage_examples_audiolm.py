@@ -123,10 +123,3 @@ class AudioLMStageCollator:
                 "length, 1 or more, as build_stage_example does."
             )
         return {key: values.long() for key, values in row.items()}
-
-
-__all__ = [
-    "AudioLMStageCollator",
-    "build_layout_example",
-    "pad_examples",
-]

@@ -236,13 +236,3 @@ def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenS
         for (row, _, (_, new, stop)), new_codes in zip(group, codes, strict=True):
             rows[row][predicted, new:stop] = new_codes[:, : stop - new]
     return rows
-
-
-__all__ = [
-    "CodeRows",
-    "TimedTokens",
-    "generate_coarse_codes",
-    "generate_fine_codes",
-    "generate_semantic_tokens",
-    "window_tokens",
-]

@@ -112,6 +112,3 @@ def build_stage_example(
     """
     build = STAGES[config.stage].build_example
     return build(config, semantic_tokens, audio_codes, ends_recording=ends_recording, drop_condition=drop_condition)
-
-
-__all__ = ["STAGES", "Stage", "build_stage_example", "register_stage"]

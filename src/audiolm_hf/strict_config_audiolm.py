@@ -185,6 +185,3 @@ class StrictConfig(PreTrainedConfig):
                     f"{name} is {value!r}, but the weights in {source} were trained with {stored[name]!r}; load them "
                     "with that."
                 )
-
-
-__all__ = ["BUNDLED", "StrictConfig", "checked", "refuse_short_name"]

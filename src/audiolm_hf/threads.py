@@ -61,6 +61,3 @@ def set_threads(model: nn.Module, asked: int | None = None) -> str:
         reason = f"the largest part has {weights / 1e6:.1f} million weights; --threads sets another number"
     torch.set_num_threads(threads)
     return f"{threads} thread{'s' if threads > 1 else ''} ({reason})"
-
-
-__all__ = ["check_threads", "set_threads", "usable_cpus"]

@@ -99,6 +99,3 @@ class TimeGrid:
         if step >= 1:
             return torch.ceil(places * step - 0.5 - _TOLERANCE)
         return torch.floor((places + 0.5) * step + _TOLERANCE)
-
-
-__all__ = ["TimeGrid"]

@@ -261,27 +261,3 @@ def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: Audi
     stride = Fraction(config.condition_stride).limit_denominator(10**6)  # exact: 8/3 is no float
     beside = start + place * stride.numerator // stride.denominator
     return torch.where(is_condition, beside, position_ids)
-
-
-__all__ = [
-    "IGNORE_INDEX",
-    "NO_LEVEL",
-    "SEMANTIC_LEVEL",
-    "code_ids",
-    "codes_of_ids",
-    "count_positions",
-    "flatten_codes",
-    "forbidden_id",
-    "is_condition",
-    "level_ids",
-    "level_mask",
-    "level_range",
-    "remove_repeats",
-    "restore_repeats",
-    "semantic_ids",
-    "side_by_side_positions",
-    "special_token",
-    "stage_context",
-    "token_levels",
-    "unflatten_tokens",
-]
