@@ -65,7 +65,7 @@ SINGLE = [
 def test_misuse_is_one_line_before_any_model(tmp_path, monkeypatch, capsys, command, options, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *given, **named: pytest.fail("a model was loaded"))
-    monkeypatch.setattr("audiolm_hf.memory_audiolm.available_memory", lambda: 8 * 10**9)
+    monkeypatch.setattr("audiolm_hf.generate_checks_audiolm.available_memory", lambda: 8 * 10**9)
     (tmp_path / "text").write_text("text")
     (tmp_path / "binary").write_bytes(b"\x89PNG\xff")
     output = [] if command != "checkpoint" or "-o" in options else ["-o", "report.json"]

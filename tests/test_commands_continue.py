@@ -194,7 +194,7 @@ def test_misuse_is_one_line_before_the_work(tmp_path, monkeypatch, capsys, argum
 
 
 def test_what_does_not_fit_into_memory_is_refused_with_the_figure(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("audiolm_hf.memory_audiolm.available_memory", lambda: 10**6)
+    monkeypatch.setattr("audiolm_hf.generate_checks_audiolm.available_memory", lambda: 10**6)
     assert run(CLIP, "-o", "out.wav", length_s=60) == 1
     assert "audiolm-hf: error: 1 rows of 60 s would take about 0.0" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

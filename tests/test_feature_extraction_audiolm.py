@@ -192,7 +192,7 @@ def test_settings_survive_saving(extractor, tmp_path):
 @pytest.mark.parametrize("name", ["max_length", "pad_to_multiple_of"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "8000", True, 2**31])
 def test_unusable_lengths_are_refused(extractor, name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be an integer from 1"):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; give an integer from 1"):
         extractor(tone(), sampling_rate=RATE, padding="max_length", **{name: value})
 
 

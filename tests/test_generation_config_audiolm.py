@@ -48,9 +48,9 @@ def test_unknown_options_name_the_nearest():
     ],
 )
 def test_values_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be "):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; give "):
         AudioLMGenerationConfig().with_options(**{name: value})
-    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be "):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; give "):
         AudioLMGenerationConfig(**{name: value})
 
 

@@ -202,7 +202,7 @@ def test_any_rate_and_strides(num_samples, hop, rate):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"input_values": torch.zeros(1, 0)}, "1 sample or more"),
+        ({"input_values": torch.zeros(1, 0)}, "none of them 0"),
         ({"input_values": torch.zeros(1, 2, 100)}, "batch, num_samples"),
         ({"input_values": torch.zeros(1, 100), "num_codebooks": 4}, "1 to 3"),
         ({"input_values": torch.zeros(1, 100), "num_codebooks": 0}, "1 to 3"),

@@ -99,7 +99,7 @@ class Numbers(Settings):
         ({"length": math.inf}, "length is inf; it must be a finite number"),
         ({"length": -1}, "length is -1.0"),
         ({"batch": 10**7}, "batch is 10000000; give an integer from 1 to 65,536"),
-        ({"folder": ""}, "folder is ''; it must not be empty"),
+        ({"folder": ""}, "folder is ''; give a value that is not empty"),
         ({"folder": " "}, "folder is ' '"),
         ({"folder": "a\0b"}, "folder is 'a"),
     ],

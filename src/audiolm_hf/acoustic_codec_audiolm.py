@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """One contract over the codecs that AudioLM can use: SoundStream, and transformers' EnCodec, DAC and Mimi.
 
-In: `input_values (batch, num_samples)`; out: `audio_codes (batch, num_codebooks, frames)`, and back. Rates are exact
-here: `frame_rate` is a float, and `frames = ceil(num_samples / hop_length)` for every codec.
+In: `input_values (batch, num_samples)`; out: `audio_codes (batch, num_codebooks, frames)`, and back. Every codec has a
+`frame_rate` that is a float, and `ceil(num_samples / hop_length)` frames.
 
 Paper: AudioLM (arXiv 2209.03143), acoustic tokens.
 """
@@ -77,9 +77,8 @@ class AcousticCodec:
 
         Raises:
             TypeError: if `input_values` are not floats, or the mask no real numbers.
-            ValueError: if the waveform is empty, not 2-D or not finite, the mask has another shape, other values than
-                0 and 1 or padding before a recording, there are fewer levels than asked for, or the codec's weights
-                make NaN or infinity of it.
+            ValueError: if the waveform is empty, not 2-D or not finite, the mask does not fit, there are fewer levels
+                than asked for, or weights of the codec are NaN or infinite.
         """
         check_waveform(input_values)
         num_codebooks = check_num_codebooks(num_codebooks, self.num_codebooks)
@@ -105,8 +104,7 @@ class AcousticCodec:
 
         Raises:
             TypeError: if the codes are not integers.
-            ValueError: if the codes are not 3-D, empty, out of range, or have more levels than the codec; or if a
-                sample comes out NaN or infinite.
+            ValueError: if the codes are empty, of a wrong shape or out of range, or a sample is NaN or infinite.
         """
         check_codes(audio_codes, self.num_codebooks, self.codebook_size)
         device_type = audio_codes.device.type
@@ -125,9 +123,9 @@ class AcousticCodec:
 class WindowedCodec(AcousticCodec):
     """A codec that transformers decodes in one pass, decoded here in windows.
 
-    `_latents` makes what the convolutions that synthesize samples take, each frame once and in order, so that a
-    recurrent layer or a transformer carries its state from window to window. A window is synthesized together with
-    the frames on either side that its samples depend on.
+    `_latents` makes the input of the convolutions that synthesize samples, each frame once and in order, so that a
+    recurrent layer or a transformer keeps its state. A window is synthesized with the frames on either side that it
+    depends on.
     """
 
     def _decode(self, audio_codes: Tensor) -> Tensor:
@@ -161,7 +159,7 @@ class WindowedCodec(AcousticCodec):
         raise NotImplementedError("A codec in windows makes samples of latents.")
 
     def _reach(self) -> int:
-        """Return at most how many frames away, on either side, a latent can be of a sample that depends on it."""
+        """Return at most how many frames away a latent can be of a sample that depends on it."""
         raise NotImplementedError("A codec in windows knows how far its convolutions reach.")
 
 
@@ -186,8 +184,7 @@ def _within(audio_codes: Tensor, start: int, stop: int, reach: int) -> tuple[Ten
 class EncodecCodec(WindowedCodec):
     """EnCodec, mono, encoded whole.
 
-    The model's own `encode` cuts audio into chunks and returns 4-D codes with a scale for each; its encoder, quantizer
-    and decoder are called here instead, so that a recording is one run of frames.
+    The model's own `encode` cuts audio into chunks, each with a scale; here a recording is one run of frames.
     """
 
     @property
@@ -279,13 +276,7 @@ _CODECS = {"soundstream": AcousticCodec, "encodec": EncodecCodec, "dac": DacCode
 
 
 def wrap_acoustic_codec(model: PreTrainedModel) -> AcousticCodec:
-    """Return the contract's view of a codec model.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]): SoundStream, EnCodec, DAC or Mimi.
-
-    Returns:
-        [`AcousticCodec`]: shares the model's weights.
+    """Return the contract's view of a codec model, which shares its weights.
 
     Raises:
         ValueError: if the kind of codec is not known, or its settings cannot be used.

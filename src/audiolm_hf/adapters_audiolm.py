@@ -26,11 +26,7 @@ _WRAPPED = ("base_layer", "original_module")  # PEFT's names of the layer inside
 
 
 def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
-    """Return the path of `adapter_config.json` of a folder or of a name on the Hub; `None` if it is not an adapter.
-
-    Raises:
-        ValueError: it is an adapter folder in the older format.
-    """
+    """Return the path of `adapter_config.json` of a folder or of a name on the Hub; `None` if it is not an adapter."""
     folder = Path(source)
     if any(folder.glob("model*.safetensors")):  # a model that has an adapter beside it
         return None
@@ -46,13 +42,8 @@ def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
 def find_base(base: str | None, adapter: str | os.PathLike) -> str:
     """Return the folder, or the name on the Hub, of the base of an adapter.
 
-    Args:
-        base (`str`, *optional*): `base_model_name_or_path` of the adapter: name of a bundled checkpoint, folder
-            relative to the adapter's or to the working folder, or name on the Hub.
-        adapter (`str` or `os.PathLike`): folder of the adapter, or its name on the Hub.
-
-    Raises:
-        ValueError: the base is not found.
+    `base` is `base_model_name_or_path`: name of a bundled checkpoint, folder relative to the adapter's or to the
+    working folder, or name on the Hub.
     """
     bundled = BUNDLED / (base or "") / "config.json"
     for folder in [bundled.parent] if bundled.is_file() else [Path(adapter) / (base or ""), Path(base or "")]:
@@ -78,7 +69,7 @@ def name_base(name_or_path: str, adapter: str | os.PathLike) -> str | None:
 
 
 def redirect_to_base(source: str | os.PathLike | None, kwargs: dict[str, Any]) -> str | os.PathLike | None:
-    """Return the base of an adapter and add the adapter to `kwargs`; any other source is returned as it is."""
+    """Return the base of an adapter and add the adapter to `kwargs`; return any other source as it is."""
     refuse_short_name(source)
     options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
     found = None if source is None or options.get("subfolder") else find_adapter(source, **options)
@@ -92,11 +83,9 @@ def redirect_to_base(source: str | os.PathLike | None, kwargs: dict[str, Any]) -
 
 
 def read_adapter_notes(source: str | os.PathLike, **hub_options: Any) -> dict[str, Any]:
-    """Read `audiolm_adapter.json` of a folder or of a name on the Hub.
+    """Read `audiolm_adapter.json` of a folder or of a name on the Hub; empty where there is none.
 
-    Returns:
-        `dict`: `base_weights` and, if known, the `recordings` that the adapter was trained on; empty for an adapter
-        saved by PEFT, and for a checkpoint.
+    It has `base_weights` and, if known, the `recordings` that the adapter was trained on.
     """
     path: str | os.PathLike | None = Path(source) / ADAPTER_FILE
     if not Path(source).is_dir():
@@ -107,11 +96,7 @@ def read_adapter_notes(source: str | os.PathLike, **hub_options: Any) -> dict[st
 
 
 def bare_stage(stage: Any) -> PreTrainedModel:
-    """Return the stage inside a `peft.PeftModel`, with its adapters; any other stage is returned as it is.
-
-    Raises:
-        ValueError: the adapter is a prompt-learning one, which stages do not support.
-    """
+    """Return the stage inside a `peft.PeftModel`, with its adapters; return any other stage as it is."""
     if isinstance(stage, PreTrainedModel):
         return stage
     if any(config.is_prompt_learning for config in stage.peft_config.values()):
@@ -159,7 +144,7 @@ class AdapterMixin(AdapterMethods):
     def load_adapter(
         self, peft_model_id: str | os.PathLike | None = None, adapter_name: str | None = None, **kwargs: Any
     ) -> Any:
-        """Load an adapter and set it, after checking its base and that no weights are missing.
+        """Load an adapter and set it.
 
         Raises:
             ValueError: the adapter was trained on another base, or weights are missing.

@@ -30,9 +30,6 @@ def checkpoint(name: str = DEFAULT_CHECKPOINT) -> str:
     Args:
         name (`str`, defaults to `"speech-tiny"`): one of [`list_checkpoints`].
 
-    Returns:
-        `str`: path for `from_pretrained` and `pipeline(model=...)`.
-
     Raises:
         ValueError: if there is none of that name.
     """
@@ -42,13 +39,7 @@ def checkpoint(name: str = DEFAULT_CHECKPOINT) -> str:
 
 
 def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
-    """Turn the short name of a bundled checkpoint into its folder; leave folders and Hub names as they are.
-
-    Args:
-        name_or_path (`str` or `os.PathLike`): short name, folder, or `user/name` on the Hub.
-
-    Returns:
-        `str` for `from_pretrained`.
+    """Return the folder of a bundled checkpoint by its short name; return folders and Hub names as they are.
 
     Raises:
         ValueError: if it is a single word that is neither a folder nor a bundled checkpoint.
@@ -67,14 +58,10 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
 
 
 def example_prompt(checkpoint: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
-    """Return the bundled example prompt of a checkpoint: 4 seconds of speech, or of piano for `"piano-tiny"`.
+    """Return the path of the bundled example prompt of a checkpoint, by its name or folder.
 
-    Args:
-        checkpoint (`str` or `os.PathLike`, defaults to `"speech-tiny"`): name or folder of a checkpoint; those that
-            are not bundled get the speech.
-
-    Returns:
-        `str`: path of a FLAC file (LibriSpeech, CC BY 4.0; piano-midi.de, CC BY-SA 3.0 DE).
+    It is 4 seconds of piano for `"piano-tiny"` (piano-midi.de, CC BY-SA 3.0 DE), else of speech (LibriSpeech, CC BY
+    4.0).
     """
     name = os.fspath(checkpoint)
     for bundled in list_checkpoints():

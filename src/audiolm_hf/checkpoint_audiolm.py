@@ -2,8 +2,8 @@
 """Base of this package's models, which only load complete and unchanged checkpoints.
 
 transformers initializes missing weights randomly with a warning, and such a model still generates audio. Here,
-missing, unexpected and non-finite weights and weights of another kind of dtype are errors, and so are configurations
-that differ from those of the training (see `strict_config_audiolm`).
+missing, unexpected and non-finite weights, other kinds of dtypes and another configuration than in training are
+errors.
 """
 
 import json
@@ -38,24 +38,19 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
     ) -> Any:
-        """Load a checkpoint, or an adapter and its base. Threads load one after the other.
+        """Load a checkpoint, or an adapter and its base, in evaluation mode. Threads load one after the other.
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): folder of a checkpoint or an adapter, or its name
                 on the Hub.
             *model_args: arguments of `PreTrainedModel.from_pretrained`.
             **kwargs: keyword arguments of `PreTrainedModel.from_pretrained`. `dtype` can be a `dict` with the dtypes
-            of
-                parts, such as `{"coarse_config": torch.bfloat16}`; `""` is that of the other stages, by default
+                of parts, such as `{"coarse_config": torch.bfloat16}`; `""` is that of the other stages, by default
                 float32.
 
-        Returns:
-            The model in evaluation mode.
-
         Raises:
-            ValueError: the checkpoint is incomplete, `dtype` is invalid or has an unknown part, or the base of an
-            adapter
-                is not found or is another one.
+            ValueError: the checkpoint is incomplete, `dtype` is invalid, or the base of an adapter is not found or is
+                another one.
         """
         for name in ("dtype", "torch_dtype"):
             check_dtype(name, kwargs.get(name))
@@ -93,13 +88,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
         return torch.device(devices[0]) if devices else super().device
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save the model, and in its configuration the values that the weights depend on.
-
-        Args:
-            save_directory (`str` or `os.PathLike`): folder, which is created if it does not exist.
-            *args: arguments of `PreTrainedModel.save_pretrained`.
-            **kwargs: keyword arguments of `PreTrainedModel.save_pretrained`.
-        """
+        """Save the model, and in its configuration the values that the weights depend on."""
         self.config.trained_with = self.config.trained_values()
         if self._auto_class is not None and self.custom_pipelines is not None:
             self.config.custom_pipelines = self.custom_pipelines
@@ -181,9 +170,9 @@ def _share_quantization(model: PreTrainedModel) -> None:
 
 
 def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a module with the same weights without the hooks that transformers adds in the first forward pass.
+    """Return a module with the same weights, but not the hooks that transformers adds in the first forward pass.
 
-    The hooks are local functions, which cannot be pickled. transformers adds them again.
+    They are local functions, which cannot be pickled; transformers adds them again.
     """
     copied = module.__class__.__new__(module.__class__)
     copied.__dict__ = {key: value for key, value in vars(module).items() if key != "_output_capturing_hooks_installed"}
@@ -264,18 +253,7 @@ def _require_finite(model: PreTrainedModel, source: str | None) -> None:
 
 
 def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> dict[str, Any] | None:
-    """Read `generation_config.json` of a checkpoint.
-
-    Args:
-        name_or_path (`str` or `os.PathLike`): folder, or `user/name` on the Hub.
-        **options: options of the Hub, such as `revision` and `subfolder`; others are ignored.
-
-    Returns:
-        `dict`: the content; `None` if the file does not exist.
-
-    Raises:
-        ValueError: the file does not have a JSON object.
-    """
+    """Read `generation_config.json` of a folder or of a name on the Hub; `None` if it does not exist."""
     options = {name: value for name, value in options.items() if name in _HUB_OPTIONS}
     folder = Path(name_or_path)
     path: Path | str | None = folder / (options.get("subfolder") or "") / GENERATION_FILE
@@ -295,9 +273,6 @@ def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> d
 
 def read_model_type(folder: str | os.PathLike) -> str:
     """Return the `model_type` of the model in a folder.
-
-    Args:
-        folder (`str` or `os.PathLike`): folder written by `save_pretrained`.
 
     Raises:
         FileNotFoundError: the folder has no `config.json`.

@@ -82,18 +82,11 @@ def _fail(message: str) -> int:
 
 
 def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
-    """Build the parser of the program.
-
-    Args:
-        verbs (`Sequence[str]`): commands to load; all by default.
-
-    Returns:
-        `argparse.ArgumentParser`: the parser, whose result has the attribute `run`.
+    """Build the parser, with the commands to load; its result has the attribute `run`.
 
     Raises:
-        ModuleNotFoundError: a single command is loaded and needs a package that is not installed. With several
-        commands,
-            the help of the command has this error.
+        ModuleNotFoundError: a single command needs a package that is not installed; of several, its help has the
+            error.
     """
     parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
     parser.add_argument("--version", action="version", version=f"audiolm-hf {audiolm_hf.__version__}")
@@ -111,14 +104,7 @@ def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program, also where its output was closed by whoever started it.
-
-    Args:
-        argv (`Sequence[str]`, *optional*): arguments; by default those of the process.
-
-    Returns:
-        `int`: exit status, 0 for success.
-    """
+    """Run the program, also where its output was closed, and return the exit status."""
     with ExitStack() as streams:
         for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
             if stream is None:

@@ -18,15 +18,7 @@ SUPPORTED = {"torch": ((2, 6), (2, 14)), "transformers": ((5, 20), (5, 25))}  # 
 
 
 def check_version(name: str, version: str) -> None:
-    """Check that a release is supported.
-
-    Args:
-        name (`str`): name of the library, a key of `SUPPORTED`.
-        version (`str`): installed version, such as `"5.24.0"`.
-
-    Raises:
-        ImportError: the version is older or newer than the supported ones.
-    """
+    """Raise an ImportError if a release of a library is older or newer than the supported ones."""
     oldest, too_new = SUPPORTED[name]
     if not oldest <= tuple(int(number) for number in version.split(".")[:2]) < too_new:
         wanted = f"{name}>={'.'.join(map(str, oldest))},<{'.'.join(map(str, too_new))}"
@@ -57,17 +49,7 @@ try:
 except ImportError:  # older releases
 
     def slice_logits_to_keep(hidden_states: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-        """Return the positions to compute logits for, like transformers' function of this name.
-
-        Args:
-            hidden_states (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`): hidden states of the
-                last layer.
-            logits_to_keep (`int` or `torch.Tensor`): the last positions, 0 for all; or positions, `(n,)` or
-                `(batch, n)`; or a boolean mask `(batch, sequence_length)`.
-
-        Returns:
-            `torch.FloatTensor` of shape `(batch, n, hidden_size)`; `(n, hidden_size)` with a mask.
-        """
+        """Return the positions to compute logits for, like transformers' function of this name."""
         if isinstance(logits_to_keep, int):
             return hidden_states[:, -logits_to_keep:]
         if logits_to_keep.ndim == 1:

@@ -42,17 +42,30 @@ TRANSFORMERS_KEYS = {
 }
 
 
-@dataclass(frozen=True)
-class Within:
-    """A range of numbers; calling it checks a number, or each of a list.
+class Allowed:
+    """What a value can be; its text ends an error message."""
 
-    Args:
-        low (`float`): lower bound.
-        high (`float`): upper bound.
-        above (`bool`, defaults to `False`): exclude `low`.
-        below (`bool`, defaults to `False`): exclude `high`.
-        whole (`bool`, defaults to `False`): allow only integers.
-    """
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is allowed."""
+        raise NotImplementedError
+
+    def check(self, name: str, value: Any, hint: str = "") -> None:
+        """Raise a ValueError if a value is not allowed."""
+        if not self.holds(value):
+            raise ValueError(f"{name} is {value!r}; give {self}{hint}.")
+
+
+class _Flag(Allowed):
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def __str__(self) -> str:
+        return "True or False"
+
+
+@dataclass(frozen=True)
+class Within(Allowed):
+    """A range of numbers, without `low` if `above`, without `high` if `below`, and of integers if `whole`."""
 
     low: float
     high: float
@@ -64,6 +77,8 @@ class Within:
         if self.low == self.high:
             return f"{self.low}"
         kind = "an integer" if self.whole else "a number"
+        if self.high == math.inf:
+            return f"{kind} of {self.low:,} or more"
         if self.above:
             return f"{kind} above {self.low:,} and {'below' if self.below else 'at most'} {self.high:,}"
         return f"{kind} from {self.low:,} to {'below ' if self.below else ''}{self.high:,}"
@@ -77,13 +92,15 @@ class Within:
         return least and (value < self.high if self.below else value <= self.high)
 
     def __call__(self, value: Any) -> None:
-        """Raise a ValueError if a value is out of range; `None` is allowed."""
+        """Validate a field of a configuration, a number or a list of them; `None` is allowed."""
         values = value if isinstance(value, list | tuple) else [value]
         if value is not None and not (values and all(self.holds(each) for each in values)):
             each = "one or more, each " if value is values else ""
             raise ValueError(f"{value!r} is out of range; give {each}{self}.")
 
 
+FLAG = _Flag()
+MANY = Within(1, math.inf, whole=True)
 # Far above the sizes of existing models, but below sizes at which a single field fills the memory.
 COUNT = Within(1, 2**20, whole=True)
 LEVELS = Within(1, 256, whole=True)
@@ -113,15 +130,7 @@ def check_dtype(where: str, dtype: Any) -> None:
 
 
 def check_plain(where: str, values: dict[Any, Any]) -> None:
-    """Check that the values of a configuration can be saved as JSON.
-
-    Args:
-        where (`str`): name of the configuration, for error messages.
-        values (`dict`): values by field; those of parts can be `dict`s or configurations.
-
-    Raises:
-        ValueError: a value or an item of it is not a JSON type or is NaN; or a dtype does not exist.
-    """
+    """Check that the values of a configuration, or of a part, can be saved as JSON, and that its dtypes exist."""
     for key, value in values.items():
         name = f"{where}.{key}"
         if key in ("dtype", "torch_dtype"):
@@ -164,17 +173,7 @@ def _defaults(kind: type[PreTrainedConfig]) -> dict[str, Any]:
 
 
 def check_foreign_config(where: str, config: PreTrainedConfig, given: dict[str, Any] | None) -> None:
-    """Check the keys and values of the configuration of a transformers model.
-
-    Args:
-        where (`str`): name of the configuration, for error messages.
-        config (`PreTrainedConfig`): the configuration.
-        given (`dict`, *optional*): the keys and values that it was built from.
-
-    Raises:
-        ValueError: a key is unknown, a number is out of range, or an activation or a type of rotary positions is
-            unknown.
-    """
+    """Check the values of the configuration of a transformers model, and the keys that were `given` to build it."""
     kind: Any = type(config)
     defaults = _defaults(kind)
     declared = {*inspect.signature(kind.__init__).parameters, *kind.attribute_map, *defaults}

@@ -44,11 +44,7 @@ STACKED_FRAMES = 2  # log-mel frames side by side in one of its frames
 
 
 def require_usable_codec(config: PreTrainedConfig) -> None:
-    """Check that a codec of transformers fits the contract of [`~acoustic_codec_audiolm.AcousticCodec`].
-
-    Raises:
-        ValueError: the kind of codec is not known, or its settings cannot be used.
-    """
+    """Check that a codec fits the contract of [`~acoustic_codec_audiolm.AcousticCodec`]."""
     if config.model_type not in CODECS:
         raise ValueError(f"The codec has model_type {config.model_type!r}; use one of {', '.join(CODECS)}.")
     if config.model_type == "encodec" and (config.audio_channels != 1 or config.normalize):
@@ -84,15 +80,15 @@ class SemanticTokenizerConfig(StrictConfig):
 
 @strict
 class AudioLMSemanticTokenizerConfig(SemanticTokenizerConfig):
-    r"""Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalized, quantized by k-means.
+    """Configuration of [`AudioLMSemanticTokenizer`]: a layer of a speech encoder, normalized, quantized by k-means.
 
     Args:
         encoder_config (`PreTrainedConfig` or `dict`): a speech encoder of transformers with one frame per fixed step
             of audio of any length: Wav2Vec2Bert, HuBERT, wav2vec 2.0, Wav2Vec2Conformer, WavLM, Data2VecAudio,
             UniSpeech, UniSpeechSat, SEW or SEW-D. Defaults to Wav2Vec2Bert.
         sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
-        layer (`int`, defaults to 7): entry of the encoder's `hidden_states` to quantize; 0 is its input
-            (AudioLM: layer 7 of the masked-language-model module).
+        layer (`int`, defaults to 7): entry of the encoder's `hidden_states` to quantize; 0 is its input (AudioLM:
+            layer 7 of the masked-language-model module).
         num_semantic_tokens (`int`, defaults to 1024): k-means centroids (K of the paper).
         pooling (`int`, defaults to 2): encoder frames averaged into one token; 2 turns 50 Hz into the paper's 25 Hz.
     """

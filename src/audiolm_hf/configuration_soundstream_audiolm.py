@@ -160,13 +160,11 @@ class SoundStreamConfig(StrictConfig):
 
     @property
     def lookahead(self) -> int:
-        """Samples after the end of a frame that its codes or its decoded samples may depend on.
+        """Samples after the end of a frame that its codes or decoded samples may depend on, but for `phase_iterations`.
 
-        0 for the convolutional encoder with the mirrored decoder. Windows that are centred on their frame see
-        `(window_length - hop_length) / 2` samples ahead, once in the encoder and once in the decoder; a harmonic
-        decoder has them twice, before and after its filter, sees one and a half frames by the interpolation of its
-        pitch, and some by `num_lookahead_layers`. The low band is put in its place through windows of two frames.
-        Where `phase_iterations` are at work, a sample depends on all frames.
+        Windows centred on their frame see `(window_length - hop_length) / 2` samples ahead, once in the encoder and
+        once in the decoder. A harmonic decoder has them before and after its filter, sees one and a half frames by the
+        interpolation of its pitch, and some by `num_lookahead_layers`. The low band has windows of two frames.
         """
         excess = (self.window_length - self.hop_length) // 2
         windows = {"istft": 1, "harmonic": 2, "mirrored": 0}[self.decoder_type] + (self.encoder_type == "spectral")

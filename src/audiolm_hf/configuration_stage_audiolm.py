@@ -55,8 +55,7 @@ class StageLayout:
     Args:
         predicted (`tuple[str, ...]`): kinds of tokens that are predicted: `"semantic"`, `"coarse"` (the leading levels
             of the codes) or `"fine"` (the others); both kinds of codes share a frame.
-        condition (`tuple[str, ...]`, defaults to `()`): kinds that stand before them; without any there is no
-            separator.
+        condition (`tuple[str, ...]`, defaults to `()`): kinds before them; without any there is no separator.
         predicts_end (`bool`, defaults to `False`): the end token follows where a recording ends; for a vocabulary of
             semantic tokens alone.
     """

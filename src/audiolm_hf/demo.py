@@ -33,16 +33,7 @@ marked so in its file. Use your own voice, or one whose owner agrees.
 
 
 def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Figure:
-    """Plot the waveform and the mel spectrogram, and mark the beginning of the continuation.
-
-    Args:
-        audio (`np.ndarray` of shape `(num_samples,)`): prompt and continuation.
-        sampling_rate (`int`): Hz.
-        prompt_length (`int`): samples of the prompt.
-
-    Returns:
-        `matplotlib.figure.Figure`.
-    """
+    """Plot waveform `(num_samples,)` and mel spectrogram, and mark the beginning of the continuation."""
     length_s, boundary_s = len(audio) / sampling_rate, prompt_length / sampling_rate
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     wave, mel = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
@@ -65,15 +56,12 @@ def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Fig
 
 
 def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Callable:
-    """Return the function behind the button.
+    """Return the function behind the button, from prompt path, seconds and seed to the path of a file and a figure.
 
     Args:
         continue_audio ([`AudioContinuationPipeline`]): the model.
         checkpoint (`str`): its name, for the files' metadata.
         folder (`Path`): holds the newest result until the app has copied it.
-
-    Returns:
-        `Callable` from prompt path, seconds and seed to the path of a sound file and a figure.
     """
 
     def continuation(
@@ -128,9 +116,6 @@ def build_demo(
         checkpoint (`str`, defaults to `"speech-tiny"`): bundled name, folder, or `user/name` on the Hub.
         device (`str`, *optional*): of the model; by default an accelerator if there is one.
         threads (`int`, *optional*): on a CPU; by default what suits the model's size.
-
-    Returns:
-        `gradio.Blocks`, not launched.
     """
     continue_audio = pipeline(resolve_checkpoint(checkpoint), device=device)
     logger.warning(f"{checkpoint} on {continue_audio.device}, {set_threads(continue_audio.model, threads)}")
@@ -158,11 +143,5 @@ def build_demo(
 
 
 def launch_demo(demo: gr.Blocks, host: str | None = None, port: int | None = None) -> None:
-    """Serve the page until the process is stopped.
-
-    Args:
-        demo (`gradio.Blocks`): from [`build_demo`].
-        host (`str`, *optional*): address to listen at; by default this machine only (on a Space, all).
-        port (`int`, *optional*): by default the first free one from 7860.
-    """
+    """Serve the page until the process is stopped; by default for this machine (on a Space, all), from port 7860."""
     demo.launch(server_name=host, server_port=port, share=False, ssr_mode=False)

@@ -5,6 +5,7 @@ In: arrays or tensors of any sampling rate and common sample type; out: `input_v
 `(batch, num_samples)`, the inputs of the semantic tokenizer and the codec. All checks of the audio are made here.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,23 +16,17 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from .audio_samples_audiolm import as_float32, check_sampling_rate, resampler, to_mono
-from .config_values_audiolm import Within, did_you_mean
+from .config_values_audiolm import FLAG, Within, did_you_mean
 
-_LENGTHS = Within(1, 2**30, whole=True)  # 18 hours at 16 kHz
-_ALLOWED = {
-    "feature_size": Within(1, 1, whole=True),  # mono
-    "padding_value": Within(-1, 1),
-    "min_length_s": Within(0, 3600),
-    "silence_threshold_db": Within(-1000, 0),  # 0 is full scale
-}
+_LENGTH = Within(1, 2**30, whole=True)  # 18 hours at 16 kHz
+_MONO = Within(1, 1, whole=True)
 _CARRIED = {"auto_map", "feature_extractor_type", "processor_class", "return_attention_mask"}  # by transformers
 
 
 class AudioFeatures(BatchFeature):
     """What [`AudioLMFeatureExtractor`] returns: `to` moves the samples, but leaves them in float32.
 
-    They are data for the tokenizer and the codec, which work in float32, and what comes out begins with them; so
-    `inputs.to(model.device, model.dtype)`, as is usual for other models, takes nothing from them.
+    The tokenizer and the codec work in float32, so `inputs.to(model.device, model.dtype)` does not round them.
     """
 
     def to(self, *args: Any, **kwargs: Any) -> "AudioFeatures":
@@ -70,22 +65,17 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         silence_threshold_db: float = -80.0,
         **kwargs: Any,
     ) -> None:
+        for name in kwargs.keys() - _CARRIED:
+            known = {*inspect.signature(AudioLMFeatureExtractor).parameters, "return_attention_mask"} - {"kwargs"}
+            raise ValueError(f"{type(self).__name__} has no key {name!r}{did_you_mean(name, known)}")
         check_sampling_rate(sampling_rate)
-        given = {
-            "feature_size": feature_size,
-            "padding_value": padding_value,
-            "min_length_s": min_length_s,
-            "silence_threshold_db": silence_threshold_db,
-        }
-        for name, value in given.items():
-            if not _ALLOWED[name].holds(value):
-                raise ValueError(f"{name} is {value!r}; give {_ALLOWED[name]}.")
+        _MONO.check("feature_size", feature_size)
+        Within(-1, 1).check("padding_value", padding_value)
+        Within(0, 3600).check("min_length_s", min_length_s)
+        Within(-1000, 0).check("silence_threshold_db", silence_threshold_db)  # 0 is full scale
         if padding_side != "right":
             raise ValueError(f"padding_side is {padding_side!r}; only 'right' is supported.")
         _check_flag("return_attention_mask", kwargs.get("return_attention_mask"))
-        for name in kwargs.keys() - _CARRIED:
-            known = {*given, "padding_side", "return_attention_mask", "sampling_rate"}
-            raise ValueError(f"{type(self).__name__} has no key {name!r}{did_you_mean(name, known)}")
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -131,10 +121,10 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 or far above full scale, if its rate is missing or cannot be one, or a length is not positive.
         """
         for name, length in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
-            if length is not None and not _LENGTHS.holds(length):
-                raise ValueError(f"{name} is {length!r}; it must be {_LENGTHS}, of samples, or None.")
-        for name, flag in (("truncation", truncation), ("return_attention_mask", return_attention_mask)):
-            _check_flag(name, flag)
+            if length is not None:
+                _LENGTH.check(name, length, ", of samples, or None")
+        _check_flag("truncation", truncation)
+        _check_flag("return_attention_mask", return_attention_mask)
         if not isinstance(padding, bool | str):  # a PaddingStrategy is text, too
             raise ValueError(f"padding is {padding!r}; give True, False, 'longest', 'max_length' or 'do_not_pad'.")
         clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
@@ -212,8 +202,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
 
 
 def _check_flag(name: str, flag: Any) -> None:
-    if flag is not None and not isinstance(flag, bool):
-        raise ValueError(f"{name} is {flag!r}; give True or False.")
+    if flag is not None:
+        FLAG.check(name, flag)
 
 
 def _is_batch(raw_audio: Any) -> bool:

@@ -19,12 +19,7 @@ PARTIAL = ".partial-"  # prefix of files and folders that are incomplete or bein
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file atomically; after an error, the old file is still there.
-
-    Args:
-        path (`Path`): path of the file; its folder is created if it does not exist.
-        write (`Callable[[Path], Any]`): function that writes to the given path, which has the ending of `path`.
-    """
+    """Write a file atomically, by a function that gets a path of the same ending; after an error, the old file remains."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{path.name}")
     try:
@@ -37,7 +32,7 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes to a file atomically, see [`replace_file`]."""
+    """Write bytes to a file atomically."""
     replace_file(path, lambda partial: partial.write_bytes(data))
 
 
@@ -57,12 +52,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Write a folder atomically.
-
-    Args:
-        folder (`Path`): path of the folder; an existing one is replaced.
-        write (`Callable[[Path], Any]`): function that writes the files to the given empty folder.
-    """
+    """Write a folder atomically, in place of an existing one, through a function that gets an empty folder."""
     partial = _write_partial(folder, folder.parent, write)
     if folder.exists():
         remove_folder(folder)
@@ -71,13 +61,7 @@ def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
 
 
 def fill_folder(folder: Path, write: Callable[[Path], Any], last: str = "config.json") -> None:
-    """Write files to a folder that may have other files; they are incomplete until `last` exists.
-
-    Args:
-        folder (`Path`): path of the folder; files with the same names are replaced.
-        write (`Callable[[Path], Any]`): function that writes the files to the given empty folder.
-        last (`str`, defaults to `"config.json"`): name of the file that is written last.
-    """
+    """Write files to a folder that may have other files; they are incomplete until `last` exists."""
     (folder / last).unlink(missing_ok=True)
     partial = _write_partial(folder, folder, write)
     for path in sorted(partial.iterdir(), key=lambda path: path.name == last):

@@ -1,14 +1,20 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checks of the arguments of [`AudioLMModel.generate`]: types, shapes, numbers, seeds and memory."""
+"""Checks of the arguments of [`AudioLMModel.generate`]: inputs that fit each other, seeds and memory."""
 
+import math
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .config_values_audiolm import MANY, Within
 from .input_checks_audiolm import check_tensor, check_waveform
-from .memory_audiolm import check_memory
 from .stages_audiolm import STAGES
+
+_CGROUP = Path("/sys/fs/cgroup")
+_SEEDS = Within(0, math.inf, whole=True)
 
 
 def check_generate_inputs(
@@ -22,12 +28,7 @@ def check_generate_inputs(
     if input_values is not None:
         check_waveform(input_values)
     if semantic_tokens is not None:
-        check_tensor("semantic_tokens", semantic_tokens, "of integers (torch.int64)")
-        if semantic_tokens.dim() != 2 or 0 in semantic_tokens.shape:
-            raise ValueError(
-                f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give (batch, semantic_length), neither of "
-                "them 0."
-            )
+        check_tensor("semantic_tokens", semantic_tokens, "integers (batch, semantic_length)", 2, filled=True)
     for name, mask, of in (
         ("attention_mask", attention_mask, input_values),
         ("semantic_attention_mask", semantic_attention_mask, semantic_tokens),
@@ -35,38 +36,20 @@ def check_generate_inputs(
         if mask is not None and of is None:
             raise ValueError(f"{name} is given without what it masks; leave it out.")
     if batch_size is not None:
-        require_count("batch_size", batch_size)
+        MANY.check("batch_size", batch_size)
         for name, rows in {"input_values": input_values, "semantic_tokens": semantic_tokens}.items():
             if rows is not None:
                 raise ValueError(f"batch_size is {batch_size}, but {name} has its own; leave batch_size out.")
 
 
-def require_count(name: str, value: int) -> None:
-    """Check that a number of rows is an integer of 1 or more."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; give an integer of 1 or more.")
-    if value < 1:
-        raise ValueError(f"{name} is {value}; it must be 1 or more.")
-
-
 def check_seed(seed: int | None, generator: torch.Generator | None) -> None:
-    """Check that at most one of a seed, an integer of 0 or more, and a generator is given."""
+    """Check that at most one of a seed and a generator is given."""
     if seed is not None and generator is not None:
         raise ValueError(f"Both seed ({seed}) and generator were given; give one of them.")
     if not isinstance(generator, torch.Generator | None):
         raise TypeError(f"generator is a {type(generator).__name__}; give a torch.Generator, or a seed.")
-    if not isinstance(seed, int | None) or isinstance(seed, bool):
-        raise TypeError(f"seed is {seed!r}; give an integer of 0 or more.")
-    if seed is not None and seed < 0:
-        raise ValueError(f"seed is {seed}; it must be 0 or more.")
-
-
-def resolve_seed(seed: int | None, generator: torch.Generator | None) -> int:
-    """Return the seed that was given, or one drawn by the generator or by torch's own."""
     if seed is not None:
-        return seed
-    device = "cpu" if generator is None else generator.device
-    return int(torch.randint(2**62, (1,), generator=generator, device=device))
+        _SEEDS.check("seed", seed)
 
 
 def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
@@ -76,9 +59,6 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
         model ([`AudioLMModel`]): the model.
         num_rows (`int`): number of rows in a batch.
         length_s (`float`): seconds of each row.
-
-    Raises:
-        ValueError: the required memory is not available.
     """
     codec, bytes_per_row = model.acoustic_codec, 0.0
     for name, stage in model.stages.items():
@@ -92,9 +72,28 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
         shared = heads // (getattr(backbone, "num_key_value_heads", None) or heads)
         bytes_per_row = max(bytes_per_row, ids * width / max(1, shared) * stage.dtype.itemsize)
     samples = 4 * model.sampling_rate + 8 * codec.frame_rate * model.config.num_codebooks
-    check_memory(
-        num_rows * (bytes_per_row + 3 * samples * length_s),
-        f"{num_rows:,} rows of {length_s:g} s",
-        "ask for fewer rows (num_return_sequences, batch_size) or a shorter continuation_length_s or semantic_tokens",
-        model.device,
-    )
+    needed, device = num_rows * (bytes_per_row + 3 * samples * length_s), model.device
+    on_gpu = device.type == "cuda"
+    available = torch.cuda.get_device_properties(device).total_memory if on_gpu else available_memory()
+    if needed > available:
+        raise ValueError(
+            f"{num_rows:,} rows of {length_s:g} s would take about {needed / 1e9:.3g} GB of memory, and "
+            f"{available / 1e9:.3g} GB are available; ask for fewer rows (num_return_sequences, batch_size) or a "
+            "shorter continuation_length_s or semantic_tokens."
+        )
+
+
+def available_memory() -> int:
+    """Return the bytes of memory available to this process in its machine and container."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        entries = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        available = int(entries["MemAvailable"].split()[0]) * 1024
+    elif hasattr(os, "sysconf"):
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:  # Windows does not say
+        available = 2**62
+    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
+    if limit.is_file() and (text := limit.read_text().strip()) != "max":
+        available = min(available, int(text) - int(used.read_text()))
+    return max(0, available)

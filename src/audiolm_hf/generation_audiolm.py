@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """`AudioLMModel.generate`: from a waveform to a longer waveform.
 
-In: `input_values (batch, num_samples)` of prompts, or none; out: `audio_values` with the prompt and what follows it.
-The flow: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine
-stage, if there is one -> codec.
+The flow: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine stage, if there is one ->
+codec, with the loudness of the prompt and a continuous transition from it.
 
 Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and acoustic generation.
 """
@@ -14,27 +13,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationConfig
 from transformers.utils import ModelOutput
 
-from .continuation_audiolm import decode_continuation
-from .generate_checks_audiolm import (
-    check_generate_inputs,
-    check_generation_memory,
-    check_seed,
-    require_count,
-    resolve_seed,
-)
+from .acoustic_codec_audiolm import AcousticCodec
+from .config_values_audiolm import MANY
+from .generate_checks_audiolm import check_generate_inputs, check_generation_memory, check_seed
 from .generation_config_audiolm import AudioLMGenerationConfig
-from .input_checks_audiolm import row_lengths
-from .loudness_audiolm import Loudness
+from .input_checks_audiolm import length_mask, row_lengths
+from .loudness_audiolm import Loudness, soft_limit
 from .numerics_audiolm import settled
 from .parts_audiolm import PartsMixin
 from .sampling_audiolm import ProgressCallback, TokenSampler
 from .stage_generation_audiolm import CodeRows, TimedTokens
 from .stages_audiolm import STAGES
 from .token_layout_audiolm import semantic_ids
+
+CALIBRATION_S = 10.0  # seconds of a prompt that are decoded, to compare their loudness with the prompt's
 
 
 @dataclass
@@ -102,26 +99,23 @@ class AudioLMGenerationMixin(PartsMixin):
         generation_config: GenerationConfig | None = None,
         **stage_kwargs: Any,
     ) -> AudioLMGenerateOutput:
-        """Continue prompts, generate without one, or give semantic tokens a voice.
-
-        A prompt is brought to the loudness of the training data before it is tokenized, and the continuation back to
-        the prompt's; a constant offset is taken off and added again.
+        """Continue prompts, generate without one, or synthesize semantic tokens in a prompt's voice.
 
         A prompt is tokenized from its end backwards, by whole semantic tokens and codec frames, as far as the longest
-        window of the stages reaches. What lies before is not seen by the stages, but stays in the output. A row's
-        result depends on its prompt, the seed and its number among the continuations of that prompt (among all rows,
-        without prompts); not on the batch, up to round-off: with other rows beside it or other threads, a kernel may
-        add up in another order, and a draw that falls on the border between two tokens (about one in a million,
-        but often where the stages are in half precision) may become the other, and what follows with it.
+        window of the stages reaches, at the loudness of the training data; the continuation has the prompt's loudness.
+
+        A row's result depends on its prompt, the seed and its number among the continuations of that prompt (among all
+        rows, without prompts); not on the batch, up to round-off: kernels may sum in another order with other rows or
+        threads, and a draw on the border between two tokens (about one in a million, often in half precision) may then
+        become the other.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): prompts in [-1, 1] at
                 `sampling_rate`. None generates unconditionally.
             attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for real samples, 0 for
                 padding on the right.
-            semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): what is to be said
-                after the prompt, in the prompt's voice; tokens at the tokenizer's rate, repeats included. The
-                semantic stage is not used then.
+            semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): tokens that follow
+                the prompt, at the tokenizer's rate, repeats included, in place of those of the semantic stage.
             semantic_attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): 1 for real
                 tokens, 0 for padding on the right.
             continuation_length_s (`float`, *optional*): most seconds generated. A row is shorter if the semantic stage
@@ -131,8 +125,7 @@ class AudioLMGenerationMixin(PartsMixin):
             batch_size (`int`, *optional*, defaults to 1): rows to generate where there is no prompt.
             seed (`int`, *optional*): 0 or more; the same seed gives the same samples.
             generator (`torch.Generator`, *optional*): draws the seed. With neither, torch's global generator does.
-            progress (`Callable[[str, int, int], None]`, *optional*): called with the stage's name, its tokens done and
-                its tokens in all.
+            progress (`Callable[[str, int, int], None]`, *optional*): called with stage, tokens done and tokens in all.
             generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own. What a plain
                 `GenerationConfig` sets (`temperature`, `top_k`, ...) changes the model's own in all stages.
             **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `coarse_temperature=0.9`; `temperature=0.9`
@@ -143,7 +136,8 @@ class AudioLMGenerationMixin(PartsMixin):
 
         Raises:
             TypeError: if tokens are not integers or samples not floats.
-            ValueError: if an option does not exist or is out of range, or a prompt is empty, not finite or too short.
+            ValueError: if an option does not exist or is out of range, a prompt is empty, not finite or too short, or
+                there is not enough memory.
         """
         lengths = {
             "continuation_length_s": continuation_length_s,
@@ -162,7 +156,9 @@ class AudioLMGenerationMixin(PartsMixin):
         if semantic_tokens is not None and given:
             raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
         check_generate_inputs(input_values, attention_mask, semantic_tokens, semantic_attention_mask, batch_size)
-        seed = resolve_seed(seed, generator)
+        if seed is None:
+            device = "cpu" if generator is None else generator.device
+            seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
         num_rows = next((len(rows) for rows in (input_values, semantic_tokens) if rows is not None), batch_size or 1)
         length_s = options.continuation_length_s
         if semantic_tokens is not None:
@@ -203,14 +199,14 @@ class AudioLMGenerationMixin(PartsMixin):
         generation_config: GenerationConfig | None = None,
         **options: Any,
     ) -> AudioLMGenerationConfig:
-        """Check options of `generate`, described there, and return how it will sample; raises what `generate` does."""
+        """Check options of `generate`, and return how it will sample."""
         own = AudioLMGenerationConfig.from_model_config(self.config).with_options(self.generation_config)
         merged = own.with_options(generation_config, **options)
         merged.check_guidance(self.config.stage_configs)
         check_seed(seed, generator)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")
-        require_count("num_return_sequences", num_return_sequences)
+        MANY.check("num_return_sequences", num_return_sequences)
         return merged
 
     def _read_prompts(
@@ -289,11 +285,7 @@ class AudioLMGenerationMixin(PartsMixin):
         return config.mean_semantic_duration if config.remove_repeats else 1.0
 
     def num_generated_codebooks(self, options: AudioLMGenerationConfig | None = None) -> int:
-        """Return the leading levels of the codec that continuations are decoded from.
-
-        Args:
-            options ([`AudioLMGenerationConfig`], *optional*): by default the model's own.
-        """
+        """Return the leading levels of the codec that continuations are decoded from, by default with own options."""
         options = self.check_generate_options() if options is None else options
         used = [stage for name, stage in self.config.stage_configs.items() if options.uses(name)]
         return max(stage.num_stage_codebooks for stage in used)
@@ -333,7 +325,7 @@ class AudioLMGenerationMixin(PartsMixin):
                 audio.append(row.audio)
                 continue
             num_frames = row.audio_codes.shape[1]
-            continuation = decode_continuation(self.acoustic_codec, row.audio, row_codes, num_frames, row.loudness)
+            continuation = _decode_continuation(self.acoustic_codec, row.audio, row_codes, num_frames, row.loudness)
             audio.append(torch.cat([row.audio, continuation[:count]]))
         return audio
 
@@ -342,31 +334,25 @@ def _output(
     rows: list[_Prompt], new_tokens: list[Tensor], codes: list[Tensor], audio: list[Tensor]
 ) -> AudioLMGenerateOutput:
     tokens = [torch.cat([row.semantic_tokens, new]) for row, new in zip(rows, new_tokens, strict=True)]
-    audio_lengths = torch.tensor([len(row) for row in audio], device=audio[0].device)
-    token_lengths = torch.tensor([len(row) for row in tokens], device=audio[0].device)
-    code_lengths = torch.tensor([row.shape[1] for row in codes], device=audio[0].device)
+    audio_values, audio_lengths = _pad(audio)
+    semantic_tokens, token_lengths = _pad(tokens)
+    audio_codes, code_lengths = _pad(codes)
     return AudioLMGenerateOutput(
-        audio_values=_pad(audio),
+        audio_values=audio_values,
         audio_lengths=audio_lengths,
         prompt_lengths=torch.tensor([len(row.audio) for row in rows], device=audio[0].device),
-        semantic_tokens=_pad(tokens),
-        semantic_attention_mask=_length_mask(token_lengths),
-        audio_codes=_pad(codes),
-        codes_attention_mask=_length_mask(code_lengths),
+        semantic_tokens=semantic_tokens,
+        semantic_attention_mask=length_mask(token_lengths, semantic_tokens.shape[-1]).long(),
+        audio_codes=audio_codes,
+        codes_attention_mask=length_mask(code_lengths, audio_codes.shape[-1]).long(),
     )
 
 
-def _pad(rows: Sequence[Tensor]) -> Tensor:
-    """Stack rows of different lengths of their last dimension, zeros on the right."""
-    length = max(row.shape[-1] for row in rows)
-    padded = rows[0].new_zeros(len(rows), *rows[0].shape[:-1], length)
-    for place, row in zip(padded, rows, strict=True):
-        place[..., : row.shape[-1]] = row
-    return padded
-
-
-def _length_mask(lengths: Tensor) -> Tensor:
-    return (torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]).long()
+def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack rows of different lengths of their last dimension, zeros on the right; return them and the lengths."""
+    lengths = [row.shape[-1] for row in rows]
+    padded = [F.pad(row, (0, max(lengths) - row.shape[-1])) for row in rows]
+    return torch.stack(padded), torch.tensor(lengths, device=rows[0].device)
 
 
 def _unpad(values: Tensor, attention_mask: Tensor | None, mask_name: str) -> list[Tensor]:
@@ -378,3 +364,33 @@ def _unpad(values: Tensor, attention_mask: Tensor | None, mask_name: str) -> lis
 def _ceil(count: float) -> int:
     """Round up, but not because of a float's last digits."""
     return math.ceil(count - 1e-6)
+
+
+def _decode_continuation(
+    codec: AcousticCodec, prompt: Tensor, audio_codes: Tensor, num_prompt_frames: int, loudness: Loudness
+) -> Tensor:
+    """Return the samples `(num_new_frames * hop_length,)` that continue a prompt, `(num_samples,)`, may be empty.
+
+    `audio_codes (num_codebooks, frames)` are those of its end, `num_prompt_frames`, and of the continuation;
+    `loudness` is what was done to the prompt before it was encoded.
+    """
+    start = max(0, num_prompt_frames - round(CALIBRATION_S * codec.frame_rate))
+    boundary = (num_prompt_frames - start) * codec.hop_length
+    decoded = codec.decode(audio_codes[None, :, start:])[0]
+    if boundary:
+        loudness = loudness.calibrated(prompt[-boundary:], decoded[:boundary], codec.hop_length)
+    return soft_limit(_join(prompt, loudness.restore(decoded), boundary, codec.hop_length))
+
+
+def _join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> Tensor:
+    """Return what follows `boundary` in `decoded`, made continuous with the prompt's own last sample.
+
+    The codec's error just before the boundary, mirrored, fades out over `fade_length` samples after it.
+    """
+    continuation = decoded[boundary:].clone()
+    length = min(fade_length, boundary, len(continuation))
+    if length:
+        error = prompt[-length:] - decoded[boundary - length : boundary]
+        fade = torch.linspace(1, 0, length + 1, device=decoded.device, dtype=decoded.dtype)[:-1]
+        continuation[:length] += error.flip(0) * fade
+    return continuation

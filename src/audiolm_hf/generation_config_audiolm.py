@@ -12,18 +12,18 @@ from typing import Any
 
 from transformers import GenerationConfig, GenerationMixin
 
-from .config_values_audiolm import Within, did_you_mean
+from .config_values_audiolm import FLAG, Allowed, Within, did_you_mean
 from .configuration_audiolm import AudioLMStageConfig
 from .stages_audiolm import STAGES
 
-_STAGE_OPTIONS: dict[str, Within | type[bool]] = {
-    "do_sample": bool,
+_STAGE_OPTIONS: dict[str, Allowed] = {
+    "do_sample": FLAG,
     "temperature": Within(1e-4, 1e4),
     "top_k": Within(0, 2**31, whole=True),
     "top_p": Within(0, 1, above=True),
 }
 # The default of each option of no stage, and what is allowed.
-_LENGTHS: dict[str, tuple[Any, Within | type[bool]]] = {
+_LENGTHS: dict[str, tuple[Any, Allowed]] = {
     "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
     "min_continuation_length_s": (0.0, Within(0, 1e7)),
 }
@@ -127,11 +127,7 @@ class AudioLMGenerationConfig(GenerationConfig):
         return vars(self).get(f"use_{stage}_stage", True)
 
     def for_stages(self, stages: Iterable[str]) -> "AudioLMGenerationConfig":
-        """Return a copy without the options of stages that a model does not have.
-
-        Raises:
-            ValueError: one of these options has another value than its default, which no other stage has.
-        """
+        """Return a copy without the options of stages that a model does not have, which must not have been set."""
         chosen, kept = copy.deepcopy(self), [*stages]
         for stage in [name for name in self.stages if name not in kept]:
             for name, (default, _) in _stage_options(stage).items():
@@ -142,23 +138,12 @@ class AudioLMGenerationConfig(GenerationConfig):
         return chosen
 
     def validate(self, *args: Any, **kwargs: Any) -> None:
-        """Check every value.
-
-        Raises:
-            ValueError: naming the option, its value and what is allowed.
-        """
+        """Check every value; each error has the option, its value and what is allowed."""
         _require_options(_given_options(self))
-        own = vars(self)
         for name, (_, allowed) in _all_options().items():
-            if name not in own:
-                continue
-            value = own[name]
-            if isinstance(allowed, Within):
-                if not allowed.holds(value):
-                    hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("temperature") else ""
-                    raise ValueError(f"{name} is {value!r}; it must be {allowed}{hint}.")
-            elif not isinstance(value, allowed):
-                raise ValueError(f"{name} is {value!r}; it must be True or False.")
+            if name in vars(self):
+                hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("temperature") else ""
+                allowed.check(name, vars(self)[name], hint)
         shortest, longest = self.min_continuation_length_s, self.continuation_length_s
         if shortest > longest:
             raise ValueError(
@@ -168,14 +153,7 @@ class AudioLMGenerationConfig(GenerationConfig):
         super().validate(*args, **kwargs)
 
     def check_guidance(self, configs: Mapping[str, AudioLMStageConfig]) -> None:
-        """Check that the stages that are to be guided can be.
-
-        Args:
-            configs (`dict`): the stages' configurations by name.
-
-        Raises:
-            ValueError: a stage was trained with its condition alone.
-        """
+        """Check that the stages that are to be guided were trained for it; `configs` are theirs by name."""
         for stage, config in configs.items():
             scale = vars(self).get(f"{stage}_guidance_scale", 1)
             if scale != 1 and not config.condition_dropout:
@@ -191,20 +169,9 @@ class AudioLMGenerationConfig(GenerationConfig):
     def with_options(
         self, generation_config: GenerationConfig | None = None, **options: Any
     ) -> "AudioLMGenerationConfig":
-        """Return a copy with some options changed.
-
-        Args:
-            generation_config (`GenerationConfig`, *optional*): an [`AudioLMGenerationConfig`] takes the place of this
-                one; what any other has set, changes it.
-            **options: changes that win over those.
-
-        Raises:
-            TypeError: `generation_config` is something else.
-            ValueError: an option does not exist, with the nearest that does, or its value is out of range.
-        """
+        """Return a copy with some options changed, first by what `generation_config` has set, then by `options`."""
         if not isinstance(generation_config, GenerationConfig | None):
             raise TypeError(f"generation_config is a {type(generation_config).__name__}; give a GenerationConfig.")
-        _require_options(options)
         if isinstance(generation_config, AudioLMGenerationConfig):
             generation_config = generation_config.for_stages(self.stages)
         changed = copy.deepcopy(self)
@@ -219,16 +186,16 @@ class AudioLMGenerationConfig(GenerationConfig):
         return changed
 
 
-def _stage_options(stage: str) -> dict[str, tuple[Any, Within | type[bool]]]:
+def _stage_options(stage: str) -> dict[str, tuple[Any, Allowed]]:
     """Return the options of a stage: default, and what is allowed."""
     row = STAGES[stage]
     defaults = {"do_sample": True, "temperature": row.temperature, "top_k": 0, "top_p": 1.0}
     options = {f"{stage}_{name}": (default, _STAGE_OPTIONS[name]) for name, default in defaults.items()}
     options |= {f"{stage}_{name}": option for name, option in row.options.items()}
-    return options | ({f"use_{stage}_stage": (True, bool)} if row.optional else {})
+    return options | ({f"use_{stage}_stage": (True, FLAG)} if row.optional else {})
 
 
-def _all_options() -> dict[str, tuple[Any, Within | type[bool]]]:
+def _all_options() -> dict[str, tuple[Any, Allowed]]:
     """Return all options but those of all stages together."""
     return _LENGTHS | {name: option for stage in STAGES for name, option in _stage_options(stage).items()}
 

@@ -1,10 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Decoder of the codec for voices: a pulse train with the pitch, and noise, through a time-varying filter.
 
-It replaces the last part of [`SoundStreamModel`], from latents to the waveform. Networks at the frame rate predict the
-filter, the share of noise and the fundamental frequency (F0). The phases of the harmonics follow from the F0 and need
-no codes. The source is that of NSF (arXiv 1904.12088), harmonics and filtered noise are those of DDSP (arXiv
-2001.04643), and blocks and overlapping windows those of Vocos (arXiv 2306.00814).
+Networks at the frame rate predict the filter, the share of noise and the fundamental frequency (F0), from which the
+phases of the harmonics follow. The source is that of NSF (arXiv 1904.12088), harmonics and filtered noise are those of
+DDSP (arXiv 2001.04643), blocks and overlapping windows those of Vocos (arXiv 2306.00814).
 
 The noise is a function of the sample's position, and the phase has integer steps, so that decoding in windows gives
 the same samples as decoding at once.
@@ -85,7 +84,7 @@ class HarmonicDecoder(nn.Module):
         self.pitch_proj = nn.Linear(size, config.num_pitch_bins + 1)
 
     def source_filter(self, latents: Tensor, frame_mask: Tensor | None = None) -> SourceFilter:
-        """Find the filter and the source of `latents (batch, frames, hidden_size)`."""
+        """Predict filter and source from `latents (batch, frames, hidden_size)`."""
         hidden = self.in_proj(latents)
         for block in self.blocks:
             # What looks ahead must find after the last frame of a padded row what it would find after a whole one.
@@ -123,13 +122,12 @@ class HarmonicDecoder(nn.Module):
             latents (`torch.FloatTensor` of shape `(batch, window_frames, hidden_size)`): from `known` frames before
                 the next one to some after, see `context`.
             frame_mask (`torch.Tensor` of shape `(batch, window_frames)`, *optional*): 1 for real frames.
-            state ([`SourceState`], *optional*): what the window before returned; `None` at the beginning.
+            state ([`SourceState`], *optional*): of the window before; `None` at the beginning.
             known (`int`): frames of the window that are decoded already.
             frames (`int`): frames to decode.
 
         Returns:
-            Samples of the whole window, `(batch, window_frames * hop_length)`, right in the frames to decode, and what
-            to hand to the next window.
+            Samples `(batch, window_frames * hop_length)`, right in the frames to decode, and the state after them.
         """
         found = self.source_filter(latents, frame_mask)
         f0 = self.f0(found.pitch_logits)
@@ -150,7 +148,7 @@ class HarmonicDecoder(nn.Module):
         origin: int = 0,
         phase: Tensor | None = None,
     ) -> Tensor:
-        """Send harmonics and noise through the filter, in float32.
+        """Return samples `(batch, frames * hop_length)` of harmonics and noise through the filter, in float32.
 
         Args:
             found ([`SourceFilter`]): the filter and the share of noise.
@@ -159,9 +157,6 @@ class HarmonicDecoder(nn.Module):
             first (`int`, defaults to 0): place of the first frame in the recording, which the noise depends on.
             origin (`int`, defaults to 0): frame before which the phase is known.
             phase (`torch.LongTensor` of shape `(batch,)`, *optional*): that phase, in steps of a cycle; 0 by default.
-
-        Returns:
-            `torch.FloatTensor` of shape `(batch, frames * hop_length)`.
         """
         hop_length, rate = self.config.hop_length, self.config.sampling_rate
         batch, frames = f0.shape
@@ -177,7 +172,7 @@ class HarmonicDecoder(nn.Module):
             return inverse_spectrum(spectrum, self.config, frame_mask)
 
     def _filter(self, found: SourceFilter, voiced: Tensor, pulses: Tensor, noise: Tensor) -> Tensor:
-        """Spectra of the windows, `(batch, frames, bins)`, of both sources mixed and filtered."""
+        """Return spectra of the windows, `(batch, frames, bins)`, of both sources mixed and filtered."""
         config = self.config
         periodic = torch.sigmoid(-(found.noise_logits @ noise_band_weights(config, voiced.device))) * voiced
         phase = F.interpolate(found.phase, size=periodic.shape[-1], mode="linear", align_corners=True)
@@ -247,16 +242,10 @@ def phase_steps(hertz: Tensor, sampling_rate: int) -> Tensor:
 
 
 def pulse_train(hertz: Tensor, sampling_rate: int, origin: int, phase: Tensor) -> Tensor:
-    """Return harmonics of equal strength, all cosines, as strong in a window's bins as white noise of variance 1.
+    """Return harmonics of equal strength `(batch, num_samples)`, all cosines, as strong as white noise of variance 1.
 
-    Args:
-        hertz (`torch.FloatTensor` of shape `(batch, num_samples)`): F0 of every sample.
-        sampling_rate (`int`): Hz.
-        origin (`int`): sample before which the phase is known.
-        phase (`torch.LongTensor` of shape `(batch,)`): that phase, in steps of a cycle.
-
-    Returns:
-        `torch.FloatTensor` of shape `(batch, num_samples)`.
+    `hertz (batch, num_samples)` is the F0 of every sample, and `phase (batch,)`, in steps of a cycle, that before
+    sample `origin`.
     """
     total = phase_steps(hertz, sampling_rate).cumsum(1)
     past = total[:, origin - 1 : origin] if origin else torch.zeros_like(total[:, :1])

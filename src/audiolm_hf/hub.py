@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Checkpoints as folders: load the pipeline, save a folder that runs without this package, upload it.
 
-A plain `save_pretrained` folder is read by those who have the package installed. `add_code` puts the files of this
-package into it that a model needs, and tells transformers where they are, so that it also runs elsewhere with
+`add_code` puts the files of this package that a model needs into its folder, so that it also runs elsewhere with
 `trust_remote_code=True`.
 """
 
@@ -55,17 +54,13 @@ logger = logging.get_logger(__name__)
 def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs: Any) -> AudioContinuationPipeline:
     """Return the pipeline that continues audio, always with the installed code.
 
-    `transformers.pipeline` wants `trust_remote_code=True` for a checkpoint that contains code, even where this package
-    is installed; this function does not need it.
+    `transformers.pipeline` wants `trust_remote_code=True` for a checkpoint that contains code.
 
     Args:
         model (`str`, `os.PathLike` or [`AudioLMModel`], *optional*): short name of a bundled checkpoint, folder (of a
             checkpoint or of an adapter), `user/name` on the Hub, or a model with `processor=`. Defaults to the bundled
             `"speech-tiny"`.
         kwargs: as in `transformers.pipeline`, and any option of [`AudioContinuationPipeline`].
-
-    Returns:
-        [`AudioContinuationPipeline`].
     """
     if model is None:
         model = bundled_folder(DEFAULT_CHECKPOINT)
@@ -92,13 +87,10 @@ def export_checkpoint(
 
     Args:
         model ([`AudioLMModel`], a stage, the codec or the semantic tokenizer): what to save, as safetensors.
-        processor ([`AudioLMProcessor`], *optional*): belongs to the whole model; parts have none. Without one, a
-            model that takes audio is saved with a feature extractor of its rate.
-        folder (`str` or `os.PathLike`): where to; made if it is not there.
+        processor ([`AudioLMProcessor`], *optional*): of the whole model. Without one, a model that takes audio is
+            saved with a feature extractor of its rate.
+        folder (`str` or `os.PathLike`): created if it does not exist.
         with_code (`bool`, defaults to `True`): make it run without this package, see [`add_code`].
-
-    Returns:
-        `Path` of the folder.
 
     Raises:
         ValueError: if processor and model work at different sampling rates.
@@ -117,14 +109,7 @@ def export_checkpoint(
 
 
 def add_code(folder: str | os.PathLike) -> None:
-    """Copy the code that a checkpoint needs into its folder, for `trust_remote_code=True`.
-
-    Args:
-        folder (`str` or `os.PathLike`): a folder written by `save_pretrained`.
-
-    Raises:
-        ValueError: if the folder is no checkpoint of this package.
-    """
+    """Copy the code that a checkpoint needs into its folder, for `trust_remote_code=True`."""
     folder = Path(folder)
     part = _part_of(folder)
     references = _model_references(part)
@@ -157,14 +142,13 @@ def push_checkpoint(
 ) -> str:
     """Upload a checkpoint to the Hub; its folder is not changed.
 
-    Only what a checkpoint consists of is uploaded: configurations, safetensors, code of this package, `README.md`,
-    `LICENSE` and the pictures in `samples`. Other files of the folder are left out.
+    Only configurations, safetensors, code of this package, `README.md`, `LICENSE` and the pictures in `samples` are
+    uploaded.
 
     Args:
         folder (`str` or `os.PathLike`): written by `save_pretrained` or [`export_checkpoint`].
-        repo_id (`str`): `user/name`; made if it is not there.
-        private (`bool`, *optional*, defaults to `True`): whether a new repository is private; one that is there keeps
-            its visibility.
+        repo_id (`str`): `user/name`; created if it does not exist.
+        private (`bool`, *optional*, defaults to `True`): whether a new repository is private.
         revision (`str`, *optional*): branch; defaults to `main`.
         commit_message (`str`, *optional*): defaults to `"Upload <folder's name>"`.
         with_code (`bool`, defaults to `True`): upload the code with it, see [`add_code`].
@@ -175,8 +159,8 @@ def push_checkpoint(
 
     Raises:
         FileNotFoundError: if the folder has no `config.json`.
-        ValueError: if it is no checkpoint of this package, holds weights in a format that runs code when loaded, or a
-            file to upload is a link; or if it is an adapter whose base is a folder of this machine.
+        ValueError: if it is no checkpoint of this package, holds weights in a format that runs code when loaded, a
+            file to upload is a link, or the base of an adapter is a folder of this machine.
     """
     if private not in (True, False, None):
         raise ValueError(f"private is {private!r}; give True or False.")

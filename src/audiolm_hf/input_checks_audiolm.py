@@ -1,7 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checks of input tensors: waveforms, ids and masks.
+"""Checks of input tensors, before any work: waveforms, ids and masks.
 
-Public methods use them before any work. Their errors have the given value, the allowed values, and the row.
+What is no dense tensor of the right kind is a TypeError; a shape that does not fit and a value out of range are a
+ValueError. `name` is the argument's, for messages. Values cannot be read in compiled graphs and on the meta device.
 """
 
 import math
@@ -14,42 +15,24 @@ from torch import Tensor
 LARGEST_FLOAT = 128.0  # of full scale; louder floats are integers that were converted without scaling
 
 
-def check_tensor(name: str, values: Any, shape: str) -> None:
-    """Check that something is a dense tensor.
-
-    Args:
-        name (`str`): what messages call it.
-        values (`torch.Tensor`): what is checked.
-        shape (`str`): what messages say of its shape.
-
-    Raises:
-        TypeError: if it is something else.
-    """
+def check_tensor(name: str, values: Any, shape: str, dims: int | None = None, filled: bool = False) -> None:
+    """Check that something is a dense tensor; `shape` tells its shape, `dims` the axes, `filled` that none is 0."""
     if not isinstance(values, Tensor):
         raise TypeError(f"{name} is of type {type(values).__name__}; give a tensor {shape}.")
     if values.layout != torch.strided:
         raise TypeError(f"{name} has layout {values.layout}; give a dense tensor, such as {name}.to_dense().")
+    if values.dim() != (values.dim() if dims is None else dims) or (filled and 0 in values.shape):
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}; give {shape}{', none of them 0' if filled else ''}."
+        )
 
 
 def check_waveform(input_values: Tensor, name: str = "input_values") -> None:
-    """Check a batch of waveforms.
-
-    Args:
-        input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio.
-        name (`str`, defaults to `"input_values"`): what messages call it.
-
-    Raises:
-        TypeError: if it is no tensor of real floating point numbers.
-        ValueError: if it is not 2-D, is empty, or has samples that are NaN, infinite or far above full scale.
-    """
-    check_tensor(name, input_values, "(batch, num_samples)")
+    """Check a batch of waveforms `(batch, num_samples)`: finite floats, at most a little above full scale."""
+    check_tensor(name, input_values, "(batch, num_samples)", 2, filled=True)
     if not input_values.is_floating_point():
         raise TypeError(f"{name} has dtype {input_values.dtype}; give floats in [-1, 1].")
-    if input_values.dim() != 2 or 0 in input_values.shape:
-        raise ValueError(
-            f"{name} has shape {tuple(input_values.shape)}; give (batch, num_samples), 1 row and 1 sample or more."
-        )
-    if not can_read(input_values):
+    if not _can_read(input_values):
         return
     peak = float(torch.stack(input_values.detach().aminmax()).abs().amax())  # without a copy; NaN where a sample is
     if not math.isfinite(peak):
@@ -60,14 +43,9 @@ def check_waveform(input_values: Tensor, name: str = "input_values") -> None:
 
 
 def check_ids(name: str, values: Tensor, size: int) -> None:
-    """Check that tokens or codes are integers in `[0, size)`.
-
-    Raises:
-        TypeError: if they are no tensor of integers.
-        ValueError: if one is out of range.
-    """
+    """Check that tokens or codes are integers in `[0, size)`."""
     _check_whole(name, values)
-    if values.numel() and can_read(values) and (int(values.min()) < 0 or int(values.max()) >= size):
+    if values.numel() and _can_read(values) and (int(values.min()) < 0 or int(values.max()) >= size):
         raise ValueError(
             f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
         )
@@ -80,27 +58,16 @@ def _check_whole(name: str, values: Tensor) -> None:
 
 
 def check_codes(audio_codes: Tensor, num_codebooks: int, codebook_size: int) -> None:
-    """Check codes of shape `(batch, num_codebooks, frames)`, of any number of leading levels.
-
-    Raises:
-        TypeError: if they are no tensor of integers.
-        ValueError: if they are empty, of another shape, of more levels than there are, or out of range.
-    """
-    check_tensor("audio_codes", audio_codes, "(batch, num_codebooks, frames)")
-    if audio_codes.dim() != 3 or 0 in audio_codes.shape or audio_codes.shape[1] > num_codebooks:
-        raise ValueError(
-            f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames) with 1 to "
-            f"{num_codebooks} codebooks and 1 frame or more."
-        )
+    """Check codes `(batch, num_codebooks, frames)` of any number of leading levels."""
+    shape = f"(batch, num_codebooks, frames) with 1 to {num_codebooks} codebooks"
+    check_tensor("audio_codes", audio_codes, shape, 3, filled=True)
+    if audio_codes.shape[1] > num_codebooks:
+        raise ValueError(f"audio_codes has shape {tuple(audio_codes.shape)}; give {shape}.")
     check_ids("audio_codes", audio_codes, codebook_size)
 
 
 def check_num_codebooks(num_codebooks: int | None, most: int) -> int:
-    """Return a number of leading levels; all that the codec has where none is given.
-
-    Raises:
-        ValueError: if it is no whole number from 1 to `most`.
-    """
+    """Return a number of leading levels, by default all that the codec has."""
     if num_codebooks is None:
         return most
     if not isinstance(num_codebooks, int) or isinstance(num_codebooks, bool) or not 1 <= num_codebooks <= most:
@@ -108,22 +75,15 @@ def check_num_codebooks(num_codebooks: int | None, most: int) -> int:
     return num_codebooks
 
 
+def length_mask(lengths: Tensor, length: int) -> Tensor:
+    """Return `(batch, length)`: `True` within each row's own length, `False` after it."""
+    return torch.arange(length, device=lengths.device) < lengths[:, None]
+
+
 def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "attention_mask") -> Tensor:
-    """Check the mask of a batch that is padded on the right, and return the length of each row.
+    """Return the length of each row `(batch,)` of `(batch, length)` values, on their device, after checking the mask.
 
-    Args:
-        values (`torch.Tensor` of shape `(batch, length)`): what is masked.
-        attention_mask (`torch.LongTensor` of shape `(batch, length)`, *optional*): 1 for what is real, then 0 for
-            padding; integers, bools, or floats of these values.
-        name (`str`, defaults to `"attention_mask"`): what messages call the mask.
-
-    Returns:
-        `torch.LongTensor` of shape `(batch,)`, on the device of `values`.
-
-    Raises:
-        TypeError: if the mask is no tensor of real numbers.
-        ValueError: if its shape is another, it has values beside 0 and 1, padding before what is real, or an empty
-            row.
+    The mask is 1 for what is real, then 0 for padding: integers, bools, or floats of these values; no row is empty.
     """
     batch, length = values.shape
     if attention_mask is None:
@@ -136,17 +96,12 @@ def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "atte
             f"{name} has shape {tuple(attention_mask.shape)} and its input {(batch, length)}; they must be equal."
         )
     attention_mask = attention_mask.to(values.device)
-    real = attention_mask == 1
-    lengths = real.sum(dim=1)
-    if not can_read(real):
+    lengths = (attention_mask == 1).sum(dim=1)
+    if not _can_read(lengths):
         return lengths
-    for row, mask, length in zip(real, attention_mask, lengths.tolist(), strict=True):
-        if not row[:length].all() or mask[length:].any():
-            if not (row | (mask == 0)).all():
-                raise ValueError(
-                    f"{name} has values that are neither 0 nor 1; give 1 for what is real, 0 for padding."
-                )
-            raise ValueError(f"{name} has zeros before ones; pad rows on the right.")
+    _check_binary(name, attention_mask)
+    if (length_mask(lengths, length) != (attention_mask == 1)).any():
+        raise ValueError(f"{name} has zeros before ones; pad rows on the right.")
     if (lengths == 0).any():
         raise ValueError(f"{name} is 0 everywhere in row {int(lengths.argmin())}; each row needs a 1.")
     return lengths
@@ -169,6 +124,11 @@ def is_packed(attention_mask: Any, position_ids: Tensor | None) -> bool:
     return bool(((position_ids == 0).sum(-1) > 1).any())
 
 
+def _check_binary(name: str, mask: Tensor) -> None:
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(f"{name} has values that are neither 0 nor 1; give 1 for what is real, 0 for padding.")
+
+
 def check_sequences(
     inputs: Tensor,
     vocab_size: int,
@@ -178,31 +138,19 @@ def check_sequences(
     labels: Tensor | None = None,
     past: int = 0,
 ) -> None:
-    """Check what a stage is given.
+    """Check the inputs of a stage, all `(batch, sequence_length)`; the values of labels are checked later.
 
-    Args:
-        inputs (`torch.Tensor`): ids of shape `(batch, sequence_length)`, or embeddings, 3-D and floats.
-        vocab_size (`int`): ids lie below it.
-        attention_mask (*optional*): 0 and 1, of shape `(batch, past + sequence_length)`; 4-D masks and what attention
-            kernels have instead are left to the decoder.
-        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 0 or more.
-        labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): their values are checked later.
-        past (`int`, defaults to 0): ids that a cache holds. Where there are some, values are not looked at.
-
-    Raises:
-        TypeError: if one is no dense tensor of its kind.
-        ValueError: if a shape does not fit, or a value is out of range.
+    `inputs` are ids below `vocab_size`, or embeddings (3-D floats). 4-D masks and what attention kernels have instead
+    are left to the decoder. After `past` ids in a cache, values are not read, and the mask is that much longer.
     """
-    check_tensor("input_ids", inputs, "(batch, sequence_length)")
+    check_tensor("input_ids", inputs, "(batch, sequence_length)", filled=True)
     embedded = inputs.dim() == 3 and inputs.is_floating_point()
     if not embedded and inputs.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"input_ids has dtype {inputs.dtype}; give integers (torch.int64).")
-    if 0 in inputs.shape or (inputs.dim() != 2 and not embedded):
-        raise ValueError(
-            f"input_ids has shape {tuple(inputs.shape)}; give (batch, sequence_length), 1 row and 1 id or more."
-        )
-    if not embedded and not past:
-        check_ids("input_ids", inputs, vocab_size)
+    if not embedded:
+        check_tensor("input_ids", inputs, "(batch, sequence_length)", 2)
+        if not past:
+            check_ids("input_ids", inputs, vocab_size)
     batch, length = inputs.shape[:2]
     for name, values, batches in (("labels", labels, (batch,)), ("position_ids", position_ids, (batch, 1))):
         if values is not None:
@@ -210,7 +158,7 @@ def check_sequences(
             many_axes = name == "position_ids" and values.dim() == 3 and len(values) > 1  # of some decoders
             if (values.dim() != 2 and not many_axes) or values.shape[-1] != length or values.shape[-2] not in batches:
                 raise ValueError(f"{name} has shape {tuple(values.shape)}; give {(batch, length)}, as input_ids.")
-    if position_ids is not None and not past and can_read(position_ids) and int(position_ids.min()) < 0:
+    if position_ids is not None and not past and _can_read(position_ids) and int(position_ids.min()) < 0:
         raise ValueError(f"position_ids has the value {int(position_ids.min())}; positions begin at 0.")
     if attention_mask is not None:
         _check_mask(attention_mask, batch, length, past)
@@ -221,19 +169,17 @@ def _check_mask(mask: Any, batch: int, length: int, past: int) -> None:
     if made and all(hasattr(each, "mask_mod") or (made != [mask] and isinstance(each, Tensor)) for each in made):
         return
     check_tensor("attention_mask", mask, "(batch, sequence_length)")
-    if mask.is_complex() or mask.dim() not in (2, 4):
+    if mask.dim() == 4 and not mask.is_complex():
+        return
+    fits = mask.dim() == 2 and mask.shape[0] == batch and not mask.is_complex()
+    if not fits or (mask.shape[1] < length if past else mask.shape[1] != length):
         raise ValueError(
             f"attention_mask has dtype {mask.dtype} and shape {tuple(mask.shape)}; give 0 and 1 of shape "
-            f"{(batch, past + length)}."
+            f"{(batch, past + length)}, as input_ids."
         )
-    if mask.dim() == 4:
-        return
-    if mask.shape[0] != batch or (mask.shape[1] < length if past else mask.shape[1] != length):
-        raise ValueError(f"attention_mask has shape {tuple(mask.shape)}; give {(batch, past + length)}, as input_ids.")
-    if not past and can_read(mask) and not ((mask == 0) | (mask == 1)).all():
-        raise ValueError("attention_mask has values that are neither 0 nor 1; give 1 for what is real, 0 for padding.")
+    if not past and _can_read(mask):
+        _check_binary("attention_mask", mask)
 
 
-def can_read(tensor: Tensor) -> bool:
-    """Return whether values can be read, which is not the case in compiled graphs and on the meta device."""
+def _can_read(tensor: Tensor) -> bool:
     return not (tensor.is_meta or torch.compiler.is_compiling())

@@ -1,11 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""AudioLM: two tokenizers and the stages put together, from waveform to longer waveform.
+"""AudioLM: two tokenizers and the stages put together, from waveform to longer waveform; see `generation_audiolm`.
 
-In: `input_values (batch, num_samples)` of prompts, or none; out: `audio_values` with the prompt and what follows it.
-The flow of `AudioLMModel.generate`: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine
-stage, if there is one -> codec.
-
-Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and acoustic generation.
+Paper: AudioLM (arXiv 2209.03143).
 """
 
 import os
@@ -39,8 +35,6 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
 
     Raises:
         ValueError: if the codec has fewer levels than the stages model, or the stages disagree about repeats.
-
-    Paper: AudioLM (arXiv 2209.03143).
     """
 
     config_class = AudioLMConfig
@@ -119,7 +113,6 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         return next(iter(self.stages.values())).dtype
 
     def _freeze_tokenizers(self) -> None:
-        """Keep tokenizer and codec from learning: what the stages learned is about their tokens."""
         self.semantic_tokenizer.requires_grad_(False)
         self.codec.requires_grad_(False)
 
@@ -152,7 +145,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
         pretrained_model_name_or_path: str | os.PathLike | None,
         **kwargs: Any,
     ) -> None:
-        """Load `generation_config.json`; called by `from_pretrained`."""
+        """Load `generation_config.json`, where a checkpoint has one."""
         if generation_config is not None:
             defaults = AudioLMGenerationConfig.from_model_config(self.config)
             self.generation_config = defaults.with_options(generation_config)

@@ -2,9 +2,8 @@
 """The semantic tokenizer: audio in, one discrete token per 40 ms out (unless configured otherwise).
 
 A speech encoder of transformers turns a waveform into hidden states; one of its layers is normalized per dimension,
-averaged over `pooling` frames and replaced by the index of the nearest k-means centroid. The semantic stage models
-these tokens and the coarse stage is conditioned on them. Normalization and centroids are buffers, so one safetensors
-file holds the whole tokenizer. Audio at another rate than the encoder's is resampled here.
+averaged over `pooling` frames and replaced by the index of the nearest k-means centroid. Normalization and centroids
+are buffers, so one safetensors file holds the whole tokenizer.
 
 Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
 """
@@ -70,9 +69,9 @@ def stacked_log_mel(
 ) -> torch.Tensor:
     """Compute the input features of w2v-BERT 2.0 for a padded batch.
 
-    Every mel bin of every recording has mean 0 and variance 1 over the windows that lie wholly inside the recording,
-    as in transformers' `SeamlessM4TFeatureExtractor`. Frames after those repeat the last of them: a recording has a
-    little more than the windows that fit into it, and silence there would look like a sound of its own.
+    Every mel bin of a recording has mean 0 and variance 1 over the windows that lie wholly inside the recording, as in
+    transformers' `SeamlessM4TFeatureExtractor`. Frames after those repeat the last of them: silence there would look
+    like a sound of its own.
 
     Args:
         input_values (`torch.Tensor` of shape `(batch, num_samples)`): waveform, 0 after the end of a recording.
@@ -81,7 +80,7 @@ def stacked_log_mel(
         num_frames (`int`): encoder frames wanted, 20 ms each.
 
     Returns:
-        `torch.Tensor` of shape `(batch, frames, 160)`, float32.
+        `torch.Tensor` of shape `(batch, num_frames, 160)`, float32.
     """
     window_length, hop_length = sampling_rate // 40, sampling_rate // 100
     num_windows = num_frames * STACKED_FRAMES
@@ -103,25 +102,14 @@ def stacked_log_mel(
 
 
 def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """Return the index of the nearest centroid by Euclidean distance, the lower one for ties.
-
-    Args:
-        features (`torch.Tensor` of shape `(..., hidden_size)`): features to quantize.
-        centroids (`torch.Tensor` of shape `(num_semantic_tokens, hidden_size)`): the centroids.
-
-    Returns:
-        `torch.LongTensor` of shape `(...)`.
-    """
+    """Return the nearest of `centroids (num_semantic_tokens, hidden_size)` to `features (..., hidden_size)`."""
     centroids = centroids.float()
     # |x - c|^2 without |x|^2, which is the same for every c.
     return (centroids.square().sum(dim=-1) - 2 * features.float() @ centroids.T).argmin(dim=-1)
 
 
 class AudioLMSemanticTokenizer(SemanticTokenizerModel):
-    """The semantic tokenizer: a layer of a speech encoder, quantized by k-means.
-
-    It is always in evaluation mode, like every [`SemanticTokenizerModel`], because encoders mask their input at random
-    in training mode.
+    """The semantic tokenizer: a layer of a speech encoder, quantized by k-means. Always in evaluation mode.
 
     Args:
         config ([`AudioLMSemanticTokenizerConfig`]): the encoder, the layer and the sizes.
@@ -174,9 +162,6 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
             pooling (`int`, defaults to 2): encoder frames averaged into one token.
             sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
 
-        Returns:
-            [`AudioLMSemanticTokenizer`] on the device of `encoder`.
-
         Raises:
             ValueError: if the model is no speech encoder that can be used, or a number is out of range.
         """
@@ -208,7 +193,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         encoder_config.num_hidden_layers = depth
 
     def compute_tokens(self, input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return the nearest centroids of the features; see [`SemanticTokenizerModel.compute_tokens`]."""
+        """Return the nearest centroids of the features."""
         features = self._features(input_values, lengths)
         with loaded(self):
             for values in (features, self.feature_std, self.centroids):
@@ -223,23 +208,17 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the normalized hidden states at the rate of the tokens, before quantization.
 
-        Args:
-            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): as for `tokenize`.
-            attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): as for `tokenize`.
-            sampling_rate (`int`, *optional*): as for `tokenize`.
+        Arguments and errors are those of `tokenize`.
 
         Returns:
             `torch.Tensor` of shape `(batch, semantic_length, hidden_size)`, float32, and its mask, a
             `torch.LongTensor` of shape `(batch, semantic_length)`.
-
-        Raises:
-            TypeError, ValueError: as for `tokenize`.
         """
         input_values, lengths = self.read_waveforms(input_values, attention_mask, sampling_rate)
         return self._features(input_values, lengths), self.token_mask(input_values, lengths)
 
     def _features(self, input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Normalized hidden states (batch, semantic_length, hidden_size) of waveforms at the encoder's rate."""
+        """Return normalized hidden states `(batch, semantic_length, hidden_size)` of waveforms of the own rate."""
         num_tokens = -(-lengths // self.config.hop_length)
         semantic_length = -(-input_values.shape[1] // self.config.hop_length)
         with loaded(self.encoder), torch.autocast(input_values.device.type, enabled=False):

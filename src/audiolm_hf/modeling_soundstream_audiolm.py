@@ -2,10 +2,8 @@
 """The codec: waveform in, codes out, and back (SoundStream, arXiv 2107.03312, section III).
 
 A causal encoder makes one latent vector per `hop_length` samples, a residual vector quantizer turns it into
-`num_codebooks` codes, a causal decoder turns codes into samples. Encoder and decoder come in several kinds (see
-[`SoundStreamConfig`]): strided convolutions on the waveform as in the paper, or blocks that work wholly at the frame
-rate between a short-time transform and its inverse (Vocos, arXiv 2306.00814), which is far cheaper on a CPU. A third
-decoder makes voices of a pitch and a filter (see `harmonic_decoder_audiolm`).
+`num_codebooks` codes, a causal decoder turns codes into samples. [`SoundStreamConfig`] has the kinds of encoders and
+decoders: the paper's strided convolutions, `spectral_codec_audiolm` and `harmonic_decoder_audiolm`.
 """
 
 import math
@@ -19,19 +17,22 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
+from .config_values_audiolm import Within
 from .configuration_audiolm import SoundStreamConfig
 from .harmonic_decoder_audiolm import HarmonicDecoder, SourceState
-from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, row_lengths
-from .low_band_audiolm import (
-    compress_low_band,
-    cosine_analysis,
-    cosine_synthesis,
-    expand_low_band,
-    low_band_basis,
-)
+from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
 from .numerics_audiolm import Float32Weights, float32_default, loaded
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
-from .spectral_codec_audiolm import LAYER_SCALE, ISTFTDecoder, SpectralEncoder
+from .spectral_codec_audiolm import (
+    LAYER_SCALE,
+    ISTFTDecoder,
+    SpectralEncoder,
+    compress_low_band,
+    expand_low_band,
+    inverse_mdct,
+    mdct,
+    mdct_basis,
+)
 
 DECODE_WINDOW = 256  # frames decoded at once, which only limits the memory
 NOISE_PLACES = 2**20  # frames at which the noise of a harmonic decoder begins in training, so that none is learned
@@ -70,10 +71,9 @@ class SoundStreamOutput(ModelOutput):
             trainer's.
         audio_values (`torch.FloatTensor` of shape `(batch, num_samples)`): reconstruction.
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes.
-        commitment_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
-        codebook_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
-        log_magnitude (`torch.FloatTensor` of shape `(batch, frames, window_length // 2 + 1)`, *optional*): what an
-            iSTFT decoder holds for the spectrum of each window, natural logarithm.
+        commitment_loss, codebook_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
+        log_magnitude (`torch.FloatTensor` of shape `(batch, frames, window_length // 2 + 1)`, *optional*): predicted
+            spectrum of each window, natural logarithm, of an iSTFT decoder.
         pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`, *optional*): bins of F0 and
             voicing, of a harmonic decoder.
     """
@@ -171,10 +171,9 @@ DECODERS: dict[str, Any] = {"istft": ISTFTDecoder, "harmonic": HarmonicDecoder, 
 
 
 class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
-    """Neural audio codec with a causal encoder and decoder and a residual vector quantizer.
+    """Neural audio codec with a causal encoder and decoder and a residual vector quantizer, always in float32.
 
-    Its weights are always float32, and `encode` and `decode` compute in float32 under autocast too. Only `forward` in
-    training mode, with gradients, changes codebooks.
+    Only `forward` in training mode changes codebooks; it also computes with autocast.
 
     Paper: SoundStream (arXiv 2107.03312), section III; the acoustic tokenizer of AudioLM (arXiv 2209.03143).
     """
@@ -233,8 +232,8 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
 
         Raises:
             TypeError: if the samples are not floats.
-            ValueError: if the waveform is empty, not 2-D or not finite, the mask is of another shape or no mask, or
-                `num_codebooks` is out of range.
+            ValueError: if the waveform is empty, not 2-D or not finite, the mask does not fit, or there are fewer
+                levels.
         """
         check_waveform(input_values)
         num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
@@ -245,11 +244,12 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
 
     def low_band(self, input_values: Tensor) -> Tensor | None:
         """Coefficients `(batch, frames, low_band_dim)` that are coded beside the latents, if the codec has them."""
-        config = self.config
-        if not config.low_band_dim:
+        if not self.config.low_band_dim:
             return None
-        basis = low_band_basis(config.hop_length, config.low_band_dim, input_values.device)
-        return compress_low_band(cosine_analysis(input_values, basis), config.low_band_scale)
+        return compress_low_band(mdct(input_values, self._mdct_basis(input_values)), self.config.low_band_scale)
+
+    def _mdct_basis(self, like: Tensor) -> Tensor:
+        return mdct_basis(self.config.hop_length, self.config.low_band_dim, like.device)
 
     def decode(
         self, audio_codes: Tensor, attention_mask: Tensor | None = None, num_samples: int | None = None
@@ -257,8 +257,8 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         """Decode codes to waveforms, in windows that limit the memory without changing the result.
 
         Args:
-            audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes of the first levels; any
-                number of them.
+            audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes of any number of leading
+                levels.
             attention_mask (`torch.Tensor` of shape `(batch, frames)`, *optional*): 1 for real frames, 0 for padding on
                 the right, whose samples are 0.
             num_samples (`int`, *optional*): leading samples to return; `frames * hop_length` by default.
@@ -268,24 +268,16 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
 
         Raises:
             TypeError: if the codes are not integers.
-            ValueError: if the codes are empty, not 3-D, have too many levels or lie outside [0, codebook_size), the
-                mask is of another shape or no mask, or there are not as many samples as asked for.
+            ValueError: if the codes are empty, of a wrong shape or out of range, the mask does not fit, or there are
+                not as many samples as asked for.
         """
         check_codes(audio_codes, self.config.num_codebooks, self.config.codebook_size)
         audio_codes = audio_codes.long()
         batch, num_codebooks, frames = audio_codes.shape
-        mask = None if attention_mask is None else _mask(row_lengths(audio_codes[:, 0], attention_mask), frames)
+        mask = None if attention_mask is None else length_mask(row_lengths(audio_codes[:, 0], attention_mask), frames)
         hop_length = self.config.hop_length
         num_samples = frames * hop_length if num_samples is None else num_samples
-        if (
-            not isinstance(num_samples, int)
-            or isinstance(num_samples, bool)
-            or not 0 <= num_samples <= frames * hop_length
-        ):
-            raise ValueError(
-                f"num_samples is {num_samples}; {frames} frames decode to {frames * hop_length} samples, so give a "
-                "whole number from 0 to that."
-            )
+        Within(0, frames * hop_length, whole=True).check("num_samples", num_samples)
         before, after = self.decoder_context(num_codebooks)
         windows = [audio_codes.new_zeros(batch, 0, dtype=torch.float32)]
         state: SourceState | None = None
@@ -299,7 +291,7 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         return SoundStreamDecoderOutput(audio_values=torch.cat(windows, dim=1)[:, :num_samples])
 
     def decoder_context(self, num_codebooks: int) -> tuple[int, int]:
-        """Return how many frames before and after a frame its decoded samples depend on, given the levels decoded."""
+        """Return how many frames before and after a frame its decoded samples depend on, with so many levels."""
         before, after = self.decoder.context(aligned=self._aligns_phase(num_codebooks))
         # A low band is replaced through windows that overlap the next ones, once to analyse and once to synthesize.
         low_band = 2 * (self.config.low_band_dim > 0)
@@ -337,9 +329,8 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
     ) -> SoundStreamOutput:
         """Reconstruct waveforms through the quantizer, differentiably.
 
-        Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantized. `return_dict=False` gives a
-        tuple, as everywhere in transformers. A harmonic decoder takes its pitch from `f0`, Hz, 0 where there is none,
-        of shape `(batch, frames)`, if it is given, as in training, where it does not know it yet.
+        Arguments are those of `encode`; `num_codebooks=0` leaves the latents unquantized. In training, a harmonic
+        decoder takes its pitch from `f0 (batch, frames)`, Hz, 0 where there is none.
         """
         check_waveform(input_values)
         if type(num_codebooks) is not int or num_codebooks != 0:
@@ -350,9 +341,8 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
             padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
             self._check_f0(f0, frame_mask)
             quantized = self.quantizer(self.encoder(padded), num_codebooks, self.low_band(padded))
-            audio_values, found = self._decode_latents(
-                quantized.quantized, quantized.low_band, None if attention_mask is None else frame_mask, f0
-            )
+            decoder_mask = None if attention_mask is None else frame_mask
+            audio_values, found = self._decode_latents(quantized.quantized, quantized.low_band, decoder_mask, f0)
         return SoundStreamOutput(
             loss=quantized.commitment_loss + quantized.codebook_loss,
             audio_values=audio_values[:, : input_values.shape[1]],
@@ -381,43 +371,29 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
         return self._complete(audio_values, low_band, frame_mask), found
 
     def _check_f0(self, f0: Tensor | None, frame_mask: Tensor) -> None:
-        if f0 is None:
-            return
-        if self.config.decoder_type != "harmonic":
+        if f0 is not None and self.config.decoder_type != "harmonic":
             raise ValueError(f'f0 was given with decoder_type {self.config.decoder_type!r}; only "harmonic" takes it.')
-        if f0.shape != frame_mask.shape:
+        if f0 is not None and f0.shape != frame_mask.shape:
             raise ValueError(f"f0 has shape {tuple(f0.shape)}; give (batch, frames), here {tuple(frame_mask.shape)}.")
 
     def _complete(self, audio_values: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
-        """Add the low band to the waveform, and set the padding to 0."""
-        if frame_mask is None:
-            return audio_values if low_band is None else self._replace_low_band(audio_values, low_band, None)
-        sample_mask = frame_mask.repeat_interleave(self.config.hop_length, dim=1)
-        audio_values = audio_values * sample_mask
+        """Replace the low band by the coded one, in rows with levels that code it, and set the padding to 0."""
+        mask = 1 if frame_mask is None else frame_mask.repeat_interleave(self.config.hop_length, dim=1)
+        audio_values = audio_values * mask
         if low_band is None:
             return audio_values
-        return self._replace_low_band(audio_values, low_band, frame_mask) * sample_mask
-
-    def _replace_low_band(self, audio_values: Tensor, low_band: Tensor, frame_mask: Tensor | None) -> Tensor:
-        """Replace the decoder's low band by the coded one, in rows with levels that code it."""
-        config = self.config
-        basis = low_band_basis(config.hop_length, config.low_band_dim, audio_values.device)
-        own = cosine_analysis(audio_values, basis)
+        basis = self._mdct_basis(audio_values)
+        own = mdct(audio_values, basis)
         replaced = low_band.flatten(1).any(1)[:, None, None]
         if frame_mask is not None:  # windows of padding must not reach into real frames
             replaced = replaced & (frame_mask[:, :, None] > 0)
-        difference = expand_low_band(low_band, config.low_band_scale) - own
-        return audio_values + cosine_synthesis(torch.where(replaced, difference, torch.zeros_like(own)), basis)
+        difference = expand_low_band(low_band, self.config.low_band_scale) - own
+        return (audio_values + inverse_mdct(difference.where(replaced, 0.0), basis)) * mask
 
     def _pad_to_frames(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Set the padding to 0, pad the last frame with zeros, and return a mask of frames with real samples."""
         num_samples, hop_length = input_values.shape[1], self.config.hop_length
         lengths = row_lengths(input_values, attention_mask)
         frames = math.ceil(num_samples / hop_length)
-        values = input_values.float().where(_mask(lengths, num_samples), 0.0)
-        return F.pad(values, (0, frames * hop_length - num_samples)), _mask(-(-lengths // hop_length), frames)
-
-
-def _mask(lengths: Tensor, length: int) -> Tensor:
-    """Return `(batch, length)`: 1 within each row's own length, 0 after it."""
-    return torch.arange(length, device=lengths.device) < lengths[:, None]
+        values = input_values.float().where(length_mask(lengths, num_samples), 0.0)
+        return F.pad(values, (0, frames * hop_length - num_samples)), length_mask(-(-lengths // hop_length), frames)

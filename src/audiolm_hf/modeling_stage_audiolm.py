@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The language models of AudioLM, one for each stage, with a common base class.
 
-In: id sequences of `token_layout_audiolm`; out: logits, and a loss where there are labels. A stage is any
-transformers decoder over one flat vocabulary. Its loss and its sampling use the same distribution: each token is
-chosen among the ids of its own level, so only that slice of the head is computed.
+A stage is any transformers decoder over one flat vocabulary (see `token_layout_audiolm`). Its loss and its sampling
+use the same distribution: each token is chosen among the ids of its own level, so only that slice of the head is
+computed.
 
 Paper: AudioLM (arXiv 2209.03143), semantic, coarse acoustic and fine acoustic modeling.
 """
@@ -103,11 +103,10 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
                 of `input_ids`.
             labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): the id itself where it is to
                 be predicted from the ids before it, -100 elsewhere.
-            use_cache (`bool`, *optional*): return the cache, too; by default as the configuration says, but not where
-                there are labels, or packed sequences, which a cache would mix.
+            use_cache (`bool`, *optional*): return the cache, too; by default as the configuration says, but not with
+                labels or packed sequences.
             logits_to_keep (`int` or `torch.Tensor`, defaults to 0): last positions to compute logits for; 0 is all.
             skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
-                The loss never needs them.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*): what the summed loss is divided by: labels of the
                 whole (accumulated, distributed) batch, or a number for each row; by default the labels given here.
             cache (`Cache`, *optional*): `past_key_values` under the name that transformers has for it since 5.24.
@@ -120,9 +119,9 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
 
         Raises:
             TypeError: ids, positions or labels are no integers, or something is no dense tensor.
-            ValueError: both or none of `input_ids` and `inputs_embeds`, or both names of the cache, are given; a shape
-                does not fit, a value is out of range, or a label is never predicted; or the positions of a condition
-                cannot be told (see [`~AudioLMStageModel.placed`]).
+            ValueError: inputs are missing or given twice, a shape does not fit, a value is out of range, a label is
+                never predicted, or the positions of a condition cannot be computed (see
+                [`~AudioLMStageModel.placed`]).
         """
         if cache is not None and past_key_values is not None:
             raise ValueError("past_key_values and cache are two names for the same thing; pass one of them.")
@@ -270,8 +269,8 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
             level (`int`): a codebook level or `SEMANTIC_LEVEL`.
 
         Returns:
-            `torch.FloatTensor` of shape `(..., ids of the level)`, float32: column i is id
-            `level_range(config, level)[0] + i`; minus infinity for an id that is never chosen.
+            `torch.FloatTensor` of shape `(..., ids of the level)`, float32: column i is id `level_range(config,
+            level)[0] + i`; minus infinity for an id that is never chosen.
         """
         start, stop = level_range(self.config, level)
         if self._head_has_rows:
@@ -333,8 +332,6 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the correctness of every label, including the end token.
 
-        Group the results by level with [`token_levels`] of the labels.
-
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the stage.
             attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
@@ -356,11 +353,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         return all_losses.view(labels.shape), all_correct.view(labels.shape)
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Continue ids, with every id in its level; see `generate` of [`~transformers.GenerationMixin`].
-
-        Raises:
-            TypeError, ValueError: as for `forward`.
-        """
+        """Continue ids, with every id in its level; see `generate` of [`~transformers.GenerationMixin`]."""
         ids, cache = kwargs.get("input_ids", inputs), kwargs.get("past_key_values", kwargs.get("cache"))
         if ids is not None and kwargs.get("inputs_embeds") is None:
             past = 0 if cache is None else cache.get_seq_length()

@@ -26,17 +26,14 @@ def keep_dtype(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
 
 
 class Float32Weights:
-    """A mixin that keeps the dtype of weights and buffers in `to`, `half`, `double` and similar methods.
-
-    It must precede `nn.Module` in the bases of a module that is built under [`float32_default`].
-    """
+    """Keeps the dtype of weights and buffers in `to`, `half` and similar methods; must precede `nn.Module`."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         return super()._apply(keep_dtype(fn), recurse)  # type: ignore[misc]
 
 
 class Float32Parts:
-    """A mixin that keeps the dtype of the parts in `_float32_parts`; the others are converted."""
+    """Keeps the dtype of the parts in `_float32_parts`."""
 
     _float32_parts: tuple[str, ...] = ()
 
@@ -48,7 +45,7 @@ class Float32Parts:
 
 
 class Float32Rotary:
-    """Keeps the dtype of rotary frequencies, likewise, as loading in another dtype does.
+    """Keeps the dtype of rotary frequencies, as loading in another dtype does.
 
     In half precision, positions of a few hundred ids would be off by a good part of a turn.
     """
@@ -84,11 +81,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def loaded(model: nn.Module) -> AbstractContextManager[None]:
-    """Load offloaded tensors that a model uses outside of its modules' `forward`.
-
-    accelerate's hooks load offloaded weights and buffers only for the `forward` of their module, but codebooks and
-    centroids are also used in other methods.
-    """
+    """Load offloaded tensors that a model uses outside of its modules' `forward`, for which accelerate loads them."""
     return nullcontext() if torch.compiler.is_compiling() else _held(model)  # compilers before 2.7 trace no generators
 
 

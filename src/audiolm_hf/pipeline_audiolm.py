@@ -1,10 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The pipeline of the task "audio-continuation": a prompt in, the prompt and its continuation out.
 
-It combines [`AudioLMProcessor`] and `AudioLMModel.generate`. The model's file imports this one, so that it is saved
-with every checkpoint of a whole model.
+The file of the whole model imports this one, so that it is saved with every such checkpoint.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 from transformers.pipelines.base import Pipeline
 
 from .audio_samples_audiolm import check_sampling_rate
-from .config_values_audiolm import Within, check_dtype
+from .config_values_audiolm import FLAG, Within, check_dtype
 from .processing_audiolm import is_clip
 
 TASK = "audio-continuation"
@@ -35,11 +35,7 @@ class AudioContinuation(TypedDict):
 
 
 def check_same_rate(model: Any, processor: Any) -> None:
-    """Check that the sampling rates of a processor and a model are equal.
-
-    Raises:
-        ValueError: the rates differ.
-    """
+    """Check that the sampling rates of a processor and a model are equal."""
     if processor.sampling_rate != model.sampling_rate:
         raise ValueError(
             f"The processor works at {processor.sampling_rate} Hz and the model at {model.sampling_rate} Hz; use "
@@ -58,8 +54,6 @@ class _Prompt:
 
 
 class _PromptDataset(Dataset):
-    """The prompts of a dataset, numbered."""
-
     def __init__(self, prompts: Any) -> None:
         self.prompts = prompts
 
@@ -176,8 +170,8 @@ class AudioContinuationPipeline(Pipeline):
             if name in forward:
                 raise ValueError(f"{name} is given twice, as an option and in generate_kwargs; give it once.")
             forward[name] = value
-        if return_full_audio is not None and not isinstance(return_full_audio, bool):
-            raise ValueError(f"return_full_audio is {return_full_audio!r}; give True or False.")
+        if return_full_audio is not None:
+            FLAG.check("return_full_audio", return_full_audio)
         for name in ("input_values", "attention_mask", "batch_size"):
             if name in forward:
                 raise ValueError(
@@ -230,12 +224,7 @@ class AudioContinuationPipeline(Pipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model and the processor to a folder that `pipeline` can load.
 
-        The code is not saved, except for a model that was loaded with its code. `audiolm_hf.export_checkpoint` adds
-        the code for machines where the package is not installed.
-
-        Args:
-            save_directory (`str` or `os.PathLike`): folder, which is created if it does not exist.
-            kwargs: keyword arguments of `PreTrainedModel.save_pretrained`.
+        `audiolm_hf.export_checkpoint` also saves the code, for machines where the package is not installed.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
@@ -244,8 +233,6 @@ class AudioContinuationPipeline(Pipeline):
 def _check_loading(options: dict[str, Any]) -> None:
     """Check the options of a pipeline that transformers does not check."""
     for name, least in (("batch_size", 1), ("num_workers", 0)):
-        value = options.get(name)
-        if value is not None and not Within(least, 2**31, whole=True).holds(value):
-            raise ValueError(f"{name} is {value!r}; give a whole number, {least} or more.")
-    if not isinstance(options.get("binary_output", False), bool):
-        raise ValueError(f"binary_output is {options['binary_output']!r}; give True or False.")
+        if options.get(name) is not None:
+            Within(least, math.inf, whole=True).check(name, options[name])
+    FLAG.check("binary_output", options.get("binary_output", False))

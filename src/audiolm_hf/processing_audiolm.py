@@ -2,8 +2,7 @@
 """The processor: converts audio of any kind to model inputs, and model outputs to arrays and files.
 
 In: paths, bytes, arrays or rows of `datasets` at any sampling rates; out: `input_values` and `attention_mask` of
-[`AudioLMFeatureExtractor`]. After generation, `batch_decode` trims each row to its length, and `save_audio` writes
-files that are marked as generated.
+[`AudioLMFeatureExtractor`].
 """
 
 import os
@@ -18,7 +17,7 @@ from transformers.processing_utils import AudioKwargs, ProcessingKwargs, Process
 
 from .audio_file_audiolm import check_ending, check_folder, provenance, read_audio, write_audio
 from .audio_samples_audiolm import as_float32, check_sampling_rate, is_array
-from .config_values_audiolm import did_you_mean
+from .config_values_audiolm import FLAG, did_you_mean
 from .input_checks_audiolm import check_ids, check_waveform
 from .strict_config_audiolm import refuse_short_name
 
@@ -142,8 +141,7 @@ class AudioLMProcessor(ProcessorMixin):
         missing = {"audio_values", "audio_lengths", "prompt_lengths"} - set(output)
         if missing:
             raise ValueError(f"output has no {', '.join(sorted(missing))}; give what AudioLMModel.generate returns.")
-        if not isinstance(return_full_audio, bool):
-            raise ValueError(f"return_full_audio is {return_full_audio!r}; give True or False.")
+        FLAG.check("return_full_audio", return_full_audio)
         check_waveform(output["audio_values"], "audio_values")
         rows, width = output["audio_values"].shape
         for name, most in (("audio_lengths", width), ("prompt_lengths", output["audio_lengths"])):
@@ -184,7 +182,7 @@ class AudioLMProcessor(ProcessorMixin):
             TypeError: if a clip is no audio.
             ValueError: if the numbers of clips and paths differ, an ending is unknown, or its format does not have the
                 rate.
-            FileNotFoundError: if the folder of a path is not there.
+            FileNotFoundError: if the folder of a path does not exist.
         """
         is_output = isinstance(audio, Mapping) and "audio_values" in audio
         given = self.batch_decode(audio) if is_output else _as_list(audio)

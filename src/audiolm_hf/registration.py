@@ -55,20 +55,13 @@ def register_stage(stage: Stage) -> None:
 
     A model that [`AudioLMConfig`] gives a `<stage>_config` then has it: it is trained, saved, loaded and generates
     like the others.
-
-    Args:
-        stage ([`~stages_audiolm.Stage`]): the row.
     """
     add_stage(stage)
     _register_part(Part(stage.config_class, stage.model_class, _STAGE))
 
 
 def register_semantic_tokenizer(model_class: type[SemanticTokenizerModel]) -> None:
-    """Add a semantic tokenizer of another package to those that an AudioLM can have, and to the Auto classes.
-
-    Args:
-        model_class (subclass of [`~semantic_tokenizer_audiolm.SemanticTokenizerModel`]): with a `config_class`.
-    """
+    """Add a semantic tokenizer of another package to those that an AudioLM can have, and to the Auto classes."""
     add_semantic_tokenizer(model_class)
     _register_part(Part(model_class.config_class, model_class, reads_audio=True))
 

@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""From one sampling rate to another, in torch: a windowed sinc in polyphase form.
+"""From one sampling rate to another, in torch: a windowed sinc in polyphase form, with the filter of soxr's `"VHQ"`.
 
-The model takes audio at the codec's rate and resamples it for a speech encoder of another one. The filter is that of
-soxr's `"VHQ"`: what is below 0.91 of the lower Nyquist frequency stays, nothing above it comes back as an alias. Rates
-are a ratio of integers, so output sample `m` lies exactly at input time `m * down / up`: there is no drift.
+What is below 0.91 of the lower Nyquist frequency stays, nothing above it comes back as an alias. Rates are a ratio of
+integers, so output sample `m` lies exactly at input time `m * down / up`: there is no drift.
 """
 
 import math
@@ -21,11 +20,7 @@ MAX_PHASES = 1280  # filters of a ratio; 44.1 kHz to 16 kHz has 160
 
 
 def check_rates(rate: int, target_rate: int) -> None:
-    """Check that audio can be resampled from one rate to another.
-
-    Raises:
-        ValueError: the ratio of the rates is too far from a simple one.
-    """
+    """Check that the ratio of two sampling rates is simple enough for resampling."""
     phases = target_rate // math.gcd(rate, target_rate)
     if phases > MAX_PHASES:
         raise ValueError(
@@ -57,11 +52,8 @@ def resample(input_values: Tensor, rate: int, target_rate: int) -> Tensor:
 
     Returns:
         `torch.FloatTensor` of shape `(batch, ceil(num_samples * target_rate / rate))`, float32, on the same device.
-        Behind its first sample, white noise differs from that of soxr's `"VHQ"` by at most 1e-3 of the loudest
-        sample, and from 24 and 48 kHz to 16 kHz by at most 1e-6.
-
-    Raises:
-        ValueError: see [`check_rates`].
+        Behind its first sample, white noise differs from that of soxr's `"VHQ"` by at most 1e-3 of the loudest sample,
+        and from 24 and 48 kHz to 16 kHz by at most 1e-6.
     """
     check_rates(rate, target_rate)
     divisor = math.gcd(rate, target_rate)

@@ -2,8 +2,8 @@
 """Residual vector quantizers of the codec: latent vectors in, one code per level and frame out.
 
 Every level quantizes the residual of the previous levels (SoundStream, arXiv 2107.03312, section III-C). There are two
-kinds of levels with the same interface: `EMACodebook` (moving averages, k-means initialization, replacement of dead
-codes) and `FactorizedCodebook` (low-dimensional L2-normalized codes trained by gradients; DAC, arXiv 2306.06546).
+kinds: `EMACodebook` (moving averages, k-means initialization, replacement of dead codes) and `FactorizedCodebook`
+(low-dimensional L2-normalized codes trained by gradients; DAC, arXiv 2306.06546).
 """
 
 from dataclasses import dataclass
@@ -41,28 +41,16 @@ class QuantizerOutput:
 
 
 def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Find the nearest row of `codebook` for each vector.
-
-    Args:
-        vectors (`torch.Tensor` of shape `(num_vectors, codebook_dim)`): what to look up.
-        codebook (`torch.Tensor` of shape `(codebook_size, codebook_dim)`): the rows to choose from.
-
-    Returns:
-        `torch.LongTensor` of shape `(num_vectors,)`.
-    """
+    """Return the row of `codebook (size, dim)` nearest to each of `vectors (num_vectors, dim)`."""
     # |v - c|^2 = |v|^2 - 2 v.c + |c|^2, and |v|^2 is the same for every c.
     return torch.addmm(codebook.pow(2).sum(1), vectors, codebook.t(), alpha=-2).argmin(1)
 
 
 def kmeans(vectors: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
-    """Cluster vectors by Lloyd's algorithm, started from randomly drawn vectors.
+    """Cluster vectors `(num_vectors, dim)` by Lloyd's algorithm, started from randomly drawn vectors.
 
-    Args:
-        vectors (`torch.Tensor` of shape `(num_vectors, codebook_dim)`): what to cluster.
-        num_clusters (`int`): may exceed the number of vectors; centroids then repeat with a little noise.
-
-    Returns:
-        Centroids of shape `(num_clusters, codebook_dim)` and cluster sizes of shape `(num_clusters,)`.
+    Returns centroids `(num_clusters, dim)`, which repeat with a little noise where there are fewer vectors, and the
+    sizes of the clusters.
     """
     num_vectors = len(vectors)
     if num_vectors >= num_clusters:
@@ -79,7 +67,7 @@ def kmeans(vectors: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
 
 
 def cluster_sums(vectors: Tensor, codes: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
-    """Count the vectors of every cluster, shape `(num_clusters,)`, and add them up, `(num_clusters, codebook_dim)`."""
+    """Count the vectors of every cluster, `(num_clusters,)`, and add them up, `(num_clusters, dim)`."""
     counts = torch.bincount(codes, minlength=num_clusters).to(vectors.dtype)
     sums = torch.zeros(num_clusters, vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
     return counts, sums.index_add_(0, codes, vectors)
@@ -90,12 +78,12 @@ def _is_distributed() -> bool:
 
 
 def _place() -> tuple[int, int]:
-    """This process's number and the number of processes that train together."""
+    """Return the number of this process and of all that train together."""
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if _is_distributed() else (0, 1)
 
 
 def _of_all_processes(vectors: Tensor, rows: int) -> Tensor:
-    """Vectors `(rows * frames, ...)` of every process, in the order of the one batch that was dealt out row by row."""
+    """Return vectors `(rows * frames, ...)` of all processes, in the order of the batch they were dealt from."""
     if not _is_distributed():
         return vectors
     parts = [torch.empty_like(vectors) for _ in range(_place()[1])]
@@ -124,7 +112,7 @@ class EMACodebook(nn.Module):
 
     @torch.no_grad()
     def initialize(self, vectors: Tensor) -> None:
-        """Place the codes at the k-means centroids of `vectors`, shape `(num_vectors, codebook_dim)`."""
+        """Place the codes at the k-means centroids of `vectors (num_vectors, dim)`."""
         centroids, _ = kmeans(vectors.float(), len(self.codebook))
         if _is_distributed():
             torch.distributed.broadcast(centroids, src=0)
@@ -160,7 +148,7 @@ class EMACodebook(nn.Module):
         self.counts.copy_(torch.where(dead, mean_count, self.counts))
 
     def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantize `residual (num_vectors, codebook_dim)`; `active (num_vectors,)` marks those to learn from.
+        """Quantize `residual (num_vectors, dim)`; `active (num_vectors,)` marks those to learn from.
 
         `rows` is the batch that the vectors come from, frame after frame.
         """
@@ -249,10 +237,9 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, low_band: Tensor | None = None) -> None:
-        """Place codes by k-means on what the levels before leave of `latents (..., hidden_size)` and `low_band`.
+        """Initialize levels by k-means on what those before leave of `latents (..., hidden_size)` and `low_band`.
 
-        Levels that have codes keep them. Several processes give the same latents each, or agree on what the first one
-        finds in its own.
+        Several processes have the same latents each, or agree on the result of the first one.
         """
         residual = self._join(latents.flatten(0, -2), None if low_band is None else low_band.flatten(0, -2))
         for level in self.levels:
@@ -284,10 +271,10 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
         return latents + self.low_band_proj(low_band), low_band
 
     def _draw_num_levels(self, batch: int, num_levels: int, device: torch.device) -> Tensor | None:
-        """Levels in use for each row when training with quantizer dropout (SoundStream, section III-C).
+        """Return the levels in use for each row with quantizer dropout (SoundStream, section III-C).
 
         Where there is a low band, every other dropped row stops right before it, at what the coarse stage predicts.
-        Every process draws for the rows of all and takes its own: with equal seeds, several train like one.
+        Every process draws for the rows of all, so that with equal seeds several train like one.
         """
         if not self.training or self.dropout == 0:
             return None
@@ -303,8 +290,7 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
     def forward(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> QuantizerOutput:
         """Quantize `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32.
 
-        `low_band (batch, frames, low_band_dim)` is quantized with them where the codec has one. With 0 levels
-        everything passes unquantized, as in the first steps of a training.
+        So is `low_band (batch, frames, low_band_dim)`, if there is one. With 0 levels everything passes unquantized.
         """
         with torch.autocast(latents.device.type, enabled=False):
             return self._quantize(latents, num_codebooks, low_band)
@@ -355,7 +341,7 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
         return QuantizerOutput(quantized, no_codes, no_loss, no_loss, quantized_low_band)
 
     def encode(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> Tensor:
-        """Codes, `(batch, num_codebooks, frames)`, of `latents (batch, frames, hidden_size)` and their low band."""
+        """Codes, `(batch, num_codebooks, frames)` of `latents (batch, frames, hidden_size)` and their low band."""
         codes = []
         with torch.autocast(latents.device.type, enabled=False):
             residual = self._join(latents.flatten(0, 1), None if low_band is None else low_band.flatten(0, 1))
@@ -366,11 +352,7 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
         return torch.stack(codes, dim=1)
 
     def decode(self, audio_codes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Look `audio_codes (batch, num_codebooks, frames)` up.
-
-        Returns:
-            Latents `(batch, frames, hidden_size)`, and the low band `(batch, frames, low_band_dim)` if there is one.
-        """
+        """Return latents `(batch, frames, hidden_size)`, and the low band if there is one, of `audio_codes`."""
         with torch.autocast(audio_codes.device.type, enabled=False):
             total = torch.stack(
                 [

@@ -31,12 +31,7 @@ FileStates = dict[str, list[Any]]  # size, time in nanoseconds and hash of files
 
 @dataclass
 class RunFolder:
-    """A folder that is held by this process.
-
-    Args:
-        path (`Path`): the folder.
-        record (`dict`): the content of `run.json`.
-    """
+    """A folder that is held by this process, and the content of its `run.json`."""
 
     path: Path
     record: dict[str, Any] = field(default_factory=dict)
@@ -50,11 +45,7 @@ class RunFolder:
         return not changed_files(result, file_states({name: self.path / name for name in result}, result))
 
     def finish(self, result: Path) -> None:
-        """Record that the run is finished.
-
-        Args:
-            result (`Path`): file or folder of the result, in the run's folder.
-        """
+        """Record that the run is finished, with the file or folder of its result in the run's folder."""
         files = walk_files(result) if result.is_dir() else [result]
         states = file_states({path.relative_to(self.path).as_posix(): path for path in files})
         write_json(self.path / RECORD_FILE, self.record | {"result": states})
@@ -80,9 +71,6 @@ def hold_folder(
             depend on their location, see [`named_files`].
         overwrite (`bool`, defaults to `False`): empty the folder if it belongs to another run.
         shared (`bool`, defaults to `False`): allow files of others in the folder.
-
-    Yields:
-        [`RunFolder`]
 
     Raises:
         ValueError: the folder belongs to another run, or has files that no run wrote.
@@ -160,14 +148,7 @@ def _describe(
 
 
 def named_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """Return files by names that do not depend on their location.
-
-    Args:
-        paths (iterable of `Path`): files, or folders to search; hidden files and `run.json` are ignored.
-
-    Returns:
-        `dict[str, Path]`: files by name, or by path relative to a folder; repeated names are numbered.
-    """
+    """Return files and those of folders, except hidden ones and `run.json`, by names without their location."""
     named: dict[str, Path] = {}
     for place, root in enumerate(paths):
         for path in walk_files(root) if root.is_dir() else [root]:
@@ -177,13 +158,7 @@ def named_files(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def walk_files(root: Path) -> list[Path]:
-    """Return the files of a folder by name, including those of linked folders, each folder once.
-
-    Hidden files and folders and `run.json` are ignored.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
+    """Return the files of a folder by name, except hidden ones and `run.json`, also of linked folders, each once."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -206,16 +181,10 @@ def walk_files(root: Path) -> list[Path]:
 def file_states(
     files: Mapping[str, Path], known: FileStates | None = None, hashed_bytes: float = HASHED_BYTES
 ) -> FileStates:
-    """Return sizes, modification times and hashes of files.
+    """Return sizes, modification times and hashes of files, which may not exist, by the same names.
 
-    Args:
-        files (`dict[str, Path]`): files by name; they may not exist.
-        known (`dict`, *optional*): an earlier result; files with the same size and time are not read again.
-        hashed_bytes (`float`, defaults to 4 GiB): maximum number of bytes to read; the hashes of other files are
-            `None`.
-
-    Returns:
-        `dict`: states by the same names.
+    Files with the size and time that an earlier result has (`known`) are not read again. The hashes of files beyond
+    `hashed_bytes` are `None`.
     """
     states: FileStates = {}
     for name, path in files.items():

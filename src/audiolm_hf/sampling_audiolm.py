@@ -1,9 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Sampling of the tokens of a stage, each from the ids of its level.
+"""Sampling of the tokens of a stage, each from the ids of its level: id sequences in, the ids that follow out.
 
-In: id sequences of any lengths; out: the ids that follow. The result of a row only depends on its context and its
-random numbers, up to rounding: kernels may sum in another order with other rows or threads, which can change a token
-if its random number is within about 1e-6 of the boundary between two tokens.
+A row's result depends on its context and random numbers only, up to rounding (see [`AudioLMModel.generate`]).
 
 Paper: AudioLM (arXiv 2209.03143), inference.
 """
@@ -62,15 +60,7 @@ class TokenSampler:
             self.warpers.append(TopPLogitsWarper(self.top_p))
 
     def choose(self, scores: Tensor, noise: Tensor) -> Tensor:
-        """Choose a column for each row.
-
-        Args:
-            scores (`torch.FloatTensor` of shape `(batch, ids of the level)`): logits.
-            noise (`torch.FloatTensor` of shape `(batch,)`): uniform in [0, 1), one number for each row.
-
-        Returns:
-            `torch.LongTensor` of shape `(batch,)`.
-        """
+        """Choose a column of `scores (batch, ids of the level)` for each row by `noise (batch,)` in [0, 1)."""
         if not self.do_sample:
             return scores.argmax(-1)
         # The inverse of the cumulative distribution: one number a row, and the same on every device.
@@ -84,10 +74,7 @@ class LevelLogitsProcessor(LogitsProcessor):
     """Allow only the ids of the level whose turn it is, for plain `generate` of a stage model.
 
     A token of a predicted level is followed by one of the next; whatever else a row ends with (a separator, a token of
-    the condition, nothing at all), by one of the first. So a row depends on its own last token alone.
-
-    Args:
-        config ([`AudioLMStageConfig`]): the stage.
+    the condition, nothing at all), by one of the first.
     """
 
     def __init__(self, config: AudioLMStageConfig) -> None:
@@ -138,16 +125,7 @@ def _build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
 
 
 def row_noise(seed: int, path: Sequence[int], count: int) -> Tensor:
-    """Draw the uniform numbers of one row.
-
-    Args:
-        seed (`int`): of the whole call.
-        path (`Sequence[int]`): which row, stage and chunk: every path has a generator of its own.
-        count (`int`): numbers to draw.
-
-    Returns:
-        `torch.FloatTensor` of shape `(count,)` in [0, 1).
-    """
+    """Draw `count` uniform numbers in [0, 1) for one row; every path (row, stage, chunk) has its own generator."""
     state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
     generator = torch.Generator("cpu").manual_seed(int(state >> np.uint64(1)))
     return torch.rand(count, generator=generator, device="cpu", dtype=torch.float32)
@@ -195,17 +173,13 @@ def sample_tokens(
             level.
         noise (`torch.FloatTensor` of shape `(batch, num_tokens)`): uniform numbers, one for every token to come.
         sampler ([`TokenSampler`]): how to choose.
-        num_forbidden_ends (`torch.LongTensor` of shape `(batch,)`, *optional*): steps, from the first, at which the
-            end token is not chosen.
+        num_forbidden_ends (`torch.LongTensor` of shape `(batch,)`, *optional*): first steps without the end token.
         unconditional_contexts (`list[torch.LongTensor]`, *optional*): the contexts without their condition, for
             guidance.
         progress ([`Progress`], *optional*): advanced by one for every token of every row.
 
     Returns:
         `torch.LongTensor` of shape `(batch, num_tokens)`; after a row's end token there are end tokens only.
-
-    Raises:
-        ValueError: the stage's scores are not finite.
     """
     config = model.config
     batch, num_tokens = noise.shape

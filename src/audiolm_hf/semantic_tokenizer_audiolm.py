@@ -2,8 +2,7 @@
 """One contract for semantic tokenizers: waveforms in, tokens and their mask out, at a fixed rate.
 
 A tokenizer derives its configuration from [`SemanticTokenizerConfig`] and its model from [`SemanticTokenizerModel`],
-and registers by one call. Everything else reads `sampling_rate`, `hop_length`, `semantic_frame_rate` and
-`num_semantic_tokens`, and calls `tokenize`.
+and registers by one call.
 
 Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
 """
@@ -41,9 +40,9 @@ class AudioLMSemanticTokenizerOutput(ModelOutput):
 class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
     """Base of semantic tokenizers; a subclass has a `config_class` and a `compute_tokens`.
 
-    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens. They do not
-    depend on the other recordings of a padded batch. The tokenizer is always in evaluation mode and in float32, also
-    with autocast.
+    A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens, which do not
+    depend on the rest of a padded batch. The tokenizer is always in evaluation mode and in float32, also with
+    autocast.
     """
 
     config: SemanticTokenizerConfig
@@ -91,17 +90,16 @@ class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): mono audio in [-1, 1].
             attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for samples of the
                 recording, then 0 for padding.
-            sampling_rate (`int`, *optional*): Hz, of `input_values`; `config.sampling_rate` by default. Audio at
-                another rate is resampled.
+            sampling_rate (`int`, *optional*): Hz, of `input_values`, which are resampled; by default
+                `config.sampling_rate`.
 
         Returns:
             [`AudioLMSemanticTokenizerOutput`] with int64 tokens.
 
         Raises:
             TypeError: if `input_values` are not floats, or the mask no real numbers.
-            ValueError: if samples are not finite, a shape is wrong, a recording is empty, the mask has other values
-                than 0 and 1 or padding before a recording, the rate cannot be resampled, weights are not finite, or
-                `compute_tokens` returns tokens of another number or range.
+            ValueError: if samples or weights are not finite, a shape or the mask does not fit, a recording is empty,
+                the rate cannot be resampled, or `compute_tokens` returns tokens of another number or range.
         """
         input_values, lengths = self.read_waveforms(input_values, attention_mask, sampling_rate)
         mask = self.token_mask(input_values, lengths)
@@ -146,10 +144,6 @@ SEMANTIC_TOKENIZERS: dict[str, type[SemanticTokenizerModel]] = {}  # by model_ty
 
 
 def register_semantic_tokenizer(model_class: type[SemanticTokenizerModel]) -> None:
-    """Add a semantic tokenizer to those that an AudioLM can have.
-
-    Args:
-        model_class (subclass of [`SemanticTokenizerModel`]): its `config_class` has a `model_type` of its own.
-    """
+    """Add a semantic tokenizer to those that an AudioLM can have; its `config_class` has its own `model_type`."""
     AudioLMConfig.add_semantic_tokenizer(model_class.config_class)
     SEMANTIC_TOKENIZERS[model_class.config_class.model_type] = model_class

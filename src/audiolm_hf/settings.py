@@ -13,7 +13,7 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from audiolm_hf.config_values_audiolm import Within, did_you_mean
+from audiolm_hf.config_values_audiolm import Allowed, Within, did_you_mean
 
 MAX_COUNT = 10**9
 
@@ -37,13 +37,15 @@ RENAMED_KEYS = {
 
 
 @dataclass(frozen=True)
-class Filled:
-    """A string or a list that must not be empty."""
+class Filled(Allowed):
+    """A string or a list that is not empty."""
 
-    def check(self, value: Any, where: str) -> None:
-        """Check that the value is not empty."""
-        if not value or (isinstance(value, str) and (not value.strip() or "\0" in value)):
-            raise ValueError(f"{where} is {value!r}; it must not be empty.")
+    def holds(self, value: Any) -> bool:
+        """Return whether the value holds something."""
+        return bool(value) and not (isinstance(value, str) and (not value.strip() or "\0" in value))
+
+    def __str__(self) -> str:
+        return "a value that is not empty"
 
 
 class Use:
@@ -74,9 +76,6 @@ class Settings:
     """Base of dataclasses that are checked when they are created; numbers given as strings are converted.
 
     The `__post_init__` of a subclass must call this one first.
-
-    Raises:
-        ValueError: the value of a field has the wrong type, is not finite, or is out of range.
     """
 
     def __post_init__(self) -> None:
@@ -87,19 +86,7 @@ class Settings:
 
 
 def build(config_class: type, values: dict[str, Any], where: str = "configuration") -> Any:
-    """Build a dataclass from nested values.
-
-    Args:
-        config_class (`type`): a dataclass, whose fields can also be dataclasses.
-        values (`dict`): values by field; missing fields have their defaults.
-        where (`str`, defaults to `"configuration"`): source of the values, for error messages.
-
-    Returns:
-        An instance of `config_class`.
-
-    Raises:
-        ValueError: a key is unknown, a required field is missing, or a value does not match its annotation.
-    """
+    """Build a dataclass, whose fields can be dataclasses, from nested values; `where` names their source in errors."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in values:
@@ -120,24 +107,13 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
-    """Return a value converted to its annotated type.
-
-    Args:
-        hint: the annotation.
-        value: the value.
-        where (`str`): name of the value, for error messages.
-
-    Raises:
-        ValueError: the value does not match the annotation.
-    """
+    """Return a value converted to its annotated type; `where` is its name in errors."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         value = convert(arguments[0], value, where)
         for mark in arguments[1:]:
-            if isinstance(mark, Filled):
-                mark.check(value, where)
-            elif isinstance(mark, Within) and not mark.holds(value):
-                raise ValueError(f"{where} is {value!r}; give {mark}.")
+            if isinstance(mark, Allowed):
+                mark.check(where, value)
         return value
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, where)
@@ -155,7 +131,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if hint is Any or (isinstance(value, expected) and not (isinstance(value, bool) and expected is not bool)):
         _require_finite(value, where)
         return value
-    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {_type_name(hint)}.")
+    name = hint.__name__ if isinstance(hint, type) and not arguments else str(hint)
+    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {name}.")
 
 
 def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -188,7 +165,3 @@ def _to_float(value: float | str, where: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{where} is {value!r}; it must be a finite number.")
     return number
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)

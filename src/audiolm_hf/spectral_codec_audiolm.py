@@ -3,6 +3,9 @@
 
 They are causal variants of Vocos (arXiv 2306.00814), and much faster on a CPU than the strided convolutions of
 SoundStream (arXiv 2107.03312, section III).
+
+A wrong phase is inaudible above 1 kHz but audible below, so the codec can also code the lowest coefficients of a
+modified discrete cosine transform (MDCT; Princen, Johnson and Bradley 1987) with one window per frame: its low band.
 """
 
 import math
@@ -16,13 +19,58 @@ from .configuration_audiolm import SoundStreamConfig
 LAYER_SCALE = 0.1  # start of the residual branches' gain
 PHASE_MOMENTUM = 0.99  # of fast Griffin-Lim
 LOG_MAGNITUDE_LIMIT = 6.0  # e^6 is above any bin of a full-scale tone in a 1280-sample window
+LOW_BAND_EXPONENT = 2 / 3  # loud coefficients are coded more coarsely than soft ones
+
+
+def _windows(values: Tensor, window_length: int, hop_length: int) -> Tensor:
+    """Return windows `(batch, frames, window_length)` centred on the frames of `(batch, num_samples)`."""
+    before = (window_length - hop_length) // 2
+    return F.pad(values.float(), (before, window_length - hop_length - before)).unfold(1, window_length, hop_length)
+
+
+def _overlap_add(windows: Tensor, hop_length: int) -> Tensor:
+    """Add windows `(batch, frames, window_length)` up to `(batch, frames * hop_length)`."""
+    frames, window_length = windows.shape[1:]
+    num_samples = (frames - 1) * hop_length + window_length
+    summed = F.fold(windows.transpose(1, 2), (1, num_samples), (1, window_length), stride=(1, hop_length))
+    before = (window_length - hop_length) // 2
+    return summed[:, 0, 0, before : before + frames * hop_length]
+
+
+def mdct_basis(hop_length: int, num_coefficients: int, device: torch.device) -> Tensor:
+    """Return cosines under a sine window, `(2 * hop_length, num_coefficients)`."""
+    samples = torch.arange(2 * hop_length, device=device, dtype=torch.float32)[:, None] + 0.5
+    frequencies = torch.arange(num_coefficients, device=device, dtype=torch.float32) + 0.5
+    window = torch.sin(math.pi / (2 * hop_length) * samples)
+    return (
+        math.sqrt(2 / hop_length) * window * torch.cos(math.pi / hop_length * (samples + hop_length / 2) * frequencies)
+    )
+
+
+def mdct(values: Tensor, basis: Tensor) -> Tensor:
+    """Return coefficients `(batch, frames, num_coefficients)` of waveforms `(batch, num_samples)` of whole frames."""
+    return _windows(values, len(basis), len(basis) // 2) @ basis
+
+
+def inverse_mdct(coefficients: Tensor, basis: Tensor) -> Tensor:
+    """Return waveforms `(batch, frames * hop_length)` of coefficients `(batch, frames, num_coefficients)`."""
+    return _overlap_add(coefficients @ basis.t(), len(basis) // 2)
+
+
+def compress_low_band(coefficients: Tensor, scale: float) -> Tensor:
+    """Scale and compress coefficients of any shape for quantization."""
+    return scale * coefficients.sign() * coefficients.abs() ** LOW_BAND_EXPONENT
+
+
+def expand_low_band(low_band: Tensor, scale: float) -> Tensor:
+    """Undo [`compress_low_band`]."""
+    return low_band.sign() * (low_band.abs() / scale) ** (1 / LOW_BAND_EXPONENT)
 
 
 def windowed_spectrum(input_values: Tensor, config: SoundStreamConfig) -> Tensor:
     """Return complex spectra `(batch, frames, bins)` of windows centred on the frames of `(batch, num_samples)`."""
-    excess = (config.window_length - config.hop_length) // 2
-    frames = F.pad(input_values.float(), (excess, excess)).unfold(1, config.window_length, config.hop_length)
-    return torch.fft.rfft(frames * hann_window(config, frames.device))
+    windows = _windows(input_values, config.window_length, config.hop_length)
+    return torch.fft.rfft(windows * hann_window(config, windows.device))
 
 
 def hann_window(config: SoundStreamConfig, device: torch.device) -> Tensor:
@@ -36,22 +84,14 @@ def inverse_spectrum(spectrum: Tensor, config: SoundStreamConfig, frame_mask: Te
     frames = torch.fft.irfft(spectrum, n=config.window_length) * window
     mask = frames.new_ones(frames.shape[:2]) if frame_mask is None else frame_mask.to(frames.dtype)
     envelope = mask[:, :, None] * window.pow(2)
-    return _overlap_add(frames * mask[:, :, None], config) / _overlap_add(envelope, config).clamp(min=1e-3)
-
-
-def _overlap_add(frames: Tensor, config: SoundStreamConfig) -> Tensor:
-    """Overlap-add windows `(batch, frames, window_length)`, without the excess at both ends."""
-    window_length, hop_length = config.window_length, config.hop_length
-    num_samples = (frames.shape[1] - 1) * hop_length + window_length
-    summed = F.fold(frames.transpose(1, 2), (1, num_samples), (1, window_length), stride=(1, hop_length))
-    excess = (window_length - hop_length) // 2
-    return summed[:, 0, 0, excess : num_samples - excess]
+    hop_length = config.hop_length
+    return _overlap_add(frames * mask[:, :, None], hop_length) / _overlap_add(envelope, hop_length).clamp(min=1e-3)
 
 
 class CausalConvNeXtBlock(nn.Module):
-    """Depthwise convolution over past frames, then a two-layer network on each frame, added to the input.
+    """Depthwise convolution over frames, then a two-layer network on each frame, added to the input.
 
-    With `centred`, the convolution sees as many frames after the current one as before it.
+    The convolution sees past frames only or, with `centred`, as many after the current one as before it.
     """
 
     def __init__(self, config: SoundStreamConfig, centred: bool = False) -> None:
@@ -109,7 +149,7 @@ class ISTFTDecoder(nn.Module):
         self.out_proj = nn.Linear(config.hidden_size, 2 * num_bins)
 
     def spectrum(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithm of the magnitude, and phase, of each window: twice `(batch, frames, bins)`, float32."""
+        """Return log magnitude and phase of each window, both `(batch, frames, bins)`, float32."""
         log_magnitude, phase = self.out_proj(self.blocks(self.in_proj(latents))).float().chunk(2, dim=-1)
         return log_magnitude.clamp(max=LOG_MAGNITUDE_LIMIT), phase
 
@@ -130,11 +170,7 @@ class ISTFTDecoder(nn.Module):
         return inverse_spectrum(torch.polar(log_magnitude.exp(), phase), self.config, frame_mask)
 
     def align_phase(self, log_magnitude: Tensor, phase: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Synthesize with consistent phases, estimated from the initial `phase`.
-
-        The estimation is fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013) with `config.phase_iterations`
-        iterations.
-        """
+        """Synthesize with phases that agree, by fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013)."""
         magnitude = log_magnitude.exp()
         mask = log_magnitude.new_ones(magnitude.shape[:2]) if frame_mask is None else frame_mask.to(magnitude.dtype)
         sample_mask = mask.repeat_interleave(self.config.hop_length, dim=1)

@@ -1,7 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Training sequences of the stages, and batches of them.
-
-In: semantic tokens and codes of a crop; out: `input_ids` and `labels`, and what [`~transformers.Trainer`] takes.
+"""Training sequences of the stages, and batches of them for [`~transformers.Trainer`].
 
 Paper: AudioLM (arXiv 2209.03143), training of the stages.
 """
@@ -49,15 +47,7 @@ def build_layout_example(
 
 
 def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConfig) -> dict[str, Tensor]:
-    """Stack sequences into one batch, padded on the right.
-
-    Args:
-        examples (sequence of `dict`): `input_ids` and `labels` of shape `(sequence_length,)` each.
-        config ([`AudioLMStageConfig`]): names the padding id.
-
-    Returns:
-        `dict`: `input_ids`, `labels` (-100 on padding) and `attention_mask`, of shape `(batch, sequence_length)`.
-    """
+    """Stack sequences `(sequence_length,)` into a batch, padded on the right, with a mask."""
     input_ids = [example["input_ids"] for example in examples]
     labels = [example["labels"] for example in examples]
     return {

@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Each stage over any length, in windows.
+"""Each stage over any length, in windows: in go the known tokens or codes of every row, out come those of the whole row.
 
-In: the tokens or codes that are known of every row; out: those of the whole row. Every row moves its window when its
-own is full, so that its result does not depend on the rows beside it.
+Every row moves its window when its own is full, so that its result does not depend on the other rows.
 
 Paper: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine stage in chunks.
 """
@@ -102,12 +101,7 @@ def generate_semantic_tokens(
 
 @dataclass
 class TimedTokens:
-    """Semantic tokens of one row with their places in time.
-
-    Args:
-        tokens (`torch.LongTensor` of shape `(semantic_length,)`): the tokens.
-        starts (`torch.DoubleTensor` of shape `(semantic_length,)`): codec frame to which each belongs, on the CPU.
-    """
+    """Semantic tokens of one row, and on the CPU the codec frames to which they belong, both `(semantic_length,)`."""
 
     tokens: Tensor
     starts: Tensor
@@ -199,17 +193,10 @@ def _chunks(known: int, total: int, window: int) -> list[tuple[int, int, int]]:
 
 
 def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
-    """Add levels to the codes that there are, in chunks that know nothing of each other and so are sampled together.
+    """Add levels to codes, in independent chunks that are sampled together, `batch_size` of the sampler at a time.
 
-    The first chunk of a row begins in its prompt, up to a third of a window before the first new frame.
-
-    Args:
-        model ([`AudioLMFineModel`]): the stage, or another one that predicts levels from the leading ones.
-        given ([`CodeRows`]): the rows.
-        sampler ([`TokenSampler`]): how to choose; `batch_size` chunks at a time.
-
-    Returns:
-        `list[torch.LongTensor]`: codes of shape `(levels, num_frames)` of each row, known ones included.
+    The first chunk of a row begins in its prompt, up to a third of a window before the first new frame. Arguments and
+    result are those of [`generate_coarse_codes`], for a stage that predicts levels from the leading ones.
     """
     config, seeds = model.config, given.seeds
     predicted, levels = config.predicted_levels, len(config.predicted_levels)

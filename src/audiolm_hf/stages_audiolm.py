@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The table of stages: what everything else needs to know about a stage, by its name.
 
-A row names the model class, whose configuration says which tokens condition it and which it predicts, and how it is
-trained and sampled. A model has the stages that its configuration names; they run in the order of what they predict.
+A model has the stages that its configuration names; they run in the order of what they predict.
 
 Paper: AudioLM (arXiv 2209.03143): the semantic, coarse and fine stage, and the temperatures of its inference.
 """
@@ -57,11 +56,7 @@ STAGES: dict[str, Stage] = {}
 
 
 def register_stage(stage: Stage) -> None:
-    """Add a stage to the table, and `<stage>_config` to the parts that [`AudioLMConfig`] can have.
-
-    Args:
-        stage ([`Stage`]): the row; one of the same name is replaced.
-    """
+    """Add a stage to the table, or replace the one of its name, and `<stage>_config` to [`AudioLMConfig`]."""
     AudioLMConfig.add_stage(stage.config_class)
     STAGES[stage.name] = stage
 

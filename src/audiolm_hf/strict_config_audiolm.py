@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Base of this package's configurations, which checks keys and values.
 
-transformers' configurations accept any keyword. Here, an unknown key is an error that suggests the closest known one,
-and a value out of range is an error with the range. Values that trained weights depend on are saved as `trained_with`
-by `save_pretrained` of a model, and compared by `from_pretrained`.
+transformers' configurations accept any keyword; here, errors name unknown keys and values out of range. Values that
+trained weights depend on are saved as `trained_with` by `save_pretrained` of a model, and compared by
+`from_pretrained`.
 """
 
 import dataclasses
@@ -27,11 +27,7 @@ BUNDLED = Path(__file__).parent / "checkpoints"
 
 
 def refuse_short_name(source: Any) -> None:
-    """Check that a name is not the short one of a bundled checkpoint, which transformers would look for on the Hub.
-
-    Raises:
-        ValueError: naming what to pass instead.
-    """
+    """Raise an error for the short name of a bundled checkpoint, which transformers would look for on the Hub."""
     if isinstance(source, str) and not Path(source).is_dir() and (BUNDLED / source / "config.json").is_file():
         raise ValueError(
             f"{source!r} is the short name of a bundled checkpoint; pass its folder, "
@@ -46,9 +42,6 @@ def checked(default: Any, allowed: Within | None = None, *, trained: bool = Fals
         default (`Any`): default of the field.
         allowed ([`Within`], *optional*): range of the field, which is checked at every assignment.
         trained (`bool`, defaults to `False`): trained weights only work with the same value.
-
-    Returns:
-        `dataclasses.Field`.
     """
     validators = {} if allowed is None else {"validator": [allowed]}
     return dataclasses.field(default=default, metadata={"trained": trained, **validators})
@@ -125,7 +118,7 @@ class StrictConfig(PreTrainedConfig):
         return fields
 
     def _with_model_type(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Return `model_type` of the values of a part that can be one of several kinds of model."""
+        """Return the values of a part that can be one of several kinds of model, with `model_type`."""
         spec = self.sub_configs_defaults[name]
         if spec.config_class is not AutoConfig:
             return values
@@ -138,10 +131,9 @@ class StrictConfig(PreTrainedConfig):
         return values | {"model_type": model_type}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields, and the place of the code if it is saved, as transformers does with remote code.
+        """Return all fields, without attributes that could not be loaded and paths that the parts were loaded from.
 
-        The paths that the parts were loaded from are removed, and so are attributes that are not fields, because they
-        could not be loaded.
+        As with transformers' remote code, the place of the code is only saved with the code.
         """
         fields = {name: value for name, value in super().to_dict().items() if self._knows(name)}
         for name in self.sub_configs:
@@ -170,14 +162,10 @@ class StrictConfig(PreTrainedConfig):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def check_trained_values(self, stored: dict[str, Any], source: str) -> None:
-        """Check that the values are those that the weights were trained with.
+        """Check the values that the weights were trained with.
 
-        Args:
-            stored (`dict`): `trained_with` of the saved configuration. Names that only one side has are ignored.
-            source (`str`): source of the weights, for error messages.
-
-        Raises:
-            ValueError: a value differs.
+        `stored` is `trained_with` of the saved configuration, and `source` that of the weights; names that only one
+        side has are ignored.
         """
         for name, value in self.trained_values().items():
             if name in stored and stored[name] != value:

@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """How many threads a command uses: what suits the model, and no more than the process may have.
 
-torch starts a thread for every core. With a small model, waiting for threads takes longer than computing, the more so
-where other programs use the cores, so the commands choose the number by the model's size.
+torch starts a thread for every core. With a small model, waiting for threads takes longer than computing.
 """
 
 import os
@@ -35,19 +34,13 @@ def check_threads(asked: int | None) -> None:
 
 
 def set_threads(model: nn.Module, asked: int | None = None) -> str:
-    """Set torch's number of threads to what suits a model.
+    """Set torch's number of threads to what suits a model, and return a phrase with the number and its reason.
 
     Args:
-        model (`torch.nn.Module`): its largest part decides: one thread for every 25 million weights, at least one and
-            at most [`usable_cpus`].
+        model (`torch.nn.Module`): one thread for every 25 million weights of its largest part, at most
+            [`usable_cpus`].
         asked (`int`, *optional*): the number to set instead. Without it, the environment variable `OMP_NUM_THREADS`
             takes precedence where it holds a number.
-
-    Returns:
-        `str`: a phrase that states the number and its reason.
-
-    Raises:
-        ValueError: if more threads are asked for than [`check_threads`] allows.
     """
     check_threads(asked)
     if asked is not None:

@@ -2,9 +2,8 @@
 """The times of semantic tokens and frames of codes, for any rates.
 
 Both steps are exact fractions of a second, so that semantic tokens at 25 Hz and frames at 12.5 Hz (Mimi) or 86.13 Hz
-(DAC) stay aligned without drift. Training and generation cut both sequences at boundaries of units, where a unit is
-the longer of the two steps. If a unit is not a multiple of the shorter step, that sequence is cut at its nearest
-boundary.
+(DAC) stay aligned without drift. Both sequences are cut at boundaries of units, the longer of the two steps; where a
+unit is not a multiple of the shorter step, that sequence is cut at its nearest boundary.
 """
 
 import math
@@ -24,12 +23,7 @@ def _nearest(value: Fraction) -> int:
 
 @dataclass(frozen=True)
 class TimeGrid:
-    """The times of semantic tokens and frames of codes, both counted from the same moment.
-
-    Args:
-        token_s (`Fraction`): seconds from one semantic token to the next.
-        frame_s (`Fraction`): seconds from one frame of codes to the next.
-    """
+    """The times of semantic tokens and frames of codes: seconds from one to the next, counted from the same moment."""
 
     token_s: Fraction
     frame_s: Fraction
@@ -88,12 +82,9 @@ class TimeGrid:
     def frames_of_tokens(self, places: Tensor) -> Tensor:
         """Return the frame to which each semantic token belongs, as cuts at units place it.
 
-        Args:
-            places (`torch.DoubleTensor` of shape `(semantic_length,)`): places on the grid, in tokens.
-
-        Returns:
-            `torch.DoubleTensor` of shape `(semantic_length,)`: the frame nearest to the token's beginning or, where
-            frames are longer than tokens, the one that holds the token's middle.
+        It is the frame nearest to the token's beginning or, where frames are longer than tokens, the one that holds
+        its middle. `places` on the grid, in tokens, and the result are `torch.DoubleTensor`s of shape
+        `(semantic_length,)`.
         """
         step = float(self.frames_per_token)
         if step >= 1:

@@ -28,7 +28,7 @@ NO_LEVEL = -2  # the "level" of ids that are never predicted
 
 
 def flatten_codes(audio_codes: Tensor, *, codebook_size: int, first_level: int = 0, offset: int = 0) -> Tensor:
-    """Lay codes out as one token sequence, frame by frame and level by level within a frame.
+    """Flatten codes `(batch, num_codebooks, frames)` into tokens, frame by frame and level by level within a frame.
 
     Args:
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes in `[0, codebook_size)`.
@@ -38,10 +38,6 @@ def flatten_codes(audio_codes: Tensor, *, codebook_size: int, first_level: int =
 
     Returns:
         `torch.LongTensor` of shape `(batch, frames * num_codebooks)`: ids `offset + level * codebook_size + code`.
-
-    Raises:
-        TypeError: if the codes are not integers.
-        ValueError: if there are not three dimensions, or a code lies outside its codebook.
     """
     if audio_codes.dim() != 3:
         raise ValueError(f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames).")
@@ -54,21 +50,7 @@ def flatten_codes(audio_codes: Tensor, *, codebook_size: int, first_level: int =
 def unflatten_tokens(
     tokens: Tensor, *, num_codebooks: int, codebook_size: int, first_level: int = 0, offset: int = 0
 ) -> Tensor:
-    """Turn a token sequence back into codes; the inverse of [`flatten_codes`].
-
-    Args:
-        tokens (`torch.LongTensor` of shape `(batch, frames * num_codebooks)`): ids, starting at a frame's first level.
-        num_codebooks (`int`): levels in each frame of the sequence.
-        codebook_size (`int`): entries of each codebook.
-        first_level (`int`, defaults to 0): level of the first codebook in the sequence.
-        offset (`int`, defaults to 0): id of code 0 of level 0.
-
-    Returns:
-        `torch.LongTensor` of shape `(batch, num_codebooks, frames)`.
-
-    Raises:
-        ValueError: if the length is not a whole number of frames, or a token does not belong to its level.
-    """
+    """Return the codes of tokens `(batch, frames * num_codebooks)`; the inverse of [`flatten_codes`]."""
     if tokens.dim() != 2 or tokens.shape[1] % num_codebooks:
         raise ValueError(
             f"tokens has shape {tuple(tokens.shape)}; give (batch, sequence_length) with a sequence_length that is a "
@@ -82,14 +64,7 @@ def unflatten_tokens(
 
 
 def remove_repeats(semantic_tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Keep one of each run of equal semantic tokens.
-
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): one recording.
-
-    Returns:
-        `tuple(torch.LongTensor, torch.LongTensor)`: the tokens without consecutive repeats, and how many times each
-        of them was there.
+    """Return semantic tokens `(semantic_length,)` without consecutive repeats, and how often each was there.
 
     Paper: AudioLM (arXiv 2209.03143), stages 1 and 2.
     """
@@ -105,15 +80,9 @@ def restore_repeats(semantic_tokens: Tensor, durations: Tensor) -> Tensor:
 
 
 def level_range(config: AudioLMStageConfig, level: int) -> tuple[int, int]:
-    """Return the range of ids among which a token of one level is chosen.
+    """Return the range of ids, first and one past the last, among which a token of a level is chosen.
 
-    Args:
-        config ([`AudioLMStageConfig`]): the stage.
-        level (`int`): a codebook level, or `SEMANTIC_LEVEL`.
-
-    Returns:
-        `tuple(int, int)`: first id and one past the last. The semantic stage's range ends with the end token; the
-        beginning token that lies before it is never chosen (see [`forbidden_id`]).
+    That of `SEMANTIC_LEVEL` ends with the end token in the semantic stage; see also [`forbidden_id`].
     """
     if level == SEMANTIC_LEVEL:
         return 0, config.end_token_id + 1 if config.layout.predicts_end else config.num_semantic_tokens
@@ -127,15 +96,10 @@ def forbidden_id(config: AudioLMStageConfig, level: int) -> int | None:
 
 
 def token_levels(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Return the level of every token of a stage's sequence.
+    """Return the level of every token of a stage's sequence, or label, in the same shape.
 
-    Args:
-        tokens (`torch.LongTensor` of any shape): ids of the stage's vocabulary, or labels.
-        config ([`AudioLMStageConfig`]): the stage.
-
-    Returns:
-        `torch.LongTensor` of the same shape: codebook level; `SEMANTIC_LEVEL` for semantic tokens and the end token
-        of the semantic stage; `NO_LEVEL` for everything that is never predicted.
+    It is `SEMANTIC_LEVEL` for semantic tokens and the end token of the semantic stage, and `NO_LEVEL` for ids that are
+    never predicted.
     """
     codes = tokens - config.acoustic_offset
     is_code = (codes >= 0) & (codes < config.num_stage_codebooks * config.codebook_size)
@@ -153,11 +117,7 @@ def is_condition(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
 
 
 def level_mask(config: AudioLMStageConfig, device: torch.device | str = "cpu") -> Tensor:
-    """Tabulate which ids are allowed at each turn of the predicted levels.
-
-    Returns:
-        `torch.BoolTensor` of shape `(len(config.predicted_levels), vocab_size)`: `True` where allowed.
-    """
+    """Return a mask `(len(config.predicted_levels), vocab_size)` of the ids allowed at each turn of the levels."""
     levels = config.predicted_levels
     allowed = torch.zeros(len(levels), config.vocab_size, dtype=torch.bool, device=device)
     for turn, level in enumerate(levels):
@@ -195,7 +155,7 @@ def code_ids(audio_codes: Tensor, levels: list[int], config: AudioLMStageConfig)
 
 
 def codes_of_ids(input_ids: Tensor, levels: list[int], config: AudioLMStageConfig) -> Tensor:
-    """Turn ids `(batch, frames * len(levels))` of a stage into codes of those levels; the inverse of [`code_ids`]."""
+    """Return the codes of ids `(batch, frames * len(levels))` of a stage; the inverse of [`code_ids`]."""
     return unflatten_tokens(
         input_ids,
         num_codebooks=len(levels),
@@ -218,7 +178,7 @@ def special_token(token_id: int, like: Tensor) -> Tensor:
 
 
 def stage_context(condition: Tensor | None, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Build what stands before the next prediction: bos, the condition and a separator if any, ids already known."""
+    """Build the ids before the next prediction: bos, the condition and a separator if any, ids already known."""
     begin = special_token(config.begin_token_id, tokens)
     if condition is None:
         return torch.cat([begin, tokens])
@@ -234,15 +194,15 @@ def count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) ->
 
 
 def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Place every condition token where the tokens of its time are predicted.
+    """Return positions with every condition token at the place where the tokens of its time are predicted.
 
     Counted up, the distance from a code to the semantic tokens of its time is another at every place, and attention
-    has to learn each of them. Side by side it is the same everywhere, as between an encoder's frames.
+    has to learn each of them. Side by side it is the same everywhere.
 
     Args:
         input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the coarse or fine stage.
-        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)` or `(1, sequence_length)`): counted up,
-            or the result of this function, which it does not change again.
+        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)` or `(1, sequence_length)`): counted up, or
+            the result of this function, which it does not change again.
         config ([`AudioLMStageConfig`]): the stage; its `condition_stride` is the distance of two condition tokens.
 
     Returns:

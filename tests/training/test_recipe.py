@@ -166,7 +166,7 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
 @pytest.mark.parametrize(
     ("steps", "overrides", "message"),
     [
-        ([], [], "steps is .*must not be empty"),
+        ([], [], "steps is .*that is not empty"),
         ([stage("../a")], [], r"steps\[0\] has the name '../a'"),
         ([stage("..")], [], r"steps\[0\] has the name '..'"),
         ([stage("a/b")], [], r"steps\[0\] has the name 'a/b'"),
@@ -174,7 +174,7 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
         ([stage("a", output_folder="runs/a")], [], "step a writes to runs/a, which is not inside the recipe's output"),
         ([stage("a", output_folder="$output/../a")], [], "which is not inside the recipe's output_folder"),
         ([stage("a", output_folder="$output")], [], "which is not inside the recipe's output_folder"),
-        ([stage("a", output_folder="")], [], "step a: output_folder is ''; it must not be empty"),
+        ([stage("a", output_folder="")], [], "step a: output_folder is ''; give a value that is not empty"),
         (
             [stage("a"), stage("b", output_folder="$output/a/b")],
             [],

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
-from audiolm_hf.low_band_audiolm import (
-    compress_low_band,
-    cosine_analysis,
-    cosine_synthesis,
-    expand_low_band,
-    low_band_basis,
-)
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.residual_quantizer_audiolm import ResidualVectorQuantizer
+from audiolm_hf.spectral_codec_audiolm import (
+    compress_low_band,
+    expand_low_band,
+    inverse_mdct,
+    mdct,
+    mdct_basis,
+)
 from audiolm_hf.training.codec.initial import start_codec
 from tests.conftest import randomise
 from tests.reference import low_band_coefficient
@@ -40,13 +40,13 @@ def tiny_config(**changes):
 
 
 def filtered(values, hop_length, num_coefficients):
-    basis = low_band_basis(hop_length, num_coefficients, values.device)
-    return cosine_synthesis(cosine_analysis(values, basis), basis)
+    basis = mdct_basis(hop_length, num_coefficients, values.device)
+    return inverse_mdct(mdct(values, basis), basis)
 
 
 def test_coefficients_match_the_loop():
     values = torch.randn(2, 5 * HOP)
-    found = cosine_analysis(values, low_band_basis(HOP, 3, values.device))
+    found = mdct(values, mdct_basis(HOP, 3, values.device))
     assert found.shape == (2, 5, 3)
     for row in range(2):
         for frame in range(5):
@@ -86,9 +86,9 @@ def test_the_coded_low_band_takes_the_place_of_the_decoders_own():
     values = torch.randn(4, 20 * HOP)
     codec(values)
     codes = codec.eval().encode(values).audio_codes
-    basis = low_band_basis(HOP, 3, values.device)
+    basis = mdct_basis(HOP, 3, values.device)
     coded = expand_low_band(codec.quantizer.decode(codes)[1], codec.config.low_band_scale)
-    found = cosine_analysis(codec.decode(codes).audio_values, basis)
+    found = mdct(codec.decode(codes).audio_values, basis)
     assert torch.allclose(found[:, 1:-1], coded[:, 1:-1], atol=1e-4)
     leading = codec.decode(codes[:, :2]).audio_values
     assert torch.equal(leading, codec.decoder(codec.quantizer.decode(codes[:, :2])[0]))
