@@ -6,8 +6,7 @@ import torch
 
 from audiolm_hf.configuration_audiolm import AudioLMSemanticConfig
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.stages_audiolm import build_stage_example
-from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range, token_levels
+from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, build_stage_example, level_range, token_levels
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens, mean_restricted_loss, places_beside_the_prediction
 

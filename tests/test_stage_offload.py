@@ -10,7 +10,7 @@ from accelerate import cpu_offload, disk_offload
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.sampling_audiolm import TokenSampler, sample_tokens
-from audiolm_hf.stages_audiolm import build_stage_example
+from audiolm_hf.token_layout_audiolm import build_stage_example
 from tests.helpers_rates import CODECS, whole_model
 
 PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")

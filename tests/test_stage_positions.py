@@ -7,8 +7,7 @@ from transformers import DataCollatorWithFlattening
 
 from audiolm_hf.compat_audiolm import CACHE_NAME
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel
-from audiolm_hf.stages_audiolm import build_stage_example
-from audiolm_hf.token_layout_audiolm import side_by_side_positions
+from audiolm_hf.token_layout_audiolm import build_stage_example, side_by_side_positions
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens
 

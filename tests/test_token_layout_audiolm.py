@@ -11,18 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
-from audiolm_hf.stages_audiolm import build_stage_example
 from audiolm_hf.token_layout_audiolm import (
     NO_LEVEL,
     SEMANTIC_LEVEL,
-    flatten_codes,
+    build_stage_example,
+    code_ids,
+    codes_of_ids,
     level_mask,
     level_range,
     remove_repeats,
-    restore_repeats,
     side_by_side_positions,
     token_levels,
-    unflatten_tokens,
 )
 from tests.conftest import tiny_stage_config
 from tests.reference import allowed_ids, flat_tokens, places_beside_the_prediction
@@ -33,51 +32,51 @@ CONFIG_CLASSES = [AudioLMSemanticConfig, AudioLMCoarseConfig, AudioLMFineConfig]
 
 @st.composite
 def codes_and_layout(draw):
-    batch, levels, frames = draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.integers(0, 6))
-    size = draw(st.integers(1, 9))
-    codes = torch.randint(0, size, (batch, levels, frames), generator=torch.Generator().manual_seed(frames))
-    return codes, {
-        "codebook_size": size,
-        "first_level": draw(st.integers(0, 3)),
-        "offset": draw(st.integers(0, 30)),
-    }
+    first, count, frames = draw(st.integers(0, 3)), draw(st.integers(1, 5)), draw(st.integers(0, 6))
+    sizes = {"codebook_size": draw(st.integers(1, 9)), "num_semantic_tokens": draw(st.integers(1, 30))}
+    config = AudioLMCoarseConfig(**tiny_stage_config(**sizes, num_coarse_codebooks=first + count))
+    generator = torch.Generator().manual_seed(frames)
+    codes = torch.randint(0, config.codebook_size, (first + count, frames), generator=generator)
+    return codes, [*range(first, first + count)], config
 
 
 @settings(deadline=None, max_examples=60)
 @given(codes_and_layout())
-def test_unflatten_inverts_flatten(case):
-    codes, layout = case
-    tokens = flatten_codes(codes, **layout)
-    assert torch.equal(unflatten_tokens(tokens, num_codebooks=codes.shape[1], **layout), codes)
+def test_codes_of_ids_inverts_code_ids(case):
+    codes, levels, config = case
+    ids = code_ids(codes, levels, config)
+    assert torch.equal(codes_of_ids(torch.stack([ids, ids]), levels, config), codes[levels].expand(2, -1, -1))
 
 
 @settings(deadline=None, max_examples=60)
 @given(codes_and_layout())
-def test_flatten_agrees_with_the_loop(case):
-    codes, layout = case
-    assert flatten_codes(codes, **layout).tolist() == flat_tokens(codes, **layout)
+def test_code_ids_agree_with_the_loop(case):
+    codes, levels, config = case
+    layout = {"codebook_size": config.codebook_size, "first_level": levels[0], "offset": config.num_semantic_tokens}
+    assert [code_ids(codes, levels, config).tolist()] == flat_tokens(codes[None, levels], **layout)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 3), max_size=20))
-def test_restore_inverts_remove_repeats(tokens):
+def test_durations_restore_removed_repeats(tokens):
     tokens = torch.tensor(tokens, dtype=torch.int64)
     kept, durations = remove_repeats(tokens)
     assert not (kept[1:] == kept[:-1]).any()
-    assert torch.equal(restore_repeats(kept, durations), tokens)
+    assert torch.equal(torch.repeat_interleave(kept, durations), tokens)
 
 
 def test_bad_codes_and_tokens_are_refused():
+    config = AudioLMCoarseConfig(**tiny_stage_config())
     with pytest.raises(ValueError, match="from 0 to 8; the allowed range is 0 to 7"):
-        flatten_codes(torch.tensor([[[0, 8]]]), codebook_size=8)
+        code_ids(torch.tensor([[0, 8]]), [0], config)
     with pytest.raises(TypeError, match="give integers"):
-        flatten_codes(torch.zeros(1, 1, 1), codebook_size=8)
-    with pytest.raises(ValueError, match="give \\(batch, num_codebooks, frames\\)"):
-        flatten_codes(torch.zeros(2, 2, dtype=torch.int64), codebook_size=8)
-    with pytest.raises(ValueError, match="multiple of num_codebooks = 2"):
-        unflatten_tokens(torch.tensor([[0, 8, 1]]), num_codebooks=2, codebook_size=8)
+        code_ids(torch.zeros(1, 1), [0], config)
+    with pytest.raises(ValueError, match="give \\(num_codebooks, frames\\)"):
+        code_ids(torch.zeros(1, 2, 2, dtype=torch.int64), [0], config)
+    with pytest.raises(ValueError, match="audio_codes has 1 codebooks; give 2 or more"):
+        code_ids(torch.zeros(1, 2, dtype=torch.int64), [0, 1], config)
     with pytest.raises(ValueError, match="first id of their level"):
-        unflatten_tokens(torch.tensor([[8, 0]]), num_codebooks=2, codebook_size=8)
+        codes_of_ids(torch.tensor([[0, 8]]), [0, 1], config)
     with pytest.raises(ValueError, match="one recording at a time"):
         remove_repeats(torch.zeros(1, 2, dtype=torch.int64))
 

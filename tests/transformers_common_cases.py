@@ -28,7 +28,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
-from audiolm_hf.stages_audiolm import build_stage_example
+from audiolm_hf.token_layout_audiolm import build_stage_example
 
 from . import test_tensor_parallel_mixin
 from .generation.test_utils import GenerationTesterMixin

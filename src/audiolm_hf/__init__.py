@@ -28,8 +28,8 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineMod
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.registration import register, register_semantic_tokenizer, register_stage
-from audiolm_hf.stage_examples_audiolm import AudioLMStageCollator
-from audiolm_hf.stages_audiolm import Stage, build_stage_example
+from audiolm_hf.stages_audiolm import Stage
+from audiolm_hf.token_layout_audiolm import AudioLMStageCollator, build_stage_example
 
 __version__ = "0.1.0"
 

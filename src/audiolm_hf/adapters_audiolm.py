@@ -21,7 +21,7 @@ from .compat_audiolm import AdapterMethods
 from .strict_config_audiolm import BUNDLED, refuse_short_name
 
 ADAPTER_FILE = "audiolm_adapter.json"
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 _WRAPPED = ("base_layer", "original_module")  # PEFT's names of the layer inside an adapter's
 
 
@@ -71,7 +71,7 @@ def name_base(name_or_path: str, adapter: str | os.PathLike) -> str | None:
 def redirect_to_base(source: str | os.PathLike | None, kwargs: dict[str, Any]) -> str | os.PathLike | None:
     """Return the base of an adapter and add the adapter to `kwargs`; return any other source as it is."""
     refuse_short_name(source)
-    options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+    options = _hub_options(kwargs)
     found = None if source is None or options.get("subfolder") else find_adapter(source, **options)
     if source is None or found is None:
         return source
@@ -87,12 +87,19 @@ def read_adapter_notes(source: str | os.PathLike, **hub_options: Any) -> dict[st
 
     It has `base_weights` and, if known, the `recordings` that the adapter was trained on.
     """
-    path: str | os.PathLike | None = Path(source) / ADAPTER_FILE
-    if not Path(source).is_dir():
-        optional = ("gated_repo", "missing_entries", "connection_errors")
-        options = {f"_raise_exceptions_for_{kind}": False for kind in optional} | hub_options
-        path = cached_file(os.fspath(source), ADAPTER_FILE, **options)
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).is_file() else {}
+    path = find_file(source, ADAPTER_FILE, hub_options)
+    return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def find_file(source: str | os.PathLike, name: str, options: Mapping[str, Any]) -> str | None:
+    """Return the path of a file of a folder or of a name on the Hub, `None` if it is not there; may download it."""
+    optional = ("gated_repo", "missing_entries", "connection_errors")
+    kept = {f"_raise_exceptions_for_{kind}": False for kind in optional} | _hub_options(options)
+    return cached_file(os.fspath(source), name, **kept)
+
+
+def _hub_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in _HUB_OPTIONS if name in options}
 
 
 def bare_stage(stage: Any) -> PreTrainedModel:
@@ -156,7 +163,7 @@ class AdapterMixin(AdapterMethods):
                 **getattr(kwargs.get("load_config"), "download_kwargs", {}),
                 **(kwargs.get("adapter_kwargs") or {}),
             }
-            options = {option: given[option] for option in _HUB_OPTIONS if option in given}
+            options = _hub_options(given)
             find_adapter(peft_model_id, **options)  # refuses the older form
             self._check_base(peft_model_id, read_adapter_notes(peft_model_id, **options).get("base_weights", {}))
         conversions = vars(self).get("_weight_conversions")  # of the names in the base's file

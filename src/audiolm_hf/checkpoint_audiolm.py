@@ -17,14 +17,11 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_utils import load_state_dict
-from transformers.utils import cached_file
 
-from .adapters_audiolm import AdapterMixin, redirect_to_base
+from .adapters_audiolm import AdapterMixin, find_file, redirect_to_base
 from .config_values_audiolm import check_dtype
 from .strict_config_audiolm import StrictConfig
 
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
-GENERATION_FILE = "generation_config.json"
 _LOADING = threading.RLock()  # transformers changes settings of the whole process while it loads
 
 
@@ -254,21 +251,8 @@ def _require_finite(model: PreTrainedModel, source: str | None) -> None:
 
 def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> dict[str, Any] | None:
     """Read `generation_config.json` of a folder or of a name on the Hub; `None` if it does not exist."""
-    options = {name: value for name, value in options.items() if name in _HUB_OPTIONS}
-    folder = Path(name_or_path)
-    path: Path | str | None = folder / (options.get("subfolder") or "") / GENERATION_FILE
-    if not folder.is_dir():
-        path = cached_file(
-            os.fspath(name_or_path),
-            GENERATION_FILE,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            **options,
-        )
-    if path is None or not Path(path).exists():
-        return None
-    return _read_object(path, "save it again, or delete it")
+    path = find_file(name_or_path, "generation_config.json", options)
+    return None if path is None else _read_object(path, "save it again, or delete it")
 
 
 def read_model_type(folder: str | os.PathLike) -> str:

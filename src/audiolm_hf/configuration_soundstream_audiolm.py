@@ -160,7 +160,7 @@ class SoundStreamConfig(StrictConfig):
 
     @property
     def lookahead(self) -> int:
-        """Samples after the end of a frame that its codes or decoded samples may depend on, but for `phase_iterations`.
+        """Samples after the end of a frame that its codes or samples may depend on, but for `phase_iterations`.
 
         Windows centred on their frame see `(window_length - hop_length) / 2` samples ahead, once in the encoder and
         once in the decoder. A harmonic decoder has them before and after its filter, sees one and a half frames by the

@@ -19,7 +19,7 @@ PARTIAL = ".partial-"  # prefix of files and folders that are incomplete or bein
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file atomically, by a function that gets a path of the same ending; after an error, the old file remains."""
+    """Write a file atomically, by a function that gets a path of the same ending; errors leave the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{path.name}")
     try:

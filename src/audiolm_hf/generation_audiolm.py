@@ -25,10 +25,9 @@ from .generation_config_audiolm import AudioLMGenerationConfig
 from .input_checks_audiolm import length_mask, row_lengths
 from .loudness_audiolm import Loudness, soft_limit
 from .numerics_audiolm import settled
-from .parts_audiolm import PartsMixin
 from .sampling_audiolm import ProgressCallback, TokenSampler
 from .stage_generation_audiolm import CodeRows, TimedTokens
-from .stages_audiolm import STAGES
+from .stages_audiolm import STAGES, PartsMixin
 from .token_layout_audiolm import semantic_ids
 
 CALIBRATION_S = 10.0  # seconds of a prompt that are decoded, to compare their loudness with the prompt's

@@ -17,11 +17,9 @@ from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
 from .configuration_audiolm import AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_waveform, row_lengths
-from .parts_audiolm import PartsMixin
-from .stage_examples_audiolm import pad_examples
-from .stages_audiolm import build_stage_example
+from .stages_audiolm import PartsMixin
 from .time_grid_audiolm import TimeGrid
-from .token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL
+from .token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, build_stage_example, pad_examples
 
 
 @dataclass

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Each stage over any length, in windows: in go the known tokens or codes of every row, out come those of the whole row.
+"""Each stage over any length, in windows: from the known tokens or codes of every row to those of the whole row.
 
 Every row moves its window when its own is full, so that its result does not depend on the other rows.
 

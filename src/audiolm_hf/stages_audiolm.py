@@ -10,13 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from .acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
+from .adapters_audiolm import bare_stage
 from .config_values_audiolm import Within
 from .configuration_audiolm import AudioLMConfig, AudioLMStageConfig
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
-from .stage_examples_audiolm import build_layout_example
 from .stage_generation_audiolm import generate_coarse_codes, generate_fine_codes, generate_semantic_tokens
+from .time_grid_audiolm import TimeGrid
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,6 @@ class Stage:
         options (`dict`, *optional*): further options of its sampling, by their names without the stage's: default, and
             what is allowed.
         optional (`bool`, defaults to `False`): `use_<stage>_stage=False` generates without it.
-        build_example (`Callable`): builds a training sequence, with the arguments of [`build_stage_example`].
     """
 
     model_class: type[AudioLMStageModel]
@@ -39,7 +42,6 @@ class Stage:
     temperature: float = 1.0
     options: Mapping[str, tuple[Any, Within]] = field(default_factory=dict)
     optional: bool = False
-    build_example: Callable[..., dict[str, Tensor]] = build_layout_example
 
     @property
     def config_class(self) -> type[AudioLMStageConfig]:
@@ -81,29 +83,32 @@ register_stage(
 )
 
 
-def build_stage_example(
-    config: AudioLMStageConfig,
-    semantic_tokens: Tensor,
-    audio_codes: Tensor,
-    *,
-    ends_recording: bool = False,
-    drop_condition: bool = False,
-) -> dict[str, Tensor]:
-    """Build one training sequence of any stage from a crop of a recording.
+class PartsMixin:
+    """What a model with both tokenizers and stages has."""
 
-    Args:
-        config ([`AudioLMStageConfig`]): the stage.
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): of the crop, as
-            `semantic_tokenizer.tokenize` returns them, repeats included; not used by the fine stage.
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): of the same crop, as
-            `acoustic_codec.encode` returns them; not used by the semantic stage.
-        ends_recording (`bool`, defaults to `False`): the crop reaches the end of its recording, so the end token is to
-            be learned (semantic stage).
-        drop_condition (`bool`, defaults to `False`): leave the semantic tokens out of the condition, so that the stage
-            also learns the unconditional distribution that a `guidance_scale` needs.
+    config: Any
+    training: bool
+    device: torch.device
+    semantic_tokenizer: Any
+    codec: Any
 
-    Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels are -100 on what is not predicted.
-    """
-    build = STAGES[config.stage].build_example
-    return build(config, semantic_tokens, audio_codes, ends_recording=ends_recording, drop_condition=drop_condition)
+    @property
+    def stages(self) -> dict[str, PreTrainedModel]:
+        """The stages by name, in the order in which they generate; the first one predicts semantic tokens."""
+        return {name: bare_stage(getattr(self, name)) for name in self.config.stage_configs}
+
+    @property
+    def acoustic_codec(self) -> AcousticCodec:
+        """The codec seen through the contract that all codecs share."""
+        return wrap_acoustic_codec(self.codec)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second of the audio that goes in and comes out, Hz."""
+        return self.config.sampling_rate
+
+    @property
+    def time_grid(self) -> TimeGrid:
+        """The times of semantic tokens and codec frames."""
+        semantic, codec = self.config.semantic_tokenizer_config, self.acoustic_codec
+        return TimeGrid.from_hops(semantic.hop_length, semantic.sampling_rate, codec.hop_length, codec.sampling_rate)

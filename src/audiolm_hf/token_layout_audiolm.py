@@ -1,7 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Codes and semantic tokens <-> the flat id sequences that the stages model.
+"""Codes and semantic tokens <-> the flat id sequences that the stages model, and batches of these for training.
 
-Pure functions. In: `semantic_tokens` and `audio_codes (batch, num_codebooks, frames)`; out: id sequences, and back.
 Every stage has one vocabulary, `semantic | level 0 | level 1 | ... | bos eos separator padding` (see
 `AudioLMStageConfig`), and a [`StageLayout`] that says what its sequences consist of:
 
@@ -15,10 +14,14 @@ Paper: AudioLM (arXiv 2209.03143), hierarchical modeling of semantic and acousti
 frame-major, level-minor.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from .configuration_audiolm import SEMANTIC_LEVEL, AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_tensor
@@ -27,56 +30,13 @@ IGNORE_INDEX = -100  # label of a position that is not predicted, as everywhere 
 NO_LEVEL = -2  # the "level" of ids that are never predicted
 
 
-def flatten_codes(audio_codes: Tensor, *, codebook_size: int, first_level: int = 0, offset: int = 0) -> Tensor:
-    """Flatten codes `(batch, num_codebooks, frames)` into tokens, frame by frame and level by level within a frame.
-
-    Args:
-        audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes in `[0, codebook_size)`.
-        codebook_size (`int`): entries of each codebook.
-        first_level (`int`, defaults to 0): level of the first codebook given.
-        offset (`int`, defaults to 0): id of code 0 of level 0.
-
-    Returns:
-        `torch.LongTensor` of shape `(batch, frames * num_codebooks)`: ids `offset + level * codebook_size + code`.
-    """
-    if audio_codes.dim() != 3:
-        raise ValueError(f"audio_codes has shape {tuple(audio_codes.shape)}; give (batch, num_codebooks, frames).")
-    check_ids("audio_codes", audio_codes, codebook_size)
-    levels = torch.arange(audio_codes.shape[1], device=audio_codes.device) + first_level
-    tokens = audio_codes.long() + (offset + levels * codebook_size)[:, None]
-    return tokens.transpose(1, 2).reshape(audio_codes.shape[0], -1)  # (batch, frames * num_codebooks)
-
-
-def unflatten_tokens(
-    tokens: Tensor, *, num_codebooks: int, codebook_size: int, first_level: int = 0, offset: int = 0
-) -> Tensor:
-    """Return the codes of tokens `(batch, frames * num_codebooks)`; the inverse of [`flatten_codes`]."""
-    if tokens.dim() != 2 or tokens.shape[1] % num_codebooks:
-        raise ValueError(
-            f"tokens has shape {tuple(tokens.shape)}; give (batch, sequence_length) with a sequence_length that is a "
-            f"multiple of num_codebooks = {num_codebooks}."
-        )
-    frames = tokens.shape[1] // num_codebooks
-    levels = torch.arange(num_codebooks, device=tokens.device) + first_level
-    codes = tokens.long().reshape(tokens.shape[0], frames, num_codebooks) - offset - levels * codebook_size
-    check_ids("tokens, less the first id of their level,", codes, codebook_size)
-    return codes.transpose(1, 2)  # (batch, num_codebooks, frames)
-
-
 def remove_repeats(semantic_tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Return semantic tokens `(semantic_length,)` without consecutive repeats, and how often each was there.
 
     Paper: AudioLM (arXiv 2209.03143), stages 1 and 2.
     """
-    if semantic_tokens.dim() != 1:
-        raise ValueError(f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give one recording at a time.")
-    tokens, durations = torch.unique_consecutive(semantic_tokens, return_counts=True)
-    return tokens, durations
-
-
-def restore_repeats(semantic_tokens: Tensor, durations: Tensor) -> Tensor:
-    """Repeat every token by its duration; the inverse of [`remove_repeats`]."""
-    return torch.repeat_interleave(semantic_tokens, durations)
+    check_tensor("semantic_tokens", semantic_tokens, "(semantic_length,), one recording at a time", 1)
+    return torch.unique_consecutive(semantic_tokens, return_counts=True)
 
 
 def level_range(config: AudioLMStageConfig, level: int) -> tuple[int, int]:
@@ -132,37 +92,31 @@ def level_mask(config: AudioLMStageConfig, device: torch.device | str = "cpu") -
 def semantic_ids(semantic_tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Check the semantic tokens of a crop, and remove repeats if the stage has `remove_repeats`."""
     check_ids("semantic_tokens", semantic_tokens, config.num_semantic_tokens)
-    if semantic_tokens.dim() != 1:
-        raise ValueError(f"semantic_tokens has shape {tuple(semantic_tokens.shape)}; give one recording at a time.")
-    return remove_repeats(semantic_tokens)[0] if config.remove_repeats else semantic_tokens.long()
+    tokens, _ = remove_repeats(semantic_tokens.long())
+    return tokens if config.remove_repeats else semantic_tokens.long()
+
+
+def _first_ids(levels: list[int], config: AudioLMStageConfig, device: torch.device) -> Tensor:
+    return config.acoustic_offset + torch.tensor(levels, device=device) * config.codebook_size
 
 
 def code_ids(audio_codes: Tensor, levels: list[int], config: AudioLMStageConfig) -> Tensor:
-    """Flatten some adjacent levels of `audio_codes (num_codebooks, frames)` into ids of a stage."""
-    check_tensor("audio_codes", audio_codes, "(num_codebooks, frames)")
-    first, stop = levels[0], levels[-1] + 1
-    if audio_codes.dim() != 2 or audio_codes.shape[0] < stop:
-        raise ValueError(
-            f"audio_codes has shape {tuple(audio_codes.shape)}; give (num_codebooks, frames) of one recording, with "
-            f"{stop} codebooks or more."
-        )
-    return flatten_codes(
-        audio_codes[None, first:stop],
-        codebook_size=config.codebook_size,
-        first_level=first,
-        offset=config.acoustic_offset,
-    )[0]
+    """Flatten adjacent levels of `audio_codes (num_codebooks, frames)` into ids of a stage, frame by frame."""
+    check_tensor("audio_codes", audio_codes, "(num_codebooks, frames) of one recording", 2)
+    if len(audio_codes) <= levels[-1]:
+        raise ValueError(f"audio_codes has {len(audio_codes)} codebooks; give {levels[-1] + 1} or more.")
+    codes = audio_codes[levels[0] : levels[-1] + 1]
+    check_ids("audio_codes", codes, config.codebook_size)
+    return (codes.long() + _first_ids(levels, config, codes.device)[:, None]).t().reshape(-1)
 
 
 def codes_of_ids(input_ids: Tensor, levels: list[int], config: AudioLMStageConfig) -> Tensor:
     """Return the codes of ids `(batch, frames * len(levels))` of a stage; the inverse of [`code_ids`]."""
-    return unflatten_tokens(
-        input_ids,
-        num_codebooks=len(levels),
-        codebook_size=config.codebook_size,
-        first_level=levels[0],
-        offset=config.acoustic_offset,
-    )
+    frames = input_ids.shape[1] // len(levels)
+    ids = input_ids.long().reshape(len(input_ids), frames, len(levels))
+    codes = ids - _first_ids(levels, config, ids.device)
+    check_ids("input_ids, less the first id of their level,", codes, config.codebook_size)
+    return codes.transpose(1, 2)
 
 
 def level_ids(levels: list[int], semantic_tokens: Tensor, audio_codes: Tensor, config: AudioLMStageConfig) -> Tensor:
@@ -172,17 +126,10 @@ def level_ids(levels: list[int], semantic_tokens: Tensor, audio_codes: Tensor, c
     return torch.cat([*parts, code_ids(audio_codes, codes, config)] if codes else parts)
 
 
-def special_token(token_id: int, like: Tensor) -> Tensor:
-    """Return one id as a sequence, on the device of another."""
-    return torch.tensor([token_id], dtype=torch.int64, device=like.device)
-
-
 def stage_context(condition: Tensor | None, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Build the ids before the next prediction: bos, the condition and a separator if any, ids already known."""
-    begin = special_token(config.begin_token_id, tokens)
-    if condition is None:
-        return torch.cat([begin, tokens])
-    return torch.cat([begin, condition, special_token(config.separator_token_id, tokens), tokens])
+    begin, separator = tokens.new_tensor([[config.begin_token_id], [config.separator_token_id]])
+    return torch.cat([begin, tokens] if condition is None else [begin, condition, separator, tokens])
 
 
 def count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
@@ -221,3 +168,110 @@ def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: Audi
     stride = Fraction(config.condition_stride).limit_denominator(10**6)  # exact: 8/3 is no float
     beside = start + place * stride.numerator // stride.denominator
     return torch.where(is_condition, beside, position_ids)
+
+
+def build_stage_example(
+    config: AudioLMStageConfig,
+    semantic_tokens: Tensor,
+    audio_codes: Tensor,
+    *,
+    ends_recording: bool = False,
+    drop_condition: bool = False,
+) -> dict[str, Tensor]:
+    """Build one training sequence of a stage from a crop of a recording.
+
+    Args:
+        config ([`AudioLMStageConfig`]): the stage.
+        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): of the crop, as
+            `semantic_tokenizer.tokenize` returns them, repeats included; not used by the fine stage.
+        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): of the same crop, as
+            `acoustic_codec.encode` returns them; not used by the semantic stage.
+        ends_recording (`bool`, defaults to `False`): the recording ends with the crop, which the semantic stage learns
+            as its end token.
+        drop_condition (`bool`, defaults to `False`): leave semantic tokens out of the condition, so that the stage
+            can be guided.
+
+    Returns:
+        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels are -100 on what is not predicted.
+    """
+    condition = None
+    if config.condition_levels:
+        condition = level_ids(config.condition_levels, semantic_tokens, audio_codes, config)
+        if drop_condition and SEMANTIC_LEVEL in config.condition_levels:
+            condition = condition[:0]
+    tokens = level_ids(config.predicted_levels, semantic_tokens, audio_codes, config)
+    if config.layout.predicts_end and ends_recording:
+        tokens = torch.cat([tokens, tokens.new_tensor([config.end_token_id])])
+    input_ids = stage_context(condition, tokens, config)
+    labels = input_ids.clone()
+    labels[: len(input_ids) - len(tokens)] = IGNORE_INDEX
+    return {"input_ids": input_ids, "labels": labels}
+
+
+def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConfig) -> dict[str, Tensor]:
+    """Stack sequences `(sequence_length,)` into a batch, padded on the right, with a mask."""
+    input_ids = [example["input_ids"] for example in examples]
+    labels = [example["labels"] for example in examples]
+    return {
+        "input_ids": pad_sequence(input_ids, batch_first=True, padding_value=config.padding_token_id),
+        "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
+        "attention_mask": pad_sequence([torch.ones_like(ids) for ids in input_ids], batch_first=True),
+    }
+
+
+@dataclass
+class AudioLMStageCollator:
+    """Make batches of training sequences; the `data_collator` of [`~transformers.Trainer`] for a stage.
+
+    Args:
+        config ([`AudioLMStageConfig`]): the stage.
+
+    Example:
+    ```python
+    stage = model.coarse
+    examples = [build_stage_example(stage.config, tokens, codes) for tokens, codes in crops]
+    collator = AudioLMStageCollator(stage.config)
+    Trainer(stage, TrainingArguments("runs/own"), train_dataset=examples, data_collator=collator).train()
+    ```
+    """
+
+    config: AudioLMStageConfig
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Stack what [`build_stage_example`] returned, tensors or lists; see [`pad_examples`].
+
+        Raises:
+            TypeError: the ids of an example are no integers.
+            ValueError: there is no example, one has no `input_ids` and `labels` of one length, or an id is not one of
+                the stage's.
+        """
+        if not isinstance(examples, Sequence) or not examples:
+            raise ValueError(
+                f"examples is {examples!r}; give a list of one or more of what build_stage_example returns."
+            )
+        return pad_examples(
+            [self._read(example, f"Example {place}") for place, example in enumerate(examples)], self.config
+        )
+
+    def _read(self, example: Any, name: str) -> dict[str, Tensor]:
+        """Check one example, and return its ids and labels as tensors."""
+        if not isinstance(example, Mapping) or not {"input_ids", "labels"} <= example.keys():
+            keys = ", ".join(map(str, example)) if isinstance(example, Mapping) else type(example).__name__
+            raise ValueError(
+                f"{name} has {keys}; it must have input_ids and labels, as build_stage_example returns them."
+            )
+        try:
+            row = {key: torch.as_tensor(example[key]) for key in ("input_ids", "labels")}
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"{name} has input_ids or labels that are no list of integers.") from None
+        check_ids(f"input_ids of {name}", row["input_ids"], self.config.vocab_size)
+        check_tensor(f"labels of {name}", row["labels"], "of integers (torch.int64)")
+        labels = row["labels"].masked_fill(row["labels"] == IGNORE_INDEX, 0)
+        check_ids(f"labels of {name}, but for {IGNORE_INDEX},", labels, self.config.vocab_size)
+        shapes = {tuple(values.shape) for values in row.values()}
+        if len(shapes) > 1 or len(min(shapes)) != 1 or (0,) in shapes:
+            raise ValueError(
+                f"{name} has input_ids and labels of the shapes {' and '.join(map(str, sorted(shapes)))}; give one "
+                "length, 1 or more, as build_stage_example does."
+            )
+        return {key: values.long() for key, values in row.items()}

@@ -20,8 +20,7 @@ from audiolm_hf.data.crops import (
 )
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
-from audiolm_hf.stage_examples_audiolm import pad_examples
-from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, token_levels, unflatten_tokens
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, codes_of_ids, pad_examples, token_levels
 from tests.conftest import tiny_stage_config
 from tests.helpers_tokens import INFO, made_up_record, write_tokens
 
@@ -44,7 +43,7 @@ def test_semantic_tokens_and_codes_of_a_crop_are_of_the_same_time():
     ids = build_example(record, Crop(0, 4, 10), GRID, config)["input_ids"]
     separator = ids.tolist().index(config.separator_token_id)
     assert ids[1:separator].tolist() == record.semantic_tokens[4:14].tolist()
-    codes = unflatten_tokens(ids[None, separator + 1 :], num_codebooks=2, codebook_size=8, offset=20)
+    codes = codes_of_ids(ids[None, separator + 1 :], config.predicted_levels, config)
     np.testing.assert_array_equal(codes[0], record.audio_codes[:2, 8:28])
 
 

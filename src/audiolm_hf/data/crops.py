@@ -19,10 +19,15 @@ from torch.utils.data import Dataset
 
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo, TokenRecord
-from audiolm_hf.stage_examples_audiolm import pad_examples
-from audiolm_hf.stages_audiolm import build_stage_example
 from audiolm_hf.time_grid_audiolm import TimeGrid
-from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, NO_LEVEL, SEMANTIC_LEVEL, token_levels
+from audiolm_hf.token_layout_audiolm import (
+    IGNORE_INDEX,
+    NO_LEVEL,
+    SEMANTIC_LEVEL,
+    build_stage_example,
+    pad_examples,
+    token_levels,
+)
 
 EDGE_SHARE = 0.5  # of a window: how far past the ends of a recording a crop is aimed, so that ends are seen as often
 BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length together

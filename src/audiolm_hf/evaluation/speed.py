@@ -15,8 +15,7 @@ from audiolm_hf.evaluation.report import format_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.sampling_audiolm import TokenSampler, row_noise, sample_tokens
-from audiolm_hf.stages_audiolm import build_stage_example
-from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, build_stage_example
 
 
 def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor, int, float]:

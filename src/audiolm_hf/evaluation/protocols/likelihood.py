@@ -26,10 +26,16 @@ from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.baselines.ngram import NGramModel, context_matrix
 from audiolm_hf.evaluation.report import Headline, format_table
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
-from audiolm_hf.stage_examples_audiolm import pad_examples
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.time_grid_audiolm import TimeGrid
-from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, level_ids, level_range, token_levels
+from audiolm_hf.token_layout_audiolm import (
+    IGNORE_INDEX,
+    SEMANTIC_LEVEL,
+    level_ids,
+    level_range,
+    pad_examples,
+    token_levels,
+)
 
 OTHER_CONDITION = "other condition"
 NGRAM_ORDERS = (1, 2, 3, 5)  # with little data a shorter one can be the better baseline
