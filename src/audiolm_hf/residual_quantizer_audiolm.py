@@ -46,11 +46,10 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
     return torch.addmm(codebook.pow(2).sum(1), vectors, codebook.t(), alpha=-2).argmin(1)
 
 
-def kmeans(vectors: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
-    """Cluster vectors `(num_vectors, dim)` by Lloyd's algorithm, started from randomly drawn vectors.
+def kmeans(vectors: Tensor, num_clusters: int) -> Tensor:
+    """Return centroids `(num_clusters, dim)` of `vectors (num_vectors, dim)` by Lloyd's algorithm.
 
-    Returns centroids `(num_clusters, dim)`, which repeat with a little noise where there are fewer vectors, and the
-    sizes of the clusters.
+    It starts from randomly drawn vectors, which repeat with a little noise where there are too few.
     """
     num_vectors = len(vectors)
     if num_vectors >= num_clusters:
@@ -58,15 +57,13 @@ def kmeans(vectors: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
     else:
         drawn = vectors[torch.randint(num_vectors, (num_clusters,), device=vectors.device)]
         centroids = drawn + 1e-3 * vectors.std() * torch.randn_like(drawn)
-    counts = vectors.new_zeros(num_clusters)
     for _ in range(KMEANS_ITERATIONS):
-        codes = nearest_codes(vectors, centroids)
-        counts, sums = cluster_sums(vectors, codes, num_clusters)
+        counts, sums = _cluster_sums(vectors, nearest_codes(vectors, centroids), num_clusters)
         centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
-    return centroids, counts
+    return centroids
 
 
-def cluster_sums(vectors: Tensor, codes: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
+def _cluster_sums(vectors: Tensor, codes: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
     """Count the vectors of every cluster, `(num_clusters,)`, and add them up, `(num_clusters, dim)`."""
     counts = torch.bincount(codes, minlength=num_clusters).to(vectors.dtype)
     sums = torch.zeros(num_clusters, vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
@@ -113,7 +110,7 @@ class EMACodebook(nn.Module):
     @torch.no_grad()
     def initialize(self, vectors: Tensor) -> None:
         """Place the codes at the k-means centroids of `vectors (num_vectors, dim)`."""
-        centroids, _ = kmeans(vectors.float(), len(self.codebook))
+        centroids = kmeans(vectors.float(), len(self.codebook))
         if _is_distributed():
             torch.distributed.broadcast(centroids, src=0)
         self.codebook.copy_(centroids)
@@ -123,7 +120,7 @@ class EMACodebook(nn.Module):
 
     @torch.no_grad()
     def _update(self, vectors: Tensor, codes: Tensor, active: Tensor, rows: int) -> None:
-        counts, sums = cluster_sums(vectors[active], codes[active], len(self.codebook))
+        counts, sums = _cluster_sums(vectors[active], codes[active], len(self.codebook))
         if _is_distributed():
             torch.distributed.all_reduce(counts)
             torch.distributed.all_reduce(sums)
@@ -224,9 +221,8 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
         self.latent_dim = config.codebook_dim if self.is_ema else config.hidden_size
         self.low_band_dim, self.low_band_start_level = config.low_band_dim, config.low_band_start_level
         # The decoder is told what the low band holds, so that it leaves room for it.
-        self.low_band_proj = (
-            nn.Linear(config.low_band_dim, config.hidden_size, bias=False) if self.low_band_dim else None
-        )
+        width = config.hidden_size
+        self.low_band_proj = nn.Linear(config.low_band_dim, width, bias=False) if self.low_band_dim else None
         level = EMACodebook if self.is_ema else FactorizedCodebook
         self.levels = nn.ModuleList(level(config, index) for index in range(config.num_codebooks))
 
@@ -241,7 +237,7 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
 
         Several processes have the same latents each, or agree on the result of the first one.
         """
-        residual = self._join(latents.flatten(0, -2), None if low_band is None else low_band.flatten(0, -2))
+        residual = self._join(latents, low_band)
         for level in self.levels:
             part = self._narrow(residual, level)
             if not level.initialized:
@@ -250,8 +246,8 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
 
     def _join(self, latents: Tensor, low_band: Tensor | None) -> Tensor:
         """Return the vectors to quantize, `(num_vectors, latent_dim + low_band_dim)`."""
-        projected = self.in_proj(latents.float())
-        return projected if low_band is None else torch.cat([projected, low_band.float()], dim=1)
+        projected = self.in_proj(latents.float().flatten(0, -2))
+        return projected if low_band is None else torch.cat([projected, low_band.float().flatten(0, -2)], dim=1)
 
     def _narrow(self, residual: Tensor, level: Any) -> Tensor:
         """Return the part of a residual that a level codes."""
@@ -297,15 +293,14 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
 
     def _quantize(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None) -> QuantizerOutput:
         batch, frames, _ = latents.shape
-        flat_low_band = None if low_band is None else low_band.flatten(0, 1)
         if num_codebooks == 0:
-            return self._pass_through(latents, flat_low_band)
+            quantized, low_band = self._split(self._join(latents, low_band), batch)
+            no_codes, no_loss = latents.new_zeros((batch, 0, frames), dtype=torch.long), latents.new_zeros(())
+            return QuantizerOutput(quantized, no_codes, no_loss, no_loss, low_band)
         if self.training and torch.is_grad_enabled() and self.needs_initialization:
-            self.initialize(
-                _of_all_processes(latents.detach().flatten(0, 1), batch),
-                None if flat_low_band is None else _of_all_processes(flat_low_band, batch),
-            )
-        projected = self._join(latents.flatten(0, 1), flat_low_band)
+            vectors = [latents.detach(), *([] if low_band is None else [low_band])]
+            self.initialize(*(_of_all_processes(part.flatten(0, 1), batch) for part in vectors))
+        projected = self._join(latents, low_band)
         residual, total = projected, torch.zeros_like(projected)
         num_levels = self._draw_num_levels(batch, num_codebooks, latents.device)
         codes, commitments, codebook_losses = [], [], []
@@ -333,18 +328,11 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
             low_band=quantized_low_band,
         )
 
-    def _pass_through(self, latents: Tensor, low_band: Tensor | None) -> QuantizerOutput:
-        batch = latents.shape[0]
-        no_codes = torch.zeros(latents.shape[0], 0, latents.shape[1], dtype=torch.long, device=latents.device)
-        no_loss = latents.new_zeros(())
-        quantized, quantized_low_band = self._split(self._join(latents.flatten(0, 1), low_band), batch)
-        return QuantizerOutput(quantized, no_codes, no_loss, no_loss, quantized_low_band)
-
     def encode(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> Tensor:
         """Codes, `(batch, num_codebooks, frames)` of `latents (batch, frames, hidden_size)` and their low band."""
         codes = []
         with torch.autocast(latents.device.type, enabled=False):
-            residual = self._join(latents.flatten(0, 1), None if low_band is None else low_band.flatten(0, 1))
+            residual = self._join(latents, low_band)
             for level in self.levels[:num_codebooks]:
                 level_codes = level.encode(self._narrow(residual, level))
                 residual = residual - self._widen(level.decode(level_codes))
@@ -354,10 +342,6 @@ class ResidualVectorQuantizer(Float32Weights, nn.Module):
     def decode(self, audio_codes: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return latents `(batch, frames, hidden_size)`, and the low band if there is one, of `audio_codes`."""
         with torch.autocast(audio_codes.device.type, enabled=False):
-            total = torch.stack(
-                [
-                    self._widen(level.decode(codes.reshape(-1)))
-                    for level, codes in zip(self.levels, audio_codes.unbind(1), strict=False)
-                ]
-            ).sum(0)
-            return self._split(total, audio_codes.shape[0])
+            levels = zip(self.levels, audio_codes.unbind(1), strict=False)
+            parts = [self._widen(level.decode(codes.reshape(-1))) for level, codes in levels]
+            return self._split(torch.stack(parts).sum(0), len(audio_codes))
