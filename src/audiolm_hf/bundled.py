@@ -8,10 +8,7 @@ _PACKAGE = Path(__file__).parent
 _CHECKPOINTS = _PACKAGE / "checkpoints"
 
 DEFAULT_CHECKPOINT = "speech-tiny"
-_EXAMPLE_PROMPTS = {
-    "speech-tiny": "librispeech_19-198-0020.flac",
-    "piano-tiny": "piano_haydn_33_3.flac",
-}
+_EXAMPLE_PROMPTS = {"speech-tiny": "librispeech_19-198-0020.flac", "piano-tiny": "piano_haydn_33_3.flac"}
 
 
 def bundled_folder(name: str) -> str:

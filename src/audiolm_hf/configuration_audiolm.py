@@ -95,7 +95,7 @@ class AudioLMSemanticTokenizerConfig(SemanticTokenizerConfig):
 
     model_type = "audiolm_semantic_tokenizer"
     sub_configs_defaults: ClassVar[dict] = {
-        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2-bert"),
+        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="wav2vec2-bert")
     }
 
     encoder_config: dict | PreTrainedConfig | None = None

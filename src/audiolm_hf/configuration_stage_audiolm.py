@@ -104,7 +104,7 @@ class AudioLMStageConfig(StrictConfig):
     layout: ClassVar[StageLayout]
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
     sub_configs_defaults: ClassVar[dict] = {
-        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")
     }
 
     backbone_config: dict | PreTrainedConfig | None = None

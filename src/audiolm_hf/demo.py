@@ -92,11 +92,7 @@ def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Cal
         if prompt_s > MAX_PROMPT_S:
             raise ValueError(f"The prompt lasts {prompt_s:.1f} s; give at most {MAX_PROMPT_S:.0f} s.")
         outputs = continue_audio.forward(
-            inputs,
-            continuation_length_s=length_s,
-            min_continuation_length_s=length_s,
-            seed=int(seed),
-            progress=show,
+            inputs, continuation_length_s=length_s, min_continuation_length_s=length_s, seed=int(seed), progress=show
         )
         audio = continue_audio.postprocess(outputs)["audio"]
         paths = continue_audio.processor.save_audio(

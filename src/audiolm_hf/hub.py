@@ -77,11 +77,7 @@ def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs:
 
 
 def export_checkpoint(
-    model: PreTrainedModel,
-    processor: AudioLMProcessor | None,
-    folder: str | os.PathLike,
-    *,
-    with_code: bool = True,
+    model: PreTrainedModel, processor: AudioLMProcessor | None, folder: str | os.PathLike, *, with_code: bool = True
 ) -> Path:
     """Save a model, or one part of it, to a folder.
 

@@ -74,10 +74,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
 
     @classmethod
     def from_parts(
-        cls,
-        semantic_tokenizer: SemanticTokenizerModel,
-        codec: PreTrainedModel,
-        **stages: AudioLMStageModel,
+        cls, semantic_tokenizer: SemanticTokenizerModel, codec: PreTrainedModel, **stages: AudioLMStageModel
     ) -> "AudioLMModel":
         """Build a model from trained parts, without copying their weights; tokenizer and codec are frozen.
 

@@ -201,10 +201,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
             return nearest_centroid(features, self.centroids)
 
     def extract_features(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        sampling_rate: int | None = None,
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, sampling_rate: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the normalized hidden states at the rate of the tokens, before quantization.
 

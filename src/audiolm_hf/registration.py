@@ -16,10 +16,7 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder
-from audiolm_hf.configuration_audiolm import (
-    AudioLMConfig,
-    SoundStreamConfig,
-)
+from audiolm_hf.configuration_audiolm import AudioLMConfig, SoundStreamConfig
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel

@@ -18,12 +18,7 @@ from transformers import PreTrainedModel
 from .configuration_audiolm import AudioLMStageConfig
 from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
 from .time_grid_audiolm import TimeGrid
-from .token_layout_audiolm import (
-    code_ids,
-    codes_of_ids,
-    semantic_ids,
-    stage_context,
-)
+from .token_layout_audiolm import code_ids, codes_of_ids, semantic_ids, stage_context
 
 
 def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:

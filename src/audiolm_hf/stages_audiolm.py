@@ -66,10 +66,7 @@ def register_stage(stage: Stage) -> None:
 register_stage(Stage(AudioLMSemanticModel, generate_semantic_tokens, temperature=0.6))
 register_stage(
     Stage(
-        AudioLMCoarseModel,
-        generate_coarse_codes,
-        temperature=0.8,
-        options={"guidance_scale": (1.0, Within(0, 1000))},
+        AudioLMCoarseModel, generate_coarse_codes, temperature=0.8, options={"guidance_scale": (1.0, Within(0, 1000))}
     )
 )
 register_stage(
