@@ -25,11 +25,7 @@ DECODE_WINDOW_SAMPLES = 81_920  # decoded at once by codecs of transformers: wha
 
 
 class AcousticCodec:
-    """A codec model seen through one contract.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]): the codec; its weights are shared, not copied.
-    """
+    """A codec model seen through one contract; its weights are shared, not copied."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -164,7 +160,7 @@ class WindowedCodec(AcousticCodec):
 
 
 def _steps_reached(convolutions: nn.Module) -> int:
-    """Return how many steps away a stack of convolutions, modules in their order, can reach on either side."""
+    """Return how many steps away a stack of convolutions can reach on either side."""
     reach, rate = 0.0, 1  # steps of the input, and samples of a layer per step
     for layer in convolutions.modules():
         if isinstance(layer, nn.ConvTranspose1d):
@@ -182,10 +178,7 @@ def _within(audio_codes: Tensor, start: int, stop: int, reach: int) -> tuple[Ten
 
 
 class EncodecCodec(WindowedCodec):
-    """EnCodec, mono, encoded whole.
-
-    The model's own `encode` cuts audio into chunks, each with a scale; here a recording is one run of frames.
-    """
+    """EnCodec, mono, encoded as one run of frames: its own `encode` cuts audio into chunks, each with a scale."""
 
     @property
     def num_codebooks(self) -> int:

@@ -151,11 +151,7 @@ class AdapterMixin(AdapterMethods):
     def load_adapter(
         self, peft_model_id: str | os.PathLike | None = None, adapter_name: str | None = None, **kwargs: Any
     ) -> Any:
-        """Load an adapter and set it.
-
-        Raises:
-            ValueError: the adapter was trained on another base, or weights are missing.
-        """
+        """Load an adapter and set it, after checking that it was trained on this base and is complete."""
         name = adapter_name or "default"
         if peft_model_id is not None:
             peft_model_id = os.fspath(peft_model_id)
@@ -209,11 +205,7 @@ class AdapterMixin(AdapterMethods):
                     parent.add_module(name, inner)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save the model, or the active adapter with the name of its base.
-
-        Raises:
-            ValueError: there are adapters that were added to a stage or by a `PeftModel` instead of to this model.
-        """
+        """Save the model, or the active adapter with the name of its base."""
         names = dict(self.named_modules())  # type: ignore[attr-defined]
         wrapped = {name.partition(".")[0] for name in names if name.endswith(_WRAPPED)}
         if wrapped and not self._hf_peft_config_loaded:  # type: ignore[attr-defined]

@@ -22,15 +22,7 @@ _INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (
 
 
 def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
-    """Check and return a sampling rate.
-
-    Args:
-        sampling_rate (`int`): Hz.
-        name (`str`, defaults to `"sampling_rate"`): name for the error message.
-
-    Raises:
-        ValueError: it is not a whole number from 1,000 to 1,000,000.
-    """
+    """Check and return a sampling rate, Hz."""
     whole = isinstance(sampling_rate, int | np.integer) and not isinstance(sampling_rate, bool)
     if not whole or int(sampling_rate) not in SAMPLING_RATES:
         raise ValueError(
@@ -53,15 +45,7 @@ def to_mono(audio: np.ndarray) -> np.ndarray:
 
 
 def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
-    """Return a function that resamples float32 `(num_samples,)` in blocks; its second argument marks the last block.
-
-    Args:
-        rate (`int`): sampling rate of the input in Hz.
-        target_rate (`int`): sampling rate of the output in Hz.
-
-    Raises:
-        ImportError: the rates differ, and the package soxr is missing.
-    """
+    """Return a function that resamples float32 `(num_samples,)` in blocks; its second argument marks the last one."""
     if rate == target_rate:
         return lambda audio, last: audio
     if soxr is None:
@@ -74,17 +58,10 @@ def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.nd
 
 
 def as_float32(clip: Any, name: str) -> np.ndarray:
-    """Return the samples of a clip as float32 with full scale 1; integers are scaled by their type.
-
-    Args:
-        clip (`np.ndarray`, `torch.Tensor` or nested list of numbers): samples, of any shape.
-        name (`str`): name for error messages.
-
-    Returns:
-        `np.ndarray` of the same shape, float32.
+    """Return the samples of a clip as float32 with full scale 1, in the same shape; integers are scaled by their type.
 
     Raises:
-        TypeError: if it holds no numbers, or integers of a type that tells no full scale.
+        TypeError: if it holds no numbers, or integers of a type without full scale.
         ValueError: if it holds floats far beyond full scale, or is a masked array.
     """
     if isinstance(clip, str | bytes | dict) or clip is None:

@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Which decoders of transformers a stage can be built on.
 
-In: the configuration of a language model; out: nothing, or the reason why no stage can use it. Told by what its class
-declares, so that a decoder that transformers adds later is accepted or refused by the same rules.
+Decided by what a model's class declares, so that the same rules apply to decoders that transformers adds later.
 """
 
 import inspect
@@ -42,15 +41,7 @@ _RECURRENT_LAYERS = {"linear_attention", "mamba", "conv", "sparse", "dense"}
 
 
 def check_backbone(config: PreTrainedConfig, *, needs_positions: bool) -> None:
-    """Check that a language model can be the decoder of a stage.
-
-    Args:
-        config (`PreTrainedConfig`): the language model.
-        needs_positions (`bool`): its results must depend on `position_ids`.
-
-    Raises:
-        ValueError: with the reason.
-    """
+    """Check that a language model can be the decoder of a stage, where needed one that uses `position_ids`."""
     reason = _backbone_flaw(config, needs_positions)
     if reason is not None:
         raise ValueError(f"backbone_config has model_type {config.model_type!r}, which {reason}.")

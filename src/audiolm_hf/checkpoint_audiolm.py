@@ -256,12 +256,7 @@ def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> d
 
 
 def read_model_type(folder: str | os.PathLike) -> str:
-    """Return the `model_type` of the model in a folder.
-
-    Raises:
-        FileNotFoundError: the folder has no `config.json`.
-        ValueError: `config.json` does not have a JSON object with a `model_type`.
-    """
+    """Return the `model_type` of the model in a folder."""
     path, advice = Path(folder) / "config.json", "give a folder that save_pretrained wrote"
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}; {advice}.")

@@ -1,8 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Every number of the model: the semantic tokenizer's, and the whole, which composes it with a codec and stages.
+"""Configurations of the semantic tokenizer, and of the whole, which composes it with a codec and stages.
 
-Rates (`hop_length`, `frame_rate`, `vocab_size`) are derived from integers by properties and never stored, so that two
-files cannot disagree about them. All checks are made when a configuration is built.
+Rates and sizes such as `hop_length` are derived from integers, never stored, so that two files cannot disagree.
 
 Paper: AudioLM (arXiv 2209.03143).
 """

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Every number of SoundStream, the codec of this package."""
+"""Configuration of SoundStream, the codec of this package."""
 
 import math
 from typing import Any, Literal

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Every number of a stage: which tokens it is conditioned on and predicts, its vocabulary, window and decoder."""
+"""Configurations of the stages: their tokens, vocabulary, window and decoder."""
 
 import copy
 from collections.abc import Iterable

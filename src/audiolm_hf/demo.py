@@ -58,10 +58,7 @@ def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Fig
 def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Callable:
     """Return the function behind the button, from prompt path, seconds and seed to the path of a file and a figure.
 
-    Args:
-        continue_audio ([`AudioContinuationPipeline`]): the model.
-        checkpoint (`str`): its name, for the files' metadata.
-        folder (`Path`): holds the newest result until the app has copied it.
+    `folder` holds the newest result until the app has copied it.
     """
 
     def continuation(

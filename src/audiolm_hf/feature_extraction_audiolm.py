@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The feature extractor: converts audio in memory to a mono float32 batch at the model's sampling rate.
+"""The feature extractor: checks audio in memory, and converts it to a mono float32 batch at the model's sampling rate.
 
 In: arrays or tensors of any sampling rate and common sample type; out: `input_values` and `attention_mask`, both
-`(batch, num_samples)`, the inputs of the semantic tokenizer and the codec. All checks of the audio are made here.
+`(batch, num_samples)`.
 """
 
 import inspect
@@ -148,7 +148,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         return AudioFeatures(padded.data)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields, and the place of the code if it is saved, as transformers does with remote code."""
+        """Return all fields, and the place of the code only if it is saved, as with transformers' remote code."""
         fields = super().to_dict()
         if self._auto_class is None:
             fields.pop("auto_map", None)

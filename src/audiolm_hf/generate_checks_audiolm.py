@@ -53,13 +53,7 @@ def check_seed(seed: int | None, generator: torch.Generator | None) -> None:
 
 
 def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
-    """Check that generation fits into memory, from a lower bound: the cache of a window, and three times the output.
-
-    Args:
-        model ([`AudioLMModel`]): the model.
-        num_rows (`int`): number of rows in a batch.
-        length_s (`float`): seconds of each row.
-    """
+    """Check that rows of a length fit into memory: the cache of a window, and three times the output."""
     codec, bytes_per_row = model.acoustic_codec, 0.0
     for name, stage in model.stages.items():
         if "batch_size" in STAGES[name].options:  # its rows are not all sampled at once

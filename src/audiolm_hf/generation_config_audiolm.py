@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How [`AudioLMModel`] generates: lengths, and how each stage samples.
+"""How [`AudioLMModel`] generates: lengths, and how each stage samples, by default at the paper's temperatures.
 
-Paper: AudioLM (arXiv 2209.03143), inference; its temperatures are the defaults.
+Paper: AudioLM (arXiv 2209.03143), inference.
 """
 
 import copy

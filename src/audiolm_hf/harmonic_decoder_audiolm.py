@@ -55,12 +55,9 @@ class SourceFilter(NamedTuple):
 
 @dataclass
 class SourceState:
-    """State between consecutive windows of a recording.
+    """State between consecutive windows: frames decoded so far, and F0 in Hz of the last of them, `(batch, known)`.
 
-    Args:
-        frame (`int`): frames decoded so far.
-        f0 (`torch.FloatTensor` of shape `(batch, known)`): F0 of the last of them, Hz.
-        phase (`torch.LongTensor` of shape `(batch,)`): of the pulse train before the next sample, in steps of a cycle.
+    `phase (batch,)` is that of the pulse train before the next sample, in steps of a cycle.
     """
 
     frame: int
@@ -116,18 +113,11 @@ class HarmonicDecoder(nn.Module):
     def decode_window(
         self, latents: Tensor, frame_mask: Tensor | None, state: SourceState | None, known: int, frames: int
     ) -> tuple[Tensor, SourceState]:
-        """Decode the next frames of a recording, between frames before and after that they depend on.
+        """Decode the next `frames` of a recording, among frames that they depend on (see `context`).
 
-        Args:
-            latents (`torch.FloatTensor` of shape `(batch, window_frames, hidden_size)`): from `known` frames before
-                the next one to some after, see `context`.
-            frame_mask (`torch.Tensor` of shape `(batch, window_frames)`, *optional*): 1 for real frames.
-            state ([`SourceState`], *optional*): of the window before; `None` at the beginning.
-            known (`int`): frames of the window that are decoded already.
-            frames (`int`): frames to decode.
-
-        Returns:
-            Samples `(batch, window_frames * hop_length)`, right in the frames to decode, and the state after them.
+        `latents (batch, window_frames, hidden_size)` begin `known` frames before the next one; `state` is that after
+        the window before. Return samples `(batch, window_frames * hop_length)`, right in the frames to decode, and the
+        state after them.
         """
         found = self.source_filter(latents, frame_mask)
         f0 = self.f0(found.pitch_logits)
@@ -150,13 +140,8 @@ class HarmonicDecoder(nn.Module):
     ) -> Tensor:
         """Return samples `(batch, frames * hop_length)` of harmonics and noise through the filter, in float32.
 
-        Args:
-            found ([`SourceFilter`]): the filter and the share of noise.
-            f0 (`torch.FloatTensor` of shape `(batch, frames)`): Hz; 0 where there is no pitch.
-            frame_mask (`torch.Tensor` of shape `(batch, frames)`, *optional*): 1 for real frames.
-            first (`int`, defaults to 0): place of the first frame in the recording, which the noise depends on.
-            origin (`int`, defaults to 0): frame before which the phase is known.
-            phase (`torch.LongTensor` of shape `(batch,)`, *optional*): that phase, in steps of a cycle; 0 by default.
+        `f0 (batch, frames)` is in Hz, 0 where there is no pitch. `first` is the place of the first frame in the
+        recording, for the noise; `phase (batch,)`, in steps of a cycle, is known before frame `origin`.
         """
         hop_length, rate = self.config.hop_length, self.config.sampling_rate
         batch, frames = f0.shape

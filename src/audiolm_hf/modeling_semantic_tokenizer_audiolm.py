@@ -31,14 +31,9 @@ VARIANCE_EPSILON = 1e-7  # transformers' feature extractors
 
 
 def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch.Tensor:
-    """Compute Kaldi's log-mel spectrogram: 25 ms Povey windows every 10 ms, only whole windows.
+    """Return Kaldi's log-mel spectrogram `(batch, frames, 80)` of waveforms `(batch, num_samples)` of at least 25 ms.
 
-    Args:
-        input_values (`torch.Tensor` of shape `(batch, num_samples)`): waveform in [-1, 1], at least 25 ms long.
-        sampling_rate (`int`): Hz.
-
-    Returns:
-        `torch.Tensor` of shape `(batch, frames, 80)`, float32, natural logarithm of the energy of 16-bit samples.
+    Povey windows of 25 ms every 10 ms, only whole windows; natural logarithm of the energy of 16-bit samples.
     """
     window_length, hop_length = sampling_rate // 40, sampling_rate // 100
     fft_length = 2 ** math.ceil(math.log2(window_length))
@@ -67,20 +62,11 @@ def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch
 def stacked_log_mel(
     input_values: torch.Tensor, lengths: torch.Tensor, sampling_rate: int, num_frames: int
 ) -> torch.Tensor:
-    """Compute the input features of w2v-BERT 2.0 for a padded batch.
+    """Return the input features `(batch, num_frames, 160)` of w2v-BERT 2.0 for a padded batch; a frame is 20 ms.
 
     Every mel bin of a recording has mean 0 and variance 1 over the windows that lie wholly inside the recording, as in
     transformers' `SeamlessM4TFeatureExtractor`. Frames after those repeat the last of them: silence there would look
     like a sound of its own.
-
-    Args:
-        input_values (`torch.Tensor` of shape `(batch, num_samples)`): waveform, 0 after the end of a recording.
-        lengths (`torch.Tensor` of shape `(batch,)`): samples of each recording.
-        sampling_rate (`int`): Hz.
-        num_frames (`int`): encoder frames wanted, 20 ms each.
-
-    Returns:
-        `torch.Tensor` of shape `(batch, num_frames, 160)`, float32.
     """
     window_length, hop_length = sampling_rate // 40, sampling_rate // 100
     num_windows = num_frames * STACKED_FRAMES
@@ -110,9 +96,6 @@ def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.T
 
 class AudioLMSemanticTokenizer(SemanticTokenizerModel):
     """The semantic tokenizer: a layer of a speech encoder, quantized by k-means. Always in evaluation mode.
-
-    Args:
-        config ([`AudioLMSemanticTokenizerConfig`]): the encoder, the layer and the sizes.
 
     Paper: AudioLM (arXiv 2209.03143), semantic tokens.
     """

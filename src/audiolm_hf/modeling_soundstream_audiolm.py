@@ -40,12 +40,7 @@ NOISE_PLACES = 2**20  # frames at which the noise of a harmonic decoder begins i
 
 @dataclass
 class SoundStreamEncoderOutput(ModelOutput):
-    """Codes of a batch of waveforms.
-
-    Args:
-        audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes in [0, codebook_size).
-        attention_mask (`torch.LongTensor` of shape `(batch, frames)`): 1 for frames that hold a real sample.
-    """
+    """Codes `(batch, num_codebooks, frames)` of waveforms, and the mask `(batch, frames)` of real frames."""
 
     audio_codes: torch.Tensor | None = None
     attention_mask: torch.Tensor | None = None
@@ -53,11 +48,7 @@ class SoundStreamEncoderOutput(ModelOutput):
 
 @dataclass
 class SoundStreamDecoderOutput(ModelOutput):
-    """Decoded waveforms.
-
-    Args:
-        audio_values (`torch.FloatTensor` of shape `(batch, num_samples)`): samples, nominally in [-1, 1].
-    """
+    """Decoded waveforms: `audio_values (batch, num_samples)`, nominally in [-1, 1]."""
 
     audio_values: torch.Tensor | None = None
 
@@ -229,11 +220,6 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
 
         Returns:
             [`SoundStreamEncoderOutput`] with `ceil(num_samples / hop_length)` frames.
-
-        Raises:
-            TypeError: if the samples are not floats.
-            ValueError: if the waveform is empty, not 2-D or not finite, the mask does not fit, or there are fewer
-                levels.
         """
         check_waveform(input_values)
         num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
@@ -265,11 +251,6 @@ class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
 
         Returns:
             [`SoundStreamDecoderOutput`].
-
-        Raises:
-            TypeError: if the codes are not integers.
-            ValueError: if the codes are empty, of a wrong shape or out of range, the mask does not fit, or there are
-                not as many samples as asked for.
         """
         check_codes(audio_codes, self.config.num_codebooks, self.config.codebook_size)
         audio_codes = audio_codes.long()

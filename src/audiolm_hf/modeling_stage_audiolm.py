@@ -37,11 +37,7 @@ from .token_layout_audiolm import (
 
 
 class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
-    """Base of the stages: a decoder, a head, and a loss over the ids of each token's level.
-
-    Args:
-        config ([`AudioLMStageConfig`]): `config.backbone_config` chooses the decoder.
-    """
+    """Base of the stages: a decoder (`backbone_config`), a head, and a loss over the ids of each token's level."""
 
     config_class = AudioLMStageConfig
     base_model_prefix = "model"
@@ -186,16 +182,8 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
     ) -> dict[str, Tensor | None]:
         """Return the mask and positions for the decoder, with an aligned condition if configured.
 
-        Args:
-            inputs (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the stage, or their embeddings.
-            attention_mask (`torch.LongTensor` of shape `(batch, total_length)`, *optional*): 1 for real ids.
-            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): by default the
-                cumulative sum of the mask. The condition of a sequence is moved if all ids from its begin token to its
-                separator are given; other positions do not change.
-            past_key_values (`Cache`, *optional*): keys and values of earlier ids.
-
-        Returns:
-            `dict`: `attention_mask` and `position_ids`.
+        By default, positions are the cumulative sum of the mask. The condition of a sequence is moved if all ids from
+        its begin token to its separator are given; other positions do not change.
 
         Raises:
             ValueError: the positions of a condition cannot be determined from the inputs, or the attention
@@ -262,15 +250,10 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         )
 
     def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
-        """Return the logits of the ids of a level, computing only these rows of the head.
+        """Return the logits of the ids of a level, `(..., ids of the level)`, computing only these rows of the head.
 
-        Args:
-            hidden_states (`torch.FloatTensor` of shape `(..., hidden_size)`): of the decoder's last layer.
-            level (`int`): a codebook level or `SEMANTIC_LEVEL`.
-
-        Returns:
-            `torch.FloatTensor` of shape `(..., ids of the level)`, float32: column i is id `level_range(config,
-            level)[0] + i`; minus infinity for an id that is never chosen.
+        They are of hidden states of the decoder's last layer, in float32: column i is id `level_range(config,
+        level)[0] + i`; minus infinity for an id that is never chosen.
         """
         start, stop = level_range(self.config, level)
         if self._head_has_rows:
@@ -330,17 +313,10 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         return (losses / counts[positions // targets.shape[1]]).sum()
 
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and the correctness of every label, including the end token.
+        """Return the loss and the correctness of every label, also the end token, both `(batch, sequence_length)`.
 
-        Args:
-            input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the stage.
-            attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
-            labels (`torch.LongTensor` of shape `(batch, sequence_length)`): -100 where nothing is predicted.
-
-        Returns:
-            `tuple(torch.FloatTensor, torch.BoolTensor)`, each of shape `(batch, sequence_length)`: negative
-            log-likelihood (nats) of each label among the ids of its level, 0 where there is no label; and whether the
-            label was the most likely one.
+        The loss is the negative log-likelihood (nats) of a label among the ids of its level, 0 where there is no label
+        (-100); a label is correct if it was the most likely id.
         """
         check_tensor("labels", labels, "(batch, sequence_length)")
         check_sequences(input_ids, self.config.vocab_size, attention_mask=attention_mask, labels=labels)

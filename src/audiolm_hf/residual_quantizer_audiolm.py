@@ -27,10 +27,9 @@ class QuantizerOutput:
         quantized (`torch.Tensor` of shape `(batch, frames, hidden_size)`): sum of the chosen code vectors; gradients
             pass straight through to the latent.
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): chosen codes.
-        commitment_loss (`torch.Tensor` of shape `()`): pulls the latent towards the codes.
-        codebook_loss (`torch.Tensor` of shape `()`): pulls the codes towards the latent; 0 for moving averages.
-        low_band (`torch.Tensor` of shape `(batch, frames, low_band_dim)`, *optional*): quantized low band; 0 where
-            only the levels before its first one are in use.
+        commitment_loss, codebook_loss (`torch.Tensor` of shape `()`): pull the latent towards the codes, and the codes
+            towards the latent (0 for moving averages).
+        low_band (`torch.Tensor` of shape `(batch, frames, low_band_dim)`, *optional*): quantized low band.
     """
 
     quantized: Tensor

@@ -2,7 +2,7 @@
 """Output folders, each of which belongs to one run and is written by one process at a time.
 
 `run.json` has the kind, the settings and the hashes of the inputs of a run. The same run is resumed; another run, and
-a second process, are refused. All commands that write folders use this module.
+a second process, are refused.
 """
 
 import hashlib

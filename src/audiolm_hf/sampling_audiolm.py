@@ -33,14 +33,7 @@ ProgressCallback = Callable[[str, int, int], None]
 
 @dataclass
 class TokenSampler:
-    """Chooses one token for each row from its scores.
-
-    Args:
-        do_sample (`bool`): draw, or take the most likely.
-        temperature (`float`), top_k (`int`), top_p (`float`): as in [`AudioLMGenerationConfig`].
-        guidance_scale (`float`, defaults to 1.0): as `coarse_guidance_scale`.
-        batch_size (`int`, *optional*): most rows at once.
-    """
+    """Chooses one token for each row from its scores; the options are those of [`AudioLMGenerationConfig`]."""
 
     do_sample: bool
     temperature: float
@@ -165,12 +158,11 @@ def sample_tokens(
     unconditional_contexts: list[Tensor] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Continue id sequences by one stage, all by the same number of tokens.
+    """Continue id sequences of any lengths by one stage, all by `num_tokens`.
 
     Args:
         model ([`AudioLMStageModel`]): the stage.
-        contexts (`list[torch.LongTensor]`): ids of each row, of any lengths; the next token is of the first predicted
-            level.
+        contexts (`list[torch.LongTensor]`): ids of each row; the next token is of the first predicted level.
         noise (`torch.FloatTensor` of shape `(batch, num_tokens)`): uniform numbers, one for every token to come.
         sampler ([`TokenSampler`]): how to choose.
         num_forbidden_ends (`torch.LongTensor` of shape `(batch,)`, *optional*): first steps without the end token.

@@ -27,10 +27,9 @@ class AudioLMSemanticTokenizerOutput(ModelOutput):
     """Tokens of a batch of recordings.
 
     Args:
-        semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`): in `[0, num_semantic_tokens)`; 0
-            where `attention_mask` is 0.
-        attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`): 1 for tokens of the recording, 0 for
-            padding.
+        semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`): in `[0, num_semantic_tokens)`; 0 in
+            the padding.
+        attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`): 1 for tokens, 0 for padding.
     """
 
     semantic_tokens: Tensor | None = None
@@ -52,12 +51,7 @@ class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
     input_modalities = "audio"
 
     def compute_tokens(self, input_values: Tensor, lengths: Tensor) -> Tensor:
-        """Convert waveforms at the tokenizer's own rate to tokens.
-
-        Args:
-            input_values (`torch.FloatTensor` of shape `(batch, num_samples)`): float32, 0 after the ends of
-                recordings.
-            lengths (`torch.LongTensor` of shape `(batch,)`): samples of each recording.
+        """Convert waveforms `(batch, num_samples)` of the own rate, 0 after the ends of recordings, to tokens.
 
         Returns:
             `torch.LongTensor` of shape `(batch, ceil(num_samples / hop_length))`: any values after the tokens of a
@@ -66,7 +60,6 @@ class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
         raise NotImplementedError(f"{type(self).__name__} has no compute_tokens, which turns waveforms into tokens.")
 
     def train(self, mode: bool = True) -> "SemanticTokenizerModel":
-        """Stay in evaluation mode for any `mode`."""
         return super().train(False)
 
     @can_return_tuple

@@ -117,7 +117,7 @@ class CodeRows:
         num_frames (`list[int]`): frames that each row is to have in all.
         seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
         grid ([`TimeGrid`]): the times of tokens and frames.
-        codes (`list[torch.LongTensor]`): codes of shape `(levels, num_frames)` of each row that earlier stages made.
+        codes (`list[torch.LongTensor]`): codes of shape `(levels, num_frames)` of each row from earlier stages.
         callback (`ProgressCallback`, *optional*): called with stage, done, total.
     """
 
@@ -133,13 +133,7 @@ class CodeRows:
 def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
     """Continue codes under semantic tokens, in windows that both share and that begin where units of the grid begin.
 
-    Args:
-        model ([`AudioLMCoarseModel`]): the stage, or another one that predicts levels from 0 on from semantic tokens.
-        given ([`CodeRows`]): the rows.
-        sampler ([`TokenSampler`]): how to choose.
-
-    Returns:
-        `list[torch.LongTensor]`: codes of shape `(levels, num_frames)` of each row, known ones included.
+    For a stage that predicts levels from 0 on. Return codes `(levels, num_frames)` of each row, known ones included.
     """
     config, grid, num_frames = model.config, given.grid, given.num_frames
     levels = len(config.predicted_levels)

@@ -29,8 +29,8 @@ class Stage:
 
     Args:
         model_class (subclass of [`AudioLMStageModel`]): its `config_class` has the name, `stage`, and the `layout`.
-        generate (`Callable`): continues rows in windows. [`generate_semantic_tokens`] and [`generate_coarse_codes`]
-            are the signatures of a stage that predicts semantic tokens, and of one that predicts codes.
+        generate (`Callable`): continues rows in windows, like [`generate_semantic_tokens`] or, for codes,
+            [`generate_coarse_codes`].
         temperature (`float`, defaults to 1.0): with which it samples by default.
         options (`dict`, *optional*): further options of its sampling, by their names without the stage's: default, and
             what is allowed.

@@ -36,13 +36,7 @@ def refuse_short_name(source: Any) -> None:
 
 
 def checked(default: Any, allowed: Within | None = None, *, trained: bool = False) -> Any:
-    """Declare a field of a configuration.
-
-    Args:
-        default (`Any`): default of the field.
-        allowed ([`Within`], *optional*): range of the field, which is checked at every assignment.
-        trained (`bool`, defaults to `False`): trained weights only work with the same value.
-    """
+    """Declare a field with a range, checked at every assignment; trained weights only work with a `trained` value."""
     validators = {} if allowed is None else {"validator": [allowed]}
     return dataclasses.field(default=default, metadata={"trained": trained, **validators})
 
@@ -58,8 +52,7 @@ class StrictConfig(PreTrainedConfig):
     """Base of this package's configurations.
 
     Args:
-        trained_with (`dict`, *optional*): values of fields that the saved weights were trained with; set when a model
-            is saved.
+        trained_with (`dict`, *optional*): values of fields that the saved weights were trained with.
     """
 
     trained_with: dict | None = None
@@ -162,11 +155,7 @@ class StrictConfig(PreTrainedConfig):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def check_trained_values(self, stored: dict[str, Any], source: str) -> None:
-        """Check the values that the weights were trained with.
-
-        `stored` is `trained_with` of the saved configuration, and `source` that of the weights; names that only one
-        side has are ignored.
-        """
+        """Check the fields against those that the weights in `source` were trained with, where both have them."""
         for name, value in self.trained_values().items():
             if name in stored and stored[name] != value:
                 raise ValueError(

@@ -80,11 +80,10 @@ class TimeGrid:
         return self.frames_before(int((frame + Fraction(1, 2)) * self.frame_s / self.unit_s))
 
     def frames_of_tokens(self, places: Tensor) -> Tensor:
-        """Return the frame to which each semantic token belongs, as cuts at units place it.
+        """Return the frame of each semantic token, as cuts at units place it: the one nearest to its beginning.
 
-        It is the frame nearest to the token's beginning or, where frames are longer than tokens, the one that holds
-        its middle. `places` on the grid, in tokens, and the result are `torch.DoubleTensor`s of shape
-        `(semantic_length,)`.
+        Where frames are longer than tokens, it is the one that holds its middle. `places` on the grid, in tokens, and
+        the result are `torch.DoubleTensor`s of shape `(semantic_length,)`.
         """
         step = float(self.frames_per_token)
         if step >= 1:

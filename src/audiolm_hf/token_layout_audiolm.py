@@ -238,13 +238,7 @@ class AudioLMStageCollator:
     config: AudioLMStageConfig
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Stack what [`build_stage_example`] returned, tensors or lists; see [`pad_examples`].
-
-        Raises:
-            TypeError: the ids of an example are no integers.
-            ValueError: there is no example, one has no `input_ids` and `labels` of one length, or an id is not one of
-                the stage's.
-        """
+        """Stack and check what [`build_stage_example`] returned, tensors or lists; see [`pad_examples`]."""
         if not isinstance(examples, Sequence) or not examples:
             raise ValueError(
                 f"examples is {examples!r}; give a list of one or more of what build_stage_example returns."
