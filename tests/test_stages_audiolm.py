@@ -13,8 +13,8 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMFineConfig,
     AudioLMSemanticConfig,
     AudioLMStageConfig,
-    StageLayout,
 )
+from audiolm_hf.configuration_stage_audiolm import StageLayout
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.stage_generation_audiolm import generate_coarse_codes
 from audiolm_hf.stages_audiolm import STAGES

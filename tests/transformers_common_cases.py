@@ -17,11 +17,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import audiolm_hf  # noqa: F401 # the Auto classes know the feature extractor and the processor by it
 from audiolm_hf.configuration_audiolm import (
-    NUM_SPECIAL_TOKENS,
     AudioLMConfig,
     AudioLMSemanticTokenizerConfig,
     SoundStreamConfig,
 )
+from audiolm_hf.configuration_stage_audiolm import NUM_SPECIAL_TOKENS
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer

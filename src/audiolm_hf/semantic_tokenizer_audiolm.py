@@ -60,6 +60,7 @@ class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
         raise NotImplementedError(f"{type(self).__name__} has no compute_tokens, which turns waveforms into tokens.")
 
     def train(self, mode: bool = True) -> "SemanticTokenizerModel":
+        """Stay in evaluation mode for any `mode`."""
         return super().train(False)
 
     @can_return_tuple
