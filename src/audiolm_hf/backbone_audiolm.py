@@ -62,7 +62,8 @@ def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | Non
     takes_cache = parameters & {"past_key_values", "cache"} and {"attention_mask", "inputs_embeds"} <= parameters
     if not takes_cache or config.model_type in (*_OTHER_STATE, *_OTHER_INPUT):
         return "does not run on a transformers Cache of keys and values; use a decoder such as Llama or GPT-2"
-    if _has_no_attention(config):
+    layer_types = set(getattr(config, "layer_types", None) or ())
+    if layer_types and layer_types <= _RECURRENT_LAYERS:
         return "has recurrent layers only; give it at least one layer of attention"
     uses_positions = _USES_POSITIONS.get(config.model_type, lambda config: "position_ids" in parameters)
     if needs_positions and not uses_positions(config):
@@ -81,8 +82,3 @@ def _configuration_flaw(config: PreTrainedConfig) -> str | None:
         if width != config.hidden_size:
             return f"has {name} = {width} and hidden_size = {config.hidden_size}; make them equal"
     return None
-
-
-def _has_no_attention(config: PreTrainedConfig) -> bool:
-    layer_types = set(getattr(config, "layer_types", None) or ())
-    return bool(layer_types) and layer_types <= _RECURRENT_LAYERS

@@ -76,11 +76,6 @@ def _describe(error: Exception, verb: str) -> str:
     return " ".join([f"{type(error).__name__}:", *text.split(), f"(set {TRACEBACK_VARIABLE}=1 to see where)"])
 
 
-def _fail(message: str) -> int:
-    sys.stderr.write(f"audiolm-hf: error: {message}\n")
-    return 1
-
-
 def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
     """Build the parser, with the commands to load; its result has the attribute `run`.
 
@@ -128,7 +123,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:  # users get no traceback unless they ask for it
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
-        return _fail(_describe(error, verbs[0]))
+        sys.stderr.write(f"audiolm-hf: error: {_describe(error, verbs[0])}\n")
+        return 1
 
 
 if __name__ == "__main__":

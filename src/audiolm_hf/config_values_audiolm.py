@@ -49,9 +49,9 @@ class Allowed:
         """Return whether a value is allowed."""
         raise NotImplementedError
 
-    def check(self, name: str, value: Any, hint: str = "") -> None:
-        """Raise a ValueError if a value is not allowed."""
-        if not self.holds(value):
+    def check(self, name: str, value: Any, hint: str = "", optional: bool = False) -> None:
+        """Raise a ValueError if a value is not allowed; `None` is if it is `optional`."""
+        if not (self.holds(value) or (optional and value is None)):
             raise ValueError(f"{name} is {value!r}; give {self}{hint}.")
 
 
@@ -220,11 +220,9 @@ def _require_word(where: str, value: Any, known: set[str]) -> None:
 
 def foreign_trained_values(config: PreTrainedConfig) -> dict[str, Any]:
     """Return the values that the results of another model depend on, as JSON types."""
-    kept = {name: value for name, value in config.to_dict().items() if not _is_free(name, value)}
+    kept = {}
+    for name, value in config.to_dict().items():
+        is_flag = isinstance(value, bool) and re.search(_SHARE, name)
+        if name not in TRANSFORMERS_KEYS and not name.startswith("_") and (is_flag or not re.search(_FREE, name)):
+            kept[name] = value
     return {"model_type": config.model_type} | json.loads(json.dumps(kept, default=str))
-
-
-def _is_free(name: str, value: Any) -> bool:
-    if name in TRANSFORMERS_KEYS or name.startswith("_"):
-        return True
-    return re.search(_FREE, name) is not None and not (isinstance(value, bool) and re.search(_SHARE, name))

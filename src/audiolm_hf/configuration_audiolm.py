@@ -13,6 +13,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .audio_samples_audiolm import check_rates
 from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within, check_foreign_config, check_plain
 from .configuration_soundstream_audiolm import SoundStreamConfig
 from .configuration_stage_audiolm import (
@@ -22,7 +23,6 @@ from .configuration_stage_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
-from .resampling_audiolm import check_rates
 from .strict_config_audiolm import StrictConfig, checked
 
 CODECS = ("soundstream", "encodec", "dac", "mimi")

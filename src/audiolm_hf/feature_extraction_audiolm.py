@@ -75,7 +75,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         Within(-1000, 0).check("silence_threshold_db", silence_threshold_db)  # 0 is full scale
         if padding_side != "right":
             raise ValueError(f"padding_side is {padding_side!r}; only 'right' is supported.")
-        _check_flag("return_attention_mask", kwargs.get("return_attention_mask"))
+        FLAG.check("return_attention_mask", kwargs.get("return_attention_mask"), optional=True)
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -120,11 +120,10 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             ValueError: if a clip is empty, has not 1 or 2 channels, has NaN or infinite samples, is too short, silent
                 or far above full scale, if its rate is missing or cannot be one, or a length is not positive.
         """
-        for name, length in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
-            if length is not None:
-                _LENGTH.check(name, length, ", of samples, or None")
-        _check_flag("truncation", truncation)
-        _check_flag("return_attention_mask", return_attention_mask)
+        _LENGTH.check("max_length", max_length, ", of samples", optional=True)
+        _LENGTH.check("pad_to_multiple_of", pad_to_multiple_of, ", of samples", optional=True)
+        FLAG.check("truncation", truncation, optional=True)
+        FLAG.check("return_attention_mask", return_attention_mask, optional=True)
         if not isinstance(padding, bool | str):  # a PaddingStrategy is text, too
             raise ValueError(f"padding is {padding!r}; give True, False, 'longest', 'max_length' or 'do_not_pad'.")
         clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
@@ -199,11 +198,6 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 f"{name} is silent: its peak is {peak:.1e} of full scale, below {self.silence_threshold_db} dB. Give "
                 "audible sound."
             )
-
-
-def _check_flag(name: str, flag: Any) -> None:
-    if flag is not None:
-        FLAG.check(name, flag)
 
 
 def _is_batch(raw_audio: Any) -> bool:

@@ -48,8 +48,7 @@ def check_seed(seed: int | None, generator: torch.Generator | None) -> None:
         raise ValueError(f"Both seed ({seed}) and generator were given; give one of them.")
     if not isinstance(generator, torch.Generator | None):
         raise TypeError(f"generator is a {type(generator).__name__}; give a torch.Generator, or a seed.")
-    if seed is not None:
-        _SEEDS.check("seed", seed)
+    _SEEDS.check("seed", seed, optional=True)
 
 
 def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 from transformers.pipelines.base import Pipeline
 
 from .audio_samples_audiolm import check_sampling_rate
-from .config_values_audiolm import FLAG, Within, check_dtype
+from .config_values_audiolm import FLAG, MANY, Within, check_dtype
 from .processing_audiolm import is_clip
 
 TASK = "audio-continuation"
@@ -170,8 +170,7 @@ class AudioContinuationPipeline(Pipeline):
             if name in forward:
                 raise ValueError(f"{name} is given twice, as an option and in generate_kwargs; give it once.")
             forward[name] = value
-        if return_full_audio is not None:
-            FLAG.check("return_full_audio", return_full_audio)
+        FLAG.check("return_full_audio", return_full_audio, optional=True)
         for name in ("input_values", "attention_mask", "batch_size"):
             if name in forward:
                 raise ValueError(
@@ -232,7 +231,6 @@ class AudioContinuationPipeline(Pipeline):
 
 def _check_loading(options: dict[str, Any]) -> None:
     """Check the options of a pipeline that transformers does not check."""
-    for name, least in (("batch_size", 1), ("num_workers", 0)):
-        if options.get(name) is not None:
-            Within(least, math.inf, whole=True).check(name, options[name])
+    MANY.check("batch_size", options.get("batch_size"), optional=True)
+    Within(0, math.inf, whole=True).check("num_workers", options.get("num_workers"), optional=True)
     FLAG.check("binary_output", options.get("binary_output", False))

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .audio_samples_audiolm import check_sampling_rate
+from .audio_samples_audiolm import check_sampling_rate, resample
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import AudioLMConfig, SemanticTokenizerConfig
 from .input_checks_audiolm import check_ids, check_waveform, row_lengths
 from .numerics_audiolm import Float32Weights
-from .resampling_audiolm import resample
 
 
 @dataclass

@@ -7,7 +7,7 @@ import soundfile as sf
 import soxr
 import torch
 
-from audiolm_hf.resampling_audiolm import check_rates, resample
+from audiolm_hf.audio_samples_audiolm import check_rates, resample
 from tests.helpers_checkpoint import CLIP
 
 RATES = [(24000, 16000), (48000, 16000), (44100, 16000), (22050, 16000), (32000, 16000), (8000, 16000), (16000, 24000)]
