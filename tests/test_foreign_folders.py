@@ -69,7 +69,7 @@ def test_a_part_is_found_in_the_whole_but_not_the_whole_in_a_part(tiny_audiolm, 
     tiny_audiolm.coarse.save_pretrained(tmp_path / "coarse")
     coarse = AudioLMCoarseConfig.from_pretrained(tmp_path / "whole")
     assert coarse.num_semantic_tokens == tiny_audiolm.coarse.config.num_semantic_tokens
-    with pytest.raises(ValueError, match="of type 'audiolm_coarse'; AudioLMConfig is for one of type 'audiolm'"):
+    with pytest.raises(ValueError, match="of type 'audiolm_coarse'; AudioLMConfig is for type 'audiolm'"):
         AudioLMModel.from_pretrained(tmp_path / "coarse")
 
 

@@ -173,7 +173,7 @@ def test_the_collator_pads_tensors_and_lists_alike_and_refuses_others(stage):
         assert (batch["input_ids"][row, length:] == stage.config.padding_token_id).all()
     lists = collator([{name: tensor.tolist() for name, tensor in example.items()} for example in examples])
     assert all(torch.equal(lists[name], batch[name]) for name in batch)
-    with pytest.raises(ValueError, match="Example 1 has audio_codes; it must have input_ids and labels"):
+    with pytest.raises(ValueError, match="Example 1 has audio_codes; give input_ids and labels"):
         collator([examples[0], {"audio_codes": torch.zeros(5, 2)}])
     with pytest.raises(ValueError, match="Example 0 has input_ids and labels of the shapes .* give one length"):
         collator([{"input_ids": [1, 2], "labels": [1]}])

@@ -107,10 +107,7 @@ def bare_stage(stage: Any) -> PreTrainedModel:
     if isinstance(stage, PreTrainedModel):
         return stage
     if any(config.is_prompt_learning for config in stage.peft_config.values()):
-        raise ValueError(
-            "The adapter puts vectors before the ids, which the stages do not support; use one of layers, such as "
-            "peft.LoraConfig."
-        )
+        raise ValueError("The stages do not support prompt learning; use adapters of layers, such as LoRA.")
     return stage.get_base_model()
 
 

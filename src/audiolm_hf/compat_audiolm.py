@@ -28,10 +28,7 @@ def check_version(name: str, version: str) -> None:
 check_version("torch", torch.__version__)
 check_version("transformers", transformers.__version__)
 if sys.flags.optimize > 1:
-    raise ImportError(
-        "Python runs with -OO or PYTHONOPTIMIZE=2, which drops the docstrings that transformers reads; use -O, or "
-        "neither."
-    )
+    raise ImportError("Python runs with -OO, which drops the docstrings that transformers reads; use -O, or neither.")
 
 # Name of the cache in the arguments and outputs of decoders, which is "cache" since 5.24.
 CACHE_NAME = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"

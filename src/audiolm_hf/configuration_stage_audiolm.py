@@ -166,9 +166,7 @@ class AudioLMStageConfig(StrictConfig):
             reason = "tokens without repeats have no times"
         else:
             return
-        raise ValueError(
-            f"{type(self).__name__}.condition_stride is {self.condition_stride}, but {reason}; leave it out."
-        )
+        raise ValueError(f"condition_stride is {self.condition_stride}, but {reason}; leave it out.")
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The decoder's configuration, for code that sizes caches and embeddings."""

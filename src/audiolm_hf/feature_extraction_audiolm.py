@@ -166,9 +166,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
         )
         if len(rates) != num_clips:
-            raise ValueError(
-                f"{len(rates)} sampling rates were given for {num_clips} clips; give one rate, or one each."
-            )
+            raise ValueError(f"{len(rates)} sampling rates were given for {num_clips} clips; give one, or one each.")
         return [check_sampling_rate(rate) for rate in rates]
 
     def _prepare(self, clip: Any, rate: int, name: str) -> np.ndarray:
@@ -194,10 +192,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         mean = float(audio.mean())
         peak = max(float(audio.max()) - mean, mean - float(audio.min()))
         if peak <= 10.0 ** (self.silence_threshold_db / 20):
-            raise ValueError(
-                f"{name} is silent: its peak is {peak:.1e} of full scale, below {self.silence_threshold_db} dB. Give "
-                "audible sound."
-            )
+            raise ValueError(f"{name} is silent: its peak {peak:.1e} is below {self.silence_threshold_db} dB.")
 
 
 def _is_batch(raw_audio: Any) -> bool:
@@ -218,10 +213,7 @@ def _one_channel(audio: np.ndarray, name: str) -> np.ndarray:
     if audio.ndim == 1:
         return audio
     if audio.shape[0] > audio.shape[1]:
-        raise ValueError(
-            f"{name} has shape {audio.shape}: more channels than samples. Channels come first, "
-            "(num_channels, num_samples); transpose it."
-        )
+        raise ValueError(f"{name} has more channels than samples, {audio.shape}; transpose it, channels come first.")
     if audio.shape[0] > 2:
         raise ValueError(
             f"{name} has shape {audio.shape}: {audio.shape[0]} channels. Give several clips as a list, such as "

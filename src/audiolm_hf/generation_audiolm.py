@@ -166,9 +166,7 @@ class AudioLMGenerationMixin(PartsMixin):
         spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
         prompts = self._read_prompts(input_values, attention_mask, len(spoken), batch_size)
         if spoken and len(spoken) != len(prompts):
-            raise ValueError(
-                f"There are {len(prompts)} prompts and {len(spoken)} rows of semantic_tokens; give as many."
-            )
+            raise ValueError(f"There are {len(prompts)} prompts and {len(spoken)} rows of semantic_tokens.")
 
         rows = [prompt for prompt in prompts for _ in range(num_return_sequences)]
         indices = [index % num_return_sequences for index in range(len(rows))]

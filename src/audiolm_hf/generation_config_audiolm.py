@@ -146,10 +146,7 @@ class AudioLMGenerationConfig(GenerationConfig):
                 allowed.check(name, vars(self)[name], hint)
         shortest, longest = self.min_continuation_length_s, self.continuation_length_s
         if shortest > longest:
-            raise ValueError(
-                f"min_continuation_length_s is {shortest} and continuation_length_s {longest}; the least must not be "
-                "more than the most."
-            )
+            raise ValueError(f"min_continuation_length_s is {shortest}, above continuation_length_s ({longest}).")
         super().validate(*args, **kwargs)
 
     def check_guidance(self, configs: Mapping[str, AudioLMStageConfig]) -> None:

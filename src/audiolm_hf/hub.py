@@ -203,9 +203,7 @@ def _copy_checkpoint(folder: Path, copy: Path) -> None:
             left_out += [] if name == "samples" else [name]
             continue
         if any(part.is_symlink() for part in (path, path.parent) if part != folder):
-            raise ValueError(
-                f"{path} is a link; put the file itself into the folder (cp -rL copies what links lead to)."
-            )
+            raise ValueError(f"{path} is a link; put the file itself into the folder (cp -rL copies them).")
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy / name)
     if left_out:

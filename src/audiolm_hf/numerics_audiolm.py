@@ -106,9 +106,7 @@ def _held(model: nn.Module) -> Iterator[None]:
 def require_finite(values: Tensor, what: str) -> None:
     """Check the results of a part for NaN and infinity, which are due to such weights."""
     if not (values.is_meta or torch.compiler.is_compiling() or values.isfinite().all()):
-        raise ValueError(
-            f"{what} has values that are NaN or infinite; its weights must be finite, so load them again."
-        )
+        raise ValueError(f"{what} has values that are NaN or infinite, due to its weights; load them again.")
 
 
 @contextmanager
@@ -133,9 +131,7 @@ def settled(method: Callable) -> Callable:
     @wraps(method)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.device.type == "meta":
-            raise ValueError(
-                f"The model is on the device meta, without weights; {method.__name__} needs them, so load it."
-            )
+            raise ValueError(f"The model is on the device meta, without weights for {method.__name__}; load it.")
         with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
             return method(self, *args, **kwargs)
 

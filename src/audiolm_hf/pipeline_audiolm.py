@@ -173,9 +173,7 @@ class AudioContinuationPipeline(Pipeline):
         FLAG.check("return_full_audio", return_full_audio, optional=True)
         for name in ("input_values", "attention_mask", "batch_size"):
             if name in forward:
-                raise ValueError(
-                    f"{name} is no option of generation in a pipeline, which sets it itself; leave it out."
-                )
+                raise ValueError(f"{name} is no option of generation in a pipeline, which sets it; leave it out.")
         together = getattr(self, "_forward_params", {}) | forward
         self.model.check_generate_options(**{name: together[name] for name in together if name not in _TOKENS})
         preprocess = {} if sampling_rate is None else {"sampling_rate": check_sampling_rate(sampling_rate)}
@@ -193,9 +191,7 @@ class AudioContinuationPipeline(Pipeline):
             features = self.processor(audio=prompt.audio, sampling_rate=sampling_rate, return_tensors="pt")
             length_s = features["input_values"].shape[-1] / self.processor.sampling_rate
             if length_s < self.model.min_prompt_s:
-                raise ValueError(
-                    f"The audio lasts {length_s:.3f} s; the model needs at least {self.model.min_prompt_s:.3f} s."
-                )
+                raise ValueError(f"The audio lasts {length_s:.3f} s; give at least {self.model.min_prompt_s:.3f} s.")
         except (FileNotFoundError, PermissionError, TypeError, ValueError) as error:
             if not prompt.name:
                 raise

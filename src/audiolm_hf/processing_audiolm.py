@@ -67,10 +67,7 @@ class AudioLMProcessor(ProcessorMixin):
     @property
     def tokenizer(self) -> NoReturn:
         """Not available; the error names the `processing_class` for `Trainer`."""
-        raise AttributeError(
-            f"{type(self).__name__} has no tokenizer, as there is no text; give Trainer "
-            "processing_class=processor.feature_extractor."
-        )
+        raise AttributeError("There is no tokenizer; give Trainer processing_class=processor.feature_extractor.")
 
     @property
     def model_input_names(self) -> list[str]:

@@ -29,10 +29,7 @@ BUNDLED = Path(__file__).parent / "checkpoints"
 def refuse_short_name(source: Any) -> None:
     """Raise an error for the short name of a bundled checkpoint, which transformers would look for on the Hub."""
     if isinstance(source, str) and not Path(source).is_dir() and (BUNDLED / source / "config.json").is_file():
-        raise ValueError(
-            f"{source!r} is the short name of a bundled checkpoint; pass its folder, "
-            f"audiolm_hf.checkpoint({source!r})."
-        )
+        raise ValueError(f"{source!r} is a bundled checkpoint; pass its folder, audiolm_hf.checkpoint({source!r}).")
 
 
 def checked(default: Any, allowed: Within | None = None, *, trained: bool = False) -> Any:
@@ -88,19 +85,16 @@ class StrictConfig(PreTrainedConfig):
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read `config.json`, and raise an error if it is of another type of model."""
-        refuse_short_name(pretrained_model_name_or_path)
-        fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        source = pretrained_model_name_or_path
+        refuse_short_name(source)
+        fields, kwargs = super().get_config_dict(source, **kwargs)
         found = [part.get("model_type") for part in (fields, *fields.values()) if isinstance(part, dict)]
         if cls.model_type and cls.model_type not in found:
             if not any(found):
                 raise ValueError(
-                    f"{pretrained_model_name_or_path} has no config.json with a model_type; give a folder "
-                    "that save_pretrained wrote."
+                    f"{source} has no config.json with a model_type; give a folder that save_pretrained wrote."
                 )
-            raise ValueError(
-                f"{pretrained_model_name_or_path} holds a model of type {found[0]!r}; {cls.__name__} is for one of "
-                f"type {cls.model_type!r}."
-            )
+            raise ValueError(f"{source} is of type {found[0]!r}; {cls.__name__} is for type {cls.model_type!r}.")
         return fields, kwargs
 
     @classmethod
@@ -158,7 +152,4 @@ class StrictConfig(PreTrainedConfig):
         """Check the fields against those that the weights in `source` were trained with, where both have them."""
         for name, value in self.trained_values().items():
             if name in stored and stored[name] != value:
-                raise ValueError(
-                    f"{name} is {value!r}, but the weights in {source} were trained with {stored[name]!r}; load them "
-                    "with that."
-                )
+                raise ValueError(f"{name} is {value!r}, but {source} was trained with {stored[name]!r}.")

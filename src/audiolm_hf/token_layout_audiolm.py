@@ -240,9 +240,7 @@ class AudioLMStageCollator:
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Stack and check what [`build_stage_example`] returned, tensors or lists; see [`pad_examples`]."""
         if not isinstance(examples, Sequence) or not examples:
-            raise ValueError(
-                f"examples is {examples!r}; give a list of one or more of what build_stage_example returns."
-            )
+            raise ValueError(f"examples is {examples!r}; give a list of what build_stage_example returns.")
         return pad_examples(
             [self._read(example, f"Example {place}") for place, example in enumerate(examples)], self.config
         )
@@ -251,9 +249,7 @@ class AudioLMStageCollator:
         """Check one example, and return its ids and labels as tensors."""
         if not isinstance(example, Mapping) or not {"input_ids", "labels"} <= example.keys():
             keys = ", ".join(map(str, example)) if isinstance(example, Mapping) else type(example).__name__
-            raise ValueError(
-                f"{name} has {keys}; it must have input_ids and labels, as build_stage_example returns them."
-            )
+            raise ValueError(f"{name} has {keys}; give input_ids and labels, as build_stage_example returns.")
         try:
             row = {key: torch.as_tensor(example[key]) for key in ("input_ids", "labels")}
         except (TypeError, ValueError, RuntimeError):
