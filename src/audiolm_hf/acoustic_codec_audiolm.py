@@ -73,8 +73,7 @@ class AcousticCodec:
 
         Raises:
             TypeError: if `input_values` are not floats, or the mask no real numbers.
-            ValueError: if the waveform is empty, not 2-D or not finite, the mask does not fit, there are fewer levels
-                than asked for, or weights of the codec are NaN or infinite.
+            ValueError: if an input does not fit, or samples or weights are not finite.
         """
         check_waveform(input_values)
         num_codebooks = check_num_codebooks(num_codebooks, self.num_codebooks)
@@ -97,10 +96,6 @@ class AcousticCodec:
 
         Returns:
             `torch.FloatTensor` of shape `(batch, frames * hop_length)`, float32.
-
-        Raises:
-            TypeError: if the codes are not integers.
-            ValueError: if the codes are empty, of a wrong shape or out of range, or a sample is NaN or infinite.
         """
         check_codes(audio_codes, self.num_codebooks, self.codebook_size)
         device_type = audio_codes.device.type
@@ -269,26 +264,16 @@ _CODECS = {"soundstream": AcousticCodec, "encodec": EncodecCodec, "dac": DacCode
 
 
 def wrap_acoustic_codec(model: PreTrainedModel) -> AcousticCodec:
-    """Return the contract's view of a codec model, which shares its weights.
-
-    Raises:
-        ValueError: if the kind of codec is not known, or its settings cannot be used.
-    """
+    """Return the contract's view of a codec model, which shares its weights."""
     require_usable_codec(model.config)
     return _CODECS[model.config.model_type](model)
 
 
 def build_acoustic_codec(config: PreTrainedConfig) -> AcousticCodec:
-    """Build a codec with random weights, in float32, from its configuration.
+    """Build a codec with random weights, in float32, from its configuration; `model` of the result is the model.
 
     Args:
         config ([`~transformers.PreTrainedConfig`]): of SoundStream, EnCodec, DAC or Mimi.
-
-    Returns:
-        [`AcousticCodec`]: its `model` is the [`~transformers.PreTrainedModel`].
-
-    Raises:
-        ValueError: if the kind of codec is not known, or its settings cannot be used.
     """
     require_usable_codec(config)
     own = config.model_type == "soundstream"

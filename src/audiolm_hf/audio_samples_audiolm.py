@@ -124,17 +124,10 @@ def _filters(up: int, down: int) -> tuple[np.ndarray, int, int]:
 
 
 def resample(input_values: Tensor, rate: int, target_rate: int) -> Tensor:
-    """Resample audio; what lies before its beginning and after its end is silence.
+    """Resample audio `(batch, num_samples)` to `(batch, ceil(num_samples * target_rate / rate))`, float32.
 
-    Args:
-        input_values (`torch.Tensor` of shape `(batch, num_samples)`): audio.
-        rate (`int`): its samples per second, Hz.
-        target_rate (`int`): samples per second of the result, Hz.
-
-    Returns:
-        `torch.FloatTensor` of shape `(batch, ceil(num_samples * target_rate / rate))`, float32, on the same device.
-        Behind its first sample, white noise differs from that of soxr's `"VHQ"` by at most 1e-3 of the loudest sample,
-        and from 24 and 48 kHz to 16 kHz by at most 1e-6.
+    What lies before the beginning and after the end is silence. Behind the first sample, white noise differs from
+    soxr's `"VHQ"` by at most 1e-3 of the loudest sample, and from 24 and 48 kHz to 16 kHz by at most 1e-6.
     """
     check_rates(rate, target_rate)
     divisor = math.gcd(rate, target_rate)

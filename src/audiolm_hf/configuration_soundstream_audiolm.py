@@ -14,7 +14,7 @@ _F0 = Within(1, 384_000)
 
 @strict
 class SoundStreamConfig(StrictConfig):
-    r"""Configuration of [`SoundStreamModel`], a causal neural codec with a residual vector quantizer.
+    """Configuration of [`SoundStreamModel`], a causal neural codec with a residual vector quantizer.
 
     Args:
         sampling_rate (`int`, defaults to 16000): samples per second of the audio, Hz.
@@ -22,34 +22,31 @@ class SoundStreamConfig(StrictConfig):
         num_codebooks (`int`, defaults to 12): levels of the residual quantizer (Q of the paper).
         codebook_size (`int`, defaults to 1024): entries of each codebook (N of the paper).
         codebook_dim (`int`, defaults to 32): width of the space in which the quantizer works.
-        quantizer_type (`"ema"` or `"factorized"`, defaults to `"ema"`): `"ema"` keeps one projection to
-            `codebook_dim` and moves codebooks by exponential averages (SoundStream); `"factorized"` projects every
-            level to `codebook_dim` separately and compares L2-normalized codes trained by gradients (DAC).
-        encoder_type (`"spectral"` or `"convolutional"`, defaults to `"spectral"`): short-time spectra followed by
-            causal ConvNeXt blocks at the frame rate, or strided causal convolutions on the waveform (SoundStream).
+        quantizer_type (`"ema"` or `"factorized"`, defaults to `"ema"`): one projection to `codebook_dim`, and
+            codebooks that are exponential averages (SoundStream); or a projection for every level, and L2-normalized
+            codes trained by gradients (DAC).
+        encoder_type (`"spectral"` or `"convolutional"`, defaults to `"spectral"`): short-time spectra and causal
+            ConvNeXt blocks at the frame rate; or strided causal convolutions on the waveform (SoundStream).
         decoder_type (`"istft"`, `"harmonic"` or `"mirrored"`, defaults to `"istft"`): causal ConvNeXt blocks at the
-            frame rate and an inverse short-time transform; such blocks that find a pitch and a filter, and harmonics
-            and noise through that filter (for voices); or transposed convolutions that mirror the encoder
-            (SoundStream).
+            frame rate and an inverse short-time transform; such blocks for pitch and filter of harmonics and noise
+            (for voices); or transposed convolutions that mirror the encoder (SoundStream).
         hidden_size (`int`, defaults to 256): width of the ConvNeXt blocks, and of the latent before the quantizer.
         intermediate_size (`int`, defaults to 768): inner width of the ConvNeXt blocks.
         num_encoder_layers, num_decoder_layers (`int`, default to 6 and 8): ConvNeXt blocks.
         kernel_size (`int`, defaults to 7): frames seen by a ConvNeXt block, the current one the last.
-        window_length (`int`, defaults to 1280): samples of the analysis and synthesis windows (spectral, istft,
-            harmonic).
+        window_length (`int`, defaults to 1280): samples of the analysis and synthesis windows (not mirrored).
         num_channels (`int`, defaults to 32): channels of the first convolution (convolutional, mirrored).
         codebook_decay (`float`, defaults to 0.99): decay of the moving averages (SoundStream).
-        dead_code_threshold (`float`, defaults to 0.1): a code whose moving use falls below this share of the mean
-            use of its level is replaced by an encoder output of the current batch (`"ema"` only).
+        dead_code_threshold (`float`, defaults to 0.1): a code whose moving use is below this share of its level's mean
+            is replaced by an encoder output (`"ema"` only).
         quantizer_dropout (`float`, defaults to 0.25): share of training examples that use a random number of levels.
-        low_band_dim (`int`, defaults to 0): lowest cosine coefficients of each frame, `frame_rate / 2` Hz wide each,
-            that are coded as they are, phase included, beside the latent; 0 leaves them out (`"ema"` only).
-        low_band_start_level (`int`, defaults to 4): first level that codes them; the levels before, which the coarse
-            stage predicts, code the latent alone.
+        low_band_dim (`int`, defaults to 0): lowest MDCT coefficients of each frame, `frame_rate / 2` Hz wide each,
+            that are coded as they are, phase included, beside the latent (`"ema"` only).
+        low_band_start_level (`int`, defaults to 4): first level that codes them; those before, which the coarse stage
+            predicts, code the latent alone.
         low_band_scale (`float`, defaults to 40.0): weight of the coefficients in the choice of codes.
-        phase_iterations (`int`, defaults to 0): rounds of fast Griffin-Lim by which `decode` makes the phases of
-            overlapping windows agree where no low band is coded, for sounds that hold their pitch, such as a piano's
-            (istft only). A decoded sample then depends on all frames.
+        phase_iterations (`int`, defaults to 0): rounds of fast Griffin-Lim in `decode` where no low band is coded, for
+            sounds that hold their pitch, such as a piano's (istft only). A decoded sample then depends on all frames.
         num_lookahead_layers (`int`, defaults to 2): first blocks of the decoder that see `(kernel_size - 1) // 2`
             frames after the current one; this and what follows is for the harmonic decoder only.
         lowest_f0, highest_f0 (`float`, default to 55.0 and 520.0): range of the fundamental frequency, Hz.

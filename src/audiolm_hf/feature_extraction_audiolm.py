@@ -38,7 +38,7 @@ class AudioFeatures(BatchFeature):
 
 
 class AudioLMFeatureExtractor(SequenceFeatureExtractor):
-    r"""Converts audio of any sampling rate, number of channels and sample type to a padded mono batch.
+    """Converts audio of any sampling rate, number of channels and sample type to a padded mono batch.
 
     Args:
         feature_size (`int`, defaults to 1): number of output channels; only 1 (mono) is supported.
@@ -46,11 +46,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         padding_value (`float`, defaults to 0.0): value for padding short rows of a batch.
         padding_side (`str`, defaults to `"right"`): side of the padding; only `"right"` is supported.
         min_length_s (`float`, defaults to 0.1): minimum length of audio in seconds; shorter audio is an error.
-        silence_threshold_db (`float`, defaults to -80.0): minimum peak of audio in dB relative to full scale; quieter
-            audio is an error.
-
-    Raises:
-        ValueError: a value is out of range, or a key is unknown.
+        silence_threshold_db (`float`, defaults to -80.0): minimum peak of audio in dB of full scale; quieter audio is
+            an error.
     """
 
     model_input_names: ClassVar[list[str]] = ["input_values", "attention_mask"]
@@ -118,7 +115,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             TypeError: if a clip is not numeric audio.
             ValueError: if a clip is empty, has not 1 or 2 channels, has NaN or infinite samples, is too short, silent
-                or far above full scale, if its rate is missing or cannot be one, or a length is not positive.
+                or far above full scale, if its rate is missing or cannot be one, or an option is out of range.
         """
         _LENGTH.check("max_length", max_length, ", of samples", optional=True)
         _LENGTH.check("pad_to_multiple_of", pad_to_multiple_of, ", of samples", optional=True)

@@ -83,9 +83,6 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
             codec ([`SoundStreamModel`], `EncodecModel`, `DacModel` or `MimiModel`): audio to codes and back.
             **stages ([`AudioLMStageModel`]): the stages by name, such as `semantic=..., coarse=...`.
 
-        Returns:
-            [`AudioLMModel`] in evaluation mode.
-
         Raises:
             ValueError: if the parts do not agree with each other, or a stage has another name.
         """

@@ -92,15 +92,13 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): ids of the stage.
             attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
-            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): see
-                [`~AudioLMStageModel.placed`].
+            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): see `placed`.
             past_key_values (`Cache`, *optional*): keys and values of earlier ids.
-            inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*): in place
-                of `input_ids`.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*): or
+                `input_ids`.
             labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): the id itself where it is to
                 be predicted from the ids before it, -100 elsewhere.
-            use_cache (`bool`, *optional*): return the cache, too; by default as the configuration says, but not with
-                labels or packed sequences.
+            use_cache (`bool`, *optional*): return the cache, too; by default not with labels or packed sequences.
             logits_to_keep (`int` or `torch.Tensor`, defaults to 0): last positions to compute logits for; 0 is all.
             skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*): what the summed loss is divided by: labels of the
@@ -116,8 +114,7 @@ class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
         Raises:
             TypeError: ids, positions or labels are no integers, or something is no dense tensor.
             ValueError: inputs are missing or given twice, a shape does not fit, a value is out of range, a label is
-                never predicted, or the positions of a condition cannot be computed (see
-                [`~AudioLMStageModel.placed`]).
+                never predicted, or the positions of a condition cannot be computed (see `placed`).
         """
         if cache is not None and past_key_values is not None:
             raise ValueError("past_key_values and cache are two names for the same thing; pass one of them.")

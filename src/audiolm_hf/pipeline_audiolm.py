@@ -118,24 +118,21 @@ class AudioContinuationPipeline(Pipeline):
                 dataset of these. The prompts of a list are all checked before the first is continued.
             kwargs: options, all of them optional, as follows.
             sampling_rate (`int`, *optional*): rate of prompts given as bare arrays, Hz.
-            continuation_length_s (`float`, *optional*): maximum length of the continuation in seconds; the default is
-                that of the checkpoint.
-            min_continuation_length_s (`float`, *optional*): minimum length in seconds; set it to
-                `continuation_length_s` for an exact length. By default, the model can end earlier.
+            continuation_length_s (`float`, *optional*): maximum length of the continuation in seconds; by default that
+                of the checkpoint.
+            min_continuation_length_s (`float`, *optional*): minimum length in seconds; equal to
+                `continuation_length_s` for an exact length.
             num_return_sequences (`int`, *optional*, defaults to 1): number of continuations of each prompt.
             return_full_audio (`bool`, *optional*, defaults to `True`): return the prompt and its continuation in one
                 array, or only the continuation.
             seed (`int`, *optional*): random seed, which makes the result reproducible.
             batch_size (`int`, *optional*, defaults to 1): number of prompts per batch.
             Any further option of `AudioLMModel.generate`, such as `coarse_temperature=0.9`, or `temperature=0.9` for
-            all stages; also as a dictionary `generate_kwargs`.
+                all stages; also as a dictionary `generate_kwargs`.
 
         Returns:
             `{"audio": np.ndarray of shape (num_samples,) float32, "sampling_rate": int}`; a list of these if
             `num_return_sequences` is above 1; a list (an iterator) of results for a list (a generator or dataset).
-
-        Raises:
-            ValueError, TypeError, FileNotFoundError: as [`AudioLMProcessor`] and `AudioLMModel.generate` do.
         """
         _check_loading(kwargs)
         names = ("num_workers", "batch_size")

@@ -29,12 +29,7 @@ _FORMS = (
 
 
 class AudioLMProcessor(ProcessorMixin):
-    r"""Reads audio for [`AudioLMModel`], and writes generated audio.
-
-    Args:
-        feature_extractor ([`AudioLMFeatureExtractor`]): the feature extractor, which checks, mixes, resamples and
-            pads.
-    """
+    """Reads audio for [`AudioLMModel`] by an [`AudioLMFeatureExtractor`], and writes generated audio."""
 
     def __init__(self, feature_extractor: Any) -> None:
         super().__init__(feature_extractor)

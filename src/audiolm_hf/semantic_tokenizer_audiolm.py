@@ -91,8 +91,8 @@ class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
 
         Raises:
             TypeError: if `input_values` are not floats, or the mask no real numbers.
-            ValueError: if samples or weights are not finite, a shape or the mask does not fit, a recording is empty,
-                the rate cannot be resampled, or `compute_tokens` returns tokens of another number or range.
+            ValueError: if an input does not fit or is not finite, or `compute_tokens` returns tokens of another number
+                or range.
         """
         input_values, lengths = self.read_waveforms(input_values, attention_mask, sampling_rate)
         mask = self.token_mask(input_values, lengths)
