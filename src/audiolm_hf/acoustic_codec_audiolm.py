@@ -17,7 +17,7 @@ from transformers import AutoModel, DynamicCache, PreTrainedConfig, PreTrainedMo
 
 from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import require_usable_codec
-from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, row_lengths
+from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite
 
@@ -77,8 +77,8 @@ class AcousticCodec:
         """
         check_waveform(input_values)
         num_codebooks = check_num_codebooks(num_codebooks, self.num_codebooks)
-        real = torch.arange(input_values.shape[1], device=input_values.device)
-        values = input_values.float().where(real < row_lengths(input_values, attention_mask)[:, None], 0.0)
+        lengths = row_lengths(input_values, attention_mask)
+        values = input_values.float().where(length_mask(lengths, input_values.shape[1]), 0.0)
         frames = math.ceil(values.shape[1] / self.hop_length)
         padded = F.pad(values, (0, frames * self.hop_length - values.shape[1]))
         with evaluation_mode(self.model), loaded(self.model), torch.autocast(values.device.type, enabled=False):

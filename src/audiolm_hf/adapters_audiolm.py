@@ -93,6 +93,9 @@ def read_adapter_notes(source: str | os.PathLike, **hub_options: Any) -> dict[st
 
 def find_file(source: str | os.PathLike, name: str, options: Mapping[str, Any]) -> str | None:
     """Return the path of a file of a folder or of a name on the Hub, `None` if it is not there; may download it."""
+    if Path(source).is_dir():
+        path = Path(source, options.get("subfolder") or "", name)
+        return str(path) if path.exists() else None
     optional = ("gated_repo", "missing_entries", "connection_errors")
     kept = {f"_raise_exceptions_for_{kind}": False for kind in optional} | _hub_options(options)
     return cached_file(os.fspath(source), name, **kept)

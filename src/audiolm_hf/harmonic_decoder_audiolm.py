@@ -159,7 +159,7 @@ class HarmonicDecoder(nn.Module):
     def _filter(self, found: SourceFilter, voiced: Tensor, pulses: Tensor, noise: Tensor) -> Tensor:
         """Return spectra of the windows, `(batch, frames, bins)`, of both sources mixed and filtered."""
         config = self.config
-        periodic = torch.sigmoid(-(found.noise_logits @ noise_band_weights(config, voiced.device))) * voiced
+        periodic = torch.sigmoid(-(found.noise_logits @ _noise_band_weights(config, voiced.device))) * voiced
         phase = F.interpolate(found.phase, size=periodic.shape[-1], mode="linear", align_corners=True)
         harmonic = (periodic + POWER_FLOOR).sqrt() * voiced * windowed_spectrum(pulses, config)
         source = harmonic * torch.polar(torch.ones_like(phase), phase)
@@ -190,7 +190,7 @@ def pitch_bins(config: SoundStreamConfig, device: torch.device) -> Tensor:
     return torch.linspace(lowest, highest, config.num_pitch_bins, device=device, dtype=torch.float32).exp()
 
 
-def noise_band_weights(config: SoundStreamConfig, device: torch.device) -> Tensor:
+def _noise_band_weights(config: SoundStreamConfig, device: torch.device) -> Tensor:
     """Return `(num_noise_bands, bins)`: what each band weighs in each bin, linear between the bands' mel centres."""
     top = config.sampling_rate / 2
     num_bins, num_bands = config.window_length // 2 + 1, config.num_noise_bands

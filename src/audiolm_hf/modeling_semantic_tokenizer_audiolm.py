@@ -21,6 +21,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from .compat_audiolm import unmoved_generator
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
+from .input_checks_audiolm import length_mask
 from .numerics_audiolm import loaded, require_finite
 from .semantic_tokenizer_audiolm import SemanticTokenizerModel, register_semantic_tokenizer
 
@@ -228,8 +229,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         """Run an encoder of log-mel spectra (Wav2Vec2Bert)."""
         longest = int(num_frames.max())
         features = stacked_log_mel(input_values, lengths, self.config.sampling_rate, longest)
-        mask = torch.arange(longest, device=lengths.device) < num_frames[:, None]
-        return self._hidden_states(features, mask.long())
+        return self._hidden_states(features, length_mask(num_frames, longest).long())
 
     def _encode_waveform(self, recording: torch.Tensor, num_frames: int) -> torch.Tensor:
         """Run an encoder of waveforms (all other kinds) on one recording `(num_samples,)` of mean 0 and variance 1."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 
-def keep_dtype(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _keep_dtype(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Return a conversion that moves tensors as `convert` does but leaves the dtype of floating-point ones."""
 
     def move(tensor: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class Float32Weights:
     """Keeps the dtype of weights and buffers in `to`, `half` and similar methods; must precede `nn.Module`."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        return super()._apply(keep_dtype(fn), recurse)  # type: ignore[misc]
+        return super()._apply(_keep_dtype(fn), recurse)  # type: ignore[misc]
 
 
 class Float32Parts:
@@ -40,7 +40,7 @@ class Float32Parts:
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         if recurse:
             for name, part in self.named_children():  # type: ignore[attr-defined]
-                part._apply(keep_dtype(fn) if name in self._float32_parts else fn)
+                part._apply(_keep_dtype(fn) if name in self._float32_parts else fn)
         return super()._apply(fn, recurse=False)  # type: ignore[misc]
 
 
@@ -52,7 +52,7 @@ class Float32Rotary:
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         exact = {id(buffer) for name, buffer in self.named_buffers() if name.endswith("inv_freq")}  # type: ignore[attr-defined]
-        kept = keep_dtype(fn)
+        kept = _keep_dtype(fn)
         return super()._apply(lambda tensor: (kept if id(tensor) in exact else fn)(tensor), recurse)  # type: ignore[misc]
 
 

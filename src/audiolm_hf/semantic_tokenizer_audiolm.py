@@ -17,7 +17,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .audio_samples_audiolm import check_sampling_rate, resample
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import AudioLMConfig, SemanticTokenizerConfig
-from .input_checks_audiolm import check_ids, check_waveform, row_lengths
+from .input_checks_audiolm import check_ids, check_waveform, length_mask, row_lengths
 from .numerics_audiolm import Float32Weights
 
 
@@ -115,22 +115,17 @@ class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
         lengths, rate = row_lengths(input_values, attention_mask), self.config.sampling_rate
         if sampling_rate is not None:
             check_sampling_rate(sampling_rate)
-        input_values = _silence_after(input_values.float(), lengths)
+        input_values = input_values.float().where(length_mask(lengths, input_values.shape[1]), 0.0)
         if sampling_rate is None or sampling_rate == rate:
             return input_values, lengths
         lengths = -(-lengths * rate // sampling_rate)
-        return _silence_after(resample(input_values, sampling_rate, rate), lengths), lengths
+        resampled = resample(input_values, sampling_rate, rate)
+        return resampled.where(length_mask(lengths, resampled.shape[1]), 0.0), lengths
 
     def token_mask(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """Return the mask `(batch, semantic_length)` of the tokens of waveforms at the tokenizer's rate."""
         hop_length = self.config.hop_length
-        positions = torch.arange(-(-input_values.shape[1] // hop_length), device=lengths.device)
-        return (positions < -(-lengths // hop_length)[:, None]).long()
-
-
-def _silence_after(input_values: Tensor, lengths: Tensor) -> Tensor:
-    position = torch.arange(input_values.shape[1], device=input_values.device)
-    return input_values.where(position < lengths[:, None], 0.0)
+        return length_mask(-(-lengths // hop_length), -(-input_values.shape[1] // hop_length)).long()
 
 
 SEMANTIC_TOKENIZERS: dict[str, type[SemanticTokenizerModel]] = {}  # by model_type

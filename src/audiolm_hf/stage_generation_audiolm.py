@@ -32,7 +32,7 @@ def _fitted_start(start: int, known: int, target: int, window: int, first: bool)
     return max(start, known - window // 2)
 
 
-def window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
+def _window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
     """Return the semantic tokens, or frames, that one window of a stage holds; at least 2."""
     return max(2, int(config.window_length_s * frame_rate))
 
@@ -64,7 +64,7 @@ def generate_semantic_tokens(
     Returns:
         `list[torch.LongTensor]`: the new tokens of each row, without the end token.
     """
-    window = window_tokens(model.config, token_rate)
+    window = _window_tokens(model.config, token_rate)
     noise = torch.stack([row_noise(seed, path, num_tokens) for seed, *path in seeds])
     rows, starts = list(prompts), [0] * len(prompts)
     targets = [len(prompt) + num_tokens for prompt in prompts]
@@ -189,7 +189,7 @@ def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenS
     """
     config, seeds = model.config, given.seeds
     predicted, levels = config.predicted_levels, len(config.predicted_levels)
-    window = window_tokens(config, float(1 / given.grid.frame_s))
+    window = _window_tokens(config, float(1 / given.grid.frame_s))
     rows = [torch.cat([codes, codes.new_zeros(levels, codes.shape[1])]) for codes in given.codes]
     chunks: list[tuple[int, int, tuple[int, int, int]]] = []
     for row, (codes, known) in enumerate(zip(rows, given.known_codes, strict=True)):
