@@ -282,7 +282,7 @@ class AudioLMGenerationMixin(PartsMixin):
         return config.mean_semantic_duration if config.remove_repeats else 1.0
 
     def num_generated_codebooks(self, options: AudioLMGenerationConfig | None = None) -> int:
-        """Return the leading levels of the codec that continuations are decoded from, by default with own options."""
+        """Return the leading levels of the codec that continuations are decoded from."""
         options = self.check_generate_options() if options is None else options
         used = [stage for name, stage in self.config.stage_configs.items() if options.uses(name)]
         return max(stage.num_stage_codebooks for stage in used)

@@ -18,13 +18,13 @@ from .generation_config_audiolm import AudioLMGenerationConfig
 from .joint_training_audiolm import JointTrainingMixin
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer  # noqa: F401 # registers itself
 from .modeling_stage_audiolm import AudioLMStageModel
-from .numerics_audiolm import Float32Parts
+from .numerics_audiolm import KeepsFloat32
 from .pipeline_audiolm import CUSTOM_PIPELINES
 from .semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
 from .stages_audiolm import STAGES
 
 
-class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, AudioLMPreTrainedModel):
+class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, AudioLMPreTrainedModel):
     """Continue audio: semantic tokenizer, acoustic codec and stages in one checkpoint.
 
     A dtype given to `from_pretrained`, `to`, `half` and the like is that of the stages. The tokenizer and the codec
@@ -53,7 +53,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, Float32Parts, Aud
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _float32_parts = ("semantic_tokenizer", "codec")
+    _float32_names = r"(semantic_tokenizer|codec)\."
 
     def __init__(self, config: AudioLMConfig) -> None:
         for checked in (config, config.semantic_tokenizer_config, *config.stage_configs.values()):

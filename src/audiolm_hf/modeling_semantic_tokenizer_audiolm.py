@@ -199,7 +199,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         return self._features(input_values, lengths), self.token_mask(input_values, lengths)
 
     def _features(self, input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return normalized hidden states `(batch, semantic_length, hidden_size)` of waveforms of the own rate."""
+        """Return normalized hidden states `(batch, semantic_length, hidden_size)`, see `extract_features`."""
         num_tokens = -(-lengths // self.config.hop_length)
         semantic_length = -(-input_values.shape[1] // self.config.hop_length)
         with loaded(self.encoder), torch.autocast(input_values.device.type, enabled=False):

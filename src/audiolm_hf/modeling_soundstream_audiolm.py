@@ -21,7 +21,7 @@ from .config_values_audiolm import Within
 from .configuration_audiolm import SoundStreamConfig
 from .harmonic_decoder_audiolm import HarmonicDecoder, SourceState
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
-from .numerics_audiolm import Float32Weights, float32_default, loaded
+from .numerics_audiolm import KeepsFloat32, float32_default, loaded
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 from .spectral_codec_audiolm import (
     LAYER_SCALE,
@@ -161,7 +161,7 @@ class MirroredDecoder(nn.Module):
 DECODERS: dict[str, Any] = {"istft": ISTFTDecoder, "harmonic": HarmonicDecoder, "mirrored": MirroredDecoder}
 
 
-class SoundStreamModel(Float32Weights, AudioLMPreTrainedModel):
+class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
     """Neural audio codec with a causal encoder and decoder and a residual vector quantizer, always in float32.
 
     Only `forward` in training mode changes codebooks; it also computes with autocast.

@@ -22,7 +22,7 @@ from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .compat_audiolm import CACHE_NAME, slice_logits_to_keep
 from .configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig, AudioLMStageConfig
 from .input_checks_audiolm import check_num_items, check_sequences, check_tensor, is_packed
-from .numerics_audiolm import Float32Rotary
+from .numerics_audiolm import KeepsFloat32
 from .sampling_audiolm import LevelLogitsProcessor
 from .token_layout_audiolm import (
     IGNORE_INDEX,
@@ -36,13 +36,14 @@ from .token_layout_audiolm import (
 )
 
 
-class AudioLMStageModel(Float32Rotary, AudioLMPreTrainedModel, GenerationMixin):
+class AudioLMStageModel(KeepsFloat32, AudioLMPreTrainedModel, GenerationMixin):
     """Base of the stages: a decoder (`backbone_config`), a head, and a loss over the ids of each token's level."""
 
     config_class = AudioLMStageConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
+    _float32_names = r".*inv_freq$"  # in half precision, positions of a few hundred ids would be far off
     _no_split_modules: ClassVar[list[str]] = []
     _skip_keys_device_placement: ClassVar[list[str]] = [CACHE_NAME]
     _supports_sdpa = True

@@ -5,6 +5,7 @@ Codes are discrete, so the rounding errors of half precision can change them. Th
 and the semantic tokenizer are therefore always float32.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
@@ -14,46 +15,22 @@ import torch
 from torch import Tensor, nn
 
 
-def _keep_dtype(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a conversion that moves tensors as `convert` does but leaves the dtype of floating-point ones."""
+class KeepsFloat32:
+    """Keeps the dtype of some weights and buffers in `to`, `half` and similar methods; must precede `nn.Module`."""
 
-    def move(tensor: Tensor) -> Tensor:
-        moved = convert(tensor)
-        # The original is moved again, since `moved` may have lost digits.
-        return tensor.to(moved.device) if tensor.is_floating_point() and moved.dtype != tensor.dtype else moved
-
-    return move
-
-
-class Float32Weights:
-    """Keeps the dtype of weights and buffers in `to`, `half` and similar methods; must precede `nn.Module`."""
+    _float32_names = ""  # pattern of the beginning of their names; all by default
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        return super()._apply(_keep_dtype(fn), recurse)  # type: ignore[misc]
+        tensors = [*self.named_parameters(), *self.named_buffers()]  # type: ignore[attr-defined]
+        kept = [tensor for name, tensor in tensors if re.match(self._float32_names, name)]
+        ids = {id(each) for tensor in kept for each in (tensor, tensor.grad)}
 
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            is_exact = id(tensor) in ids and tensor.is_floating_point() and moved.dtype != tensor.dtype
+            return tensor.to(moved.device) if is_exact else moved  # moved again, since `moved` may have lost digits
 
-class Float32Parts:
-    """Keeps the dtype of the parts in `_float32_parts`."""
-
-    _float32_parts: tuple[str, ...] = ()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        if recurse:
-            for name, part in self.named_children():  # type: ignore[attr-defined]
-                part._apply(_keep_dtype(fn) if name in self._float32_parts else fn)
-        return super()._apply(fn, recurse=False)  # type: ignore[misc]
-
-
-class Float32Rotary:
-    """Keeps the dtype of rotary frequencies, as loading in another dtype does.
-
-    In half precision, positions of a few hundred ids would be off by a good part of a turn.
-    """
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        exact = {id(buffer) for name, buffer in self.named_buffers() if name.endswith("inv_freq")}  # type: ignore[attr-defined]
-        kept = _keep_dtype(fn)
-        return super()._apply(lambda tensor: (kept if id(tensor) in exact else fn)(tensor), recurse)  # type: ignore[misc]
+        return super()._apply(move, recurse)  # type: ignore[misc]
 
 
 @contextmanager
@@ -81,7 +58,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def loaded(model: nn.Module) -> AbstractContextManager[None]:
-    """Load offloaded tensors that a model uses outside of its modules' `forward`, for which accelerate loads them."""
+    """Load offloaded tensors that a model uses outside of its modules' `forward`, where accelerate does not."""
     return nullcontext() if torch.compiler.is_compiling() else _held(model)  # compilers before 2.7 trace no generators
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configuration_audiolm import SoundStreamConfig
-from .numerics_audiolm import Float32Weights
+from .numerics_audiolm import KeepsFloat32
 
 KMEANS_ITERATIONS = 10
 
@@ -197,7 +197,7 @@ class FactorizedCodebook(nn.Module):
         return self.out_proj(self.codebook(codes))
 
 
-class ResidualVectorQuantizer(Float32Weights, nn.Module):
+class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
     """Quantize latents level by level, in float32; any number of leading levels gives a usable result.
 
     Only `forward` in training mode, with gradients, and `initialize` change the codebooks.

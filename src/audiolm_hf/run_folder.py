@@ -148,7 +148,7 @@ def _describe(
 
 
 def named_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """Return files and those of folders, except hidden ones and `run.json`, by names without their location."""
+    """Return files and the files of folders, except hidden ones and `run.json`, by relative names."""
     named: dict[str, Path] = {}
     for place, root in enumerate(paths):
         for path in walk_files(root) if root.is_dir() else [root]:

@@ -18,7 +18,7 @@ from .audio_samples_audiolm import check_sampling_rate, resample
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import AudioLMConfig, SemanticTokenizerConfig
 from .input_checks_audiolm import check_ids, check_waveform, length_mask, row_lengths
-from .numerics_audiolm import Float32Weights
+from .numerics_audiolm import KeepsFloat32
 
 
 @dataclass
@@ -35,7 +35,7 @@ class AudioLMSemanticTokenizerOutput(ModelOutput):
     attention_mask: Tensor | None = None
 
 
-class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
+class SemanticTokenizerModel(KeepsFloat32, AudioLMPreTrainedModel):
     """Base of semantic tokenizers; a subclass has a `config_class` and a `compute_tokens`.
 
     A recording of `n` samples at `config.sampling_rate` has exactly `ceil(n / config.hop_length)` tokens, which do not
@@ -50,7 +50,7 @@ class SemanticTokenizerModel(Float32Weights, AudioLMPreTrainedModel):
     input_modalities = "audio"
 
     def compute_tokens(self, input_values: Tensor, lengths: Tensor) -> Tensor:
-        """Convert waveforms `(batch, num_samples)` of the own rate, 0 after the ends of recordings, to tokens.
+        """Convert waveforms `(batch, num_samples)` at `config.sampling_rate`, padded with 0, to tokens.
 
         Returns:
             `torch.LongTensor` of shape `(batch, ceil(num_samples / hop_length))`: any values after the tokens of a
