@@ -123,8 +123,8 @@ def with_nan() -> np.ndarray:
         ((tone() * 30000).tolist(), ValueError, "floats up to 150"),
         (np.array(["a", "b"]), TypeError, "dtype"),
         ([["a", "b"]], TypeError, "array of numbers"),
-        ("clip.wav", TypeError, "Use the processor"),
-        (None, TypeError, "Use the processor"),
+        ("clip.wav", TypeError, "use the processor"),
+        (None, TypeError, "use the processor"),
     ],
 )
 def test_unusable_audio_is_one_clear_error(extractor, audio, error, message):

@@ -68,7 +68,7 @@ def test_binary_output_is_a_bool(tiny_audiolm, processor):
 
 
 def test_options_of_a_call_go_with_those_of_the_pipeline(pipe, tiny_audiolm, processor):
-    with pytest.raises(ValueError, match="min_continuation_length_s is 0.6 and continuation_length_s 0.4"):
+    with pytest.raises(ValueError, match="min_continuation_length_s is 0.6, above continuation_length_s"):
         pipe(CLIP, min_continuation_length_s=0.6)
     long = audiolm_hf.pipeline(tiny_audiolm, processor=processor, device="cpu", continuation_length_s=0.5, seed=0)
     assert len(long(CLIP, min_continuation_length_s=0.5)["audio"]) == 48000
