@@ -6,7 +6,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from audiolm_hf.config_values_audiolm import Within, check_foreign_config, foreign_trained_values
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import (
     CODECS,
     SPECTRUM_ENCODER,
@@ -15,6 +15,7 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMConfig,
     AudioLMSemanticTokenizerConfig,
 )
+from audiolm_hf.strict_config_audiolm import check_foreign_config, foreign_trained_values
 from tests.conftest import TINY_LAYOUT
 
 ROPE = {"rope_type": "default", "rope_theta": 1e4}

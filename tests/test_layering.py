@@ -20,7 +20,6 @@ SHIPPED_FLOW = (
     "input_checks_audiolm",
     "audio_samples_audiolm",
     "time_grid_audiolm",
-    "backbone_audiolm",
     "configuration_soundstream_audiolm",
     "configuration_stage_audiolm",
     "configuration_audiolm",

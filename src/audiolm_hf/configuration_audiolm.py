@@ -14,7 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .audio_samples_audiolm import check_rates
-from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within, check_foreign_config, check_plain
+from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within
 from .configuration_soundstream_audiolm import SoundStreamConfig
 from .configuration_stage_audiolm import (
     SEMANTIC_LEVEL,
@@ -23,7 +23,7 @@ from .configuration_stage_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
-from .strict_config_audiolm import StrictConfig, checked
+from .strict_config_audiolm import StrictConfig, check_foreign_config, check_plain, checked
 
 CODECS = ("soundstream", "encodec", "dac", "mimi")
 WAVEFORM_ENCODERS = (
