@@ -49,9 +49,6 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         "semantic_tokenizer",
         "codec",
     ]  # nor quantized: their tokens would change
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
     _supports_attention_backend = True
     _float32_names = r"(semantic_tokenizer|codec)\."
 

@@ -104,9 +104,6 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
     config: AudioLMSemanticTokenizerConfig
     config_class = AudioLMSemanticTokenizerConfig
     _no_split_modules: ClassVar[list[str]] = ["AudioLMSemanticTokenizer"]  # accelerate forgets buffers beside a split
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
 
     def __init__(self, config: AudioLMSemanticTokenizerConfig) -> None:
         config.validate()  # fields may have been assigned since it was built

@@ -172,7 +172,6 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
     config_class = SoundStreamConfig
     base_model_prefix = "soundstream"
     main_input_name = "input_values"
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # having none, it agrees with any attention
     input_modalities = ("audio",)
     _no_split_modules = ("CausalConvNeXtBlock", "ResidualUnit")
 

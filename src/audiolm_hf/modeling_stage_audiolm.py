@@ -46,9 +46,6 @@ class AudioLMStageModel(KeepsFloat32, AudioLMPreTrainedModel, GenerationMixin):
     _float32_names = r".*inv_freq$"  # in half precision, positions of a few hundred ids would be far off
     _no_split_modules: ClassVar[list[str]] = []
     _skip_keys_device_placement: ClassVar[list[str]] = [CACHE_NAME]
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _tied_weights_keys: Mapping[str, str] = {

@@ -193,7 +193,11 @@ class AudioLMProcessor(ProcessorMixin):
     def _load(self, item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
         """Return the samples and the sampling rate of a clip; files are read at the model's sampling rate."""
         if isinstance(item, Mapping):
-            return self._load_mapping(item, sampling_rate, name)
+            for key in ("array", "raw", "audio", "bytes", "path"):
+                if item.get(key) is not None:
+                    own = item.get("sampling_rate")
+                    return self._load(item[key], sampling_rate if own is None else own, name)
+            raise ValueError(f"{name} is a dictionary with the keys {sorted(map(str, item))}; give {_FORMS}.")
         if isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read"):
             return read_audio(item, self.sampling_rate)
         if _is_decoder(item):
@@ -214,17 +218,6 @@ class AudioLMProcessor(ProcessorMixin):
                 )
             return item, sampling_rate
         raise TypeError(f"{name} is of type {type(item).__name__}; give {_FORMS}.")
-
-    def _load_mapping(self, item: Mapping[str, Any], sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
-        """Read `{"array", "raw" or "audio", "sampling_rate"}` or `{"bytes" or "path"}`."""
-        for key in ("array", "raw", "audio"):
-            if item.get(key) is not None:
-                own = item.get("sampling_rate")
-                return self._load(item[key], sampling_rate if own is None else own, name)
-        for key in ("bytes", "path"):
-            if item.get(key) is not None:
-                return self._load(item[key], None, name)
-        raise ValueError(f"{name} is a dictionary with the keys {sorted(map(str, item))}; give {_FORMS}.")
 
     def _samples(self, clip: Any, name: str) -> tuple[np.ndarray, int]:
         """Return the samples `(num_samples,)` and the rate of what is to be saved."""
