@@ -29,9 +29,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     """Base of this package's models; see `from_pretrained` and `save_pretrained` of `PreTrainedModel`."""
 
     config_class = StrictConfig
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = (
-        True  # their parts choose what they support
-    )
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # their parts choose what they support
     custom_pipelines: ClassVar[dict[str, Any] | None] = None  # saved where the code of a checkpoint is saved, too
 
     @classmethod
