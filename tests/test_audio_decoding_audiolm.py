@@ -5,6 +5,7 @@ import io
 import shutil
 import struct
 import subprocess
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -192,3 +193,98 @@ def test_files_without_a_length_are_read_to_the_end_or_refused(format):
 def test_what_the_system_cannot_read_is_one_error():
     with pytest.raises(ValueError, match="cannot be read"):
         decode_file("/proc/self/mem")
+
+
+def ogg_pages(subtype: str) -> list[bytes]:
+    samples = np.resize(sound(), 6 * RATE)
+    data, pages = encoded("OGG", subtype, samples), []
+    while data:
+        length = 27 + data[26] + sum(data[27 : 27 + data[26]])
+        pages.append(data[:length])
+        data = data[length:]
+    assert len(pages) >= 7
+    return pages
+
+
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (
+            lambda pages: [*pages[:4], pages[4][:-9] + bytes([pages[4][-9] ^ 4]) + pages[4][-8:], *pages[5:]],
+            "page 5 is",
+        ),
+        (lambda pages: [*pages[:4], pages[4][:-40], *pages[5:]], "page 5 is damaged"),
+        (lambda pages: [*pages[:4], b"\0" * 300, *pages[4:]], "page 5 is damaged"),
+        (lambda pages: [*pages[:4], *pages[5:]], "page 5 does not follow"),
+        (lambda pages: [*pages[:5], *pages[4:]], "page 6 does not follow"),
+        (lambda pages: [*pages[:3], pages[4], pages[3], *pages[5:]], "page 4 does not follow"),
+        (lambda pages: pages[:-1], "last page is missing"),
+        (lambda pages: [*pages[:-1], pages[-1][:-1]], "is damaged"),
+    ],
+)
+def test_damage_within_an_ogg_file_is_refused(subtype, damage, reason):
+    pages = ogg_pages(subtype)
+    whole = decode_file(b"".join(pages))[0]
+    assert whole.shape == (1, 6 * RATE)
+    np.testing.assert_array_equal(decode_file(b"".join(pages) + bytes(1000))[0], whole)
+    with pytest.raises(ValueError, match=reason):
+        read_audio(b"".join(damage(pages)), RATE)
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"), [("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "FLOAT"), ("W64", "PCM_16")]
+)
+def test_samples_that_a_header_counts_and_a_file_lacks_are_refused(format, subtype):
+    whole = encoded(format, subtype)
+    with pytest.raises(ValueError, match=r"should last 3\.00 s, but ends after 2\.9"):
+        decode_file(whole[:-2000])
+    with pytest.raises(ValueError, match=r"should last 3\.00 s, but ends after 2\.9"):
+        decode_file(whole[:20000] + whole[22000:])
+
+
+def test_frames_that_an_mp3_counts_and_lacks_are_refused():
+    whole = mp3()
+    with pytest.raises(ValueError, match=r"should last 3\.00 s"):
+        decode_file(whole[:4000] + whole[7000:])
+
+
+def test_a_header_that_counts_itself_is_believed_no_further():
+    data = bytearray(encoded("WAV", "PCM_16"))
+    data[40:44] = struct.pack("<I", len(data))
+    assert decode_file(bytes(data))[0].shape == (1, 3 * RATE)
+
+
+def through_ffmpeg(samples: np.ndarray, rate: int, *options: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="WAV")
+    command = ["ffmpeg", "-v", "error", "-i", "-", *options, "-"]
+    return subprocess.run(command, input=buffer.getvalue(), capture_output=True, check=True).stdout
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("options", [("-c:a", "aac", "-f", "adts"), ("-c:a", "libopus", "-f", "webm")])
+def test_damage_that_ffmpeg_finds_is_refused(options):
+    data = through_ffmpeg(sound(), RATE, *options)
+    assert decode_file(data)[0].shape[1] > 0 and decode_file(data, end_s=0.5)[0].shape[1] > 0
+    place = len(data) // 4
+    with pytest.raises(ValueError, match="ffmpeg cannot read it") as error:
+        decode_file(data[:place] + bytes(300) + data[place + 300 :])
+    assert "@ 0x" not in str(error.value)  # no address in memory
+    with pytest.raises(ValueError, match="ffmpeg cannot read it"):
+        decode_file(data[: 2 * place])
+
+
+@needs_ffmpeg
+def test_what_ffmpeg_decodes_is_not_held_as_a_whole():
+    samples = np.resize(sound(), (120 * 48000, 2))
+    samples[48000:] = 0
+    data = through_ffmpeg(samples, 48000, "-c:a", "flac", "-f", "matroska")
+    tracemalloc.start()
+    try:
+        audio, _ = read_audio(data, RATE)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(audio) == 120 * RATE and np.abs(audio[:1000]).max() > 0.1
+    assert peak < 0.6 * samples.nbytes

@@ -1,8 +1,12 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Decode audio files completely, even if their headers have a wrong length.
+"""Decode audio files completely, or refuse them as damaged.
 
 In: the path or the bytes of a file; out: `(num_channels, num_samples)` float32 and the sampling rate. Files are
 decoded by libsndfile, or by ffmpeg if libsndfile does not support them or would decode only a part.
+
+A header without a length is accepted; a file that is shorter than its header says is refused. Damage within a file is
+found where the format has checksums (FLAC, Ogg), or where ffmpeg reports it. WAV and its like and the frames of MP3
+have none: other bytes are other sound there, but missing frames of MP3 are found if its header counts them.
 """
 
 import contextlib
@@ -13,6 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +33,9 @@ except (ImportError, OSError):  # OSError: the package is there, its libsndfile 
 
 _BLOCK = 2**16  # samples decoded at once
 _MOST_SAMPLES = 2**62  # of a position in a file
+_SLACK_S = 0.01  # by which headers are wrong, such as by their own size
+_MP3_SLACK = 2 * 1152  # samples: the frame with the header, and one that is cut
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 # What libsndfile notes of a WAV, AIFF, AU, SVX, W64 or RF64 file whose header tells another size than it has.
 _CUT_SIZES = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _LARGEST_HEADER = 2048  # bytes that a file without samples may have
@@ -114,7 +122,8 @@ def _decode_blocks(file: str | Path | bytes, start_s: float, end_s: float | None
                 break
             yield np.ascontiguousarray(block[max(0, first - position) :].T), rate
             position += len(block)
-        if num_samples is not None and min(num_samples, last) - position > rate:
+        slack = _MP3_SLACK if decoder.format == "MP3" else round(_SLACK_S * rate)
+        if num_samples is not None and min(num_samples, last) - position > slack:
             raise ValueError(f"it should last {num_samples / rate:.2f} s, but ends after {position / rate:.2f} s")
 
 
@@ -138,8 +147,9 @@ def _decoder(file: str | Path | bytes) -> Iterator[tuple[Any, int | None]]:
     """Open a file for decoding; yields the `SoundFile`, and its number of samples if the header is reliable."""
     require_soundfile()
     try:
-        decoder, size = _open_decoder(file)
-        with decoder:
+        with contextlib.ExitStack() as stack:
+            decoder, size = _open_decoder(file, stack)
+            stack.callback(decoder.close)
             if decoder.samplerate not in SAMPLING_RATES:
                 raise ValueError(f"its sampling rate is {decoder.samplerate} Hz")
             # soundfile would seek after every block, to where a header of unknown length does not let it.
@@ -173,7 +183,7 @@ def _stated_samples(decoder: Any) -> int:
     return round(decoder.frames * stated / found)
 
 
-def _open_decoder(file: str | Path | bytes) -> tuple[Any, int | None]:
+def _open_decoder(file: str | Path | bytes, stack: contextlib.ExitStack) -> tuple[Any, int | None]:
     """Return a `SoundFile` and the size of the file in bytes; None if the header does not have the length."""
     with _open_raw(file) as raw:
         size = raw.seek(0, os.SEEK_END)
@@ -185,10 +195,10 @@ def _open_decoder(file: str | Path | bytes) -> tuple[Any, int | None]:
             demuxer = _find_demuxer(raw)
             if demuxer is None:
                 raise
-            return _convert(file, demuxer)
-        if decoder.format == "OGG" and _is_chained(raw):
+            return stack.enter_context(_converted(file, demuxer)), None
+        if decoder.format == "OGG" and _check_pages(raw):
             decoder.close()
-            return _convert(file, "ogg")
+            return stack.enter_context(_converted(file, "ogg")), None
         stream = _mp3_of_unknown_length(raw) if decoder.format == "MP3" else None
         if stream is not None:
             decoder.close()
@@ -241,20 +251,44 @@ def _mp3_of_unknown_length(raw: BinaryIO) -> bytes | None:
     return frame + raw.read()
 
 
-def _is_chained(raw: BinaryIO) -> bool:
-    """Return whether an Ogg file has several concatenated streams, of which libsndfile reads only the first."""
-    position, begun = 0, False
-    while True:
-        raw.seek(position)
-        page = raw.read(27 + 255)
-        if page[:4] != b"OggS" or len(page) < 27:
-            return False
-        first_page = bool(page[5] & 2)
-        if first_page and begun:
-            return True
-        begun = begun or not first_page
-        lengths = page[27 : 27 + page[26]]
-        position += 27 + len(lengths) + sum(lengths)
+def _check_pages(raw: BinaryIO) -> bool:
+    """Check the pages of an Ogg file, whose samples libsndfile leaves out silently where a page is damaged.
+
+    Returns:
+        `bool`: whether it has several concatenated streams, of which libsndfile reads only the first.
+
+    Raises:
+        ValueError: a page is damaged or missing.
+    """
+    raw.seek(0)
+    expected: dict[bytes, int] = {}  # next page of each stream that has not ended, by its serial number
+    chained, begun, count = False, False, 0
+    while head := raw.read(27):
+        count += 1
+        if head[:4] != b"OggS" and count > 1 and not expected:
+            break  # what is behind the end is not audio
+        lengths = raw.read(head[26]) if len(head) == 27 else b""
+        page = head + lengths + raw.read(sum(lengths))
+        serial, number = page[14:18], int.from_bytes(page[18:22], "little")
+        first, last = (bool(head[5] & flag) for flag in (2, 4)) if len(head) == 27 else (False, False)
+        if page[:4] != b"OggS" or page[22:26] != _page_checksum(page):
+            raise ValueError(f"its page {count} is damaged")
+        if not first and expected.get(serial) != number:
+            raise ValueError(f"its page {count} does not follow the one before")
+        chained = chained or (first and begun)
+        begun = begun or not first
+        expected[serial] = number + 1
+        if last:
+            del expected[serial]
+    if expected:
+        raise ValueError("its last page is missing; if it was never written: ffmpeg -i FILE -c copy whole.ogg")
+    return chained
+
+
+def _page_checksum(page: bytes) -> bytes:
+    """Compute the checksum of an Ogg page, which is the CRC of zlib with all bits in reverse order."""
+    data = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED_BITS)
+    return (zlib.crc32(data, 2**32 - 1) ^ (2**32 - 1)).to_bytes(4, "big").translate(_REVERSED_BITS)
 
 
 def _find_demuxer(raw: BinaryIO) -> str | None:
@@ -264,8 +298,9 @@ def _find_demuxer(raw: BinaryIO) -> str | None:
     return next((name for at, magic, name in _FFMPEG_FORMATS if head[at : at + len(magic)] == magic), None)
 
 
-def _convert(file: str | Path | bytes, demuxer: str) -> tuple[Any, int]:
-    """Decode the first audio stream of a file with ffmpeg, to a format that libsndfile supports."""
+@contextlib.contextmanager
+def _converted(file: str | Path | bytes, demuxer: str) -> Iterator[Any]:
+    """Decode the first audio stream of a file with ffmpeg; yields a `SoundFile` that reads it from a pipe."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise ValueError(f"it is of a kind ({demuxer}) that needs the program ffmpeg, which is not installed")
@@ -274,16 +309,27 @@ def _convert(file: str | Path | bytes, demuxer: str) -> tuple[Any, int]:
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audio"
             temporary.write_bytes(file)
             file = temporary
+        log = stack.enter_context(tempfile.TemporaryFile())
         # The kind is fixed, so that no playlist makes ffmpeg open other files or addresses.
         source = ["-nostdin", "-v", "error", "-f", demuxer, "-i", f"file:{file}", "-map", "0:a:0"]
-        done = subprocess.run(
-            [program, *source, "-c:a", "pcm_f32be", "-f", "au", "-"], capture_output=True, check=False
-        )
-    if done.returncode or not done.stdout:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        cause = lines[-1].replace(str(file), "it") if lines else "no audio in it"
-        raise ValueError(f"ffmpeg cannot read it ({cause})")
-    return soundfile.SoundFile(io.BytesIO(done.stdout)), len(done.stdout)
+        command = [program, *source, "-c:a", "pcm_f32be", "-f", "au", "-"]
+        process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log))
+        stack.callback(process.kill)  # where only a part was read
+        try:
+            decoder = soundfile.SoundFile(process.stdout.fileno(), closefd=False)
+        except soundfile.LibsndfileError:
+            decoder = None
+        if decoder is not None:
+            yield decoder
+            if process.stdout.read(1):  # only a part was wanted
+                return
+        status = process.wait()
+        log.seek(0)
+        text = log.read().decode(errors="replace").replace(f"file:{file}", "it").replace(str(file), "it")
+        text = re.sub(" @ 0x[0-9a-f]+", "", text)  # another one in every run
+        lines = [line for line in text.strip().splitlines() if not line.startswith("[au]")]  # which has no time stamps
+        if status or lines or decoder is None:
+            raise ValueError(f"ffmpeg cannot read it ({lines[-1] if lines else 'no audio in it'})")
 
 
 __all__ = ["decode_file", "decode_mono", "measure_duration", "require_soundfile"]

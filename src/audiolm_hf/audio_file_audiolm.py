@@ -109,7 +109,8 @@ def read_audio(source: AudioFile, sampling_rate: int | None = None) -> tuple[np.
     Raises:
         TypeError: if `source` is of another type.
         FileNotFoundError: if the path does not lead to a file.
-        ValueError: if the file is not audio, is damaged, or ends before its header says.
+        ValueError: if the file is not audio, ends before its header says, or is damaged where its format shows that:
+            samples of WAV and frames of MP3 have no checksums.
     """
     if sampling_rate is None:
         return _decode(source, decode_file)

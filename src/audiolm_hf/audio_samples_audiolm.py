@@ -90,7 +90,7 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
     if not np.issubdtype(audio.dtype, np.floating):
         what = "a list of whole numbers" if isinstance(clip, list | tuple) else f"of dtype {audio.dtype}"
         raise TypeError(f"{name} is {what}; give floats in [-1, 1], or an array of uint8, int16 or int32 samples.")
-    peak = float(np.abs(audio).max(initial=0.0))
+    peak = max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
     if LARGEST_FLOAT < peak < math.inf:
         raise ValueError(
             f"{name} has floats up to {peak:.6g}; floats are given in [-1, 1]. Give the samples of a file as the "
