@@ -177,11 +177,15 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path):
     assert (tmp_path / "errors").read_text() == ""
 
 
-def test_success_and_interruption_have_their_status(monkeypatch):
+def test_success_and_interruption_have_their_status(monkeypatch, capsys):
     stand_in(monkeypatch, None)
     assert cli.main(["checkpoints"]) == 0
     stand_in(monkeypatch, KeyboardInterrupt())
     assert cli.main(["checkpoints"]) == 130
+    assert capsys.readouterr().err == ""
+    stand_in(monkeypatch, KeyboardInterrupt("stopped at step 3"))
+    assert cli.main(["checkpoints"]) == 130
+    assert capsys.readouterr().err == "audiolm-hf: stopped at step 3\n"
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, capsys):

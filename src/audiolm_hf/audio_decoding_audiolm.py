@@ -325,7 +325,7 @@ def _converted(file: str | Path | bytes, demuxer: str) -> Iterator[Any]:
                 return
         status = process.wait()
         log.seek(0)
-        text = log.read().decode(errors="replace").replace(f"file:{file}", "it").replace(str(file), "it")
+        text = log.read().decode(errors="replace").replace(f"file:{file}", "it")
         text = re.sub(" @ 0x[0-9a-f]+", "", text)  # another one in every run
         lines = [line for line in text.strip().splitlines() if not line.startswith("[au]")]  # which has no time stamps
         if status or lines or decoder is None:

@@ -115,7 +115,9 @@ def _run(argv: Sequence[str] | None) -> int:
         status = arguments.run(arguments)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if error.args:  # of a training, which tells how to resume it
+            sys.stderr.write(f"audiolm-hf: {error}\n")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer

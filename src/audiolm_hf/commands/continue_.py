@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from audiolm_hf.audio_file_audiolm import check_audio, check_ending, check_folder, provenance
@@ -27,6 +26,7 @@ from audiolm_hf.commands.options import (
     find_device,
 )
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.threads import set_threads
 
 GENERATED = provenance()["comment"]  # start of the comment in every generated file
@@ -91,13 +91,13 @@ class StageBars:
 
     def __init__(self) -> None:
         self.stage: str | None = None
-        self.bar: tqdm | None = None
+        self.bar: Any = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` steps of `stage` are finished."""
         if stage != self.stage:
             self.close()
-            self.stage, self.bar = stage, tqdm(desc=f"{stage:>8}", total=total, unit="step", leave=True)
+            self.stage, self.bar = stage, progress_bar(desc=f"{stage:>8}", total=total, unit="step", leave=True)
         if self.bar is not None:
             self.bar.total = total
             self.bar.update(done - self.bar.n)

@@ -167,13 +167,12 @@ def _render_excerpts(
     places: list[tuple[str, float]], recordings: dict[str, "Recording"], labels: dict[str, dict[str, str]], url: str
 ) -> Iterator[dict[str, Any]]:
     """Render the pieces and return the excerpts as rows with audio."""
-    from tqdm import tqdm
-
     from audiolm_hf.data.audio import decode_audio
     from audiolm_hf.data.corpora import SAMPLING_RATE, encode_flac
+    from audiolm_hf.progress import progress_bar
     from audiolm_hf.training.render import RenderConfig, render_piece
 
-    for path, start in tqdm(places, desc="render", unit="excerpt"):
+    for path, start in progress_bar(places, desc="render", unit="excerpt"):
         piece = render_piece(
             recordings[path].content, RenderConfig.soundfont, SAMPLING_RATE, max_length_s=EXCERPTS_FROM_S
         )

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tqdm import tqdm
+from audiolm_hf.progress import progress_bar
 
 _BLOCK_BYTES = 2**20
 _TIMEOUT_S = 60.0
@@ -73,7 +73,7 @@ def _download(url: str, partial: Path) -> None:
         free = shutil.disk_usage(partial.parent).free
         if total is not None and total - start > free:
             raise OSError(f"{total / 1e9:.3g} GB are to come, and {free / 1e9:.3g} GB are free in {partial.parent}")
-        bar = tqdm(desc=partial.stem, initial=start, total=total, unit="B", unit_scale=True)
+        bar = progress_bar(desc=partial.stem, initial=start, total=total, unit="B", unit_scale=True)
         with partial.open("ab" if start else "wb") as file, bar:
             while block := response.read(_BLOCK_BYTES):
                 file.write(block)

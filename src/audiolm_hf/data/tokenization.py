@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import decode_clip
@@ -50,6 +49,7 @@ from audiolm_hf.data.tokens import (
     write_shard,
 )
 from audiolm_hf.files import write_bytes
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.settings import Count, NotNegative, Settings
 
@@ -122,7 +122,7 @@ def tokenize_recordings(
             made = _make_in_processes(shards, load_tokenizers, source.datasets, plan)
         with (
             closing(made),
-            tqdm(total=total, initial=done, desc="tokenize", unit="recording", smoothing=0.05) as bar,
+            progress_bar(total=total, initial=done, desc="tokenize", unit="recording", smoothing=0.05) as bar,
         ):
             _write_shards(made, output, bar.update)
         dataset = _finish(output)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
-from tqdm import tqdm
 
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.training.checkpointing import append_log, load_training_state, rewind_log, save_training_state
 from audiolm_hf.training.config import TrainingConfig
+from audiolm_hf.training.interruption import delayed_interruption
 from audiolm_hf.training.processes import announce
 from audiolm_hf.training.run import describe_config
 from audiolm_hf.training.schedule import learning_rate_factor
@@ -61,7 +62,7 @@ class TrainingLoop:
     def run(self) -> None:
         """Train to the last step."""
         self._resume()
-        progress = tqdm(
+        progress = progress_bar(
             total=self.max_steps,
             initial=self.step,
             desc=self.folder.name,
@@ -69,17 +70,19 @@ class TrainingLoop:
             disable=not self.accelerator.is_main_process,
         )
         shown: dict[str, float] = {}
-        while self.step < self.max_steps:
-            shown |= self._train_step()
-            self.step += 1
-            last = self.step == self.max_steps
-            if last or self.step % self.logging_steps == 0:
-                shown |= {name: value for name, value in self._log().items() if name.startswith("valid")}
-            if last or self.step % self.save_steps == 0:
-                self._save()
-            progress.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
-            progress.update()
-        progress.close()
+        with progress, delayed_interruption() as interruption:
+            while self.step < self.max_steps:
+                shown |= self._train_step()
+                self.step += 1
+                stopping, last = interruption.requested(self.accelerator.device), self.step == self.max_steps
+                if last or self.step % self.logging_steps == 0:
+                    shown |= {name: value for name, value in self._log().items() if name.startswith("valid")}
+                if last or stopping or self.step % self.save_steps == 0:
+                    self._save()
+                progress.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+                progress.update()
+                if stopping:
+                    interruption.stop(self.step, self.checkpoints)
 
     def start_step(self, optimizer: Any) -> None:
         """Seed the random numbers of a step, and set its learning rate."""

@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile as sf
 import soxr
-from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.evaluation.metrics.midi_notes import open_midi
 from audiolm_hf.files import write_bytes, write_text
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import InputPath, OutputPath, Positive, Seed, Settings
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
@@ -87,7 +87,7 @@ def _render(config: RenderConfig) -> None:
     output = Path(config.output_folder)
     pieces = list(_read_pieces(config))
     lines = []
-    for piece in tqdm(pieces, desc="render", unit="piece"):
+    for piece in progress_bar(pieces, desc="render", unit="piece"):
         path = output / f"{_name_of(piece)}.flac"
         if not path.exists():
             midi = transposed(piece["midi"], _semitones_of(piece["path"], config))

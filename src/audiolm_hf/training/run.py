@@ -22,6 +22,7 @@ from audiolm_hf.run_folder import RunFolder, hold_folder, holds_finished, named_
 from audiolm_hf.settings import Use
 from audiolm_hf.training.processes import announce, process_rank
 
+_STOPPED = "stopped; the same command resumes from what is finished in {}."
 POLL_S = 1.0  # seconds between checks for the end of another process's work
 
 
@@ -59,7 +60,10 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
                     return folder / result
                 start = time.monotonic()
                 stack.enter_context(_own_bars_alone())
-                train(config, *arguments)
+                try:
+                    train(config, *arguments)
+                except KeyboardInterrupt as error:
+                    raise error if error.args else KeyboardInterrupt(_STOPPED.format(folder)) from None
                 if not process_rank():
                     held.finish(folder / result if (folder / result).is_dir() else folder)
             announce(f"Done after {(time.monotonic() - start) / 60:.1f} min: {folder / result}")

@@ -3,6 +3,7 @@
 
 import json
 import math
+import signal
 from unittest.mock import patch
 
 import matplotlib.pyplot as plt
@@ -324,3 +325,28 @@ def test_discriminators_score_every_kind_and_learn_to_tell_sounds_apart():
 
 def test_shipped_defaults_are_valid():
     assert SoundStreamConfig().bitrate <= 6000
+
+
+@pytest.mark.parametrize("after", [2, 5])  # between two checkpoints, and in the last step
+def test_an_interrupted_training_finishes_its_step_and_resumes(recordings, tmp_path, after):
+    whole = train_codec(tiny_training(recordings, tmp_path / "whole"))
+    step = CodecTrainer._train_step
+
+    def interrupted(trainer):
+        if trainer.step == after:
+            signal.raise_signal(signal.SIGINT)
+        return step(trainer)
+
+    config = tiny_training(recordings, tmp_path / "cut")
+    with (
+        patch.object(CodecTrainer, "_train_step", interrupted),
+        pytest.raises(KeyboardInterrupt, match=f"stopped at step {after + 1}, which is saved in .*/checkpoints"),
+    ):
+        train_codec(config)
+    assert not (tmp_path / "cut/final").exists()
+    resumed = train_codec(config)
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    texts = [(folder.parent / "log.jsonl").read_text() for folder in (whole, resumed)]
+    logs = [[json.loads(line) | {"time": 0} for line in text.splitlines()] for text in texts]
+    assert logs[0] == logs[1]

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from unittest.mock import patch
 
 import pytest
 from safetensors.torch import load_file
@@ -171,3 +172,46 @@ def test_killed_training_ends_with_the_weights_of_an_uninterrupted_one(whole, fo
     process.start()
     process.join()
     check_equal(whole, output)
+
+
+def train_with_signals(config, *numbers, after=3):
+    """Train, with these signals within the step after so many."""
+    step = StageTrainer.training_step
+
+    def signalled(trainer, *arguments, **options):
+        if trainer.state.global_step == after:
+            for number in numbers:
+                signal.raise_signal(number)
+        return step(trainer, *arguments, **options)
+
+    with patch.object(StageTrainer, "training_step", signalled):
+        train_stage(config)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_finishes_its_step_and_resumes(whole, folders, tmp_path, capsys, number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped at step 4, which is saved in .*; the same command resumes"):
+        train_with_signals(config_of(folders, tmp_path, **SETTINGS), number)
+    assert "Stopping after this step" in capsys.readouterr().err
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "checkpoint-4"
+    assert not (tmp_path / "final").exists() and signal.getsignal(number) == before
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 7"):  # between two checkpoints
+        train_with_signals(config_of(folders, tmp_path, **SETTINGS), number, after=6)
+    train_stage(config_of(folders, tmp_path, **SETTINGS))
+    check_equal(whole, tmp_path)
+
+
+def test_a_second_interruption_stops_at_once(folders, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped; the same command resumes"):
+        train_with_signals(config_of(folders, tmp_path, **SETTINGS), signal.SIGINT, signal.SIGINT)
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "checkpoint-2"
+
+
+def test_an_ignored_interruption_stays_ignored(whole, folders, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        train_with_signals(config_of(folders, tmp_path, **SETTINGS), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    check_equal(whole, tmp_path)

@@ -2,6 +2,7 @@
 """Masked prediction of a tiny encoder on a second or two of tones: it learns, resumes and changes everything."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,8 +166,8 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("calls", [3, 7])
-def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch, calls):
+@pytest.mark.parametrize(("calls", "by_signal"), [(3, False), (7, False), (3, True)])
+def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch, calls, by_signal):
     dropout = {**ENCODER, "hidden_dropout": 0.1}  # its random numbers must be those of an uninterrupted run, too
     expected = last_figures(train_semantic_encoder(tiny_config(folder, tmp_path / "whole", encoder=dropout)))
     config = tiny_config(folder, tmp_path / "resumed", encoder=dropout)
@@ -177,12 +178,15 @@ def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypa
         nonlocal count
         count += 1
         if count > calls:
-            raise KilledError
+            if not by_signal:
+                raise KilledError
+            signal.raise_signal(signal.SIGTERM)
         return whole_step(trainer)
 
     with monkeypatch.context() as patch:
         patch.setattr(encoder_trainer.EncoderTrainer, "_train_step", step_and_die)
-        with pytest.raises(KilledError):
+        error, message = (KeyboardInterrupt, "stopped at step") if by_signal else (KilledError, None)
+        with pytest.raises(error, match=message):
             train_semantic_encoder(config)
     assert last_figures(train_semantic_encoder(config)) == expected
     first = load_file(tmp_path / "whole" / "encoder" / "model.safetensors")

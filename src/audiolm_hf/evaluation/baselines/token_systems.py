@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from scipy.fft import dct
 from sklearn.cluster import MiniBatchKMeans
-from tqdm import tqdm
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord, AudioSource
@@ -22,6 +21,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
     log_mel_spectrogram,
     nearest_centroid,
 )
+from audiolm_hf.progress import progress_bar
 
 SpectralKind = Literal["log-mel", "MFCC"]
 SPECTRAL_KINDS: tuple[SpectralKind, ...] = ("log-mel", "MFCC")
@@ -55,7 +55,7 @@ def quantized(features: list[np.ndarray], centroids: np.ndarray, frame_rate: flo
 def semantic_system(tokenizer: AudioLMSemanticTokenizer, records: Sequence[AudioRecord]) -> TokenSystem:
     """Tokenize recordings with a semantic tokenizer, one by one."""
     features = []
-    for record in tqdm(records, desc=SEMANTIC, unit="recording"):
+    for record in progress_bar(records, desc=SEMANTIC, unit="recording"):
         inputs = torch.from_numpy(record.array)[None].to(tokenizer.device)
         features.append(tokenizer.extract_features(inputs, sampling_rate=record.sampling_rate)[0][0].cpu().numpy())
     config = tokenizer.config
@@ -139,7 +139,7 @@ def token_systems(
         return systems, []
     codes = [
         codec.encode(torch.from_numpy(record.array)[None])[0].cpu().numpy()
-        for record in tqdm(records, desc="acoustic codes", unit="recording")
+        for record in progress_bar(records, desc="acoustic codes", unit="recording")
     ]
     first = [rows[0] for rows in codes]
     systems["acoustic codes, level 0"] = TokenSystem(first, codec.codebook_size, codec.frame_rate)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import soxr
 from pocketsphinx import Decoder
-from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.progress import progress_bar
 
 SILENCE = "SIL"
 UNKNOWN = "SPN"  # all phones of a word that is not in the dictionary
@@ -125,7 +125,7 @@ def align_recordings(source: AudioSource) -> Alignments:
     aligner = PhoneAligner()
     result = Alignments()
     unknown: Counter[str] = Counter()
-    for record in tqdm(source, desc="align", unit="recording"):
+    for record in progress_bar(source, desc="align", unit="recording"):
         unknown.update(aligner.unknown_words(record.text))
         result.num_words += len(split_words(record.text))
         try:

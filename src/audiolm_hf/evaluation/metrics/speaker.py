@@ -18,9 +18,9 @@ import soxr
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
-from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.progress import progress_bar
 
 INSTALL_COMMAND = "pip install --no-deps resemblyzer==0.1.4"
 SPEAKER_SAMPLING_RATE = 16000  # resemblyzer
@@ -93,7 +93,7 @@ class SpeakerVerifier:
     def __init__(self, embedder: SpeakerEmbedder, source: AudioSource) -> None:
         self.embedder = embedder
         self._known: dict[str, dict[str, np.ndarray]] = defaultdict(dict)  # speaker -> recording -> vector
-        for record in tqdm(source, desc="speakers", unit="recording"):
+        for record in progress_bar(source, desc="speakers", unit="recording"):
             if len(self._known[record.speaker]) < RECORDINGS_PER_SPEAKER:
                 array = record.array[: round(_LONGEST_S * record.sampling_rate)]
                 self._known[record.speaker][record.id] = embedder.embed(array, record.sampling_rate)

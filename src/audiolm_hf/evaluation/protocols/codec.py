@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from scipy.stats import entropy
-from tqdm import tqdm
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.opus import opus_is_available, opus_roundtrip
 from audiolm_hf.evaluation.metrics.resynthesis import audio_quality, speech_quality
 from audiolm_hf.evaluation.report import Headline, format_table, headline, join_parts, systems_table
+from audiolm_hf.progress import progress_bar
 
 CodecKind = Literal["speech", "piano"]
 _AUDIO_METRICS = {
@@ -75,7 +75,7 @@ def evaluate_codec(
     if not 1 <= levels[-1] <= levels[0] <= codec.num_codebooks:
         raise ValueError(f"num_codebooks is {list(num_codebooks)}; this codec has 1 to {codec.num_codebooks} levels.")
     clips = [record.array[: round(clip_length_s * source.sampling_rate)] for record in islice(source, num_clips)]
-    codes = [_encode(codec, clip) for clip in tqdm(clips, desc="encode", unit="clip")]
+    codes = [_encode(codec, clip) for clip in progress_bar(clips, desc="encode", unit="clip")]
     systems = {}
     for count in levels:
         decoded = (codec.decode(code[:, :count])[0].float().cpu().numpy() for code in codes)
@@ -108,7 +108,7 @@ def _mean_quality(
 ) -> dict[str, float]:
     """Return the mean metrics of a system; only PESQ excludes clips without speech."""
     quality = speech_quality if kind == "speech" else audio_quality
-    pairs = tqdm(zip(clips, decoded, strict=True), desc="compare", total=len(clips), unit="clip")
+    pairs = progress_bar(zip(clips, decoded, strict=True), desc="compare", total=len(clips), unit="clip")
     rows = [quality(clip, estimate, sampling_rate) for clip, estimate in pairs]
     return {metric: float(np.nanmean([row[metric] for row in rows])) for metric in METRICS[kind]}
 

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.bootstrap import paired_difference, summarise
@@ -31,6 +30,7 @@ from audiolm_hf.evaluation.metrics.speaker import (
 )
 from audiolm_hf.evaluation.report import Headline, format_interval, format_table, join_parts
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.stages_audiolm import STAGES
 
 ContinuationKind = Literal["speech", "piano"]
@@ -201,7 +201,7 @@ def evaluate_continuation(
     records = choose_recordings(source, end, num_prompts)
     verifier, variants = _speaker_verifier(kind, source), _variants(model, stage_kwargs)
     rows: dict[str, list[dict[str, float]]] = {}
-    for number, record in enumerate(tqdm(records, desc="continue", unit="prompt")):
+    for number, record in enumerate(progress_bar(records, desc="continue", unit="prompt")):
         prompt, real = record.array[:boundary], record.array[boundary:end]
         options = (prompt[None], continuation_length_s, seed + number, num_continuations)
         made = {name: continue_prompts(model, *options, **each)[0] for name, each in variants.items()}

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from audiolm_hf.checkpoint_audiolm import read_model_type
 from audiolm_hf.configuration_audiolm import AudioLMConfig, AudioLMStageConfig
@@ -26,6 +25,7 @@ from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.baselines.ngram import NGramModel, context_matrix
 from audiolm_hf.evaluation.report import Headline, format_table
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import (
@@ -118,7 +118,7 @@ def stage_token_bits(
     # Without repeats, tokens have no fixed duration, so the share that is not scored is not at a fixed position.
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
     bits: dict[int, list[np.ndarray]] = {level: [] for level in config.predicted_levels}
-    for number, record in enumerate(tqdm(test, desc=f"{config.stage} stage", unit="recording")):
+    for number, record in enumerate(progress_bar(test, desc=f"{config.stage} stage", unit="recording")):
         if other_condition:
             record = _with_condition_of(test[(number + 1) % len(test)], record, config)
         for crop, context_units in scored_crops(record_units(record, grid), window, stride):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.evaluation.bootstrap import paired_difference
@@ -18,6 +17,7 @@ from audiolm_hf.evaluation.metrics.speaker import SpeakerEmbedder, speaker_simil
 from audiolm_hf.evaluation.protocols.continuation import RESYNTHESIS, continue_prompts, resynthesize
 from audiolm_hf.evaluation.report import join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.progress import progress_bar
 
 VOICE_RECORDINGS = 24  # maximum; some minutes suffice for the mean embedding of a voice
 BATCH_SIZE = 16  # number of prompts per batch; the results do not depend on it
@@ -100,7 +100,7 @@ def _continue_all(model: AudioLMModel, prompts: np.ndarray, options: tuple[float
     """Return the continuations of all prompts without the adapter and, if there is one, with it."""
 
     def continue_with(name: str) -> _Clips:
-        batches = tqdm(range(0, len(prompts), BATCH_SIZE), desc=f"continue, {name}", unit="batch")
+        batches = progress_bar(range(0, len(prompts), BATCH_SIZE), desc=f"continue, {name}", unit="batch")
         return [
             clips
             for first in batches

@@ -1,12 +1,13 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The progress bar of stage training, which replaces that of transformers' Trainer."""
+"""The progress bar of stage training, which replaces that of transformers' Trainer, and its end by a signal."""
 
 import math
 from typing import Any
 
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from audiolm_hf.progress import progress_bar
+from audiolm_hf.training.interruption import Interruption
 from audiolm_hf.training.processes import announce
 
 
@@ -19,7 +20,7 @@ class ProgressCallback(TrainerCallback):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._bar: tqdm | None = None
+        self._bar: Any = None
         self._shown: dict[str, str] = {}
 
     def on_train_begin(
@@ -29,7 +30,7 @@ class ProgressCallback(TrainerCallback):
         if state.global_step:
             announce(f"Resuming {self.name} from step {state.global_step}.")
         if state.is_world_process_zero:
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.name, unit="step")
+            self._bar = progress_bar(total=state.max_steps, initial=state.global_step, desc=self.name, unit="step")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -53,7 +54,7 @@ class ProgressCallback(TrainerCallback):
             elif name == "eval_bits":
                 self._shown["validation"] = f"{value:.3f}"
         if self._bar is not None:
-            self._bar.set_postfix(self._shown)
+            self._bar.set_postfix(self._shown, refresh=False)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -62,3 +63,22 @@ class ProgressCallback(TrainerCallback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class StopCallback(TrainerCallback):
+    """Saves a checkpoint and ends the training after the step in which it is interrupted.
+
+    Args:
+        interruption ([`Interruption`]): whether a signal has come.
+    """
+
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
+        self.stopping = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop, if all processes agree."""
+        if self.interruption.requested(args.device):
+            self.stopping = control.should_save = control.should_training_stop = True

@@ -27,10 +27,11 @@ from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL
 from audiolm_hf.training.checkpointing import newest_checkpoint
 from audiolm_hf.training.flops import decoder_flops_per_token
+from audiolm_hf.training.interruption import delayed_interruption
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.embeddings import code_vectors, start_embeddings_
-from audiolm_hf.training.stages.progress import ProgressCallback
+from audiolm_hf.training.stages.progress import ProgressCallback, StopCallback
 from audiolm_hf.training.stages.samples import SampleCallback
 from audiolm_hf.training.stages.trainer import StageTrainer, training_arguments
 from audiolm_hf.training.stages.warm_start import warm_backbone_config, warm_start_
@@ -189,7 +190,12 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
     parameters = trainer.model.num_parameters()
     padding = trainer.train_dataset.padding_share()
     logger.info(f"The {config.stage} stage has {parameters} parameters; {padding:.1%} of its ids are padding.")
-    trainer.train(resume_from_checkpoint=_resume_from(trainer))
+    with delayed_interruption() as interruption:
+        stopper = StopCallback(interruption)
+        trainer.add_callback(stopper)
+        trainer.train(resume_from_checkpoint=_resume_from(trainer))
+    if stopper.stopping:
+        interruption.stop(trainer.state.global_step, Path(trainer.args.output_dir))
     _save_final(trainer, output / "final")
     report = {
         "stage": config.stage,

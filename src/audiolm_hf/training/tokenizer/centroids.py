@@ -14,7 +14,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 from transformers import AutoModel
 from transformers.utils import logging
 
@@ -23,6 +22,7 @@ from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import fill_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPath, Seed, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
@@ -116,7 +116,7 @@ def _collect_features(
     """Return pooled features `(frames, hidden_size)` of as many recordings as are needed."""
     parts: list[np.ndarray] = []
     remaining = iter(records)
-    with tqdm(total=max_features, unit="feature", desc="features") as progress:
+    with progress_bar(total=max_features, unit="feature", desc="features") as progress:
         while progress.n < max_features and (batch := list(itertools.islice(remaining, BATCH_SIZE))):
             arrays = [torch.from_numpy(record.array) for record in batch]
             inputs = pad_sequence(arrays, batch_first=True).to(tokenizer.device)
@@ -124,6 +124,7 @@ def _collect_features(
             features, real = tokenizer.extract_features(inputs, mask)
             parts.append(features[real == 1].cpu().numpy())
             progress.update(len(parts[-1]))
+        progress.total = progress.n  # there may be less audio
     return np.concatenate(parts)[:max_features]
 
 

@@ -18,13 +18,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2BertConfig
 from transformers.utils import logging
 
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import (
     BatchSize,
     Count,
@@ -154,7 +154,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     accelerator = start_accelerator(config, "semantic-encoder")
     rows = own_rows(config.batch_size)
     tables = [
-        SpectrumTable.from_records(tqdm(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
+        SpectrumTable.from_records(progress_bar(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
         for name, paths in zip(SPLITS, _paths(config), strict=True)
     ]
     for index in range(len(config.iterations)):
@@ -215,7 +215,7 @@ def _iteration_targets(
 
 def _features_of_audio(config: SemanticEncoderTrainingConfig, device: torch.device, paths: list[Path]) -> np.ndarray:
     """Return chroma or the teacher's states `(frames, hidden_size)`, with the same frames as the [`SpectrumTable`]."""
-    source = tqdm(AudioSource(paths, SAMPLING_RATE), desc=config.first_targets)
+    source = progress_bar(AudioSource(paths, SAMPLING_RATE), desc=config.first_targets)
     if config.teacher is None:
         return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
     teacher = Teacher(config.teacher, config.iterations[0].layer, device)
@@ -230,7 +230,10 @@ def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, laye
     if encoder is None:
         return np.concatenate([cepstral_features(features) for features in recordings])
     return np.concatenate(
-        [standardised(encoder_states(features, encoder, layer)) for features in tqdm(recordings, "features")]
+        [
+            standardised(encoder_states(features, encoder, layer))
+            for features in progress_bar(recordings, desc="features")
+        ]
     )
 
 

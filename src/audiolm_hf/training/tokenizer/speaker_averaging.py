@@ -7,7 +7,8 @@ kNN-VC (arXiv 2305.18975), but towards all speakers at once.
 
 import numpy as np
 import torch
-from tqdm import tqdm
+
+from audiolm_hf.progress import progress_bar
 
 CHUNK = 32768  # number of frames whose distances are computed at once
 
@@ -33,7 +34,7 @@ def nearest_of_others(
         )
     frames = torch.from_numpy(features)
     total = torch.zeros_like(frames)
-    for name in tqdm(names, desc="averaging", unit="speaker"):
+    for name in progress_bar(names, desc="averaging", unit="speaker"):
         own = np.flatnonzero(speakers == name)
         pool = frames[rng.permutation(own)[:frames_per_speaker]]
         half_norms = pool.square().sum(dim=1) / 2

@@ -17,7 +17,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
@@ -26,6 +25,7 @@ from audiolm_hf.data.loading import require_model_type
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import Count, InputPath, LearningRate, NotNegative, Positive, Seconds, Share
 from audiolm_hf.training.checkpointing import kept_tensors
 from audiolm_hf.training.config import MaskedTrainingConfig
@@ -120,7 +120,7 @@ def token_targets(
         `(num_semantic_tokens, hidden_size)`, the mean feature of each cluster.
     """
     states, shared = [], []
-    for index in tqdm(range(len(table)), desc="features"):
+    for index in progress_bar(range(len(table)), desc="features"):
         rows = encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
         states.append(_pooled(rows))
         shared.append(_pooled(standardised(rows)))
@@ -213,7 +213,7 @@ def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[
     source = AudioSource(config.data.train_paths, sampling_rate)
 
     def records() -> Iterator[AudioRecord]:
-        for record in tqdm(source, desc="training spectra"):
+        for record in progress_bar(source, desc="training spectra"):
             names.append(record.speaker)
             yield record
 
