@@ -255,3 +255,45 @@ def test_a_closed_standard_input_is_empty(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "stdin", None)
     assert cli.main(["continue", "-", "-o", str(tmp_path / "out.wav")]) == 1
     assert "Standard input is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "message"),
+    [
+        (
+            ["continue", "--lenght", "3"],
+            "usage: audiolm-hf continue ",
+            "option --lenght; did you mean '--length-s'?",
+        ),
+        (["continue", "--lenght=3", "x.wav"], "usage: audiolm-hf continue ", "no option --lenght; did you mean"),
+        (
+            ["evaluate", "codec", "--num-clip-s", "3", "--data", "x", "--codec", "y", "-o", "z"],
+            "usage: audiolm-hf evaluate codec ",
+            "no option --num-clip-s; did you mean '--num-clips'?",
+        ),
+        (
+            ["tokenize", "--tokenizer", "a", "--codec", "b", "--data", "c", "-o", "d", "--num-worker-s", "3"],
+            "usage: audiolm-hf tokenize ",
+            "did you mean '--num-workers'?",
+        ),
+    ],
+)
+def test_an_unknown_option_has_the_usage_of_its_command(capsys, arguments, usage, message):
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(arguments)
+    printed = capsys.readouterr().err
+    assert exit_info.value.code == 2 and printed.startswith(usage) and message in printed
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--temperature", "0", r"--temperature is 0.0; it must be .*, or --no-do-sample\."),
+        ("--coarse-temperature", "0", r"--coarse-temperature is 0.0; it must be .*, or --no-coarse-do-sample\."),
+        ("--semantic-top-p", "2", r"--semantic-top-p is 2.0; it must be"),
+        ("--top-k", "-1", r"--top-k is -1; it must be"),
+    ],
+)
+def test_sampling_errors_name_flags(capsys, flag, value, message):
+    assert cli.main(["continue", flag, value]) == 1
+    assert re.search(f"error: {message}", capsys.readouterr().err)

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
 
 import audiolm_hf
+from audiolm_hf.commands.options import Parser
 
 # Verb -> (module of `commands`, extra of the package that installs what it needs beyond the core).
 VERBS: dict[str, tuple[str, str | None]] = {
@@ -85,7 +86,7 @@ def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
     """
     parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
     parser.add_argument("--version", action="version", version=f"audiolm-hf {audiolm_hf.__version__}")
-    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command", parser_class=Parser)
     for verb in verbs:
         try:
             module = importlib.import_module(f"audiolm_hf.commands.{VERBS[verb][0]}")

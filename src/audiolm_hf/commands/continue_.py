@@ -6,6 +6,7 @@ Options, outputs and prompts are checked before the model is loaded, and the con
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from audiolm_hf.commands.options import (
 )
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.progress import progress_bar
+from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
 
 GENERATED = provenance()["comment"]  # start of the comment in every generated file
@@ -84,6 +86,19 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, action=argparse.BooleanOptionalAction)
         else:
             group.add_argument(flag, type=type(default), metavar=type(default).__name__.upper())
+
+
+def _check_sampling(given: dict[str, Any]) -> None:
+    """Check the sampling options; errors have the flags in place of the names in Python."""
+    for name, value in given.items():
+        stage, _, rest = name.partition("_")
+        prefix = f"{stage}-" if rest and stage in STAGES else ""
+        try:
+            AudioLMGenerationConfig().with_options(**{name: value}).validate()
+        except ValueError as error:
+            text = re.sub(r"\b\w+_do_sample=False", f"--no-{prefix}do-sample", str(error))
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(re.sub(rf"^(?:{'|'.join(STAGES)})?_?{name}\b", flag, text)) from None
 
 
 class StageBars:
@@ -176,7 +191,7 @@ def run(arguments: argparse.Namespace) -> int:
     resolve_checkpoint(arguments.checkpoint)
     device = find_device(arguments.device)
     sampling = {name: value for name in _sampling_options() if (value := vars(arguments)[name]) is not None}
-    AudioLMGenerationConfig().with_options(**sampling).validate()
+    _check_sampling(sampling)
     names = arguments.prompts or [example_prompt(arguments.checkpoint)]
     paths = _plan_outputs(arguments, names)
     prompts = [read_prompt(name) for name in names]

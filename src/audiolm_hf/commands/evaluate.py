@@ -21,7 +21,7 @@ from audiolm_hf.commands.options import (
     add_length,
     add_machine,
     add_number,
-    add_renamed,
+    add_removed,
     add_report,
     add_seed,
     check_inputs,
@@ -95,7 +95,7 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocols", nargs="+", choices=PROTOCOL_NAMES, default=PROTOCOL_NAMES, help="protocols to run (default all)"
     )
-    add_renamed(parser, "--parts", "--protocols")
+    add_removed(parser, "--parts", "use --protocols")
     add_number(parser, "--num-prompts", "prompts to continue", 24)
     add_number(parser, "--num-clips", "recordings for the codec", 24)
     add_number(parser, "--num-samples", "spectrograms to draw", 6)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT
+from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.files import write_text
 
 LARGEST_SEED = 2**63 - 1
@@ -93,18 +94,34 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, help="JSON file for all metrics; replaced if it exists")
 
 
-class _Renamed(argparse.Action):
-    """The old name of an option, which is an error with the new name."""
+class Parser(argparse.ArgumentParser):
+    """The parser of a command; an unknown option is an error with the closest one."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments; of those that are left, the first option is an error."""
+        found, rest = super().parse_known_args(args, namespace)
+        unknown = next((text.partition("=")[0] for text in rest if text.startswith("-")), None)
+        if unknown is not None:
+            shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+            known = [flag for action in shown for flag in action.option_strings]
+            self.error(f"there is no option {unknown}{did_you_mean(unknown, known)}")
+        return found, rest
+
+
+class _Removed(argparse.Action):
+    """An option of an older release, which is an error with the way to do the same."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        raise ValueError(f"{option} is called {self.const} now.")
+        raise ValueError(f"The option {option} is no longer there: {self.const}.")
 
 
-def add_renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Add the old name of an option, which is an error with the new name; `--help` does not show it."""
-    parser.add_argument(old, nargs="*", action=_Renamed, const=new, help=argparse.SUPPRESS)
+def add_removed(parser: argparse.ArgumentParser, old: str, advice: str) -> None:
+    """Add an option of an older release, which is an error with `advice`; `--help` does not show it."""
+    parser.add_argument(old, nargs="*", action=_Removed, const=advice, help=argparse.SUPPRESS)
 
 
 def find_device(name: str | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.options import find_device
+from audiolm_hf.commands.options import add_removed, find_device
 
 if TYPE_CHECKING:
     from audiolm_hf.data.hf_datasets import ClipStream
@@ -51,6 +51,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--overwrite", action="store_true", help="replace the content of the output folder if it is another dataset"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the token dataset")
+    add_removed(parser, "--num-threads", "every process has one thread; use --num-workers for more processes")
+    for old in ("--num-machines", "--machine-index"):
+        add_removed(
+            parser,
+            old,
+            "tokenize a part of the recordings on each machine into a folder of its own, and list the folders in "
+            "train_tokens",
+        )
     parser.set_defaults(run=run)
 
 

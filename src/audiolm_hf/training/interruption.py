@@ -37,9 +37,9 @@ class Interruption:
 
 @contextmanager
 def delayed_interruption() -> Iterator[Interruption]:
-    """Let the first SIGINT or SIGTERM within a training loop wait for the end of the step; a second one stops at once.
+    """Delay the first SIGINT or SIGTERM of a training loop to the end of the step; a second one stops at once.
 
-    A signal that is ignored, as that of a process in the background may be, stays so.
+    An ignored signal, such as that of a background process, stays ignored.
     """
     interruption = Interruption()
     before: dict[signal.Signals, Any] = {}
