@@ -288,10 +288,10 @@ def test_an_unknown_option_has_the_usage_of_its_command(capsys, arguments, usage
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--temperature", "0", r"--temperature is 0.0; it must be .*, or --no-do-sample\."),
-        ("--coarse-temperature", "0", r"--coarse-temperature is 0.0; it must be .*, or --no-coarse-do-sample\."),
-        ("--semantic-top-p", "2", r"--semantic-top-p is 2.0; it must be"),
-        ("--top-k", "-1", r"--top-k is -1; it must be"),
+        ("--temperature", "0", r"--temperature is 0.0; give .*, or --no-do-sample\."),
+        ("--coarse-temperature", "0", r"--coarse-temperature is 0.0; give .*, or --no-coarse-do-sample\."),
+        ("--semantic-top-p", "2", r"--semantic-top-p is 2.0; give"),
+        ("--top-k", "-1", r"--top-k is -1; give"),
     ],
 )
 def test_sampling_errors_name_flags(capsys, flag, value, message):
