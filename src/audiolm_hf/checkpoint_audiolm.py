@@ -173,7 +173,12 @@ def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
     They are local functions, which cannot be pickled; transformers adds them again.
     """
     copied = module.__class__.__new__(module.__class__)
-    copied.__dict__ = {key: value for key, value in vars(module).items() if key != "_output_capturing_hooks_installed"}
+    # A method of the module among its attributes (a patch that was undone, for instance) would bring the hooks back.
+    copied.__dict__ = {
+        key: value
+        for key, value in vars(module).items()
+        if key != "_output_capturing_hooks_installed" and getattr(value, "__self__", None) is not module
+    }
     hooks = module._forward_hooks.items()
     copied._forward_hooks = OrderedDict(
         (key, hook) for key, hook in hooks if hook.__module__ != "transformers.utils.output_capturing"
