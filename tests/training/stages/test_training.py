@@ -277,6 +277,7 @@ def test_the_decoder_alone_is_compiled(folders, tmp_path):
 def test_figures_of_every_level_reach_tensorboard(folders, tmp_path):
     train_stage(config_of(folders, tmp_path, stage="coarse", report_to=["tensorboard"], max_steps=3))
     (events,) = (tmp_path / "checkpoints").rglob("events.out.tfevents.*")
+    assert b"output_dir" in events.read_bytes() and b"pytest-of" not in events.read_bytes()
     found = EventAccumulator(str(events.parent)).Reload()
     report = json.loads((tmp_path / "report.json").read_text())
     for level in ("level_0", "level_1"):

@@ -141,6 +141,17 @@ class _BestCheckpoint(TrainerCallback):
             state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
 
 
+class _TrainingArguments(TrainingArguments):
+    """Arguments that give trackers no absolute paths of this machine."""
+
+    def to_dict(self) -> dict[str, Any]:
+        values = super().to_dict().items()
+        return {
+            key: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+            for key, value in values
+        }
+
+
 def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return the only item of a list, which is a prepared batch."""
     return batches[0]
@@ -154,7 +165,7 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
         ValueError: one process would use several accelerators.
     """
     require_trackers(config)
-    arguments = TrainingArguments(
+    arguments = _TrainingArguments(
         output_dir=str(Path(config.output_folder) / "checkpoints"),
         max_steps=config.max_steps,
         per_device_train_batch_size=1,  # an item is a part of a batch
