@@ -3,6 +3,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -57,7 +58,7 @@ def checkpoint(tiny_audiolm, tmp_path_factory):
     return folder
 
 
-def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsys):
+def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsys, monkeypatch):
     arguments = [
         "evaluate",
         "checkpoint",
@@ -86,8 +87,10 @@ def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsy
     assert all(line in text for line in ("| metric | value | baselines |", "semantic tokens, PNMI", "**Codec**"))
     kept = tmp_path / "all.results" / "codec" / "report.json"
     time = kept.stat().st_mtime_ns
-    assert main(arguments) == 0
+    monkeypatch.chdir(corpora / "ljspeech")
+    assert main(["../" if argument == str(corpora) else argument for argument in arguments]) == 0
     assert kept.stat().st_mtime_ns == time
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and b"pytest-of" in path.read_bytes()] == []
     other = [*arguments, "--seed", "1", "--protocols", "codec"]
     assert main(other) == 1
     assert "different: seed (0, now 1)" in capsys.readouterr().err
@@ -114,6 +117,19 @@ def test_likelihood_continuation_and_pictures(checkpoint, corpora, tmp_path):
     assert 1000 < (tmp_path / "results" / "samples" / picture).stat().st_size <= 80_000
     text = format_checkpoint(from_json(to_json(report)))
     assert f"(samples/{picture})" in text and "best n-gram" in text
+
+
+def test_the_midi_files_of_piano_are_inputs(checkpoint, tmp_path, monkeypatch):
+    for name in ("test", "train", "midi_test"):
+        (tmp_path / "piano").mkdir(exist_ok=True)
+        (tmp_path / f"piano/{name}.parquet").write_text(name)
+    protocol = replace(PROTOCOLS["tokens"], evaluate=lambda evaluation: {"figure": 1.0})
+    monkeypatch.setitem(PROTOCOLS, "tokens", protocol)
+    evaluation = CheckpointEvaluation(checkpoint, tmp_path, tmp_path / "results", "piano")
+    evaluation.run(("tokens",))
+    (tmp_path / "piano/midi_test.parquet").write_text("another")
+    with pytest.raises(ValueError, match=r"different: train \(midi_test.parquet has other content\)"):
+        evaluation.run(("tokens",))
 
 
 def test_what_is_missing_is_named(checkpoint, tmp_path):

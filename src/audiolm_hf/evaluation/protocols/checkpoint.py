@@ -123,7 +123,7 @@ class CheckpointEvaluation:
         if unknown:
             raise ValueError(f"There are no protocols {sorted(unknown)}; choose from {', '.join(PROTOCOLS)}.")
         digest = checkpoint_hash(self.folder)
-        needed = [*self.test_paths, *self.train_paths, *([self.data / MIDI_FILE] if self.kind == "piano" else [])]
+        needed = [*self.test_paths, *_token_files(self)]
         missing = [path for path in needed if not path.is_file()]
         if missing:
             raise FileNotFoundError(f"There is no {missing[0]}; give the folder that holds the corpora as --data.")
@@ -188,6 +188,10 @@ def _evaluate_tokens(evaluation: CheckpointEvaluation) -> dict[str, Any]:
     return evaluate_tokens(*parts, *options)
 
 
+def _token_files(evaluation: CheckpointEvaluation) -> list[Path]:
+    return [*evaluation.train_paths, *([evaluation.data / MIDI_FILE] if evaluation.kind == "piano" else [])]
+
+
 def _likelihood_files(evaluation: CheckpointEvaluation) -> list[Path]:
     if evaluation.train_tokens is None:
         return evaluation.train_paths
@@ -237,7 +241,7 @@ PROTOCOLS = {
         _as_text(format_tokens),
         token_headlines,
         ("train_minutes",),
-        lambda evaluation: evaluation.train_paths,
+        _token_files,
     ),
     "likelihood": CheckpointProtocol(
         "Likelihood", _evaluate_likelihood, _as_text(format_likelihood), likelihood_headlines, (), _likelihood_files
