@@ -239,7 +239,9 @@ def test_a_bad_prompt_of_a_generator_or_dataset_is_named(pipe, make):
 
 def test_a_pipeline_that_has_run_is_pickled_and_copied(pipe, monkeypatch):
     expected = pipe(CLIP)["audio"]
-    monkeypatch.setattr(pipe.model.semantic.model, "forward", pipe.model.semantic.model.forward)  # as an undone patch
+    for stage in (pipe.model.semantic, pipe.model.coarse, pipe.model.fine):
+        stage(torch.zeros(1, 3, dtype=torch.long), output_hidden_states=True)  # installs the hooks that capture them
+        monkeypatch.setattr(stage.model, "forward", stage.model.forward)  # as a patch that was undone
     loaded = pickle.loads(pickle.dumps(pipe))  # noqa: S301 - its own
     for again in (loaded, copy.deepcopy(pipe)):
         np.testing.assert_array_equal(again(CLIP)["audio"], expected)
