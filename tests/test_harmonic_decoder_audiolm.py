@@ -207,7 +207,7 @@ def test_forward_refuses_an_f0_where_nothing_takes_it():
     [
         ({"lowest_f0": 600.0}, "lowest_f0 is 600"),
         ({"highest_f0": 4001.0}, "4000 Hz"),
-        ({"num_lookahead_layers": 9}, "give 0 to 8"),
+        ({"num_lookahead_layers": 9}, "give an integer from 0 to 8"),
         ({"num_pitch_bins": 1}, "num_pitch_bins"),
         ({"num_noise_bands": 0}, "num_noise_bands"),
         ({"num_phase_bands": 2.5}, "num_phase_bands"),

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .config_values_audiolm import Within
 from .input_checks_audiolm import LARGEST_FLOAT
 
 try:
@@ -36,10 +37,9 @@ MAX_PHASES = 1280  # filters of a ratio; 44.1 kHz to 16 kHz has 160
 
 def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
     """Check and return a sampling rate, Hz."""
-    whole = isinstance(sampling_rate, int | np.integer) and not isinstance(sampling_rate, bool)
-    if not whole or int(sampling_rate) not in SAMPLING_RATES:
-        raise ValueError(f"{name} is {sampling_rate!r}; give a whole number from 1000 to 1000000, in Hz.")
-    return int(sampling_rate)
+    rate = int(sampling_rate) if isinstance(sampling_rate, np.integer) else sampling_rate
+    Within(SAMPLING_RATES.start, SAMPLING_RATES.stop - 1, whole=True).check(name, rate, ", in Hz")
+    return rate
 
 
 def is_array(item: Any) -> bool:

@@ -18,7 +18,7 @@ class Allowed:
         raise NotImplementedError
 
     def check(self, name: str, value: Any, hint: str = "", optional: bool = False) -> None:
-        """Raise a ValueError if a value is not allowed; `None` is if it is `optional`."""
+        """Raise a ValueError if a value is not allowed; `None` is allowed if it is `optional`."""
         if not (self.holds(value) or (optional and value is None)):
             raise ValueError(f"{name} is {value!r}; give {self}{hint}.")
 

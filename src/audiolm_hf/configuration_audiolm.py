@@ -104,12 +104,8 @@ class AudioLMSemanticTokenizerConfig(SemanticTokenizerConfig):
     def validate_quantisation(self) -> None:
         """Check that the encoder can be used and has the layer."""
         self._validate_encoder()
-        num_layers = self.encoder_config.num_hidden_layers
-        if self.layer > num_layers:
-            raise ValueError(
-                f"AudioLMSemanticTokenizerConfig.layer is {self.layer}; the encoder has {num_layers} layers, so give "
-                f"0 (their input) to {num_layers}."
-            )
+        layers = Within(0, self.encoder_config.num_hidden_layers, whole=True)
+        layers.check("AudioLMSemanticTokenizerConfig.layer", self.layer, ", the layers of the encoder")
 
     def _validate_encoder(self) -> None:
         kind = self.encoder_config.model_type

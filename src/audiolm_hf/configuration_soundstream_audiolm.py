@@ -119,11 +119,8 @@ class SoundStreamConfig(StrictConfig):
                 f"SoundStreamConfig.lowest_f0 is {self.lowest_f0} and highest_f0 {self.highest_f0}; give a range that "
                 f"rises and ends at {self.sampling_rate / 4:g} Hz (sampling_rate / 4) or below."
             )
-        if self.num_lookahead_layers > self.num_decoder_layers:
-            raise ValueError(
-                f"SoundStreamConfig.num_lookahead_layers is {self.num_lookahead_layers}; give 0 to "
-                f"{self.num_decoder_layers} (num_decoder_layers)."
-            )
+        layers = Within(0, self.num_decoder_layers, whole=True)
+        layers.check("SoundStreamConfig.num_lookahead_layers", self.num_lookahead_layers, " (num_decoder_layers)")
 
     def validate_low_band(self) -> None:
         """Check that the low band fits the frame, the quantizer and its levels."""
@@ -134,11 +131,8 @@ class SoundStreamConfig(StrictConfig):
                 f"SoundStreamConfig.low_band_dim is {self.low_band_dim} with quantizer_type {self.quantizer_type!r}; "
                 f'it can be 0 to {self.hop_length} (hop_length), and above 0 with "ema" only.'
             )
-        if self.low_band_start_level >= self.num_codebooks:
-            raise ValueError(
-                f"SoundStreamConfig.low_band_start_level is {self.low_band_start_level}; give a level from 0 to "
-                f"{self.num_codebooks - 1} (num_codebooks - 1)."
-            )
+        levels = Within(0, self.num_codebooks - 1, whole=True)
+        levels.check("SoundStreamConfig.low_band_start_level", self.low_band_start_level, " (num_codebooks - 1)")
 
     @property
     def hop_length(self) -> int:

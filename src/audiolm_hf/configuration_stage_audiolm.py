@@ -7,6 +7,7 @@ that transformers adds later.
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -186,11 +187,8 @@ class AudioLMStageConfig(StrictConfig):
                 f"{type(self).__name__} has {self.layout_size:,} ids (num_semantic_tokens and codebook_size times the "
                 f"levels); at most {_VOCABULARY:,} are allowed."
             )
-        if self.vocab_size < self.layout_size:
-            raise ValueError(
-                f"{type(self).__name__}.backbone_config.vocab_size is {self.vocab_size}; this stage's tokens need at "
-                f"least {self.layout_size}. Leave it out and it is set."
-            )
+        name = f"{type(self).__name__}.backbone_config.vocab_size"
+        Within(self.layout_size, math.inf, whole=True).check(name, self.vocab_size, ", or leave it out")
 
     def _validate_condition_stride(self) -> None:
         if not self.layout.condition:

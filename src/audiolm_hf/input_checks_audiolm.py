@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .config_values_audiolm import Within
+
 LARGEST_FLOAT = 128.0  # of full scale; louder floats are integers that were converted without scaling
 
 
@@ -70,8 +72,7 @@ def check_num_codebooks(num_codebooks: int | None, most: int) -> int:
     """Return a number of leading levels, by default all that the codec has."""
     if num_codebooks is None:
         return most
-    if not isinstance(num_codebooks, int) or isinstance(num_codebooks, bool) or not 1 <= num_codebooks <= most:
-        raise ValueError(f"num_codebooks is {num_codebooks!r}; this codec has 1 to {most}.")
+    Within(1, most, whole=True).check("num_codebooks", num_codebooks)
     return num_codebooks
 
 
