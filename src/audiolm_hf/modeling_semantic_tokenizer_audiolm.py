@@ -13,8 +13,8 @@ from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
-from torch.nn import functional
+import torch.nn.functional as F
+from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
@@ -31,7 +31,7 @@ INT16_SCALE = 2.0**15  # Kaldi works on 16-bit samples
 VARIANCE_EPSILON = 1e-7  # transformers' feature extractors
 
 
-def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+def log_mel_spectrogram(input_values: Tensor, sampling_rate: int) -> Tensor:
     """Return Kaldi's log-mel spectrogram `(batch, frames, 80)` of waveforms `(batch, num_samples)` of at least 25 ms.
 
     Povey windows of 25 ms every 10 ms, only whole windows; natural logarithm of the energy of 16-bit samples.
@@ -41,7 +41,7 @@ def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch
     frames = input_values.float().unfold(-1, window_length, hop_length) * INT16_SCALE
     frames = frames - frames.mean(dim=-1, keepdim=True)
     # The first sample of a window has no sample before it; Kaldi repeats it.
-    frames = frames - PREEMPHASIS * functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
+    frames = frames - PREEMPHASIS * F.pad(frames, (1, 0), mode="replicate")[..., :-1]
     window = (
         torch.hann_window(window_length, periodic=False, device=frames.device, dtype=torch.float32) ** 0.85
     )  # Povey
@@ -60,9 +60,7 @@ def log_mel_spectrogram(input_values: torch.Tensor, sampling_rate: int) -> torch
     return energy.clamp(min=MEL_FLOOR).log()
 
 
-def stacked_log_mel(
-    input_values: torch.Tensor, lengths: torch.Tensor, sampling_rate: int, num_frames: int
-) -> torch.Tensor:
+def stacked_log_mel(input_values: Tensor, lengths: Tensor, sampling_rate: int, num_frames: int) -> Tensor:
     """Return the input features `(batch, num_frames, 160)` of w2v-BERT 2.0 for a padded batch; a frame is 20 ms.
 
     Every mel bin of a recording has mean 0 and variance 1 over the windows that lie wholly inside the recording, as in
@@ -72,7 +70,7 @@ def stacked_log_mel(
     window_length, hop_length = sampling_rate // 40, sampling_rate // 100
     num_windows = num_frames * STACKED_FRAMES
     width = (num_windows - 1) * hop_length + window_length
-    input_values = functional.pad(input_values, (0, max(width - input_values.shape[-1], 0)))[:, :width]
+    input_values = F.pad(input_values, (0, max(width - input_values.shape[-1], 0)))[:, :width]
     mel = log_mel_spectrogram(input_values, sampling_rate)
 
     num_real = 1 + (lengths - window_length).clamp(min=0) // hop_length
@@ -88,7 +86,7 @@ def stacked_log_mel(
     return mel.reshape(mel.shape[0], num_frames, STACKED_FRAMES * NUM_MEL_BINS)
 
 
-def nearest_centroid(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
     """Return the nearest of `centroids (num_semantic_tokens, hidden_size)` to `features (..., hidden_size)`."""
     centroids = centroids.float()
     # |x - c|^2 without |x|^2, which is the same for every c.
@@ -173,7 +171,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         self.encoder.config.num_hidden_layers = depth
         encoder_config.num_hidden_layers = depth
 
-    def compute_tokens(self, input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def compute_tokens(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """Return the nearest centroids of the features."""
         features = self._features(input_values, lengths)
         with loaded(self):
@@ -182,8 +180,8 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
             return nearest_centroid(features, self.centroids)
 
     def extract_features(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, sampling_rate: int | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, input_values: Tensor, attention_mask: Tensor | None = None, sampling_rate: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the normalized hidden states at the rate of the tokens, before quantization.
 
         Arguments and errors are those of `tokenize`.
@@ -195,20 +193,20 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         input_values, lengths = self.read_waveforms(input_values, attention_mask, sampling_rate)
         return self._features(input_values, lengths), self.token_mask(input_values, lengths)
 
-    def _features(self, input_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def _features(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """Return normalized hidden states `(batch, semantic_length, hidden_size)`, see `extract_features`."""
         num_tokens = -(-lengths // self.config.hop_length)
         semantic_length = -(-input_values.shape[1] // self.config.hop_length)
         with loaded(self.encoder), torch.autocast(input_values.device.type, enabled=False):
             hidden_states = self._encode(input_values, lengths, num_tokens * self.config.pooling).float()
         missing = semantic_length * self.config.pooling - hidden_states.shape[1]
-        hidden_states = functional.pad(hidden_states, (0, 0, 0, missing))
+        hidden_states = F.pad(hidden_states, (0, 0, 0, missing))
         pooled = hidden_states.unflatten(1, (semantic_length, self.config.pooling)).mean(dim=2)
         # Averages and affine maps commute, so normalizing after pooling is the same and cheaper.
         with loaded(self):
             return (pooled - self.feature_mean.float()) / self.feature_std.float()
 
-    def _encode(self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+    def _encode(self, input_values: Tensor, lengths: Tensor, num_frames: Tensor) -> Tensor:
         """Return hidden states `(batch, frames, hidden_size)` of the layer for the frames of the longest recording."""
         if self.encoder.main_input_name == "input_features":
             return self._encode_spectrum(input_values, lengths, num_frames)
@@ -220,15 +218,13 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         ]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
-    def _encode_spectrum(
-        self, input_values: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor
-    ) -> torch.Tensor:
+    def _encode_spectrum(self, input_values: Tensor, lengths: Tensor, num_frames: Tensor) -> Tensor:
         """Run an encoder of log-mel spectra (Wav2Vec2Bert)."""
         longest = int(num_frames.max())
         features = stacked_log_mel(input_values, lengths, self.config.sampling_rate, longest)
         return self._hidden_states(features, length_mask(num_frames, longest).long())
 
-    def _encode_waveform(self, recording: torch.Tensor, num_frames: int) -> torch.Tensor:
+    def _encode_waveform(self, recording: Tensor, num_frames: int) -> Tensor:
         """Run an encoder of waveforms (all other kinds) on one recording `(num_samples,)` of mean 0 and variance 1."""
         encoder_config = self.config.encoder_config
         stride, field = math.prod(encoder_config.conv_stride), _receptive_field(encoder_config)
@@ -236,17 +232,17 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         width = (convolved - 1) * stride + field
         centred = recording - recording.mean()
         normalized = centred / (centred.square().mean() + VARIANCE_EPSILON).sqrt()
-        padded = functional.pad(normalized, (0, max(width - len(recording), 0)))[:width]
+        padded = F.pad(normalized, (0, max(width - len(recording), 0)))[:width]
         return self._hidden_states(padded[None])[0]
 
-    def _hidden_states(self, inputs: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def _hidden_states(self, inputs: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         inputs = inputs.to(self.encoder.dtype)
         with nullcontext() if self.encoder.training else unmoved_generator():
             outputs = self.encoder(inputs, attention_mask=attention_mask, output_hidden_states=True)
         return outputs.hidden_states[self.config.layer]
 
 
-def _unfitted_centroids(config: AudioLMSemanticTokenizerConfig) -> torch.Tensor:
+def _unfitted_centroids(config: AudioLMSemanticTokenizerConfig) -> Tensor:
     """Return distinct initial centroids `(num_semantic_tokens, hidden_size)`, the same in every run."""
     shape = (config.num_semantic_tokens, config.encoder_config.hidden_size)
     generator = torch.Generator("cpu").manual_seed(0)

@@ -42,15 +42,15 @@ NOISE_PLACES = 2**20  # frames at which the noise of a harmonic decoder begins i
 class SoundStreamEncoderOutput(ModelOutput):
     """Codes `(batch, num_codebooks, frames)` of waveforms, and the mask `(batch, frames)` of real frames."""
 
-    audio_codes: torch.Tensor | None = None
-    attention_mask: torch.Tensor | None = None
+    audio_codes: Tensor | None = None
+    attention_mask: Tensor | None = None
 
 
 @dataclass
 class SoundStreamDecoderOutput(ModelOutput):
     """Decoded waveforms: `audio_values (batch, num_samples)`, nominally in [-1, 1]."""
 
-    audio_values: torch.Tensor | None = None
+    audio_values: Tensor | None = None
 
 
 @dataclass
@@ -69,13 +69,13 @@ class SoundStreamOutput(ModelOutput):
             voicing, of a harmonic decoder.
     """
 
-    loss: torch.Tensor | None = None
-    audio_values: torch.Tensor | None = None
-    audio_codes: torch.Tensor | None = None
-    commitment_loss: torch.Tensor | None = None
-    codebook_loss: torch.Tensor | None = None
-    log_magnitude: torch.Tensor | None = None
-    pitch_logits: torch.Tensor | None = None
+    loss: Tensor | None = None
+    audio_values: Tensor | None = None
+    audio_codes: Tensor | None = None
+    commitment_loss: Tensor | None = None
+    codebook_loss: Tensor | None = None
+    log_magnitude: Tensor | None = None
+    pitch_logits: Tensor | None = None
 
 
 class CausalConv1d(nn.Conv1d):

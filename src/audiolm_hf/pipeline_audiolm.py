@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
-import torch
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from transformers.pipelines.base import Pipeline
 
@@ -50,7 +50,7 @@ class _Prompt:
 
     audio: Any
     name: str
-    features: dict[str, torch.Tensor] | None = None
+    features: dict[str, Tensor] | None = None
 
 
 class _PromptDataset(Dataset):
@@ -177,7 +177,7 @@ class AudioContinuationPipeline(Pipeline):
         postprocess = {} if return_full_audio is None else {"return_full_audio": return_full_audio}
         return preprocess, forward, postprocess
 
-    def preprocess(self, input_: Any, sampling_rate: int | None = None) -> dict[str, torch.Tensor]:
+    def preprocess(self, input_: Any, sampling_rate: int | None = None) -> dict[str, Tensor]:
         """Read a prompt into `input_values` and `attention_mask`, both `(1, num_samples)`."""
         prompt = input_ if isinstance(input_, _Prompt) else _Prompt(input_, "")
         if prompt.features is not None:
@@ -195,7 +195,7 @@ class AudioContinuationPipeline(Pipeline):
             raise type(error)(f"{prompt.name}: {error}") from error
         return dict(features)
 
-    def _forward(self, input_tensors: dict[str, torch.Tensor], **options: Any) -> dict[str, torch.Tensor]:
+    def _forward(self, input_tensors: dict[str, Tensor], **options: Any) -> dict[str, Tensor]:
         """Generate continuations; the first axes of all results are `(batch, num_return_sequences)`."""
         batch = input_tensors["input_values"].shape[0]
         output = self.model.generate(**input_tensors, **options)
@@ -204,7 +204,7 @@ class AudioContinuationPipeline(Pipeline):
         return {name: output[name].reshape(batch, -1, *output[name].shape[1:]) for name in names}
 
     def postprocess(
-        self, model_outputs: dict[str, torch.Tensor], return_full_audio: bool = True
+        self, model_outputs: dict[str, Tensor], return_full_audio: bool = True
     ) -> AudioContinuation | list[AudioContinuation]:
         """Trim the continuations of a prompt to their lengths."""
         rows = {name: tensor[0] for name, tensor in model_outputs.items()}
