@@ -179,12 +179,6 @@ def test_noise_begins_elsewhere_in_each_step_of_training():
         assert torch.equal(codec(values, f0=f0).audio_values, codec(values, f0=f0).audio_values)
 
 
-def test_lookahead_counts_the_decoders_frames_and_windows():
-    config = SoundStreamConfig(decoder_type="harmonic")
-    assert config.lookahead == 3 * 480 + 2 * 3 * 320 + 480  # 240 ms
-    assert SoundStreamConfig(decoder_type="harmonic", num_lookahead_layers=0).lookahead == 3 * 480 + 480
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

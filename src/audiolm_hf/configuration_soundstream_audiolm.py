@@ -148,19 +148,3 @@ class SoundStreamConfig(StrictConfig):
     def bitrate(self) -> float:
         """Bits per second of all codebooks together."""
         return self.frame_rate * self.num_codebooks * math.log2(self.codebook_size)
-
-    @property
-    def lookahead(self) -> int:
-        """Samples after the end of a frame that its codes or samples may depend on, but for `phase_iterations`.
-
-        Windows centred on their frame see `(window_length - hop_length) / 2` samples ahead, once in the encoder and
-        once in the decoder. A harmonic decoder has them before and after its filter, sees one and a half frames by the
-        interpolation of its pitch, and some by `num_lookahead_layers`. The low band has windows of two frames.
-        """
-        excess = (self.window_length - self.hop_length) // 2
-        windows = {"istft": 1, "harmonic": 2, "mirrored": 0}[self.decoder_type] + (self.encoder_type == "spectral")
-        lookahead = windows * excess + 2 * self.hop_length * (self.low_band_dim > 0)
-        if self.decoder_type == "harmonic":
-            frames_ahead = self.num_lookahead_layers * ((self.kernel_size - 1) // 2)
-            lookahead += frames_ahead * self.hop_length + 3 * self.hop_length // 2
-        return lookahead
