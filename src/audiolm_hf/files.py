@@ -60,11 +60,11 @@ def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
     _force_to_disk(folder.parent)
 
 
-def fill_folder(folder: Path, write: Callable[[Path], Any], last: str = "config.json") -> None:
-    """Write files to a folder that may have other files; they are incomplete until `last` exists."""
-    (folder / last).unlink(missing_ok=True)
+def fill_folder(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Write files to a folder that may have other files; they are incomplete until `config.json` exists."""
+    (folder / "config.json").unlink(missing_ok=True)
     partial = _write_partial(folder, folder, write)
-    for path in sorted(partial.iterdir(), key=lambda path: path.name == last):
+    for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
         target = folder / path.name
         if target.is_dir():
             shutil.rmtree(target)

@@ -281,9 +281,9 @@ class AudioLMGenerationMixin(PartsMixin):
         config = self._semantic_stage.config
         return config.mean_semantic_duration if config.remove_repeats else 1.0
 
-    def num_generated_codebooks(self, options: AudioLMGenerationConfig | None = None) -> int:
+    def num_generated_codebooks(self) -> int:
         """Return the leading levels of the codec that continuations are decoded from."""
-        options = self.check_generate_options() if options is None else options
+        options = self.check_generate_options()
         used = [stage for name, stage in self.config.stage_configs.items() if options.uses(name)]
         return max(stage.num_stage_codebooks for stage in used)
 

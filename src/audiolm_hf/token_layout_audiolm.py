@@ -76,10 +76,10 @@ def is_condition(tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     return torch.isin(token_levels(tokens, config), condition) | (tokens == config.separator_token_id)
 
 
-def level_mask(config: AudioLMStageConfig, device: torch.device | str = "cpu") -> Tensor:
+def level_mask(config: AudioLMStageConfig) -> Tensor:
     """Return a mask `(len(config.predicted_levels), vocab_size)` of the ids allowed at each turn of the levels."""
     levels = config.predicted_levels
-    allowed = torch.zeros(len(levels), config.vocab_size, dtype=torch.bool, device=device)
+    allowed = torch.zeros(len(levels), config.vocab_size, dtype=torch.bool, device="cpu")
     for turn, level in enumerate(levels):
         start, stop = level_range(config, level)
         allowed[turn, start:stop] = True
