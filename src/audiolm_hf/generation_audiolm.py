@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationConfig
 from transformers.utils import ModelOutput
@@ -348,8 +347,10 @@ def _output(
 def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack rows of different lengths of their last dimension, zeros on the right; return them and the lengths."""
     lengths = [row.shape[-1] for row in rows]
-    padded = [F.pad(row, (0, max(lengths) - row.shape[-1])) for row in rows]
-    return torch.stack(padded), torch.tensor(lengths, device=rows[0].device)
+    padded = rows[0].new_zeros(len(rows), *rows[0].shape[:-1], max(lengths))
+    for place, row, length in zip(padded, rows, lengths, strict=True):
+        place[..., :length] = row
+    return padded, torch.tensor(lengths, device=padded.device)
 
 
 def _unpad(values: Tensor, attention_mask: Tensor | None, mask_name: str) -> list[Tensor]:

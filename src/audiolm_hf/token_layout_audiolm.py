@@ -92,8 +92,8 @@ def level_mask(config: AudioLMStageConfig) -> Tensor:
 def semantic_ids(semantic_tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Check the semantic tokens of a crop, and remove repeats if the stage has `remove_repeats`."""
     check_ids("semantic_tokens", semantic_tokens, config.num_semantic_tokens)
-    tokens, _ = remove_repeats(semantic_tokens.long())
-    return tokens if config.remove_repeats else semantic_tokens.long()
+    check_tensor("semantic_tokens", semantic_tokens, "(semantic_length,), one recording at a time", 1)
+    return remove_repeats(semantic_tokens.long())[0] if config.remove_repeats else semantic_tokens.long()
 
 
 def _first_ids(levels: list[int], config: AudioLMStageConfig, device: torch.device) -> Tensor:
