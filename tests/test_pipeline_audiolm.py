@@ -188,7 +188,7 @@ def test_a_streamed_dataset_and_an_iterator_are_read(pipe):
         (CLIP, {"sampling_rate": 0}, ValueError, "sampling_rate is 0"),
         (CLIP, {"sampling_rate": -1}, ValueError, "sampling_rate is -1"),
         (CLIP, {"return_full_audio": "no"}, ValueError, "return_full_audio is 'no'; give True or False"),
-        (CLIP, {"num_return_sequences": "2"}, TypeError, "num_return_sequences is '2'"),
+        (CLIP, {"num_return_sequences": "2"}, ValueError, "num_return_sequences is '2'"),
         (CLIP, {"max_new_tokens": 10}, ValueError, "give continuation_length_s"),
         (CLIP, {"coarse_temperature": -1.0}, ValueError, "coarse_temperature is -1"),
         ("missing.wav", {}, FileNotFoundError, "does not exist"),
