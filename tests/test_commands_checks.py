@@ -39,8 +39,6 @@ SINGLE = [
     ("tokens", ["--kind", "piano", "--midi", "missing"], "There is no file or folder missing"),
     ("tokens", ["--train-minutes", "-2"], "--train-minutes is -2.0"),
     ("likelihood", ["--checkpoint", "missing"], "The checkpoint 'missing' is not found"),
-    ("likelihood", ["--overlap", "1"], "--overlap is 1.0; give 0 or more and at most 0.99"),
-    ("likelihood", ["--orders", "0"], "--orders is 0"),
     ("continuation", ["--num-prompts", "-3"], "--num-prompts is -3"),
     ("continuation", ["--length-s", "1e9"], "--length-s is 1000000000.0; give a number above 0 and at most 86400"),
     ("continuation", ["--num-continuations", "1000000"], "--num-continuations is 1000000; give 1 or more and at most"),

@@ -155,7 +155,6 @@ def test_evaluate_codec_prints_a_table_and_writes_json(checkpoint, recordings, t
         1,
         "--length-s",
         1.5,
-        "--opus",
         "-o",
         output,
     ]
@@ -175,9 +174,6 @@ def test_evaluate_likelihood_prints_every_stage(checkpoint, tmp_path, capsys):
         train_tokens,
         "--test-tokens",
         test_tokens,
-        "--orders",
-        1,
-        3,
     ]
     assert run("evaluate", "likelihood", *arguments) == 0
     printed = capsys.readouterr().out

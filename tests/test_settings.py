@@ -146,14 +146,17 @@ GOOD: dict[str, dict[str, Any]] = {
         "semantic_tokenizer": "t",
         "codec": "c",
     },
-    "lora": {"output_folder": "o", "data": {"folder": "d", "recordings": ["a"]}, "base": "b", "coarse": {}},
+    "lora": {
+        "output_folder": "o",
+        "data": {"folder": "d", "recordings": ["a"]},
+        "base": "b",
+        "stages": {"coarse": {}},
+    },
     "assemble": {
         "output_folder": "o",
         "semantic_tokenizer": "t",
         "codec": "c",
-        "semantic": "s",
-        "coarse": "c",
-        "fine": "f",
+        "stages": {"semantic": "s", "coarse": "c", "fine": "f"},
     },
     "render": {"output_folder": "o", "data": {"folder": "d", "train": ["a"]}},
 }

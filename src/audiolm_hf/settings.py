@@ -33,6 +33,9 @@ RENAMED_KEYS = {
     "drop_condition": "condition_dropout",
     "sample_evaluations": "sample_steps",
     "consensus_rounds": "averaging_rounds",
+    "semantic": "stages.semantic",
+    "coarse": "stages.coarse",
+    "fine": "stages.fine",
 }
 
 
@@ -125,6 +128,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return build(hint, value, where)  # type: ignore[arg-type]
     if origin in (list, tuple) and isinstance(value, list | tuple):
         return origin(convert(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: convert(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         return _to_float(value, where)
     expected = origin or hint

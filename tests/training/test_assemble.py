@@ -30,8 +30,19 @@ def recording(tmp_path):
     return torch.from_numpy(speech)[None]
 
 
+def config_of(parts, output, **changes):
+    stages = {name: parts[name] for name in ("semantic", "coarse", "fine")}
+    return AssembleConfig(
+        semantic_tokenizer=parts["semantic_tokenizer"],
+        codec=parts["codec"],
+        stages=stages,
+        output_folder=str(output),
+        **changes,
+    )
+
+
 def test_float32_checkpoint_is_its_parts_bit_by_bit(tiny_audiolm, parts, tmp_path):
-    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), float16=False))
+    assemble(config_of(parts, tmp_path / "out", float16=False))
     model = AudioLMModel.from_pretrained(tmp_path / "out")
     expected = tiny_audiolm.state_dict()
     assert all(tensor.equal(expected[name]) for name, tensor in model.state_dict().items())
@@ -41,7 +52,7 @@ def test_float32_checkpoint_is_its_parts_bit_by_bit(tiny_audiolm, parts, tmp_pat
 def test_float16_checkpoint_is_half_as_large_and_loads_in_float32(parts, tmp_path):
     sizes = []
     for name in ("whole", "half"):
-        folder = assemble(AssembleConfig(**parts, output_folder=str(tmp_path / name), float16=name == "half"))
+        folder = assemble(config_of(parts, tmp_path / name, float16=name == "half"))
         sizes.append(json.loads((tmp_path / f"{name}-assemble.json").read_text())["bytes"])
         assert (folder / "config.json").is_file()
     assert sizes[1] < 0.75 * sizes[0]
@@ -57,7 +68,7 @@ def test_float16_checkpoint_is_half_as_large_and_loads_in_float32(parts, tmp_pat
 
 
 def test_tokens_before_and_after_storing_are_compared(parts, tmp_path, recording):
-    config = AssembleConfig(**parts, output_folder=str(tmp_path / "out"), check_data=[str(tmp_path / "clip.flac")])
+    config = config_of(parts, tmp_path / "out", check_data=[str(tmp_path / "clip.flac")])
     assert assemble(config) == tmp_path / "out"
     report = json.loads((tmp_path / "out-assemble.json").read_text())
     original, stored = (AudioLMModel.from_parts(**load_all(parts)), AudioLMModel.from_pretrained(tmp_path / "out"))
@@ -73,7 +84,7 @@ def test_tokenizers_rounded_before_give_equal_tokens(parts, tmp_path, recording)
         part = load_all(parts)[name]
         round_to_float16_(part)
         part.save_pretrained(parts[name])
-    config = AssembleConfig(**parts, output_folder=str(tmp_path / "out"), check_data=[str(tmp_path / "clip.flac")])
+    config = config_of(parts, tmp_path / "out", check_data=[str(tmp_path / "clip.flac")])
     assemble(config)
     report = json.loads((tmp_path / "out-assemble.json").read_text())
     assert (report["equal_semantic_tokens"], report["equal_audio_codes"]) == (1.0, 1.0)
@@ -81,29 +92,29 @@ def test_tokenizers_rounded_before_give_equal_tokens(parts, tmp_path, recording)
 
 def test_generation_defaults_are_stored(parts, tmp_path):
     generation = {"continuation_length_s": 2.5, "coarse_temperature": 0.7}
-    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), generation=generation))
+    assemble(config_of(parts, tmp_path / "out", generation=generation))
     stored = AudioLMModel.from_pretrained(tmp_path / "out").generation_config
     assert (stored.continuation_length_s, stored.coarse_temperature) == (2.5, 0.7)
 
 
 def test_the_folders_of_the_parts_are_not_stored(parts, tmp_path):
-    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out")))
+    assemble(config_of(parts, tmp_path / "out"))
     assert str(tmp_path.parent) not in (tmp_path / "out" / "config.json").read_text()
     assert not any(folder in (tmp_path / "out" / "config.json").read_text() for folder in parts.values())
 
 
 def test_checkpoint_that_is_too_large_is_an_error(parts, tmp_path):
     with pytest.raises(ValueError, match=r"MB, more than max_megabytes = 0\.01"):
-        assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out"), max_megabytes=0.01))
+        assemble(config_of(parts, tmp_path / "out", max_megabytes=0.01))
     assert not (tmp_path / "out" / "config.json").exists()
-    assemble(AssembleConfig(**parts, output_folder=str(tmp_path / "out")))  # nothing was written that would bind
+    assemble(config_of(parts, tmp_path / "out"))  # nothing was written that would bind
 
 
 @pytest.mark.parametrize("key", ["semantic", "coarse", "fine", "semantic_tokenizer"])
 def test_a_part_of_another_kind_is_refused_before_anything_is_loaded(parts, tmp_path, key):
     other = parts["coarse" if key != "coarse" else "fine"]
     with pytest.raises(ValueError, match=rf"{key} is .*, a model of type 'audiolm_.*'; give one of type 'audiolm_"):
-        assemble(AssembleConfig(**parts | {key: other}, output_folder=str(tmp_path / "out")))
+        assemble(config_of(parts | {key: other}, tmp_path / "out"))
 
 
 def load_all(parts):

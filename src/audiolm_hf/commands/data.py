@@ -140,7 +140,6 @@ def _write_splits(
     archive: Path | None,
     archives: Path,
 ) -> None:
-    """Write the parquet file of every split."""
     from audiolm_hf.data import corpora
     from audiolm_hf.data.download import check_digest, fetch
 
@@ -166,7 +165,6 @@ def _write_splits(
 def _render_excerpts(
     places: list[tuple[str, float]], recordings: dict[str, "Recording"], labels: dict[str, dict[str, str]], url: str
 ) -> Iterator[dict[str, Any]]:
-    """Render the pieces and return the excerpts as rows with audio."""
     from audiolm_hf.data.audio import decode_audio
     from audiolm_hf.data.corpora import SAMPLING_RATE, encode_flac
     from audiolm_hf.progress import progress_bar
@@ -192,7 +190,6 @@ def _render_excerpts(
 
 
 def _report(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Print a summary of the written file."""
     speakers = len({row.get("speaker", row.get("composer")) for row in rows})
     minutes = sum(row["duration"] for row in rows) / 60
     sys.stdout.write(f"{path}: {len(rows)} recordings, {speakers} speakers or composers, {minutes:.1f} min\n")

@@ -59,7 +59,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _run(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
-    """Check the options, evaluate, print the table and write the report."""
     from audiolm_hf.evaluation.report import to_json
 
     output: Path | None = arguments.output
@@ -151,15 +150,6 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
         action=Number,
         help="numbers of leading levels to evaluate in addition",
     )
-    parser.add_argument(
-        "--opus",
-        type=float,
-        nargs="*",
-        action=Number,
-        minimum=0.5,
-        maximum=512,
-        help="bit rates of Opus, kbps (default: speech 6 8, piano 6 12)",
-    )
     add_report(parser)
 
 
@@ -172,8 +162,8 @@ def _evaluate_codec(arguments: argparse.Namespace, device: str) -> _Result:
     codec.model.to(device)
     set_threads(codec.model, arguments.threads)
     source = AudioSource(arguments.data, codec.sampling_rate)
-    clips = (arguments.num_clips, arguments.length_s)
-    report = evaluate_codec(codec, source, *clips, arguments.num_codebooks, arguments.opus, arguments.kind)
+    options = (arguments.num_clips, arguments.length_s, arguments.num_codebooks)
+    report = evaluate_codec(codec, source, *options, kind=arguments.kind)
     return report, format_codec(report)
 
 
@@ -211,23 +201,6 @@ def _likelihood_options(parser: argparse.ArgumentParser) -> None:
     )
     add_data(parser, "token datasets for the n-grams", "--train-tokens")
     add_data(parser, "held-out token datasets", "--test-tokens")
-    parser.add_argument(
-        "--orders",
-        type=int,
-        nargs="+",
-        default=[1, 2, 3, 5],
-        action=Number,
-        help="orders of the n-grams (default 1 2 3 5)",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=float,
-        default=0.5,
-        action=Number,
-        minimum=0,
-        maximum=0.99,
-        help="overlap of a stage's windows, a share from 0 to 1 (default 0.5)",
-    )
     add_report(parser)
 
 
@@ -239,7 +212,7 @@ def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> _Result:
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
     train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
-    report = evaluate_likelihood(stages, train, test, arguments.orders, arguments.overlap)
+    report = evaluate_likelihood(stages, train, test)
     return report, format_likelihood(report)
 
 

@@ -19,9 +19,9 @@ from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS
-from audiolm_hf.settings import InputPath, OutputPath, Positive, Settings, Use
+from audiolm_hf.settings import Filled, InputPath, OutputPath, Positive, Settings, Use
 from audiolm_hf.stages_audiolm import STAGES
-from audiolm_hf.training.config import check_model_keys
+from audiolm_hf.training.config import check_model_keys, ordered_stages
 from audiolm_hf.training.run import one_run
 
 NUM_CHECK_CLIPS = 8  # recordings on which tokens are compared
@@ -35,11 +35,9 @@ class AssembleConfig(Settings):
     Args:
         semantic_tokenizer (`str`): folder of the semantic tokenizer.
         codec (`str`): folder of the codec.
-        semantic (`str`): folder of the semantic stage.
-        coarse (`str`): folder of the coarse stage.
-        fine (`str`, *optional*): folder of the fine stage; without it, the checkpoint has none.
+        stages (`dict[str, str]`): folders of the stages by name; the checkpoint only has these.
         output_folder (`str`): folder of the checkpoint.
-        float16 (`bool`, defaults to `True`): store weights in float16, except centroids and codebooks.
+        float16 (`bool`): store weights in float16, except centroids and codebooks.
         max_megabytes (`float`, *optional*): largest allowed size of the checkpoint, in 10^6 bytes.
         generation (`dict`): fields of [`AudioLMGenerationConfig`] that differ from its defaults.
         check_data (`list[str]`): recordings on which tokens before and after storing are compared.
@@ -47,10 +45,8 @@ class AssembleConfig(Settings):
 
     semantic_tokenizer: InputPath
     codec: InputPath
-    semantic: InputPath
-    coarse: InputPath
+    stages: Annotated[dict[str, InputPath], Filled()]
     output_folder: OutputPath
-    fine: InputPath | None = None
     float16: bool = True
     max_megabytes: Positive | None = None
     generation: dict[str, Any] = field(default_factory=dict)
@@ -58,12 +54,8 @@ class AssembleConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.stages = ordered_stages(self.stages)
         check_model_keys("generation", self.generation, AudioLMGenerationConfig.option_names())
-
-    @property
-    def stages(self) -> dict[str, str]:
-        """Folders of the stages by name."""
-        return {name: getattr(self, name) for name in STAGES if getattr(self, name, None) is not None}
 
 
 @one_run("assemble", alone=True)
@@ -86,11 +78,10 @@ def check_parts(config: AssembleConfig) -> None:
     """Check the kind of part in each folder before any is loaded."""
     require_model_type(config.semantic_tokenizer, SEMANTIC_TOKENIZERS, "semantic_tokenizer")
     for name, folder in config.stages.items():
-        require_model_type(folder, STAGES[name].config_class.model_type, name)
+        require_model_type(folder, STAGES[name].config_class.model_type, f"stages.{name}")
 
 
 def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -> None:
-    """Write the checkpoint into an empty folder, and the report."""
     model = load_parts(config)
     model.save_pretrained(folder, state_dict=float16_tensors(model) if config.float16 else None)
     AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate=model.sampling_rate)).save_pretrained(folder)

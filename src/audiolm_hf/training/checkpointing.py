@@ -1,9 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Checkpoints of the trainings, with a seal that shows whether they are complete and unchanged, and without pickles.
 
-A checkpoint is a folder whose name ends in its step. transformers' Trainer writes it file by file; the training loops
-of this package write it under another name and rename it. Both write the seal, which has the hash of every file, last.
-A checkpoint that is incomplete or was changed is skipped, and the previous one is used.
+A checkpoint is a folder whose name ends in its step. The seal, which has the hash of every file, is written last. A
+checkpoint that is incomplete or was changed is skipped, and the previous one is used.
 """
 
 import json

@@ -24,6 +24,7 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
+from audiolm_hf.stages_audiolm import STAGES
 
 Recordings = Annotated[list[Annotated[str, Filled()]], Use.DATA]
 DataFolder = OutputPath  # a run does not depend on its place, only on its content
@@ -121,6 +122,14 @@ class MaskedTrainingConfig(CropTrainingConfig):
     vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
     attn_implementation: str = "sdpa"
     max_kmeans_frames: Count = 200_000
+
+
+def ordered_stages(stages: dict[str, Any]) -> dict[str, Any]:
+    """Return values by stage in the order in which the stages generate; an unknown stage is an error."""
+    for name in stages:
+        if name not in STAGES:
+            raise ValueError(f"stages: unknown stage {name!r}{did_you_mean(str(name), STAGES)}")
+    return {name: stages[name] for name in STAGES if name in stages}
 
 
 def check_model_keys(name: str, values: Collection[str], known: Collection[str]) -> None:

@@ -80,7 +80,8 @@ def _lines(config_class: Any, prefix: str) -> Iterator[str]:
         yield f"{prefix}{field.name} ({', '.join(facts)}): {texts[field.name]}"
         for inner in (hint, *typing.get_args(hint)):
             if dataclasses.is_dataclass(inner):
-                yield from _lines(inner, f"{prefix}{field.name}{'' if inner is hint else '[]'}.")
+                kind = {list: "[]", dict: ".NAME"}.get(typing.get_origin(hint) or hint, "")
+                yield from _lines(inner, f"{prefix}{field.name}{kind}.")
 
 
 def key_texts(config_class: type) -> dict[str, str]:
@@ -102,6 +103,6 @@ def _type_text(hint: Any) -> str:
         return " or ".join(map(repr, arguments))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type_text(each) for each in arguments if each is not type(None)) + ", optional"
-    if origin is list:
-        return f"list of {_type_text(arguments[0])}"
+    if origin in (list, dict) and arguments[-1] is not Any:
+        return f"{origin.__name__} of {_type_text(arguments[-1])}"
     return "keys below" if dataclasses.is_dataclass(hint) else (origin or hint).__name__

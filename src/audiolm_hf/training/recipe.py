@@ -39,7 +39,7 @@ class RecipeConfig(Settings):
         output_folder (`str`): folder with a subfolder for every step.
         every_step (`dict`): keys for all steps that have them, overridden by the steps' own. In the file and on the
             command line they are next to `steps`: `seed=1`, `data.folder=...`.
-        here (`str`, defaults to `"."`): folder of the recipe's file, which is set automatically.
+        here (`str`): folder of the recipe's file, which is set automatically.
     """
 
     steps: Annotated[list[dict[str, Any]], Filled()]
@@ -96,7 +96,6 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
 
 
 def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tuple[Step, set[str]]:
-    """Return a step, and the keys of its training."""
     where, here = f"step {name}", Path(recipe.here)
     if "config" in values:
         path = here / str(values["config"])
@@ -169,7 +168,6 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
 
 
 def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
-    """Return the kind of a training and its configuration."""
     values = read_yaml(path, overrides)
     if "kind" not in values:
         raise ValueError(f"{path} has no key `kind`; add `kind: ` with one of {', '.join(TRAINING_KINDS)}.")

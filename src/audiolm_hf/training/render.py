@@ -45,11 +45,11 @@ class RenderConfig(Settings):
         data ([`AudioDataConfig`]): parquet files with a column `midi`, in `train`.
         output_folder (`str`): folder for FLAC files and `recordings.jsonl`.
         soundfont (`str`): SF2 file of the piano; the default is installed by Debian's `fluid-soundfont-gm`.
-        sampling_rate (`int`, defaults to 16000): sampling rate of the recordings, in Hz.
+        sampling_rate (`int`): sampling rate of the recordings, in Hz.
         max_length_s (`float`, *optional*): seconds of each piece, from its beginning; all by default.
-        max_transposition (`int`, defaults to 0): largest transposition in semitones. If it is above 0, every piece is
-            transposed up or down by a random interval of at least 1 semitone.
-        seed (`int`, defaults to 0): random seed of the transpositions.
+        max_transposition (`int`): largest transposition in semitones. If it is above 0, every piece is transposed up
+            or down by a random interval of at least 1 semitone.
+        seed (`int`): random seed of the transpositions.
     """
 
     data: AudioDataConfig

@@ -105,26 +105,34 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
     inputs: dict[str, dict[str, Path]] = {}
     hints = typing.get_type_hints(type(config), include_extras=True)
     for entry in dataclasses.fields(config):
-        key, value, uses = prefix + entry.name, getattr(config, entry.name), _uses(hints[entry.name])
+        name, value, uses = prefix + entry.name, getattr(config, entry.name), _uses(hints[entry.name])
         if Use.FREE in uses or value is None:
             continue
-        if dataclasses.is_dataclass(value):
-            inner, inner_inputs = describe_config(value, f"{key}.")
-            settings |= inner
-            inputs |= inner_inputs
-        elif Use.DATA in uses:
-            inputs[key] = recording_files([Path(config.folder) / name for name in value])
-        elif Use.NAMED_INPUT in uses and value in list_checkpoints():
-            inputs[key] = named_files([Path(checkpoint(value))])
-        elif Use.NAMED_INPUT in uses and not Path(value).is_dir():
-            settings[key] = value
-        elif uses & {Use.INPUT, Use.NAMED_INPUT}:
-            inputs[key] = named_files(
-                [_existing(path, key) for path in ([value] if isinstance(value, str) else value)]
-            )
-        else:
-            settings[key] = _plain(value)
+        for key, each in _parts(name, value, bool(uses)):
+            if dataclasses.is_dataclass(each):
+                inner, inner_inputs = describe_config(each, f"{key}.")
+                settings |= inner
+                inputs |= inner_inputs
+            elif Use.DATA in uses:
+                inputs[key] = recording_files([Path(config.folder) / path for path in each])
+            elif Use.NAMED_INPUT in uses and each in list_checkpoints():
+                inputs[key] = named_files([Path(checkpoint(each))])
+            elif Use.NAMED_INPUT in uses and not Path(each).is_dir():
+                settings[key] = each
+            elif uses & {Use.INPUT, Use.NAMED_INPUT}:
+                inputs[key] = named_files(
+                    [_existing(path, key) for path in ([each] if isinstance(each, str) else each)]
+                )
+            else:
+                settings[key] = _plain(each)
     return settings, inputs
+
+
+def _parts(key: str, value: Any, is_path: bool) -> list[tuple[str, Any]]:
+    """Return the values by key of a mapping of paths or dataclasses, or the whole value."""
+    if isinstance(value, dict) and (is_path or any(map(dataclasses.is_dataclass, value.values()))):
+        return [(f"{key}.{name}", each) for name, each in value.items()]
+    return [(key, value)]
 
 
 def _uses(hint: Any) -> set[str]:

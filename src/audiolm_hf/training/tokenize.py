@@ -22,8 +22,7 @@ class TokenizeConfig(Settings):
         semantic_tokenizer (`str`): folder of the semantic tokenizer.
         codec (`str`): folder of the codec.
         output_folder (`str`): folder for the token datasets `train` and, if there is validation data, `validation`.
-        float16 (`bool`, defaults to `False`): round the tokenizers' weights to float16 first, as `assemble` stores
-            them.
+        float16 (`bool`): round the tokenizers' weights to float16 first, as `assemble` stores them.
     """
 
     data: AudioDataConfig

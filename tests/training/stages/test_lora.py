@@ -49,12 +49,13 @@ def data(tmp_path_factory):
 
 def values_of(base, data, output, **changes):
     recordings = {"folder": str(data), "recordings": ["list.csv"], "speaker": "ann"}
+    stages = {"coarse": STAGE, "fine": STAGE}
+    stages |= {name: changes.pop(name) for name in ("semantic", "coarse", "fine") if name in changes}
     return {
         "base": str(base),
         "output_folder": str(output),
         "data": recordings | {"train_minutes": 1.2 / 60, "validation_minutes": 0.5 / 60},
-        "coarse": STAGE,
-        "fine": STAGE,
+        "stages": {name: stage for name, stage in stages.items() if stage is not None},
         "bf16": False,
         "use_cpu": True,
     } | changes
@@ -90,7 +91,7 @@ def test_only_adapters_change(trained, base, tmp_path):
     assert {name.partition(".")[0] for name in tensors} == {"coarse", "fine"}
     assert len(tensors) == 2 * 2 * 7 * 2  # stages, layers, linear layers of each, A and B
     assert all(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name)  # zeros at first
-    fresh = adapt_stage(tiny_model().coarse, config_of(base, trained, tmp_path).coarse, seed=0)
+    fresh = adapt_stage(tiny_model().coarse, config_of(base, trained, tmp_path).stages["coarse"], seed=0)
     starts = {
         name.replace(".default", "").replace("base_model.model", "coarse"): weight
         for name, weight in fresh.named_parameters()
@@ -186,7 +187,7 @@ def test_training_goes_through_the_program(base, data, tmp_path, capsys):
     assert main(["continue", str(CLIP), "--checkpoint", str(tmp_path / "run/adapter"), *arguments]) == 0
     assert sf.info(output).duration == pytest.approx(sf.info(CLIP).duration + 0.1, abs=0.01)
     capsys.readouterr()
-    assert main(["train", "--config", str(config), "semantic.rnk=4"]) == 1
+    assert main(["train", "--config", str(config), "stages.semantic.rnk=4"]) == 1
     assert "did you mean 'rank'?" in capsys.readouterr().err
 
 
@@ -203,9 +204,10 @@ def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
     before = (trained / "adapter/adapter_model.safetensors").read_bytes()
     config = config_of(base, data, trained)
     assert train_lora(config) == trained / "adapter"
+    other_rank = config.stages | {"coarse": replace(config.stages["coarse"], rank=3)}
     for values, message in (
         ({"data": replace(config.data, speaker="another")}, r"different: data.speaker \(.*, now 'another'\)"),
-        ({"coarse": replace(config.coarse, rank=3)}, r"different: coarse.rank \(.*, now 3\)"),
+        ({"stages": other_rank}, r"different: stages.coarse.rank \(.*, now 3\)"),
         ({"seed": 9}, r"different: seed \(0, now 9\)"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -216,9 +218,10 @@ def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coarse": None, "fine": None}, "No stage is to be adapted"),
+        ({"coarse": None, "fine": None}, "stages is {}; it must not be empty"),
         ({"coarse": STAGE | {"rank": 0}}, "rank is 0"),
         ({"coarse": STAGE | {"dropout": 1.0}}, "dropout is 1.0"),
+        ({"stages": {"coars": STAGE}}, "unknown stage 'coars'; did you mean 'coarse'?"),
         ({"quantization": "2bit"}, "quantization is '2bit'; it must be one of"),
     ],
 )

@@ -17,26 +17,9 @@ from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import load_tokenizers
 from audiolm_hf.data.tokens import TokenDataset
-from audiolm_hf.evaluation.protocols.codec import codec_headlines, evaluate_codec, format_codec
-from audiolm_hf.evaluation.protocols.continuation import (
-    ContinuationKind,
-    continuation_headlines,
-    evaluate_continuation,
-    format_continuation,
-)
-from audiolm_hf.evaluation.protocols.likelihood import (
-    evaluate_likelihood,
-    format_likelihood,
-    likelihood_headlines,
-    load_stages,
-)
+from audiolm_hf.evaluation.protocols import codec, continuation, likelihood, tokens
+from audiolm_hf.evaluation.protocols.continuation import ContinuationKind
 from audiolm_hf.evaluation.protocols.samples import format_samples, save_samples
-from audiolm_hf.evaluation.protocols.tokens import (
-    evaluate_piano_tokens,
-    evaluate_tokens,
-    format_tokens,
-    token_headlines,
-)
 from audiolm_hf.evaluation.report import Headline, format_markdown
 from audiolm_hf.evaluation.results import checkpoint_hash, kept_result
 from audiolm_hf.modeling_audiolm import AudioLMModel
@@ -56,23 +39,10 @@ MIDI_FILE = "piano/midi_test.parquet"
 
 @dataclass(frozen=True)
 class CheckpointEvaluation:
-    """Settings of the evaluation of a checkpoint.
+    """Settings of the evaluation of a checkpoint in `folder` on the corpora in `data`.
 
-    Args:
-        folder (`Path`): folder of the checkpoint, which must be an [`AudioLMModel`].
-        data (`Path`): folder of the corpora; it must have the files of `TEST_FILES` and `TRAIN_FILES`.
-        results_folder (`Path`): folder for results, tokens and pictures.
-        kind (`"speech"` or `"piano"`, defaults to `"speech"`): kind of audio.
-        num_prompts (`int`, defaults to 24): number of prompts to continue.
-        num_continuations (`int`, defaults to 4): number of continuations of each prompt.
-        num_clips (`int`, defaults to 24): number of recordings for the codec.
-        num_samples (`int`, defaults to 6): number of pictures.
-        train_minutes (`float`, defaults to 80.0): minutes of training audio for the baselines of the tokens.
-        train_tokens (`Path`, *optional*): token dataset for the n-grams; by default the training files are tokenized.
-        seed (`int`, defaults to 0): random seed.
-        device (`str`, defaults to `"cpu"`): device of the models.
-        threads (`int`, *optional*): number of threads on a CPU; by default it depends on the size of the model.
-        overwrite (`bool`, defaults to `False`): replace saved results of other settings or files.
+    Results, tokens and pictures are in `results_folder`. `train_minutes` of training audio are for the baselines of
+    the tokens, and `train_tokens` for the n-grams; by default the training files are tokenized.
     """
 
     folder: Path
@@ -172,10 +142,12 @@ class CheckpointProtocol:
 
 
 def _evaluate_codec(evaluation: CheckpointEvaluation) -> dict[str, Any]:
-    codec = evaluation.model.acoustic_codec
-    levels = sorted({evaluation.model.config.num_coarse_codebooks, codec.num_codebooks * 2 // 3})
+    acoustic_codec = evaluation.model.acoustic_codec
+    levels = sorted({evaluation.model.config.num_coarse_codebooks, acoustic_codec.num_codebooks * 2 // 3})
     source = evaluation.source(evaluation.test_paths)
-    return evaluate_codec(codec, source, evaluation.num_clips, num_codebooks=levels, kind=evaluation.kind)
+    return codec.evaluate_codec(
+        acoustic_codec, source, evaluation.num_clips, num_codebooks=levels, kind=evaluation.kind
+    )
 
 
 def _evaluate_tokens(evaluation: CheckpointEvaluation) -> dict[str, Any]:
@@ -184,8 +156,8 @@ def _evaluate_tokens(evaluation: CheckpointEvaluation) -> dict[str, Any]:
     parts = (model.semantic_tokenizer, model.acoustic_codec, *sources)
     options = (evaluation.train_minutes, evaluation.seed)
     if evaluation.kind == "piano":
-        return evaluate_piano_tokens(*parts, evaluation.data / MIDI_FILE, *options)
-    return evaluate_tokens(*parts, *options)
+        return tokens.evaluate_piano_tokens(*parts, evaluation.data / MIDI_FILE, *options)
+    return tokens.evaluate_tokens(*parts, *options)
 
 
 def _token_files(evaluation: CheckpointEvaluation) -> list[Path]:
@@ -208,12 +180,12 @@ def _evaluate_likelihood(evaluation: CheckpointEvaluation) -> dict[str, Any]:
     test = tokenized("test", evaluation.test_paths)
     given = evaluation.train_tokens
     train = tokenized("train", evaluation.train_paths) if given is None else TokenDataset(given)
-    stages = {name: stage.to(evaluation.device) for name, stage in load_stages([evaluation.folder]).items()}
-    return evaluate_likelihood(stages, train, test)
+    stages = {name: stage.to(evaluation.device) for name, stage in likelihood.load_stages([evaluation.folder]).items()}
+    return likelihood.evaluate_likelihood(stages, train, test)
 
 
 def _evaluate_continuation(evaluation: CheckpointEvaluation) -> dict[str, Any]:
-    return evaluate_continuation(
+    return continuation.evaluate_continuation(
         evaluation.model,
         evaluation.source(evaluation.test_paths),
         evaluation.num_prompts,
@@ -234,23 +206,30 @@ def _as_text(format_result: Callable[[dict[str, Any]], str]) -> Callable[[dict[s
 
 
 PROTOCOLS = {
-    "codec": CheckpointProtocol("Codec", _evaluate_codec, _as_text(format_codec), codec_headlines, ("num_clips",)),
+    "codec": CheckpointProtocol(
+        "Codec", _evaluate_codec, _as_text(codec.format_codec), codec.codec_headlines, ("num_clips",)
+    ),
     "tokens": CheckpointProtocol(
         "Semantic tokens",
         _evaluate_tokens,
-        _as_text(format_tokens),
-        token_headlines,
+        _as_text(tokens.format_tokens),
+        tokens.token_headlines,
         ("train_minutes",),
         _token_files,
     ),
     "likelihood": CheckpointProtocol(
-        "Likelihood", _evaluate_likelihood, _as_text(format_likelihood), likelihood_headlines, (), _likelihood_files
+        "Likelihood",
+        _evaluate_likelihood,
+        _as_text(likelihood.format_likelihood),
+        likelihood.likelihood_headlines,
+        (),
+        _likelihood_files,
     ),
     "continuation": CheckpointProtocol(
         "Continuation",
         _evaluate_continuation,
-        _as_text(format_continuation),
-        continuation_headlines,
+        _as_text(continuation.format_continuation),
+        continuation.continuation_headlines,
         ("num_prompts", "num_continuations"),
     ),
     "samples": CheckpointProtocol("Examples", _save_samples, format_samples, lambda result: [], ("num_samples",)),

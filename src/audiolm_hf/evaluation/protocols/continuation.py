@@ -3,9 +3,7 @@
 
 Toplines are the real continuation and its resynthesis by the codec. Floors are another speaker or piece, the prompt
 again, white noise, and silence. A coarse stage that was also trained without semantic tokens is evaluated without
-them, which is the paper's comparison with an acoustic-only model. The metrics of a prompt are means over its
-continuations; the floor of other speakers or pieces is a mean over several recordings. Every mean has a bootstrap
-interval over the prompts. None of the metrics measures words or meaning.
+them, as the paper's acoustic-only model. None of the metrics measures words or meaning.
 
 Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
@@ -247,7 +245,6 @@ def _other_recordings(records: Sequence[AudioRecord], number: int, task: Continu
 def _measure(
     task: ContinuationTask, prompt: np.ndarray, record: AudioRecord, verifier: SpeakerVerifier | None
 ) -> Callable[[np.ndarray], dict[str, float]]:
-    """Return all metrics of a continuation."""
     rate = record.sampling_rate
     prompt_vector = None if verifier is None else verifier.embedder.embed(prompt, rate)
 
@@ -276,7 +273,6 @@ def _speaker_note(kind: ContinuationKind, verifier: SpeakerVerifier | None) -> s
 
 
 def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, Any]:
-    """Return means, intervals and differences of metrics by system."""
     columns = {system: {name: [row[name] for row in each] for name in each[0]} for system, each in rows.items()}
     intervals = {
         system: {name: summarise(values, seed) for name, values in by_name.items()}

@@ -1,12 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Likelihood protocol: bits per token of the stages on held-out recordings, compared with n-grams.
 
-Stages and n-grams score the same tokens in the same order, and neither scores conditioning tokens. The context of a
-stage is its conditioning tokens and at most a window of past tokens; the context of the n-grams is the preceding
-tokens of the whole recording. The increase of a stage's bits with the conditioning tokens of another recording shows
-how much it depends on them.
-
-Paper: AudioLM (arXiv 2209.03143), the three stages.
+Stages and n-grams score the same tokens in the same order, and neither scores conditioning tokens. The increase of a
+stage's bits with the conditioning tokens of another recording shows how much it depends on them.
 """
 
 import math
@@ -197,7 +193,6 @@ def evaluate_likelihood(
 
 
 def _summary(systems: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
-    """Return the mean bits over all tokens and per level."""
     levels: list[dict[str, Any]] = [
         {"level": "semantic" if level == SEMANTIC_LEVEL else str(level), "tokens": len(values)}
         | {name: float(bits[level].mean()) for name, bits in systems.items()}

@@ -1,10 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Train the codec on random crops, with or without discriminators; a resumed training gives the same result.
 
-All random numbers of a step (crops, quantizer dropout, replaced codes) follow from the seed and the step. A checkpoint
-therefore only has weights, optimizers and metrics that are not logged yet. Every process draws the whole batch and
-takes its rows, so that the result does not depend on the number of processes. The discriminators start at `start_step`
-and are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
+Every process draws the whole batch and takes its rows, so that the result does not depend on their number. The
+discriminators are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
 """
 
 import math
@@ -125,7 +123,6 @@ class CodecTrainer(TrainingLoop):
         return self.model.config.sampling_rate
 
     def _check_crop_length(self, crop_length: int) -> None:
-        """Check that crops are long enough for the losses and discriminators."""
         needed = {
             f"the {name} loss": loss.min_num_samples
             for name, (_, loss) in self.reconstruction_losses.items()
@@ -270,7 +267,6 @@ class CodecTrainer(TrainingLoop):
 def _reconstruction_losses(
     config: CodecTrainingConfig, codec: SoundStreamConfig
 ) -> dict[str, tuple[float, Callable[[], torch.nn.Module]]]:
-    """Return weights and constructors of the losses of waveforms."""
     rate = codec.sampling_rate
     of_output = config.magnitude_weight if codec.decoder_type == "harmonic" else 0.0
     return {
@@ -283,7 +279,6 @@ def _reconstruction_losses(
 
 
 def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accelerator:
-    """Build the accelerator of this process."""
     settings = DistributedDataParallelKwargs(
         # The quantizer synchronizes its codebooks, and broadcasts in place would break backward passes.
         broadcast_buffers=False,

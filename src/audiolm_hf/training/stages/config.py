@@ -90,7 +90,6 @@ class StageTrainingConfig(TrainingConfig):
         self._check_samples()
 
     def _check_start(self) -> None:
-        """Check that the initial weights have one source."""
         if self.initial_weights is None:
             if not self.backbone and self.warm_start is None:
                 raise ValueError("Neither backbone nor warm_start is given; name the decoder's sizes or a folder.")
@@ -107,7 +106,6 @@ class StageTrainingConfig(TrainingConfig):
             )
 
     def _check_samples(self) -> None:
-        """Check that samples can be decoded."""
         if self.sample_steps is None:
             return
         if "semantic" in STAGES[self.stage].config_class.layout.predicted:

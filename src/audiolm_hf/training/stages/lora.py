@@ -50,8 +50,7 @@ from audiolm_hf.settings import (
     Share,
     Use,
 )
-from audiolm_hf.stages_audiolm import STAGES
-from audiolm_hf.training.config import DataFolder, Recordings
+from audiolm_hf.training.config import DataFolder, Recordings, ordered_stages
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.bits import stage_bits
 from audiolm_hf.training.stages.config import StageTrainingConfig
@@ -66,9 +65,9 @@ class VoiceDataConfig(Settings):
         folder (`str`): folder of the data, usually set on the command line as `data.folder=...`.
         recordings (`list[str]`): parquet files, folders or manifests, relative to `folder`.
         speaker (`str`, *optional*): label of the speaker; by default all recordings are used.
-        train_minutes (`float`, defaults to 5.0): approximate minutes of training data, from the first recordings.
-        validation_minutes (`float`, defaults to 1.0): approximate minutes of validation data, from the next
-            recordings. All others are held out for `audiolm-hf evaluate voice`.
+        train_minutes (`float`): approximate minutes of training data, from the first recordings.
+        validation_minutes (`float`): approximate minutes of validation data, from the next recordings. All others are
+            held out for `audiolm-hf evaluate voice`.
     """
 
     folder: DataFolder
@@ -83,14 +82,14 @@ class LoraStageConfig(Settings):
     """Configuration of the adapter of a stage and its training.
 
     Args:
-        rank (`int`, defaults to 16): rank of the adapter of each linear layer except the head; its scale is 2.
-        dropout (`float`, defaults to 0.0): dropout of the adapter's input, 0 to 1.
-        max_steps (`int`, defaults to 300): number of optimizer steps.
-        batch_tokens (`int`, defaults to 4096): maximum number of ids per batch, including padding.
-        learning_rate (`float`, defaults to 1e-3): peak learning rate; it decays to 1 % along a cosine.
-        warmup_steps (`int`, defaults to 20): steps of linear warmup.
-        corruption (`float`, defaults to 0.0): share of input ids that are replaced at random, 0 to 1.
-        eval_steps (`int`, defaults to 50): steps between validations and checkpoints.
+        rank (`int`): rank of the adapter of each linear layer except the head; its scale is 2.
+        dropout (`float`): dropout of the adapter's input, 0 to 1.
+        max_steps (`int`): number of optimizer steps.
+        batch_tokens (`int`): maximum number of ids per batch, including padding.
+        learning_rate (`float`): peak learning rate; it decays to 1 % along a cosine.
+        warmup_steps (`int`): steps of linear warmup.
+        corruption (`float`): share of input ids that are replaced at random, 0 to 1.
+        eval_steps (`int`): steps between validations and checkpoints.
         patience (`int`, *optional*): number of validations without improvement after which the training stops.
     """
 
@@ -113,20 +112,18 @@ class LoraTrainingConfig(Settings):
         base (`str`): checkpoint to adapt: name of a bundled checkpoint, folder, or name on the Hub.
         output_folder (`str`): output folder; a run in this folder is resumed.
         data ([`VoiceDataConfig`]): the recordings.
-        semantic, coarse, fine ([`LoraStageConfig`], *optional*): adapters of the stages; at least one is required.
-        quantization (`"none"`, `"8bit"` or `"4bit"`, defaults to `"none"`): quantization of the base during training;
-            requires bitsandbytes and an accelerator.
-        bf16 (`bool`, defaults to `True`): compute in bfloat16 where it is safe; weights stay float32.
-        use_cpu (`bool`, defaults to `False`): use the CPU even if there is an accelerator.
-        seed (`int`, defaults to 0): random seed of adapters, crops and order.
+        stages (`dict[str, LoraStageConfig]`): adapters of the stages by name.
+        quantization (`"none"`, `"8bit"` or `"4bit"`): quantization of the base during training; requires bitsandbytes
+            and an accelerator.
+        bf16 (`bool`): compute in bfloat16 where it is safe; weights stay float32.
+        use_cpu (`bool`): use the CPU even if there is an accelerator.
+        seed (`int`): random seed of adapters, crops and order.
     """
 
     base: NamedInput
     output_folder: OutputPath
     data: VoiceDataConfig
-    semantic: LoraStageConfig | None = None
-    coarse: LoraStageConfig | None = None
-    fine: LoraStageConfig | None = None
+    stages: Annotated[dict[str, LoraStageConfig], Filled()]
     quantization: Literal["none", "8bit", "4bit"] = "none"
     bf16: bool = True
     use_cpu: Annotated[bool, Use.FREE] = False
@@ -134,13 +131,7 @@ class LoraTrainingConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.stages:
-            raise ValueError("No stage is to be adapted; give one or more of the keys semantic, coarse, fine.")
-
-    @property
-    def stages(self) -> dict[str, LoraStageConfig]:
-        """The stages to adapt, in the order in which they generate."""
-        return {name: getattr(self, name) for name in STAGES if getattr(self, name, None) is not None}
+        self.stages = ordered_stages(self.stages)
 
 
 @one_run("lora", "adapter")
@@ -207,7 +198,6 @@ def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path)
 
 
 def _copy_recordings(records: list[AudioRecord], folder: Path) -> Path:
-    """Write the selected recordings to FLAC files."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(records):
         path = folder / f"{number:05d}.flac"

@@ -33,11 +33,7 @@ FINAL_SHARE = 0.01  # final learning rate as a share of the peak
 class StageTrainer(Trainer):
     """transformers' Trainer for prepared batches, with the common schedule and validation in bits per level.
 
-    Args:
-        config ([`StageTrainingConfig`]): configuration of the training.
-        flops_per_token (`float`): operations per token for the MFU in the log, see [`decoder_flops_per_token`].
-        **kwargs: arguments of [`~transformers.Trainer`]; `eval_dataset` is a list of batches of
-            [`validation_batches`].
+    `flops_per_token` is for the MFU in the log, and `eval_dataset` is a list of batches of [`validation_batches`].
     """
 
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None

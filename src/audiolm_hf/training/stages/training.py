@@ -1,12 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Train a stage on token datasets with transformers' Trainer.
-
-In: token datasets (`audiolm-hf tokenize`) and a configuration; out, in `output_folder`: the best stage in `final/`,
-`checkpoints/`, audio in `samples/` if `sample_steps` is set, and `report.json` (steps, bits per level). With
-`torchrun` or `accelerate launch`, several processes share every batch.
-
-Paper: AudioLM (arXiv 2209.03143), training of the three stages.
-"""
+"""Training of a stage on token datasets, from its configuration to the folder of the trained model."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -62,7 +62,6 @@ def warm_start_(model: AudioLMStageModel, folder: str | Path) -> None:
 
 
 def _without_embeddings(decoder: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Return the weights except the token embeddings."""
     table = decoder.get_input_embeddings().weight.data_ptr()
     return {name: tensor for name, tensor in decoder.state_dict().items() if tensor.data_ptr() != table}
 

@@ -42,12 +42,12 @@ class CentroidsTrainingConfig(Settings):
         encoder (`str`): folder or Hub name of a speech encoder that `AutoModel` loads.
         output_folder (`str`): folder for the tokenizer.
         layer (`int`): index of the encoder's `hidden_states`.
-        num_semantic_tokens (`int`, defaults to 1024): number of centroids.
-        pooling (`int`, defaults to 2): encoder frames per token.
-        max_features (`int`, defaults to 500000): maximum number of pooled frames, from recordings in random order.
-        num_epochs (`int`, defaults to 20): maximum number of epochs of k-means.
-        device (`str`, defaults to `"cpu"`): device of the encoder.
-        seed (`int`, defaults to 0): random seed of the order and of the initial centroids.
+        num_semantic_tokens (`int`): number of centroids.
+        pooling (`int`): encoder frames per token.
+        max_features (`int`): maximum number of pooled frames, from recordings in random order.
+        num_epochs (`int`): maximum number of epochs of k-means.
+        device (`str`): device of the encoder.
+        seed (`int`): random seed of the order and of the initial centroids.
     """
 
     data: AudioDataConfig

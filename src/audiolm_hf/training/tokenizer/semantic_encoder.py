@@ -67,8 +67,8 @@ class IterationConfig(Settings):
     Args:
         num_clusters (`int`): number of targets.
         max_steps (`int`): number of training steps.
-        layer (`int`, defaults to 0): index of the `hidden_states` to cluster, of the previous encoder or of the
-            teacher. It is ignored if the first iteration clusters MFCC or chroma.
+        layer (`int`): index of the `hidden_states` to cluster, of the previous encoder or of the teacher. It is
+            ignored if the first iteration clusters MFCC or chroma.
     """
 
     num_clusters: Count
@@ -83,8 +83,8 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
     Args:
         encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
         iterations (`list[IterationConfig]`): the iterations in order.
-        first_targets (`"mfcc"`, `"chroma"` or `"teacher"`, defaults to `"mfcc"`): features that the first iteration
-            clusters; `"chroma"` is for music, see [`chroma_features`].
+        first_targets (`"mfcc"`, `"chroma"` or `"teacher"`): features that the first iteration clusters; `"chroma"` is
+            for music, see [`chroma_features`].
         teacher (`str`, *optional*): folder or Hub name of a pretrained speech encoder of transformers with 50 frames
             per second, such as `facebook/w2v-bert-2.0`, for `first_targets: teacher`.
         visible_weight (`float`, defaults to 1.0): weight of the loss on unmasked frames; without it, a small encoder
@@ -184,7 +184,6 @@ def _paths(config: SemanticEncoderTrainingConfig) -> tuple[list[Path], list[Path
 
 
 def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrainedModel:
-    """Return a new encoder, or that of the previous iteration."""
     if index:
         folder = Path(config.output_folder) / f"iteration_{index}" / "encoder"
         return AutoModel.from_pretrained(folder, attn_implementation=config.attn_implementation)
@@ -200,7 +199,6 @@ def _iteration_targets(
     tables: list[SpectrumTable],
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    """Return the clusters of all training and validation frames."""
     iteration = config.iterations[index]
     if index == 0 and config.first_targets != "mfcc":
         features = [_features_of_audio(config, device, paths) for paths in _paths(config)]
@@ -246,7 +244,6 @@ def _train_iteration(
     tables: list[SpectrumTable],
     targets: list[np.ndarray],
 ) -> None:
-    """Train the encoder in place for one iteration."""
 
     def batch(part: int, step: int) -> CropBatch:
         """Return this process's crops of a step."""
