@@ -199,40 +199,38 @@ def _iteration_targets(
     tables: list[SpectrumTable],
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    iteration = config.iterations[index]
-    if index == 0 and config.first_targets != "mfcc":
-        features = [_features_of_audio(config, device, paths) for paths in _paths(config)]
-    else:
-        features = [_target_features(table, encoder if index else None, iteration.layer) for table in tables]
+    features = [
+        _target_features(config, index, encoder, table, paths, device)
+        for table, paths in zip(tables, _paths(config), strict=True)
+    ]
     chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
     mean, std = features[0].mean(axis=0), features[0].std(axis=0) + 1e-5
-    centroids = fit_kmeans((features[0][chosen] - mean) / std, iteration.num_clusters, config.seed)
+    centroids = fit_kmeans((features[0][chosen] - mean) / std, config.iterations[index].num_clusters, config.seed)
     clusters = [torch.from_numpy(assign_clusters((part - mean) / std, centroids)) for part in features]
     return dict(zip(SPLITS, clusters, strict=True))
 
 
-def _features_of_audio(config: SemanticEncoderTrainingConfig, device: torch.device, paths: list[Path]) -> np.ndarray:
-    """Return chroma or the teacher's states `(frames, hidden_size)`, with the same frames as the [`SpectrumTable`]."""
-    source = progress_bar(AudioSource(paths, SAMPLING_RATE), desc=config.first_targets)
+def _target_features(
+    config: SemanticEncoderTrainingConfig,
+    index: int,
+    encoder: PreTrainedModel,
+    table: SpectrumTable,
+    paths: list[Path],
+    device: torch.device,
+) -> np.ndarray:
+    """Return the features of all frames of a table to cluster, float32 of shape `(frames, hidden_size)`."""
+    layer, kind = config.iterations[index].layer, "features" if index else config.first_targets
+    if kind in ("features", "mfcc"):
+        recordings = progress_bar([table.recording(place) for place in range(len(table))], desc=kind)
+        if kind == "mfcc":
+            return np.concatenate([cepstral_features(features) for features in recordings])
+        return np.concatenate([standardised(encoder_states(features, encoder, layer)) for features in recordings])
+    source = progress_bar(AudioSource(paths, SAMPLING_RATE), desc=kind)
     if config.teacher is None:
         return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
-    teacher = Teacher(config.teacher, config.iterations[0].layer, device)
-    return np.concatenate(
-        [standardised(teacher.states(record.array, num_table_frames(record))).astype(np.float16) for record in source]
-    ).astype(np.float32)
-
-
-def _target_features(table: SpectrumTable, encoder: PreTrainedModel | None, layer: int) -> np.ndarray:
-    """Return the features to cluster, float32 of shape `(frames, hidden_size)`; MFCC without an encoder."""
-    recordings = [table.recording(index) for index in range(len(table))]
-    if encoder is None:
-        return np.concatenate([cepstral_features(features) for features in recordings])
-    return np.concatenate(
-        [
-            standardised(encoder_states(features, encoder, layer))
-            for features in progress_bar(recordings, desc="features")
-        ]
-    )
+    teacher = Teacher(config.teacher, layer, device)
+    states = (teacher.states(record.array, num_table_frames(record)) for record in source)
+    return np.concatenate([standardised(rows).astype(np.float16) for rows in states]).astype(np.float32)
 
 
 def _train_iteration(
