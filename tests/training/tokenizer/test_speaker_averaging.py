@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from audiolm_hf.training.tokenizer import speaker_averaging
-from audiolm_hf.training.tokenizer.speaker_averaging import (
+from audiolm_hf.training.tokenizer import speaker_invariance
+from audiolm_hf.training.tokenizer.speaker_invariance import (
     average_over_speakers,
     nearest_of_others,
     without_speaker_directions,
@@ -47,7 +47,7 @@ def test_one_mean_for_all_leaves_the_features_as_they_are():
 
 def test_nearest_frames_of_others_are_those_of_a_plain_search(monkeypatch):
     features, speakers, _ = sounds_and_voices(3, frames=20)
-    monkeypatch.setattr(speaker_averaging, "CHUNK", 7)
+    monkeypatch.setattr(speaker_invariance, "CHUNK", 7)
     found = nearest_of_others(features, speakers, 20, np.random.default_rng(0))
     assert np.allclose(found, reference.nearest_of_others(features, speakers.tolist()), atol=1e-5)
 

@@ -24,9 +24,9 @@ from audiolm_hf.training.tokenizer.speaker_adversary import (
     SpeakerAdversary,
     SpeakerInvarianceModel,
 )
-from audiolm_hf.training.tokenizer.speaker_averaging import average_over_speakers
 from audiolm_hf.training.tokenizer.speaker_invariance import (
     SpeakerInvarianceConfig,
+    average_over_speakers,
     token_batch,
     token_targets,
     train_speaker_invariance,

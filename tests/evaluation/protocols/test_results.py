@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from audiolm_hf.evaluation.results import checkpoint_hash, kept_result
+from audiolm_hf.evaluation.protocols.checkpoint import checkpoint_hash, kept_result
 from audiolm_hf.run_folder import named_files
 
 
