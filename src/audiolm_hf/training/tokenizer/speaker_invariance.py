@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Fine-tune a semantic tokenizer to be speaker-invariant.
 
-Every frame of the tokenizer's features is replaced by the mean of the nearest frames of all other speakers, one of each
+Every frame of the tokenizer's features is replaced by the mean of the nearest frames of all other speakers, one each
 (the regression of kNN-VC, arXiv 2305.18975, but towards all speakers at once), and clustered. The encoder and new
 centroids are trained to predict these clusters from perturbed voices, against a classifier that predicts the speaker
 from the frequencies of the tokens (gradient reversal, arXiv 1505.07818).
