@@ -117,6 +117,12 @@ def test_a_part_of_another_kind_is_refused_before_anything_is_loaded(parts, tmp_
         assemble(config_of(parts | {key: other}, tmp_path / "out"))
 
 
+@pytest.mark.parametrize(("stages", "missing"), [({"coarse": "c"}, "semantic"), ({"semantic": "s"}, "coarse")])
+def test_a_checkpoint_without_a_stage_that_it_needs_is_refused(parts, tmp_path, stages, missing):
+    with pytest.raises(ValueError, match=f"none of which predicts {missing} tokens"):
+        AssembleConfig(semantic_tokenizer="t", codec="c", stages=stages, output_folder=str(tmp_path))
+
+
 def load_all(parts):
     return {
         "semantic_tokenizer": load_semantic_tokenizer(parts["semantic_tokenizer"]),

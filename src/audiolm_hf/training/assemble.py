@@ -55,6 +55,9 @@ class AssembleConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.stages = ordered_stages(self.stages)
+        for kind in ("semantic", "coarse"):
+            if not any(kind in STAGES[name].config_class.layout.predicted for name in self.stages):
+                raise ValueError(f"stages has {', '.join(self.stages)}, none of which predicts {kind} tokens; add it.")
         check_model_keys("generation", self.generation, AudioLMGenerationConfig.option_names())
 
 
