@@ -87,13 +87,8 @@ def format_generation(report: dict[str, Any]) -> str:
     """Format the result of [`measure_generation`] as a table."""
     parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in report["parameters"].items())
     rows = [
-        [
-            row["stage"],
-            str(row["batch"]),
-            str(row["tokens"]),
-            f"{row['tokens_per_s']:,.0f}",
-            f"{row['realtime_factor']:.3f}",
-        ]
+        [str(row[name]) for name in ("stage", "batch", "tokens")]
+        + [f"{row['tokens_per_s']:,.0f}", f"{row['realtime_factor']:.3f}"]
         for row in report["stages"]
     ]
     table = format_table(["stage", "batch", "tokens", "tokens/s", "real-time factor"], rows)

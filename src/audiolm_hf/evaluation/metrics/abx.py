@@ -47,12 +47,9 @@ def item_frames(item: AbxItem, features: np.ndarray, frame_rate: float) -> np.nd
 
 
 def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_rate: float) -> dict[str, float | int]:
-    """Return the ABX error, from 0 (perfect) to 0.5 (chance), of all triples of items.
+    """Return the ABX error, from 0 (perfect) to 0.5 (chance), of all triples of items from [`triphone_items`].
 
-    Args:
-        items (`list[AbxItem]`): from [`triphone_items`].
-        features (`dict` of `np.ndarray` of shape `(frames, hidden_size)`): by recording; one-hot rows compare tokens.
-        frame_rate (`float`): frames per second, Hz.
+    `features` are `(frames, hidden_size)` by recording, at `frame_rate` Hz; one-hot rows compare tokens.
 
     Returns:
         `dict`: the error rates `within` and `across`, averaged over the pairs of phones (each over its contexts and

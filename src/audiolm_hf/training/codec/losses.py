@@ -130,10 +130,8 @@ class PitchLoss(nn.Module):
     def forward(self, pitch_logits: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses of voicing and of the bins in nats; the latter is 0 if no frame is voiced.
 
-        Args:
-            pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`): logits of the bins, and
-                of voicing last.
-            f0 (`torch.FloatTensor` of shape `(batch, frames)`): true F0 in Hz; 0 in unvoiced frames.
+        `pitch_logits`, `(batch, frames, num_pitch_bins + 1)`, are those of the bins, and of voicing last, and `f0`,
+        `(batch, frames)`, is the true F0 in Hz; 0 in unvoiced frames.
         """
         voiced = f0 > 0
         voicing = F.binary_cross_entropy_with_logits(pitch_logits[..., -1], voiced.float())

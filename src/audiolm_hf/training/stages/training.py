@@ -170,10 +170,7 @@ def _optional_callbacks(
 def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> None:
     """Train a stage, or resume its training, and save the best checkpoint in `output_folder/final`.
 
-    Args:
-        config ([`StageTrainingConfig`]): configuration of the training.
-        model ([`AudioLMStageModel`] or a `PeftModel` of one, *optional*): model to train instead of that of `config`;
-            only the adapter of a `PeftModel` is trained and saved.
+    A given `model` is trained instead of that of `config`; only the adapter of a `PeftModel` is trained and saved.
 
     Raises:
         ValueError: the token datasets do not match each other or the configuration.

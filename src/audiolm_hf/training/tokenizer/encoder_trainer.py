@@ -21,18 +21,10 @@ ADAM_BETAS = (0.9, 0.98)  # HuBERT
 class EncoderTrainer(TrainingLoop):
     """Train a model that computes its own loss.
 
-    Args:
-        config ([`TrainingConfig`]): optimizer and schedule.
-        accelerator (`Accelerator`): precision, processes and trackers.
-        model (`nn.Module`): returns the loss and the values `names` of a batch, all of which become means over the
-            batch when averaged over the processes. The learning rate of a child `adversary` is multiplied by its
-            `learning_rate_factor`.
-        batch (`Callable[[int, int], Any]`): returns this process's part of a batch; the first argument is 0 for
-            training and 1 for validation, the second one is the step.
-        folder (`Path`): folder for the log and the checkpoints.
-        names (`Sequence[str]`): names of the model's outputs after the loss.
-        validation_batches (`int`): number of validation batches for each entry of the log.
-        **steps: see [`TrainingLoop`].
+    `model` returns the loss and the values `names` of a batch, all of which become means over the batch when averaged
+    over the processes; the learning rate of a child `adversary` is multiplied by its `learning_rate_factor`. `batch`
+    returns this process's part of a batch; its first argument is 0 for training and 1 for validation, the second one
+    is the step. `steps` are those of [`TrainingLoop`].
     """
 
     def __init__(

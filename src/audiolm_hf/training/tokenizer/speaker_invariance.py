@@ -123,12 +123,8 @@ def average_over_speakers(
 ) -> np.ndarray:
     """Remove the speaker from features by repeated [`without_speaker_directions`] and [`nearest_of_others`].
 
-    Args:
-        features (`np.ndarray` of shape `(frames, hidden_size)`): features of all recordings.
-        speakers (`np.ndarray` of shape `(frames,)`): speaker of every frame; at least two.
-        num_rounds (`int`): number of rounds; more than three change little.
-        frames_per_speaker (`int`): number of random frames of each speaker that are compared.
-        seed (`int`): random seed of these frames.
+    `features` are `(frames, hidden_size)`, `speakers` `(frames,)`, at least two. In each of `num_rounds` (more than
+    three change little), `frames_per_speaker` random frames of each speaker are compared.
     """
     for index in range(num_rounds):
         rng = np.random.default_rng([seed, index])

@@ -183,18 +183,10 @@ def draw_crops(
     target_frames: int = 1,
     speakers: np.ndarray | None = None,
 ) -> CropBatch:
-    """Draw crops, recordings in proportion to their lengths, and mask spans of them.
+    """Draw crops of `crop_frames`, recordings in proportion to their lengths, and mask spans of `mask_frames` of them.
 
-    Args:
-        table ([`SpectrumTable`]): the recordings.
-        targets (`np.ndarray` of shape `(num_targets,)`): targets of the whole table.
-        rng (`np.random.Generator`): random number generator.
-        batch_size (`int`): number of crops.
-        crop_frames (`int`): frames of a crop; shorter recordings are padded.
-        mask_share (`float`): expected share of masked frames.
-        mask_frames (`int`): frames of a masked span.
-        target_frames (`int`): frames of a target, with which crops begin.
-        speakers (`np.ndarray` of shape `(num_recordings,)`, *optional*): index of each one's speaker.
+    A target is for `target_frames`, with which crops begin; shorter recordings are padded. `speakers` are the indices
+    of the recordings' speakers; by default all differ. `mask_share` is the expected share of masked frames.
     """
     starts, length = table.starts // target_frames, crop_frames // target_frames
     inputs = np.zeros((batch_size, length * target_frames, table.features.shape[1]), dtype=np.float32)
