@@ -87,10 +87,10 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
             for music, see [`chroma_features`].
         teacher (`str`, *optional*): folder or Hub name of a pretrained speech encoder of transformers with 50 frames
             per second, such as `facebook/w2v-bert-2.0`, for `first_targets: teacher`.
-        visible_weight (`float`, defaults to 1.0): weight of the loss on unmasked frames; without it, a small encoder
-            predicts only the prior for the first hundreds of steps.
-        validation_batches (`int`, defaults to 8): number of batches of a validation.
-        eval_steps (`int`, defaults to 250): steps between validations.
+        visible_weight (`float`): weight of the loss on unmasked frames; without it, a small encoder predicts only the
+            prior for the first hundreds of steps.
+        validation_batches (`int`): number of batches of a validation.
+        eval_steps (`int`): steps between validations.
     """
 
     encoder: dict[str, Any]

@@ -59,15 +59,15 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
         tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] with an encoder of spectra (Wav2Vec2-BERT)
             and `pooling=2`.
         max_steps (`int`): number of training steps.
-        averaging_rounds (`int`, defaults to 3): number of rounds, see [`average_over_speakers`].
-        frames_per_speaker (`int`, defaults to 1500): frames of each speaker, see [`average_over_speakers`].
-        vocal_tract_warp (`float`, defaults to 0.3): see [`VoiceChange`].
-        pitch_warp (`float`, defaults to 0.2): see [`VoiceChange`].
-        equalizer (`float`, defaults to 0.3): see [`VoiceChange`].
-        adversary_weight (`float`, defaults to 0.5): factor of the adversary's gradient in the encoder.
-        adversary_learning_rate_factor (`float`, defaults to 1.0): factor of `learning_rate` for the adversary;
-            training diverges with 20.
-        logging_steps (`int`, defaults to 100): steps between entries of the log.
+        averaging_rounds (`int`): number of rounds, see [`average_over_speakers`].
+        frames_per_speaker (`int`): frames of each speaker, see [`average_over_speakers`].
+        vocal_tract_warp (`float`): see [`VoiceChange`].
+        pitch_warp (`float`): see [`VoiceChange`].
+        equalizer (`float`): see [`VoiceChange`].
+        adversary_weight (`float`): factor of the adversary's gradient in the encoder.
+        adversary_learning_rate_factor (`float`): factor of `learning_rate` for the adversary; training diverges with
+            20.
+        logging_steps (`int`): steps between entries of the log.
     """
 
     tokenizer: InputPath
