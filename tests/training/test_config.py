@@ -54,11 +54,13 @@ def test_keys_of_models_are_held_to_their_configurations(stage_file, tmp_path):
     )
     with pytest.raises(ValueError, match="backbone: unknown key 'n_layer'"):
         load_config(stage_file, ["backbone={n_layer: 2}"])
-    assemble = "kind: assemble\nsemantic_tokenizer: t\ncodec: c\nsemantic: s\ncoarse: c\nfine: f\noutput_folder: o\n"
+    assemble = "kind: assemble\nsemantic_tokenizer: t\ncodec: c\noutput_folder: o\n"
+    stages = "stages: {semantic: s, coarse: c, fine: f}\n"
     files = {
         "kind: codec\noutput_folder: o\ndata: {folder: d, train: [a]}\ncodec: {num_codebook: 3}": "'num_codebooks'",
         ENCODER + "data: {folder: d, train: [a]}\nencoder: {layers: 3}": "encoder: unknown key 'layers'",
-        assemble + "generation: {semantic_temprature: 1}": "did you mean 'semantic_temperature'",
+        assemble + stages + "generation: {semantic_temprature: 1}": "did you mean 'semantic_temperature'",
+        assemble + "semantic: s": "the old key 'semantic' is now stages.semantic",
     }
     for text, message in files.items():
         (tmp_path / "file.yaml").write_text(text)

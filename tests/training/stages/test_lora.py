@@ -218,7 +218,7 @@ def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coarse": None, "fine": None}, "stages is {}; it must not be empty"),
+        ({"coarse": None, "fine": None}, "stages is {}; give a value that is not empty"),
         ({"coarse": STAGE | {"rank": 0}}, "rank is 0"),
         ({"coarse": STAGE | {"dropout": 1.0}}, "dropout is 1.0"),
         ({"stages": {"coars": STAGE}}, "unknown stage 'coars'; did you mean 'coarse'?"),
