@@ -3,6 +3,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -240,3 +242,17 @@ def test_a_folder_that_takes_no_files_is_refused_before_anything_is_encoded(monk
 def test_a_name_that_is_too_long_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has 302 bytes; at most 255"):
         write_audio(tmp_path / ("\u00e4" * 149 + ".wav"), np.zeros(100), 16000)
+
+
+def test_names_beyond_ascii_are_read_in_the_locale_c(tmp_path):
+    soundfile.write(tmp_path / "\u00fc.flac", np.zeros(16000), 16000)
+    code = (
+        "import pathlib, sys; from audiolm_hf.audio_file_audiolm import read_audio\n"
+        "from audiolm_hf.commands.continue_ import was_generated\n"
+        "assert sys.getfilesystemencoding() == 'ascii'\n"
+        "sys.stdout.write(f'{read_audio(sys.argv[1])[0].shape} {was_generated(pathlib.Path(sys.argv[1]))}')"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-X", "utf8=0", "-c", code, tmp_path / "\u00fc.flac"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "(1, 16000) False", done.stderr

@@ -96,3 +96,21 @@ def test_continuations_of_bundled_checkpoints_are_as_loud_as_any_prompt(name):
         differences.append(rms_db(continuation) - rms_db(gain * prompt))
     assert differences[1] == pytest.approx(differences[0], abs=1.0)
     assert abs(differences[0]) < 6.0  # one clip: speakers pause and raise their voice
+
+
+@pytest.mark.parametrize("width", [1, 8])
+def test_a_click_does_not_change_the_level(width):
+    audio = 0.03 * noise_and_pause()
+    clicked = audio.clone()
+    clicked[3000 : 3000 + width] = 1.0
+    gains = [Loudness.of(each, -24.0, FRAME).gain for each in (audio, clicked)]
+    assert gains[1] == pytest.approx(gains[0], rel=0.03)
+
+
+def test_clicks_that_are_the_sound_have_a_level():
+    metronome = 1e-4 * torch.randn(16000, generator=torch.Generator().manual_seed(0))
+    metronome[::1600] = 0.5
+    alone = torch.zeros(16000)
+    alone[8000] = 0.5
+    for audio in (metronome, alone):
+        assert Loudness.of(audio, -24.0, FRAME).gain < 10

@@ -307,3 +307,17 @@ def test_a_prompt_stays_exact_where_inputs_are_brought_to_the_models_dtype(tiny_
 def test_a_model_without_weights_is_refused(tiny_audiolm, prompt):
     with pytest.raises(ValueError, match="on the device meta, without weights"):
         copy.deepcopy(tiny_audiolm).to("meta").generate(prompt.to("meta"))
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_part_of_the_codec_in_another_dtype_is_one_clear_error(tiny_audiolm, prompt, part):
+    model = copy.deepcopy(tiny_audiolm)
+    expected = model.acoustic_codec.encode(prompt)
+    getattr(model.codec, part).half()
+    message = "The codec has weights of several dtypes .*float16.*; call float"
+    with pytest.raises(ValueError, match=message):
+        model.generate(prompt, **SHORT)
+    with pytest.raises(ValueError, match=message):
+        model.acoustic_codec.decode(expected)
+    getattr(model.codec, part).float()
+    assert torch.equal(model.acoustic_codec.encode(prompt), expected)

@@ -19,7 +19,7 @@ from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import require_usable_codec
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
-from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite
+from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
 
 DECODE_WINDOW_SAMPLES = 81_920  # decoded at once by codecs of transformers: what bounds the memory, and nothing else
 
@@ -76,6 +76,7 @@ class AcousticCodec:
             ValueError: if an input does not fit, or samples or weights are not finite.
         """
         check_waveform(input_values)
+        require_one_dtype(self.model, "The codec")
         num_codebooks = check_num_codebooks(num_codebooks, self.num_codebooks)
         lengths = row_lengths(input_values, attention_mask)
         values = input_values.float().where(length_mask(lengths, input_values.shape[1]), 0.0)
@@ -98,6 +99,7 @@ class AcousticCodec:
             `torch.FloatTensor` of shape `(batch, frames * hop_length)`, float32.
         """
         check_codes(audio_codes, self.num_codebooks, self.codebook_size)
+        require_one_dtype(self.model, "The codec")
         device_type = audio_codes.device.type
         with evaluation_mode(self.model), loaded(self.model), torch.autocast(device_type, enabled=False):
             audio = self._decode(audio_codes.long())

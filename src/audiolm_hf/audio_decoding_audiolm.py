@@ -190,7 +190,7 @@ def _open_decoder(file: str | Path | bytes, stack: contextlib.ExitStack) -> tupl
         if size == 0:
             raise ValueError("it is empty")
         try:
-            decoder = soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else str(file))
+            decoder = soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else _encoded(file))
         except soundfile.LibsndfileError:
             demuxer = _find_demuxer(raw)
             if demuxer is None:
@@ -204,6 +204,11 @@ def _open_decoder(file: str | Path | bytes, stack: contextlib.ExitStack) -> tupl
             decoder.close()
             return _open_stream(stream), None
     return decoder, size
+
+
+def _encoded(path: str | Path) -> str | bytes:
+    """Return a path as libsndfile takes it; soundfile itself cannot encode all names in the locale C."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def _open_raw(file: str | Path | bytes) -> BinaryIO:

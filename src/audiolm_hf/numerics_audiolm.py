@@ -44,6 +44,18 @@ def float32_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def require_one_dtype(model: nn.Module, name: str) -> None:
+    """Check that the weights of a model have one dtype, which a part of it can lose by a call of its own `half`.
+
+    Raises:
+        ValueError: they have several; `name` is what the message calls the model.
+    """
+    weights = {weight.dtype: key for key, weight in model.state_dict().items() if weight.is_floating_point()}
+    if len(weights) > 1:
+        found = ", ".join(f"{key} is {dtype}" for dtype, key in weights.items())
+        raise ValueError(f"{name} has weights of several dtypes ({found}); call float() of the part that was changed.")
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Set a model and its modules to evaluation mode, and restore their modes afterwards."""

@@ -138,7 +138,7 @@ def was_generated(path: Path) -> bool:
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
             return file.comment.startswith(GENERATED)
     except soundfile.SoundFileError:
         return False

@@ -84,7 +84,9 @@ def read_corpora(path: Path) -> dict[str, "Corpus"]:
 
 
 def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]:
-    """Return the given archives by name of the corpus."""
+    """Return the given archives by name of the corpus, after checking that they are the right ones."""
+    from audiolm_hf.data.download import check_digest
+
     archives: dict[str, Path] = {}
     for text in given:
         name, _, path = text.partition("=")
@@ -92,6 +94,8 @@ def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]
             raise ValueError(f"--archive is {text!r}; give CORPUS=PATH, with one of {', '.join(corpora)}.")
         if not Path(path).exists():
             raise FileNotFoundError(f"--archive {text}: there is no file or folder {path}.")
+        if Path(path).is_file():
+            check_digest(Path(path), corpora[name].digest)
         archives[name] = Path(path)
     return archives
 
@@ -141,12 +145,10 @@ def _write_splits(
     archives: Path,
 ) -> None:
     from audiolm_hf.data import corpora
-    from audiolm_hf.data.download import check_digest, fetch
+    from audiolm_hf.data.download import fetch
 
     if archive is None:
         archive = fetch(corpus.url, archives / Path(corpus.url).name, corpus.digest)
-    elif archive.is_file():
-        check_digest(archive, corpus.digest)
     recordings = corpora.read_corpus(corpus, archive, lists)
     for split, rows in lists.items():
         if corpus.layout == "midi":
