@@ -164,6 +164,13 @@ def cut_archive(folder: Path) -> None:
     (folder / "speech.yaml").write_text(yaml.safe_dump(config))
 
 
+def test_all_archives_are_checked_before_any_is_used(speech, capsys):
+    wrong = ["--archive", "librispeech=libri.tar.gz", "--archive", "ljspeech=libri.tar.gz"]
+    assert run(archives=wrong) == 1
+    assert "libri.tar.gz has the sha256" in capsys.readouterr().err
+    assert list(Path("DATA").iterdir()) == []
+
+
 def set_key(key: str, value: object):
     def change(folder: Path) -> None:
         config = yaml.safe_load((folder / "speech.yaml").read_text())

@@ -44,6 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return the exit status."""
     from audiolm_hf.data.corpora import read_lists
+    from audiolm_hf.data.download import check_digest
+    from audiolm_hf.run_folder import holds_finished
 
     corpora = read_corpora(arguments.config)
     archives = _archives(arguments.archive, corpora)
@@ -51,6 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     excerpts = {name: _read_excerpts(corpus, arguments.config.parent) for name, corpus in corpora.items()}
     arguments.output.mkdir(parents=True, exist_ok=True)
     check_writable(arguments.output)
+    for name, archive in archives.items():  # all of them before the first is used
+        settings = _settings(corpora[name], lists[name], excerpts[name])
+        if archive.is_file() and not holds_finished(arguments.output / name, "data", settings, {}):
+            check_digest(archive, corpora[name].digest)
     for name, corpus in corpora.items():
         _build(name, corpus, lists[name], excerpts[name], archives.get(name), arguments)
     return 0
@@ -84,9 +90,7 @@ def read_corpora(path: Path) -> dict[str, "Corpus"]:
 
 
 def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]:
-    """Return the given archives by name of the corpus, after checking that they are the right ones."""
-    from audiolm_hf.data.download import check_digest
-
+    """Return the given archives by name of the corpus."""
     archives: dict[str, Path] = {}
     for text in given:
         name, _, path = text.partition("=")
@@ -94,8 +98,6 @@ def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]
             raise ValueError(f"--archive is {text!r}; give CORPUS=PATH, with one of {', '.join(corpora)}.")
         if not Path(path).exists():
             raise FileNotFoundError(f"--archive {text}: there is no file or folder {path}.")
-        if Path(path).is_file():
-            check_digest(Path(path), corpora[name].digest)
         archives[name] = Path(path)
     return archives
 
@@ -115,6 +117,11 @@ def _read_excerpts(corpus: "Corpus", folder: Path) -> dict[str, list[tuple[str, 
     return excerpts
 
 
+def _settings(corpus: "Corpus", lists: "Lists", excerpts: dict[str, list[tuple[str, float]]]) -> dict[str, Any]:
+    """Return what the files of a corpus depend on."""
+    return {"digest": corpus.digest, "lists": lists, "excerpts": excerpts}
+
+
 def _build(
     name: str,
     corpus: "Corpus",
@@ -127,7 +134,7 @@ def _build(
     from audiolm_hf.run_folder import hold_folder
 
     folder = arguments.output / name
-    settings = {"digest": corpus.digest, "lists": lists, "excerpts": excerpts}
+    settings = _settings(corpus, lists, excerpts)
     with hold_folder(folder, "data", settings, {}, overwrite=arguments.overwrite) as held:
         if held.done:
             sys.stdout.write(f"{folder}: done before.\n")
