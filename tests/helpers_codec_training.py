@@ -24,7 +24,6 @@ EMA_CODEC = {
     "quantizer_dropout": 0.7,
     "num_codebooks": 3,
 }
-FACTORIZED_CODEC = {**TINY_CODEC, "quantizer_type": "factorized", "quantizer_dropout": 0.5}
 ADVERSARIAL = {
     "start_step": 3,
     "window_lengths": [128],
@@ -43,7 +42,6 @@ CODECS = {
         "envelope_weight": 1.0,
     },
     "ema-adversarial": {"codec": EMA_CODEC, "discriminator": ADVERSARIAL},
-    "factorized": {"codec": FACTORIZED_CODEC, "discriminator": {"start_step": None}},
 }
 
 

@@ -19,7 +19,7 @@ from tests.reference import aligned_phases
 KINDS = [
     {"encoder_type": "spectral", "decoder_type": "istft"},
     {"encoder_type": "convolutional", "decoder_type": "mirrored"},
-    {"encoder_type": "convolutional", "decoder_type": "istft", "quantizer_type": "factorized"},
+    {"encoder_type": "convolutional", "decoder_type": "istft"},
     {"low_band_dim": 3, "low_band_start_level": 1},
     {"decoder_type": "harmonic", "num_noise_bands": 4, "num_phase_bands": 3, "num_lookahead_layers": 1},
     {"decoder_type": "harmonic", "num_noise_bands": 4, "low_band_dim": 3, "low_band_start_level": 1},
@@ -237,10 +237,15 @@ def test_decode_refuses(codes, message):
         ({"window_length": 320}, "window_length"),
         ({"encoder_type": "lstm"}, "encoder_type"),
         ({"low_band_dim": 321}, "low_band_dim is 321"),
-        ({"low_band_dim": 4, "quantizer_type": "factorized"}, "factorized"),
         ({"low_band_dim": 4, "low_band_start_level": 12}, "low_band_start_level is 12"),
     ],
 )
 def test_configuration_refuses(changes, message):
     with pytest.raises(StrictDataclassError, match=message):
         SoundStreamConfig(**changes)
+
+
+def test_the_quantizer_of_older_configurations_is_read_or_refused():
+    assert "quantizer_type" not in SoundStreamConfig(quantizer_type="ema").to_dict()
+    with pytest.raises(ValueError, match="quantizer_type is 'factorized', which this version no longer has; use the"):
+        SoundStreamConfig(quantizer_type="factorized")

@@ -22,9 +22,6 @@ class SoundStreamConfig(StrictConfig):
         num_codebooks (`int`, defaults to 12): levels of the residual quantizer (Q of the paper).
         codebook_size (`int`, defaults to 1024): entries of each codebook (N of the paper).
         codebook_dim (`int`, defaults to 32): width of the space in which the quantizer works.
-        quantizer_type (`"ema"` or `"factorized"`, defaults to `"ema"`): one projection to `codebook_dim`, and
-            codebooks that are exponential averages (SoundStream); or a projection for every level, and L2-normalized
-            codes trained by gradients (DAC).
         encoder_type (`"spectral"` or `"convolutional"`, defaults to `"spectral"`): short-time spectra and causal
             ConvNeXt blocks at the frame rate; or strided causal convolutions on the waveform (SoundStream).
         decoder_type (`"istft"`, `"harmonic"` or `"mirrored"`, defaults to `"istft"`): causal ConvNeXt blocks at the
@@ -38,10 +35,10 @@ class SoundStreamConfig(StrictConfig):
         num_channels (`int`, defaults to 32): channels of the first convolution (convolutional, mirrored).
         codebook_decay (`float`, defaults to 0.99): decay of the moving averages (SoundStream).
         dead_code_threshold (`float`, defaults to 0.1): a code whose moving use is below this share of its level's mean
-            is replaced by an encoder output (`"ema"` only).
+            is replaced by an encoder output.
         quantizer_dropout (`float`, defaults to 0.25): share of training examples that use a random number of levels.
         low_band_dim (`int`, defaults to 0): lowest MDCT coefficients of each frame, `frame_rate / 2` Hz wide each,
-            that are coded as they are, phase included, beside the latent (`"ema"` only).
+            that are coded as they are, phase included, beside the latent.
         low_band_start_level (`int`, defaults to 4): first level that codes them; those before, which the coarse stage
             predicts, code the latent alone.
         low_band_scale (`float`, defaults to 40.0): weight of the coefficients in the choice of codes.
@@ -63,7 +60,6 @@ class SoundStreamConfig(StrictConfig):
     num_codebooks: int = checked(12, LEVELS, trained=True)
     codebook_size: int = checked(1024, COUNT, trained=True)
     codebook_dim: int = checked(32, COUNT, trained=True)
-    quantizer_type: Literal["ema", "factorized"] = checked("ema", trained=True)
     encoder_type: Literal["spectral", "convolutional"] = checked("spectral", trained=True)
     decoder_type: Literal["istft", "harmonic", "mirrored"] = checked("istft", trained=True)
     hidden_size: int = checked(256, COUNT, trained=True)
@@ -90,6 +86,12 @@ class SoundStreamConfig(StrictConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.strides = list(self.strides)
+        quantizer_type = kwargs.pop("quantizer_type", "ema")  # of older files
+        if quantizer_type != "ema":
+            raise ValueError(
+                f"SoundStreamConfig.quantizer_type is {quantizer_type!r}, which this version no longer has; use the "
+                "version that the codec was trained with, or train it again without this key."
+            )
         super().__post_init__(**kwargs)
 
     def validate_geometry(self) -> None:
@@ -126,11 +128,8 @@ class SoundStreamConfig(StrictConfig):
         """Check that the low band fits the frame, the quantizer and its levels."""
         if self.low_band_dim == 0:
             return
-        if self.low_band_dim > self.hop_length or self.quantizer_type != "ema":
-            raise ValueError(
-                f"SoundStreamConfig.low_band_dim is {self.low_band_dim} with quantizer_type {self.quantizer_type!r}; "
-                f'it can be 0 to {self.hop_length} (hop_length), and above 0 with "ema" only.'
-            )
+        width = Within(0, self.hop_length, whole=True)
+        width.check("SoundStreamConfig.low_band_dim", self.low_band_dim, " (hop_length)")
         levels = Within(0, self.num_codebooks - 1, whole=True)
         levels.check("SoundStreamConfig.low_band_start_level", self.low_band_start_level, " (num_codebooks - 1)")
 

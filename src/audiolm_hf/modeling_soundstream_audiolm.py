@@ -58,11 +58,11 @@ class SoundStreamOutput(ModelOutput):
     """Reconstruction of a batch of waveforms, with the quantizer's losses.
 
     Args:
-        loss (`torch.FloatTensor` of shape `()`): `commitment_loss + codebook_loss`; the losses on the waveform are the
+        loss (`torch.FloatTensor` of shape `()`): `commitment_loss`; the losses on the waveform are the
             trainer's.
         audio_values (`torch.FloatTensor` of shape `(batch, num_samples)`): reconstruction.
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): codes.
-        commitment_loss, codebook_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
+        commitment_loss (`torch.FloatTensor` of shape `()`): see `QuantizerOutput`.
         log_magnitude (`torch.FloatTensor` of shape `(batch, frames, window_length // 2 + 1)`, *optional*): predicted
             spectrum of each window, natural logarithm, of an iSTFT decoder.
         pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`, *optional*): bins of F0 and
@@ -73,7 +73,6 @@ class SoundStreamOutput(ModelOutput):
     audio_values: Tensor | None = None
     audio_codes: Tensor | None = None
     commitment_loss: Tensor | None = None
-    codebook_loss: Tensor | None = None
     log_magnitude: Tensor | None = None
     pitch_logits: Tensor | None = None
 
@@ -324,11 +323,10 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
             decoder_mask = None if attention_mask is None else frame_mask
             audio_values, found = self._decode_latents(quantized.quantized, quantized.low_band, decoder_mask, f0)
         return SoundStreamOutput(
-            loss=quantized.commitment_loss + quantized.codebook_loss,
+            loss=quantized.commitment_loss,
             audio_values=audio_values[:, : input_values.shape[1]],
             audio_codes=quantized.audio_codes,
             commitment_loss=quantized.commitment_loss,
-            codebook_loss=quantized.codebook_loss,
             **found,
         )
 

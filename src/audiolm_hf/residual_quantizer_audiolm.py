@@ -1,9 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Residual vector quantizers of the codec: latent vectors in, one code per level and frame out.
+"""The residual vector quantizer of the codec: latents in, one code per level and frame out.
 
-Every level quantizes the residual of the previous levels (SoundStream, arXiv 2107.03312, section III-C). There are two
-kinds: `EMACodebook` (moving averages, k-means initialization, replacement of dead codes) and `FactorizedCodebook`
-(low-dimensional L2-normalized codes trained by gradients; DAC, arXiv 2306.06546).
+Every level quantizes what the levels before it leave. A code is the moving average of the vectors that were nearest to
+it in training; codes start at k-means centroids, and those that are hardly used are replaced.
+
+Paper: SoundStream (arXiv 2107.03312), section III-C.
 """
 
 from dataclasses import dataclass
@@ -27,15 +28,13 @@ class QuantizerOutput:
         quantized (`torch.Tensor` of shape `(batch, frames, hidden_size)`): sum of the chosen code vectors; gradients
             pass straight through to the latent.
         audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): chosen codes.
-        commitment_loss, codebook_loss (`torch.Tensor` of shape `()`): pull the latent towards the codes, and the codes
-            towards the latent (0 for moving averages).
+        commitment_loss (`torch.Tensor` of shape `()`): mean squared distance of the latent from the chosen codes.
         low_band (`torch.Tensor` of shape `(batch, frames, low_band_dim)`, *optional*): quantized low band.
     """
 
     quantized: Tensor
     audio_codes: Tensor
     commitment_loss: Tensor
-    codebook_loss: Tensor
     low_band: Tensor | None = None
 
 
@@ -143,10 +142,13 @@ class EMACodebook(nn.Module):
         self.sums.copy_(torch.where(dead[:, None], drawn * mean_count, self.sums))
         self.counts.copy_(torch.where(dead, mean_count, self.counts))
 
-    def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantize `residual (num_vectors, dim)`; `active (num_vectors,)` marks those to learn from.
+    def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize `residual (num_vectors, dim)`, the frames of `rows` examples one after the other.
 
-        `rows` is the batch that the vectors come from, frame after frame.
+        In training, the codes move towards the vectors that `active (num_vectors,)` marks, by default all.
+
+        Returns:
+            `tuple`: code vectors `(num_vectors, dim)`, codes and squared distances `(num_vectors,)`.
         """
         codes = self.encode(residual.detach())
         quantized = self.decode(codes)
@@ -154,47 +156,15 @@ class EMACodebook(nn.Module):
             if active is None:
                 active = torch.ones_like(codes, dtype=torch.bool)
             self._update(residual.detach(), codes, active, rows)
-        commitment = (residual - quantized).pow(2).mean(1)
-        return quantized, codes, commitment, commitment.new_zeros(commitment.shape)
+        return quantized, codes, (residual - quantized).pow(2).mean(1)
 
     def encode(self, residual: Tensor) -> Tensor:
-        """Return the codes `(num_vectors,)` of `residual (num_vectors, codebook_dim)` without training."""
+        """Return the codes `(num_vectors,)` of `residual (num_vectors, dim)` without training."""
         return nearest_codes(residual, self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Look codes of shape `(num_vectors,)` up; returns `(num_vectors, codebook_dim)`."""
+        """Return the code vectors `(num_vectors, dim)` of `codes (num_vectors,)`."""
         return F.embedding(codes, self.codebook)
-
-
-class FactorizedCodebook(nn.Module):
-    """A level that projects to a few dimensions and compares L2-normalized codes trained by gradients."""
-
-    def __init__(self, config: SoundStreamConfig, index: int) -> None:
-        super().__init__()
-        self.in_proj = nn.Linear(config.hidden_size, config.codebook_dim)
-        self.out_proj = nn.Linear(config.codebook_dim, config.hidden_size)
-        self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
-
-    def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantize `residual (num_vectors, hidden_size)`; every vector is learned from through the losses."""
-        projected = self.in_proj(residual)
-        codes = self._nearest(projected)
-        chosen = self.codebook(codes)
-        commitment = (projected - chosen.detach()).pow(2).mean(1)
-        codebook_loss = (projected.detach() - chosen).pow(2).mean(1)
-        straight = projected + (chosen - projected).detach()
-        return self.out_proj(straight), codes, commitment, codebook_loss
-
-    def _nearest(self, projected: Tensor) -> Tensor:
-        return nearest_codes(F.normalize(projected.detach()), F.normalize(self.codebook.weight))
-
-    def encode(self, residual: Tensor) -> Tensor:
-        """Return the codes `(num_vectors,)` of `residual (num_vectors, hidden_size)`."""
-        return self._nearest(self.in_proj(residual))
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Look codes of shape `(num_vectors,)` up; returns `(num_vectors, hidden_size)`."""
-        return self.out_proj(self.codebook(codes))
 
 
 class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
@@ -203,32 +173,25 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
     Only `forward` in training mode, with gradients, and `initialize` change the codebooks.
     """
 
-    in_proj: nn.Module
-    out_proj: nn.Module
     low_band_proj: nn.Module | None
     levels: Any  # a `ModuleList`, whose items would count as bare modules
 
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()
-        self.is_ema = config.quantizer_type == "ema"
         self.dropout = config.quantizer_dropout
-        if self.is_ema:
-            self.in_proj = nn.Linear(config.hidden_size, config.codebook_dim)
-            self.out_proj = nn.Linear(config.codebook_dim, config.hidden_size)
-        else:
-            self.in_proj = self.out_proj = nn.Identity()
-        self.latent_dim = config.codebook_dim if self.is_ema else config.hidden_size
+        self.in_proj = nn.Linear(config.hidden_size, config.codebook_dim)
+        self.out_proj = nn.Linear(config.codebook_dim, config.hidden_size)
+        self.latent_dim = config.codebook_dim
         self.low_band_dim, self.low_band_start_level = config.low_band_dim, config.low_band_start_level
         # The decoder is told what the low band holds, so that it leaves room for it.
         width = config.hidden_size
         self.low_band_proj = nn.Linear(config.low_band_dim, width, bias=False) if self.low_band_dim else None
-        level = EMACodebook if self.is_ema else FactorizedCodebook
-        self.levels = nn.ModuleList(level(config, index) for index in range(config.num_codebooks))
+        self.levels = nn.ModuleList(EMACodebook(config, index) for index in range(config.num_codebooks))
 
     @property
     def needs_initialization(self) -> bool:
         """Whether the codebooks are not initialized yet."""
-        return self.is_ema and not all(bool(level.initialized) for level in self.levels)
+        return not all(bool(level.initialized) for level in self.levels)
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, low_band: Tensor | None = None) -> None:
@@ -250,7 +213,7 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
 
     def _narrow(self, residual: Tensor, level: Any) -> Tensor:
         """Return the part of a residual that a level codes."""
-        return residual[:, : level.codebook.shape[1]] if self.is_ema else residual
+        return residual[:, : level.codebook.shape[1]]
 
     def _widen(self, quantized: Tensor) -> Tensor:
         """Complete the vectors of a level that codes no low band by zeros."""
@@ -295,35 +258,31 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
         if num_codebooks == 0:
             quantized, low_band = self._split(self._join(latents, low_band), batch)
             no_codes, no_loss = latents.new_zeros((batch, 0, frames), dtype=torch.long), latents.new_zeros(())
-            return QuantizerOutput(quantized, no_codes, no_loss, no_loss, low_band)
+            return QuantizerOutput(quantized, no_codes, no_loss, low_band)
         if self.training and torch.is_grad_enabled() and self.needs_initialization:
             vectors = [latents.detach(), *([] if low_band is None else [low_band])]
             self.initialize(*(_of_all_processes(part.flatten(0, 1), batch) for part in vectors))
         projected = self._join(latents, low_band)
         residual, total = projected, torch.zeros_like(projected)
         num_levels = self._draw_num_levels(batch, num_codebooks, latents.device)
-        codes, commitments, codebook_losses = [], [], []
+        codes, commitments = [], []
         for index, level in enumerate(self.levels[:num_codebooks]):
             active = None if num_levels is None else (num_levels > index).repeat_interleave(frames)
-            quantized, level_codes, commitment, codebook_loss = level(self._narrow(residual, level), active, batch)
+            quantized, level_codes, commitment = level(self._narrow(residual, level), active, batch)
             quantized = self._widen(quantized)
             if active is not None:
                 weight = active.to(quantized.dtype)
                 quantized, commitment = quantized * weight[:, None], commitment * weight
-                codebook_loss = codebook_loss * weight
             total = total + quantized
-            residual = residual - quantized.detach() if self.is_ema else residual - quantized
+            residual = residual - quantized
             codes.append(level_codes)
             commitments.append(commitment.mean())
-            codebook_losses.append(codebook_loss.mean())
-        if self.is_ema:
-            total = projected + (total - projected).detach()
+        total = projected + (total - projected).detach()
         quantized, quantized_low_band = self._split(total, batch)
         return QuantizerOutput(
             quantized=quantized,
             audio_codes=torch.stack([level_codes.view(batch, frames) for level_codes in codes], dim=1),
             commitment_loss=torch.stack(commitments).mean(),
-            codebook_loss=torch.stack(codebook_losses).mean(),
             low_band=quantized_low_band,
         )
 

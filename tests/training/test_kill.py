@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
-KINDS = ["ema-adversarial", "factorized", "encoder"]
+KINDS = ["ema-adversarial", "encoder"]
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ class CodecTrainer(TrainingLoop):
     def _inner_loss(self, output: Any, target: Tensor, f0: Tensor | None) -> Tensor:
         """Return the losses of the codec's intermediate predictions."""
         config = self.config
-        total = config.commitment_weight * output.commitment_loss + output.codebook_loss
+        total = config.commitment_weight * output.commitment_loss
         if self.magnitude_loss is not None:
             magnitude = self.magnitude_loss(output.log_magnitude, target)
             self._record(magnitude=magnitude)
@@ -282,7 +282,6 @@ def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accele
     settings = DistributedDataParallelKwargs(
         # The quantizer synchronizes its codebooks, and broadcasts in place would break backward passes.
         broadcast_buffers=False,
-        # The quantizer, which may have parameters, is not used in the first steps, and the pitch may have no loss.
-        find_unused_parameters=codec.config.quantizer_type == "factorized" or codec.config.decoder_type == "harmonic",
+        find_unused_parameters=codec.config.decoder_type == "harmonic",  # the pitch may have no loss
     )
     return start_accelerator(config, "codec", kwargs_handlers=[settings])
