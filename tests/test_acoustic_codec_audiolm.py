@@ -2,14 +2,29 @@
 """The codec contract holds for every codec, with tiny random models."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import DacConfig, EncodecConfig, EncodecModel, MimiConfig, Wav2Vec2Config
+from huggingface_hub.dataclasses import strict
+from transformers import (
+    AutoModel,
+    DacConfig,
+    EncodecConfig,
+    EncodecModel,
+    MimiConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2Config,
+)
 
-from audiolm_hf import acoustic_codec_audiolm
-from audiolm_hf.acoustic_codec_audiolm import build_acoustic_codec, wrap_acoustic_codec
-from audiolm_hf.configuration_audiolm import SoundStreamConfig
+from audiolm_hf import AcousticCodec, AudioLMModel, acoustic_codec_audiolm, register_acoustic_codec
+from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, build_acoustic_codec, wrap_acoustic_codec
+from audiolm_hf.configuration_audiolm import CODECS, SoundStreamConfig
+from audiolm_hf.data.audio import AudioRecord
+from audiolm_hf.data.loading import load_codec
+from audiolm_hf.data.tokenizers import load_tokenizers, tokenize_recording
+from tests.conftest import randomise, tiny_config
 from tests.helpers_rates import filled_codec
 
 ENCODEC = {
@@ -95,6 +110,74 @@ def test_codes_of_other_shapes_are_refused(codec):
         codec.decode(torch.zeros(1, codec.num_codebooks + 1, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match="num_codebooks is 99"):
         codec.encode(torch.zeros(1, codec.hop_length), num_codebooks=99)
+
+
+@strict
+class StepsConfig(PreTrainedConfig):
+    """The mean of each frame, in steps, and in finer steps what remains."""
+
+    model_type = "outside_steps"
+    sampling_rate: int = 8000
+    hop_length: int = 160
+    num_codebooks: int = 5
+    codebook_size: int = 8
+
+
+class StepsModel(PreTrainedModel):
+    config_class = StepsConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.step = torch.nn.Parameter(torch.tensor(0.25))
+        self.post_init()
+
+    def encode(self, input_values):
+        rest, codes = input_values.unflatten(1, (-1, self.config.hop_length)).mean(2), []
+        for level in range(self.config.num_codebooks):
+            step = self.step / 8**level
+            codes.append((rest / step + 4).floor().clamp(0, 7).long())
+            rest = rest - step * (codes[-1] - 3.5)
+        return SimpleNamespace(audio_codes=torch.stack(codes, 1))
+
+    def decode(self, audio_codes):
+        steps = self.step / 8.0 ** torch.arange(audio_codes.shape[1])
+        means = ((audio_codes - 3.5) * steps[:, None]).sum(1)
+        return SimpleNamespace(audio_values=means.repeat_interleave(self.config.hop_length, 1))
+
+
+class StepsCodec(AcousticCodec):
+    config_class = StepsConfig
+    model_class = StepsModel
+
+
+@pytest.fixture
+def steps_codec():
+    register_acoustic_codec(StepsCodec)
+    yield
+    del ACOUSTIC_CODECS["outside_steps"], CODECS["outside_steps"]
+
+
+@pytest.mark.usefixtures("steps_codec")
+def test_a_codec_from_outside_runs_from_recordings_to_continuations(tmp_path):
+    model = randomise(AudioLMModel(tiny_config(codec_config={"model_type": "outside_steps"})))
+    model.codec.step.data.fill_(0.25)
+    model.save_pretrained(tmp_path / "whole")
+    loaded = AudioLMModel.from_pretrained(tmp_path / "whole")
+    sound = 0.9 * torch.sin(torch.arange(8000) / 900)[None]
+    codes = loaded.acoustic_codec.encode(sound)
+    assert (codes.shape, loaded.sampling_rate) == ((1, 5, 50), 8000)
+    means = sound.unflatten(1, (50, 160)).mean(2)
+    torch.testing.assert_close(loaded.acoustic_codec.decode(codes)[:, ::160], means, rtol=0, atol=0.25 / 8**4)
+    options = {"seed": 1, "continuation_length_s": 0.4, "min_continuation_length_s": 0.4}
+    made = [each.generate(sound, **options) for each in (model, loaded)]
+    assert torch.equal(made[0].audio_values, made[1].audio_values)
+    assert made[0].audio_codes.shape == (1, 5, 50 + 20)
+    model.codec.save_pretrained(tmp_path / "codec")
+    assert type(load_codec(tmp_path / "codec")) is StepsCodec
+    assert type(AutoModel.from_pretrained(tmp_path / "codec")) is StepsModel
+    pair = load_tokenizers(tmp_path / "whole", tmp_path / "codec")
+    (record,) = tokenize_recording(AudioRecord("one", sound[0].numpy(), 8000), pair)
+    assert record.audio_codes.tolist() == codes[0].tolist()
 
 
 def test_unchunked_encodec_agrees_with_transformers():

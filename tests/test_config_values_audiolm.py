@@ -145,7 +145,7 @@ def test_the_defaults_of_every_speech_encoder_pass(model_type):
     assert config.encoder_config.model_type == model_type
 
 
-@pytest.mark.parametrize("model_type", CODECS[1:])
+@pytest.mark.parametrize("model_type", [*CODECS][1:])
 def test_the_defaults_of_every_codec_pass(model_type):
     check_foreign_config(model_type, AutoConfig.for_model(model_type), {})
 

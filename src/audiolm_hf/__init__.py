@@ -27,7 +27,12 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
-from audiolm_hf.registration import register, register_semantic_tokenizer, register_stage
+from audiolm_hf.registration import (
+    register,
+    register_acoustic_codec,
+    register_semantic_tokenizer,
+    register_stage,
+)
 from audiolm_hf.stages_audiolm import Stage
 from audiolm_hf.token_layout_audiolm import AudioLMStageCollator, build_stage_example
 
@@ -66,6 +71,7 @@ __all__ = [
     "pipeline",
     "push_checkpoint",
     "read_audio",
+    "register_acoustic_codec",
     "register_semantic_tokenizer",
     "register_stage",
     "write_audio",

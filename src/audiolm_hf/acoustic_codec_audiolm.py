@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One contract over the codecs that AudioLM can use: SoundStream, and transformers' EnCodec, DAC and Mimi.
+"""One contract over the codecs that AudioLM can use: SoundStream, transformers' EnCodec, DAC and Mimi, and others.
 
 In: `input_values (batch, num_samples)`; out: `audio_codes (batch, num_codebooks, frames)`, and back. Every codec has a
-`frame_rate` that is a float, and `ceil(num_samples / hop_length)` frames.
+`frame_rate` that is a float, and `ceil(num_samples / hop_length)` frames. A codec registers by one call.
 
 Paper: AudioLM (arXiv 2209.03143), acoustic tokens.
 """
@@ -13,10 +13,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModel, DynamicCache, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModel,
+    DacConfig,
+    DynamicCache,
+    EncodecConfig,
+    MimiConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from .compat_audiolm import CACHE_NAME
-from .configuration_audiolm import require_usable_codec
+from .configuration_audiolm import CODECS, SoundStreamConfig, require_usable_codec
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
@@ -25,7 +33,14 @@ DECODE_WINDOW_SAMPLES = 81_920  # decoded at once by codecs of transformers: wha
 
 
 class AcousticCodec:
-    """A codec model seen through one contract; its weights are shared, not copied."""
+    """A codec model seen through one contract; its weights are shared, not copied.
+
+    A subclass has the `config_class` and `model_class` of its models, and overrides what they do not have by these
+    names: the properties, `encode(input_values).audio_codes` and `decode(audio_codes).audio_values`.
+    """
+
+    config_class: type[PreTrainedConfig]
+    model_class: Any = AutoModel  # builds and loads the codecs of transformers
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -83,7 +98,8 @@ class AcousticCodec:
         frames = math.ceil(values.shape[1] / self.hop_length)
         padded = F.pad(values, (0, frames * self.hop_length - values.shape[1]))
         with evaluation_mode(self.model), loaded(self.model), torch.autocast(values.device.type, enabled=False):
-            for weights in (*self.model.quantizer.parameters(), *self.model.quantizer.buffers()):
+            quantizer = getattr(self.model, "quantizer", self.model)
+            for weights in (*quantizer.parameters(), *quantizer.buffers()):
                 require_finite(weights, "The quantizer of the codec")
             with finite_parts(self.model, "What the codec encodes"):
                 return self._encode(padded.to(self.model.dtype))[:, :num_codebooks, :frames]
@@ -111,6 +127,13 @@ class AcousticCodec:
 
     def _decode(self, audio_codes: Tensor) -> Tensor:
         return self.model.decode(audio_codes).audio_values
+
+
+class SoundStreamCodec(AcousticCodec):
+    """The codec of this package."""
+
+    config_class = SoundStreamConfig
+    model_class = SoundStreamModel
 
 
 class WindowedCodec(AcousticCodec):
@@ -177,6 +200,8 @@ def _within(audio_codes: Tensor, start: int, stop: int, reach: int) -> tuple[Ten
 class EncodecCodec(WindowedCodec):
     """EnCodec, mono, encoded as one run of frames: its own `encode` cuts audio into chunks, each with a scale."""
 
+    config_class = EncodecConfig
+
     @property
     def num_codebooks(self) -> int:
         """Levels used at the highest target bandwidth."""
@@ -208,6 +233,8 @@ class EncodecCodec(WindowedCodec):
 class DacCodec(WindowedCodec):
     """Descript audio codec."""
 
+    config_class = DacConfig
+
     @property
     def num_codebooks(self) -> int:
         """Levels of the residual quantizer."""
@@ -228,6 +255,8 @@ class DacCodec(WindowedCodec):
 
 class MimiCodec(WindowedCodec):
     """Mimi; its first level is the one distilled from a speech encoder."""
+
+    config_class = MimiConfig
 
     @property
     def hop_length(self) -> int:
@@ -262,21 +291,28 @@ class MimiCodec(WindowedCodec):
         return math.ceil(_steps_reached(convolutions) / upsample.conv.stride[0])
 
 
-_CODECS = {"soundstream": AcousticCodec, "encodec": EncodecCodec, "dac": DacCodec, "mimi": MimiCodec}
+ACOUSTIC_CODECS: dict[str, type[AcousticCodec]] = {}  # by model_type
+
+
+def register_acoustic_codec(codec_class: type[AcousticCodec]) -> None:
+    """Add a codec to those that an AudioLM can have; its `config_class` has its own `model_type`."""
+    CODECS[codec_class.config_class.model_type] = codec_class.config_class
+    ACOUSTIC_CODECS[codec_class.config_class.model_type] = codec_class
+
+
+for _codec_class in (SoundStreamCodec, EncodecCodec, DacCodec, MimiCodec):
+    register_acoustic_codec(_codec_class)
 
 
 def wrap_acoustic_codec(model: PreTrainedModel) -> AcousticCodec:
     """Return the contract's view of a codec model, which shares its weights."""
     require_usable_codec(model.config)
-    return _CODECS[model.config.model_type](model)
+    return ACOUSTIC_CODECS[model.config.model_type](model)
 
 
 def build_acoustic_codec(config: PreTrainedConfig) -> AcousticCodec:
-    """Build a codec with random weights, in float32, from its configuration; `model` of the result is the model.
-
-    Args:
-        config ([`~transformers.PreTrainedConfig`]): of SoundStream, EnCodec, DAC or Mimi.
-    """
+    """Build a codec with random weights, in float32, from its configuration; `model` of the result is the model."""
     require_usable_codec(config)
-    own = config.model_type == "soundstream"
-    return wrap_acoustic_codec(SoundStreamModel(config) if own else AutoModel.from_config(config, dtype=torch.float32))
+    model_class = ACOUSTIC_CODECS[config.model_type].model_class
+    foreign = model_class is AutoModel
+    return wrap_acoustic_codec(AutoModel.from_config(config, dtype=torch.float32) if foreign else model_class(config))

@@ -10,7 +10,7 @@ import math
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, DacConfig, EncodecConfig, MimiConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .audio_samples_audiolm import check_rates
@@ -25,7 +25,9 @@ from .configuration_stage_audiolm import (
 )
 from .strict_config_audiolm import StrictConfig, check_foreign_config, check_plain, checked
 
-CODECS = ("soundstream", "encodec", "dac", "mimi")
+CODECS: dict[str, type[PreTrainedConfig]] = {  # by model_type; acoustic_codec_audiolm adds others
+    config_class.model_type: config_class for config_class in (SoundStreamConfig, EncodecConfig, DacConfig, MimiConfig)
+}
 WAVEFORM_ENCODERS = (
     "data2vec-audio",
     "hubert",
@@ -42,10 +44,17 @@ NUM_MEL_BINS = 80  # of its input
 STACKED_FRAMES = 2  # log-mel frames side by side in one of its frames
 
 
+def _unknown_codec(model_type: str) -> str:
+    return (
+        f"The codec has model_type {model_type!r}; use one of {', '.join(CODECS)}, or register its class "
+        "(register_acoustic_codec)."
+    )
+
+
 def require_usable_codec(config: PreTrainedConfig) -> None:
     """Check that a codec fits the contract of [`~acoustic_codec_audiolm.AcousticCodec`]."""
     if config.model_type not in CODECS:
-        raise ValueError(f"The codec has model_type {config.model_type!r}; use one of {', '.join(CODECS)}.")
+        raise ValueError(_unknown_codec(config.model_type))
     if config.model_type == "encodec" and (config.audio_channels != 1 or config.normalize):
         raise ValueError(
             f"EncodecConfig has audio_channels = {config.audio_channels} and normalize = {config.normalize}; use a "
@@ -152,7 +161,8 @@ class AudioLMConfig(StrictConfig):
     Args:
         semantic_tokenizer_config ([`AudioLMSemanticTokenizerConfig`] or `dict`): or that of another tokenizer that was
             registered, by its `model_type`.
-        codec_config ([`SoundStreamConfig`], `EncodecConfig`, `DacConfig`, `MimiConfig` or `dict`).
+        codec_config ([`SoundStreamConfig`], `EncodecConfig`, `DacConfig`, `MimiConfig` or `dict`): or that of another
+            codec that was registered, by its `model_type`.
         semantic_config ([`AudioLMSemanticConfig`] or `dict`).
         coarse_config ([`AudioLMCoarseConfig`] or `dict`): left out, it has its defaults, unless another stage is given
             that predicts codes from semantic tokens.
@@ -192,14 +202,13 @@ class AudioLMConfig(StrictConfig):
                 )
             self.semantic_tokenizer_config = self._semantic_tokenizers[model_type](**fields)
         if isinstance(self.codec_config, dict):
-            # Our own codec is not in transformers' table of models when this file runs from a Hub repository.
             fields = dict(self.codec_config)
             check_plain("AudioLMConfig", {"codec_config": fields})
             model_type = fields.pop("model_type", SoundStreamConfig.model_type)
-            if model_type == SoundStreamConfig.model_type:
-                self.codec_config = SoundStreamConfig(**fields)
-            else:
-                self.codec_config = AutoConfig.for_model(model_type, **fields)
+            if model_type not in CODECS:
+                raise ValueError(_unknown_codec(model_type))
+            self.codec_config = CODECS[model_type](**fields)
+            if not hasattr(self.codec_config, "trained_values"):
                 check_foreign_config("AudioLMConfig.codec_config", self.codec_config, fields)
         stages = self._stage_classes()
         for name in stages:

@@ -15,11 +15,12 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, AcousticCodec
+from audiolm_hf.acoustic_codec_audiolm import register_acoustic_codec as add_acoustic_codec
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder
-from audiolm_hf.configuration_audiolm import AudioLMConfig, SoundStreamConfig
+from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel
-from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
@@ -41,7 +42,11 @@ _STAGE = (AutoModel, AutoModelForCausalLM)  # PEFT loads causal models by the la
 
 PARTS = (
     Part(AudioLMConfig, AudioLMModel, (AutoModel, AutoModelForTextToWaveform), reads_audio=True),  # as Bark, MusicGen
-    Part(SoundStreamConfig, SoundStreamModel, reads_audio=True),
+    *(
+        Part(codec.config_class, codec.model_class, reads_audio=True)
+        for codec in ACOUSTIC_CODECS.values()
+        if codec.model_class is not AutoModel  # which has those of transformers
+    ),
     *(Part(model.config_class, model, reads_audio=True) for model in SEMANTIC_TOKENIZERS.values()),
     *(Part(stage.config_class, stage.model_class, _STAGE) for stage in STAGES.values()),
 )
@@ -61,6 +66,13 @@ def register_semantic_tokenizer(model_class: type[SemanticTokenizerModel]) -> No
     """Add a semantic tokenizer of another package to those that an AudioLM can have, and to the Auto classes."""
     add_semantic_tokenizer(model_class)
     _register_part(Part(model_class.config_class, model_class, reads_audio=True))
+
+
+def register_acoustic_codec(codec_class: type[AcousticCodec]) -> None:
+    """Add a codec of another package to those that an AudioLM can have, and its model to the Auto classes."""
+    add_acoustic_codec(codec_class)
+    if codec_class.model_class is not AutoModel:
+        _register_part(Part(codec_class.config_class, codec_class.model_class, reads_audio=True))
 
 
 def _register_part(part: Part) -> None:

@@ -31,8 +31,6 @@ from audiolm_hf.commands.options import (
 )
 from audiolm_hf.threads import set_threads
 
-# The names of evaluation.protocols.checkpoint.PROTOCOLS; importing it here would load torch for every `--help`.
-PROTOCOL_NAMES = ("codec", "tokens", "likelihood", "continuation", "samples")
 _Result = tuple[dict[str, Any], str]  # all metrics, and their table
 
 
@@ -92,7 +90,10 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora, such as librispeech/, piano/")
     _add_kind(parser)
     parser.add_argument(
-        "--protocols", nargs="+", choices=PROTOCOL_NAMES, default=PROTOCOL_NAMES, help="protocols to run (default all)"
+        "--protocols",
+        nargs="+",
+        metavar="PROTOCOL",
+        help="protocols to run: codec, tokens, likelihood, continuation, samples (default all)",
     )
     add_removed(parser, "--parts", "use --protocols")
     add_number(parser, "--num-prompts", "prompts to continue", 24)
@@ -128,7 +129,7 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, device: str) -> _Result:
         device=device,
         **{field: getattr(arguments, field) for field in fields},
     )
-    report = evaluation.run(tuple(arguments.protocols))
+    report = evaluation.run(arguments.protocols)
     text = format_checkpoint(report)
     write_report(output.with_suffix(".md"), text)
     if arguments.card is not None:

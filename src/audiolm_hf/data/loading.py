@@ -10,17 +10,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
+from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, AcousticCodec, wrap_acoustic_codec
 from audiolm_hf.checkpoint_audiolm import read_model_type
-from audiolm_hf.configuration_audiolm import (
-    CODECS,
-    AudioLMConfig,
-    SoundStreamConfig,
-)
-from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer  # noqa: F401 # registers itself
-from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.configuration_audiolm import AudioLMConfig
+from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
 
 
@@ -38,7 +33,7 @@ def load_codec(folder: str | Path) -> AcousticCodec:
     """Load an acoustic codec for inference, in float32.
 
     Args:
-        folder (`str` or `Path`): of a SoundStream, EnCodec, DAC or Mimi model, or of a whole AudioLM.
+        folder (`str` or `Path`): of a codec that is registered, such as SoundStream, or of a whole AudioLM.
 
     Raises:
         FileNotFoundError: the folder holds no model.
@@ -47,12 +42,8 @@ def load_codec(folder: str | Path) -> AcousticCodec:
     kind = read_model_type(folder)
     if kind == AudioLMConfig.model_type:
         return wrap_acoustic_codec(_load_audiolm(folder).codec)
-    if kind not in CODECS:
-        raise ValueError(
-            f"{folder} holds a model of type {kind!r}; give one of {', '.join((*CODECS, AudioLMConfig.model_type))}."
-        )
-    model_class = SoundStreamModel if kind == SoundStreamConfig.model_type else AutoModel
-    return wrap_acoustic_codec(model_class.from_pretrained(folder, dtype="float32").eval())
+    _require_kind(folder, kind, ACOUSTIC_CODECS)
+    return wrap_acoustic_codec(ACOUSTIC_CODECS[kind].model_class.from_pretrained(folder, dtype="float32").eval())
 
 
 def load_semantic_tokenizer(folder: str | Path) -> SemanticTokenizerModel:
@@ -68,15 +59,17 @@ def load_semantic_tokenizer(folder: str | Path) -> SemanticTokenizerModel:
     kind = read_model_type(folder)
     if kind == AudioLMConfig.model_type:
         return _load_audiolm(folder).semantic_tokenizer
-    if kind not in SEMANTIC_TOKENIZERS:
-        kinds = " or ".join(map(repr, (*SEMANTIC_TOKENIZERS, AudioLMConfig.model_type)))
-        raise ValueError(f"{folder} holds a model of type {kind!r}; give one of type {kinds}.")
+    _require_kind(folder, kind, SEMANTIC_TOKENIZERS)
     return SEMANTIC_TOKENIZERS[kind].from_pretrained(folder, dtype="float32").eval()
 
 
-def _load_audiolm(folder: str | Path) -> PreTrainedModel:
-    from audiolm_hf.modeling_audiolm import AudioLMModel
+def _require_kind(folder: str | Path, kind: str, known: Collection[str]) -> None:
+    if kind not in known:
+        kinds = " or ".join(map(repr, (*known, AudioLMConfig.model_type)))
+        raise ValueError(f"{folder} holds a model of type {kind!r}; give one of type {kinds}.")
 
+
+def _load_audiolm(folder: str | Path) -> AudioLMModel:
     return AudioLMModel.from_pretrained(folder, dtype="float32").eval()
 
 

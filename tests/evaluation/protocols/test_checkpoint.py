@@ -12,12 +12,21 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.cli import main
-from audiolm_hf.commands.evaluate import PROTOCOL_NAMES
-from audiolm_hf.evaluation.protocols.checkpoint import PROTOCOLS, CheckpointEvaluation, format_checkpoint
-from audiolm_hf.evaluation.protocols.tokens import METRICS
-from audiolm_hf.evaluation.report import from_json, to_json
+from audiolm_hf.commands.evaluate import EVALUATIONS, Evaluation
+from audiolm_hf.commands.options import add_checkpoint, add_report
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.evaluation.protocols.checkpoint import (
+    PROTOCOLS,
+    CheckpointEvaluation,
+    CheckpointProtocol,
+    format_checkpoint,
+)
+from audiolm_hf.evaluation.protocols.tokens import METRICS, evaluate_tokens, format_tokens, token_headlines
+from audiolm_hf.evaluation.report import from_json, headline, systems_table, to_json
+from audiolm_hf.modeling_audiolm import AudioLMModel
 from tests.helpers_checkpoint import OTHER_CLIP
 from tests.helpers_sounds import EXAMPLES, RATE
+from tests.test_semantic_tokenizer_audiolm import LoudnessConfig, LoudnessTokenizer
 
 TEXT = "Catherine grows quite a good looking girl, she is almost"
 
@@ -140,5 +149,49 @@ def test_what_is_missing_is_named(checkpoint, tmp_path):
         evaluation.run(("codecs",))
 
 
-def test_the_command_offers_every_protocol():
-    assert tuple(PROTOCOLS) == PROTOCOL_NAMES
+def test_a_protocol_from_outside_is_run_by_both_commands(checkpoint, corpora, tmp_path, monkeypatch, capsys):
+    def measure(model):
+        return {"systems": {"model": {"stages": float(len(model.stages))}}}
+
+    def format_stages(result):
+        return systems_table(result["systems"], {"stages": "stages"}) + "\n"
+
+    protocol = CheckpointProtocol(
+        "Stages",
+        lambda evaluation: measure(evaluation.model),
+        format_stages,
+        lambda result: [headline("stages", "number of stages", result["systems"])],
+        (),
+    )
+    monkeypatch.setitem(PROTOCOLS, "stages", protocol)
+
+    def add_options(parser):
+        add_checkpoint(parser, default=None)
+        add_report(parser)
+
+    def evaluate(arguments, device):
+        result = measure(AudioLMModel.from_pretrained(arguments.checkpoint))
+        return result, format_stages(result)
+
+    monkeypatch.setitem(EVALUATIONS, "stages", Evaluation("number of stages", "Count.", add_options, evaluate))
+    assert main(["evaluate", "stages", "--checkpoint", str(checkpoint)]) == 0
+    assert "model    3.000" in capsys.readouterr().out
+    whole = ["evaluate", "checkpoint", "--checkpoint", str(checkpoint), "--data", str(corpora)]
+    assert main([*whole, "-o", str(tmp_path / "all.json"), "--protocols", "stages"]) == 0
+    text = capsys.readouterr().out
+    assert "| number of stages | 3.000 |" in text and "**Stages**" in text
+    report = json.loads((tmp_path / "all.json").read_text())
+    assert report["protocols"] == {"stages": {"systems": {"model": {"stages": 3.0}}}}
+
+
+def test_tokens_of_any_registered_tokenizer_are_evaluated(corpora):
+    tokenizer = LoudnessTokenizer(LoudnessConfig(num_semantic_tokens=20))
+    sources = [AudioSource([corpora / f"librispeech/{name}.parquet"], RATE) for name in ("test", "train")]
+    result = evaluate_tokens(tokenizer, None, *sources)
+    own = result["systems"]["semantic tokens"]
+    assert own["pnmi"] > own["pnmi_shuffled"] and "abx_tokens_within" in own
+    assert "abx_centroids_within" not in own and "abx_centroids_within" in result["systems"]["k-means on MFCC"]
+    assert result["num_tokens"] == 20
+    assert "semantic tokens" in format_tokens(result)
+    names = [name for name, *_ in token_headlines(result)]
+    assert names == ["semantic tokens, PNMI", "semantic tokens, speaker probe"]

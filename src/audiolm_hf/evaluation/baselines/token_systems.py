@@ -22,6 +22,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
     nearest_centroid,
 )
 from audiolm_hf.progress import progress_bar
+from audiolm_hf.semantic_tokenizer_audiolm import SemanticTokenizerModel
 
 SpectralKind = Literal["log-mel", "MFCC"]
 SPECTRAL_KINDS: tuple[SpectralKind, ...] = ("log-mel", "MFCC")
@@ -34,7 +35,7 @@ _NUM_CEPSTRA = 13  # as for HuBERT's first targets
 class TokenSystem:
     """One kind of tokens of some recordings: int64 `(frames,)` each, `num_tokens` different ones, `frame_rate` in Hz.
 
-    Clusters also have the `features` before quantization, `(frames, hidden_size)` each, and `centroids`.
+    Those of k-means also have the `features` before quantization, `(frames, hidden_size)` each, and `centroids`.
     """
 
     tokens: list[np.ndarray]
@@ -52,14 +53,18 @@ def quantized(features: list[np.ndarray], centroids: np.ndarray, frame_rate: flo
 
 
 @torch.inference_mode()
-def semantic_system(tokenizer: AudioLMSemanticTokenizer, records: Sequence[AudioRecord]) -> TokenSystem:
+def semantic_system(tokenizer: SemanticTokenizerModel, records: Sequence[AudioRecord]) -> TokenSystem:
     """Tokenize recordings with a semantic tokenizer, one by one."""
-    features = []
+    is_kmeans = isinstance(tokenizer, AudioLMSemanticTokenizer)
+    rows = []
     for record in progress_bar(records, desc=SEMANTIC, unit="recording"):
         inputs = torch.from_numpy(record.array)[None].to(tokenizer.device)
-        features.append(tokenizer.extract_features(inputs, sampling_rate=record.sampling_rate)[0][0].cpu().numpy())
+        read = tokenizer.extract_features if is_kmeans else tokenizer.tokenize
+        rows.append(read(inputs, sampling_rate=record.sampling_rate)[0][0].cpu().numpy())
     config = tokenizer.config
-    return quantized(features, tokenizer.centroids.float().cpu().numpy(), config.sampling_rate / config.hop_length)
+    if is_kmeans:
+        return quantized(rows, tokenizer.centroids.float().cpu().numpy(), config.semantic_frame_rate)
+    return TokenSystem(rows, config.num_semantic_tokens, config.semantic_frame_rate)
 
 
 def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, kind: SpectralKind) -> np.ndarray:
@@ -114,7 +119,7 @@ def _some_recordings(source: AudioSource, minutes: float, seed: int) -> list[Aud
 
 @torch.inference_mode()
 def token_systems(
-    tokenizer: AudioLMSemanticTokenizer,
+    tokenizer: SemanticTokenizerModel,
     codec: AcousticCodec | None,
     records: Sequence[AudioRecord],
     train: AudioSource,

@@ -6,7 +6,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -123,7 +123,7 @@ class CheckpointEvaluation:
         """Open recordings at the model's sampling rate."""
         return AudioSource(paths, self.model.sampling_rate)
 
-    def run(self, protocols: tuple[str, ...] | None = None) -> dict[str, Any]:
+    def run(self, protocols: Sequence[str] | None = None) -> dict[str, Any]:
         """Run some `protocols`, or all, and return their results with hash, settings and the libraries' versions.
 
         Raises:
