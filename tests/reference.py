@@ -118,6 +118,64 @@ def mean_restricted_loss(model, input_ids, labels):
     return sum(losses) / len(losses)
 
 
+def hidden_rows(rows, config, rng, level=None):
+    """Ids and labels of one example of the parallel stage after masking, one code at a time, in SoundStorm's order."""
+    num_levels = config.num_coarse_codebooks + config.num_fine_codebooks
+    start = int(rng.integers(len(rows)))
+    level = int(rng.integers(num_levels)) if level is None else level
+    share = math.cos(rng.random() * math.pi / 2)
+    chosen = [place for place, number in enumerate(rng.random(len(rows))) if number < share and place >= start]
+    chosen = chosen or [int(rng.integers(start, len(rows)))]
+    ids, labels = [list(row) for row in rows], [[-100] * len(row) for row in rows]
+    for place, row in enumerate(rows):
+        for other in range(num_levels):
+            column = len(row) - num_levels + other
+            if other == level and place in chosen:
+                labels[place][column] = row[column]
+            if (other == level and place in chosen) or (other > level and place >= start):
+                ids[place][column] = config.begin_token_id - num_levels + other
+    return ids, labels
+
+
+def filled_rows(model, rows, num_known, numbers, passes, temperature, choice_temperature, do_sample=True):
+    """Rows of the parallel stage with codes in place of masks: one frame at a time, one whole forward each pass.
+
+    `numbers[pass][0 or 1][frame]` are uniform: the place of a code in its cumulative distribution, and Gumbel noise.
+    """
+    config, rows = model.config, [list(map(int, row)) for row in rows]
+    new = list(range(num_known, len(rows)))
+    numbers = iter(numbers)
+    for level, num_passes in enumerate(passes):
+        column = len(rows[0]) - len(passes) + level
+        first = config.num_semantic_tokens + level * config.codebook_size
+        masked = list(new)
+        for done in range(num_passes):
+            drawn = next(numbers) if num_passes > 1 else None
+            kept = 0
+            if done + 1 < num_passes:
+                kept = max(0, min(len(masked) - 1, int(len(new) * math.cos(math.pi / 2 * (done + 1) / num_passes))))
+            if not masked:
+                continue
+            logits = model(torch.tensor([rows])).logits[0].detach().double()
+            candidates = []
+            for frame in masked:
+                scores = logits[frame, first : first + config.codebook_size]
+                code, confidence = int(scores.argmax()), 0.0
+                if drawn is not None and do_sample:
+                    sums = (scores / temperature).softmax(-1).cumsum(-1).tolist()
+                    code = [total > float(drawn[0][frame - num_known]) for total in sums].index(True)
+                if drawn is not None:
+                    confidence = float(scores.log_softmax(-1)[code])
+                if drawn is not None and do_sample:
+                    gumbel = -math.log(-math.log(float(drawn[1][frame - num_known])))
+                    confidence += choice_temperature * (1 - (done + 1) / num_passes) * gumbel
+                candidates.append((-confidence, frame, code))
+            for _, frame, code in sorted(candidates)[: len(masked) - kept]:
+                rows[frame][column] = first + code
+                masked.remove(frame)
+    return rows
+
+
 def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     """Codes `[level][frame]` of prompt and continuation, stage by stage, where everything fits into one window.
 

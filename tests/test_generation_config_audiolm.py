@@ -6,9 +6,8 @@ import copy
 import pytest
 from transformers import GenerationConfig
 
-from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
-from tests.conftest import tiny_stage_config
+from tests.conftest import tiny_config, tiny_stage_config
 
 
 def test_unknown_options_name_the_nearest():
@@ -116,9 +115,8 @@ def test_options_are_saved_and_loaded(tmp_path):
 def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
     with pytest.raises(ValueError, match="coarse_guidance_scale is 3.0, but the coarse stage was trained with all of"):
         tiny_audiolm.generate(coarse_guidance_scale=3.0, continuation_length_s=0.1)
-    AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_guidance(
-        {"coarse": AudioLMCoarseConfig(**tiny_stage_config(condition_dropout=0.2))}
-    )
+    trained = tiny_config(coarse_config=tiny_stage_config(condition_dropout=0.2))
+    AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_stages(trained)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from audiolm_hf.configuration_audiolm import (
     AudioLMCoarseConfig,
     AudioLMConfig,
     AudioLMFineConfig,
+    AudioLMParallelConfig,
     AudioLMSemanticConfig,
     AudioLMSemanticTokenizerConfig,
     SoundStreamConfig,
@@ -22,6 +23,7 @@ from audiolm_hf.generation_audiolm import AudioLMGenerateOutput
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.hub import add_code, export_checkpoint, pipeline, push_checkpoint
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_parallel_audiolm import AudioLMParallelModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
@@ -52,6 +54,8 @@ __all__ = [
     "AudioLMGenerateOutput",
     "AudioLMGenerationConfig",
     "AudioLMModel",
+    "AudioLMParallelConfig",
+    "AudioLMParallelModel",
     "AudioLMProcessor",
     "AudioLMSemanticConfig",
     "AudioLMSemanticModel",

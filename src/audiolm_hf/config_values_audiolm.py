@@ -67,6 +67,35 @@ class Within(Allowed):
             raise ValueError(f"{value!r} is out of range; give {each}{self}.")
 
 
+@dataclass(frozen=True)
+class OneOf(Allowed):
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " or ".join(map(repr, self.words))
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is one of the words."""
+        return isinstance(value, str) and value in self.words
+
+
+@dataclass(frozen=True)
+class EachWithin(Allowed):
+    """A number in a range, or a list of some."""
+
+    each: Within
+
+    def __str__(self) -> str:
+        return f"{self.each}, or a list of these"
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is a number in the range, or a list of one or more."""
+        values = value if isinstance(value, list) else [value]
+        return bool(values) and all(map(self.each.holds, values))
+
+
 FLAG = _Flag()
 MANY = Within(1, math.inf, whole=True)
 # Far above the sizes of existing models, but below sizes at which a single field fills the memory.

@@ -15,6 +15,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from .audio_samples_audiolm import check_rates
 from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within
+from .configuration_parallel_audiolm import AudioLMParallelConfig
 from .configuration_soundstream_audiolm import SoundStreamConfig
 from .configuration_stage_audiolm import (
     SEMANTIC_LEVEL,
@@ -167,6 +168,8 @@ class AudioLMConfig(StrictConfig):
         coarse_config ([`AudioLMCoarseConfig`] or `dict`): left out, it has its defaults, unless another stage is given
             that predicts codes from semantic tokens.
         fine_config ([`AudioLMFineConfig`] or `dict`, *optional*): left out, there is no fine stage.
+        parallel_config ([`AudioLMParallelConfig`] or `dict`, *optional*): in place of the coarse stage, or beside it
+            (see `acoustic_mode` of [`AudioLMGenerationConfig`]); left out, there is no parallel stage.
         loudness_db (`float`, defaults to -24.0): loudness of the training data, to which prompts are brought before
             they are tokenized: RMS of the frames that are no pauses, dB relative to full scale.
     """
@@ -181,6 +184,7 @@ class AudioLMConfig(StrictConfig):
         "semantic_config": SubConfigSpec(config_class=AudioLMSemanticConfig),
         "coarse_config": SubConfigSpec(config_class=AudioLMCoarseConfig, optional=True),
         "fine_config": SubConfigSpec(config_class=AudioLMFineConfig, optional=True),
+        "parallel_config": SubConfigSpec(config_class=AudioLMParallelConfig, optional=True),
     }
 
     semantic_tokenizer_config: dict | PreTrainedConfig | None = None
@@ -188,6 +192,7 @@ class AudioLMConfig(StrictConfig):
     semantic_config: dict | PreTrainedConfig | None = None
     coarse_config: dict | PreTrainedConfig | None = None
     fine_config: dict | PreTrainedConfig | None = None
+    parallel_config: dict | PreTrainedConfig | None = None
     loudness_db: float | int = checked(-24.0, Within(-60, 0))
     initializer_range: float | int = checked(0.02, SHARE)
 
@@ -262,19 +267,44 @@ class AudioLMConfig(StrictConfig):
         stages = [stage for name in self._stage_classes() if (stage := getattr(self, name)) is not None]
         return {stage.stage: stage for stage in sorted(stages, key=lambda stage: stage.predicted_levels[0])}
 
+    @property
+    def acoustic_modes(self) -> dict[str, list[str]]:
+        """The names of the stages that generate in each `acoustic_mode` that there is, in order; the default first.
+
+        In parallel mode, the parallel stage takes the place of the stages that predict its levels.
+        """
+        stages = self.stage_configs
+        chains = {"hierarchical": [name for name, stage in stages.items() if not stage.layout.parallel]}
+        taken = {level for stage in stages.values() if stage.layout.parallel for level in stage.predicted_levels}
+        chains["parallel"] = [
+            name
+            for name, stage in stages.items()
+            if taken and (stage.layout.parallel or taken.isdisjoint(stage.predicted_levels))
+        ]
+        return {mode: chain for mode, chain in chains.items() if len(chain) > 1 and self._are_all_levels(chain)}
+
+    def _are_all_levels(self, names: list[str]) -> bool:
+        """Return whether stages predict semantic tokens and the levels of the codes from 0 on, each once."""
+        stages = self.stage_configs
+        levels = [level for name in names for level in stages[name].predicted_levels]
+        return levels == [*range(SEMANTIC_LEVEL, SEMANTIC_LEVEL + len(levels))]
+
     def validate_agreement(self) -> None:
         """Check that tokenizer, codec and stages mean the same tokens."""
         require_usable_codec(self.codec_config)
         semantic_tokenizer = self.semantic_tokenizer_config
         check_rates(self.sampling_rate, semantic_tokenizer.sampling_rate)
         stages = self.stage_configs
-        fine = [stage.num_fine_codebooks for stage in stages.values() if "fine" in stage.layout.kinds]
+        # A parallel stage with num_fine_codebooks = 0 says nothing about these levels.
+        counts = {name: stage.num_fine_codebooks for name, stage in stages.items()}
+        counts = {name: count for name, count in counts.items() if count or not stages[name].layout.parallel}
+        fine = [count for name, count in counts.items() if "fine" in stages[name].layout.kinds]
         for name, stage in stages.items():
             pairs = {
                 "num_semantic_tokens": (stage.num_semantic_tokens, semantic_tokenizer.num_semantic_tokens),
                 "codebook_size": (stage.codebook_size, self.codec_config.codebook_size),
                 "num_coarse_codebooks": (stage.num_coarse_codebooks, self.num_coarse_codebooks),
-                "num_fine_codebooks": (stage.num_fine_codebooks, (*fine, stage.num_fine_codebooks)[0]),
+                "num_fine_codebooks": (counts.get(name), (*fine, counts[name])[0] if name in counts else None),
             }
             for field, (given, expected) in pairs.items():
                 if given != expected:
@@ -282,9 +312,10 @@ class AudioLMConfig(StrictConfig):
                         f"{name}_config.{field} is {given}, but the tokenizer, codec and other stages use {expected}; "
                         "all parts of one AudioLM must agree."
                     )
-        levels = [level for stage in stages.values() for level in stage.predicted_levels]
-        if levels != [*range(SEMANTIC_LEVEL, SEMANTIC_LEVEL + len(levels))]:
+        if stages.keys() != {name for chain in self.acoustic_modes.values() for name in chain}:
+            levels = [level for stage in stages.values() for level in stage.predicted_levels]
             raise ValueError(
                 f"The stages {', '.join(stages)} predict the levels {levels} ({SEMANTIC_LEVEL}: semantic tokens); "
-                "give stages that together predict semantic tokens and the levels of the codes from 0 on, each once."
+                "give stages that together predict semantic tokens and the levels of the codes from 0 on, each once; "
+                "a parallel stage can take the place of others."
             )

@@ -92,11 +92,14 @@ class StageLayout:
         condition (`tuple[str, ...]`, defaults to `()`): kinds before them; without any there is no separator.
         predicts_end (`bool`, defaults to `False`): the end token follows where a recording ends; for a vocabulary of
             semantic tokens alone.
+        parallel (`bool`, defaults to `False`): not one sequence of ids but a row of ids for each frame, which is
+            predicted from both sides, all frames of a level together; see [`AudioLMParallelConfig`].
     """
 
     predicted: tuple[TokenKind, ...]
     condition: tuple[TokenKind, ...] = ()
     predicts_end: bool = False
+    parallel: bool = False
 
     def __post_init__(self) -> None:
         if self.predicts_end and self.kinds != {"semantic"}:
@@ -208,6 +211,12 @@ class AudioLMStageConfig(StrictConfig):
         """Levels of the residual quantizer over both acoustic stages (Q)."""
         return self.num_coarse_codebooks + self.num_fine_codebooks
 
+    def sequence_length(self, num_semantic_tokens: int, num_frames: int) -> int:
+        """Return the length of the sequence of so many semantic tokens, and frames of the same time."""
+        levels = [*self.condition_levels, *self.predicted_levels]
+        codes = sum(level != SEMANTIC_LEVEL for level in levels)
+        return 2 + (num_semantic_tokens if SEMANTIC_LEVEL in levels else 0) + codes * num_frames
+
     def _levels_of(self, kinds: Iterable[TokenKind]) -> list[int]:
         levels = {
             "semantic": [SEMANTIC_LEVEL],
@@ -308,11 +317,9 @@ def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | Non
     kind = type(config)
     if getattr(config, "is_encoder_decoder", False):
         return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
-    parts = [name for name in config.sub_configs if getattr(getattr(config, name, None), "model_type", "")]
-    if parts:
-        return f"is composed of several models ({', '.join(parts)}); use the configuration of its text decoder alone"
-    if kind not in MODEL_MAPPING or isinstance(MODEL_MAPPING[kind], tuple):
-        return "is no model that AutoModel builds; use a decoder such as Llama or GPT-2"
+    flaw = composition_flaw(config)
+    if flaw is not None:
+        return f"{flaw}; use the configuration of a text decoder alone, such as Llama or GPT-2"
     parameters = set(inspect.signature(MODEL_MAPPING[kind].forward).parameters)
     if "decoder_input_ids" in parameters:
         return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
@@ -328,12 +335,27 @@ def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | Non
     return _configuration_flaw(config)
 
 
+def composition_flaw(config: PreTrainedConfig) -> str | None:
+    """Return what keeps a configuration from being that of one model that `AutoModel` builds."""
+    parts = [name for name in config.sub_configs if getattr(getattr(config, name, None), "model_type", "")]
+    if parts:
+        return f"is composed of several models ({', '.join(parts)})"
+    if type(config) not in MODEL_MAPPING or isinstance(MODEL_MAPPING[type(config)], tuple):
+        return "is no model that AutoModel builds"
+    return None
+
+
 def _configuration_flaw(config: PreTrainedConfig) -> str | None:
     """What is wrong with these values of a family that is otherwise accepted."""
     if getattr(config, "is_decoder", True) is False and config.model_type not in _CAUSAL_ANYWAY:
         return "sees the tokens that it is to predict; set is_decoder=True in it"
     if getattr(config, "default_language", "") is None:
         return "has layers for each language; set its default_language"
+    return width_flaw(config)
+
+
+def width_flaw(config: PreTrainedConfig) -> str | None:
+    """Return what keeps the embeddings from being as wide as the hidden states."""
     for name in ("embedding_size", "input_embedding_size"):
         width = getattr(config, name, config.hidden_size)
         if width != config.hidden_size:

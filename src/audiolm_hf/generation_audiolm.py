@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """`AudioLMModel.generate`: from a waveform to a longer waveform.
 
-The flow: semantic tokens and codes of the prompt -> semantic stage -> coarse stage -> fine stage, if there is one ->
-codec, with the loudness of the prompt and a continuous transition from it.
+The flow: semantic tokens and codes of the prompt -> semantic stage -> coarse stage or parallel stage -> fine stage, if
+there is one -> codec, with the loudness of the prompt and a continuous transition from it.
 
 Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and acoustic generation.
 """
@@ -198,7 +198,7 @@ class AudioLMGenerationMixin(PartsMixin):
         """Check options of `generate`, and return how it will sample."""
         own = AudioLMGenerationConfig.from_model_config(self.config).with_options(self.generation_config)
         merged = own.with_options(generation_config, **options)
-        merged.check_guidance(self.config.stage_configs)
+        merged.check_stages(self.config)
         check_seed(seed, generator)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")
@@ -282,9 +282,8 @@ class AudioLMGenerationMixin(PartsMixin):
 
     def num_generated_codebooks(self) -> int:
         """Return the leading levels of the codec that continuations are decoded from."""
-        options = self.check_generate_options()
-        used = [stage for name, stage in self.config.stage_configs.items() if options.uses(name)]
-        return max(stage.num_stage_codebooks for stage in used)
+        stages = self.config.stage_configs
+        return max(stages[name].num_stage_codebooks for name in self.check_generate_options().used_stages(self.config))
 
     def _continue_codes(
         self,
@@ -300,10 +299,9 @@ class AudioLMGenerationMixin(PartsMixin):
         known, hop_length = [row.audio_codes for row in rows], self.acoustic_codec.hop_length
         num_frames = [codes.shape[1] + _ceil(n / hop_length) for codes, n in zip(known, num_samples, strict=True)]
         given = CodeRows(timed_tokens, known, num_frames, [], self.time_grid, callback=progress)
-        for place, (name, stage) in enumerate(self.stages.items()):
-            if place > 0 and options.uses(name):
-                given.seeds = [(seed, index, place) for index in indices]
-                given.codes = STAGES[name].generate(stage, given, TokenSampler(**options.stage_values(name)))
+        for place, name in enumerate(options.used_stages(self.config)[1:], start=1):
+            given.seeds = [(seed, index, place) for index in indices]
+            given.codes = STAGES[name].generate(self.stages[name], given, TokenSampler(**options.stage_values(name)))
         return given.codes
 
     def _timed(self, prompt_tokens: Tensor, new_tokens: Tensor, duration: float) -> TimedTokens:

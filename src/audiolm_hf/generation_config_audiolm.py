@@ -7,13 +7,12 @@ Paper: AudioLM (arXiv 2209.03143), inference.
 import copy
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from transformers import GenerationConfig, GenerationMixin
 
-from .config_values_audiolm import FLAG, Allowed, Within, did_you_mean
-from .configuration_audiolm import AudioLMStageConfig
+from .config_values_audiolm import FLAG, Allowed, OneOf, Within, did_you_mean
 from .stages_audiolm import STAGES
 
 _STAGE_OPTIONS: dict[str, Allowed] = {
@@ -22,8 +21,9 @@ _STAGE_OPTIONS: dict[str, Allowed] = {
     "top_k": Within(0, 2**31, whole=True),
     "top_p": Within(0, 1, above=True),
 }
-# The default of each option of no stage, and what is allowed.
-_LENGTHS: dict[str, tuple[Any, Allowed]] = {
+# The default of each option of no stage, and what is allowed; None where the model decides.
+_SHARED: dict[str, tuple[Any, Allowed]] = {
+    "acoustic_mode": (None, OneOf(("hierarchical", "parallel"))),
     "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
     "min_continuation_length_s": (0.0, Within(0, 1e7)),
 }
@@ -36,7 +36,7 @@ _UNSUPPORTED = {
     r"assistant|lookup|lookbehind|matching|speculation|mtp": "the stages have no assisted decoding",
     r"cache|compile|batching|prefill|synced|^output|^return_dict|token_id$": "it would change nothing here",
     r"^num_return_sequences$": "give it to generate itself",
-    r"guidance|negative_prompt": "the coarse stage is guided; give coarse_guidance_scale",
+    r"guidance|negative_prompt": "stages of codes are guided; give coarse_guidance_scale or parallel_guidance_scale",
     "": "tokens are drawn by temperature, top_k and top_p alone (of one stage: coarse_temperature, ...)",
 }
 _NAMES_OF_TRANSFORMERS = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters}
@@ -65,17 +65,27 @@ class AudioLMGenerationConfig(GenerationConfig):
     win over them. A model only takes the options of stages that it has.
 
     Args:
+        acoustic_mode (`str`, *optional*): `"hierarchical"` predicts codes by the coarse and the fine stage, token by
+            token; `"parallel"` by the parallel stage, in few passes over whole windows. By default hierarchical, if
+            the model has a coarse stage.
         continuation_length_s (`float`, defaults to 7.0): most seconds generated.
         min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
-        semantic_do_sample, coarse_do_sample, fine_do_sample (`bool`, default to `True`): draw each token from its
-            distribution; `False` takes the most likely one.
-        semantic_temperature, coarse_temperature, fine_temperature (`float`, default to 0.6, 0.8, 0.6): divides the
-            logits; those of AudioLM.
-        semantic_top_k, coarse_top_k, fine_top_k (`int`, default to 0): draw among this many most likely; 0 is all.
-        semantic_top_p, coarse_top_p, fine_top_p (`float`, default to 1.0): draw among the most likely ids that
-            together have this probability.
-        coarse_guidance_scale (`float`, defaults to 1.0): weight of the semantic tokens, by classifier-free guidance;
-            1 is off, at half the cost. Needs a stage trained with some of its conditions dropped.
+        semantic_do_sample, coarse_do_sample, fine_do_sample, parallel_do_sample (`bool`, default to `True`): draw each
+            token from its distribution; `False` takes the most likely one.
+        semantic_temperature, coarse_temperature, fine_temperature, parallel_temperature (`float`, default to 0.6, 0.8,
+            0.6, 1.0): divides the logits; those of AudioLM.
+        semantic_top_k, coarse_top_k, fine_top_k, parallel_top_k (`int`, default to 0): draw among this many most
+            likely; 0 is all.
+        semantic_top_p, coarse_top_p, fine_top_p, parallel_top_p (`float`, default to 1.0): draw among the most likely
+            ids that together have this probability.
+        coarse_guidance_scale, parallel_guidance_scale (`float`, default to 1.0): weight of the semantic tokens, by
+            classifier-free guidance; 1 is off, at half the cost. Needs a stage trained with some of its conditions
+            dropped.
+        parallel_num_passes (`int` or `list[int]`, defaults to 16): passes of the parallel stage over the first level,
+            with one over each other level, as in SoundStorm; or those over each level. A level with one pass has the
+            most likely codes.
+        parallel_choice_temperature (`float`, defaults to 4.5): of the noise in the order in which the codes of a level
+            are decided, which fades with the passes, as in MaskGIT; 0 is always the most confident ones first.
         fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
         use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
             the fine stage could not learn more than how often each code occurs. A model without a fine stage always
@@ -85,6 +95,7 @@ class AudioLMGenerationConfig(GenerationConfig):
         ValueError: an option does not exist, or its value is out of range.
     """
 
+    acoustic_mode: str | None
     continuation_length_s: float
     min_continuation_length_s: float
     coarse_guidance_scale: float
@@ -122,10 +133,6 @@ class AudioLMGenerationConfig(GenerationConfig):
         """Names of the stages whose options these are."""
         return [name for name in STAGES if f"{name}_do_sample" in vars(self)]
 
-    def uses(self, stage: str) -> bool:
-        """Return whether a stage of the model is to run."""
-        return vars(self).get(f"use_{stage}_stage", True)
-
     def for_stages(self, stages: Iterable[str]) -> "AudioLMGenerationConfig":
         """Return a copy without the options of stages that a model does not have, which must not have been set."""
         chosen, kept = copy.deepcopy(self), [*stages]
@@ -140,18 +147,36 @@ class AudioLMGenerationConfig(GenerationConfig):
     def validate(self, *args: Any, **kwargs: Any) -> None:
         """Check every value; each error has the option, its value and what is allowed."""
         _require_options(_given_options(self))
-        for name, (_, allowed) in _all_options().items():
+        for name, (default, allowed) in _all_options().items():
             if name in vars(self):
-                hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("temperature") else ""
-                allowed.check(name, vars(self)[name], hint)
+                hint = f", or {name.split('_')[0]}_do_sample=False" if name.endswith("_temperature") else ""
+                allowed.check(name, vars(self)[name], hint, optional=default is None)
         shortest, longest = self.min_continuation_length_s, self.continuation_length_s
         if shortest > longest:
             raise ValueError(f"min_continuation_length_s is {shortest}, above continuation_length_s ({longest}).")
         super().validate(*args, **kwargs)
 
-    def check_guidance(self, configs: Mapping[str, AudioLMStageConfig]) -> None:
-        """Check that the stages that are to be guided were trained for it; `configs` are theirs by name."""
-        for stage, config in configs.items():
+    def used_stages(self, model_config: Any) -> list[str]:
+        """Return the names of the stages of a model that are to run, in order."""
+        modes = model_config.acoustic_modes
+        mode = next(iter(modes)) if self.acoustic_mode is None else self.acoustic_mode
+        if mode not in modes:
+            raise ValueError(
+                f"acoustic_mode is {mode!r}, but the model has the stages {', '.join(model_config.stage_configs)}, "
+                f"which are those of {' and '.join(map(repr, modes))}; leave it out."
+            )
+        return [name for name in modes[mode] if vars(self).get(f"use_{name}_stage", True)]
+
+    def check_stages(self, model_config: Any) -> None:
+        """Check the options that depend on the stages of a model."""
+        self.used_stages(model_config)
+        for stage, config in model_config.stage_configs.items():
+            passes, num_levels = vars(self).get(f"{stage}_num_passes"), len(config.predicted_levels)
+            if isinstance(passes, list) and len(passes) != num_levels:
+                raise ValueError(
+                    f"{stage}_num_passes has {len(passes)} numbers, and the {stage} stage {num_levels} levels; give "
+                    "one for each, or that of the first level alone."
+                )
             scale = vars(self).get(f"{stage}_guidance_scale", 1)
             if scale != 1 and not config.condition_dropout:
                 raise ValueError(
@@ -194,7 +219,7 @@ def _stage_options(stage: str) -> dict[str, tuple[Any, Allowed]]:
 
 def _all_options() -> dict[str, tuple[Any, Allowed]]:
     """Return all options but those of all stages together."""
-    return _LENGTHS | {name: option for stage in STAGES for name, option in _stage_options(stage).items()}
+    return _SHARED | {name: option for stage in STAGES for name, option in _stage_options(stage).items()}
 
 
 def _absent(option: str, stage: str, stages: list[str]) -> str:

@@ -165,6 +165,24 @@ def check_sequences(
         _check_mask(attention_mask, batch, length, past)
 
 
+def check_frames(
+    inputs: Tensor, vocab_size: int, num_columns: int, attention_mask: Any = None, labels: Tensor | None = None
+) -> None:
+    """Check the inputs of the parallel stage, ids or embeddings; see [`check_sequences`]."""
+    check_tensor("input_ids", inputs, f"(batch, frames, {num_columns})", 3, filled=True)
+    batch, frames = inputs.shape[:2]
+    for name, values in (("input_ids", None if inputs.is_floating_point() else inputs), ("labels", labels)):
+        if values is None:
+            continue
+        _check_whole(name, values)
+        if tuple(values.shape) != (batch, frames, num_columns):
+            raise ValueError(f"{name} has shape {tuple(values.shape)}; give {(batch, frames, num_columns)}.")
+    if not inputs.is_floating_point():
+        check_ids("input_ids", inputs, vocab_size)
+    if attention_mask is not None:
+        _check_mask(attention_mask, batch, frames, 0)
+
+
 def _check_mask(mask: Any, batch: int, length: int, past: int) -> None:
     made = [*mask.values()] if isinstance(mask, Mapping) else [mask]
     if made and all(hasattr(each, "mask_mod") or (made != [mask] and isinstance(each, Tensor)) for each in made):

@@ -10,6 +10,7 @@ Paper: AudioLM (arXiv 2209.03143), training of the stages; windows of 30, 10 and
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.processing_utils import Unpack
@@ -19,7 +20,7 @@ from .configuration_audiolm import AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_waveform, row_lengths
 from .stages_audiolm import PartsMixin
 from .time_grid_audiolm import TimeGrid
-from .token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, build_stage_example, pad_examples
+from .token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, build_stage_example, hide_codes, pad_examples
 
 
 @dataclass
@@ -28,9 +29,9 @@ class AudioLMOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*): sum of the stages' losses, nats.
-        semantic_loss, coarse_loss, fine_loss (`torch.FloatTensor` of shape `()`, *optional*): mean over the recordings
-            of the mean negative log-likelihood of a stage's tokens, each among the ids of its level.
-        semantic_logits, coarse_logits, fine_logits (`torch.FloatTensor` of shape
+        semantic_loss, coarse_loss, fine_loss, parallel_loss (`torch.FloatTensor` of shape `()`, *optional*): mean over
+            the recordings of the mean negative log-likelihood of a stage's tokens, each among the ids of its level.
+        semantic_logits, coarse_logits, fine_logits, parallel_logits (`torch.FloatTensor` of shape
             `(windows, sequence_length, vocab_size)`, *optional*): of each stage; left out in training.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*): with `output_hidden_states=True`; those of the semantic
             stage's layers, then of the other stages' in their order, each of shape
@@ -43,9 +44,11 @@ class AudioLMOutput(ModelOutput):
     semantic_loss: Tensor | None = None
     coarse_loss: Tensor | None = None
     fine_loss: Tensor | None = None
+    parallel_loss: Tensor | None = None
     semantic_logits: Tensor | None = None
     coarse_logits: Tensor | None = None
     fine_logits: Tensor | None = None
+    parallel_logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
@@ -67,7 +70,11 @@ class TokenisedRecording:
 
 
 def stage_windows(
-    recordings: list[TokenisedRecording], config: AudioLMStageConfig, grid: TimeGrid, condition_dropout: float = 0.0
+    recordings: list[TokenisedRecording],
+    config: AudioLMStageConfig,
+    grid: TimeGrid,
+    condition_dropout: float = 0.0,
+    mask_seed: int = 0,
 ) -> dict[str, Tensor]:
     """Cut recordings into consecutive windows of a stage, and stack their sequences.
 
@@ -76,12 +83,13 @@ def stage_windows(
         config ([`AudioLMStageConfig`]): the stage; its `window_length_s` is the length of a window.
         grid ([`TimeGrid`]): the times of tokens and frames.
         condition_dropout (`float`, defaults to 0.0): share of the windows whose semantic tokens are left out.
+        mask_seed (`int`, defaults to 0): of the masks of the parallel stage, see [`hide_codes`].
 
     Returns:
         `dict`: `input_ids`, `labels` (-100 where nothing is learned) and `attention_mask`, of shape
         `(windows, sequence_length)`; the windows of a recording are adjacent.
     """
-    window, examples = grid.units(config.window_length_s), []
+    window, examples, rng = grid.units(config.window_length_s), [], np.random.default_rng(mask_seed)
     for recording in recordings:
         num_units = _num_units(recording, grid)
         for start in range(0, num_units, window):
@@ -99,7 +107,7 @@ def stage_windows(
             if recording.learned is not None:
                 learned = _learned_tokens(recording, tokens, frames, config, grid)
                 _leave_out(example["labels"], learned, ends_recording=stop == num_units)
-            examples.append(example)
+            examples.append(hide_codes(example, config, rng))
     return pad_examples(examples, config)
 
 
@@ -113,7 +121,7 @@ def _row_counts(
     """Return the number that divides the loss of each window: labels of its recording, times recordings."""
     window = grid.units(config.window_length_s)
     sizes = [-(-_num_units(recording, grid) // window) for recording in recordings]
-    parts = (labels != IGNORE_INDEX).sum(1).split(sizes)
+    parts = (labels != IGNORE_INDEX).flatten(1).sum(1).split(sizes)
     return torch.cat([(part.sum() * len(recordings)).expand(len(part)) for part in parts])
 
 
@@ -134,10 +142,10 @@ def _learned_tokens(
 
 def _leave_out(labels: Tensor, learned: Tensor, *, ends_recording: bool) -> None:
     """Set the labels of tokens that are not to be learned to -100; the end of a recording is learned as its last."""
-    predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
-    if ends_recording and len(predicted) > len(learned):
+    predicted = labels != IGNORE_INDEX
+    if ends_recording and int(predicted.sum()) > len(learned):
         learned = torch.cat([learned, learned[-1:]])
-    labels[predicted[~learned]] = IGNORE_INDEX
+    labels[predicted] = labels[predicted].masked_fill(~learned, IGNORE_INDEX)
 
 
 class JointTrainingMixin(PartsMixin):
@@ -169,7 +177,8 @@ class JointTrainingMixin(PartsMixin):
 
         Rows are whole recordings, whose ends the semantic stage learns. A stage sees consecutive windows of its
         `window_length_s`. In training, a stage with a `condition_dropout` sees that share of its windows without
-        their semantic tokens.
+        their semantic tokens, and the masks of a parallel stage are drawn by torch's global generator; otherwise they
+        are always the same.
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): recordings in [-1, 1] at
@@ -207,7 +216,9 @@ class JointTrainingMixin(PartsMixin):
         losses, logits, states, attentions = {}, {}, (), ()
         for name, stage in self.stages.items():
             dropout = stage.config.condition_dropout if self.training else 0.0
-            batch = stage_windows(recordings, stage.config, self.time_grid, dropout)
+            drawn = self.training and stage.config.layout.parallel
+            mask_seed = int(torch.randint(2**62, (), device="cpu")) if drawn else 0
+            batch = stage_windows(recordings, stage.config, self.time_grid, dropout, mask_seed)
             counts = _row_counts(batch["labels"], recordings, stage.config, self.time_grid)
             given = {"num_items_in_batch": counts, **options} if return_loss else options
             if not return_loss:

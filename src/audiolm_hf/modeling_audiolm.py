@@ -17,7 +17,7 @@ from .generation_audiolm import AudioLMGenerationMixin
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .joint_training_audiolm import JointTrainingMixin
 from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer  # noqa: F401 # registers itself
-from .modeling_stage_audiolm import AudioLMStageModel
+from .modeling_stage_audiolm import AudioLMStageBase
 from .numerics_audiolm import KeepsFloat32
 from .pipeline_audiolm import CUSTOM_PIPELINES
 from .semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
@@ -71,14 +71,14 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
 
     @classmethod
     def from_parts(
-        cls, semantic_tokenizer: SemanticTokenizerModel, codec: PreTrainedModel, **stages: AudioLMStageModel
+        cls, semantic_tokenizer: SemanticTokenizerModel, codec: PreTrainedModel, **stages: AudioLMStageBase
     ) -> "AudioLMModel":
         """Build a model from trained parts, without copying their weights; tokenizer and codec are frozen.
 
         Args:
             semantic_tokenizer ([`AudioLMSemanticTokenizer`] or another that is registered): audio to semantic tokens.
             codec ([`SoundStreamModel`], `EncodecModel`, `DacModel` or `MimiModel`): audio to codes and back.
-            **stages ([`AudioLMStageModel`]): the stages by name, such as `semantic=..., coarse=...`.
+            **stages ([`AudioLMStageBase`]): the stages by name, such as `semantic=..., coarse=...`.
 
         Raises:
             ValueError: if the parts do not agree with each other, or a stage has another name.

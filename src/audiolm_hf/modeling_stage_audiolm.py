@@ -36,8 +36,8 @@ from .token_layout_audiolm import (
 )
 
 
-class AudioLMStageModel(KeepsFloat32, AudioLMPreTrainedModel, GenerationMixin):
-    """Base of the stages: a decoder (`backbone_config`), a head, and a loss over the ids of each token's level."""
+class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
+    """Base of the stages: a backbone (`backbone_config`), a head, and a loss over the ids of each token's level."""
 
     config_class = AudioLMStageConfig
     base_model_prefix = "model"
@@ -45,18 +45,16 @@ class AudioLMStageModel(KeepsFloat32, AudioLMPreTrainedModel, GenerationMixin):
     supports_gradient_checkpointing = True
     _float32_names = r".*inv_freq$"  # in half precision, positions of a few hundred ids would be far off
     _no_split_modules: ClassVar[list[str]] = []
-    _skip_keys_device_placement: ClassVar[list[str]] = [CACHE_NAME]
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _tied_weights_keys: Mapping[str, str] = {
         "lm_head.weight": "model.embed_tokens.weight"
-    }  # may be replaced by that of the decoder
+    }  # may be replaced by that of the backbone
     _tp_plan: Mapping[str, str] = {"lm_head": "colwise_gather_output"}
     _pp_plan: Mapping[str, Any] = {"lm_head": (["hidden_states"], ["logits"])}
 
     def __init__(self, config: AudioLMStageConfig) -> None:
         super().__init__(config)
-        self.loss_type = "ForCausalLM"  # or Trainer would count the first label of a row, which nothing predicts
         # `from_pretrained(dtype=)` sets the default dtype; the backbone's configuration may still name the old one.
         self.model = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         embeddings = self.model.get_input_embeddings()
@@ -64,10 +62,84 @@ class AudioLMStageModel(KeepsFloat32, AudioLMPreTrainedModel, GenerationMixin):
         name = next(name for name, module in self.model.named_modules() if module is embeddings)
         self._tied_weights_keys = {"lm_head.weight": f"model.{name}.weight"}
         self.post_init()
-        if not self.model.tp_plan:  # the head is spread over processes where the decoder is
+        if not self.model.tp_plan:  # the head is spread over processes where the backbone is
             self._tp_plan = {}
         if not self.model.pp_plan:
             self._pp_plan = {}
+
+    def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
+        """Return the logits of the ids of a level, `(..., ids of the level)`, computing only these rows of the head.
+
+        They are of hidden states of the decoder's last layer, in float32: column i is id `level_range(config,
+        level)[0] + i`; minus infinity for an id that is never chosen.
+        """
+        start, stop = level_range(self.config, level)
+        if self._head_has_rows:
+            return self._restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
+        return self._restrict(self.lm_head(hidden_states)[..., start:stop], level)
+
+    @property
+    def _head_has_rows(self) -> bool:
+        """Return whether the head is a plain weight, without adapter, quantization, sharding or offloading."""
+        head = self.lm_head
+        hooked = "forward" in vars(head) or head._forward_pre_hooks or head._forward_hooks
+        return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not hooked
+
+    def _restrict(self, logits: Tensor, level: int) -> Tensor:
+        """Return the logits of a level as float32, with minus infinity for ids that are never chosen."""
+        forbidden = forbidden_id(self.config, level)
+        if forbidden is None:
+            return logits.float()
+        never = torch.arange(*level_range(self.config, level), device=logits.device) == forbidden
+        return logits.float().masked_fill(never, -torch.inf)
+
+    def _target_losses(self, hidden_states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return flat positions, negative log-likelihoods and correctness of the targets, level by level."""
+        width = targets.shape[2] if targets.dim() == 3 else 1  # labels of one state
+        targets = targets.flatten().long()
+        positions = torch.nonzero(targets != IGNORE_INDEX)[:, 0]
+        targets = targets[positions]
+        levels, order = torch.sort(token_levels(targets, self.config), stable=True)
+        positions, targets = positions[order], targets[order]
+        groups, counts = torch.unique_consecutive(levels, return_counts=True)
+        if len(groups) and int(groups[0]) == NO_LEVEL:
+            raise ValueError(
+                f"labels contain {int(counts[0])} ids that the {self.config.stage} stage never predicts (for example "
+                f"{int(targets[0])}); set them to {IGNORE_INDEX}."
+            )
+        states = hidden_states.flatten(0, 1)[positions // width]
+        # A sharded head must be called exactly once in every forward pass, labels or none.
+        scores = None if self._head_has_rows and len(states) else self.lm_head(states)
+        losses, correct = [], []
+        sizes = counts.tolist()
+        rows = states if scores is None else scores
+        for level, group, group_targets in zip(groups.tolist(), rows.split(sizes), targets.split(sizes), strict=True):
+            start, stop = level_range(self.config, level)
+            logits = self.level_logits(group, level) if scores is None else self._restrict(group[:, start:stop], level)
+            local = group_targets - start
+            losses.append(F.cross_entropy(logits, local, reduction="none"))
+            correct.append(logits.detach().argmax(-1) == local)
+        if not losses:
+            return positions, rows.sum(-1).float(), positions.bool()  # empty, and part of the graph
+        return positions, torch.cat(losses), torch.cat(correct)
+
+    def _mean_loss(self, hidden_states: Tensor, targets: Tensor, num_items: Tensor | int | None) -> Tensor:
+        """Return the sum of the targets' losses, each divided by the number of items: one, or one for every row."""
+        positions, losses, _ = self._target_losses(hidden_states, targets)
+        counts = torch.as_tensor(losses.numel() if num_items is None else num_items, device=losses.device).clamp(min=1)
+        if counts.numel() == 1:
+            return losses.sum() / counts.reshape(())
+        return (losses / counts[positions // targets[0].numel()]).sum()
+
+
+class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
+    """Base of the causal stages: a decoder that predicts each token of a sequence from those before it."""
+
+    _skip_keys_device_placement: ClassVar[list[str]] = [CACHE_NAME]
+
+    def __init__(self, config: AudioLMStageConfig) -> None:
+        super().__init__(config)
+        self.loss_type = "ForCausalLM"  # or Trainer would count the first label of a row, which nothing predicts
 
     @can_return_tuple
     def forward(
@@ -243,69 +315,6 @@ class AudioLMStageModel(KeepsFloat32, AudioLMPreTrainedModel, GenerationMixin):
             f"{type(self).__name__} has no continuous batching: tokens would leave their levels. Use generate, which "
             "takes a batch padded on the left with an attention_mask."
         )
-
-    def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
-        """Return the logits of the ids of a level, `(..., ids of the level)`, computing only these rows of the head.
-
-        They are of hidden states of the decoder's last layer, in float32: column i is id `level_range(config,
-        level)[0] + i`; minus infinity for an id that is never chosen.
-        """
-        start, stop = level_range(self.config, level)
-        if self._head_has_rows:
-            return self._restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
-        return self._restrict(self.lm_head(hidden_states)[..., start:stop], level)
-
-    @property
-    def _head_has_rows(self) -> bool:
-        """Return whether the head is a plain weight, without adapter, quantization, sharding or offloading."""
-        head = self.lm_head
-        hooked = "forward" in vars(head) or head._forward_pre_hooks or head._forward_hooks
-        return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not hooked
-
-    def _restrict(self, logits: Tensor, level: int) -> Tensor:
-        """Return the logits of a level as float32, with minus infinity for ids that are never chosen."""
-        forbidden = forbidden_id(self.config, level)
-        if forbidden is None:
-            return logits.float()
-        never = torch.arange(*level_range(self.config, level), device=logits.device) == forbidden
-        return logits.float().masked_fill(never, -torch.inf)
-
-    def _target_losses(self, hidden_states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return flat positions, negative log-likelihoods and correctness of the targets, level by level."""
-        targets = targets.flatten().long()
-        positions = torch.nonzero(targets != IGNORE_INDEX)[:, 0]
-        targets = targets[positions]
-        levels, order = torch.sort(token_levels(targets, self.config), stable=True)
-        positions, targets = positions[order], targets[order]
-        groups, counts = torch.unique_consecutive(levels, return_counts=True)
-        if len(groups) and int(groups[0]) == NO_LEVEL:
-            raise ValueError(
-                f"labels contain {int(counts[0])} ids that the {self.config.stage} stage never predicts (for example "
-                f"{int(targets[0])}); set them to {IGNORE_INDEX}."
-            )
-        states = hidden_states.flatten(0, 1)[positions]
-        # A sharded head must be called exactly once in every forward pass, labels or none.
-        scores = None if self._head_has_rows and len(states) else self.lm_head(states)
-        losses, correct = [], []
-        sizes = counts.tolist()
-        rows = states if scores is None else scores
-        for level, group, group_targets in zip(groups.tolist(), rows.split(sizes), targets.split(sizes), strict=True):
-            start, stop = level_range(self.config, level)
-            logits = self.level_logits(group, level) if scores is None else self._restrict(group[:, start:stop], level)
-            local = group_targets - start
-            losses.append(F.cross_entropy(logits, local, reduction="none"))
-            correct.append(logits.detach().argmax(-1) == local)
-        if not losses:
-            return positions, rows.sum(-1).float(), positions.bool()  # empty, and part of the graph
-        return positions, torch.cat(losses), torch.cat(correct)
-
-    def _mean_loss(self, hidden_states: Tensor, targets: Tensor, num_items: Tensor | int | None) -> Tensor:
-        """Return the sum of the targets' losses, each divided by the number of items: one, or one for every row."""
-        positions, losses, _ = self._target_losses(hidden_states, targets)
-        counts = torch.as_tensor(losses.numel() if num_items is None else num_items, device=losses.device).clamp(min=1)
-        if counts.numel() == 1:
-            return losses.sum() / counts.reshape(())
-        return (losses / counts[positions // targets.shape[1]]).sum()
 
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the correctness of every label, also the end token, both `(batch, sequence_length)`.

@@ -38,7 +38,11 @@ class Part(NamedTuple):
     reads_audio: bool = False
 
 
-_STAGE = (AutoModel, AutoModelForCausalLM)  # PEFT loads causal models by the latter
+def _stage_part(stage: Stage) -> Part:
+    causal = stage.model_class.can_generate()
+    auto_models = (AutoModel, AutoModelForCausalLM) if causal else (AutoModel,)  # PEFT loads causal models by these
+    return Part(stage.config_class, stage.model_class, auto_models)
+
 
 PARTS = (
     Part(AudioLMConfig, AudioLMModel, (AutoModel, AutoModelForTextToWaveform), reads_audio=True),  # as Bark, MusicGen
@@ -48,7 +52,7 @@ PARTS = (
         if codec.model_class is not AutoModel  # which has those of transformers
     ),
     *(Part(model.config_class, model, reads_audio=True) for model in SEMANTIC_TOKENIZERS.values()),
-    *(Part(stage.config_class, stage.model_class, _STAGE) for stage in STAGES.values()),
+    *map(_stage_part, STAGES.values()),
 )
 
 
@@ -59,7 +63,7 @@ def register_stage(stage: Stage) -> None:
     like the others.
     """
     add_stage(stage)
-    _register_part(Part(stage.config_class, stage.model_class, _STAGE))
+    _register_part(_stage_part(stage))
 
 
 def register_semantic_tokenizer(model_class: type[SemanticTokenizerModel]) -> None:

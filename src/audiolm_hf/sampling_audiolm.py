@@ -1,11 +1,15 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Sampling of the tokens of a stage, each from the ids of its level: id sequences in, the ids that follow out.
 
+Causal stages continue sequences token by token; the parallel stage fills the masks of its frames in few passes.
+
 A row's result depends on its context and random numbers only, up to rounding (see [`AudioLMModel.generate`]).
 
-Paper: AudioLM (arXiv 2209.03143), inference.
+Papers: AudioLM (arXiv 2209.03143), inference; SoundStorm (arXiv 2305.09636) and MaskGIT (arXiv 2202.04200), iterative
+parallel decoding.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     DynamicCache,
     LogitsProcessor,
@@ -41,6 +46,8 @@ class TokenSampler:
     top_p: float
     guidance_scale: float = 1.0
     batch_size: int | None = None
+    num_passes: int | list[int] = 16
+    choice_temperature: float = 4.5
     warpers: LogitsProcessorList = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +68,12 @@ class TokenSampler:
         cumulative = self.warpers(None, scores).softmax(-1, dtype=precise).cumsum(-1)
         drawn = noise[:, None].to(precise) * cumulative[:, -1:]
         return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
+
+    def passes(self, num_levels: int) -> list[int]:
+        """Return the passes of each level of the parallel stage; a number is that of the first, and the others 1."""
+        if isinstance(self.num_passes, int):
+            return [self.num_passes] + [1] * (num_levels - 1)
+        return self.num_passes
 
 
 class LevelLogitsProcessor(LogitsProcessor):
@@ -216,9 +229,127 @@ def sample_tokens(
             break
         input_ids = (chosen.repeat(2) if guided else chosen)[:, None]
         position_ids = position_ids[:, -1:] + 1
-    if unusable.any():  # asked once: each time, an accelerator would be waited for
+    _require_usable(unusable, config)  # asked once: each time, an accelerator would be waited for
+    return tokens
+
+
+def _require_usable(unusable: Tensor, config: AudioLMStageConfig) -> None:
+    if unusable.any():
         raise ValueError(
             f"The {config.stage} stage's scores are NaN or infinite, so nothing can be sampled from them. Check its "
             'weights and options, or load it with dtype="float32".'
         )
-    return tokens
+
+
+def masked_counts(count: int, num_passes: int) -> list[int]:
+    """Return how many of `count` codes are masked before each pass, and after the last one: on a cosine, down to 0.
+
+    Every pass predicts at least one code, as long as there is one.
+    """
+    counts = [count]
+    for done in range(1, num_passes):
+        share = math.cos(math.pi / 2 * done / num_passes)
+        counts.append(max(0, min(counts[-1] - 1, int(count * share))))
+    return [*counts, 0]
+
+
+def parallel_noise(seed: int, path: Sequence[int], count: int, passes: Sequence[int]) -> Tensor:
+    """Draw the numbers `(passes, 2, count)` for `count` frames: a code's and its place's, in all passes of a row."""
+    total = sum(number for number in passes if number > 1)
+    return row_noise(seed, path, total * 2 * count).view(total, 2, count)
+
+
+@torch.no_grad()
+def fill_frames(
+    model: PreTrainedModel,
+    rows: list[Tensor],
+    num_known: list[int],
+    noise: list[Tensor],
+    sampler: TokenSampler,
+    *,
+    progress: Progress | None = None,
+) -> list[Tensor]:
+    """Predict the masked codes of frames by the parallel stage, level by level.
+
+    In each pass over a level, a code is drawn for every frame that is still masked, and those are kept of which the
+    model is most confident: the highest log-probability, plus Gumbel noise that fades with the passes. The codes of a
+    level with one pass are the most likely ones.
+
+    Args:
+        model ([`AudioLMParallelModel`]): the stage.
+        rows (`list[torch.LongTensor]`): ids `(frames, columns)` of each row, see [`frame_rows`]; masks at the end.
+        num_known (`list[int]`): frames of each row before the masks, which remain.
+        noise (`list[torch.FloatTensor]`): of each row, see [`parallel_noise`].
+        sampler ([`TokenSampler`]): how to choose.
+        progress ([`Progress`], *optional*): advanced by one for every code of every row.
+
+    Returns:
+        `list[torch.LongTensor]`: the rows with codes in place of masks.
+    """
+    config, device = model.config, rows[0].device
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    frames = torch.arange(int(lengths.max()), device=device)
+    ids = pad_sequence(rows, batch_first=True, padding_value=config.padding_token_id)
+    mask = None if bool((lengths == len(frames)).all()) else (frames < lengths[:, None]).long()
+    new = (frames >= torch.tensor(num_known, device=device)[:, None]) & (frames < lengths[:, None])
+    num_new = [len(row) - known for row, known in zip(rows, num_known, strict=True)]
+    passes = sampler.passes(len(config.predicted_levels))
+    drawn = torch.zeros(sum(number for number in passes if number > 1), 2, *new.shape)
+    for row, (known, row_numbers) in enumerate(zip(num_known, noise, strict=True)):
+        drawn[:, :, row, known : known + row_numbers.shape[2]] = row_numbers
+    numbers = iter(drawn.to(device))
+    unusable = torch.zeros((), dtype=torch.bool, device=device)
+    for level, number in zip(config.predicted_levels, passes, strict=True):
+        column = config.tokens_per_frame + level
+        counts = torch.tensor([masked_counts(count, number) for count in num_new])
+        masked = new
+        for done in range(number):
+            draw = next(numbers) if number > 1 else None
+            num_accepted = counts[:, done] - counts[:, done + 1]
+            if not num_accepted.any():  # few frames need fewer passes
+                continue
+            scores = _frame_scores(model, ids, mask, masked, level, sampler.guidance_scale)
+            unusable |= ~scores.isfinite().all()
+            chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
+            ranks = torch.full(masked.shape, -torch.inf, device=device).masked_scatter(masked, confidence)
+            ranks = ranks.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+            accepted = masked & (ranks < num_accepted.to(device)[:, None])
+            codes = torch.zeros_like(ids[..., column]).masked_scatter(masked, chosen + level_range(config, level)[0])
+            ids[..., column] = torch.where(accepted, codes, ids[..., column])
+            masked = masked & ~accepted
+            if progress is not None:
+                progress.advance(int(num_accepted.sum()))
+    _require_usable(unusable, config)
+    return [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
+
+
+def _frame_scores(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor | None, masked: Tensor, level: int, guidance_scale: float
+) -> Tensor:
+    """Return the scores `(codes, codebook_size)` of the codes of a level at the masked frames, row by row."""
+    if guidance_scale == 1:
+        return model.level_logits(model.encode(ids, mask)[masked], level).to(ids.device)
+    unconditional = ids.clone()
+    unconditional[..., : model.config.tokens_per_frame] = model.config.absent_token_id
+    states = model.encode(torch.cat([ids, unconditional]), None if mask is None else mask.repeat(2, 1))
+    scores = model.level_logits(states[masked.repeat(2, 1)], level).to(ids.device).log_softmax(-1)
+    with_condition, without = scores.chunk(2)
+    return without + guidance_scale * (with_condition - without)
+
+
+def _choose_codes(
+    scores: Tensor, draw: Tensor | None, masked: Tensor, sampler: TokenSampler, remaining: float
+) -> tuple[Tensor, Tensor]:
+    """Return codes, and the confidence in each, both `(codes,)`; the most likely ones where `draw` has no numbers.
+
+    `remaining`, from 1 to 0, is the share of passes to come.
+    """
+    if draw is None:
+        chosen = scores.argmax(-1)
+        return chosen, torch.zeros_like(chosen, dtype=torch.float32)
+    chosen = sampler.choose(scores, draw[0][masked])
+    confidence = scores.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+    if sampler.do_sample:
+        uniform = draw[1][masked].clamp(min=torch.finfo(torch.float32).tiny)
+        confidence = confidence - sampler.choice_temperature * remaining * torch.log(-torch.log(uniform))
+    return chosen, confidence

@@ -3,7 +3,8 @@
 
 Every row moves its window when its own is full, so that its result does not depend on the other rows.
 
-Paper: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine stage in chunks.
+Papers: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine stage in chunks. SoundStorm (arXiv
+2305.09636), the parallel stage.
 """
 
 import math
@@ -16,9 +17,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .configuration_audiolm import AudioLMStageConfig
-from .sampling_audiolm import Progress, ProgressCallback, TokenSampler, row_noise, sample_tokens
+from .sampling_audiolm import (
+    Progress,
+    ProgressCallback,
+    TokenSampler,
+    fill_frames,
+    parallel_noise,
+    row_noise,
+    sample_tokens,
+)
 from .time_grid_audiolm import TimeGrid
-from .token_layout_audiolm import code_ids, codes_of_ids, semantic_ids, stage_context
+from .token_layout_audiolm import code_ids, codes_of_ids, frame_rows, semantic_ids, stage_context
 
 
 def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:
@@ -101,10 +110,10 @@ class TimedTokens:
     tokens: Tensor
     starts: Tensor
 
-    def between(self, start: int, stop: int, config: AudioLMStageConfig) -> Tensor:
-        """Return the ids of the tokens for codec frames `[start, stop)`, without repeats if the stage removes them."""
+    def between(self, start: int, stop: int) -> "TimedTokens":
+        """Return the tokens of codec frames `[start, stop)`, with their frames counted from `start`."""
         first, last = torch.searchsorted(self.starts, self.starts.new_tensor([start, stop])).tolist()
-        return semantic_ids(self.tokens[first:last], config)
+        return TimedTokens(self.tokens[first:last], self.starts[first:last] - start)
 
 
 @dataclass
@@ -130,6 +139,17 @@ class CodeRows:
     callback: ProgressCallback | None = None
 
 
+def _move_windows(active: list[int], rows: list[Tensor], starts: list[int], given: CodeRows, window: int) -> list[int]:
+    """Move the starts of the windows of active rows, in place, to a unit of the grid; return the ends, in frames."""
+    stops = []
+    for row in active:
+        known, target = rows[row].shape[1], given.num_frames[row]
+        first = known == given.known_codes[row].shape[1]
+        starts[row] = given.grid.unit_start(_fitted_start(starts[row], known, target, window, first))
+        stops.append(min(target, starts[row] + window))
+    return stops
+
+
 def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
     """Continue codes under semantic tokens, in windows that both share and that begin where units of the grid begin.
 
@@ -144,15 +164,11 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
     noise = [row_noise(seed, path, total) for (seed, *path), total in zip(given.seeds, totals, strict=True)]
     progress = Progress(given.callback, config.stage, sum(totals))
     while active := [row for row, codes in enumerate(rows) if codes.shape[1] < num_frames[row]]:
-        for row in active:
-            known = rows[row].shape[1]
-            first = known == known_codes[row].shape[1]
-            starts[row] = grid.unit_start(_fitted_start(starts[row], known, num_frames[row], window, first))
-        stops = [min(num_frames[row], starts[row] + window) for row in active]
+        stops = _move_windows(active, rows, starts, given, window)
         steps = levels * min(stop - rows[row].shape[1] for row, stop in zip(active, stops, strict=True))
         known_ids = [code_ids(rows[row][:, starts[row] :], config.predicted_levels, config) for row in active]
         semantic = [
-            given.semantic_tokens[row].between(starts[row], stop, config)
+            semantic_ids(given.semantic_tokens[row].between(starts[row], stop).tokens, config)
             for row, stop in zip(active, stops, strict=True)
         ]
         made = [(rows[row].shape[1] - known_codes[row].shape[1]) * levels for row in active]
@@ -168,6 +184,31 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
         )
         for row, new_codes in zip(active, codes_of_ids(new, config.predicted_levels, config), strict=True):
             rows[row] = torch.cat([rows[row], new_codes], 1)
+    return rows
+
+
+def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
+    """Predict codes under semantic tokens, in windows like those of [`generate_coarse_codes`], each all at once."""
+    config, grid = model.config, given.grid
+    levels = len(config.predicted_levels)
+    rows, starts = [codes[:levels] for codes in given.known_codes], [0] * len(given.known_codes)
+    missing = [total - codes.shape[1] for total, codes in zip(given.num_frames, rows, strict=True)]
+    progress = Progress(given.callback, config.stage, sum(max(0, count) * levels for count in missing))
+    window, place = grid.frames_of(max(2, grid.units(config.window_length_s))), 0
+    while active := [row for row, codes in enumerate(rows) if codes.shape[1] < given.num_frames[row]]:
+        ids, num_known, noise = [], [], []
+        for row, stop in zip(active, _move_windows(active, rows, starts, given, window), strict=True):
+            known, timed = rows[row][:, starts[row] :], given.semantic_tokens[row].between(starts[row], stop)
+            ids.append(frame_rows(timed.tokens, timed.starts, known, stop - starts[row], config))
+            num_known.append(known.shape[1])
+            seed, *path = given.seeds[row]
+            new = len(ids[-1]) - num_known[-1]
+            noise.append(parallel_noise(seed, [*path, place], new, sampler.passes(levels)))
+        filled = fill_frames(model, ids, num_known, noise, sampler, progress=progress)
+        for row, count, codes in zip(active, num_known, filled, strict=True):
+            new_ids = codes[count:, config.tokens_per_frame :].reshape(1, -1)
+            rows[row] = torch.cat([rows[row], codes_of_ids(new_ids, config.predicted_levels, config)[0]], 1)
+        place += 1
     return rows
 
 

@@ -3,7 +3,8 @@
 
 A model has the stages that its configuration names; they run in the order of what they predict.
 
-Paper: AudioLM (arXiv 2209.03143): the semantic, coarse and fine stage, and the temperatures of its inference.
+Papers: AudioLM (arXiv 2209.03143): the semantic, coarse and fine stage, and the temperatures of its inference.
+SoundStorm (arXiv 2305.09636): the parallel stage and its passes. MaskGIT (arXiv 2202.04200): the noise of its choices.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,10 +17,16 @@ from transformers import PreTrainedModel
 
 from .acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
 from .adapters_audiolm import bare_stage
-from .config_values_audiolm import Within
+from .config_values_audiolm import Allowed, EachWithin, Within
 from .configuration_audiolm import AudioLMConfig, AudioLMStageConfig
-from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageModel
-from .stage_generation_audiolm import generate_coarse_codes, generate_fine_codes, generate_semantic_tokens
+from .modeling_parallel_audiolm import AudioLMParallelModel
+from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageBase
+from .stage_generation_audiolm import (
+    generate_coarse_codes,
+    generate_fine_codes,
+    generate_parallel_codes,
+    generate_semantic_tokens,
+)
 from .time_grid_audiolm import TimeGrid
 
 
@@ -28,7 +35,8 @@ class Stage:
     """One row of the table.
 
     Args:
-        model_class (subclass of [`AudioLMStageModel`]): its `config_class` has the name, `stage`, and the `layout`.
+        model_class (subclass of [`AudioLMStageModel`] or [`AudioLMParallelModel`]): its `config_class` has the name,
+            `stage`, and the `layout`.
         generate (`Callable`): continues rows in windows, like [`generate_semantic_tokens`] or, for codes,
             [`generate_coarse_codes`].
         temperature (`float`, defaults to 1.0): with which it samples by default.
@@ -37,16 +45,21 @@ class Stage:
         optional (`bool`, defaults to `False`): `use_<stage>_stage=False` generates without it.
     """
 
-    model_class: type[AudioLMStageModel]
+    model_class: type[AudioLMStageBase]
     generate: Callable[..., list[Tensor]]
     temperature: float = 1.0
-    options: Mapping[str, tuple[Any, Within]] = field(default_factory=dict)
+    options: Mapping[str, tuple[Any, Allowed]] = field(default_factory=dict)
     optional: bool = False
 
     @property
     def config_class(self) -> type[AudioLMStageConfig]:
         """Class of the stage's configuration."""
         return self.model_class.config_class
+
+    @property
+    def backbone_type(self) -> str:
+        """`model_type` of the default backbone."""
+        return self.config_class.sub_configs_defaults["backbone_config"].model_type
 
     @property
     def name(self) -> str:
@@ -76,6 +89,17 @@ register_stage(
         temperature=0.6,
         options={"batch_size": (32, Within(1, 2**20, whole=True))},
         optional=True,
+    )
+)
+register_stage(
+    Stage(
+        AudioLMParallelModel,
+        generate_parallel_codes,
+        options={
+            "num_passes": (16, EachWithin(Within(1, 1000, whole=True))),
+            "choice_temperature": (4.5, Within(0, 1e4)),
+            "guidance_scale": (1.0, Within(0, 1000)),
+        },
     )
 )
 

@@ -9,22 +9,26 @@ Every stage has one vocabulary, `semantic | level 0 | level 1 | ... | bos eos se
 | semantic | bos, semantic tokens, eos where the recording ends | everything after bos |
 | coarse | bos, semantic tokens, separator, coarse codes | the coarse codes |
 | fine | bos, coarse codes, separator, fine codes | the fine codes |
+| parallel | for each frame a row of its semantic tokens and a code, or mask, of every level | the masked codes |
 
-Paper: AudioLM (arXiv 2209.03143), hierarchical modeling of semantic and acoustic tokens; codes are laid out
-frame-major, level-minor.
+Papers: AudioLM (arXiv 2209.03143), hierarchical modeling of semantic and acoustic tokens; codes are laid out
+frame-major, level-minor. SoundStorm (arXiv 2305.09636), masks of the parallel stage.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .configuration_audiolm import SEMANTIC_LEVEL, AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_tensor
+from .time_grid_audiolm import TimeGrid
 
 IGNORE_INDEX = -100  # label of a position that is not predicted, as everywhere in transformers
 NO_LEVEL = -2  # the "level" of ids that are never predicted
@@ -126,6 +130,62 @@ def level_ids(levels: list[int], semantic_tokens: Tensor, audio_codes: Tensor, c
     return torch.cat([*parts, code_ids(audio_codes, codes, config)] if codes else parts)
 
 
+def frame_rows(
+    semantic_tokens: Tensor, starts: Tensor, audio_codes: Tensor, num_frames: int, config: AudioLMStageConfig
+) -> Tensor:
+    """Return the ids `(num_frames, tokens_per_frame + levels)` of the parallel stage; frames without codes are masked.
+
+    Args:
+        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): may be empty, for no condition.
+        starts (`torch.Tensor` of shape `(semantic_length,)`, on the CPU): frame with which each token begins; it lasts
+            until the next one begins.
+        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): of the first frames.
+        num_frames (`int`): frames in all.
+        config ([`AudioLMParallelConfig`]): the stage.
+    """
+    levels, width = config.predicted_levels, config.tokens_per_frame
+    rows = torch.tensor(config.mask_token_ids, device=audio_codes.device).expand(num_frames, -1).clone()
+    rows[: audio_codes.shape[1]] = code_ids(audio_codes, levels, config).view(-1, len(levels))
+    ids, frames = semantic_ids(semantic_tokens, config), torch.arange(num_frames, device="cpu")
+    last = torch.searchsorted(starts.long(), frames, right=True) - 1
+    first = torch.minimum(torch.searchsorted(starts.long(), frames), last)
+    places = first[:, None] + torch.arange(width, device="cpu")
+    exists = (places >= 0) & (places <= last[:, None])
+    condition = rows.new_full((num_frames, width), config.absent_token_id)
+    condition[exists.to(rows.device)] = ids[places[exists].to(ids.device)]
+    return torch.cat([condition, rows], 1)
+
+
+def hide_codes(
+    example: dict[str, Tensor], config: AudioLMStageConfig, rng: np.random.Generator, level: int | None = None
+) -> dict[str, Tensor]:
+    """Mask the codes that an example of the parallel stage predicts, and no longer label others; copy other examples.
+
+    A part [0, t) of the frames remains, t uniform. One level, uniform unless given, is masked at a share of the other
+    frames, cos(u) with u uniform in [0, pi/2], at least at one of them; only this is predicted. The levels above it
+    are all masked there.
+
+    Paper: SoundStorm (arXiv 2305.09636), masking.
+    """
+    if not config.layout.parallel:
+        return dict(example)
+    input_ids, labels = example["input_ids"].clone(), torch.full_like(example["labels"], IGNORE_INDEX)
+    frames, levels = len(input_ids), len(config.predicted_levels)
+    start = int(rng.integers(frames))
+    level = int(rng.integers(levels)) if level is None else level
+    share = math.cos(rng.random() * math.pi / 2)
+    hidden = rng.random(frames) < share
+    hidden[:start] = False
+    if not hidden.any():
+        hidden[rng.integers(start, frames)] = True
+    places, column = torch.from_numpy(np.flatnonzero(hidden)), input_ids.shape[1] - levels + level
+    labels[places, column] = example["labels"][places, column]
+    masks = input_ids.new_tensor(config.mask_token_ids)
+    input_ids[places, column] = masks[level]
+    input_ids[start:, column + 1 :] = masks[level + 1 :]
+    return {"input_ids": input_ids, "labels": labels}
+
+
 def stage_context(condition: Tensor | None, tokens: Tensor, config: AudioLMStageConfig) -> Tensor:
     """Build the ids before the next prediction: bos, the condition and a separator if any, ids already known."""
     begin, separator = tokens.new_tensor([[config.begin_token_id], [config.separator_token_id]])
@@ -192,8 +252,17 @@ def build_stage_example(
             can be guided.
 
     Returns:
-        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels are -100 on what is not predicted.
+        `dict`: `input_ids` and `labels` of shape `(sequence_length,)`; labels are -100 on what is not predicted. Those
+        of the parallel stage are `(frames, columns)`, with all codes; see [`hide_codes`].
     """
+    if config.layout.parallel:
+        places = torch.arange(0 if drop_condition else len(semantic_tokens), dtype=torch.float64, device="cpu")
+        starts = TimeGrid(config.frames_per_token, Fraction(1)).frames_of_tokens(places)
+        tokens, frames = semantic_tokens[: len(starts)], audio_codes.shape[1]
+        input_ids = frame_rows(tokens, starts, audio_codes, frames, config)
+        labels = input_ids.clone()
+        labels[:, : -len(config.predicted_levels)] = IGNORE_INDEX
+        return {"input_ids": input_ids, "labels": labels}
     condition = None
     if config.condition_levels:
         condition = level_ids(config.condition_levels, semantic_tokens, audio_codes, config)
@@ -209,13 +278,13 @@ def build_stage_example(
 
 
 def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConfig) -> dict[str, Tensor]:
-    """Stack sequences `(sequence_length,)` into a batch, padded on the right, with a mask."""
+    """Stack sequences `(sequence_length, ...)` into a batch, padded on the right, with a mask."""
     input_ids = [example["input_ids"] for example in examples]
     labels = [example["labels"] for example in examples]
     return {
         "input_ids": pad_sequence(input_ids, batch_first=True, padding_value=config.padding_token_id),
         "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
-        "attention_mask": pad_sequence([torch.ones_like(ids) for ids in input_ids], batch_first=True),
+        "attention_mask": pad_sequence([ids.new_ones(len(ids)) for ids in input_ids], batch_first=True),
     }
 
 
@@ -225,6 +294,7 @@ class AudioLMStageCollator:
 
     Args:
         config ([`AudioLMStageConfig`]): the stage.
+        seed (`int`, defaults to 0): of the masks of the parallel stage, which are others in every batch.
 
     Example:
     ```python
@@ -236,14 +306,18 @@ class AudioLMStageCollator:
     """
 
     config: AudioLMStageConfig
+    seed: int = 0
+    _rng: np.random.Generator = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Stack and check what [`build_stage_example`] returned, tensors or lists; see [`pad_examples`]."""
+        """Stack and check what [`build_stage_example`] returned, tensors or lists; see [`hide_codes`]."""
         if not isinstance(examples, Sequence) or not examples:
             raise ValueError(f"examples is {examples!r}; give a list of what build_stage_example returns.")
-        return pad_examples(
-            [self._read(example, f"Example {place}") for place, example in enumerate(examples)], self.config
-        )
+        read = [self._read(example, f"Example {place}") for place, example in enumerate(examples)]
+        return pad_examples([hide_codes(example, self.config, self._rng) for example in read], self.config)
 
     def _read(self, example: Any, name: str) -> dict[str, Tensor]:
         """Check one example, and return its ids and labels as tensors."""
@@ -259,7 +333,7 @@ class AudioLMStageCollator:
         labels = row["labels"].masked_fill(row["labels"] == IGNORE_INDEX, 0)
         check_ids(f"labels of {name}, but for {IGNORE_INDEX},", labels, self.config.vocab_size)
         shapes = {tuple(values.shape) for values in row.values()}
-        if len(shapes) > 1 or len(min(shapes)) != 1 or (0,) in shapes:
+        if len(shapes) > 1 or len(min(shapes)) != 1 + self.config.layout.parallel or 0 in min(shapes):
             raise ValueError(
                 f"{name} has input_ids and labels of the shapes {' and '.join(map(str, sorted(shapes)))}; give one "
                 "length, 1 or more, as build_stage_example does."

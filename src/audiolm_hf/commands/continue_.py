@@ -84,6 +84,8 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         flag = f"--{name.replace('_', '-')}"
         if isinstance(default, bool):
             group.add_argument(flag, action=argparse.BooleanOptionalAction)
+        elif default is None:
+            group.add_argument(flag, metavar="NAME")
         else:
             group.add_argument(flag, type=type(default), metavar=type(default).__name__.upper())
 

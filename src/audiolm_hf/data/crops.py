@@ -22,9 +22,9 @@ from audiolm_hf.data.tokens import TokenDataset, TokenInfo, TokenRecord
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import (
     IGNORE_INDEX,
-    NO_LEVEL,
     SEMANTIC_LEVEL,
     build_stage_example,
+    hide_codes,
     pad_examples,
     token_levels,
 )
@@ -112,10 +112,8 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
     if share == 0:
         return input_ids
     levels = token_levels(input_ids, config)
-    replaced = torch.from_numpy(rng.random(input_ids.shape) < share) & (levels != NO_LEVEL)
-    replaced &= input_ids < config.begin_token_id
-    if config.layout.condition:
-        replaced &= (input_ids == config.separator_token_id).cumsum(-1) > 0
+    replaced = torch.from_numpy(rng.random(input_ids.shape) < share) & (input_ids < config.begin_token_id)
+    replaced &= torch.isin(levels, torch.tensor(config.predicted_levels))
     draws = torch.from_numpy(rng.random(input_ids.shape))
     semantic = (draws * config.num_semantic_tokens).long()
     codes = config.acoustic_offset + levels * config.codebook_size + (draws * config.codebook_size).long()
@@ -180,6 +178,7 @@ class StageBatches(Dataset):
         rng = np.random.default_rng([self.seed, 1, number, row])
         drop = rng.random() < self.condition_dropout
         example = build_example(self.tokens[crop.record], crop, self.grid, self.config, drop)
+        example = hide_codes(example, self.config, rng)
         return example | {"input_ids": corrupt_inputs(example["input_ids"], self.config, self.corruption, rng)}
 
     def _find(self, number: int) -> list[Crop]:
@@ -217,24 +216,17 @@ class SequenceLengths:
         """Count the ids of one crop, special tokens included."""
         frames, tokens = crop.frames(self.grid), crop.tokens(self.grid)
         num_tokens, num_frames = self._sizes[crop.record]
-        length = 2 + (min(frames.stop, num_frames) - frames.start) * _codes_per_frame(self.config)
         last = min(tokens.stop, num_tokens)
-        if "semantic" not in self.config.layout.kinds:
-            return length
-        if not self.config.remove_repeats:
-            return length + last - tokens.start
-        return length + 1 + int(np.unpackbits(self._changes[crop.record])[tokens.start + 1 : last].sum())
-
-
-def _codes_per_frame(config: AudioLMStageConfig) -> int:
-    return sum(level != SEMANTIC_LEVEL for level in (*config.condition_levels, *config.predicted_levels))
+        semantic = last - tokens.start
+        if self.config.remove_repeats:
+            semantic = 1 + int(np.unpackbits(self._changes[crop.record])[tokens.start + 1 : last].sum())
+        return self.config.sequence_length(semantic, min(frames.stop, num_frames) - frames.start)
 
 
 def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
     """Count the ids of the longest sequence that a stage can meet in training: a whole window, no repeats removed."""
     units = info.grid.units(config.window_length_s)
-    semantic = info.grid.tokens_of(units) if "semantic" in config.layout.kinds else 0
-    return 2 + semantic + _codes_per_frame(config) * info.grid.frames_of(units)
+    return config.sequence_length(info.grid.tokens_of(units), info.grid.frames_of(units))
 
 
 def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch_tokens: int) -> list[list[Crop]]:
@@ -259,7 +251,10 @@ def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch
 
 
 def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_tokens: int) -> list[dict[str, Tensor]]:
-    """Build batches that hold every record once, in consecutive windows; arguments as for [`StageBatches`]."""
+    """Build batches that hold every record once, in consecutive windows; arguments as for [`StageBatches`].
+
+    For the parallel stage, once for every level that is masked; the masks are always the same.
+    """
     check_agreement(tokens.info, config)
     grid = tokens.info.grid
     window, lengths = grid.units(config.window_length_s), SequenceLengths(tokens, grid, config)
@@ -268,9 +263,15 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
         for record, length in enumerate(lengths.units)
         for start in range(0, length, window)
     ]
+
+    def build(crop: Crop, level: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([crop.record, crop.start, level])
+        return hide_codes(build_example(tokens[crop.record], crop, grid, config), config, rng, level)
+
     return [
-        pad_examples([build_example(tokens[crop.record], crop, grid, config) for crop in batch], config)
+        pad_examples([build(crop, level) for crop in batch], config)
         for batch in group_by_length(crops, lengths, batch_tokens)
+        for level in range(len(config.predicted_levels) if config.layout.parallel else 1)
     ]
 
 

@@ -31,7 +31,6 @@ DataFolder = OutputPath  # a run does not depend on its place, only on its conte
 
 # Understood by every configuration though no field of it.
 _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
-_DEFAULT_BACKBONE = "llama"
 
 
 @dataclasses.dataclass
@@ -148,8 +147,8 @@ def model_keys(config_class: Any) -> list[str]:
 
 
 def backbone_keys(backbone: dict[str, Any]) -> list[str]:
-    """Return all keys of the decoder `model_type`, by default a Llama; an unknown type is an error."""
-    model_type = backbone.get("model_type", _DEFAULT_BACKBONE)
+    """Return all keys of the decoder or encoder `model_type`; an unknown type is an error."""
+    model_type = backbone["model_type"]
     if model_type not in CONFIG_MAPPING:
         raise ValueError(
             f"backbone: model_type is {model_type!r}, which transformers does not know"

@@ -12,7 +12,7 @@ from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.crops import longest_sequence
 from audiolm_hf.data.tokens import INFO_FILE, TokenInfo
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
-from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.codec.discriminators import CodecDiscriminator
 from audiolm_hf.training.flops import GIB, STATE_BYTES, decoder_bytes_per_token, decoder_flops_per_token
@@ -46,7 +46,7 @@ def _estimate_stage(config: StageTrainingConfig) -> str:
     stage_config = build_stage_config(config, tokens)
     length = longest_sequence(tokens, stage_config)
     with torch.device("meta"):
-        model = AudioLMStageModel(stage_config)
+        model = STAGES[config.stage].model_class(stage_config)
     num_sequences = max(1, config.batch_tokens // length)
     flops = decoder_flops_per_token(model.model, length) * length * num_sequences
     kept = decoder_bytes_per_token(model.model, config.bf16, config.gradient_checkpointing) * length

@@ -47,7 +47,12 @@ def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
         kind = read_model_type(folder)
         if kind == AudioLMConfig.model_type:
             model = AudioLMModel.from_pretrained(folder, dtype="float32").eval()
-            stages |= model.stages
+            stages |= {name: stage for name, stage in model.stages.items() if not stage.config.layout.parallel}
+        elif kind in kinds and kinds[kind].config_class.layout.parallel:
+            raise ValueError(
+                f"{folder} holds the {kinds[kind].config_class.stage} stage, which predicts all frames at once, so "
+                "that a sequence has no likelihood; report.json of its training has the bits of masked codes."
+            )
         elif kind in kinds:
             stage = kinds[kind].from_pretrained(folder, dtype="float32").eval()
             stages[stage.config.stage] = stage

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
-from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, token_levels
 
 
 @torch.no_grad()
 def stage_bits(
-    model: AudioLMStageModel,
+    model: AudioLMStageBase,
     batches: Sequence[dict[str, Tensor]],
     bf16: bool = False,
     process_index: int = 0,

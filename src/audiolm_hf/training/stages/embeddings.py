@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range
 
 
@@ -30,7 +30,7 @@ def code_vectors(codec: PreTrainedModel) -> list[Tensor]:
 
 @torch.no_grad()
 def start_embeddings_(
-    model: AudioLMStageModel,
+    model: AudioLMStageBase,
     levels: list[Tensor] | None = None,
     centroids: Tensor | None = None,
     generator: torch.Generator | None = None,

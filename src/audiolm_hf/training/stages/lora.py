@@ -35,7 +35,7 @@ from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.data.voice import read_voice, recording_name, split_voice
 from audiolm_hf.files import replace_folder, write_json
 from audiolm_hf.modeling_audiolm import AudioLMModel
-from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.settings import (
     Count,
@@ -206,7 +206,7 @@ def _copy_recordings(records: list[AudioRecord], folder: Path) -> Path:
     return folder
 
 
-def adapt_stage(stage: AudioLMStageModel, config: LoraStageConfig, seed: int) -> PeftModel:
+def adapt_stage(stage: AudioLMStageBase, config: LoraStageConfig, seed: int) -> PeftModel:
     """Freeze a stage and add a new adapter, which initially has no effect."""
     set_seed(seed)
     stage.name_or_path = ""  # or PEFT would look for the stage on the Hub whenever it saves
@@ -218,7 +218,7 @@ def adapt_stage(stage: AudioLMStageModel, config: LoraStageConfig, seed: int) ->
     )
 
 
-def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageModel) -> dict[str, dict[str, Any]]:
+def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageBase) -> dict[str, dict[str, Any]]:
     """Train the adapter of a stage on the tokens, with the output folder `output_folder/<stage>`.
 
     Returns:

@@ -9,12 +9,13 @@ from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, set_seed
 from transformers.utils import logging
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_batches
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, require_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.files import replace_folder, write_json
-from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL
@@ -40,27 +41,32 @@ def build_stage_config(
     Raises:
         ValueError: the tokens have too few levels, or the language model of a warm start has too few positions.
     """
-    needs_fine = "fine" in STAGES[config.stage].config_class.layout.predicted
+    stage = STAGES[config.stage]
+    needs_fine = stage.config_class.layout.predicted == ("fine",)
     if config.num_coarse_codebooks > info.num_codebooks - needs_fine:
         raise ValueError(
             f"num_coarse_codebooks is {config.num_coarse_codebooks}; the tokens have {info.num_codebooks} levels, so "
             f"give 1 to {info.num_codebooks - needs_fine}."
         )
-    backbone = {"model_type": "llama"} | config.backbone
-    stage_config = STAGES[config.stage].config_class(
+    num_others = info.num_codebooks - config.num_coarse_codebooks
+    if config.num_fine_codebooks is not None:
+        Within(needs_fine, num_others, whole=True).check("num_fine_codebooks", config.num_fine_codebooks)
+        num_others = config.num_fine_codebooks
+    backbone = {"model_type": stage.backbone_type} | config.backbone
+    stage_config = stage.config_class(
         backbone_config=backbone
         if config.warm_start is None
         else warm_backbone_config(config.warm_start, config.backbone),
         num_semantic_tokens=info.num_semantic_tokens,
         codebook_size=info.codebook_size,
         num_coarse_codebooks=config.num_coarse_codebooks,
-        num_fine_codebooks=info.num_codebooks - config.num_coarse_codebooks,
+        num_fine_codebooks=num_others,
         window_length_s=config.window_length_s,
         remove_repeats=config.remove_repeats,
         mean_semantic_duration=mean_semantic_duration,
         condition_dropout=config.condition_dropout,
     )
-    if config.align_condition:
+    if config.align_condition or stage_config.layout.parallel:
         stage_config.condition_stride = condition_stride(stage_config, info.grid)
         stage_config.validate()
     longest = longest_sequence(info, stage_config)
@@ -88,7 +94,7 @@ def measure_semantic_duration(tokens: TokenDataset) -> float:
     return total / runs
 
 
-def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageConfig) -> AudioLMStageModel:
+def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageConfig) -> AudioLMStageBase:
     """Build the initial stage, with the given weights, or with random ones and initialized embeddings."""
     model_class = STAGES[config.stage].model_class
     if config.initial_weights is not None:
@@ -139,7 +145,7 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
         condition_dropout=config.condition_dropout,
         parts=arguments.world_size * config.gradient_accumulation_steps,
     )
-    stage = next(module for module in model.modules() if isinstance(module, AudioLMStageModel))
+    stage = next(module for module in model.modules() if isinstance(module, AudioLMStageBase))
     if config.torch_compile:
         stage.model.compile()  # only the decoder, because the levels in the loss vary
     return StageTrainer(

@@ -1,0 +1,106 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Configuration of the parallel acoustic stage: its rows of ids, and which encoders it can have.
+
+Paper: SoundStorm (arXiv 2305.09636).
+"""
+
+import inspect
+import math
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .configuration_stage_audiolm import AudioLMStageConfig, StageLayout, composition_flaw, width_flaw
+
+_USE_AN_ENCODER = "use the configuration of an encoder of text alone, such as EuroBERT or ModernBERT"
+
+
+@strict
+class AudioLMParallelConfig(AudioLMStageConfig):
+    r"""The codes of all frames from semantic tokens, level by level, in few passes.
+
+    A sequence has a row for every frame: the semantic tokens of its time, then a code of every level, or the mask id
+    of that level. Other fields are those of [`AudioLMStageConfig`].
+
+    Args:
+        backbone_config (`PreTrainedConfig` or `dict`): any encoder that `AutoModel` builds, that takes
+            `inputs_embeds` and `attention_mask`, and that has a masked language model, which looks in both directions;
+            others are refused with the reason. Defaults to EuroBERT, a bidirectional Llama with rotary positions.
+        num_fine_codebooks (`int`, defaults to 8): levels after the `num_coarse_codebooks` first ones that this stage
+            predicts, too; 0 where a fine stage predicts them, or none does.
+        condition_stride (`float`, *optional*): tokens predicted for each semantic token, which tells the frames to
+            which a token belongs; by default two frames for each token.
+    """
+
+    model_type = "audiolm_parallel"
+    stage = "parallel"
+    layout = StageLayout(condition=("semantic",), predicted=("coarse", "fine"), parallel=True)
+    sub_configs_defaults: ClassVar[dict] = {
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="eurobert")
+    }
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        for name in ("mask_token_id", "cls_token_id", "sep_token_id"):  # of a text model; nothing reads them here
+            if hasattr(self.backbone_config, name):
+                setattr(self.backbone_config, name, self.mask_token_ids[0])
+        if self.condition_stride is None:
+            self.condition_stride = 2.0 * len(self.predicted_levels)
+
+    def validate_backbone(self) -> None:
+        """Check that the backbone is an encoder that the stage can use."""
+        flaw = _encoder_flaw(self.backbone_config)
+        if flaw is not None:
+            raise ValueError(f"backbone_config has model_type {self.backbone_config.model_type!r}, which {flaw}.")
+
+    def _validate_condition_stride(self) -> None:
+        if self.remove_repeats:
+            raise ValueError(
+                "AudioLMParallelConfig.remove_repeats is True, but tokens without repeats have no times, and this "
+                "stage adds each to the frames of its time; leave it out."
+            )
+
+    def sequence_length(self, num_semantic_tokens: int, num_frames: int) -> int:
+        """Return the number of frames."""
+        return num_frames
+
+    @property
+    def frames_per_token(self) -> Fraction:
+        """Frames in the time of one semantic token."""
+        return Fraction(self.condition_stride or 0).limit_denominator(10**6) / len(self.predicted_levels)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Most semantic tokens of one frame: columns before those of the codes."""
+        return math.ceil(1 / self.frames_per_token)
+
+    @property
+    def layout_size(self) -> int:
+        """Ids of the flat vocabulary: those of [`AudioLMStageConfig`], and a mask id for every level."""
+        return super().layout_size + self.num_stage_codebooks
+
+    @property
+    def mask_token_ids(self) -> range:
+        """In place of a code that is to be predicted, for each level."""
+        return range(self.begin_token_id - self.num_stage_codebooks, self.begin_token_id)
+
+    @property
+    def absent_token_id(self) -> int:
+        """In place of a semantic token where there is none."""
+        return self.separator_token_id
+
+
+def _encoder_flaw(config: PreTrainedConfig) -> str | None:
+    if getattr(config, "is_encoder_decoder", False):
+        return f"has a decoder; {_USE_AN_ENCODER}"
+    flaw = composition_flaw(config)
+    if flaw is not None:
+        return f"{flaw}; {_USE_AN_ENCODER}"
+    if not {"inputs_embeds", "attention_mask"} <= {*inspect.signature(MODEL_MAPPING[type(config)].forward).parameters}:
+        return f"does not take inputs_embeds and an attention_mask; {_USE_AN_ENCODER}"
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or getattr(config, "is_decoder", False):
+        return f"does not look in both directions, as a masked language model does; {_USE_AN_ENCODER}"
+    return width_flaw(config)
