@@ -1,10 +1,13 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The table of stages: a stage from outside the package, and models without one of the package's own."""
 
+import copy
+
 import pytest
 import torch
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import AutoModelForCausalLM
 
 from audiolm_hf import AudioLMConfig, AudioLMGenerationConfig, AudioLMModel, Stage, register_stage
@@ -78,7 +81,11 @@ def test_a_stage_from_outside_is_trained_saved_loaded_and_generates(tiny_audiolm
     assert made[0].audio_codes.shape == (1, 5, 24 + 20)
     assert torch.equal(made[0].audio_values, made[1].audio_values)
     loss = loaded(prompt)
-    assert loss.loss == loss.semantic_loss + loss["acoustic_loss"]
+    assert loss.loss == loss.semantic_loss + loss.acoustic_loss
+    leaves, structure = tree_flatten(loss)  # as distributed training takes outputs apart
+    for copied in (copy.copy(loss), tree_unflatten(leaves, structure), type(loss)(dict(loss))):
+        assert list(copied) == list(loss) and copied.acoustic_loss == loss.acoustic_loss
+        assert type(copied) is type(loss) and copied.hidden_states is None
     with pytest.raises(ValueError, match="coarse_top_k is given, but the model has no coarse stage, only sem"):
         loaded.generate(prompt, coarse_top_k=3)
 

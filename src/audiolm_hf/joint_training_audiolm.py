@@ -7,6 +7,7 @@ windows of its own length, one row each.
 Paper: AudioLM (arXiv 2209.03143), training of the stages; windows of 30, 10 and 3 s.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +24,18 @@ from .time_grid_audiolm import TimeGrid
 from .token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, build_stage_example, hide_codes, pad_examples
 
 
-@dataclass
+@dataclass(init=False)
 class AudioLMOutput(ModelOutput):
     """What [`AudioLMModel.forward`] returns. Rows of logits are windows, see [`stage_windows`].
 
+    Each stage of the model adds two fields with its name, such as `semantic_loss` and `semantic_logits`.
+
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*): sum of the stages' losses, nats.
-        semantic_loss, coarse_loss, fine_loss, parallel_loss (`torch.FloatTensor` of shape `()`, *optional*): mean over
-            the recordings of the mean negative log-likelihood of a stage's tokens, each among the ids of its level.
-        semantic_logits, coarse_logits, fine_logits, parallel_logits (`torch.FloatTensor` of shape
-            `(windows, sequence_length, vocab_size)`, *optional*): of each stage; left out in training.
+        <stage>_loss (`torch.FloatTensor` of shape `()`, *optional*): mean over the recordings of the mean negative
+            log-likelihood of a stage's tokens, each among the ids of its level.
+        <stage>_logits (`torch.FloatTensor` of shape `(windows, sequence_length, vocab_size)`, *optional*): of each
+            stage; left out in training.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*): with `output_hidden_states=True`; those of the semantic
             stage's layers, then of the other stages' in their order, each of shape
             `(windows, sequence_length, hidden_size)`.
@@ -41,16 +44,17 @@ class AudioLMOutput(ModelOutput):
     """
 
     loss: Tensor | None = None
-    semantic_loss: Tensor | None = None
-    coarse_loss: Tensor | None = None
-    fine_loss: Tensor | None = None
-    parallel_loss: Tensor | None = None
-    semantic_logits: Tensor | None = None
-    coarse_logits: Tensor | None = None
-    fine_logits: Tensor | None = None
-    parallel_logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+    def __init__(self, values: Mapping[str, Any] | None = None, **more: Any) -> None:
+        super().__init__()
+        for name, value in ((values or {}) | more).items():
+            if value is not None:
+                self[name] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
 
 
 @dataclass
@@ -228,12 +232,9 @@ class JointTrainingMixin(PartsMixin):
             states += outputs.hidden_states or ()
             attentions += outputs.attentions or ()
         loss = sum(losses.values()) if return_loss else None
-        values = {"loss": loss, **losses, **logits, "hidden_states": states or None, "attentions": attentions or None}
-        output = AudioLMOutput()
-        for name, value in values.items():
-            if value is not None:
-                output[name] = value  # of a stage that was registered from outside, too
-        return output
+        return AudioLMOutput(
+            loss=loss, **losses, **logits, hidden_states=states or None, attentions=attentions or None
+        )
 
     def _recordings(
         self,
@@ -317,6 +318,3 @@ def _mark_learned(recordings: list[TokenisedRecording], labels: Tensor) -> None:
         )
     for recording, row in zip(recordings, labels.to(recordings[0].audio_codes.device), strict=True):
         recording.learned = row[:levels, : recording.audio_codes.shape[1]] != IGNORE_INDEX
-
-
-__all__ = ["AudioLMOutput", "JointTrainingMixin", "TokenisedRecording", "stage_windows"]
