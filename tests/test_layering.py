@@ -10,46 +10,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "audiolm_hf"
 
-# Files that travel with a checkpoint, in the order of the flow: each imports only from those before it.
-SHIPPED_FLOW = (
-    "compat_audiolm",
-    "config_values_audiolm",
-    "strict_config_audiolm",
-    "adapters_audiolm",
-    "checkpoint_audiolm",
-    "input_checks_audiolm",
-    "audio_samples_audiolm",
-    "time_grid_audiolm",
-    "configuration_soundstream_audiolm",
-    "configuration_stage_audiolm",
-    "configuration_parallel_audiolm",
-    "configuration_audiolm",
-    "token_layout_audiolm",
-    "audio_decoding_audiolm",
-    "audio_file_audiolm",
-    "feature_extraction_audiolm",
-    "numerics_audiolm",
-    "loudness_audiolm",
-    "semantic_tokenizer_audiolm",
-    "modeling_semantic_tokenizer_audiolm",
-    "residual_quantizer_audiolm",
-    "spectral_codec_audiolm",
-    "harmonic_decoder_audiolm",
-    "modeling_soundstream_audiolm",
-    "acoustic_codec_audiolm",
-    "sampling_audiolm",
-    "stage_generation_audiolm",
-    "modeling_stage_audiolm",
-    "modeling_parallel_audiolm",
-    "stages_audiolm",
-    "generation_config_audiolm",
-    "generate_checks_audiolm",
-    "generation_audiolm",
-    "joint_training_audiolm",
-    "processing_audiolm",
-    "pipeline_audiolm",
-    "modeling_audiolm",
-)
+# Files that travel with a checkpoint, in the order of the flow, which is that of the README's picture: each imports only
+# from those before it.
+SHIPPED_FLOW = tuple(re.findall(r"^  (\w+_audiolm)\.py ", (PACKAGE.parents[1] / "README.md").read_text(), re.MULTILINE))
 # The rest of the package, each folder or file with those that it may import besides the shipped files and itself.
 PACKAGE_FLOW = {
     "bundled": set(),
@@ -293,7 +256,7 @@ def test_shipped_file_runs_without_the_package(path: Path):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name_of)
 def test_shipped_file_imports_only_earlier_ones(path: Path):
-    assert path.stem in SHIPPED_FLOW, f"{path.name} is new: give it its place in SHIPPED_FLOW"
+    assert path.stem in SHIPPED_FLOW, f"{path.name} is new: give it its place in the README"
     earlier = SHIPPED_FLOW[: SHIPPED_FLOW.index(path.stem)]
     parts = {own_part(module) for _, module in imported_modules(ast.parse(path.read_text()))}
     assert parts - {None} <= set(earlier)
