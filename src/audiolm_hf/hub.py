@@ -235,9 +235,10 @@ def _reference(own_class: type) -> str:
 
 
 def _model_references(part: Part) -> dict[str, str]:
-    """Return which class each Auto class loads."""
-    models = {auto_model.__name__: _reference(part.model_class) for auto_model in part.auto_models}
-    return {"AutoConfig": _reference(part.config_class), **models}
+    """Return which class each Auto class loads; see `StrictConfig.to_dict` on the configuration's."""
+    model = _reference(part.model_class)
+    config = f"{model.partition('.')[0]}.{part.config_class.__name__}"
+    return {"AutoConfig": config, **{auto_model.__name__: model for auto_model in part.auto_models}}
 
 
 def _update_json(path: Path, entries: dict[str, dict[str, Any]]) -> None:

@@ -145,7 +145,8 @@ class StrictConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, without attributes that could not be loaded and paths that the parts were loaded from.
 
-        As with transformers' remote code, the place of the code is only saved with the code.
+        As with transformers' remote code, the place of the code is only saved with the code. It is the model's file
+        also for the configuration, so that the parts that register there are known when `config.json` is read.
         """
         fields = {name: value for name, value in super().to_dict().items() if self._knows(name)}
         for name in self.sub_configs:
@@ -153,6 +154,9 @@ class StrictConfig(PreTrainedConfig):
         if self._auto_class is None:
             fields.pop("auto_map", None)
             fields.pop("custom_pipelines", None)
+        elif "AutoModel" in (fields.get("auto_map") or {}):
+            module = fields["auto_map"]["AutoModel"].rpartition(".")[0]
+            fields["auto_map"] = fields["auto_map"] | {"AutoConfig": f"{module}.{type(self).__name__}"}
         if fields["trained_with"] is None:
             del fields["trained_with"]
         return fields
