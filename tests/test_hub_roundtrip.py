@@ -53,7 +53,9 @@ def run_whole(name):
     processor = AutoProcessor.from_pretrained(name, **trust)
     is_remote(processor.feature_extractor, "AudioLMFeatureExtractor")
     is_remote(AutoFeatureExtractor.from_pretrained(name, **trust), "AudioLMFeatureExtractor")
-    is_remote(AutoConfig.from_pretrained(name, **trust), "AudioLMConfig")
+    config = AutoConfig.from_pretrained(name, **trust)
+    is_remote(config, "AudioLMConfig")
+    assert config.auto_map["AutoConfig"] == "modeling_audiolm.AudioLMConfig", config.auto_map  # registers parts
     model = AutoModel.from_pretrained(name, **trust).eval()
     is_remote(model, "AudioLMModel")
     is_remote(transformers.AutoModelForTextToWaveform.from_pretrained(name, **trust), "AudioLMModel")
