@@ -10,8 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "audiolm_hf"
 
-# Files that travel with a checkpoint, in the order of the flow, which is that of the README's picture: each imports only
-# from those before it.
+# Files that travel with a checkpoint, in the order of the flow, which is that of the README's picture: each imports
+# only from those before it.
 SHIPPED_FLOW = tuple(
     re.findall(r"^  (\w+_audiolm)\.py ", (PACKAGE.parents[1] / "README.md").read_text(), re.MULTILINE)
 )
