@@ -178,6 +178,8 @@ LOADED_FIRST = "the model is loaded before this is refused"
         ([CLIP, "--coarse-temperature", "-1"], "coarse_temperature is -1.0"),
         ([CLIP, "--top-k", "-1"], "top_k is -1"),
         ([CLIP, "--semantic-top-p", "7"], "semantic_top_p is 7.0"),
+        ([CLIP, "--acoustic-mode", "fast"], "--acoustic-mode is 'fast'; give 'hierarchical' or 'parallel'"),
+        ([CLIP, "--parallel-num-passes", "0"], "--parallel-num-passes is 0; give an integer from 1"),
         ([CLIP, "--checkpoint", "speech-huge"], "'speech-huge' is not found"),
         ([CLIP, "--checkpoint", ""], "'' is not found"),
     ],

@@ -25,7 +25,7 @@ def test_configuration_loads(path, phase):
 
 
 PAPER = FOLDER / "paper"
-PARTS = ["codec", "centroids", "semantic", "coarse", "fine"]
+PARTS = ["codec", "centroids", "semantic", "coarse", "fine", "parallel"]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -38,9 +38,11 @@ def test_sizes_are_the_paper_s(part):
     elif part == "centroids":
         assert (config.layer, config.num_semantic_tokens, config.pooling) == (7, 1024, 2)
     else:
-        window, ids = {"semantic": (30, 752), "coarse": (10, 2252), "fine": (3, 1802)}[part]
+        window, ids = {
+            "semantic": (30, 752), "coarse": (10, 2252), "fine": (3, 1802), "parallel": (30, 1500)
+        }[part]  # fmt: skip
         assert (config.window_length_s, config.batch_tokens, config.max_steps) == (window, 256 * ids, 1_000_000)
-        assert config.remove_repeats == (part != "fine")
+        assert config.remove_repeats == (part in ("semantic", "coarse"))
         sizes = [config.backbone[name] for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")]
         assert [*sizes, config.backbone["intermediate_size"]] == [12, 16, 1024, 4096]
 

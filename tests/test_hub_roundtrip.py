@@ -19,7 +19,8 @@ from audiolm_hf import (
     add_code,
     export_checkpoint,
 )
-from tests.helpers_checkpoint import CLIP, lay_out_as_hub_cache, run_python, tiny_model, tiny_processor
+from tests.helpers_checkpoint import CLIP, lay_out_as_hub_cache, run_python, tiny_processor
+from tests.helpers_parallel import parallel_audiolm as tiny_model
 
 REPO_ID = "somebody/audiolm-tiny"
 PARTS = {
@@ -28,6 +29,7 @@ PARTS = {
     "semantic": ("AudioLMSemanticModel", "AutoModelForCausalLM"),
     "coarse": ("AudioLMCoarseModel", "AutoModelForCausalLM"),
     "fine": ("AudioLMFineModel", "AutoModelForCausalLM"),
+    "parallel": ("AudioLMParallelModel", "AutoModel"),
 }
 OPTIONS = {"continuation_length_s": 0.4, "min_continuation_length_s": 0.4, "seed": 0}
 
