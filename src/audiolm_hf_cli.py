@@ -52,6 +52,3 @@ def main() -> int:
         sys.stderr.write(f"audiolm-hf: error: {error}\n")
         return 1
     return run()
-
-
-__all__ = ["SUMMARIES", "build_overview", "main"]

@@ -335,6 +335,3 @@ def _converted(file: str | Path | bytes, demuxer: str) -> Iterator[Any]:
         lines = [line for line in text.strip().splitlines() if not line.startswith("[au]")]  # which has no time stamps
         if status or lines or decoder is None:
             raise ValueError(f"ffmpeg cannot read it ({lines[-1] if lines else 'no audio in it'})")
-
-
-__all__ = ["decode_file", "decode_mono", "measure_duration", "require_soundfile"]

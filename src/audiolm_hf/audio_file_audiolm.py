@@ -333,15 +333,3 @@ def _remove_partials(folder: Path) -> None:
         with contextlib.suppress(OSError), partial.open("rb") as file:
             if _lock(file, wait=False):
                 partial.unlink()
-
-
-__all__ = [
-    "AudioFile",
-    "check_audio",
-    "check_ending",
-    "check_folder",
-    "encode_audio",
-    "provenance",
-    "read_audio",
-    "write_audio",
-]

@@ -49,7 +49,7 @@ class AudioLMOutput(ModelOutput):
 
     def __init__(self, values: Mapping[str, Any] | None = None, **more: Any) -> None:
         super().__init__()
-        for name, value in ((values or {}) | more).items():
+        for name, value in {**(values or {}), **more}.items():
             if value is not None:
                 self[name] = value
 

@@ -114,6 +114,3 @@ def soft_limit(audio: Tensor) -> Tensor:
     room, values = 1 - SOFT_LIMIT, audio[loud]
     limited[loud] = values.sign() * (SOFT_LIMIT + room * torch.tanh((values.abs() - SOFT_LIMIT) / room))
     return limited
-
-
-__all__ = ["Loudness", "active_frames", "soft_limit"]

@@ -113,6 +113,3 @@ class AudioLMParallelModel(AudioLMStageBase):
         all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions, losses)
         all_correct = correct.new_zeros(labels.numel()).index_copy(0, positions, correct)
         return all_losses.view(labels.shape), all_correct.view(labels.shape)
-
-
-__all__ = ["AudioLMParallelModel"]

@@ -24,6 +24,3 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
         interval_s, steps = (_INTERVAL_S, None) if total is None else (0.0, max(1, total / _SHARES))
         options |= {"mininterval": interval_s, "miniters": steps, "maxinterval": math.inf}
     return tqdm(iterable, **options)
-
-
-__all__ = ["progress_bar"]

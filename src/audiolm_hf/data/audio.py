@@ -230,13 +230,3 @@ class AudioCropDataset(Dataset):
             return np.clip(np.round(self.source[clip].array * 32767.0), -32767, 32767).astype(np.int16)
 
         return self._cache.get(clip, decode)
-
-
-__all__ = [
-    "AudioCropDataset",
-    "AudioRecord",
-    "AudioSource",
-    "decode_audio",
-    "decode_clip",
-    "load_audio_segments",
-]

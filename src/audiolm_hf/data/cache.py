@@ -34,6 +34,3 @@ class ByteCache(Generic[Value]):
                 self.total -= self.num_bytes(self.values.popitem(last=False)[1])
         self.values.move_to_end(key)
         return self.values[key]
-
-
-__all__ = ["ByteCache"]

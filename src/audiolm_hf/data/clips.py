@@ -233,6 +233,3 @@ def _audio_column(schema: pa.Schema, path: Path) -> str:
     if len(structs) != 1:
         raise ValueError(f"{path} has the columns {schema.names} but no `audio` (a struct of `bytes` and `path`).")
     return structs[0]
-
-
-__all__ = ["AUDIO_SUFFIXES", "ClipReader", "check_unique", "list_clips", "recording_files"]

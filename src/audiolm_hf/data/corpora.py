@@ -282,20 +282,3 @@ def write_rows(path: Path, rows: list[dict[str, Any]], features: Features) -> No
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), buffer)
     write_bytes(path, buffer.getvalue())
-
-
-__all__ = [
-    "AUDIO_FEATURES",
-    "LAYOUTS",
-    "MIDI_FEATURES",
-    "SAMPLING_RATE",
-    "Corpus",
-    "Recording",
-    "as_flac",
-    "audio_rows",
-    "encode_flac",
-    "midi_rows",
-    "read_corpus",
-    "read_lists",
-    "write_rows",
-]

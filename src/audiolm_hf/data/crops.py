@@ -291,18 +291,3 @@ def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
             raise ValueError(
                 f"The stage has {name} = {given}, but the tokens were made with {expected}; make them agree."
             )
-
-
-__all__ = [
-    "Crop",
-    "SequenceLengths",
-    "StageBatches",
-    "build_example",
-    "check_agreement",
-    "corrupt_inputs",
-    "group_by_length",
-    "longest_sequence",
-    "random_crops",
-    "record_units",
-    "validation_batches",
-]

@@ -123,6 +123,3 @@ def read_members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         for entry in archive:
             if (file := archive.extractfile(entry)) is not None:
                 yield entry.name, file.read
-
-
-__all__ = ["check_digest", "fetch", "read_members"]

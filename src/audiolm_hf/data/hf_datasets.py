@@ -175,6 +175,3 @@ def read_encoded(row: dict[str, Any], features: Features) -> bytes | Path:
         return Path(audio["path"])
     with xopen(audio["path"], "rb") as file:
         return file.read()
-
-
-__all__ = ["ClipStream", "open_dataset", "open_saved_dataset", "read_encoded"]

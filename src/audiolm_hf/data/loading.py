@@ -103,12 +103,3 @@ def round_to_float16_(model: PreTrainedModel) -> None:
     state = model.state_dict()
     for name, tensor in float16_tensors(model).items():
         state[name].copy_(tensor)
-
-
-__all__ = [
-    "float16_tensors",
-    "load_codec",
-    "load_semantic_tokenizer",
-    "require_model_type",
-    "round_to_float16_",
-]

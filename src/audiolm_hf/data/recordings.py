@@ -187,6 +187,3 @@ def _read_seconds(row: dict[str, Any], column: str, name: str) -> float | None:
             f"{name} has `{column}` = {value!r}; give seconds from the beginning of the file, 0 to {MAX_SECONDS}."
         )
     return seconds
-
-
-__all__ = ["MANIFEST_SUFFIXES", "Clip", "ClipList", "label_columns", "read_labels", "read_manifest"]

@@ -301,6 +301,3 @@ def _finish(output: Path) -> TokenDataset:
     if "shards" not in described:
         _write_info(output, described | {"shards": shard_hashes(output)})
     return TokenDataset(output)
-
-
-__all__ = ["TokenizationPlan", "tokenize_recordings"]

@@ -193,12 +193,3 @@ def tokenize_recording(
             semantic_tokens=tokens.cpu().numpy().astype(np.int16),
             audio_codes=codes.cpu().numpy().astype(np.int16),
         )
-
-
-__all__ = [
-    "TokenizerPair",
-    "load_tokenizers",
-    "token_info",
-    "tokenize_recording",
-    "tokenizers_hash",
-]

@@ -283,18 +283,3 @@ def _read_row_group(path: Path, group: int) -> list[TokenRecord]:
         )
         for row, fields in enumerate(table.select(_PLAIN_COLUMNS).to_pylist())
     ]
-
-
-__all__ = [
-    "INFO_FILE",
-    "SKIPPED_FILE",
-    "STREAM_FILE",
-    "TokenDataset",
-    "TokenInfo",
-    "TokenRecord",
-    "read_skipped",
-    "shard_hashes",
-    "shard_path",
-    "shard_paths",
-    "write_shard",
-]

@@ -72,6 +72,3 @@ def skip_minutes(records: Sequence[AudioRecord], minutes: float) -> list[AudioRe
 def leave_out(records: Sequence[AudioRecord], names: Collection[str]) -> list[AudioRecord]:
     """Return the recordings that are not among those named, see [`recording_name`]."""
     return [record for record in records if recording_name(record) not in names]
-
-
-__all__ = ["leave_out", "read_voice", "recording_name", "skip_minutes", "split_voice"]
