@@ -12,7 +12,7 @@ import soundfile as sf
 
 from audiolm_hf.data import audio as audio_module
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, decode_audio, load_audio_segments
-from tests.test_audio_decoding_audiolm import flac_without_length
+from tests.audio.test_audio_decoding_audiolm import flac_without_length
 
 RATE = 16000
 

@@ -26,7 +26,7 @@ from audiolm_hf.evaluation.report import from_json, headline, systems_table, to_
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from tests.helpers_checkpoint import OTHER_CLIP
 from tests.helpers_sounds import EXAMPLES, RATE
-from tests.test_semantic_tokenizer_audiolm import LoudnessConfig, LoudnessTokenizer
+from tests.tokenizers.test_semantic_tokenizer_audiolm import LoudnessConfig, LoudnessTokenizer
 
 TEXT = "Catherine grows quite a good looking girl, she is almost"
 

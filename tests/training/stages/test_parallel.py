@@ -25,7 +25,7 @@ from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_parallel import parallel_audiolm, parallel_config, parallel_stage
 from tests.helpers_stages import config_of, interrupted_after
 from tests.helpers_tokens import INFO, write_tokens
-from tests.test_stage_generation_audiolm import timed
+from tests.stages.test_stage_generation_audiolm import timed
 
 
 @pytest.fixture(scope="module")

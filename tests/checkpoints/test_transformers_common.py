@@ -18,7 +18,7 @@ import pytest
 import transformers
 
 CASES = Path(__file__).with_name("transformers_common_cases.py")
-SOURCE = Path(__file__).parents[1] / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 
 # Starts a test's function in several processes, as transformers' own does with more settings.
 RUN_DISTRIBUTED = """import os

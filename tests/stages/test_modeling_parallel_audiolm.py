@@ -16,7 +16,7 @@ from audiolm_hf.token_layout_audiolm import frame_rows, hide_codes, pad_examples
 from tests.conftest import TINY_LAYOUT, randomise
 from tests.helpers_parallel import ENCODER, parallel_config, parallel_example, parallel_stage
 from tests.reference import hidden_rows
-from tests.test_backbone_audiolm import small_backbone
+from tests.stages.test_backbone_audiolm import small_backbone
 
 
 def rows_of(tokens, starts, codes, num_frames, config):

@@ -17,7 +17,7 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.residual_quantizer_audiolm import ResidualVectorQuantizer
 from tests.conftest import randomise, tiny_config
 from tests.helpers_checkpoint import tiny_processor
-from tests.test_acoustic_codec_audiolm import CONFIGS
+from tests.tokenizers.test_acoustic_codec_audiolm import CONFIGS
 
 OTHER_DTYPES = [torch.bfloat16, torch.float16, torch.float64]
 SHORT = {"continuation_length_s": 0.2, "min_continuation_length_s": 0.2, "seed": 0}

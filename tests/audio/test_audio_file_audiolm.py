@@ -17,7 +17,7 @@ from audiolm_hf import audio_file_audiolm
 from audiolm_hf.audio_file_audiolm import provenance, read_audio, write_audio
 from tests.helpers_checkpoint import run_python
 
-CLIP = Path(__file__).parent / "data" / "librispeech_19-198-0008.flac"
+CLIP = Path(__file__).parents[1] / "data" / "librispeech_19-198-0008.flac"
 
 
 def test_a_path_its_bytes_and_the_open_file_are_the_same_sound():

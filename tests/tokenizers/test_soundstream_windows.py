@@ -10,7 +10,7 @@ import torch
 
 from audiolm_hf import modeling_soundstream_audiolm
 from audiolm_hf.acoustic_codec_audiolm import wrap_acoustic_codec
-from tests.test_modeling_soundstream_audiolm import KINDS, PHASES, tiny_codec
+from tests.tokenizers.test_modeling_soundstream_audiolm import KINDS, PHASES, tiny_codec
 
 WINDOWED = [(kind, 3) for kind in KINDS] + [(PHASES, 1), (PHASES, 3), (KINDS[3], 1)]
 LONG_DECODE = """

@@ -18,9 +18,9 @@ from packaging.version import Version
 
 from audiolm_hf.bundled import example_prompt, list_checkpoints
 from tests.conftest import CONSTRAINTS, TESTED_PYTHON, warning_filters
-from tests.test_layering import PACKAGE, SOURCES, imported_modules, name_of, nodes_in_functions, part_of
+from tests.project.test_layering import PACKAGE, SOURCES, imported_modules, name_of, nodes_in_functions, part_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = {
     "PIL": "pillow",

@@ -21,7 +21,7 @@ from audiolm_hf.audio_file_audiolm import read_audio
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.processing_audiolm import AudioLMProcessor, is_clip
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 CLIP = DATA / "librispeech_19-198-0008.flac"
 OTHER = DATA / "librispeech_118-47824-0071.flac"
 

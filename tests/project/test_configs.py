@@ -8,7 +8,7 @@ import yaml
 
 from audiolm_hf.training.recipe import load_config
 
-FOLDER = Path(__file__).parent.parent / "configs"
+FOLDER = Path(__file__).parents[2] / "configs"
 # Those of accelerate are its own; those of the data are read by `audiolm-hf data`, see test_commands_corpora.py.
 FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name not in ("accelerate", "data"))
 

@@ -16,7 +16,7 @@ from tests.conftest import tiny_config
 from tests.helpers_parallel import parallel_audiolm, parallel_example, parallel_fields, parallel_stage
 from tests.helpers_tokens import INFO
 from tests.reference import filled_rows
-from tests.test_stage_generation_audiolm import SEEDS, timed
+from tests.stages.test_stage_generation_audiolm import SEEDS, timed
 
 GREEDY = {"do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 0, "top_p": 1.0}

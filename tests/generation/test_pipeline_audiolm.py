@@ -18,8 +18,8 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 import audiolm_hf
 from audiolm_hf import AudioContinuationPipeline, AudioLMProcessor, read_audio
+from tests.generation.test_processing_audiolm import torchcodec_forms
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP, tiny_processor
-from tests.test_processing_audiolm import torchcodec_forms
 
 LENGTH_S = 0.4
 SAMPLES = int(LENGTH_S * 16000)

@@ -16,7 +16,7 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMSemanticModel
 from tests.conftest import randomise, tiny_stage_config
 from tests.helpers_checkpoint import run_python
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
