@@ -267,13 +267,11 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         if inputs.is_floating_point() or inputs.shape[1] == 1:
             return {"attention_mask": attention_mask, "position_ids": position_ids}
         self._check_steps(attention_mask, position_ids)
+        position_ids = side_by_side_positions(inputs, position_ids, self.config, attention_mask)
         if attention_mask is None:  # without a mask, positions that step back are treated as packed sequences
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             attention_mask = inputs.new_ones(len(inputs), past + inputs.shape[1])
-        return {
-            "attention_mask": attention_mask,
-            "position_ids": side_by_side_positions(inputs, position_ids, self.config),
-        }
+        return {"attention_mask": attention_mask, "position_ids": position_ids}
 
     def _require_prediction(self, inputs: Tensor) -> None:
         """Check that the inputs have no conditioning ids whose positions depend on missing ids."""
@@ -307,7 +305,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         if ids.is_floating_point() or ids.shape[1] != position_ids.shape[1]:  # the rest is in the cache
             self._require_prediction(ids)
             return position_ids
-        return side_by_side_positions(ids, position_ids, self.config)
+        return side_by_side_positions(ids, position_ids, self.config, model_kwargs.get("attention_mask"))
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise an error, because `generate_batch` does not restrict tokens to their levels."""

@@ -200,7 +200,9 @@ def count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) ->
     return torch.arange(past, past + length, device=inputs.device)[None]
 
 
-def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig) -> Tensor:
+def side_by_side_positions(
+    input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig, attention_mask: Tensor | None = None
+) -> Tensor:
     """Return positions with every condition token at the place where the tokens of its time are predicted.
 
     Counted up, the distance from a code to the semantic tokens of its time is another at every place, and attention
@@ -211,6 +213,8 @@ def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: Audi
         position_ids (`torch.LongTensor` of shape `(batch, sequence_length)` or `(1, sequence_length)`): counted up, or
             the result of this function, which it does not change again.
         config ([`AudioLMStageConfig`]): the stage; its `condition_stride` is the distance of two condition tokens.
+        attention_mask (`torch.Tensor` of shape `(batch, sequence_length)`, *optional*): 0 for padding, whatever its
+            ids are; masks of other shapes are not read.
 
     Returns:
         `torch.LongTensor` of shape `(batch, sequence_length)`: condition token j at the place of predicted token
@@ -219,6 +223,8 @@ def side_by_side_positions(input_ids: Tensor, position_ids: Tensor, config: Audi
     """
     if config.condition_stride is None:
         return position_ids
+    if attention_mask is not None and attention_mask.shape == input_ids.shape:
+        input_ids = input_ids.masked_fill(attention_mask == 0, config.pad_token_id)
     separator = input_ids == config.separator_token_id
     before = separator.int().cumsum(1) == 0
     begins = (input_ids == config.begin_token_id).any(1, keepdim=True)

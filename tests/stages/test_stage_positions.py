@@ -155,6 +155,23 @@ def test_padding_on_the_left_changes_no_logits(stage):
     )
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_stands_in_padding_changes_nothing(stage, side):
+    config = stage.config
+    ids = sequence_of(config)["input_ids"][None]
+    padding, kept = (3, slice(3, None)) if side == "left" else (3, slice(None, -3))
+    mask = torch.ones(1, ids.shape[1] + padding, dtype=torch.int64)
+    mask[:, :padding] = 0
+    mask = mask if side == "left" else mask.flip(1)
+    alone = stage(input_ids=ids).logits
+    for filler in (0, config.begin_token_id, config.separator_token_id, config.vocab_size - 1, int(ids[0, -1])):
+        padded = mask * 0 + filler
+        padded[:, kept] = ids
+        torch.testing.assert_close(stage(input_ids=padded, attention_mask=mask).logits[:, kept], alone)
+        if side == "left":
+            assert generate(stage, padded, attention_mask=mask) == generate(stage, ids)
+
+
 def test_continuous_batching_is_refused(stage):
     with pytest.raises(NotImplementedError, match="has no continuous batching.*Use generate"):
         stage.generate_batch([sequence_of(stage.config)["input_ids"].tolist()], max_new_tokens=2)
