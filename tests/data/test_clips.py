@@ -81,6 +81,33 @@ def test_table_of_a_spreadsheet_program_is_read(tmp_path):
     assert list_clips(tmp_path / "list.csv").clips[0].accent == "irish"
 
 
+def test_only_a_line_feed_ends_an_entry(tmp_path):
+    texts = ["a\u2028b", "a\x85b\x0cc"]
+    rows = [json.dumps({"path": f"{text}.wav", "text": text}, ensure_ascii=False) for text in texts]
+    (tmp_path / "a.jsonl").write_text("\r\n".join(rows), encoding="utf-8")
+    (tmp_path / "a.txt").write_text("".join(f"{text}.wav\n" for text in texts), encoding="utf-8")
+    (tmp_path / "a.csv").write_text(
+        "path, text\n" + "".join(f"{text}.wav, {text}\n" for text in texts), encoding="utf-8"
+    )
+    for ending in ("jsonl", "txt", "csv"):
+        clips = list_clips(tmp_path / f"a.{ending}").clips
+        assert [clip.name for clip in clips] == [f"{text}.wav" for text in texts]
+        assert [clip.text for clip in clips] == (["", ""] if ending == "txt" else texts)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.wav,oh, no", "Entry 1 of .*list.csv has more values than the header has columns, such as 'no'"),
+        ('a.wav,"oh\nb.wav,ah', "list.csv is not CSV .*unexpected end of data"),
+    ],
+)
+def test_a_table_without_its_quotes_is_refused(tmp_path, row, message):
+    (tmp_path / "list.csv").write_text(f"path,text\n{row}\n")
+    with pytest.raises(ValueError, match=message):
+        list_clips(tmp_path / "list.csv")
+
+
 def test_missing_path_suggests_the_nearest(tmp_path):
     (tmp_path / "train.parquet").touch()
     with pytest.raises(FileNotFoundError, match=r"no .*trian.parquet \(did you mean .*train.parquet\?\); give an"):

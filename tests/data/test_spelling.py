@@ -5,9 +5,12 @@ written.
 
 import json
 import shutil
+from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 from datasets import Audio, Dataset
@@ -130,8 +133,24 @@ def test_absolute_entries_of_a_list_are_named_from_their_common_folder(home, tmp
         assert list(recording_files([tmp_path / "list.txt"]))[1:] == [
             f"list.txt/{name}" for name in ("a.flac", "deep/a.flac", "b.flac")
         ]
-    (tmp_path / "list.txt").write_text("/one/a.wav\n/two/a.wav\nb.wav\n")  # without a common folder
-    assert [clip.id for clip in list_clips(tmp_path / "list.txt").clips] == ["a.wav", "a.wav (2)", "b.wav"]
+    (tmp_path / "list.txt").write_text("/one/a.wav\n/two/a.wav\na.wav\n")  # without a common folder
+    names = ["a.wav", "a.wav (2)", "a.wav (3)"]
+    assert [clip.id for clip in list_clips(tmp_path / "list.txt").clips] == names
+    files = recording_files([tmp_path / "list.txt"])
+    assert list(files)[1:] == [f"list.txt/{name}" for name in names]
+    assert list(files.values())[1:] == [Path("/one/a.wav"), Path("/two/a.wav"), tmp_path / "a.wav"]
+
+
+def test_files_that_a_table_names_are_inputs(home, tmp_path):
+    data = home / "data"
+    cells = [{"bytes": None, "path": "a.flac"}, {"bytes": None, "path": str(data / "deep/a.flac")}]
+    pq.write_table(pa.table({"audio": cells}), data / "paths.parquet")
+    pq.write_table(pa.table({"audio": [{"bytes": b"audio", "path": "a.flac"}]}), data / "bytes.parquet")
+    files = recording_files([data / "paths.parquet", data / "bytes.parquet"])
+    named = {"paths.parquet/a.flac": data / "a.flac", "paths.parquet/a.flac (2)": data / "deep/a.flac"}
+    tables = {name: data / name for name in ("paths.parquet", "bytes.parquet")}
+    assert files == tables | named
+    assert list_clips([data / "paths.parquet", data / "bytes.parquet"]).files == tables | named
 
 
 def test_equal_names_of_different_files_are_numbered(home, tmp_path):

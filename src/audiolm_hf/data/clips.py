@@ -10,8 +10,7 @@ import difflib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
-from itertools import accumulate, count
+from itertools import accumulate
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audiolm_hf.data.cache import ByteCache
-from audiolm_hf.data.recordings import MANIFEST_SUFFIXES, Clip, ClipList, label_columns, read_labels, read_manifest
+from audiolm_hf.data.recordings import (
+    MANIFEST_SUFFIXES,
+    Clip,
+    ClipList,
+    audio_column,
+    files_beside,
+    label_columns,
+    number_names,
+    open_table,
+    read_labels,
+    read_manifest,
+)
 from audiolm_hf.run_folder import named_files, walk_files
 
 if TYPE_CHECKING:
@@ -75,7 +85,7 @@ class ClipReader:
             self._files[clip.path] = opened, list(accumulate(sizes))
         file, ends = self._files[clip.path]
         group = bisect_right(ends, clip.row)
-        column = _audio_column(file.schema_arrow, clip.path)
+        column = audio_column(file.schema_arrow, clip.path)
         cells = self._groups.get((clip.path, group), lambda: file.read_row_group(group, columns=[column])[column])
         return cells[clip.row - ends[group]].as_py()  # counted from the end of the group
 
@@ -100,26 +110,7 @@ def list_clips(paths: str | Path | Iterable[str | Path]) -> ClipList:
     clips: list[Clip] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         clips += _list_path(Path(path), datasets)
-    return ClipList(_number_names(clips), datasets)
-
-
-def _number_names(clips: list[Clip]) -> list[Clip]:
-    """Number names that several files have; a file that is listed twice has one name."""
-    folders: dict[Path, Path] = {}
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    numbered = []
-    for clip in clips:
-        parent = clip.path.parent
-        if parent not in folders:
-            folders[parent] = parent.resolve()
-        file = folders[parent] / clip.path.name
-        if file not in names:
-            free = (f"{clip.name} ({number})" for number in count(2))
-            names[file] = clip.name if clip.name not in taken else next(name for name in free if name not in taken)
-            taken.add(names[file])
-        numbered.append(clip if names[file] == clip.name else replace(clip, name=names[file]))
-    return numbered
+    return ClipList(number_names(clips), datasets)
 
 
 def check_unique(source: ClipList) -> None:
@@ -134,7 +125,7 @@ def check_unique(source: ClipList) -> None:
 
 
 def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """List the files that hold recordings, without opening tables, by names that do not depend on where they lie.
+    """List the files that hold recordings, without reading audio, by names that do not depend on where they lie.
 
     Paths and errors are those of [`list_clips`].
     """
@@ -145,8 +136,9 @@ def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
         if path.is_dir() and not _is_saved_dataset(path):
             listed = {name: file for name, file in listed.items() if file.suffix.lower() in AUDIO_SUFFIXES}
         if path.suffix.lower() in MANIFEST_SUFFIXES:
-            for clip in read_manifest(path):
-                listed[f"{path.name}/{clip.name}"] = clip.path
+            listed |= {f"{path.name}/{clip.name}": clip.path for clip in read_manifest(path)}
+        if path.suffix.lower() == ".parquet":
+            listed |= files_beside(path, path.name)
         named |= {f"{name} ({place})" if name in named else name: file for name, file in listed.items()}
     return named
 
@@ -205,11 +197,7 @@ def _list_folder(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
 
 
 def _parquet_rows(path: Path) -> list[Clip]:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} is not a parquet file that can be read ({error}); make or copy it again.") from error
-    _audio_column(file.schema_arrow, path)
+    file, _ = open_table(path)
     known = {*label_columns(file.schema_arrow.names).values(), "duration"}
     columns = [name for name in file.schema_arrow.names if name in known]
     rows = file.read(columns=columns).to_pylist() or [{}] * file.metadata.num_rows
@@ -217,19 +205,3 @@ def _parquet_rows(path: Path) -> list[Clip]:
         Clip(path.name, path, row, duration=values.get("duration"), **read_labels(values))
         for row, values in enumerate(rows)
     ]
-
-
-def _audio_column(schema: pa.Schema, path: Path) -> str:
-    """Return the name of the column of encoded audio: `audio`, or the only struct that has `bytes`."""
-    structs = [field.name for field in schema if pa.types.is_struct(field.type) and "bytes" in field.type.names]
-    if "audio" in schema.names:
-        kind = schema.field("audio").type
-        if "audio" in structs or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            return "audio"
-        raise ValueError(
-            f"{path} has a column `audio` of {kind}; it must hold encoded files, as binary or as a struct of `bytes` "
-            "and `path`."
-        )
-    if len(structs) != 1:
-        raise ValueError(f"{path} has the columns {schema.names} but no `audio` (a struct of `bytes` and `path`).")
-    return structs[0]

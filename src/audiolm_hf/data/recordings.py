@@ -6,13 +6,18 @@ Lists are read here, not by `datasets`: it takes one type for a whole column and
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from audiolm_hf.run_folder import named_files
 
@@ -91,6 +96,8 @@ class ClipList:
         for name, path in {clip.name: clip.path for clip in self.clips}.items():
             if path not in self.datasets:
                 files[name] = path
+                if path.suffix.lower() == ".parquet":
+                    files |= files_beside(path, name)
                 continue
             cached = (Path(entry["filename"]) for entry in self.datasets[path].cache_files)
             tables = named_files([path] if path.exists() else cached)
@@ -122,21 +129,98 @@ def read_manifest(path: Path) -> list[Clip]:
         `list[Clip]`: in the order of the list.
 
     Raises:
-        ValueError: the list is no text, or an entry has no `path`, is no JSON object, or cuts a part that cannot be.
+        ValueError: the list is no text or no table, or an entry has no `path`, is no JSON object, or cuts a part that
+            cannot be.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]  # no other character ends a line
     if path.suffix.lower() == ".csv":
-        rows: Iterable[dict[str, Any]] = csv.DictReader(lines)
+        rows: Iterable[dict[str, Any]] = _parse_csv(text, path)
     elif path.suffix.lower() == ".jsonl":
         rows = (_parse_json(line, path) for line in lines)
     else:
         rows = ({"path": line.strip()} for line in lines)
     clips = [_read_entry(row, f"Entry {number} of {path}", path.parent) for number, row in enumerate(rows, start=1)]
-    return _name_absolute_ones(clips)
+    return number_names(_name_absolute_ones(clips))
+
+
+def _parse_csv(text: str, path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a table that are not empty; a row with more values than columns is an error."""
+    try:
+        rows = [
+            row for row in csv.DictReader(io.StringIO(text), strict=True, skipinitialspace=True) if any(row.values())
+        ]
+    except csv.Error as error:
+        raise ValueError(f"{path} is not CSV ({error}); put values with commas or quotes into quotes.") from None
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise ValueError(
+                f"Entry {number} of {path} has more values than the header has columns, such as {row[None][0]!r}; put "
+                "values with commas into quotes."
+            )
+    return rows
+
+
+def number_names(clips: list[Clip]) -> list[Clip]:
+    """Number names that several files have; a file that is listed twice has one name."""
+    folders: dict[Path, Path] = {}
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    numbered = []
+    for clip in clips:
+        parent = clip.path.parent
+        if parent not in folders:
+            folders[parent] = parent.resolve()
+        file = folders[parent] / clip.path.name
+        if file not in names:
+            free = (f"{clip.name} ({number})" for number in count(2))
+            names[file] = clip.name if clip.name not in taken else next(name for name in free if name not in taken)
+            taken.add(names[file])
+        numbered.append(clip if names[file] == clip.name else replace(clip, name=names[file]))
+    return numbered
+
+
+def audio_column(schema: pa.Schema, path: Path) -> str:
+    """Return the name of the column of encoded audio: `audio`, or the only struct that has `bytes`."""
+    structs = [field.name for field in schema if pa.types.is_struct(field.type) and "bytes" in field.type.names]
+    if "audio" in schema.names:
+        kind = schema.field("audio").type
+        if "audio" in structs or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return "audio"
+        raise ValueError(
+            f"{path} has a column `audio` of {kind}; it must hold encoded files, as binary or as a struct of `bytes` "
+            "and `path`."
+        )
+    if len(structs) != 1:
+        raise ValueError(f"{path} has the columns {schema.names} but no `audio` (a struct of `bytes` and `path`).")
+    return structs[0]
+
+
+def open_table(path: Path) -> tuple[pq.ParquetFile, str]:
+    """Open a parquet file, and return it with the name of its column of audio."""
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is not a parquet file that can be read ({error}); make or copy it again.") from error
+    return file, audio_column(file.schema_arrow, path)
+
+
+def files_beside(table: Path, name: str) -> dict[str, Path]:
+    """Return the files that a parquet file names where it has no audio itself, by names that begin with `name`."""
+    file, column = open_table(table)
+    paths: dict[str, Path] = {}
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        chunks = {chunk.path_in_schema: chunk.statistics for chunk in map(group.column, range(group.num_columns))}
+        stated = chunks.get(f"{column}.bytes")
+        if f"{column}.path" in chunks and not (stated and stated.has_null_count and stated.null_count == 0):
+            cells = file.read_row_group(number, columns=[f"{column}.path"])[column].to_pylist()
+            paths |= {cell["path"]: table.parent / cell["path"] for cell in cells if cell and cell["path"]}
+    clips = [Clip(Path(path).as_posix(), file) for path, file in paths.items()]
+    return {f"{name}/{clip.name}": clip.path for clip in number_names(_name_absolute_ones(clips))}
 
 
 def _name_absolute_ones(clips: list[Clip]) -> list[Clip]:
