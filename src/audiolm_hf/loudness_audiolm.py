@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 ACTIVE_DB = 25.0  # frames so far below the mean power are pauses
-CLICK_SAMPLES = 0.05  # share of a frame's samples that have
-CLICK_POWER = 0.95  # this share of its power in a click, and in no sound that lasts
-CLICK_FRAMES = 0.02  # largest share of frames; more are the sound itself, such as a metronome
+BURST_DB = 20.0  # frames so far above the rest are a click or a thump, unless they are many:
+BURST_FRAMES = 0.03  # largest share of frames; more are the sound itself, such as a metronome
 SILENCE = 1e-6  # RMS, relative to full scale, below which there is nothing to bring to a loudness
 MAX_CORRECTION_DB = 6.0  # of what the codec adds or takes away
 SOFT_LIMIT = 0.9  # amplitude from which samples are compressed, so that none passes full scale
 
 
 def active_frames(audio: Tensor, frame_length: int) -> Tensor:
-    """Return a mask of the frames that are neither pauses nor rare clicks.
+    """Return a mask of the frames that are neither pauses nor rare bursts.
 
     Args:
         audio (`torch.FloatTensor` of shape `(num_samples,)`): at least one frame.
@@ -30,7 +29,7 @@ def active_frames(audio: Tensor, frame_length: int) -> Tensor:
     Returns:
         `torch.BoolTensor` of shape `(num_samples // frame_length,)`, at least one of them `True`.
     """
-    power, heard = _frame_power(audio, frame_length), ~_rare_clicks(audio, frame_length)
+    power, heard = _frame_power(audio, frame_length), ~_rare_bursts(audio, frame_length)
     return heard & (power >= power[heard].mean() * 10 ** (-ACTIVE_DB / 10))
 
 
@@ -42,15 +41,16 @@ def _frame_power(audio: Tensor, frame_length: int) -> Tensor:
     return _frames(audio, frame_length).square().mean(1)
 
 
-def _rare_clicks(audio: Tensor, frame_length: int) -> Tensor:
-    """Return a mask of frames with nearly all power in few samples; of no frame if there are many, or only silence."""
-    frames = _frames(audio, frame_length)
-    squares = frames.square()
-    few = squares.topk(max(1, round(CLICK_SAMPLES * frame_length)), dim=1).values.sum(1)
-    clicks = few > CLICK_POWER * squares.sum(1)
-    is_rare = clicks.sum() <= max(1, CLICK_FRAMES * len(clicks)) and not clicks.all()
-    is_rare = is_rare and frames[~clicks].var(correction=0) > SILENCE**2
-    return clicks if is_rare else torch.zeros_like(clicks)
+def _rare_bursts(audio: Tensor, frame_length: int) -> Tensor:
+    """Return a mask of frames far louder than all others, such as a click's; of no frame if there are many."""
+    power = _frame_power(audio, frame_length)
+    most = max(1, int(BURST_FRAMES * len(power)))
+    rest = power.sort().values[:-most]
+    if not len(rest) or rest.mean() <= SILENCE**2:
+        return torch.zeros_like(power, dtype=torch.bool)
+    level = rest[rest >= rest.mean() * 10 ** (-ACTIVE_DB / 10)].mean()
+    bursts = power > level * 10 ** (BURST_DB / 10)
+    return bursts if bursts.sum() <= most else torch.zeros_like(bursts)
 
 
 @dataclass
@@ -77,9 +77,9 @@ class Loudness:
             frame_length (`int`): samples per frame.
         """
         offset = audio.mean()
-        clicks = _rare_clicks(audio - offset, frame_length)
-        if clicks.any():
-            offset = _frames(audio, frame_length)[~clicks].mean()
+        bursts = _rare_bursts(audio - offset, frame_length)
+        if bursts.any():
+            offset = _frames(audio, frame_length)[~bursts].mean()
         audio = audio - offset
         rms = _frame_power(audio, frame_length)[active_frames(audio, frame_length)].mean().sqrt()
         return cls(float(offset), 10 ** (loudness_db / 20) / float(rms) if rms > SILENCE else 1.0)
