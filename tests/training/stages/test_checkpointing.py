@@ -215,3 +215,25 @@ def test_an_ignored_interruption_stays_ignored(whole, folders, tmp_path):
     finally:
         signal.signal(signal.SIGINT, before)
     check_equal(whole, tmp_path)
+
+
+def test_a_resumed_training_has_no_new_patience(folders, tmp_path):
+    # A learning rate this high soon makes things worse than they were.
+    settings = {
+        "max_steps": 30,
+        "eval_steps": 2,
+        "learning_rate": 1.0,
+        "decay_steps": 0,
+        "warmup_steps": 12,
+        "patience": 3,
+    }
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_stage(config_of(folders, whole, **settings))
+    report = json.loads((whole / "report.json").read_text())
+    assert report["best_step"] + 6 == report["steps"] < 30
+    for after in (report["best_step"] + 2, report["steps"] - 2):
+        with pytest.raises(KeyboardInterrupt):
+            train_with_signals(config_of(folders, parts, **settings), signal.SIGINT, after=after)
+    train_stage(config_of(folders, parts, **settings))
+    assert json.loads((parts / "report.json").read_text())["steps"] == report["steps"]
+    check_equal(whole, parts)

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The progress bar of stage training, which replaces that of transformers' Trainer, and its end by a signal."""
+"""The progress bar of stage training, which replaces that of transformers' Trainer, and early ends."""
 
 import math
 from typing import Any
@@ -82,3 +82,23 @@ class StopCallback(TrainerCallback):
         """Stop, if all processes agree."""
         if self.interruption.requested(args.device):
             self.stopping = control.should_save = control.should_training_stop = True
+
+
+class PatienceCallback(TrainerCallback):
+    """Ends the training after `patience` validations without a better one.
+
+    They are counted in the log, so that a resumed training ends where an uninterrupted one does.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop, if the best validation is too long ago."""
+        values = [entry["eval_bits"] for entry in state.log_history if "eval_bits" in entry]
+        if values and len(values) - 1 - values.index(min(values)) >= self.patience:
+            control.should_training_stop = True
+
+    on_train_begin = on_evaluate  # of a training that was interrupted after its last validation

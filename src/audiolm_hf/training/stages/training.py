@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
@@ -25,7 +25,7 @@ from audiolm_hf.training.interruption import delayed_interruption
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.embeddings import code_vectors, start_embeddings_
-from audiolm_hf.training.stages.progress import ProgressCallback, StopCallback
+from audiolm_hf.training.stages.progress import PatienceCallback, ProgressCallback, StopCallback
 from audiolm_hf.training.stages.samples import SampleCallback
 from audiolm_hf.training.stages.trainer import StageTrainer, training_arguments
 from audiolm_hf.training.stages.warm_start import warm_backbone_config, warm_start_
@@ -164,7 +164,7 @@ def _optional_callbacks(
 ) -> list[TrainerCallback]:
     callbacks: list[TrainerCallback] = []
     if config.patience is not None:
-        callbacks.append(EarlyStoppingCallback(config.patience))
+        callbacks.append(PatienceCallback(config.patience))
     if config.sample_steps is not None and config.codec is not None:
         folder = Path(config.output_folder) / "samples"
         codec = load_codec(config.codec)
