@@ -2,8 +2,8 @@
 """Samples of audio: checks of sampling rates, conversion of any type to float32, and resampling.
 
 Files are resampled by soxr in blocks. Between the codec and a speech encoder of another rate, torch resamples, by a
-windowed sinc in polyphase form with the filter of soxr's `"VHQ"`: what is below 0.91 of the lower Nyquist frequency
-stays, nothing above it comes back as an alias. Output sample `m` lies exactly at input time `m * down / up`.
+windowed sinc in polyphase form with the filter of soxr's `"VHQ"`, which keeps frequencies below 0.91 of the lower
+Nyquist frequency and leaves no aliases. Output sample `m` is at the time of input sample `m * down / up`.
 """
 
 import array
@@ -25,7 +25,7 @@ try:
 except ImportError:  # only needed for audio at another rate than the model's
     soxr = None
 
-SAMPLING_RATES = range(1000, 1_000_001)  # Hz; outside, the number is a mistake
+SAMPLING_RATES = range(1000, 1_000_001)  # Hz; other numbers are mistakes
 # Zero point and full scale of the integer sample types of audio files.
 _INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
 # The filter of soxr's "VHQ", found from its response to an impulse; times in samples of the lower rate.
@@ -65,7 +65,7 @@ def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.nd
 
 
 def as_float32(clip: Any, name: str) -> np.ndarray:
-    """Return the samples of a clip as float32 with full scale 1, in the same shape; integers are scaled by their type.
+    """Return the samples of a recording as float32, in the same shape; integers are divided by their full scale.
 
     Raises:
         TypeError: if it holds no numbers, or integers of a type without full scale.
@@ -112,7 +112,7 @@ def check_rates(rate: int, target_rate: int) -> None:
 
 @lru_cache(maxsize=8)
 def _filters(up: int, down: int) -> tuple[np.ndarray, int, int]:
-    """Tabulate the filters (samples in, samples out) of a stretch, its input step, and the samples seen before it."""
+    """Return the filters of a stretch, `(samples in, samples out)`, its step in the input, and samples before it."""
     band = min(1.0, up / down)  # lower Nyquist frequency, relative to that of the input
     half = math.ceil(HALF_LENGTH / band)
     periods = math.ceil(2 * half / down)  # a stretch about as long as a filter costs least
@@ -126,8 +126,8 @@ def _filters(up: int, down: int) -> tuple[np.ndarray, int, int]:
 def resample(input_values: Tensor, rate: int, target_rate: int) -> Tensor:
     """Resample audio `(batch, num_samples)` to `(batch, ceil(num_samples * target_rate / rate))`, float32.
 
-    What lies before the beginning and after the end is silence. Behind the first sample, white noise differs from
-    soxr's `"VHQ"` by at most 1e-3 of the loudest sample, and from 24 and 48 kHz to 16 kHz by at most 1e-6.
+    Audio is taken as silent before its beginning and after its end. For white noise, all samples but the first differ
+    from those of soxr's `"VHQ"` by at most 1e-3 of the loudest, and from 24 or 48 to 16 kHz by at most 1e-6.
     """
     check_rates(rate, target_rate)
     divisor = math.gcd(rate, target_rate)

@@ -94,13 +94,13 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         return_attention_mask: bool | None = None,
         return_tensors: str | TensorType | None = None,
     ) -> BatchFeature:
-        """Check, mix to mono, resample and pad one clip or a list of clips.
+        """Check, mix to mono, resample and pad one recording or a list of recordings.
 
         Args:
-            raw_audio (`np.ndarray`, `torch.Tensor` or a list of these): each clip of shape `(num_samples,)` or
+            raw_audio (`np.ndarray`, `torch.Tensor` or a list of these): each recording of shape `(num_samples,)` or
                 `(num_channels, num_samples)`, 1 or 2 channels; float samples, or uint8, int16, int32 at full scale. A
-                flat list of numbers is one clip.
-            sampling_rate (`int` or `list[int]`): rate of the clips, or one rate for each clip, Hz.
+                flat list of numbers is one recording.
+            sampling_rate (`int` or `list[int]`): rate of the recordings, or one rate for each recording, Hz.
             padding (`bool`, `str` or `PaddingStrategy`, defaults to `True`): as in `SequenceFeatureExtractor.pad`.
             max_length (`int`, *optional*): samples at the model's rate to pad or cut to.
             truncation (`bool`, defaults to `False`): cut rows that are longer than `max_length`.
@@ -113,8 +113,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             `(batch, num_samples)`.
 
         Raises:
-            TypeError: if a clip is not numeric audio.
-            ValueError: if a clip is empty, has not 1 or 2 channels, has NaN or infinite samples, is too short, silent
+            TypeError: if a recording is not numeric audio.
+            ValueError: if one is empty, has not 1 or 2 channels, has NaN or infinite samples, is too short, silent
                 or far above full scale, if its rate is missing or cannot be one, or an option is out of range.
         """
         _LENGTH.check("max_length", max_length, ", of samples", optional=True)
@@ -125,11 +125,11 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(f"padding is {padding!r}; give True, False, 'longest', 'max_length' or 'do_not_pad'.")
         clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
         rates = self._rates(sampling_rate, len(clips))
-        names = [f"Audio clip {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]
+        names = [f"Recording {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]
         rows = [self._prepare(clip, rate, name) for clip, rate, name in zip(clips, rates, names, strict=True)]
         masked = self.return_attention_mask if return_attention_mask is None else return_attention_mask
         if len(rows) == 1 and padding is True and masked and max_length is None and pad_to_multiple_of is None:
-            # There is nothing to pad, and `pad` would copy a clip that may last hours.
+            # There is nothing to pad, and `pad` would copy a recording that may last hours.
             mask = np.ones((1, len(rows[0])), dtype=np.int32)
             return AudioFeatures({"input_values": rows[0][None], "attention_mask": mask}, tensor_type=return_tensors)
         padded = self.pad(
@@ -153,7 +153,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
     def _rates(self, sampling_rate: int | Sequence[int] | None, num_clips: int) -> list[int]:
         """Return a sampling rate for each clip."""
         if num_clips == 0:
-            raise ValueError("raw_audio is an empty list; give at least one clip.")
+            raise ValueError("raw_audio is an empty list; give at least one recording.")
         if sampling_rate is None:
             raise ValueError(
                 "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz (the model "
@@ -163,11 +163,13 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
         )
         if len(rates) != num_clips:
-            raise ValueError(f"{len(rates)} sampling rates were given for {num_clips} clips; give one, or one each.")
+            raise ValueError(
+                f"{len(rates)} sampling rates were given for {num_clips} recordings; give one, or one for each."
+            )
         return [check_sampling_rate(rate) for rate in rates]
 
     def _prepare(self, clip: Any, rate: int, name: str) -> np.ndarray:
-        """Convert a clip to `(num_samples,)` float32 at the model's sampling rate."""
+        """Convert a recording to `(num_samples,)` float32 at the model's sampling rate."""
         audio = _one_channel(as_float32(clip, name), name)
         if not np.isfinite(audio).all():
             raise ValueError(f"{name} has NaN or infinite samples; repair or drop it.")
@@ -193,7 +195,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
 
 
 def _is_batch(raw_audio: Any) -> bool:
-    """Return whether the items of a list are clips instead of the samples of a clip."""
+    """Return whether the items of a list are recordings instead of the samples of one."""
     if not isinstance(raw_audio, list | tuple):
         return False
     return len(raw_audio) == 0 or not isinstance(raw_audio[0], int | float | np.number)
@@ -213,7 +215,7 @@ def _one_channel(audio: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"{name} has more channels than samples, {audio.shape}; transpose it, channels come first.")
     if audio.shape[0] > 2:
         raise ValueError(
-            f"{name} has shape {audio.shape}: {audio.shape[0]} channels. Give several clips as a list, such as "
+            f"{name} has shape {audio.shape}: {audio.shape[0]} channels. Give several recordings as a list, such as "
             "list(array), and mix more than two channels first, such as by array.mean(0)."
         )
     return to_mono(audio)

@@ -27,13 +27,13 @@ from .spectral_codec_audiolm import (
     windowed_spectrum,
 )
 
-CYCLE = 2**32  # steps of phase in a period: sums of integers are exact, whatever they are split into
-HERTZ_STEPS = 2**16  # to a hertz, of the F0 of a sample
+CYCLE = 2**32  # steps of phase in a period; sums of integers are exact, in windows of any length
+HERTZ_STEPS = 2**16  # steps of F0 in a hertz
 HIGHEST_HARMONIC = 0.95  # of half the sampling rate
-PULSE_LEVEL = 0.7  # a train's power in a window, to the noise's
-UNVOICED_HERTZ = 100.0  # where no frame nearby is voiced; multiplied by 0
+PULSE_LEVEL = 0.7  # power of the pulse train in a window, relative to that of the noise
+UNVOICED_HERTZ = 100.0  # placeholder where no frame nearby is voiced; the pulse train is multiplied by 0 there
 POWER_FLOOR = 1e-5  # keeps the gradients of square roots finite
-PITCH_NEIGHBOURS = 3  # bins to either side of the best one that its frequency is averaged over
+PITCH_NEIGHBOURS = 3  # F0 is averaged over so many bins on each side of the best one
 RANDOM_BITS = 32
 
 
@@ -84,7 +84,7 @@ class HarmonicDecoder(nn.Module):
         """Predict filter and source from `latents (batch, frames, hidden_size)`."""
         hidden = self.in_proj(latents)
         for block in self.blocks:
-            # What looks ahead must find after the last frame of a padded row what it would find after a whole one.
+            # Blocks that look ahead must see zeros after the last frame, in a padded row as in an unpadded one.
             hidden = block(hidden if frame_mask is None else hidden.where(frame_mask[:, :, None] > 0, 0.0))
         pitch = hidden
         for block in self.pitch_blocks:
@@ -115,14 +115,17 @@ class HarmonicDecoder(nn.Module):
     ) -> tuple[Tensor, SourceState]:
         """Decode the next `frames` of a recording, among frames that they depend on (see `context`).
 
-        `latents (batch, window_frames, hidden_size)` begin `known` frames before the next one; `state` is that after
-        the window before. Return samples `(batch, window_frames * hop_length)`, right in the frames to decode, and the
-        state after them.
+        `latents (batch, window_frames, hidden_size)` begin `known` frames before the next one; `state` is what the
+        previous window returned.
+
+        Returns:
+            `tuple`: samples `(batch, window_frames * hop_length)`, of which those of the next `frames` are valid, and
+            the state after these.
         """
         found = self.source_filter(latents, frame_mask)
         f0 = self.f0(found.pitch_logits)
         state = SourceState(0, f0[:, :0], f0.new_zeros(len(f0), dtype=torch.long)) if state is None else state
-        # A frame has one F0, in whichever window it is seen.
+        # The F0 of a frame is the same in all windows.
         f0 = torch.cat([state.f0[:, state.f0.shape[1] - known :], f0[:, known:]], dim=1)
         audio_values = self.synthesize(found, f0, frame_mask, state.frame - known, known, state.phase)
         hertz = sample_f0(_hold(f0, frame_mask), self.config.hop_length)[:, known : known + frames]

@@ -70,7 +70,7 @@ class AudioLMProcessor(ProcessorMixin):
         return self.feature_extractor.model_input_names
 
     def __call__(self, audio: Any = None, **kwargs: Any) -> BatchFeature:
-        """Read a clip or a list of clips into a batch.
+        """Read a recording or a list of recordings into a batch.
 
         Args:
             audio: a path (`str`, `Path`), the `bytes` of a file, an array or tensor of shape `(num_samples,)` or
@@ -80,7 +80,7 @@ class AudioLMProcessor(ProcessorMixin):
                 of `datasets.Audio()`), a row of a dataset with one of these as `audio`; or a list or column of these,
                 mixed and at different rates.
             kwargs: options, all of them optional, as follows.
-            sampling_rate (`int`, *optional*): rate of clips given as bare arrays, Hz; of others it is their own.
+            sampling_rate (`int`, *optional*): rate of recordings given as bare arrays, Hz; of others it is their own.
             padding, max_length, truncation, pad_to_multiple_of, return_attention_mask: as in
                 [`AudioLMFeatureExtractor`].
             return_tensors (`str`, *optional*, defaults to `"pt"`): `"pt"` or `"np"`.
@@ -89,8 +89,8 @@ class AudioLMProcessor(ProcessorMixin):
             `BatchFeature` with `input_values` float32 and `attention_mask`, both `(batch, num_samples)`.
 
         Raises:
-            TypeError: if a clip has another form, or an option is unknown.
-            ValueError: if a file cannot be decoded, or a clip cannot be used (see [`AudioLMFeatureExtractor`]).
+            TypeError: if a recording has another form, or an option is unknown.
+            ValueError: if a file cannot be decoded, or a recording cannot be used (see [`AudioLMFeatureExtractor`]).
             FileNotFoundError: if a path does not lead to a file.
         """
         if audio is None:
@@ -100,7 +100,7 @@ class AudioLMProcessor(ProcessorMixin):
         if sampling_rate is not None:
             check_sampling_rate(sampling_rate)
         items = _as_list(audio)
-        names = [f"Audio clip {index}" for index in range(len(items))] if len(items) > 1 else ["audio"]
+        names = [f"Recording {index}" for index in range(len(items))] if len(items) > 1 else ["audio"]
         clips = [self._load(item, sampling_rate, name) for item, name in zip(items, names, strict=True)]
         arrays, rates = [clip for clip, _ in clips], [rate for _, rate in clips]
         return self.feature_extractor(arrays, sampling_rate=rates, **options)
@@ -162,7 +162,7 @@ class AudioLMProcessor(ProcessorMixin):
             audio: an array or tensor of shape `(num_samples,)`, a pipeline result (`{"audio", "sampling_rate"}`), a
                 tuple `(rate, array)`, a list of these, or what `AudioLMModel.generate` returns. Floats in [-1, 1], or
                 uint8, int16 or int32 samples; arrays without a rate are at the processor's.
-            saving_path (`str`, `os.PathLike` or a list of these): one path for each clip, ending in .wav, .flac, .ogg,
+            saving_path (`str`, `os.PathLike` or a list of these): one path for each recording, ending in .wav, .flac,
                 .opus or .mp3.
             checkpoint (`str`, *optional*): name of the model, for the text fields.
             seed (`int`, *optional*): seed of the generation, for the text fields.
@@ -171,19 +171,19 @@ class AudioLMProcessor(ProcessorMixin):
             `list[Path]` of the files.
 
         Raises:
-            TypeError: if a clip is no audio.
-            ValueError: if the numbers of clips and paths differ, an ending is unknown, or its format does not have the
+            TypeError: if a recording is no audio.
+            ValueError: if there are more or fewer paths, an ending is unknown, or its format does not have the
                 rate.
             FileNotFoundError: if the folder of a path does not exist.
         """
         is_output = isinstance(audio, Mapping) and "audio_values" in audio
         given = self.batch_decode(audio) if is_output else _as_list(audio)
-        clips = [self._samples(clip, f"Audio clip {index}") for index, clip in enumerate(given)]
+        clips = [self._samples(clip, f"Recording {index}") for index, clip in enumerate(given)]
         paths: list[Any] = list(saving_path) if isinstance(saving_path, list | tuple) else [saving_path]
         if not all(isinstance(path, str | os.PathLike) for path in paths):
-            raise TypeError(f"saving_path is {saving_path!r}; give a path, or a list of one for each clip.")
+            raise TypeError(f"saving_path is {saving_path!r}; give a path, or a list of one for each recording.")
         if len(clips) != len(paths):
-            raise ValueError(f"{len(clips)} clips were given for {len(paths)} paths; give one path for each clip.")
+            raise ValueError(f"{len(clips)} recordings were given for {len(paths)} paths; give one path for each.")
         for path, (_, rate) in zip(paths, clips, strict=True):
             check_ending(path, rate)
             check_folder(path)
@@ -191,7 +191,7 @@ class AudioLMProcessor(ProcessorMixin):
         return [write_audio(path, clip, rate, metadata) for path, (clip, rate) in zip(paths, clips, strict=True)]
 
     def _load(self, item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:
-        """Return the samples and the sampling rate of a clip; files are read at the model's sampling rate."""
+        """Return the samples and the sampling rate of a recording; files are read at the model's sampling rate."""
         if isinstance(item, Mapping):
             for key in ("array", "raw", "audio", "bytes", "path"):
                 if item.get(key) is not None:
@@ -209,7 +209,7 @@ class AudioLMProcessor(ProcessorMixin):
         if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], np.ndarray):
             return item[1].T, check_sampling_rate(item[0], f"the rate of {name}")
         if isinstance(item, list | tuple) and not is_clip(item):
-            raise TypeError(f"{name} is a list of {len(item)} inside another list; give one flat list of clips.")
+            raise TypeError(f"{name} is a list of {len(item)} inside another list; give one flat list of recordings.")
         if isinstance(item, list | tuple | np.ndarray) or (is_array(item) and not isinstance(item, np.generic)):
             if sampling_rate is None:
                 raise ValueError(
@@ -226,14 +226,14 @@ class AudioLMProcessor(ProcessorMixin):
         audio, rate = self._load(clip, self.sampling_rate, name)
         samples = as_float32(audio, name)
         if samples.ndim != 1:
-            raise ValueError(f"{name} has shape {samples.shape}; give (num_samples,), one clip for each path.")
+            raise ValueError(f"{name} has shape {samples.shape}; give (num_samples,), one recording for each path.")
         return samples, check_sampling_rate(rate)
 
 
 def is_clip(audio: Any) -> bool:
-    """Return whether something is one clip, rather than a list, a column of a dataset or a generator of clips.
+    """Return whether something is one recording, rather than a list, a column of a dataset or a generator of them.
 
-    A flat list of numbers is one clip, and so is the `(rate, array)` of Gradio.
+    A flat list of numbers is one recording, and so is the `(rate, array)` of Gradio.
     """
     if isinstance(audio, list | tuple):
         return len(audio) > 0 and isinstance(audio[0], Number)
@@ -244,7 +244,7 @@ def is_clip(audio: Any) -> bool:
 
 
 def _as_list(audio: Any) -> list[Any]:
-    """Return a list of clips; a single one becomes a list of one."""
+    """Return a list of recordings; a single one becomes a list of one."""
     clips = [audio] if is_clip(audio) else list(audio)
     if not clips:
         raise ValueError(f"audio is an empty list; give {_FORMS}.")

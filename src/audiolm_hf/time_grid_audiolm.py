@@ -1,9 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The times of semantic tokens and frames of codes, for any rates.
 
-Both steps are exact fractions of a second, so that semantic tokens at 25 Hz and frames at 12.5 Hz (Mimi) or 86.13 Hz
-(DAC) stay aligned without drift. Both sequences are cut at boundaries of units, the longer of the two steps; where a
-unit is not a multiple of the shorter step, that sequence is cut at its nearest boundary.
+A step is the time from one token, or frame, to the next: an exact fraction of a second, so that semantic tokens at 25
+Hz and frames at 12.5 Hz (Mimi) or 86.13 Hz (DAC) stay aligned without drift. The longer of the two steps is the unit.
+Recordings are cut between units; if a unit is not a multiple of the shorter step, the tokens or frames of that step
+are cut at the nearest place between two of them.
 """
 
 import math
@@ -23,7 +24,7 @@ def _nearest(value: Fraction) -> int:
 
 @dataclass(frozen=True)
 class TimeGrid:
-    """The times of semantic tokens and frames of codes: seconds from one to the next, counted from the same moment."""
+    """The steps of semantic tokens and of frames of codes, in seconds; both begin at time 0."""
 
     token_s: Fraction
     frame_s: Fraction
@@ -56,34 +57,34 @@ class TimeGrid:
         return max(1, int(length_s / float(self.unit_s) + _TOLERANCE))
 
     def units_of(self, num_tokens: int, num_frames: int) -> int:
-        """Return the units that the tokens and frames of one recording fill, the last perhaps in part."""
+        """Return the number of units of a recording with so many tokens and frames; the last may not be full."""
         return num_tokens if self.token_s >= self.frame_s else num_frames
 
     def whole_units(self, num_frames: int) -> int:
-        """Return the most units whose frames, see [`TimeGrid.frames_of`], are at most so many."""
+        """Return the largest number of units that have at most so many frames, see [`TimeGrid.frames_of`]."""
         return int(num_frames * self.frame_s / self.unit_s)
 
     def frames_of(self, num_units: int) -> int:
-        """Return the frames that cover so many units; also the most frames of so many units anywhere on the grid."""
+        """Return the largest number of frames that so many consecutive units can have."""
         return math.ceil(num_units * self.unit_s / self.frame_s)
 
     def tokens_of(self, num_units: int) -> int:
-        """Return the most semantic tokens of so many units anywhere on the grid."""
+        """Return the largest number of semantic tokens that so many consecutive units can have."""
         return math.ceil(num_units * self.unit_s / self.token_s)
 
     def tokens_within(self, num_frames: int) -> int:
-        """Return the semantic tokens that end within so many frames."""
+        """Return the number of semantic tokens that end within the time of so many frames."""
         return int(num_frames * self.frame_s / self.token_s)
 
     def unit_start(self, frame: int) -> int:
-        """Return the last frame up to `frame` with which a unit begins."""
+        """Return the first frame of the unit that `frame` is in."""
         return self.frames_before(int((frame + Fraction(1, 2)) * self.frame_s / self.unit_s))
 
     def frames_of_tokens(self, places: Tensor) -> Tensor:
-        """Return the frame of each semantic token, as cuts at units place it: the one nearest to its beginning.
+        """Return the frame of each semantic token: the one that begins nearest to the token's beginning.
 
-        Where frames are longer than tokens, it is the one that holds its middle. `places` on the grid, in tokens, and
-        the result are `torch.DoubleTensor`s of shape `(semantic_length,)`.
+        If frames are longer than tokens, it is the one in which the token's middle is. `places`, the positions of the
+        tokens counted in tokens, and the result are `torch.DoubleTensor`s of shape `(semantic_length,)`.
         """
         step = float(self.frames_per_token)
         if step >= 1:

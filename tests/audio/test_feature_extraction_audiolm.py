@@ -139,12 +139,12 @@ def test_the_rate_must_be_given_and_positive(extractor, rate):
 
 
 def test_the_error_names_the_clip_of_the_batch(extractor):
-    with pytest.raises(ValueError, match="clip 1 is silent"):
+    with pytest.raises(ValueError, match="Recording 1 is silent"):
         extractor([tone(), np.zeros(8000, np.float32)], sampling_rate=RATE)
 
 
 def test_rates_and_clips_must_be_as_many(extractor):
-    with pytest.raises(ValueError, match="2 sampling rates were given for 1 clips"):
+    with pytest.raises(ValueError, match="2 sampling rates were given for 1 recordings"):
         extractor([tone()], sampling_rate=[RATE, RATE])
 
 

@@ -155,14 +155,14 @@ NOISE = np.linspace(-0.5, 0.5, 16000, dtype=np.float32)
     [
         (np.ma.array(NOISE, mask=NOISE > 0.2), ValueError, "masked array; fill what is masked"),
         (np.ma.masked_invalid(np.where(NOISE > 0.4, np.nan, NOISE)), ValueError, "masked array"),
-        (np.stack([NOISE] * 4), ValueError, "4 channels. Give several clips as a list, such as list"),
+        (np.stack([NOISE] * 4), ValueError, "4 channels. Give several recordings as a list, such as list"),
         (torch.zeros(3, 16000), ValueError, "3 channels"),
         ({"array": torch.zeros(8, 16000), "sampling_rate": 16000}, ValueError, "8 channels"),
         (np.stack([NOISE] * 2)[:, None], ValueError, r"shape \(2, 1, 16000\)"),
         (pandas.DataFrame({"left": NOISE, "right": NOISE}), ValueError, "more channels than samples"),
         (NOISE.astype(np.complex64), TypeError, "dtype complex64"),
         (NOISE > 0, TypeError, "dtype bool"),
-        (NOISE.astype(object), TypeError, "clip 0 is of type float"),
+        (NOISE.astype(object), TypeError, "Recording 0 is of type float"),
         (torch.from_numpy(NOISE).to_sparse(), TypeError, "cannot be read as an array of numbers"),
         ("", ValueError, "path of the audio file is empty"),
         ("a\0b", FileNotFoundError, "embedded null byte"),
@@ -204,8 +204,8 @@ def test_numpy_comes_out_where_asked(processor):
         (np.ones(8000), ValueError, "sampling_rate is missing"),
         (b"RIFF....WAVE", ValueError, "cannot be decoded"),
         ("missing.wav", FileNotFoundError, "does not exist"),
-        ([CLIP, None], TypeError, "Audio clip 1 is of type NoneType"),
-        ([[CLIP, OTHER], CLIP], TypeError, "Audio clip 0 is a list of 2 inside another list"),
+        ([CLIP, None], TypeError, "Recording 1 is of type NoneType"),
+        ([[CLIP, OTHER], CLIP], TypeError, "Recording 0 is a list of 2 inside another list"),
         ([CLIP, {"array": np.ones(8000)}], ValueError, "sampling_rate is missing"),
         ((10**9, np.ones(8000)), ValueError, "the rate of audio is 1000000000"),
         (iter([]), ValueError, "empty list"),
@@ -265,7 +265,7 @@ def test_a_pipeline_result_is_saved(processor, tmp_path):
     result = {"audio": np.full(100, 0.25, np.float32), "sampling_rate": 16000}
     (path,) = processor.save_audio(result, tmp_path / "a.wav")
     np.testing.assert_allclose(read_audio(path)[0][0], 0.25, atol=1e-4)
-    with pytest.raises(ValueError, match="1 clips were given for 2 paths"):
+    with pytest.raises(ValueError, match="1 recordings were given for 2 paths"):
         processor.save_audio(result, [tmp_path / "b.wav", tmp_path / "c.wav"])
 
 
@@ -288,10 +288,10 @@ def test_audio_is_saved_at_its_own_rate_and_scaled_by_its_type(processor, tmp_pa
         ({"audio": np.zeros(10), "sampling_rate": 0}, "a.wav", ValueError, "sampling_rate is 0"),
         ([0, 100, 200], "a.wav", TypeError, "a list of whole numbers"),
         (np.zeros(10) + 20000.0, "a.wav", ValueError, "floats up to 20000"),
-        (np.zeros((1, 10)), "a.wav", ValueError, r"Audio clip 0 has shape \(1, 10\)"),
-        ("b.wav", "a.wav", TypeError, "Audio clip 0 is a file"),
-        (7, "a.wav", TypeError, "Audio clip 0 is of type int"),
-        (None, "a.wav", TypeError, "Audio clip 0 is of type NoneType"),
+        (np.zeros((1, 10)), "a.wav", ValueError, r"Recording 0 has shape \(1, 10\)"),
+        ("b.wav", "a.wav", TypeError, "Recording 0 is a file"),
+        (7, "a.wav", TypeError, "Recording 0 is of type int"),
+        (None, "a.wav", TypeError, "Recording 0 is of type NoneType"),
         ({"sampling_rate": 16000}, "a.wav", ValueError, "dictionary with the keys"),
     ],
 )

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Codec protocol: quality of resynthesized clips, compared with Opus, and use of the codebooks.
+"""Codec protocol: quality of resynthesized recordings, compared with Opus, and use of the codebooks.
 
-The first seconds of the first clips are resynthesized one by one and compared with the originals by PESQ-WB and STOI
+The first seconds of some recordings are resynthesized one by one and compared with the originals by PESQ-WB and STOI
 (speech only), SI-SDR and distances of spectrograms.
 """
 
@@ -54,7 +54,7 @@ def evaluate_codec(
     opus_kbps: Sequence[float] | None = None,
     kind: CodecKind = "speech",
 ) -> dict[str, Any]:
-    """Compare the first seconds of the first clips, resynthesized by a codec and by Opus, with the originals.
+    """Compare the first seconds of the first recordings, resynthesized by a codec and by Opus, with the originals.
 
     `num_codebooks` are numbers of leading levels to evaluate in addition to all; `opus_kbps`, by default
     `OPUS_KBPS[kind]`, are rates of Opus.
@@ -75,7 +75,7 @@ def evaluate_codec(
     if not 1 <= levels[-1] <= levels[0] <= codec.num_codebooks:
         raise ValueError(f"num_codebooks is {list(num_codebooks)}; this codec has 1 to {codec.num_codebooks} levels.")
     clips = [record.array[: round(clip_length_s * source.sampling_rate)] for record in islice(source, num_clips)]
-    codes = [_encode(codec, clip) for clip in progress_bar(clips, desc="encode", unit="clip")]
+    codes = [_encode(codec, clip) for clip in progress_bar(clips, desc="encode", unit="recording")]
     systems = {}
     for count in levels:
         decoded = (codec.decode(code[:, :count])[0].float().cpu().numpy() for code in codes)
@@ -106,9 +106,9 @@ def _encode(codec: AcousticCodec, clip: np.ndarray) -> torch.Tensor:
 def _mean_quality(
     clips: Sequence[np.ndarray], decoded: Iterable[np.ndarray], sampling_rate: int, kind: CodecKind
 ) -> dict[str, float]:
-    """Return the mean metrics of a system; only PESQ excludes clips without speech."""
+    """Return the mean metrics of a system; only PESQ excludes recordings without speech."""
     quality = speech_quality if kind == "speech" else audio_quality
-    pairs = progress_bar(zip(clips, decoded, strict=True), desc="compare", total=len(clips), unit="clip")
+    pairs = progress_bar(zip(clips, decoded, strict=True), desc="compare", total=len(clips), unit="recording")
     rows = [quality(clip, estimate, sampling_rate) for clip, estimate in pairs]
     return {metric: float(np.nanmean([row[metric] for row in rows])) for metric in METRICS[kind]}
 
@@ -121,7 +121,8 @@ def format_codec(result: dict[str, Any]) -> str:
     ]
     return join_parts(
         [
-            f"{result['num_clips']} clips, {result['seconds']:.0f} s, the first {result['clip_length_s']:g} s of each",
+            f"{result['num_clips']} recordings, {result['seconds']:.0f} s, "
+            f"the first {result['clip_length_s']:g} s of each",
             systems_table(result["systems"], {"kbps": "kbps"} | METRICS[result["kind"]]),
             format_table(["level", "codes used", "perplexity"], usage),
             result["opus_note"],

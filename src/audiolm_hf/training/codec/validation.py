@@ -16,14 +16,14 @@ from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.files import replace_file
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 
-NUM_SAMPLES_SHOWN = 3  # number of validation clips that are written as audio and spectrogram
+NUM_SAMPLES_SHOWN = 3  # number of validation recordings that are written as audio and spectrogram
 
 
 @torch.no_grad()
 def validate_codec(
     model: SoundStreamModel, segments: Sequence[np.ndarray], folder: Path, num_codebooks: int | None = None
 ) -> dict[str, float]:
-    """Encode and decode clips by `num_codebooks` levels, compute metrics, and write the first few to `folder`.
+    """Encode and decode recordings by `num_codebooks` levels, compute metrics, and write the first few to `folder`.
 
     Returns:
         `dict`: `valid_mel_db` and `valid_si_sdr` (dB), and `codes_used_N`, the number of different codes of level N.
