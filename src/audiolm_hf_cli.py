@@ -13,6 +13,7 @@ DESCRIPTION = "Continue audio with AudioLM, and train it."
 # Verb -> its line in the overview.
 SUMMARIES = {
     "continue": "continue a sound file",
+    "detect": "score sound files as generated or real",
     "checkpoints": "list the bundled checkpoints",
     "data": "build the data folder of a recipe",
     "tokenize": "tokenize recordings into a token dataset",

@@ -525,3 +525,19 @@ def filtered_source(f0, log_magnitude, noise_logits, phase, noise, sizes):
         total[place] += np.fft.irfft(spectrum, window_length) * window
         weight[place] += window**2
     return (total / np.maximum(weight, 1e-3))[excess:-excess]
+
+
+# --- detector --------------------------------------------------------------------------------------------------------
+
+
+def window_scores(frame_logits, window):
+    """Probability of the second label in every window of frames, of which the last may be shorter."""
+    scores = []
+    for start in range(0, len(frame_logits), window):
+        sums, count = [0.0, 0.0], 0
+        for frame in frame_logits[start : start + window]:
+            sums = [total + float(value) for total, value in zip(sums, frame, strict=True)]
+            count += 1
+        first, second = (math.exp(total / count) for total in sums)
+        scores.append(second / (first + second))
+    return scores

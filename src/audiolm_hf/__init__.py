@@ -23,6 +23,7 @@ from audiolm_hf.generation_audiolm import AudioLMGenerateOutput
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.hub import add_code, export_checkpoint, pipeline, push_checkpoint
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification
 from audiolm_hf.modeling_parallel_audiolm import AudioLMParallelModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
@@ -48,6 +49,8 @@ __all__ = [
     "AudioLMCoarseConfig",
     "AudioLMCoarseModel",
     "AudioLMConfig",
+    "AudioLMDetectorConfig",
+    "AudioLMDetectorForAudioClassification",
     "AudioLMFeatureExtractor",
     "AudioLMFineConfig",
     "AudioLMFineModel",

@@ -54,6 +54,27 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
     return text
 
 
+def resolve_detector(name_or_path: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
+    """Return the folder of a detector of generated audio.
+
+    Args:
+        name_or_path (`str` or `os.PathLike`, defaults to `"speech-tiny"`): folder of a detector, or folder or bundled
+            name of a checkpoint whose subfolder `detector` has one. Other names are those of the Hub, and returned.
+
+    Raises:
+        ValueError: the checkpoint has no detector, or it is a single word that names neither.
+    """
+    folder = Path(resolve_checkpoint(name_or_path))
+    if (folder / "detector" / "config.json").is_file():
+        return str(folder / "detector")
+    if str(folder) in map(bundled_folder, list_checkpoints()):
+        raise ValueError(
+            f"There is no detector in the checkpoint {str(name_or_path)!r} yet; train one from a YAML file of kind "
+            "detector, such as configs/tiny/speech/detector.yaml, and give its folder as --detector FOLDER."
+        )
+    return str(folder)
+
+
 def example_prompt(checkpoint: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
     """Return the path of the bundled example prompt of a checkpoint, by its name or folder.
 

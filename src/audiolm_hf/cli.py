@@ -23,6 +23,7 @@ from audiolm_hf.commands.options import Parser
 # Verb -> (module of `commands`, extra of the package that installs what it needs beyond the core).
 VERBS: dict[str, tuple[str, str | None]] = {
     "continue": ("continue_", None),
+    "detect": ("detect", None),
     "checkpoints": ("checkpoints", None),
     "data": ("data", "train"),
     "tokenize": ("tokenize", "train"),

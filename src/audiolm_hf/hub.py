@@ -47,6 +47,9 @@ _UPLOADED = (
     "README.md",
     "LICENSE",
     "samples/*.png",
+    "detector/config.json",
+    "detector/model.safetensors",
+    "detector/preprocessor_config.json",
 )
 logger = logging.get_logger(__name__)
 
@@ -197,10 +200,10 @@ def _copy_checkpoint(folder: Path, copy: Path) -> None:
     """Copy the files of a checkpoint that may be uploaded, and tell which others there are."""
     code = {path.name for path in _PACKAGE.glob("*_audiolm.py")}
     left_out = []
-    for path in sorted(folder.iterdir()) + sorted(folder.glob("samples/*")):
+    for path in sorted([*folder.iterdir(), *folder.glob("samples/*"), *folder.glob("detector/*")]):
         name = path.relative_to(folder).as_posix()
         if name not in code and not any(fnmatch(name, pattern) for pattern in _UPLOADED):
-            left_out += [] if name == "samples" else [name]
+            left_out += [] if name in ("samples", "detector") else [name]
             continue
         if any(part.is_symlink() for part in (path, path.parent) if part != folder):
             raise ValueError(f"{path} is a link; put the file itself into the folder (cp -rL copies them).")

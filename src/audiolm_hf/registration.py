@@ -7,12 +7,14 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoModel,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForTextToWaveform,
     AutoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, AcousticCodec
@@ -21,6 +23,7 @@ from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder
 from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification
 from audiolm_hf.pipeline_audiolm import TASK, AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
@@ -38,6 +41,9 @@ class Part(NamedTuple):
     reads_audio: bool = False
 
 
+_CLASSIFIER = (AutoModel, AutoModelForAudioClassification)
+
+
 def _stage_part(stage: Stage) -> Part:
     causal = stage.model_class.can_generate()
     auto_models = (AutoModel, AutoModelForCausalLM) if causal else (AutoModel,)  # PEFT loads causal models by these
@@ -51,6 +57,7 @@ PARTS = (
         for codec in ACOUSTIC_CODECS.values()
         if codec.model_class is not AutoModel  # which has those of transformers
     ),
+    Part(AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, _CLASSIFIER, reads_audio=True),
     *(Part(model.config_class, model, reads_audio=True) for model in SEMANTIC_TOKENIZERS.values()),
     *map(_stage_part, STAGES.values()),
 )
@@ -91,6 +98,9 @@ def register() -> None:
     """Register the models and the task `audio-continuation` with transformers. Idempotent."""
     for part in PARTS:
         _register_part(part)
+    # The pipeline of this task only looks for a model's name here.
+    detector = AudioLMDetectorForAudioClassification
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES[AudioLMDetectorConfig.model_type] = detector.__name__
     AutoProcessor.register(AudioLMConfig, AudioLMProcessor, exist_ok=True)
     if TASK not in PIPELINE_REGISTRY.supported_tasks:  # a second time would log a warning
         PIPELINE_REGISTRY.register_pipeline(

@@ -28,6 +28,7 @@ from audiolm_hf.configuration_audiolm import (
 from audiolm_hf.configuration_stage_audiolm import NUM_SPECIAL_TOKENS
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification
 from audiolm_hf.modeling_parallel_audiolm import AudioLMParallelModel
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
@@ -280,11 +281,11 @@ class WaveformTest(WholeCheckpoints, ModelTesterMixin):
 
 
 class TokenizerTest(WaveformTest):
-    @unittest.skip(reason="returns codes or tokens; has no hidden states of one shape to return")
+    @unittest.skip(reason="returns codes, tokens or the logits of clips; has no hidden states of one shape to return")
     def test_hidden_states_output(self):
         pass
 
-    @unittest.skip(reason="returns codes or tokens; has no hidden states of one shape to return")
+    @unittest.skip(reason="returns codes, tokens or the logits of clips; has no hidden states of one shape to return")
     def test_retain_grad_hidden_states_attentions(self):
         pass
 
@@ -313,6 +314,22 @@ class SemanticTokenizerTest(TokenizerTest, unittest.TestCase):
 
     def setUp(self):
         self.model_tester = WaveformTester(AudioLMSemanticTokenizerConfig(**SEMANTIC_TOKENIZER))
+
+
+class DetectorTester(WaveformTester):
+    """Tiny configuration of the detector, and clips of its shortest length."""
+
+    is_training = True
+    num_samples = 8000
+
+
+class DetectorTest(TokenizerTest, unittest.TestCase):
+    all_model_classes = (AudioLMDetectorForAudioClassification,)
+
+    def setUp(self):
+        self.model_tester = DetectorTester(
+            AudioLMDetectorConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, kernel_size=3)
+        )
 
 
 class AudioLMTester(WaveformTester):

@@ -27,7 +27,7 @@ PACKAGE_FLOW = {
     "run_folder": {"files"},
     "settings": set(),
     "data": {"files", "progress", "run_folder", "settings"},
-    "evaluation": {"data", "files", "progress", "run_folder", "threads"},
+    "evaluation": {"data", "files", "progress", "run_folder", "settings", "threads"},
     "training": {"bundled", "data", "evaluation", "files", "progress", "run_folder", "settings", "threads"},
     "demo": {"bundled", "hub", "threads"},
     "commands": {

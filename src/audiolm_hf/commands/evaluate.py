@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
 from audiolm_hf.commands.options import (
     Number,
     add_checkpoint,
@@ -282,6 +282,30 @@ def _evaluate_voice(arguments: argparse.Namespace, device: str) -> _Result:
     return report, format_voice(report)
 
 
+def _detector_options(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument("--detector", help="folder of the detector (default: that of the checkpoint)")
+    add_data(parser, "held-out recordings; their labels `accent` or `speaker` are groups")
+    add_number(parser, "--num-clips", "continuations, and real clips", 48)
+    add_length(parser, "--length-s", "seconds of the clips (default 3)", 3.0)
+    add_seed(parser, "seed of the clips (default 0)")
+    add_report(parser)
+
+
+def _evaluate_detector(arguments: argparse.Namespace, device: str) -> _Result:
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.evaluation.protocols.detector import evaluate_detector, format_detector
+    from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
+
+    folder = resolve_detector(arguments.detector or arguments.checkpoint)
+    detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
+    model = _load(arguments, device)
+    source = AudioSource(arguments.data, model.sampling_rate)
+    options = (arguments.num_clips, arguments.length_s, arguments.seed)
+    report = evaluate_detector(detector, model, source, *options)
+    return report, format_detector(report)
+
+
 EVALUATIONS = {
     "checkpoint": Evaluation(
         "all protocols",
@@ -325,5 +349,12 @@ EVALUATIONS = {
         "are excluded, and the base is evaluated with the same seeds.",
         _voice_options,
         _evaluate_voice,
+    ),
+    "detector": Evaluation(
+        "error rates of the detector of generated audio",
+        "Measure accuracy, EER, AUC and rates of detection against real recordings through the codec and as they are, "
+        "after edits, by length and by group, compared with spectral flatness and shuffled labels.",
+        _detector_options,
+        _evaluate_detector,
     ),
 }

@@ -27,6 +27,7 @@ _TRAININGS = {
     "stage": ("stages.training", "StageTrainingConfig", "train_stage"),
     "lora": ("stages.lora", "LoraTrainingConfig", "train_lora"),
     "assemble": ("assemble", "AssembleConfig", "assemble"),
+    "detector": ("detector.trainer", "DetectorTrainingConfig", "train_detector"),
     "render": ("render", "RenderConfig", "render"),
 }
 RECIPE = "recipe"  # a list of trainings, see `recipe.py`

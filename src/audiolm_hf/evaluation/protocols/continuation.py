@@ -124,18 +124,18 @@ def resynthesize(model: AudioLMModel, array: np.ndarray, num_codebooks: int | No
 
 def continue_prompts(
     model: AudioLMModel,
-    prompts: np.ndarray,
+    prompts: np.ndarray | None,
     continuation_length_s: float,
     seed: int,
     num_continuations: int = 1,
     **stage_kwargs: Any,
 ) -> list[list[np.ndarray]]:
-    """Continue prompts `(batch, num_samples)` by an exact length; the options are those of `AudioLMModel.generate`.
+    """Continue prompts `(batch, num_samples)`, or none, by an exact length; the options are those of `generate`.
 
     Returns the continuations of each prompt, float32 of shape `(num_samples,)`, without the prompt.
     """
     output = model.generate(
-        torch.from_numpy(prompts).to(model.device),
+        None if prompts is None else torch.from_numpy(prompts).to(model.device),
         continuation_length_s=continuation_length_s,
         min_continuation_length_s=continuation_length_s,
         num_return_sequences=num_continuations,

@@ -1,0 +1,229 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The clips that a detector of a checkpoint's audio is trained and evaluated on.
+
+Generated clips are continuations of prompts, without the prompts, and samples without a prompt. Real ones are
+recordings, the same through the codec, and through its levels that are generated alone, so that the codec does not
+tell the classes apart.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn.utils.rnn import pad_sequence
+from transformers.utils import logging
+
+from audiolm_hf.config_values_audiolm import Within
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.evaluation.protocols.continuation import continue_prompts, resynthesize
+from audiolm_hf.files import write_tensors
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_detector_audiolm import REAL as REAL_LABEL
+from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
+from audiolm_hf.progress import progress_bar
+from audiolm_hf.settings import BatchSize, Count, CountOrNone, Seconds, Seed, Settings
+
+logger = logging.get_logger(__name__)
+
+GENERATED = ("continuation", "unconditional")
+REAL = ("real", "codec", "coarse")
+LEAD_S = 0.5  # decoded before a real clip, because a codec that begins with silence is no sign of real audio
+_Temperature = Annotated[float, Within(0, 10, above=True)]
+
+
+@dataclass
+class DetectorClipsConfig(Settings):
+    """What is generated for a detector, and what is taken from recordings.
+
+    Args:
+        num_continuations (`int`): continuations of excerpts of the recordings; only what was generated is used.
+        num_unconditional (`int`): samples without a prompt.
+        num_real (`int`): excerpts of the recordings, each used as it is and through the codec.
+        length_s (`list[float]`): shortest and longest length in seconds of all of these.
+        prompt_length_s (`list[float]`): shortest and longest length of a prompt in seconds.
+        temperature (`list[float]`): lowest and highest temperature of all stages. Every second batch keeps the
+            temperatures of the checkpoint.
+        acoustic_modes (`list[str]`): values of the option `acoustic_mode` of `generate` to draw from; by default all
+            that the checkpoint has.
+        batch_size (`int`): clips that are generated at once.
+        seed (`int`): random seed.
+    """
+
+    num_continuations: CountOrNone = 400
+    num_unconditional: CountOrNone = 100
+    num_real: Count = 400
+    length_s: list[Seconds] = field(default_factory=lambda: [3.0, 7.0])
+    prompt_length_s: list[Seconds] = field(default_factory=lambda: [1.0, 4.0])
+    temperature: list[_Temperature] = field(default_factory=lambda: [0.7, 1.1])
+    acoustic_modes: list[str] = field(default_factory=list)
+    batch_size: BatchSize = 8
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("length_s", "prompt_length_s", "temperature"):
+            check_range(name, getattr(self, name))
+        if not self.num_continuations + self.num_unconditional:
+            raise ValueError("num_continuations and num_unconditional are 0; ask for generated clips.")
+
+
+def check_range(name: str, values: list[float]) -> None:
+    """Check that a list holds a lowest and a highest value."""
+    if len(values) != 2 or values[0] > values[1]:
+        raise ValueError(f"{name} is {values}; give the lowest and the highest value, such as [1.0, 4.0].")
+
+
+def draw(rng: np.random.Generator, bounds: list[float]) -> float:
+    """Return a random number between the lowest and the highest value."""
+    return float(rng.uniform(bounds[0], bounds[1]))
+
+
+def excerpts(
+    source: AudioSource, count: int, least_s: float, length_s: list[float], rng: np.random.Generator
+) -> list[AudioRecord]:
+    """Return random excerpts, of different recordings as far as there are enough.
+
+    Args:
+        source ([`AudioSource`]): the recordings; those that cannot be decoded are left out.
+        count (`int`): number of excerpts.
+        least_s (`float`): seconds of the shortest recording that is used.
+        length_s (`list[float]`): range of the lengths; a shorter recording is used whole.
+        rng (`np.random.Generator`): draws recordings, lengths and places.
+
+    Raises:
+        ValueError: no recording is long enough and can be decoded.
+    """
+    places = [place for place in rng.permutation(len(source)) if source.durations[place] >= least_s]
+    found: list[AudioRecord] = []
+    while len(found) < count and places:
+        for place in list(places[: count - len(found)]):
+            length = round(draw(rng, length_s) * source.sampling_rate)
+            try:
+                record = source[place]
+            except ValueError as error:
+                logger.warning(f"Left out {error}")
+                places.remove(place)
+                continue
+            start = int(rng.integers(max(1, len(record.array) - length + 1)))
+            found.append(replace(record, array=record.array[start : start + length]))
+    if not places:
+        raise ValueError(
+            f"No recording lasts {least_s:.1f} s (the longest {source.durations.max():.1f} s), or none can be read; "
+            "give longer recordings, or ask for shorter clips."
+        )
+    return found
+
+
+def generate_clips(
+    model: AudioLMModel, source: AudioSource, config: DetectorClipsConfig, group: str, index: int, count: int
+) -> list[np.ndarray]:
+    """Generate batch `index` of a group of `GENERATED`, `count` clips of one length, each `(num_samples,)`."""
+    rng = np.random.default_rng([config.seed, GENERATED.index(group), index])
+    length_s, temperature = draw(rng, config.length_s), draw(rng, config.temperature)
+    options: dict[str, Any] = {} if index % 2 else {"temperature": temperature}
+    options["acoustic_mode"] = str(rng.choice(config.acoustic_modes or list(model.config.acoustic_modes)))
+    seed, prompt_s = int(rng.integers(2**31)), draw(rng, config.prompt_length_s)
+    if group == "unconditional":
+        made = continue_prompts(model, None, length_s, seed, batch_size=count, **options)
+    else:
+        prompts = excerpts(source, count, prompt_s, [prompt_s, prompt_s], rng)
+        shortest = min(len(prompt.array) for prompt in prompts)  # a header may state a sample more than there is
+        made = continue_prompts(
+            model, np.stack([each.array[:shortest] for each in prompts]), length_s, seed, **options
+        )
+    return [clip for clips in made for clip in clips]
+
+
+@torch.inference_mode()
+def real_clips(
+    model: AudioLMModel,
+    source: AudioSource,
+    config: DetectorClipsConfig,
+    index: int,
+    count: int,
+    least_s: float | None = None,
+) -> dict[str, list[AudioRecord]]:
+    """Return batch `index` of real clips by the groups of `REAL`; "coarse" is left out if all levels are coarse ones.
+
+    Clips can be as short as `least_s`, by default the shortest length of `config`, where recordings are that short.
+    """
+    rng = np.random.default_rng([config.seed, len(GENERATED), index])
+    lead = round(LEAD_S * source.sampling_rate)
+    lengths = [length + LEAD_S for length in config.length_s]
+    records = excerpts(source, count, lengths[0] if least_s is None else least_s + LEAD_S, lengths, rng)
+    coarse = min(count for stage in model.config.stage_configs.values() if (count := stage.num_stage_codebooks))
+    levels = {"codec": model.acoustic_codec.num_codebooks, "coarse": coarse}
+    groups = {"real": records}
+    for name, num_codebooks in levels.items():
+        if name == "codec" or num_codebooks < levels["codec"]:
+            groups[name] = [replace(each, array=resynthesize(model, each.array, num_codebooks)) for each in records]
+    return {name: [replace(each, array=each.array[lead:]) for each in group] for name, group in groups.items()}
+
+
+def batches(total: int, size: int) -> Iterator[tuple[int, int]]:
+    """Return the number and the size of each batch."""
+    return ((index, min(size, total - start)) for index, start in enumerate(range(0, total, size)))
+
+
+def write_clips(model: AudioLMModel, source: AudioSource, config: DetectorClipsConfig, folder: Path) -> None:
+    """Write all clips to a folder, a file for every batch; files that are there are kept."""
+
+    def write(clips: dict[str, list[np.ndarray]], path: Path) -> None:
+        numbered = ((f"{name}.{place}", clip) for name, group in clips.items() for place, clip in enumerate(group))
+        write_tensors(path, {key: torch.from_numpy(_as_int16(clip)) for key, clip in numbered})
+
+    totals = {
+        "continuation": config.num_continuations,
+        "unconditional": config.num_unconditional,
+        "real": config.num_real,
+    }
+    planned = [(name, *batch) for name, total in totals.items() for batch in batches(total, config.batch_size)]
+    for name, index, count in progress_bar(planned, desc=folder.name, unit="batch"):
+        path = folder / f"{name}-{index:05d}.safetensors"
+        if path.is_file():
+            continue
+        if name == "real":
+            records = real_clips(model, source, config, index, count)
+            write({group: [each.array for each in clips] for group, clips in records.items()}, path)
+        else:
+            write({name: generate_clips(model, source, config, name, index, count)}, path)
+
+
+def read_clips(folder: Path) -> dict[str, list[np.ndarray]]:
+    """Read the clips of [`write_clips`] by group, int16 of shape `(num_samples,)`, in the order of their making."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors = load_file(path)
+        for key in sorted(tensors, key=lambda key: int(key.rpartition(".")[2])):
+            groups.setdefault(key.rpartition(".")[0], []).append(tensors[key].numpy())
+    return groups
+
+
+def pad_clips(clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+    """Return float32 clips `(num_samples,)` as a padded batch: `input_values` and `attention_mask`."""
+    rows = [torch.from_numpy(clip) for clip in clips]
+    ones = [torch.ones(len(row), dtype=torch.long) for row in rows]
+    pad = partial(pad_sequence, batch_first=True)
+    return {"input_values": pad(rows), "attention_mask": pad(ones)}
+
+
+@torch.inference_mode()
+def score_clips(
+    detector: AudioLMDetectorForAudioClassification, clips: Sequence[np.ndarray], batch_size: int = 16
+) -> list[float]:
+    """Return the scores of float32 clips `(num_samples,)`: the probability that they are real."""
+    scores: list[float] = []
+    for start in range(0, len(clips), batch_size):
+        batch = pad_clips(clips[start : start + batch_size])
+        logits = detector(**{name: values.to(detector.device) for name, values in batch.items()}).logits
+        scores += logits.softmax(-1)[:, REAL_LABEL].tolist()
+    return scores
+
+
+def _as_int16(clip: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(clip * 32767.0), -32767, 32767).astype(np.int16)

@@ -1,0 +1,248 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Train the detector of a checkpoint's audio.
+
+Clips are generated and taken from recordings once, see [`~audiolm_hf.evaluation.detector_clips`]. Steps draw crops of
+them, half of them generated, and edit a share of the crops.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.config_values_audiolm import Within
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.data.edits import EDITS, edit_audio
+from audiolm_hf.data.loading import float16_tensors, require_model_type
+from audiolm_hf.evaluation.detector_clips import (
+    REAL,
+    DetectorClipsConfig,
+    check_range,
+    draw,
+    pad_clips,
+    read_clips,
+    score_clips,
+    write_clips,
+)
+from audiolm_hf.evaluation.metrics.detection import balanced_accuracy, equal_error_rate
+from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
+from audiolm_hf.files import replace_folder
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.modeling_detector_audiolm import (
+    LABELS,
+    MIN_LENGTH_S,
+    AudioLMDetectorConfig,
+    AudioLMDetectorForAudioClassification,
+)
+from audiolm_hf.modeling_detector_audiolm import REAL as REAL_LABEL
+from audiolm_hf.settings import BatchSize, Count, NamedInput, Share
+from audiolm_hf.training.config import AudioDataConfig, TrainingConfig, check_model_keys, model_keys
+from audiolm_hf.training.loop import start_accelerator, stop_tracking
+from audiolm_hf.training.processes import own_rows
+from audiolm_hf.training.run import one_run
+from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
+
+MAX_EDITS = 2  # of a crop
+VALIDATION_LENGTH_S = 3.0
+_CropLength = Annotated[float, Within(2 * MIN_LENGTH_S, 60)]  # edits shorten crops, but not to less than half
+
+
+@dataclass(kw_only=True)
+class DetectorTrainingConfig(TrainingConfig):
+    """Configuration of the training of a detector of generated audio; it is saved in `detector`.
+
+    Args:
+        checkpoint (`str`): folder or name of the AudioLM whose audio is detected.
+        data ([`AudioDataConfig`]): recordings that are continued, and that are the real audio.
+        clips ([`DetectorClipsConfig`]): the clips for training.
+        num_validation (`int`): continuations, samples without a prompt, and real clips for validation.
+        detector (`dict`): fields of [`AudioLMDetectorConfig`] that differ from its defaults.
+        max_steps (`int`): number of training steps.
+        batch_size (`int`): crops per step, over all processes.
+        crop_length_s (`list[float]`): shortest and longest crop in seconds.
+        edit_share (`float`): share of crops that are edited, once or twice.
+        save_steps (`int`): steps between checkpoints.
+        eval_steps (`int`): steps between validations.
+    """
+
+    checkpoint: NamedInput
+    data: AudioDataConfig
+    clips: DetectorClipsConfig = field(default_factory=DetectorClipsConfig)
+    num_validation: Count = 40
+    detector: dict[str, Any] = field(default_factory=dict)
+    max_steps: Count = 3000
+    batch_size: BatchSize = 16
+    crop_length_s: list[_CropLength] = field(default_factory=lambda: [1.0, 5.0])
+    edit_share: Share = 0.5
+    save_steps: Count = 250
+    eval_steps: Count = 250
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_model_keys("detector", self.detector, model_keys(AudioLMDetectorConfig))
+        check_range("crop_length_s", self.crop_length_s)
+        if self.clips.length_s[0] < 2 * MIN_LENGTH_S:
+            raise ValueError(
+                f"clips.length_s is {self.clips.length_s}; give lengths of {2 * MIN_LENGTH_S:g} s or more."
+            )
+
+
+class DetectorClips:
+    """Clips as batches of crops; a batch depends on the seed and the step alone.
+
+    Args:
+        groups (`dict`): int16 clips by group, those of `REAL` and others, which are generated.
+        sampling_rate (`int`): Hz.
+    """
+
+    def __init__(self, groups: Mapping[str, list[np.ndarray]], sampling_rate: int) -> None:
+        self.sampling_rate = sampling_rate
+        self.by_label: list[list[np.ndarray]] = [[] for _ in LABELS]
+        for name, clips in groups.items():
+            self.by_label[REAL_LABEL if name in REAL else 1 - REAL_LABEL] += clips
+
+    def batch(self, config: DetectorTrainingConfig, step: int, rows: slice) -> dict[str, Tensor]:
+        """Return rows of a step's batch: `input_values`, `attention_mask`, `labels`."""
+        length_s = draw(np.random.default_rng([config.seed, step]), config.crop_length_s)
+        places = range(config.batch_size)[rows]
+        crops = [self._crop(config, step, row, round(length_s * self.sampling_rate)) for row in places]
+        return pad_clips(crops) | {"labels": torch.tensor([row % len(LABELS) for row in places])}
+
+    def _crop(self, config: DetectorTrainingConfig, step: int, row: int, length: int) -> np.ndarray:
+        rng = np.random.default_rng([config.seed, step, row])
+        clips = self.by_label[row % len(LABELS)]
+        clip = clips[int(rng.integers(len(clips)))]
+        start = int(rng.integers(max(1, len(clip) - length + 1)))
+        crop = clip[start : start + length].astype(np.float32) / 32767.0
+        if rng.random() < config.edit_share:
+            for name in rng.choice(list(EDITS), int(rng.integers(MAX_EDITS)) + 1, replace=False):
+                crop = edit_audio(crop, self.sampling_rate, name, int(rng.integers(2**32)))
+        return crop
+
+    def validate(self, detector: AudioLMDetectorForAudioClassification) -> dict[str, float]:
+        """Return accuracy and equal error rate on the beginnings of all clips."""
+        length = round(VALIDATION_LENGTH_S * self.sampling_rate)
+        generated, real = (
+            score_clips(detector, [clip[:length].astype(np.float32) / 32767.0 for clip in clips])
+            for clips in self.by_label
+        )
+        return {"accuracy": balanced_accuracy(real, generated), "eer": equal_error_rate(real, generated)}
+
+
+class DetectorLoss(nn.Module):
+    """A detector with the values that [`EncoderTrainer`] reads."""
+
+    def __init__(self, detector: AudioLMDetectorForAudioClassification) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss twice, the second time without gradients, and the accuracy."""
+        outputs = self.detector(**batch)
+        accuracy = (outputs.logits.argmax(-1) == batch["labels"]).float().mean()
+        return outputs.loss, outputs.loss.detach(), accuracy
+
+
+class DetectorTrainer(EncoderTrainer):
+    """The training loop, with validation by accuracy and equal error rate."""
+
+    validation: DetectorClips | None = None
+
+    def metrics(self) -> dict[str, float]:
+        """Return the values of the last step and, with validation clips, those of [`DetectorClips.validate`]."""
+        if self.validation is None:
+            return self.values
+        detector: Any = self.modules()["model"].eval()
+        found = self.validation.validate(detector.detector)
+        return self.values | {f"validation_{name}": value for name, value in found.items()}
+
+
+@one_run("detector", "detector")
+def train_detector(config: DetectorTrainingConfig) -> None:
+    """Make the clips and train a detector, or resume; the result is in `detector`.
+
+    `log.jsonl` has `validation_accuracy` and `validation_eer` of clips of 3 s without edits.
+
+    Raises:
+        ValueError: `batch_size` is not a multiple of the number of processes, or the recordings are too short.
+        ImportError: a tracker of `report_to` is not installed.
+    """
+    accelerator = start_accelerator(config, "detector")
+    rows, output = own_rows(config.batch_size), Path(config.output_folder)
+    with accelerator.main_process_first():  # the other processes read the files that it writes
+        rate = _make_clips(config, accelerator)
+    training = DetectorClips(read_clips(output / "training"), rate)
+    validation = DetectorClips(read_clips(output / "validation"), rate) if config.data.validation else None
+    detector = fit_detector(config, accelerator, rows, training, validation)
+    stop_tracking(accelerator)
+    if accelerator.is_main_process:
+        replace_folder(output / "detector", partial(save_detector, detector.cpu()))
+    accelerator.wait_for_everyone()
+
+
+def fit_detector(
+    config: DetectorTrainingConfig,
+    accelerator: Accelerator,
+    rows: slice,
+    training: DetectorClips,
+    validation: DetectorClips | None,
+) -> AudioLMDetectorForAudioClassification:
+    """Train a detector on clips, or resume; `rows` are this process's part of a batch."""
+    torch.manual_seed(config.seed)
+    detector = AudioLMDetectorForAudioClassification(
+        AudioLMDetectorConfig(sampling_rate=training.sampling_rate, **config.detector)
+    )
+
+    def batch(part: int, step: int) -> dict[str, Tensor]:
+        drawn = training.batch(config, step, rows)
+        return {name: values.to(accelerator.device) for name, values in drawn.items()}
+
+    trainer = DetectorTrainer(
+        config,
+        accelerator,
+        DetectorLoss(detector),
+        batch,
+        folder=Path(config.output_folder),
+        names=("loss", "accuracy"),
+        max_steps=config.max_steps,
+        logging_steps=config.eval_steps,
+        save_steps=config.save_steps,
+    )
+    trainer.validation = validation
+    trainer.run()
+    return detector
+
+
+def _make_clips(config: DetectorTrainingConfig, accelerator: Accelerator) -> int:
+    """Write the clips that are not there yet, and return their sampling rate."""
+    folder = resolve_checkpoint(config.checkpoint)
+    if Path(folder).is_dir():
+        require_model_type(folder, "audiolm", "checkpoint")
+    model = AudioLMModel.from_pretrained(folder, dtype="float32").eval().to(accelerator.device)
+    count, output = config.num_validation, Path(config.output_folder)
+    held_out = replace(
+        config.clips, num_continuations=count, num_unconditional=count, num_real=count, seed=config.clips.seed + 1
+    )
+    plans = {
+        "training": (config.clips, config.data.train_paths),
+        "validation": (held_out, config.data.validation_paths),
+    }
+    for name, (plan, paths) in plans.items():
+        if paths:
+            write_clips(model, AudioSource(paths, model.sampling_rate), plan, output / name)
+    return model.sampling_rate
+
+
+def save_detector(detector: AudioLMDetectorForAudioClassification, folder: Path) -> None:
+    """Save a detector, its weights in float16, with its feature extractor."""
+    detector.save_pretrained(folder, state_dict=float16_tensors(detector))
+    AudioLMFeatureExtractor(sampling_rate=detector.config.sampling_rate, min_length_s=MIN_LENGTH_S).save_pretrained(
+        folder
+    )

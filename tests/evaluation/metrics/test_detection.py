@@ -1,0 +1,60 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Error rates with known answers: a perfect detector, a coin, one that is always wrong, and ties."""
+
+import numpy as np
+import pytest
+
+from audiolm_hf.evaluation.metrics.detection import detection_metrics, equal_error_rate
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "expected"),
+    [
+        ([0.9, 0.8, 0.7], [0.1, 0.2], 0.0),
+        ([0.1, 0.2], [0.8, 0.9, 0.95], 1.0),
+        ([0.5] * 3, [0.5] * 4, 0.5),  # ties
+        ([0.0, 1.0], [0.0, 1.0], 0.5),
+        ([0.9, 0.8, 0.7, 0.2], [0.1, 0.15, 0.3, 0.05], 0.25),
+        ([0.9], [0.1], 0.0),
+    ],
+)
+def test_equal_error_rate_has_known_answers(real, generated, expected):
+    assert equal_error_rate(real, generated) == pytest.approx(expected)
+
+
+def test_equal_error_rate_is_where_both_errors_are_equal():
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(1, 1, 4000), rng.normal(-1, 1, 4000)
+    assert equal_error_rate(real, generated) == pytest.approx(0.1587, abs=0.015)  # of two normal distributions
+    assert equal_error_rate(3 * real - 7, 3 * generated - 7) == equal_error_rate(real, generated)
+    assert equal_error_rate(-generated, -real) == pytest.approx(equal_error_rate(real, generated))
+
+
+def test_metrics_of_a_coin_and_of_a_perfect_detector():
+    rng = np.random.default_rng(1)
+    coin = detection_metrics(rng.random(300), rng.random(300))
+    assert coin["eer"] == pytest.approx(0.5, abs=0.08) and coin["eer_low"] < 0.5 < coin["eer_high"]
+    assert coin["auc"] == pytest.approx(0.5, abs=0.08) and coin["accuracy"] == pytest.approx(0.5, abs=0.08)
+    assert coin["tpr_at_0.01"] < 0.1
+    perfect = detection_metrics([0.9, 0.8, 0.6], [0.1, 0.4])
+    assert perfect == {
+        **{"accuracy": 1, "eer": 0, "eer_low": 0, "eer_high": 0, "auc": 1, "tpr_at_0.01": 1, "tpr_at_0.001": 1},
+        **{"num_real": 3, "num_generated": 2},
+    }
+
+
+def test_rates_of_detection_are_those_at_few_false_alarms():
+    real = np.linspace(0.1, 1, 200)  # two of 200 are 1 %
+    generated = np.array([0.0, 0.05, 0.103, 0.5])
+    metrics = detection_metrics(real, generated)
+    assert metrics["tpr_at_0.001"] == 0.5 and metrics["tpr_at_0.01"] == 0.75
+
+
+def test_accuracy_weighs_both_classes_the_same():
+    assert detection_metrics([0.9] * 9 + [0.1], [0.6])["accuracy"] == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(("real", "generated"), [([], [0.1]), ([0.1], []), ([float("nan")], [0.1])])
+def test_missing_scores_are_refused(real, generated):
+    with pytest.raises(ValueError, match="scores of (real|generated) clips; give at least one"):
+        detection_metrics(real, generated)

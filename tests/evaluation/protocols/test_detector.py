@@ -1,0 +1,126 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The protocol on tiny models: every table is there, an oracle is perfect, and floors are floors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, cli
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.data.edits import EDITS
+from audiolm_hf.evaluation.protocols import detector as module
+from audiolm_hf.evaluation.protocols.detector import (
+    METRICS,
+    detector_headlines,
+    evaluate_detector,
+    format_detector,
+    griffin_lim,
+)
+from tests.helpers_checkpoint import DATA, tiny_model, tiny_processor
+from tests.helpers_sounds import RATE, notes
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    config = AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    return AudioLMDetectorForAudioClassification(config).eval()
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Three recordings with accents and no texts."""
+    path = tmp_path_factory.mktemp("labelled") / "list.jsonl"
+    rows = zip(sorted(DATA.glob("*.flac")), ("north", "south", "south"), strict=True)
+    path.write_text("\n".join(json.dumps({"path": str(each), "accent": accent}) for each, accent in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(detector, labelled):
+    patch = pytest.MonkeyPatch()
+    patch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
+    result = evaluate_detector(detector, tiny_model(), AudioSource(labelled, RATE), 3, 1.0, lengths_s=(0.6, 1.0, 9.0))
+    patch.undo()
+    return result
+
+
+def test_every_table_is_there(report):
+    json.dumps(report)
+    assert list(report["systems"]) == ["real, through the codec", "real, through its coarse levels", "real"]
+    assert report["edits"].keys() == EDITS.keys()
+    assert list(report["lengths"]) == ["0.6 s", "1 s"]  # no recording lasts 9 s
+    assert list(report["others"]) == ["Griffin-Lim copies"]
+    assert {name: group["num_clips"] for name, group in report["groups"].items()} == {"north": 1, "south": 2}
+    for table in ("systems", "edits", "lengths", "others"):
+        for metrics in report[table].values():
+            assert metrics.keys() == {*METRICS, "num_real", "num_generated"}
+            assert metrics["num_real"] == 3 and metrics["num_generated"] == (3 if table == "others" else 4)
+    assert all("accuracy" not in floor for floor in report["floors"].values())
+    assert report["floors"]["spectral flatness"]["eer"] <= 0.5
+    text = format_detector(report)
+    for word in ("Griffin-Lim copies", "reverberation", "0.6 s", "shuffled labels", "south", "EER %"):
+        assert word in text
+    assert [row[0] for row in detector_headlines(report)] == ["detector, accuracy %", "detector, EER %"]
+
+
+def test_an_oracle_is_perfect_and_its_shuffled_scores_are_not(detector, labelled, monkeypatch):
+    made = []
+    generate = module.generate_clips
+    monkeypatch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
+    monkeypatch.setattr(module, "generate_clips", lambda *arguments: [0 * clip + 0.5 for clip in generate(*arguments)])
+    monkeypatch.setattr(module, "EDITS", {"gain": EDITS["gain"]})
+
+    def score(detector, clips, batch_size=16):
+        made.extend(clips)
+        return [float(np.std(clip) > 1e-6) for clip in clips]  # constant clips are the generated ones
+
+    monkeypatch.setattr(module, "score_clips", score)
+    result = evaluate_detector(detector, tiny_model(), AudioSource(labelled, RATE), 3, 1.0, lengths_s=(1.0,))
+    for metrics in (*result["systems"].values(), *result["edits"].values(), *result["lengths"].values()):
+        assert metrics["accuracy"] == metrics["auc"] == metrics["tpr_at_0.001"] == 1 and metrics["eer"] == 0
+    assert result["floors"]["shuffled labels"]["eer"] > 0
+    assert result["groups"]["south"] == {"num_clips": 2, "real": 0, "codec": 0, "coarse": 0}
+    assert result["others"]["Griffin-Lim copies"]["eer"] == 0.5  # all called real
+    assert {len(clip) for clip in made if len(clip) < RATE - 1} == set()
+
+
+def test_griffin_lim_keeps_the_magnitudes_and_not_the_waveform():
+    sound = notes((60, 64, 67))
+    copy = griffin_lim(sound)
+    assert copy.shape == sound.shape and copy.dtype == np.float32 and np.array_equal(copy, griffin_lim(sound))
+    window = torch.hann_window(1024)
+    spectra = [
+        torch.stft(torch.from_numpy(each), 1024, 256, window=window, return_complex=True) for each in (sound, copy)
+    ]
+    magnitudes = [spectrum.abs() for spectrum in spectra]
+    assert (magnitudes[0] - magnitudes[1]).norm() < 0.3 * magnitudes[0].norm()
+    assert np.linalg.norm(copy - sound) > 0.5 * np.linalg.norm(sound)
+
+
+@pytest.mark.skipif(module.shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_espeak_speaks():
+    speech = module.espeak("hello there", RATE)
+    assert speech.dtype == np.float32 and len(speech) > RATE / 2 and np.abs(speech).max() > 0.05
+
+
+def test_rates_must_agree(detector, labelled):
+    with pytest.raises(ValueError, match="several sampling rates"):
+        evaluate_detector(detector, tiny_model(), AudioSource(labelled, 8000))
+
+
+def test_the_command_prints_and_writes(detector, labelled, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
+    monkeypatch.setattr(module, "LENGTHS_S", (1.0,))
+    monkeypatch.setattr(module.evaluate_detector, "__defaults__", (3, 1.0, 0, (1.0,)))
+    tiny_model().save_pretrained(tmp_path / "model")
+    tiny_processor().save_pretrained(tmp_path / "model")
+    detector.save_pretrained(tmp_path / "model" / "detector")
+    command = ["evaluate", "detector", "--checkpoint", str(tmp_path / "model"), "--data", str(labelled)]
+    assert cli.main([*command, "--num-clips", "2", "--length-s", "1", "-o", str(tmp_path / "report.json")]) == 0
+    assert "real, through the codec" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["num_real"] == 2
+    assert cli.main([*command, "--detector", str(tmp_path / "model")[:-1]]) == 1
+    assert "is not found" in capsys.readouterr().err

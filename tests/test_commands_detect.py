@@ -1,0 +1,98 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""`audiolm-hf detect`: verdicts, exit status, and files and folders that are not what they should be."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, bundled, cli, export_checkpoint
+from tests.helpers_checkpoint import CLIP, OTHER_CLIP
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A detector that calls clips of more than 2.7 s, and no others, generated."""
+    config = AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    return export_checkpoint(
+        AudioLMDetectorForAudioClassification(config), None, tmp_path / "detector", with_code=False
+    )
+
+
+@pytest.fixture
+def verdict(monkeypatch):
+    """A function that sets the bias of all detectors that are loaded."""
+
+    def bias(real):
+        load = AudioLMDetectorForAudioClassification.from_pretrained
+
+        def changed(*arguments, **options):
+            detector = load(*arguments, **options)
+            torch.nn.init.zeros_(detector.classifier.weight)
+            detector.classifier.bias.data = torch.tensor([-real, real])
+            return detector
+
+        monkeypatch.setattr(AudioLMDetectorForAudioClassification, "from_pretrained", changed)
+
+    return bias
+
+
+@pytest.mark.parametrize(("bias", "status", "word", "score"), [(2.0, 0, "real", 0.982), (-2.0, 3, "generated", 0.018)])
+def test_exit_status_and_lines_tell_the_verdict(folder, verdict, capsys, bias, status, word, score):
+    verdict(bias)
+    assert cli.main(["detect", str(CLIP), str(OTHER_CLIP), "--detector", str(folder)]) == status
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{CLIP}: {word} (score {score:.3f}; by second " + " ".join([f"{score:.2f}"] * 3) + ")"
+    assert len(lines) == 2
+
+
+def test_json_has_what_the_lines_have(folder, verdict, capsys):
+    verdict(-2.0)
+    assert cli.main(["detect", str(CLIP), "--json", "--detector", str(folder.parent)]) == 3  # its subfolder
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["file"] == str(CLIP) and result["verdict"] == "generated"
+    assert result["score"] == pytest.approx(0.018, abs=1e-3)
+    assert result["scores_per_second"] == pytest.approx([result["score"]] * 3, abs=1e-6)
+
+
+def test_bad_files_are_told_and_do_not_stop_the_others(folder, verdict, capsys, tmp_path):
+    verdict(-2.0)
+    sf.write(tmp_path / "short.wav", np.ones(100), 16000)
+    sf.write(tmp_path / "less.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 6000), 16000)
+    sf.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    sf.write(tmp_path / "stereo.wav", np.random.default_rng(0).uniform(-0.1, 0.1, (44100, 2)), 44100)
+    (tmp_path / "text.wav").write_text("no audio")
+    names = ["missing.wav", "short.wav", "less.wav", "silent.wav", "text.wav", "stereo.wav"]
+    files = [str(tmp_path / name) for name in names]
+    assert cli.main(["detect", *files, "--detector", str(folder)]) == 1
+    streams = capsys.readouterr()
+    errors = [line for line in streams.err.splitlines() if line.startswith("audiolm-hf: error: ")]
+    assert len(errors) == 5 and all(name in error for name, error in zip(names[:5], errors, strict=True)), errors
+    for error, message in zip(errors, ("does not exist", "0.006 s", "0.375 s", "silent", ""), strict=True):
+        assert message in error
+    assert streams.out.startswith(f"{files[-1]}: generated")
+    assert cli.main(["detect", *files, "--json", "--detector", str(folder)]) == 1
+    results = json.loads(capsys.readouterr().out)
+    assert ["error" in result for result in results] == [True] * 5 + [False]
+
+
+def test_a_checkpoint_without_a_detector_says_so(capsys, tmp_path, monkeypatch):
+    for name in bundled.list_checkpoints():
+        if (bundled.Path(bundled.checkpoint(name)) / "detector").exists():
+            continue
+        assert cli.main(["detect", str(CLIP), "--detector", name]) == 1
+        (error,) = capsys.readouterr().err.strip().splitlines()
+        assert f"There is no detector in the checkpoint '{name}' yet; train one" in error
+    assert cli.main(["detect", str(CLIP), "--detector", "speech-huge"]) == 1
+    assert "'speech-huge' is not found" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert cli.main(["detect", str(CLIP), "--detector", str(tmp_path)]) == 1
+    assert "is of type 'bert'" in capsys.readouterr().err
+
+
+def test_a_bundled_detector_lies_in_its_checkpoint(folder, monkeypatch):
+    monkeypatch.setattr(bundled, "_CHECKPOINTS", folder.parent.parent)
+    (folder.parent / "config.json").write_text("{}")
+    assert bundled.resolve_detector(folder.parent.name) == str(folder)

@@ -1,0 +1,176 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The detector: padding, loudness and dtype do not matter, scores are those of slow loops, folders load anywhere."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+import audiolm_hf
+from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, export_checkpoint
+from audiolm_hf import modeling_detector_audiolm as module
+from tests import reference
+from tests.helpers_checkpoint import CLIP, OTHER_CLIP, run_python
+
+TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "kernel_size": 5}
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """A tiny detector whose weights are large enough that its scores differ."""
+    torch.manual_seed(0)
+    model = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(**TINY)).eval()
+    torch.nn.init.normal_(model.classifier.weight, std=3.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Two recordings of speech, the second shorter, as a padded batch with its mask."""
+    rows = [torch.from_numpy(audiolm_hf.read_audio(path, RATE)[0]) for path in (CLIP, OTHER_CLIP)]
+    rows = [rows[0][:30011], rows[1][:12345]]
+    values = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask = torch.tensor([[1] * len(row) + [0] * (values.shape[1] - len(row)) for row in rows])
+    return values, mask
+
+
+def test_padding_does_not_matter(detector, clips):
+    values, mask = clips
+    together, seconds = detector(values, mask).logits, detector.scores_per_second(values, mask)
+    assert together.shape == (2, 2) and seconds.shape == (2, 2)
+    noisy = torch.where(mask == 1, values, torch.rand(values.shape))
+    assert torch.allclose(detector(noisy, mask).logits, together, atol=1e-5)  # what is in the padding is not read
+    for row, length in enumerate(mask.sum(1).tolist()):
+        alone = values[row : row + 1, :length]
+        assert torch.allclose(detector(alone).logits[0], together[row], atol=1e-5)
+        own = detector.scores_per_second(alone)[0]
+        assert torch.allclose(own, seconds[row, : len(own)], atol=1e-5) and seconds[row, len(own) :].isnan().all()
+    assert abs(together[0] - together[1]).max() > 1e-2
+
+
+def test_loudness_does_not_matter(detector, clips):
+    values, mask = clips
+    assert torch.allclose(detector(0.1 * values, mask).logits, detector(values, mask).logits, atol=1e-3)
+
+
+def test_scores_are_those_of_slow_loops(detector, clips):
+    values = clips[0][:1]
+    frame_logits = detector._frame_logits(values, None)[0][0].tolist()
+    expected = reference.window_scores(frame_logits, 50)
+    assert len(expected) == 2 and len(frame_logits) == 93  # of 186 whole windows of 25 ms every 10 ms
+    assert np.allclose(detector.scores_per_second(values)[0], expected, atol=1e-5)
+    (whole,) = reference.window_scores(frame_logits, 1000)
+    assert np.isclose(float(detector(values).logits.softmax(-1)[0, module.REAL].detach()), whole, atol=1e-5)
+
+
+def test_spectra_of_long_clips_are_made_in_parts_without_a_change(detector, clips, monkeypatch):
+    whole = detector(*clips).logits
+    monkeypatch.setattr(module, "_CHUNK", 7)
+    assert torch.allclose(detector(*clips).logits, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_close(detector, clips, dtype, tmp_path):
+    detector.save_pretrained(tmp_path)
+    half = AudioLMDetectorForAudioClassification.from_pretrained(tmp_path, dtype=dtype)
+    logits = half(*clips).logits
+    assert logits.dtype == torch.float32
+    assert torch.allclose(logits, detector(*clips).logits, atol=0.1 if dtype == torch.bfloat16 else 0.02)
+    assert half(clips[0].to(dtype), clips[1]).logits.isfinite().all()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.allclose(detector(*clips).logits, detector(*clips).logits, atol=0.1)
+
+
+def test_loss_is_the_cross_entropy_and_trains_every_weight(clips):
+    model = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(**TINY))
+    labels = torch.tensor([1, 0])
+    outputs = model(*clips, labels=labels)
+    expected = -outputs.logits.log_softmax(-1)[torch.arange(2), labels].mean()
+    assert torch.isclose(outputs.loss, expected)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    outputs.loss.backward()
+    torch.optim.SGD(model.parameters(), lr=1.0).step()
+    assert [name for name, value in model.named_parameters() if torch.equal(value, before[name])] == []
+
+
+def test_the_default_fits_into_three_megabytes():
+    model = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig())
+    assert 2 * model.num_parameters() < 3e6
+    assert model.config.id2label == {0: "generated", 1: "real"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"input_values": torch.zeros(1, 7999)}, ValueError, "row 0 lasts 0.500 s; the detector needs 0.5 s"),
+        ({"attention_mask": torch.ones(1, 8000).index_fill(1, torch.arange(4000, 8000), 0)}, ValueError, "0.250 s"),
+        ({"input_values": torch.full((1, 8000), float("nan"))}, ValueError, "NaN"),
+        ({"input_values": torch.zeros(8000)}, ValueError, "give \\(batch, num_samples\\)"),
+        ({"input_values": torch.zeros(1, 8000, dtype=torch.int16)}, TypeError, "give floats"),
+        ({"input_values": np.zeros((1, 8000), np.float32)}, TypeError, "give a tensor"),
+        ({"labels": torch.tensor([2])}, ValueError, "labels has values from 2 to 2; the allowed range is 0 to 1"),
+        ({"labels": torch.tensor([[1]])}, ValueError, "labels has shape \\(1, 1\\)"),
+        ({"labels": torch.tensor([1.0])}, TypeError, "give integers"),
+    ],
+)
+def test_bad_inputs_are_one_error(detector, changes, error, message):
+    with pytest.raises(error, match=message):
+        detector(**{"input_values": torch.zeros(1, 8000), **changes})
+
+
+def test_silence_has_a_finite_score(detector):
+    assert detector(torch.zeros(1, 8000)).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_labels": 3}, "id2label is .*LABEL_2.*the detector has"),
+        ({"id2label": {0: "real", 1: "generated"}}, "id2label is"),
+        ({"hidden_size": 0}, "out of range"),
+        ({"num_layers": 3}, "has no key 'num_layers'; did you mean"),
+    ],
+)
+def test_bad_configurations_are_one_error(changes, message):
+    with pytest.raises(Exception, match=message):
+        AudioLMDetectorConfig(**changes)
+
+
+def test_a_folder_loads_by_the_auto_classes_and_the_pipeline(detector, clips, tmp_path, caplog):
+    export_checkpoint(detector, None, tmp_path)
+    again = AutoModelForAudioClassification.from_pretrained(tmp_path)
+    assert type(again) is AudioLMDetectorForAudioClassification
+    assert torch.equal(again(*clips).logits, detector(*clips).logits)
+    assert AutoFeatureExtractor.from_pretrained(tmp_path).sampling_rate == RATE
+    classify = pipeline("audio-classification", model=str(tmp_path))
+    results = classify({"array": clips[0][0].numpy(), "sampling_rate": RATE})
+    assert "not supported" not in caplog.text
+    score = float(detector(clips[0][:1]).logits.softmax(-1)[0, 1].detach())
+    assert {each["label"]: pytest.approx(each["score"], abs=1e-4) for each in results} == {
+        "real": score,
+        "generated": 1 - score,
+    }
+
+
+FRESH = """
+import json, sys
+import numpy as np
+import torch
+from transformers import pipeline
+
+sys.modules["audiolm_hf"] = None  # not installed
+classify = pipeline("audio-classification", model=sys.argv[1], trust_remote_code=True)
+array = np.sin(np.arange(16000) / 7).astype(np.float32)
+print(json.dumps(classify({"array": array, "sampling_rate": 16000})))
+"""
+
+
+def test_a_folder_with_its_code_runs_without_the_package(detector, tmp_path):
+    export_checkpoint(detector, None, tmp_path / "exported")
+    results = json.loads(run_python(FRESH, tmp_path / "exported", home=tmp_path).splitlines()[-1])
+    array = torch.from_numpy(np.sin(np.arange(16000) / 7).astype(np.float32))
+    score = float(detector(array[None]).logits.softmax(-1)[0, 1].detach())
+    assert next(each["score"] for each in results if each["label"] == "real") == pytest.approx(score, abs=1e-4)

@@ -1,0 +1,224 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""A tiny detector separates two kinds of sound, stays at chance on shuffled labels, resumes, and refuses odd input."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from audiolm_hf import AudioLMDetectorForAudioClassification, AudioLMFeatureExtractor
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.evaluation.detector_clips import DetectorClipsConfig, excerpts, read_clips, real_clips, write_clips
+from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.detector import trainer as module
+from audiolm_hf.training.detector.trainer import DetectorClips, DetectorTrainingConfig, fit_detector, train_detector
+from tests.helpers_checkpoint import DATA, tiny_model, tiny_processor
+from tests.helpers_sounds import RATE
+
+DETECTOR = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "kernel_size": 5}
+CLIPS = {
+    "num_continuations": 3,
+    "num_unconditional": 1,
+    "num_real": 2,
+    "length_s": [1.0, 1.2],
+    "prompt_length_s": [0.5, 0.7],
+    "batch_size": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny_model().save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
+    return folder
+
+
+def tiny_config(output: Path, checkpoint: Path = Path("none"), **changes) -> DetectorTrainingConfig:
+    names = [path.name for path in sorted(DATA.glob("*.flac"))]
+    config = DetectorTrainingConfig(
+        output_folder=str(output),
+        checkpoint=str(checkpoint),
+        data=AudioDataConfig(folder=str(DATA), train=names[:2], validation=names[2:]),
+        clips=DetectorClipsConfig(**CLIPS),
+        num_validation=2,
+        detector=DETECTOR,
+        max_steps=4,
+        batch_size=4,
+        crop_length_s=[1.0, 1.1],
+        save_steps=2,
+        eval_steps=2,
+        learning_rate=3e-3,
+        warmup_steps=2,
+        bf16=False,
+        use_cpu=True,
+    )
+    return replace(config, **changes)
+
+
+def chirps(count: int, rising: bool, seed: int) -> list[np.ndarray]:
+    """Seconds of two rising or falling tones of random pitch in noise, int16: the spectrum's mean tells nothing."""
+    rng, time = np.random.default_rng(seed), np.arange(RATE // 2) / RATE
+    clips = []
+    for _ in range(count):
+        octaves = (time if rising else time[::-1]) * 4
+        tone = np.sin(2 * np.pi * np.cumsum(rng.uniform(150, 300) * 2**octaves) / RATE)
+        clip = 0.3 * np.tile(tone, 2) + 0.01 * rng.standard_normal(RATE)
+        clips.append((32767 * clip).astype(np.int16))
+    return clips
+
+
+def fitted(folder: Path, training, validation) -> float:
+    """Equal error rate on validation clips."""
+    config = tiny_config(
+        folder, max_steps=40, eval_steps=40, save_steps=40, batch_size=8, crop_length_s=[1.0, 1.0], edit_share=0.2
+    )
+    clips = DetectorClips(training, RATE)
+    held_out = DetectorClips(validation, RATE)
+    fit_detector(config, Accelerator(cpu=True), slice(None), clips, held_out)
+    return json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["validation_eer"]
+
+
+def test_two_kinds_of_sound_are_separated(tmp_path):
+    training = {"continuation": chirps(16, True, 0), "codec": chirps(8, False, 1), "real": chirps(8, False, 2)}
+    validation = {"unconditional": chirps(30, True, 3), "real": chirps(30, False, 4)}
+    assert fitted(tmp_path, training, validation) < 0.1
+
+
+def test_shuffled_labels_stay_at_chance(tmp_path):
+    mixed = [np.random.default_rng(0).permutation([*chirps(16, True, 0), *chirps(16, False, 1)])]
+    training = {"continuation": list(mixed[0][:16]), "real": list(mixed[0][16:])}
+    validation = [*chirps(40, True, 3), *chirps(40, False, 4)]
+    halves = {"continuation": validation[::2], "real": validation[1::2]}  # as many of both kinds in each
+    assert fitted(tmp_path, training, halves) == pytest.approx(0.5, abs=0.15)
+
+
+def test_training_writes_clips_a_log_and_a_detector(checkpoint, tmp_path):
+    config = tiny_config(tmp_path / "run", checkpoint)
+    folder = train_detector(config)
+    training, validation = (read_clips(tmp_path / "run" / name) for name in ("training", "validation"))
+    counts = {name: len(clips) for name, clips in training.items()}
+    assert counts == {"continuation": 3, "unconditional": 1, "real": 2, "codec": 2, "coarse": 2}
+    assert {len(clips) for clips in validation.values()} == {2}
+    for name, clips in training.items():
+        assert all(clip.dtype == np.int16 and 0.99 * RATE <= len(clip) <= 1.21 * RATE for clip in clips), name
+        assert all(np.abs(clip).max() > 0 for clip in clips)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert all(0 <= line[name] <= 1 for line in lines for name in ("validation_accuracy", "validation_eer"))
+    detector = AudioLMDetectorForAudioClassification.from_pretrained(folder)
+    assert (
+        detector.dtype == torch.float32
+        and load_file(folder / "model.safetensors")["classifier.weight"].dtype == torch.float16
+    )
+    assert AudioLMFeatureExtractor.from_pretrained(folder).min_length_s == 0.5
+    assert train_detector(config) == folder  # finished before
+    with pytest.raises(ValueError, match="holds another run; different: .*edit_share"):
+        train_detector(replace(config, edit_share=0.1))
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_resumed_training_equals_an_uninterrupted_one(checkpoint, tmp_path, monkeypatch):
+    expected = load_file(train_detector(tiny_config(tmp_path / "whole", checkpoint)) / "model.safetensors")
+    config = tiny_config(tmp_path / "resumed", checkpoint)
+    generate, step, made = module.write_clips.__globals__["generate_clips"], module.DetectorTrainer._train_step, []
+
+    def die_in_the_second_batch(*arguments):
+        made.append(arguments)
+        if len(made) == 2:
+            raise KilledError
+        return generate(*arguments)
+
+    def die_in_the_last_step(trainer):
+        if trainer.step == 3:
+            raise KilledError
+        return step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(module.write_clips.__globals__, "generate_clips", die_in_the_second_batch)
+        with pytest.raises(KilledError):
+            train_detector(config)
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "resumed" / "training").iterdir()}
+    assert list(kept) == ["continuation-00000.safetensors"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module.DetectorTrainer, "_train_step", die_in_the_last_step)
+        with pytest.raises(KilledError):
+            train_detector(config)
+    found = load_file(train_detector(config) / "model.safetensors")
+    assert (tmp_path / "resumed" / "training" / "continuation-00000.safetensors").stat().st_mtime_ns in kept.values()
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_a_batch_is_dealt_out_without_a_change(tmp_path):
+    clips = DetectorClips({"continuation": chirps(3, True, 0), "real": chirps(3, False, 1)}, RATE)
+    config = tiny_config(tmp_path, batch_size=6, edit_share=1.0)
+    whole = clips.batch(config, 5, slice(None))
+    assert whole["labels"].tolist() == [0, 1] * 3
+    for rank in range(2):
+        part = clips.batch(config, 5, slice(rank, None, 2))
+        length = part["input_values"].shape[1]
+        assert torch.equal(part["input_values"], whole["input_values"][rank::2, :length])
+        assert torch.equal(part["attention_mask"].sum(1), whole["attention_mask"][rank::2].sum(1))
+    assert not torch.equal(
+        clips.batch(config, 6, slice(None))["input_values"][:, :8000], whole["input_values"][:, :8000]
+    )
+
+
+def test_real_clips_of_all_kinds_are_of_the_same_excerpts(tmp_path):
+    model = tiny_model()
+    source = AudioSource(sorted(DATA.glob("*.flac")), RATE)
+    groups = real_clips(model, source, DetectorClipsConfig(**CLIPS), 0, 3)
+    assert list(groups) == ["real", "codec", "coarse"]
+    for records in zip(*groups.values(), strict=True):
+        assert len({record.id for record in records}) == len({len(record.array) for record in records}) == 1
+        assert not np.allclose(records[1].array, records[2].array)
+    assert len({record.id for record in groups["real"]}) == 3  # different recordings while there are some
+    with pytest.raises(ValueError, match="No recording lasts 60.0 s .the longest"):
+        excerpts(source, 1, 60.0, [60.0, 60.0], np.random.default_rng(0))
+
+
+def test_recordings_that_cannot_be_read_are_left_out(tmp_path):
+    for path in DATA.glob("*.flac"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    broken = tmp_path / sorted(DATA.glob("*.flac"))[0].name
+    broken.write_bytes(broken.read_bytes()[:9000])
+    found = excerpts(AudioSource(tmp_path, RATE), 6, 1.0, [1.0, 1.0], np.random.default_rng(0))
+    assert len(found) == 6 and broken.name not in {record.id for record in found}
+
+
+def test_acoustic_modes_are_passed_on(checkpoint, tmp_path):
+    source = AudioSource(sorted(DATA.glob("*.flac")), RATE)
+    with pytest.raises(ValueError, match="acoustic_mode"):
+        write_clips(tiny_model(), source, DetectorClipsConfig(**CLIPS, acoustic_modes=["quadratic"]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: DetectorClipsConfig(length_s=[7.0, 3.0]), "length_s is .7.0, 3.0.; give the lowest and the highest"),
+        (lambda: DetectorClipsConfig(temperature=[1.0]), "temperature is .1.0.; give the lowest"),
+        (lambda: DetectorClipsConfig(temperature=[0.0, 1.0]), "above 0"),
+        (lambda: DetectorClipsConfig(num_continuations=0, num_unconditional=0), "ask for generated clips"),
+        (lambda: tiny_config(Path("run"), crop_length_s=[0.3, 1.0]), "crop_length_s"),
+        (lambda: tiny_config(Path("run"), detector={"hidden_sise": 8}), "did you mean 'hidden_size'"),
+        (lambda: tiny_config(Path("run"), clips=DetectorClipsConfig(length_s=[0.5, 1.0])), "lengths of 1 s or more"),
+        (lambda: tiny_config(Path("run"), edit_share=2.0), "edit_share"),
+    ],
+)
+def test_bad_settings_are_one_error(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_another_model_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="checkpoint is .* a model of type 'bert'; give one of type 'audiolm'"):
+        train_detector(tiny_config(tmp_path / "run", tmp_path))
