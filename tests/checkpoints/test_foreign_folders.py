@@ -23,6 +23,8 @@ FOLDERS = {
 DATA = str(CLIP)
 VERBS = {
     "continue": ["continue", DATA, "-o", "x.wav", "--checkpoint"],
+    "detect": ["detect", DATA, "--detector"],
+    "detector": ["evaluate", "detector", "--data", DATA, "--detector"],
     "demo": ["demo", "--checkpoint"],
     "push": ["push"],
     "codec": ["evaluate", "codec", "--data", DATA, "--codec"],

@@ -14,6 +14,7 @@ COMMANDS = {
     "likelihood": ["evaluate", "likelihood", "--checkpoint", ".", "--train-tokens", ".", "--test-tokens", "."],
     "continuation": ["evaluate", "continuation", "--checkpoint", "speech-tiny", "--data", DATA],
     "voice": ["evaluate", "voice", "--checkpoint", "speech-tiny", "--data", DATA],
+    "detector": ["evaluate", "detector", "--data", DATA],
     "checkpoint": ["evaluate", "checkpoint", "--checkpoint", "speech-tiny", "--data", "."],
     "generation": ["benchmark", "generation"],
 }
@@ -45,6 +46,9 @@ SINGLE = [
     ("continuation", ["--seed", "-1"], "--seed is -1"),
     ("voice", ["--skip-minutes", "inf"], "--skip-minutes is inf; give 0 or more"),
     ("voice", ["--data", "missing"], "There is no file or folder missing"),
+    ("detector", ["--data", "missing"], "There is no file or folder missing"),
+    ("detector", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
+    ("detector", ["--detector", "speech-huge"], "'speech-huge' is not found"),
     ("checkpoint", ["--data", "missing"], "There is no file or folder missing"),
     ("checkpoint", ["--kind", "piano"], "There is no piano/test.parquet"),
     ("checkpoint", ["--parts", "codec"], "--parts is no longer there: use --protocols"),
