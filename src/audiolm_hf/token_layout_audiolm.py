@@ -224,7 +224,7 @@ def side_by_side_positions(
     if config.condition_stride is None:
         return position_ids
     if attention_mask is not None and attention_mask.shape == input_ids.shape:
-        input_ids = input_ids.masked_fill(attention_mask == 0, config.pad_token_id)
+        input_ids = input_ids.masked_fill(attention_mask == 0, config.vocab_size)  # is no id
     separator = input_ids == config.separator_token_id
     before = separator.int().cumsum(1) == 0
     begins = (input_ids == config.begin_token_id).any(1, keepdim=True)
