@@ -136,8 +136,19 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if hint is Any or (isinstance(value, expected) and not (isinstance(value, bool) and expected is not bool)):
         _require_finite(value, where)
         return value
-    name = hint.__name__ if isinstance(hint, type) and not arguments else str(hint)
-    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {name}.")
+    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {_type_name(hint)}.")
+
+
+def _type_name(hint: Any) -> str:
+    """Return a type without its ranges and marks, such as `list[str]`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (list, tuple, dict):
+        return f"{origin.__name__}[{', '.join(map(_type_name, arguments))}]"
+    return getattr(hint, "__name__", str(hint))
 
 
 def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:

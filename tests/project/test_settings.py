@@ -2,12 +2,12 @@
 import dataclasses
 import itertools
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from audiolm_hf.data.tokenization import TokenizationPlan
-from audiolm_hf.settings import BatchSize, Count, LearningRate, OutputPath, Positive, Settings, Share, build
+from audiolm_hf.settings import BatchSize, Count, LearningRate, OutputPath, Positive, Settings, Share, Use, build
 from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.kinds import TRAINING_KINDS, training_kind
 from audiolm_hf.training.stages.config import StageTrainingConfig
@@ -30,6 +30,7 @@ class Outer(Settings):
     flag: bool = False
     anything: dict[str, Any] = dataclasses.field(default_factory=dict)
     inners: list[Inner] = dataclasses.field(default_factory=list)
+    counts: Annotated[dict[str, Count], Use.INPUT] = dataclasses.field(default_factory=dict)
 
 
 def test_values_reach_nested_dataclasses_with_their_types():
@@ -50,7 +51,8 @@ def test_values_reach_nested_dataclasses_with_their_types():
         ({"name": 3}, r"name is 3 \(int\); it must be str"),
         ({"name": "x", "mode": "c"}, "mode is 'c'; it must be one of 'a', 'b'"),
         ({"name": "x", "items": [1, "two"]}, r"items\[1\] is 'two'"),
-        ({"name": "x", "items": 1}, "items is 1"),
+        ({"name": "x", "items": 1}, r"items is 1 \(int\); it must be list\[int\]"),
+        ({"name": "x", "counts": 1}, r"counts is 1 \(int\); it must be dict\[str, int\]"),
         ({"name": "x", "limit": True}, "limit is True"),
         ({"name": "x", "flag": 1}, "flag is 1"),
         ({"name": "x", "inner": {"rate": "fast"}}, "rate is 'fast'; it must be a number"),
