@@ -146,6 +146,12 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         fields = None if path is None else read_generation_config(path, **kwargs)
         self.generation_config = AudioLMGenerationConfig(**(fields or {})).for_stages(self.stages)
 
+    def add_adapter(self, adapter_config: Any, adapter_name: str | None = None) -> None:
+        """Add a new adapter of the stages; layers of the frozen tokenizer and codec with the same names have none."""
+        if getattr(adapter_config, "exclude_modules", "") is None:
+            adapter_config.exclude_modules = rf"({'|'.join(self._keep_in_fp32_modules)})\..*"
+        super().add_adapter(adapter_config, adapter_name)
+
     def get_input_embeddings(self) -> None:
         """Return `None`: each stage has embeddings of its own, which quantization and PEFT ask it for."""
 

@@ -386,3 +386,14 @@ def test_folder_with_code_runs_without_the_package(folders, tmp_path):
     run_python(WITHOUT_PACKAGE, *arguments, home=tmp_path)
     expected = pipeline("audio-continuation", model=str(folders / "ann"))(str(CLIP), **OPTIONS)["audio"]
     np.testing.assert_array_equal(np.load(tmp_path / "audio.npy"), expected)
+
+
+def test_an_adapter_of_all_layers_leaves_the_tokens_alone():
+    model = tiny_model()
+    audio = 0.1 * torch.randn(1, 6400, generator=torch.Generator().manual_seed(0))
+    tokens, codes = model.semantic_tokenizer.tokenize(audio), model.acoustic_codec.encode(audio)
+    model.add_adapter(LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    adapted = {name.partition(".")[0] for name, _ in model.named_parameters() if "lora_" in name}
+    assert adapted == {*model.stages}
+    assert model.semantic_tokenizer.tokenize(audio).semantic_tokens.equal(tokens.semantic_tokens)
+    assert model.acoustic_codec.encode(audio).equal(codes)
