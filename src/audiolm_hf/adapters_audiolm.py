@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file, logging
@@ -21,6 +24,9 @@ from .compat_audiolm import AdapterMethods
 from .strict_config_audiolm import BUNDLED, refuse_short_name
 
 ADAPTER_FILE = "audiolm_adapter.json"
+_CONFIGS = ("config.json", "adapter_config.json")
+_HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever huggingface_hub is built on
+_TIMEOUT_S = 10.0  # of the request that shows whether the Hub can be reached
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 _WRAPPED = ("base_layer", "original_module")  # PEFT's names of the layer inside an adapter's
 
@@ -30,6 +36,7 @@ def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
     folder = Path(source)
     if any(folder.glob("model*.safetensors")):  # a model that has an adapter beside it
         return None
+    _require_hub(os.fspath(source), hub_options)
     found = find_adapter_config_file(os.fspath(source), **hub_options)
     if found is None and (folder / ADAPTER_FILE).is_file():
         raise ValueError(
@@ -37,6 +44,24 @@ def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
             f"audiolm-hf convert {source} NEW_FOLDER"
         )
     return found
+
+
+def _require_hub(source: str, options: Mapping[str, Any]) -> None:
+    """Check in one short request that a name is found; transformers retries for most of a minute, file by file."""
+    if Path(source).is_dir() or HF_HUB_OFFLINE or options.get("local_files_only"):
+        return
+    place = {name: options[name] for name in ("cache_dir", "revision") if options.get(name)}
+    if any(isinstance(try_to_load_from_cache(source, name, **place), str) for name in _CONFIGS):
+        return
+    try:
+        HfApi(token=options.get("token")).model_info(source, revision=options.get("revision"), timeout=_TIMEOUT_S)
+    except (HfHubHTTPError, HFValidationError):
+        return  # the Hub has answered; transformers has the message
+    except _HTTP_ERROR as error:
+        raise OSError(
+            f"{source} is no folder, and the Hugging Face Hub cannot be reached ({error}); give the folder of a "
+            "checkpoint, or audiolm_hf.checkpoint() for a bundled one."
+        ) from None
 
 
 def find_base(base: str | None, adapter: str | os.PathLike) -> str:
@@ -180,7 +205,12 @@ class AdapterMixin(AdapterMethods):
     def _check_base(self, adapter: str, expected: Mapping[str, float]) -> None:
         weights = _base_weights(self)
         for name, value in expected.items():
-            found = _middle(weights[name]) if name in weights else math.nan
+            if name not in weights:
+                raise ValueError(
+                    f"The adapter {adapter} was trained on another base, which has {name}; this model has no such "
+                    "weight. Load the adapter on the checkpoint that it was trained on, or train it again."
+                )
+            found = _middle(weights[name])
             # Weights may have been rounded to float16 or bfloat16 since.
             if found is not None and not math.isclose(found, value, rel_tol=1e-2, abs_tol=1e-6):
                 raise ValueError(

@@ -249,7 +249,7 @@ def test_another_or_a_changed_base_is_refused(folders, base, ann):
     ):
         base.load_adapter(folders / "ann")
     assert not hasattr(base, "peft_config") and base.state_dict().keys() == tiny_model().state_dict().keys()
-    with pytest.raises(ValueError, match="on another base: a value of semantic.model.embed_tokens.weight is nan"):
+    with pytest.raises(ValueError, match="on another base, which has semantic.model.embed_tokens.weight; this"):
         base.coarse.load_adapter(folders / "bob")
     for dtype in (torch.bfloat16, torch.float16):  # the same weights, rounded
         half = AudioLMModel.from_pretrained(folders / "ann", dtype=dtype)
