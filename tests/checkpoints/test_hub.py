@@ -76,7 +76,8 @@ def test_a_new_repository_is_private_unless_told_otherwise(uploads, folder, give
 
 def test_only_what_a_checkpoint_consists_of_is_uploaded(uploads, folder, tmp_path, caplog):
     checkpoint = shutil.copytree(folder, tmp_path / "checkpoint")
-    names = {path.name for path in folder.iterdir()} | {"README.md", "samples/sample_1.png"}
+    more = ["README.md", "samples/sample_1.png", "detector/config.json", "detector/model.safetensors"]
+    names = {path.name for path in folder.iterdir()} | {*more}
     others = [
         "id_rsa",
         ".env",
@@ -84,10 +85,11 @@ def test_only_what_a_checkpoint_consists_of_is_uploaded(uploads, folder, tmp_pat
         "wandb/run.json",
         "prompt.wav",
         "samples/sample_1.flac",
+        "detector/log.jsonl",
         "optimizer.json",
     ]
     others += ["__pycache__/x.pyc", "notes.py", "training.safetensors", "checkpoint-3/model.safetensors", "token"]
-    for name in ["README.md", "samples/sample_1.png", *others]:
+    for name in [*more, *others]:
         (checkpoint / name).parent.mkdir(exist_ok=True)
         (checkpoint / name).write_text("x")
     (checkpoint / "secret").symlink_to(tmp_path)

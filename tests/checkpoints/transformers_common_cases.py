@@ -326,6 +326,10 @@ class DetectorTester(WaveformTester):
 class DetectorTest(TokenizerTest, unittest.TestCase):
     all_model_classes = (AudioLMDetectorForAudioClassification,)
 
+    @unittest.skip(reason="its two labels are fixed")
+    def test_can_load_ignoring_mismatched_shapes(self):
+        pass
+
     def setUp(self):
         self.model_tester = DetectorTester(
             AudioLMDetectorConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, kernel_size=3)

@@ -29,7 +29,7 @@ from audiolm_hf.evaluation.detector_clips import (
 )
 from audiolm_hf.evaluation.metrics.acoustics import spectral_flatness
 from audiolm_hf.evaluation.metrics.detection import THRESHOLD, detection_metrics
-from audiolm_hf.evaluation.report import Headline, format_table, join_parts, systems_table
+from audiolm_hf.evaluation.report import format_table, join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 from audiolm_hf.progress import progress_bar
@@ -220,13 +220,3 @@ def format_detector(result: dict[str, Any]) -> str:
         ]
     )
 
-
-def detector_headlines(result: dict[str, Any]) -> list[Headline]:
-    """Return the rows of a card's table."""
-    own = result["systems"][SYSTEMS["codec"]]
-    floors = ", ".join(f"{name}: {100 * each['eer']:.1f}" for name, each in result["floors"].items())
-    interval = f"{100 * own['eer']:.1f} [{100 * own['eer_low']:.1f}, {100 * own['eer_high']:.1f}]"
-    return [
-        ("detector, accuracy %", f"{100 * own['accuracy']:.1f}", ""),
-        ("detector, EER %", interval, floors),
-    ]
