@@ -219,4 +219,3 @@ def format_detector(result: dict[str, Any]) -> str:
             format_table(["group", "clips", *(SYSTEMS[kind] for kind in kinds)], rows) if rows else "",
         ]
     )
-
