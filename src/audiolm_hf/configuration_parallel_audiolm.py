@@ -13,8 +13,12 @@ from huggingface_hub.dataclasses import strict
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .configuration_stage_audiolm import AudioLMStageConfig, StageLayout, composition_flaw, width_flaw
+from .configuration_stage_audiolm import AudioLMStageConfig, StageLayout, composition_flaw, setting_flaw
 
+# Their convolutions, pooling, hashes or landmarks also take in padding, or only a part of the frames.
+_OTHER_ATTENTION = (
+    "convbert", "funnel", "ibert", "longformer", "mobilebert", "mra", "nystromformer", "reformer", "yoso"
+)  # fmt: skip
 _USE_AN_ENCODER = "use the configuration of an encoder of text alone, such as EuroBERT or ModernBERT"
 
 
@@ -103,4 +107,6 @@ def _encoder_flaw(config: PreTrainedConfig) -> str | None:
         return f"does not take inputs_embeds and an attention_mask; {_USE_AN_ENCODER}"
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or getattr(config, "is_decoder", False):
         return f"does not look in both directions, as a masked language model does; {_USE_AN_ENCODER}"
-    return width_flaw(config)
+    if config.model_type in _OTHER_ATTENTION:
+        return f"does not attend to all frames and to nothing else; {_USE_AN_ENCODER}"
+    return setting_flaw(config)

@@ -349,13 +349,13 @@ def _configuration_flaw(config: PreTrainedConfig) -> str | None:
     """What is wrong with these values of a family that is otherwise accepted."""
     if getattr(config, "is_decoder", True) is False and config.model_type not in _CAUSAL_ANYWAY:
         return "sees the tokens that it is to predict; set is_decoder=True in it"
+    return setting_flaw(config)
+
+
+def setting_flaw(config: PreTrainedConfig) -> str | None:
+    """Return what is wrong with values that decoders and encoders have alike."""
     if getattr(config, "default_language", "") is None:
         return "has layers for each language; set its default_language"
-    return width_flaw(config)
-
-
-def width_flaw(config: PreTrainedConfig) -> str | None:
-    """Return what keeps the embeddings from being as wide as the hidden states."""
     for name in ("embedding_size", "input_embedding_size"):
         width = getattr(config, name, config.hidden_size)
         if width != config.hidden_size:
