@@ -28,6 +28,10 @@ _CONFIGS = ("config.json", "adapter_config.json")
 _HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever huggingface_hub is built on
 _TIMEOUT_S = 10.0  # of the request that shows whether the Hub can be reached
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+_OTHER = (
+    "; it is of another model or saved in part. Load the adapter of a stage on that stage, such as model.coarse, and "
+    "one of the whole on the AudioLMModel."
+)
 _WRAPPED = ("base_layer", "original_module")  # PEFT's names of the layer inside an adapter's
 
 
@@ -192,13 +196,15 @@ class AdapterMixin(AdapterMethods):
         log.addFilter(_is_no_report)  # which calls the weights of other adapters missing
         try:
             report = super().load_adapter(peft_model_id, name, **kwargs)  # type: ignore[misc]
+        except RuntimeError as error:  # of shapes, which transformers lists in a report that is filtered here
+            raise ValueError(f"The shapes of the adapter {peft_model_id} do not fit this model{_OTHER}") from error
         finally:
             log.removeFilter(_is_no_report)
             self._weight_conversions = conversions  # or a save after delete_adapter would use the adapter's
         missing = sorted(key for key in report.missing_keys if name in key.split(".")[-2:])
         if missing:
             self.delete_adapter(name)
-            raise ValueError(f"The adapter {peft_model_id} lacks {missing[0]}; save it again.")
+            raise ValueError(f"The adapter {peft_model_id} lacks {missing[0]}{_OTHER}")
         self.set_adapter(name)
         return report
 

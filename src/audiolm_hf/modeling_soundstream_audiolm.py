@@ -21,7 +21,7 @@ from .config_values_audiolm import Within
 from .configuration_audiolm import SoundStreamConfig
 from .harmonic_decoder_audiolm import HarmonicDecoder, SourceState
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
-from .numerics_audiolm import KeepsFloat32, float32_default, loaded
+from .numerics_audiolm import KeepsFloat32, float32_default, loaded, require_one_dtype
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 from .spectral_codec_audiolm import (
     LAYER_SCALE,
@@ -220,6 +220,7 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
             [`SoundStreamEncoderOutput`] with `ceil(num_samples / hop_length)` frames.
         """
         check_waveform(input_values)
+        require_one_dtype(self, "The codec")
         num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
         with loaded(self), torch.autocast(input_values.device.type, enabled=False):
             padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
@@ -251,6 +252,7 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
             [`SoundStreamDecoderOutput`].
         """
         check_codes(audio_codes, self.config.num_codebooks, self.config.codebook_size)
+        require_one_dtype(self, "The codec")
         audio_codes = audio_codes.long()
         batch, num_codebooks, frames = audio_codes.shape
         mask = None if attention_mask is None else length_mask(row_lengths(audio_codes[:, 0], attention_mask), frames)

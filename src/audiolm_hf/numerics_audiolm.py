@@ -27,7 +27,7 @@ class KeepsFloat32:
 
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
-            is_exact = id(tensor) in ids and tensor.is_floating_point() and moved.dtype != tensor.dtype
+            is_exact = id(tensor) in ids and moved.dtype != tensor.dtype
             return tensor.to(moved.device) if is_exact else moved  # moved again, since `moved` may have lost digits
 
         return super()._apply(move, recurse)  # type: ignore[misc]
@@ -50,6 +50,8 @@ def require_one_dtype(model: nn.Module, name: str) -> None:
     Raises:
         ValueError: they have several; `name` is what the message calls the model.
     """
+    if torch.compiler.is_compiling():
+        return
     weights = {weight.dtype: key for key, weight in model.state_dict().items() if weight.is_floating_point()}
     if len(weights) > 1:
         found = ", ".join(f"{key} is {dtype}" for dtype, key in weights.items())

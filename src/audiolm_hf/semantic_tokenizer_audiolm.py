@@ -18,7 +18,7 @@ from .audio_samples_audiolm import check_sampling_rate, resample
 from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .configuration_audiolm import AudioLMConfig, SemanticTokenizerConfig
 from .input_checks_audiolm import check_ids, check_waveform, length_mask, row_lengths
-from .numerics_audiolm import KeepsFloat32
+from .numerics_audiolm import KeepsFloat32, require_one_dtype
 
 
 @dataclass
@@ -112,6 +112,7 @@ class SemanticTokenizerModel(KeepsFloat32, AudioLMPreTrainedModel):
     ) -> tuple[Tensor, Tensor]:
         """Check the arguments of `tokenize`, and resample recordings in float32, with zeros in the padding."""
         check_waveform(input_values)
+        require_one_dtype(self, "The semantic tokenizer")
         lengths, rate = row_lengths(input_values, attention_mask), self.config.sampling_rate
         if sampling_rate is not None:
             check_sampling_rate(sampling_rate)

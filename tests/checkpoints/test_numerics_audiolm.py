@@ -317,7 +317,23 @@ def test_a_part_of_the_codec_in_another_dtype_is_one_clear_error(tiny_audiolm, p
     message = "The codec has weights of several dtypes .*float16.*; call float"
     with pytest.raises(ValueError, match=message):
         model.generate(prompt, **SHORT)
-    with pytest.raises(ValueError, match=message):
-        model.acoustic_codec.decode(expected)
+    for codec in (model.acoustic_codec, model.codec):
+        with pytest.raises(ValueError, match=message):
+            codec.encode(prompt)
+        with pytest.raises(ValueError, match=message):
+            codec.decode(expected)
     getattr(model.codec, part).float()
     assert torch.equal(model.acoustic_codec.encode(prompt), expected)
+
+
+def test_a_tokenizer_whose_encoder_has_another_dtype_is_one_clear_error(tiny_audiolm, prompt):
+    tokenizer = copy.deepcopy(tiny_audiolm.semantic_tokenizer)
+    tokenizer.encoder.half()
+    with pytest.raises(ValueError, match=r"The semantic tokenizer has weights of several dtypes .*float16"):
+        tokenizer.tokenize(prompt)
+
+
+def test_type_keeps_the_flags_of_the_codec(tiny_audiolm, prompt):
+    model = copy.deepcopy(tiny_audiolm).type(torch.float16)
+    assert model.semantic.dtype == torch.float16
+    assert torch.equal(model.codec.encode(prompt).audio_codes, tiny_audiolm.codec.encode(prompt).audio_codes)

@@ -56,6 +56,7 @@ SINGLE = [
     ("generation", ["--batch", "1", "1000000000"], "--batch is 1000000000; give 1 or more and at most 1000"),
     ("train", ["--config", "binary"], "binary is not valid YAML"),
     ("train", ["--threads", "0"], "--threads is 0; give 1 or more"),
+    ("train", ["--kind", "codec"], "--kind goes with --help"),
     ("tokenize", ["--num-machines", "4"], "The option --num-machines is no longer there: tokenize a part of the"),
     ("tokenize", ["--machine-index", "0"], "folder of its own, and list the folders in train_tokens"),
     ("tokenize", ["--num-threads", "2"], "--num-threads is no longer there: every process has one thread"),

@@ -397,3 +397,15 @@ def test_an_adapter_of_all_layers_leaves_the_tokens_alone():
     assert adapted == {*model.stages}
     assert model.semantic_tokenizer.tokenize(audio).semantic_tokens.equal(tokens.semantic_tokens)
     assert model.acoustic_codec.encode(audio).equal(codes)
+
+
+def test_an_adapter_on_the_wrong_part_is_one_clear_error(tmp_path):
+    model = tiny_model()
+    get_peft_model(model.coarse, LoraConfig(target_modules="all-linear", r=2)).save_pretrained(tmp_path / "coarse")
+    other = tiny_model()
+    with pytest.raises(ValueError, match="coarse lacks .*Load the adapter of a stage on that stage"):
+        other.load_adapter(tmp_path / "coarse")
+    wide = AudioLMModel(other.config).semantic
+    wide.model.layers[0].mlp.up_proj = torch.nn.Linear(wide.config.hidden_size, 7, bias=False)
+    with pytest.raises(ValueError, match="shapes of the adapter .*do not fit this model; it is of another"):
+        wide.load_adapter(tmp_path / "coarse")

@@ -50,6 +50,8 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.exit()
     if arguments.config is None:
         parser.error("the following arguments are required: --config")
+    if arguments.kind is not None:
+        raise ValueError("--kind goes with --help; the kind of a training is the key `kind` of its --config.")
     if arguments.threads is not None:
         check_threads(arguments.threads)
         torch.set_num_threads(arguments.threads)

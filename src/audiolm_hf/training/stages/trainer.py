@@ -5,7 +5,10 @@ The loss of a step is the mean over all labels of its batch, so that the result 
 processes and accumulation steps.
 """
 
+import errno
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from audiolm_hf.training.stages.config import StageTrainingConfig
 
 ADAM_BETA2 = 0.95
 FINAL_SHARE = 0.01  # final learning rate as a share of the peak
+NEARLY_FULL = 2**20  # free bytes, less than any file of a checkpoint that cannot be written
 
 
 class StageTrainer(Trainer):
@@ -110,7 +114,12 @@ class StageTrainer(Trainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         require_finite(self.model, self.state.global_step, Path(self.args.output_dir))
-        super()._save_checkpoint(model, trial)
+        try:
+            super()._save_checkpoint(model, trial)
+        except RuntimeError as error:  # torch.save does not say that the disk is full
+            if shutil.disk_usage(self.args.output_dir).free > NEARLY_FULL:
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.args.output_dir) from error
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = Path(self.args.output_dir)
