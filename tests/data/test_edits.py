@@ -28,7 +28,7 @@ def test_an_edit_follows_from_its_seed(name, sound):
     assert len(edited) == len(sound) or name in ("cropping", "time stretch")
 
 
-@pytest.mark.parametrize("name", set(EDITS) - {"cropping"})
+@pytest.mark.parametrize("name", sorted(set(EDITS) - {"cropping"}))
 def test_pitch_is_kept(name, sound):
     last = edit_audio(sound[-RATE // 2 :], RATE, name, 0)
     assert loudest_hertz(last) == pytest.approx(loudest_hertz(sound[-RATE // 2 :]), abs=6)
