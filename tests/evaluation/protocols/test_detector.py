@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, cli
-from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.edits import EDITS
 from audiolm_hf.evaluation.protocols import detector as module
 from audiolm_hf.evaluation.protocols.detector import (
@@ -60,7 +60,7 @@ def test_every_table_is_there(report):
     assert all("accuracy" not in floor for floor in report["floors"].values())
     assert report["floors"]["spectral flatness"]["eer"] <= 0.5
     text = format_detector(report)
-    for word in ("Griffin-Lim copies", "reverberation", "0.6 s", "shuffled labels", "south", "EER %"):
+    for word in ("Griffin-Lim copies", "reverberation", "0.6 s, 3 real clips", "shuffled labels", "south", "EER %"):
         assert word in text
 
 
@@ -83,6 +83,12 @@ def test_an_oracle_is_perfect_and_its_shuffled_scores_are_not(detector, labelled
     assert result["groups"]["south"] == {"num_clips": 2, "real": 0, "codec": 0, "coarse": 0}
     assert result["others"]["Griffin-Lim copies"]["eer"] == 0.5  # all called real
     assert {len(clip) for clip in made if len(clip) < RATE - 1} == set()
+
+
+def test_groups_are_speakers_where_all_have_one_accent():
+    clips = [AudioRecord(str(place), np.zeros(1), RATE, speaker, "none") for place, speaker in enumerate("aba")]
+    groups = module._groups(clips, {"real": [0.9, 0.1, 0.2]})
+    assert groups == {"a": {"num_clips": 2, "real": 0.5}, "b": {"num_clips": 1, "real": 1.0}}
 
 
 def test_griffin_lim_keeps_the_magnitudes_and_not_the_waveform():
