@@ -197,7 +197,8 @@ def _list_folder(path: Path, datasets: dict[Path, "Dataset"]) -> list[Clip]:
 
 
 def _parquet_rows(path: Path) -> list[Clip]:
-    file, _ = open_table(path)
+    file = open_table(path)
+    audio_column(file.schema_arrow, path)  # raises where there is none
     known = {*label_columns(file.schema_arrow.names).values(), "duration"}
     columns = [name for name in file.schema_arrow.names if name in known]
     rows = file.read(columns=columns).to_pylist() or [{}] * file.metadata.num_rows

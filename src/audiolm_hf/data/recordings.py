@@ -199,18 +199,20 @@ def audio_column(schema: pa.Schema, path: Path) -> str:
     return structs[0]
 
 
-def open_table(path: Path) -> tuple[pq.ParquetFile, str]:
-    """Open a parquet file, and return it with the name of its column of audio."""
+def open_table(path: Path) -> pq.ParquetFile:
+    """Open a parquet file."""
     try:
-        file = pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(path, memory_map=True)
     except pa.ArrowException as error:
         raise ValueError(f"{path} is not a parquet file that can be read ({error}); make or copy it again.") from error
-    return file, audio_column(file.schema_arrow, path)
 
 
 def files_beside(table: Path, name: str) -> dict[str, Path]:
     """Return the files that a parquet file names where it has no audio itself, by names that begin with `name`."""
-    file, column = open_table(table)
+    file = open_table(table)
+    if "midi" in file.schema_arrow.names:  # pieces to render
+        return {}
+    column = audio_column(file.schema_arrow, table)
     paths: dict[str, Path] = {}
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
