@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """A tiny AudioLM with random weights for the whole run, and the same random numbers for every test."""
 
+import signal
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
@@ -102,6 +103,13 @@ def randomise(model, scale=0.3):
 def tiny_audiolm():
     torch.manual_seed(0)
     return randomise(AudioLMModel(tiny_config()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Let tests interrupt themselves where SIGINT was ignored at their start, as in the background of a shell."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

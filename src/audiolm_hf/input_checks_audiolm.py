@@ -184,8 +184,9 @@ def check_frames(
 
 
 def _check_mask(mask: Any, batch: int, length: int, past: int) -> None:
-    made = [*mask.values()] if isinstance(mask, Mapping) else [mask]
-    if made and all(hasattr(each, "mask_mod") or (made != [mask] and isinstance(each, Tensor)) for each in made):
+    several = isinstance(mask, Mapping)
+    made = [*mask.values()] if several else [mask]
+    if made and all(hasattr(each, "mask_mod") or (several and isinstance(each, Tensor)) for each in made):
         return
     check_tensor("attention_mask", mask, "(batch, sequence_length)")
     if mask.dim() == 4 and not mask.is_complex():

@@ -166,7 +166,8 @@ def test_half_precision_and_back(stage, dtype, tmp_path):
 
 def test_compiled_equals_eager(stage):
     batch = batch_of(stage.config)
-    compiled = torch.compile(stage, backend="eager", fullgraph=True, dynamic=False)
+    whole = not torch.__version__.startswith("2.6.")  # whose compiler cannot trace transformers' own decorators
+    compiled = torch.compile(stage, backend="eager", fullgraph=whole, dynamic=False)
     with torch.no_grad():
         found = compiled(batch["input_ids"], batch["attention_mask"]).logits
         torch.testing.assert_close(found, stage(batch["input_ids"], batch["attention_mask"]).logits)
