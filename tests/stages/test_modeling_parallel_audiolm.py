@@ -164,10 +164,12 @@ def test_half_precision_and_back(stage, dtype, tmp_path):
     assert all(torch.equal(value, stage.state_dict()[name]) for name, value in again.state_dict().items())
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_exporting"), reason="transformers' masks of encoders need torch 2.7"
+)
 def test_compiled_equals_eager(stage):
     batch = batch_of(stage.config)
-    whole = not torch.__version__.startswith("2.6.")  # whose compiler cannot trace transformers' own decorators
-    compiled = torch.compile(stage, backend="eager", fullgraph=whole, dynamic=False)
+    compiled = torch.compile(stage, backend="eager", fullgraph=True, dynamic=False)
     with torch.no_grad():
         found = compiled(batch["input_ids"], batch["attention_mask"]).logits
         torch.testing.assert_close(found, stage(batch["input_ids"], batch["attention_mask"]).logits)
