@@ -164,9 +164,7 @@ def test_half_precision_and_back(stage, dtype, tmp_path):
     assert all(torch.equal(value, stage.state_dict()[name]) for name, value in again.state_dict().items())
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.compiler, "is_exporting"), reason="transformers' masks of encoders need torch 2.7"
-)
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="transformers' masks need torch 2.7")
 def test_compiled_equals_eager(stage):
     batch = batch_of(stage.config)
     compiled = torch.compile(stage, backend="eager", fullgraph=True, dynamic=False)
