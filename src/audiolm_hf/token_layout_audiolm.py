@@ -296,7 +296,7 @@ def pad_examples(examples: Sequence[dict[str, Tensor]], config: AudioLMStageConf
 
 @dataclass
 class AudioLMStageCollator:
-    """Make batches of training sequences; the `data_collator` of [`~transformers.Trainer`] for a stage.
+    """Collate training sequences into batches; the `data_collator` of [`~transformers.Trainer`] for a stage.
 
     Args:
         config ([`AudioLMStageConfig`]): the stage.

@@ -166,7 +166,7 @@ class DetectorTrainer(EncoderTrainer):
 
 @one_run("detector", "detector")
 def train_detector(config: DetectorTrainingConfig) -> None:
-    """Make the clips and train a detector, or resume; the result is in `detector`.
+    """Generate the clips and train a detector, or resume; the result is in `detector`.
 
     `log.jsonl` has `validation_accuracy` and `validation_eer` of clips of 3 s without edits.
 
