@@ -79,12 +79,7 @@ def _describe(error: Exception, verb: str) -> str:
 
 
 def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
-    """Build the parser, with the commands to load; its result has the attribute `run`.
-
-    Raises:
-        ModuleNotFoundError: a single command needs a package that is not installed; of several, its help has the
-            error.
-    """
+    """Build the parser, with the commands to load; its result has the attribute `run`."""
     parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
     parser.add_argument("--version", action="version", version=f"audiolm-hf {audiolm_hf.__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command", parser_class=Parser)

@@ -103,13 +103,7 @@ def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Cal
 def build_demo(
     checkpoint: str = DEFAULT_CHECKPOINT, device: str | None = None, threads: int | None = None
 ) -> gr.Blocks:
-    """Load a checkpoint and build the page.
-
-    Args:
-        checkpoint (`str`, defaults to `"speech-tiny"`): bundled name, folder, or `user/name` on the Hub.
-        device (`str`, *optional*): of the model; by default an accelerator if there is one.
-        threads (`int`, *optional*): on a CPU; by default what suits the model's size.
-    """
+    """Load a checkpoint, by bundled name, folder or `user/name`, and build the page."""
     continue_audio = pipeline(resolve_checkpoint(checkpoint), device=device)
     logger.warning(f"{checkpoint} on {continue_audio.device}, {set_threads(continue_audio.model, threads)}")
     folder = tempfile.TemporaryDirectory(prefix="audiolm-hf-demo-")

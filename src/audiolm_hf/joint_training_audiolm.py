@@ -59,17 +59,11 @@ class AudioLMOutput(ModelOutput):
 
 @dataclass
 class TokenisedRecording:
-    """The tokens of one recording.
+    """The tokens of one recording."""
 
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): repeats included.
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): codes of the same time.
-        learned (`torch.BoolTensor` of shape `(num_codebooks, frames)`, *optional*): which codes are to be learned;
-            all by default. A semantic token is learned where any code of its first frame is.
-    """
-
-    semantic_tokens: Tensor
-    audio_codes: Tensor
+    semantic_tokens: Tensor  # (semantic_length,), repeats included
+    audio_codes: Tensor  # (num_codebooks, frames), codes of the same time
+    # (num_codebooks, frames), all by default; a semantic token is learned where any code of its first frame is.
     learned: Tensor | None = None
 
 
@@ -80,19 +74,7 @@ def stage_windows(
     condition_dropout: float = 0.0,
     mask_seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Cut recordings into consecutive windows of a stage, and stack their sequences.
-
-    Args:
-        recordings (`list[TokenisedRecording]`): whole, so that their ends are learned.
-        config ([`AudioLMStageConfig`]): the stage; its `window_length_s` is the length of a window.
-        grid ([`TimeGrid`]): the times of tokens and frames.
-        condition_dropout (`float`, defaults to 0.0): share of the windows whose semantic tokens are left out.
-        mask_seed (`int`, defaults to 0): of the masks of the parallel stage, see [`hide_codes`].
-
-    Returns:
-        `dict`: `input_ids`, `labels` (-100 where nothing is learned) and `attention_mask`, of shape
-        `(windows, sequence_length)`; the windows of a recording are adjacent.
-    """
+    """Cut whole recordings into consecutive windows of a stage, and stack their padded sequences in order."""
     window, examples, rng = grid.units(config.window_length_s), [], np.random.default_rng(mask_seed)
     for recording in recordings:
         num_units = _num_units(recording, grid)

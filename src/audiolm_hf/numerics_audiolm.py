@@ -45,11 +45,7 @@ def float32_default() -> Iterator[None]:
 
 
 def require_one_dtype(model: nn.Module, name: str) -> None:
-    """Check that the weights of a model have one dtype, which a part of it can lose by a call of its own `half`.
-
-    Raises:
-        ValueError: they have several; `name` is what the message calls the model.
-    """
+    """Check that the weights of a model have one dtype, which a part of it can lose by a call of its own `half`."""
     if torch.compiler.is_compiling():
         return
     weights = {weight.dtype: key for key, weight in model.state_dict().items() if weight.is_floating_point()}

@@ -13,12 +13,7 @@ _INTERVAL_S = 30.0  # between lines where the amount of work is not known
 
 
 def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
-    """Return a `tqdm` bar; in a pipe or a file it writes a line per tenth of the work, or else per 30 s.
-
-    Args:
-        iterable (*optional*): what is iterated over.
-        options: arguments of `tqdm`.
-    """
+    """Return a `tqdm` bar; in a pipe or a file it writes a line per tenth of the work, or else per 30 s."""
     if sys.stderr is not None and not sys.stderr.isatty():
         total = options.get("total", len(iterable) if isinstance(iterable, Sized) else None)
         interval_s, steps = (_INTERVAL_S, None) if total is None else (0.0, max(1, total / _SHARES))

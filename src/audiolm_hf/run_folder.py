@@ -61,21 +61,11 @@ def hold_folder(
     overwrite: bool = False,
     shared: bool = False,
 ) -> Iterator[RunFolder]:
-    """Hold a folder for a run, within a context.
+    """Hold a folder, perhaps a new one, for a run within a context; a folder of another run is an error.
 
-    Args:
-        folder (`str` or `Path`): the folder, which is created if it does not exist.
-        kind (`str`): kind of the run.
-        settings (`dict`): settings that the result depends on, of JSON types.
-        inputs (`dict`): files that the result depends on, by the key of the setting, and then by names that do not
-            depend on their location, see [`named_files`].
-        overwrite (`bool`, defaults to `False`): empty the folder if it belongs to another run.
-        shared (`bool`, defaults to `False`): allow files of others in the folder.
-
-    Raises:
-        ValueError: the folder belongs to another run, or has files that no run wrote.
-        BlockingIOError: another process holds the folder.
-        OSError: the folder is not writable.
+    `settings` are of JSON types, and `inputs` the files that the result depends on, by key of the settings and then by
+    names that do not depend on their place, see [`named_files`]. `overwrite` empties a folder of another run, and
+    `shared` allows files of others in it.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():

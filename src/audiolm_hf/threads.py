@@ -34,13 +34,9 @@ def check_threads(asked: int | None) -> None:
 
 
 def set_threads(model: nn.Module, asked: int | None = None) -> str:
-    """Set torch's number of threads to what suits a model, and return a phrase with the number and its reason.
+    """Set torch's number of threads, and return a phrase with the number and its reason.
 
-    Args:
-        model (`torch.nn.Module`): one thread for every 25 million weights of its largest part, at most
-            [`usable_cpus`].
-        asked (`int`, *optional*): the number to set instead. Without it, the environment variable `OMP_NUM_THREADS`
-            takes precedence where it holds a number.
+    It is the number `asked`, that of `OMP_NUM_THREADS`, or one for every 25 million weights of the largest part.
     """
     check_threads(asked)
     if asked is not None:

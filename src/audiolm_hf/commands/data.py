@@ -63,12 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_corpora(path: Path) -> dict[str, "Corpus"]:
-    """Read the YAML file whose key `corpora` maps names to fields of [`~audiolm_hf.data.corpora.Corpus`].
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not YAML, or has unknown keys or values.
-    """
+    """Read the YAML file whose key `corpora` maps names to fields of [`~audiolm_hf.data.corpora.Corpus`]."""
     import yaml
 
     from audiolm_hf.data.corpora import Corpus

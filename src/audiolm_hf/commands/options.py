@@ -125,11 +125,7 @@ def add_removed(parser: argparse.ArgumentParser, old: str, advice: str) -> None:
 
 
 def find_device(name: str | None) -> str:
-    """Return the device `name`, or by default the accelerator of this machine, or `"cpu"` without one.
-
-    Raises:
-        ValueError: this machine has no such device.
-    """
+    """Return the device `name`, or by default the accelerator of this machine, or `"cpu"` without one."""
     devices = ["cpu"]
     if torch.accelerator.is_available():
         kind = str(torch.accelerator.current_accelerator())

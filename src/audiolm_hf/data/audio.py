@@ -29,19 +29,12 @@ _CACHED_BYTES = 2**31  # of decoded audio, 2 bytes a sample
 
 @dataclass(frozen=True)
 class AudioRecord:
-    """One decoded recording.
+    """One decoded recording."""
 
-    Args:
-        id (`str`): unique within the sources it was read with, see [`~audiolm_hf.data.recordings.Clip`].
-        array (`np.ndarray` of shape `(num_samples,)`): mono float32 in [-1, 1].
-        sampling_rate (`int`): Hz.
-        speaker, accent, text, source (`str`): the labels of the recording; `""` where none are given.
-    """
-
-    id: str
-    array: np.ndarray
-    sampling_rate: int
-    speaker: str = ""
+    id: str  # unique within the sources it was read with, see [`Clip`]
+    array: np.ndarray  # (num_samples,), mono float32 in [-1, 1]
+    sampling_rate: int  # Hz
+    speaker: str = ""  # this and the others are labels, empty where not given
     accent: str = ""
     text: str = ""
     source: str = ""
@@ -55,20 +48,7 @@ class AudioRecord:
 def decode_audio(
     data: bytes | Path, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
-    """Decode one recording to mono at the asked rate.
-
-    Args:
-        data (`bytes` or `Path`): an encoded audio file, or its path.
-        sampling_rate (`int`): Hz of the result; other rates are resampled.
-        start_s (`float`, defaults to 0.0): where the recording begins in the file, in seconds.
-        end_s (`float`, *optional*): where it ends, in seconds; no later than the end of the file.
-
-    Returns:
-        `np.ndarray` of shape `(num_samples,)`, float32, contiguous.
-
-    Raises:
-        ValueError: the data is no audio that soundfile or ffmpeg reads, holds no samples, or holds NaN or infinity.
-    """
+    """Decode a sound file, or a part of it, to mono float32 `(num_samples,)` at a sampling rate in Hz."""
     array = decode_mono(data, sampling_rate, start_s, end_s)
     if not len(array):
         raise ValueError("it holds no samples" + (f" after {start_s} s" if start_s else ""))
@@ -88,15 +68,6 @@ class AudioSource(Sequence[AudioRecord]):
 
     Nothing is decoded before it is asked for. Recordings whose header cannot be read are left out at once; one that
     fails while it is decoded raises when indexed and is left out when iterated. Both are listed in `skipped`.
-
-    Args:
-        paths (`str`, `Path` or a sequence of them): parquet files, folders, lists, datasets saved to disk or audio
-            files, see [`~audiolm_hf.data.clips.list_clips`].
-        sampling_rate (`int`): Hz of the arrays that come out.
-
-    Raises:
-        FileNotFoundError: a path does not exist.
-        ValueError: a path is of no kind named above, or nothing readable is left.
     """
 
     def __init__(self, paths: str | Path | Iterable[str | Path], sampling_rate: int = 16000) -> None:
@@ -151,11 +122,7 @@ class AudioSource(Sequence[AudioRecord]):
 
 
 def load_audio_segments(source: AudioSource, segment_length_s: float, max_segments: int) -> list[np.ndarray]:
-    """Cut recordings into consecutive segments of at most `segment_length_s`; return the first `max_segments`.
-
-    Returns:
-        `list[np.ndarray]`: float32 arrays of shape `(num_samples,)`, in the order of the recordings.
-    """
+    """Return the first consecutive segments `(num_samples,)` of recordings, of at most `segment_length_s`."""
     length = max(1, round(segment_length_s * source.sampling_rate))
     arrays = (record.array for record in source)
     segments = (array[start : start + length] for array in arrays for start in range(0, len(array), length))
@@ -170,13 +137,7 @@ class AudioCropDataset(Dataset):
 
     So a training resumes exactly without saved state. Recordings are drawn in proportion to their length. Decoded
     audio is kept as 16 bit integers, as far as there is room, and every crop passes through them, so that the cache
-    changes nothing.
-
-    Args:
-        source ([`AudioSource`]): the recordings.
-        crop_length (`int`): samples per crop; a shorter recording is used whole and zero padded on the right.
-        seed (`int`, defaults to 0): of the choice of recordings and positions.
-        pitch ([`FramePitch`], *optional*): adds `f0 (frames,)`, Hz, to every crop.
+    changes nothing. `pitch` adds `f0 (frames,)`, Hz, to every crop; short recordings are zero padded.
     """
 
     def __init__(self, source: AudioSource, crop_length: int, seed: int = 0, pitch: FramePitch | None = None) -> None:

@@ -11,9 +11,7 @@ Value = TypeVar("Value")
 class ByteCache(Generic[Value]):
     """Values by key; those not used for longest make room. A copy, or one in another process, is empty.
 
-    Args:
-        max_bytes (`int`): kept in all; a single larger value is kept, too.
-        num_bytes (callable): returns the size of a value in bytes.
+    `num_bytes` returns the size of a value; a single value larger than `max_bytes` is kept.
     """
 
     def __init__(self, max_bytes: int, num_bytes: Callable[[Value], int]) -> None:

@@ -46,11 +46,7 @@ _SAVED_DATASET_FILES = ("state.json", "dataset_dict.json")  # one of them marks 
 
 
 class ClipReader:
-    """Fetches the encoded audio of clips; tables stay open between calls.
-
-    Args:
-        datasets (`dict`): those of the [`ClipList`].
-    """
+    """Fetches the encoded audio of clips; tables stay open between calls."""
 
     def __init__(self, datasets: dict[Path, "Dataset"]) -> None:
         self._datasets = datasets
@@ -91,20 +87,9 @@ class ClipReader:
 
 
 def list_clips(paths: str | Path | Iterable[str | Path]) -> ClipList:
-    """List the recordings of any number of places.
+    """List the recordings of parquet files, folders, datasets saved to disk, lists and audio files, in their order.
 
-    Args:
-        paths (`str`, `Path` or a sequence of them): parquet files with a column `audio` (a struct of `bytes` and
-            `path`) and optional `speaker`, `accent`, `text`, `source`, `duration`; folders, searched for audio files
-            that are not hidden, through links, too; datasets saved to disk by `datasets`; lists, see
-            [`~audiolm_hf.data.recordings.read_manifest`]; or audio files.
-
-    Returns:
-        [`ClipList`]: in the order of the paths; files of a folder by name. A name that several files have is numbered.
-
-    Raises:
-        FileNotFoundError: a path does not exist.
-        ValueError: a path is of no kind named above.
+    Parquet files have a column `audio` and perhaps labels. Folders are searched through links, too, by name.
     """
     datasets: dict[Path, Dataset] = {}
     clips: list[Clip] = []

@@ -44,22 +44,13 @@ MIDI_FEATURES = Features(
 
 @dataclass
 class Corpus:
-    """A corpus: where it is published, and what of it is used.
+    """A corpus: where it is published, and what of it is used."""
 
-    Args:
-        layout (`str`): how its archive is laid out, of `LAYOUTS`.
-        url (`str`): address of the archive.
-        splits (`dict[str, str]`): by name of the parquet file, the list of its recordings, in order: a text file with
-            a name a line; for MIDI files CSV with path, composer, title, duration and sha256.
-        digest (`str`, *optional*): of the archive, `"<algorithm>:<hexadecimal digits>"`.
-        excerpts (`dict[str, str]`): by name of the parquet file, a CSV file with path and start (s) of excerpts that
-            are rendered from the MIDI files.
-    """
-
-    layout: str
-    url: str
-    splits: dict[str, str]
-    digest: str | None = None
+    layout: str  # how its archive is laid out, of `LAYOUTS`
+    url: str  # address of the archive
+    splits: dict[str, str]  # parquet file -> list of its recordings: a name a line, or CSV with details of MIDI files
+    digest: str | None = None  # of the archive, `"<algorithm>:<hexadecimal digits>"`
+    # Parquet file -> CSV with path and start (s) of excerpts that are rendered from the MIDI files.
     excerpts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,33 +60,15 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording of a corpus.
+    """A recording of a corpus."""
 
-    Args:
-        content (`bytes`): the sound or MIDI file.
-        name (`str`): path of the file in the archive.
-        labels (`dict[str, str]`): text, speaker, gender and accent, as far as they are known.
-    """
-
-    content: bytes
-    name: str
-    labels: dict[str, str]
+    content: bytes  # the sound or MIDI file
+    name: str  # path of the file in the archive
+    labels: dict[str, str]  # text, speaker, gender and accent, as far as they are known
 
 
 def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
-    """Read the lists of all splits.
-
-    Args:
-        corpus ([`Corpus`]): its `splits`.
-        folder (`Path`): folder of the lists.
-
-    Returns:
-        `dict[str, list[dict[str, str]]]`: by name of the split the columns of each recording; at least `path`.
-
-    Raises:
-        FileNotFoundError: a list is not there.
-        ValueError: a list is empty, or a recording or speaker is in two of train, validation and test.
-    """
+    """Read the columns of the recordings of each split, at least `path`; none may be in two of `SPLITS`."""
     lists = {split: _read_list(folder / name) for split, name in corpus.splits.items()}
     owners: dict[str, str] = {}
     for split in lists:
@@ -186,19 +159,7 @@ LAYOUTS: dict[str, Callable[[Path, set[str]], dict[str, Recording]]] = {
 
 
 def read_corpus(corpus: Corpus, source: Path, lists: dict[str, list[dict[str, str]]]) -> dict[str, Recording]:
-    """Read the listed recordings from an archive.
-
-    Args:
-        corpus ([`Corpus`]): the corpus.
-        source (`Path`): its archive, or the folder that it was unpacked into.
-        lists (`dict`): as [`read_lists`] returns them.
-
-    Returns:
-        `dict[str, Recording]`: by the lists' names.
-
-    Raises:
-        ValueError: the archive is damaged, a recording is missing, or a MIDI file is not the listed one.
-    """
+    """Read the listed recordings from an archive, or the folder it was unpacked into, by the names in the lists."""
     rows = {row["path"]: row for split in lists.values() for row in split}
     try:
         found = LAYOUTS[corpus.layout](source, set(rows))
@@ -251,14 +212,7 @@ def midi_rows(corpus: Corpus, rows: list[dict[str, str]], recordings: dict[str, 
 
 
 def as_flac(content: bytes) -> tuple[bytes, int]:
-    """Convert a recording to mono FLAC of 16 kHz and 16 bit; the bytes of such a file are kept.
-
-    Args:
-        content (`bytes`): a sound file.
-
-    Returns:
-        `(bytes, int)`: a FLAC file, and its number of samples.
-    """
+    """Convert a recording to mono FLAC of 16 kHz and 16 bit; the bytes of such a file are kept."""
     array = decode_audio(content, SAMPLING_RATE)
     offset = float(array.mean())
     with sf.SoundFile(io.BytesIO(content)) as file:

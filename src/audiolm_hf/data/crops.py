@@ -56,16 +56,7 @@ def record_units(record: TokenRecord, grid: TimeGrid) -> int:
 
 
 def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) -> list[Crop]:
-    """Cut one epoch's crops: from each record about as many windows as fit, at random places.
-
-    Args:
-        units (sequence of `int`): length of each record in grid units.
-        window (`int`): grid units per crop; a shorter record is used whole.
-        rng (`np.random.Generator`): decides.
-
-    Returns:
-        `list[Crop]`: in the order of the records. The expected total length is that of the records.
-    """
+    """Cut an epoch's crops, in grid units: from each record about as many windows as fit, at random places."""
     crops = []
     for record, length in enumerate(units):
         room = length - window
@@ -99,15 +90,6 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
 
     In training a small stage sees clean codes, in generation its own; and little data is soon memorized. Noise in the
     inputs helps against both, and keeps the condition useful: from clean codes alone, a code can nearly be predicted.
-
-    Args:
-        input_ids (`torch.LongTensor` of shape `(..., sequence_length)`): ids of the stage.
-        config ([`AudioLMStageConfig`]): the stage.
-        share (`float`): probability of replacement.
-        rng (`np.random.Generator`): decides.
-
-    Returns:
-        `torch.LongTensor` of the same shape.
     """
     if share == 0:
         return input_ids
@@ -127,26 +109,16 @@ class StageBatches(Dataset):
     Crops of like length share a batch, so that little of it is padding. Item `i` is part `i % parts` of batch
     `i // parts`. Processes and accumulation steps each take parts, so that the training does not depend on how many
     of them there are.
-
-    Args:
-        tokens ([`TokenDataset`]): the records.
-        config ([`AudioLMStageConfig`]): the stage; its `window_length_s` is the length of a crop.
-        batch_tokens (`int`): most ids in a batch, padding included; a single longer sequence still makes a batch.
-        num_batches (`int`): how many there are.
-        seed (`int`, defaults to 0): of crops, order, corruption and dropped conditions.
-        corruption (`float`, defaults to 0.0): share of input ids replaced, see [`corrupt_inputs`].
-        condition_dropout (`float`, defaults to 0.0): share of coarse sequences without semantic tokens.
-        parts (`int`, defaults to 1): shares of each batch.
     """
 
-    tokens: TokenDataset
-    config: AudioLMStageConfig
-    batch_tokens: int
-    num_batches: int
-    seed: int = 0
-    corruption: float = 0.0
-    condition_dropout: float = 0.0
-    parts: int = 1
+    tokens: TokenDataset  # the records
+    config: AudioLMStageConfig  # the stage; its `window_length_s` is the length of a crop
+    batch_tokens: int  # most ids in a batch, padding included; a single longer sequence still makes a batch
+    num_batches: int  # how many there are
+    seed: int = 0  # of crops, order, corruption and dropped conditions
+    corruption: float = 0.0  # share of input ids replaced, see [`corrupt_inputs`]
+    condition_dropout: float = 0.0  # share of coarse sequences without semantic tokens
+    parts: int = 1  # shares of each batch
 
     def __post_init__(self) -> None:
         check_agreement(self.tokens.info, self.config)
@@ -276,11 +248,7 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
 
 
 def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
-    """Check that a stage's vocabulary is the one of a token dataset.
-
-    Raises:
-        ValueError: a size differs, or there are fewer levels; a stage without codes is only held to its own.
-    """
+    """Check that a stage's vocabulary, as far as it has codes, is the one of a token dataset."""
     pairs = {"num_semantic_tokens": (config.num_semantic_tokens, info.num_semantic_tokens)}
     if config.num_stage_codebooks:
         pairs["codebook_size"] = (config.codebook_size, info.codebook_size)

@@ -20,21 +20,7 @@ _TIMEOUT_S = 60.0
 
 
 def fetch(url: str, path: Path, digest: str | None = None) -> Path:
-    """Download a file, or what is missing of it.
-
-    Args:
-        url (`str`): http or https address.
-        path (`Path`): the file; while it is not whole it is called `<path>.partial`, from whose end on a later call
-            resumes.
-        digest (`str`, *optional*): as of [`check_digest`]; a file that differs is removed.
-
-    Returns:
-        `Path`: the file.
-
-    Raises:
-        ConnectionError: the server does not answer, or the connection breaks off; what has come is kept.
-        ValueError: the file is not the one that was meant.
-    """
+    """Download a file, or what is missing of `<path>.partial`; one with another digest is removed."""
     if path.is_file():
         return path
     partial = path.with_name(f"{path.name}.partial")
@@ -83,15 +69,7 @@ def _download(url: str, partial: Path) -> None:
 
 
 def check_digest(path: Path, digest: str | None) -> None:
-    """Check that a file is the one that was meant.
-
-    Args:
-        path (`Path`): the file.
-        digest (`str`, *optional*): `"<algorithm>:<hexadecimal digits>"`, such as `"sha256:be1a..."`.
-
-    Raises:
-        ValueError: the file's differs.
-    """
+    """Check the digest of a file, `"<algorithm>:<hexadecimal digits>"`, if it is known."""
     if digest is None:
         return
     algorithm, _, expected = digest.partition(":")
@@ -104,17 +82,7 @@ def check_digest(path: Path, digest: str | None) -> None:
 
 
 def read_members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """List the files of an archive, or of the folder that it was unpacked into, in the order in which they lie there.
-
-    Args:
-        source (`Path`): a tar archive, compressed or not, or a folder.
-
-    Yields:
-        `(str, Callable[[], bytes])`: path inside it, with `/`; and what reads the file, before the next is asked for.
-
-    Raises:
-        tarfile.TarError, EOFError, OSError, zlib.error: the file is no whole tar archive.
-    """
+    """List the files of an archive, or of its unpacked folder; each is read before the next is asked for."""
     if source.is_dir():
         for path in sorted(path for path in source.rglob("*") if path.is_file()):
             yield path.relative_to(source).as_posix(), path.read_bytes

@@ -107,20 +107,7 @@ EDITS: dict[str, Edit] = {
 
 
 def edit_audio(array: np.ndarray, sampling_rate: int, name: str, seed: int | list[int]) -> np.ndarray:
-    """Return an edited copy of a recording; its strength follows from the seed alone.
-
-    Args:
-        array (`np.ndarray` of shape `(num_samples,)`): mono float32 in [-1, 1].
-        sampling_rate (`int`): Hz.
-        name (`str`): one of `EDITS`.
-        seed (`int` or `list[int]`): random seed.
-
-    Returns:
-        `np.ndarray`: float32 in [-1, 1], of another length after cropping and time stretch.
-
-    Raises:
-        ValueError: there is no such edit.
-    """
+    """Return an edited copy, perhaps of another length; the strength of the edit follows from the seed alone."""
     if name not in EDITS:
         raise ValueError(f"There is no edit {name!r}; there are {', '.join(EDITS)}.")
     edited = EDITS[name](array, sampling_rate, np.random.default_rng(seed)).astype(np.float32)

@@ -33,19 +33,12 @@ class EncodedAudio(Audio):
 
 @dataclass(frozen=True)
 class ClipStream:
-    """Recordings that are read one after the other from a `datasets.IterableDataset`.
+    """Recordings that are read one after the other from a `datasets.IterableDataset`."""
 
-    Args:
-        name (`str`): of the dataset, configuration and split; ids begin with it.
-        dataset (`datasets.IterableDataset`): with one column of audio that stays encoded, see [`open_dataset`].
-        num_clips (`int`, *optional*): how many there are, where the dataset says so.
-        files (`dict[str, Path]`): its files by name, if it is on this machine; one of the Hub is known by its name.
-    """
-
-    name: str
-    dataset: IterableDataset
-    num_clips: int | None = None
-    files: dict[str, Path] = field(default_factory=dict)
+    name: str  # of the dataset, configuration and split; ids begin with it
+    dataset: IterableDataset  # with one column of audio that stays encoded, see [`open_dataset`]
+    num_clips: int | None = None  # how many there are, where the dataset says so
+    files: dict[str, Path] = field(default_factory=dict)  # of a dataset on this machine
     datasets: ClassVar[dict[Path, Dataset]] = {}
 
     @property
@@ -65,11 +58,7 @@ class ClipStream:
 
 
 def open_saved_dataset(folder: Path) -> ClipList:
-    """List the recordings of a dataset that `save_to_disk` wrote; its files are mapped into memory, not read.
-
-    Raises:
-        ValueError: the folder holds several splits, or none of the columns is audio.
-    """
+    """List the recordings of a dataset that `save_to_disk` wrote; its files are mapped into memory, not read."""
     dataset = load_from_disk(str(folder))
     if isinstance(dataset, DatasetDict):
         splits = ", ".join(str(folder / split) for split in dataset)
@@ -84,22 +73,7 @@ def open_dataset(
     revision: str | None = None,
     streaming: bool = False,
 ) -> ClipList | ClipStream:
-    """Open a dataset by name.
-
-    Args:
-        name (`str`): `user/name` on the Hub, or what else `datasets.load_dataset` takes.
-        split (`str`, *optional*): such as `"train"`; it must be given.
-        config_name (`str`, *optional*): of a dataset that has several configurations.
-        revision (`str`, *optional*): branch, tag or commit on the Hub.
-        streaming (`bool`, defaults to `False`): read while working instead of downloading everything first.
-
-    Returns:
-        [`ClipList`], or [`ClipStream`] with `streaming`.
-
-    Raises:
-        FileNotFoundError: there is no such dataset.
-        ValueError: there is no such split or configuration, or none of the columns is audio.
-    """
+    """Open a dataset by what `datasets.load_dataset` takes; `streaming` reads it without downloading it first."""
     if split is None:
         raise ValueError(f"No split of {name} is named; give --split, such as --split train.")
     try:

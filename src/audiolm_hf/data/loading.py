@@ -30,15 +30,7 @@ def require_model_type(folder: str | Path, model_type: str | Collection[str], ke
 
 
 def load_codec(folder: str | Path) -> AcousticCodec:
-    """Load an acoustic codec for inference, in float32.
-
-    Args:
-        folder (`str` or `Path`): of a codec that is registered, such as SoundStream, or of a whole AudioLM.
-
-    Raises:
-        FileNotFoundError: the folder holds no model.
-        ValueError: it holds a model of another kind.
-    """
+    """Load the codec of a folder, or of the AudioLM in it, for inference in float32."""
     kind = read_model_type(folder)
     if kind == AudioLMConfig.model_type:
         return wrap_acoustic_codec(_load_audiolm(folder).codec)
@@ -47,15 +39,7 @@ def load_codec(folder: str | Path) -> AcousticCodec:
 
 
 def load_semantic_tokenizer(folder: str | Path) -> SemanticTokenizerModel:
-    """Load a semantic tokenizer for inference, in float32.
-
-    Args:
-        folder (`str` or `Path`): of a semantic tokenizer, or of a whole AudioLM.
-
-    Raises:
-        FileNotFoundError: the folder holds no model.
-        ValueError: it holds a model of another kind.
-    """
+    """Load the semantic tokenizer of a folder, or of the AudioLM in it, for inference in float32."""
     kind = read_model_type(folder)
     if kind == AudioLMConfig.model_type:
         return _load_audiolm(folder).semantic_tokenizer
@@ -82,9 +66,6 @@ def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     """Return a model's tensors as a compact checkpoint stores them.
 
     Floating point tensors are rounded to float16, all but centroids, codebooks and how often codes were used.
-
-    Raises:
-        ValueError: a weight is beyond the range of float16.
     """
     tensors = {}
     halves: dict[int, Tensor] = {}  # tied weights must stay one tensor, or they would be stored twice

@@ -37,28 +37,16 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording that is not decoded yet.
+    """A recording that is not decoded yet."""
 
-    Args:
-        name (`str`): of the file that holds it, relative to the folder or list that was given, so that it depends
-            neither on where that lies nor on how its path is written.
-        path (`Path`): the audio file, or the table or dataset that holds it.
-        row (`int`, defaults to -1): in the table; -1 for a file of its own.
-        data (`bytes`, *optional*): the encoded audio itself, where it was streamed.
-        start_s (`float`, defaults to 0.0): where it begins in the file, in seconds.
-        end_s (`float`, *optional*): where it ends, in seconds; the end of the file by default.
-        duration (`float`, *optional*): seconds, where a table states them.
-        speaker, accent, text, source (`str`): labels; `""` where none are given.
-    """
-
-    name: str
-    path: Path
-    row: int = -1
-    data: bytes | None = None
-    start_s: float = 0.0
-    end_s: float | None = None
-    duration: float | None = None
-    speaker: str = ""
+    name: str  # of its file, relative to the given folder or list, so that it does not depend on where that lies
+    path: Path  # the audio file, or the table or dataset that holds it
+    row: int = -1  # in the table; -1 for a file of its own
+    data: bytes | None = None  # the encoded audio itself, where it was streamed
+    start_s: float = 0.0  # where it begins in the file, in seconds
+    end_s: float | None = None  # where it ends, in seconds; the end of the file by default
+    duration: float | None = None  # seconds, where a table states them
+    speaker: str = ""  # this and the others are labels, empty where not given
     accent: str = ""
     text: str = ""
     source: str = ""
@@ -73,15 +61,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipList:
-    """Recordings whose number is known, in a fixed order.
+    """Recordings whose number is known, in a fixed order."""
 
-    Args:
-        clips (`list[Clip]`): the recordings.
-        datasets (`dict`): the `datasets.Dataset` behind every path of a clip that is one.
-    """
-
-    clips: list[Clip]
-    datasets: dict[Path, "Dataset"] = field(default_factory=dict)
+    clips: list[Clip]  # the recordings
+    datasets: dict[Path, "Dataset"] = field(default_factory=dict)  # by the paths of clips
 
     @property
     def key(self) -> str:
@@ -118,19 +101,9 @@ def read_labels(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(path: Path) -> list[Clip]:
-    """Read a list of recordings.
+    """Read a list of recordings: a `.txt` file with paths, or a `.csv` or `.jsonl` file with `path` and labels.
 
-    Args:
-        path (`Path`): a `.txt` file with a path a line, or a `.csv` (with a header) or `.jsonl` file with `path` and
-            optional `speaker`, `accent`, `text`, `source`, `start` and `end` (seconds). Paths are relative to it.
-            Names of absolute ones are relative to their common folder.
-
-    Returns:
-        `list[Clip]`: in the order of the list.
-
-    Raises:
-        ValueError: the list is no text or no table, or an entry has no `path`, is no JSON object, or cuts a part that
-            cannot be.
+    `start` and `end` are in seconds. Paths are relative to the list; names of absolute ones to their common folder.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

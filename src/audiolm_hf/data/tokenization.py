@@ -87,22 +87,8 @@ def tokenize_recordings(
     """Tokenize recordings into a token dataset.
 
     After an interruption, the same call resumes. Recordings that cannot be read are left out and listed, with the
-    reason, in `skipped.jsonl`.
-
-    Args:
-        source ([`ClipList`] or [`ClipStream`]): the recordings.
-        load_tokenizers (callable): returns the [`TokenizerPair`]; with several workers it is called in each of them,
-            so it must be something that other processes can import, such as a `functools.partial` of
-            [`~audiolm_hf.data.tokenizers.load_tokenizers`].
-        output (`str` or `Path`): folder of the dataset.
-        plan ([`TokenizationPlan`], *optional*): how to divide the work.
-        overwrite (`bool`, defaults to `False`): remove what the folder holds if it is another dataset.
-
-    Raises:
-        ValueError: the folder holds tokens of other tokenizers, recordings or plans; a recording is listed twice; or
-            none of the recordings can be read.
-        BlockingIOError: another process is at work in the folder.
-        ChildProcessError: a worker ended before its work.
+    reason, in `skipped.jsonl`. With several workers, `load_tokenizers` is called in each of them, so that it must be
+    something that other processes can import.
     """
     plan, output = plan or TokenizationPlan(), Path(output)
     if isinstance(source, ClipList):

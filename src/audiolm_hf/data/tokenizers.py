@@ -55,32 +55,16 @@ _STATISTICS = ("sums", "counts", "initialized")
 
 @dataclass(frozen=True)
 class TokenizerPair:
-    """The two tokenizers, on one device.
+    """The two tokenizers, on one device."""
 
-    Args:
-        semantic_tokenizer ([`SemanticTokenizerModel`]): audio to semantic tokens.
-        codec ([`AcousticCodec`]): audio to codes.
-    """
-
-    semantic_tokenizer: SemanticTokenizerModel
-    codec: AcousticCodec
+    semantic_tokenizer: SemanticTokenizerModel  # audio to semantic tokens
+    codec: AcousticCodec  # audio to codes
 
 
 def load_tokenizers(
     semantic_tokenizer: str | Path, codec: str | Path, float16: bool = False, device: str = "cpu"
 ) -> TokenizerPair:
-    """Load both tokenizers for inference.
-
-    Args:
-        semantic_tokenizer (`str` or `Path`): folder of the semantic tokenizer, or of a whole AudioLM.
-        codec (`str` or `Path`): folder of the codec, or of a whole AudioLM.
-        float16 (`bool`, defaults to `False`): round the weights to float16 first, as `assemble` stores them.
-        device (`str`, defaults to `"cpu"`): of both.
-
-    Raises:
-        FileNotFoundError: a folder holds no model.
-        ValueError: a folder holds a model of another kind, or there is no such device.
-    """
+    """Load both tokenizers for inference; `float16` rounds their weights first, as `assemble` stores them."""
     pair = TokenizerPair(load_semantic_tokenizer(semantic_tokenizer), load_codec(codec))
     for model in (pair.semantic_tokenizer, pair.codec.model):
         if float16:
@@ -93,15 +77,7 @@ def load_tokenizers(
 
 
 def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel) -> str:
-    """Hash what decides the tokens: the configurations and weights of both tokenizers, but for the codec's decoder.
-
-    Args:
-        semantic_tokenizer ([`SemanticTokenizerModel`]): the first.
-        codec ([`~transformers.PreTrainedModel`]): the second, as it is inside its [`AcousticCodec`].
-
-    Returns:
-        `str`: 16 hexadecimal digits; equal for equal values, wherever the weights were loaded from.
-    """
+    """Hash what decides the tokens, the configurations and weights but for the codec's decoder, to 16 digits."""
     digest = hashlib.sha256()
     codec_keys = _SOUNDSTREAM_KEYS if codec.config.model_type == "soundstream" else ()
     # What differs from the defaults, as in config.json, so that new fields of later versions do not matter.
@@ -131,12 +107,7 @@ def _stable(values: object) -> object:
 
 
 def token_info(tokenizers: TokenizerPair) -> TokenInfo:
-    """Describe the tokens of two tokenizers.
-
-    Raises:
-        ValueError: the codec's rate cannot be resampled to the semantic tokenizer's, or a vocabulary is too large for
-            16 bits.
-    """
+    """Describe the tokens of two tokenizers."""
     config, codec = tokenizers.semantic_tokenizer.config, tokenizers.codec
     check_rates(codec.sampling_rate, config.sampling_rate)
     if max(config.num_semantic_tokens, codec.codebook_size) > 2**15:
@@ -160,13 +131,7 @@ def token_info(tokenizers: TokenizerPair) -> TokenInfo:
 def tokenize_recording(
     recording: AudioRecord, tokenizers: TokenizerPair, start_s: float = 0.0
 ) -> Iterator[TokenRecord]:
-    """Tokenize one recording, a long one in segments; all but the last are a whole number of units of the grid.
-
-    Args:
-        recording ([`AudioRecord`]): at the codec's sampling rate.
-        tokenizers ([`TokenizerPair`]): both.
-        start_s (`float`, defaults to 0.0): where the recording begins in its file, in seconds.
-    """
+    """Tokenize one recording, a long one in segments; all but the last are a whole number of units of the grid."""
     semantic_tokenizer, codec, rate = tokenizers.semantic_tokenizer, tokenizers.codec, recording.sampling_rate
     config = semantic_tokenizer.config
     grid = TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, codec.sampling_rate)

@@ -58,27 +58,16 @@ _SIZES = Within(1, 2**31, whole=True)
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """What the tokens of a dataset mean.
+    """What the tokens of a dataset mean."""
 
-    Args:
-        tokenizers (`str`): hash of both tokenizers, see [`~audiolm_hf.data.tokenizers.tokenizers_hash`].
-        sampling_rate (`int`): of the codec, Hz.
-        semantic_sampling_rate (`int`): of the semantic tokenizer, Hz.
-        semantic_hop_length (`int`): samples per semantic token, at the semantic tokenizer's rate.
-        num_semantic_tokens (`int`): size of the semantic vocabulary.
-        hop_length (`int`): samples per frame of codes, at the codec's rate.
-        num_codebooks (`int`): levels of codes.
-        codebook_size (`int`): entries per codebook.
-    """
-
-    tokenizers: str
-    sampling_rate: int
-    semantic_sampling_rate: int
-    semantic_hop_length: int
-    num_semantic_tokens: int
-    hop_length: int
-    num_codebooks: int
-    codebook_size: int
+    tokenizers: str  # hash of both tokenizers, see `tokenizers_hash`
+    sampling_rate: int  # of the codec, Hz
+    semantic_sampling_rate: int  # of the semantic tokenizer, Hz
+    semantic_hop_length: int  # samples per semantic token, at the semantic tokenizer's rate
+    num_semantic_tokens: int  # size of the semantic vocabulary
+    hop_length: int  # samples per frame of codes, at the codec's rate
+    num_codebooks: int  # levels of codes
+    codebook_size: int  # entries per codebook
 
     @property
     def grid(self) -> TimeGrid:
@@ -90,27 +79,17 @@ class TokenInfo:
 
 @dataclass(frozen=True)
 class TokenRecord:
-    """The tokens of one recording, or of one segment of a long one.
+    """The tokens of one recording, or of one segment of a long one."""
 
-    Args:
-        id (`str`): of the recording.
-        speaker, accent, source (`str`): labels of the recording.
-        start (`float`): seconds into the recording at which the segment begins.
-        duration (`float`): seconds of the segment.
-        ends_recording (`bool`): the segment is the last of its recording.
-        semantic_tokens (`np.ndarray` of shape `(semantic_length,)`): int16, with repeats.
-        audio_codes (`np.ndarray` of shape `(num_codebooks, frames)`): int16.
-    """
-
-    id: str
-    speaker: str
+    id: str  # of the recording
+    speaker: str  # this and the next two are labels
     accent: str
     source: str
-    start: float
-    duration: float
-    ends_recording: bool
-    semantic_tokens: np.ndarray
-    audio_codes: np.ndarray
+    start: float  # seconds into the recording at which the segment begins
+    duration: float  # seconds of the segment
+    ends_recording: bool  # the segment is the last of its recording
+    semantic_tokens: np.ndarray  # (semantic_length,), int16, with repeats
+    audio_codes: np.ndarray  # (num_codebooks, frames), int16
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -131,14 +110,7 @@ def shard_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_shard(path: Path, records: Sequence[TokenRecord], skipped: Mapping[str, str] | None = None) -> None:
-    """Write records to one parquet file, whole or not at all.
-
-    Args:
-        path (`Path`): `tokens-<number>.parquet` in a dataset's folder.
-        records (sequence of [`TokenRecord`]): the content.
-        skipped (`dict[str, str]`, *optional*): reasons by the ids of the recordings that were left out; stored in the
-            file's metadata, so that a shard and the list of what it lacks cannot come apart.
-    """
+    """Write records, and reasons for those that were left out as metadata, to one parquet file."""
     rows = []
     for record in records:
         tokens, durations = (found.numpy() for found in remove_repeats(torch.from_numpy(record.semantic_tokens)))
@@ -158,15 +130,7 @@ def read_skipped(folder: str | Path) -> dict[str, str]:
 
 
 class TokenDataset(Sequence[TokenRecord]):
-    """The records of one or more token datasets; read when they are asked for, a few at a time.
-
-    Args:
-        folders (`str`, `Path` or a sequence of them): folders that `audiolm-hf tokenize` wrote.
-
-    Raises:
-        FileNotFoundError: a folder is no token dataset.
-        ValueError: the folders were made with different tokenizers, are not finished, or hold no records.
-    """
+    """The records of one or more token datasets; read when they are asked for, a few at a time."""
 
     def __init__(self, folders: str | Path | Sequence[str | Path]) -> None:
         self.folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]

@@ -18,11 +18,7 @@ def recording_name(record: AudioRecord) -> str:
 
 
 def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRecord]:
-    """Decode all recordings of one speaker, in order; without a label of the speaker, all recordings are one voice.
-
-    Raises:
-        ValueError: there are none of that speaker.
-    """
+    """Decode all recordings of one speaker, in order; without a label of the speaker, all recordings are one voice."""
     records = list(source)
     chosen = [record for record in records if speaker is None or record.speaker == speaker]
     if not chosen:
@@ -34,11 +30,7 @@ def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRec
 def split_voice(
     records: Sequence[AudioRecord], train_minutes: float, validation_minutes: float
 ) -> tuple[list[AudioRecord], list[AudioRecord]]:
-    """Split recordings in their order into training and validation, each of at least so many minutes.
-
-    Raises:
-        ValueError: a length is not above 0, or the recordings do not last that long.
-    """
+    """Split recordings in their order into training and validation, each of at least so many minutes."""
     if train_minutes <= 0 or validation_minutes <= 0:
         raise ValueError(
             f"train_minutes is {train_minutes} and validation_minutes {validation_minutes}; both must be above 0."

@@ -67,10 +67,6 @@ def assemble(config: AssembleConfig) -> None:
 
     `<folder name>-assemble.json` beside it has the `bytes` of all files, the `parameters` of each part and, if
     `check_data` is given, `equal_semantic_tokens` and `equal_audio_codes`, the shares that storing does not change.
-
-    Raises:
-        ValueError: a folder has another kind of part, the parts do not match, or the checkpoint is larger than
-            `max_megabytes`.
     """
     check_parts(config)
     output = Path(config.output_folder)

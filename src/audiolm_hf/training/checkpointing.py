@@ -34,11 +34,7 @@ def save_training_state(
     state: Mapping[str, Any],
     keep: int = 2,
 ) -> Path:
-    """Write a checkpoint of modules, optimizers and JSON `state`, and remove all but the newest `keep`.
-
-    Raises:
-        ValueError: a weight is not finite.
-    """
+    """Write a checkpoint of modules, optimizers and JSON `state`, and remove all but the newest `keep`."""
     for module in modules.values():
         require_finite(module, step, folder)
 
@@ -116,11 +112,7 @@ def checkpoint_flaw(folder: Path) -> str | None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest usable checkpoint, with a warning for each one skipped; `None` if none was ever finished.
-
-    Raises:
-        ValueError: all finished checkpoints are damaged.
-    """
+    """Return the newest usable checkpoint, with a warning for each one skipped; `None` if none was ever finished."""
     flaw = None
     for checkpoint in reversed(find_checkpoints(folder)):
         flaw = checkpoint_flaw(checkpoint)
@@ -135,14 +127,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def load_training_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Any] | None:
-    """Load the newest usable checkpoint of [`save_training_state`]; other saved modules are ignored.
-
-    Returns:
-        `dict`: its `state`, including `step`; `None` if there is no checkpoint.
-
-    Raises:
-        ValueError: all finished checkpoints are damaged.
-    """
+    """Load the newest usable checkpoint of [`save_training_state`], if there is one, and return its state."""
     checkpoint = newest_checkpoint(folder)
     if checkpoint is None:
         return None

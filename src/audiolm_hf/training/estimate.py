@@ -24,11 +24,7 @@ PAPER_TOKENS = TokenInfo("", 16000, 16000, 640, 1024, 320, 12, 1024)  # assumed 
 
 
 def estimate(config: Any) -> str:
-    """Estimate a training, or the codec and stage trainings of a recipe.
-
-    Raises:
-        ValueError: this kind of training has no estimate, or the file does not have the sizes of the decoder.
-    """
+    """Estimate a training, or the codec and stage trainings of a recipe."""
     if isinstance(config, RecipeConfig):
         known = (StageTrainingConfig, CodecTrainingConfig)
         return "\n\n".join(estimate(step.config) for step in resolve_steps(config) if isinstance(step.config, known))

@@ -27,11 +27,7 @@ class Interruption:
         return bool(sum_over_processes(torch.tensor(float(self.came), device=device)))
 
     def stop(self, step: int, folder: Path) -> NoReturn:
-        """End the training after its checkpoint is saved.
-
-        Raises:
-            KeyboardInterrupt: always; its message has the step and the way to resume.
-        """
+        """End the training after its checkpoint is saved."""
         raise KeyboardInterrupt(f"stopped at step {step}, which is saved in {folder}; the same command resumes.")
 
 

@@ -52,11 +52,7 @@ def own_settings(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_training(values: dict[str, Any], where: str) -> Any:
-    """Build the configuration of a training from the content of its file.
-
-    Raises:
-        ValueError: a key is unknown or missing, or a value is not allowed; the message begins with `where`.
-    """
+    """Build the configuration of a training from the content of its file."""
     return build(training_kind(values["kind"])[0], own_settings(values), where)
 
 

@@ -129,11 +129,7 @@ def require_trackers(config: TrainingConfig) -> None:
 
 
 def start_accelerator(config: TrainingConfig, name: str, **options: Any) -> Accelerator:
-    """Build the accelerator of this process with `options`, and open the trackers as project `name`.
-
-    Raises:
-        ImportError: a tracker is not installed.
-    """
+    """Build the accelerator of this process with `options`, and open the trackers as project `name`."""
     require_trackers(config)
     accelerator = Accelerator(
         mixed_precision="bf16" if config.bf16 else "no",

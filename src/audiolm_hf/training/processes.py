@@ -36,11 +36,7 @@ def announce(text: str) -> None:
 
 
 def own_rows(batch_size: int) -> slice:
-    """Return the rows of a batch (its size is over all processes) that belong to this process.
-
-    Raises:
-        ValueError: `batch_size` is not a multiple of the number of processes.
-    """
+    """Return the rows of a batch (its size is over all processes) that belong to this process."""
     count = process_count()
     if batch_size % count:
         raise ValueError(

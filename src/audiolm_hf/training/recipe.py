@@ -63,13 +63,7 @@ class Step:
 
 
 def resolve_steps(recipe: RecipeConfig) -> list[Step]:
-    """Read and check every step.
-
-    Raises:
-        FileNotFoundError: the file of a step does not exist.
-        ValueError: the name of a step is not a plain word or not unique, its output folder is shared or outside of the
-            recipe's, or one of its keys or values is not allowed; or no step has a key of `every_step`.
-    """
+    """Read and check every step."""
     steps: list[Step] = []
     known: set[str] = set()
     for place, values in enumerate(recipe.steps):
@@ -134,12 +128,7 @@ def _check_folder(recipe: RecipeConfig, step: Step, others: list[Step]) -> None:
 
 
 def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
-    """Run the unfinished steps of a recipe, in all processes of `torchrun`, and return the result of the last one.
-
-    Raises:
-        ValueError: a step was finished with other settings, and `overwrite` is `False`.
-        BlockingIOError: another process runs a recipe in `output_folder`.
-    """
+    """Run the unfinished steps of a recipe, in all processes of `torchrun`, and return the result of the last one."""
     steps = resolve_steps(recipe)
     result = Path(recipe.output_folder)
     with ExitStack() as stack:
@@ -155,14 +144,8 @@ def run_recipe(recipe: RecipeConfig, overwrite: bool = False) -> Path:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
     """Load the configuration of a training from its YAML file, and check all values.
 
-    Args:
-        path (`str` or `Path`): a YAML file with the key `kind` and the fields of that training's configuration. The
-            value of `output` replaces `$output` in the other strings.
-        overrides (`list[str]`): overrides `key=value`. Dots select nested keys (`data.folder=/tmp/data`), and items of
-            lists by `name` or index (`steps.codec.max_steps=5`). Values are parsed as YAML.
-
-    Raises:
-        ValueError: a key is unknown or missing, a value is not allowed, or an override is malformed.
+    The value of `output` replaces `$output` in other strings. Dots in an override `key=value` select nested keys
+    (`data.folder=/tmp/data`), and items of lists by `name` or index (`steps.codec.max_steps=5`).
     """
     return _load(path, overrides)[1]
 
@@ -185,9 +168,6 @@ def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: boo
     """Run or resume the training of a YAML file, see [`load_config`], and return the path of the result.
 
     With `overwrite`, the content of the output folder is replaced if it is of another training.
-
-    Raises:
-        ValueError: see [`load_config`], and [`~audiolm_hf.run_folder.hold_folder`].
     """
     kind, config = _load(path, overrides)
     run = run_recipe if kind == RECIPE else training_kind(kind)[1]

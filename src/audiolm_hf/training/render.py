@@ -72,12 +72,7 @@ def check_synthesizer(soundfont: str) -> None:
 
 
 def render(config: RenderConfig, overwrite: bool = False) -> Path:
-    """Render all pieces that are not yet rendered, and return the manifest.
-
-    Raises:
-        FileNotFoundError: fluidsynth, the soundfont or a parquet file is missing.
-        ValueError: a parquet file has no column `midi`, or fluidsynth cannot play a piece.
-    """
+    """Render all pieces that are not yet rendered, and return the manifest."""
     check_synthesizer(config.soundfont)
     return _render(config, overwrite=overwrite)
 
@@ -144,11 +139,7 @@ def transposed(midi: bytes, semitones: int) -> bytes:
 
 
 def render_piece(midi: bytes, soundfont: str, sampling_rate: int, max_length_s: float | None = None) -> bytes:
-    """Render a piece, or its first `max_length_s`, to a mono FLAC file of 16 bit with the common loudness.
-
-    Raises:
-        ValueError: fluidsynth cannot play the file.
-    """
+    """Render a piece, or its first `max_length_s`, to a mono FLAC file of 16 bit with the common loudness."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "piece.mid", Path(folder) / "piece.wav"
         source.write_bytes(midi)

@@ -30,13 +30,8 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
     """Return a decorator that makes a training the run of its `output_folder`.
 
     The same training is resumed, a finished one is not repeated, and another one is refused. The decorated function
-    has an additional argument `overwrite`, and returns the `Path` of its result.
-
-    Args:
-        kind (`str`): kind of the training.
-        result (`str`): file or folder that the training writes in `output_folder`.
-        alone (`bool`): train only in the main process, while the others wait.
-        shared (`bool`): see [`~audiolm_hf.run_folder.hold_folder`].
+    has an additional argument `overwrite`, and returns the `Path` of its `result` in the folder. With `alone`,
+    only the main process trains while the others wait.
     """
 
     def decorate(train: Callable[..., Any]) -> Callable[..., Path]:
@@ -96,11 +91,7 @@ def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
 
 
 def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict[str, dict[str, Path]]]:
-    """Return the settings and input files, by key, that the result of a training depends on.
-
-    Raises:
-        FileNotFoundError: an input is missing.
-    """
+    """Return the settings and input files, by key, that the result of a training depends on."""
     settings: dict[str, Any] = {}
     inputs: dict[str, dict[str, Path]] = {}
     hints = typing.get_type_hints(type(config), include_extras=True)

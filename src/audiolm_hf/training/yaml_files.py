@@ -26,15 +26,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None = None) -> dict[str, Any]:
     """Read the YAML file of a training, select one of its phases, and apply overrides.
 
-    Args:
-        path (`str` or `Path`): the file. Its key `phases` may have, by name, the keys in which several trainings of a
-            part differ; the key `phase` selects one of them.
-        overrides (`Sequence[str]`): see [`~audiolm_hf.training.recipe.load_config`].
-        phase (`str`, *optional*): phase to use if neither the file nor an override selects one.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not the YAML of a training, an override is malformed, or no known phase is selected.
+    Its key `phases` has the keys in which several trainings of a part differ, by name; the key `phase` of the file or
+    an override selects one of them, else the argument does.
     """
     path = Path(path)
     if not path.is_file():

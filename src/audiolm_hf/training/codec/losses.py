@@ -24,11 +24,7 @@ MAGNITUDE_FLOOR = 0.01  # 90 dB below a full-scale tone in a window of 1280 samp
 
 
 class MultiScaleMelLoss(nn.Module):
-    """Mean absolute difference of log-mel spectra, averaged over window lengths; the hop length is a quarter of each.
-
-    Attributes:
-        min_num_samples (`int`): smallest number of samples that can be compared.
-    """
+    """Mean absolute difference of log-mel spectra, averaged over window lengths; a hop is a quarter of a window."""
 
     def __init__(self, sampling_rate: int, window_lengths: Sequence[int], num_mels: Sequence[int]) -> None:
         super().__init__()

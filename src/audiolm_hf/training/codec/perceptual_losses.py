@@ -53,11 +53,7 @@ def hearing_threshold(frequency: Tensor) -> Tensor:
 
 
 class LoudnessLoss(nn.Module):
-    """Disturbance of loudness in points of the raw PESQ scale, about 4.5 minus PESQ; the hop is half a window.
-
-    Attributes:
-        min_num_samples (`int`): smallest number of samples that can be compared.
-    """
+    """Disturbance of loudness in points of the raw PESQ scale, about 4.5 minus PESQ; the hop is half a window."""
 
     filters: Tensor
     window: Tensor
@@ -115,11 +111,7 @@ class LoudnessLoss(nn.Module):
 
 
 class EnvelopeCorrelationLoss(nn.Module):
-    """One minus the mean correlation of third-octave envelopes over segments of 0.384 s.
-
-    Attributes:
-        min_num_samples (`int`): smallest number of samples that can be compared.
-    """
+    """One minus the mean correlation of third-octave envelopes over segments of 0.384 s."""
 
     filters: Tensor
     window: Tensor

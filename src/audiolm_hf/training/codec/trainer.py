@@ -48,13 +48,7 @@ VOICING_WEIGHT = 5.0  # of the loss of voicing relative to that of the pitch
 
 @one_run("codec", "final")
 def train_codec(config: CodecTrainingConfig) -> None:
-    """Train a codec, or resume its training; the result is in `output_folder/final`.
-
-    Raises:
-        ValueError: `batch_size` is not a multiple of the number of processes, or crops are shorter than a window of a
-            loss.
-        ImportError: a tracker of `report_to` is not installed.
-    """
+    """Train a codec, or resume its training; the result is in `output_folder/final`."""
     trainer = CodecTrainer(config)
     trainer.run()
     stop_tracking(trainer.accelerator)

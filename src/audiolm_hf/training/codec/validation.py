@@ -23,11 +23,7 @@ NUM_SAMPLES_SHOWN = 3  # number of validation recordings that are written as aud
 def validate_codec(
     model: SoundStreamModel, segments: Sequence[np.ndarray], folder: Path, num_codebooks: int | None = None
 ) -> dict[str, float]:
-    """Encode and decode recordings by `num_codebooks` levels, compute metrics, and write the first few to `folder`.
-
-    Returns:
-        `dict`: `valid_mel_db` and `valid_si_sdr` (dB), and `codes_used_N`, the number of different codes of level N.
-    """
+    """Return metrics of recordings that are encoded and decoded by `num_codebooks` levels; write the first few."""
     model.eval()
     sampling_rate = model.config.sampling_rate
     pairs: list[tuple[np.ndarray, np.ndarray]] = []

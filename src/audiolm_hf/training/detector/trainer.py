@@ -95,12 +95,7 @@ class DetectorTrainingConfig(TrainingConfig):
 
 
 class DetectorClips:
-    """Clips as batches of crops; a batch depends on the seed and the step alone.
-
-    Args:
-        groups (`dict`): int16 clips by group, those of `REAL` and others, which are generated.
-        sampling_rate (`int`): Hz.
-    """
+    """Clips as batches of crops; a batch depends on the seed and the step alone."""
 
     def __init__(self, groups: Mapping[str, list[np.ndarray]], sampling_rate: int) -> None:
         self.sampling_rate = sampling_rate
@@ -169,10 +164,6 @@ def train_detector(config: DetectorTrainingConfig) -> None:
     """Generate the clips and train a detector, or resume; the result is in `detector`.
 
     `log.jsonl` has `validation_accuracy` and `validation_eer` of clips of 3 s without edits.
-
-    Raises:
-        ValueError: `batch_size` is not a multiple of the number of processes, or the recordings are too short.
-        ImportError: a tracker of `report_to` is not installed.
     """
     accelerator = start_accelerator(config, "detector")
     rows, output = own_rows(config.batch_size), Path(config.output_folder)

@@ -22,11 +22,8 @@ def stage_bits(
 ) -> dict[str, dict[str, float]]:
     """Return the negative log-likelihood and the accuracy of the labels of validation batches.
 
-    If several processes share the batches, all of them must call this function, and all return the same result.
-
-    Returns:
-        `dict`: for `"all"` and for each kind of token (`"semantic"`, `"end"`, `"level_0"`, ...), a dictionary with
-        `bits` per token, `accuracy` of the most likely token, and the number of `tokens`.
+    If several processes share the batches, all of them must call this function, and all return the same result:
+    for `"all"` and each kind of token (`"semantic"`, `"end"`, `"level_0"`, ...) `bits` a token, `accuracy`, `tokens`.
     """
     device = next(model.parameters()).device
     names = ["all", "semantic", "end", *(f"level_{level}" for level in range(model.config.num_stage_codebooks))]

@@ -14,11 +14,7 @@ from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range
 
 
 def code_vectors(codec: PreTrainedModel) -> list[Tensor]:
-    """Return the vectors `(codebook_size, hidden_size)`, by level, that the codes of a SoundStream add to the latent.
-
-    Raises:
-        ValueError: the codec is not a SoundStream.
-    """
+    """Return the vectors `(codebook_size, hidden_size)` by level that codes of a SoundStream add to the latent."""
     if codec.config.model_type != "soundstream":
         raise ValueError(
             f"The codec has model_type {codec.config.model_type!r}; only a SoundStream's codes can start embeddings. "

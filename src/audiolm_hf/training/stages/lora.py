@@ -136,13 +136,7 @@ class LoraTrainingConfig(Settings):
 
 @one_run("lora", "adapter")
 def train_lora(config: LoraTrainingConfig) -> None:
-    """Adapt the stages of a checkpoint, or resume the training.
-
-    Raises:
-        ImportError: `quantization` requires bitsandbytes, which is not installed.
-        ValueError: the recordings are too short, layers are not found, the folder has another run, or `quantization`
-            requires an accelerator.
-    """
+    """Adapt the stages of a checkpoint, or resume the training."""
     processes = PartialState(cpu=config.use_cpu or not torch.accelerator.is_available())
     quantization = quantization_config(config.quantization, config.use_cpu)
     output, folder = Path(config.output_folder), resolve_checkpoint(config.base)
@@ -219,11 +213,7 @@ def adapt_stage(stage: AudioLMStageBase, config: LoraStageConfig, seed: int) -> 
 
 
 def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageBase) -> dict[str, dict[str, Any]]:
-    """Train the adapter of a stage on the tokens, with the output folder `output_folder/<stage>`.
-
-    Returns:
-        `dict`: bits per token on the validation recordings `before` and `after`, and the numbers of `parameters`.
-    """
+    """Train the adapter of a stage, and return bits per token before and after and the numbers of parameters."""
     output, lora = Path(config.output_folder), config.stages[name]
     adapted = adapt_stage(stage, lora, config.seed)
     tokens = {split: str(output / "tokens" / split) for split in ("train", "validation")}
@@ -280,11 +270,7 @@ def join_adapters(base: str, stages: Mapping[str, Path], folder: Path, recording
 
 
 def convert_adapter(old: Path, new: Path) -> None:
-    """Convert an adapter folder in the older format, with a subfolder for each stage, to PEFT's format.
-
-    Raises:
-        ValueError: `old` is not such a folder, `new` already exists, or the base was changed since.
-    """
+    """Convert an adapter folder in the older format, with a subfolder for each stage, to PEFT's format."""
     notes = json.loads((old / ADAPTER_FILE).read_text(encoding="utf-8")) if (old / ADAPTER_FILE).is_file() else {}
     if "stages" not in notes:
         raise ValueError(f"{old} is no adapter folder of the older form, whose {ADAPTER_FILE} lists stages.")

@@ -12,11 +12,7 @@ from audiolm_hf.training.processes import announce
 
 
 class ProgressCallback(TrainerCallback):
-    """A progress bar with the training loss and the last validation loss in bits.
-
-    Args:
-        name (`str`): name of the training.
-    """
+    """A progress bar with the training loss and the last validation loss in bits."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -66,11 +62,7 @@ class ProgressCallback(TrainerCallback):
 
 
 class StopCallback(TrainerCallback):
-    """Saves a checkpoint and ends the training after the step in which it is interrupted.
-
-    Args:
-        interruption ([`Interruption`]): whether a signal has come.
-    """
+    """Saves a checkpoint and ends the training after the step in which it is interrupted."""
 
     def __init__(self, interruption: Interruption) -> None:
         self.interruption = interruption

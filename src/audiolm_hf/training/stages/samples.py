@@ -27,11 +27,7 @@ SEED = 0
 
 
 class SampleCallback(TrainerCallback):
-    """A callback that continues a fixed validation crop, of the longest record, with fixed random numbers.
-
-    Raises:
-        ValueError: the sizes of the codec's and the tokens' codebooks differ.
-    """
+    """A callback that continues a fixed validation crop, of the longest record, with fixed random numbers."""
 
     def __init__(
         self, codec: AcousticCodec, tokens: TokenDataset, config: AudioLMStageConfig, folder: Path, every: int

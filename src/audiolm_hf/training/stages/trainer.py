@@ -163,12 +163,7 @@ def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
-    """Return the `TrainingArguments` of a stage's configuration.
-
-    Raises:
-        ImportError: a tracker of `report_to` is not installed.
-        ValueError: one process would use several accelerators.
-    """
+    """Return the `TrainingArguments` of a stage's configuration."""
     require_trackers(config)
     arguments = _TrainingArguments(
         output_dir=str(Path(config.output_folder) / "checkpoints"),

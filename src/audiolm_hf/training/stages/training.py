@@ -36,11 +36,7 @@ logger = logging.get_logger(__name__)
 def build_stage_config(
     config: StageTrainingConfig, info: TokenInfo, mean_semantic_duration: float = 1.0
 ) -> AudioLMStageConfig:
-    """Build the configuration of a stage for given tokens.
-
-    Raises:
-        ValueError: the tokens have too few levels, or the language model of a warm start has too few positions.
-    """
+    """Build the configuration of a stage for given tokens."""
     stage = STAGES[config.stage]
     needs_fine = stage.config_class.layout.predicted == ("fine",)
     if config.num_coarse_codebooks > info.num_codebooks - needs_fine:
@@ -177,9 +173,6 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
     """Train a stage, or resume its training, and save the best checkpoint in `output_folder/final`.
 
     A given `model` is trained instead of that of `config`; only the adapter of a `PeftModel` is trained and saved.
-
-    Raises:
-        ValueError: the token datasets do not match each other or the configuration.
     """
     trainer = build_stage_trainer(config, model)
     output = Path(config.output_folder)

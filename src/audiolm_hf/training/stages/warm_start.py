@@ -17,12 +17,7 @@ _PROBE_LENGTH = 4  # ids of the sequence for the test of causality
 
 
 def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrainedConfig:
-    """Return the configuration of a language model's decoder with `changes`, for a stage with the same sizes.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: the model is not a decoder of a single token sequence, or `changes` has another `model_type`.
-    """
+    """Return the configuration of a language model's decoder with `changes`, for a stage with the same sizes."""
     model_type = read_model_type(folder)
     if changes.get("model_type", model_type) != model_type:
         raise ValueError(
@@ -43,11 +38,7 @@ def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrai
 
 
 def warm_start_(model: AudioLMStageModel, folder: str | Path) -> None:
-    """Load a language model's decoder into a stage, in place; the embeddings and the head do not change.
-
-    Raises:
-        ValueError: a weight of the decoder is missing or has another shape, or the model is not causal.
-    """
+    """Load a language model's decoder into a stage, in place; the embeddings and the head do not change."""
     decoder = AutoModel.from_pretrained(folder, dtype="float32")
     _require_causal(decoder, folder)
     weights, expected = (_without_embeddings(part) for part in (decoder, model.model))

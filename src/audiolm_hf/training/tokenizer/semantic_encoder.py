@@ -146,10 +146,6 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     """Train an encoder in all iterations, or resume its training; the result is in `encoder`.
 
     `log.jsonl` of each iteration has `validation_loss` (nats) and `validation_accuracy` of masked frames.
-
-    Raises:
-        ValueError: `batch_size` is not a multiple of the number of processes.
-        ImportError: a tracker of `report_to` is not installed.
     """
     accelerator = start_accelerator(config, "semantic-encoder")
     rows = own_rows(config.batch_size)

@@ -159,12 +159,7 @@ def token_batch(
 def token_targets(
     table: SpectrumTable, speakers: np.ndarray, tokenizer: AudioLMSemanticTokenizer, config: SpeakerInvarianceConfig
 ) -> dict[str, torch.Tensor]:
-    """Return the clusters of a tokenizer's features after averaging across speakers.
-
-    Returns:
-        `dict`: `tokens`, `(num_tokens,)`, the cluster of every token of the table; and `centroids`,
-        `(num_semantic_tokens, hidden_size)`, the mean feature of each cluster.
-    """
+    """Return the cluster of every token after averaging across speakers, and the mean feature of each cluster."""
     states, shared = [], []
     for index in progress_bar(range(len(table)), desc="features"):
         rows = encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
@@ -193,13 +188,7 @@ def _pooled(rows: np.ndarray) -> np.ndarray:
 
 @one_run("speaker_invariance", "tokenizer")
 def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
-    """Fine-tune a tokenizer to be speaker-invariant, or resume the training; the result is in `tokenizer`.
-
-    Raises:
-        ValueError: the recordings have fewer than two speakers, the tokenizer is of another kind, or `batch_size` is
-            not a multiple of the number of processes.
-        ImportError: a tracker of `report_to` is not installed.
-    """
+    """Fine-tune a tokenizer to be speaker-invariant, or resume the training; the result is in `tokenizer`."""
     output = Path(config.output_folder)
     accelerator = start_accelerator(config, "speaker-invariance")
     rows = own_rows(config.batch_size)

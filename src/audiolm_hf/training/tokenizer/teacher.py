@@ -17,11 +17,7 @@ FRAMES_APART = 2  # by which encoders without padding of their convolutions fall
 
 
 class Teacher:
-    """A pretrained speech encoder, a folder or Hub id, of whose `hidden_states` one layer is used.
-
-    Raises:
-        ValueError: the layer does not exist, or the model does not take audio at 16 kHz.
-    """
+    """A pretrained speech encoder, a folder or Hub id, of whose `hidden_states` one layer is used."""
 
     def __init__(self, name_or_path: str | Path, layer: int, device: torch.device | str = "cpu") -> None:
         config = AutoConfig.from_pretrained(name_or_path)
@@ -41,11 +37,7 @@ class Teacher:
 
     @torch.no_grad()
     def states(self, array: np.ndarray, num_frames: int) -> np.ndarray:
-        """Return the states of a recording at 16 kHz, float32 of shape `(num_frames, hidden_size)`.
-
-        Raises:
-            ValueError: the teacher has another frame rate than 50 Hz.
-        """
+        """Return the states of a recording at 16 kHz, float32 of shape `(num_frames, hidden_size)`."""
         step = int(WINDOW_S * SAMPLING_RATE)
         states = np.concatenate([self._window(array[start : start + step]) for start in range(0, len(array), step)])
         return np.pad(states[:num_frames], ((0, max(0, num_frames - len(states))), (0, 0)), mode="edge")
