@@ -30,6 +30,7 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.provenance_audiolm import VERSION, read_provenance
 from audiolm_hf.registration import (
     register,
     register_acoustic_codec,
@@ -39,7 +40,7 @@ from audiolm_hf.registration import (
 from audiolm_hf.stages_audiolm import Stage
 from audiolm_hf.token_layout_audiolm import AudioLMStageCollator, build_stage_example
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 register()
 
@@ -78,6 +79,7 @@ __all__ = [
     "pipeline",
     "push_checkpoint",
     "read_audio",
+    "read_provenance",
     "register_acoustic_codec",
     "register_semantic_tokenizer",
     "register_stage",

@@ -121,7 +121,7 @@ def build_demo(
                 audio = gr.Audio(label="Prompt + continuation", interactive=False, buttons=["download"])
                 figure = gr.Plot(label="Waveform and mel spectrogram")
         button.click(
-            make_continuation(continue_audio, str(checkpoint), Path(folder.name)),
+            make_continuation(continue_audio, resolve_checkpoint(checkpoint), Path(folder.name)),
             inputs=[prompt, length_s, seed],
             outputs=[audio, figure],
             api_name="continue_audio",

@@ -15,10 +15,11 @@ import numpy as np
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import AudioKwargs, ProcessingKwargs, ProcessorMixin
 
-from .audio_file_audiolm import check_ending, check_folder, provenance, read_audio, write_audio
+from .audio_file_audiolm import check_ending, check_folder, read_audio, write_audio
 from .audio_samples_audiolm import as_float32, check_sampling_rate, is_array
 from .config_values_audiolm import FLAG, did_you_mean
 from .input_checks_audiolm import check_ids, check_waveform
+from .provenance_audiolm import provenance
 from .strict_config_audiolm import refuse_short_name
 
 _KEYS = {"auto_map", "feature_extractor", "processor_class"}  # of processor_config.json
@@ -31,8 +32,17 @@ _FORMS = (
 class AudioLMProcessor(ProcessorMixin):
     """Reads audio for [`AudioLMModel`] by an [`AudioLMFeatureExtractor`], and writes generated audio."""
 
+    checkpoint: str | None = None  # folder or Hub name that the processor was loaded from
+
     def __init__(self, feature_extractor: Any) -> None:
         super().__init__(feature_extractor)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "AudioLMProcessor":
+        """Load a processor, see `ProcessorMixin.from_pretrained`; it names this checkpoint in the files it writes."""
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        processor.checkpoint = os.fspath(pretrained_model_name_or_path)
+        return processor
 
     @classmethod
     def get_processor_dict(
@@ -164,8 +174,9 @@ class AudioLMProcessor(ProcessorMixin):
                 uint8, int16 or int32 samples; arrays without a rate are at the processor's.
             saving_path (`str`, `os.PathLike` or a list of these): one path for each recording, ending in .wav, .flac,
                 .opus or .mp3.
-            checkpoint (`str`, *optional*): name of the model, for the text fields.
-            seed (`int`, *optional*): seed of the generation, for the text fields.
+            checkpoint (`str`, *optional*): folder or Hub name of the model, whose name and hash the metadata have; by
+                default where this processor was loaded from.
+            seed (`int`, *optional*): seed of the generation, for the metadata.
 
         Returns:
             `list[Path]` of the files.
@@ -187,7 +198,7 @@ class AudioLMProcessor(ProcessorMixin):
         for path, (_, rate) in zip(paths, clips, strict=True):
             check_ending(path, rate)
             check_folder(path)
-        metadata = provenance(checkpoint, seed)
+        metadata = provenance(checkpoint or self.checkpoint, seed)
         return [write_audio(path, clip, rate, metadata) for path, (clip, rate) in zip(paths, clips, strict=True)]
 
     def _load(self, item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:

@@ -9,6 +9,8 @@ import soundfile as sf
 import torch
 
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, bundled, cli, export_checkpoint
+from audiolm_hf.audio_file_audiolm import write_audio
+from audiolm_hf.provenance_audiolm import provenance
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP
 
 
@@ -96,3 +98,18 @@ def test_a_bundled_detector_lies_in_its_checkpoint(folder, monkeypatch):
     monkeypatch.setattr(bundled, "_CHECKPOINTS", folder.parent.parent)
     (folder.parent / "config.json").write_text("{}")
     assert bundled.resolve_detector(folder.parent.name) == str(folder)
+
+
+def test_metadata_are_read_without_a_detector(capsys, tmp_path):
+    made, plain = tmp_path / "made.mp3", tmp_path / "plain.wav"
+    write_audio(made, np.sin(np.arange(8000) / 9), 16000, provenance("tiny", 5))
+    write_audio(plain, np.zeros(100), 16000)
+    assert cli.main(["detect", "--metadata", str(made), str(plain)]) == 3
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{made}: generated (digitalSourceType http") and "checkpoint tiny, seed 5)" in first
+    assert second.startswith(f"{plain}: unmarked, which says nothing about how it was made")
+    assert cli.main(["detect", "--metadata", str(plain), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"file": str(plain), "metadata": None, "verdict": "unmarked"}]
+    assert cli.main(["detect", "--metadata", str(made), str(tmp_path / "none.wav"), "--json"]) == 1
+    streams = capsys.readouterr()
+    assert json.loads(streams.out)[0]["metadata"]["seed"] == 5 and "does not exist" in streams.err

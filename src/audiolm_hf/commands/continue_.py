@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from audiolm_hf.audio_file_audiolm import check_audio, check_ending, check_folder, provenance
+from audiolm_hf.audio_file_audiolm import check_audio, check_ending, check_folder
 from audiolm_hf.bundled import example_prompt, resolve_checkpoint
 from audiolm_hf.commands.options import (
     add_checkpoint,
@@ -28,10 +28,10 @@ from audiolm_hf.commands.options import (
 )
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.progress import progress_bar
+from audiolm_hf.provenance_audiolm import read_provenance
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
 
-GENERATED = provenance()["comment"]  # start of the comment in every generated file
 STREAM = "-"  # standard input or output
 WAV_BYTES_PER_SECOND = 32_000  # at 16 kHz
 
@@ -137,12 +137,9 @@ def output_paths(output: Path, prompts: list[str], num_continuations: int) -> li
 
 def was_generated(path: Path) -> bool:
     """Return whether the metadata of a sound file say that this package generated it."""
-    import soundfile
-
     try:
-        with path.open("rb") as raw, soundfile.SoundFile(raw) as file:
-            return file.comment.startswith(GENERATED)
-    except soundfile.SoundFileError:
+        return read_provenance(path) is not None
+    except (OSError, ValueError):
         return False
 
 
@@ -268,7 +265,7 @@ def _continue_one(
     elapsed_s = time.perf_counter() - start
     results = [results] if isinstance(results, dict) else results
     made = f"made in {elapsed_s:.1f} s"
-    origin = {"checkpoint": arguments.checkpoint, "seed": arguments.seed}
+    origin = {"checkpoint": resolve_checkpoint(arguments.checkpoint), "seed": arguments.seed}
     if not paths:
         with tempfile.TemporaryDirectory() as folder:
             (path,) = continue_audio.processor.save_audio(results, Path(folder) / "continuation.wav", **origin)

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf detect`: score sound files as generated or real.
+"""`audiolm-hf detect`: score sound files as generated or real, or read from their metadata what made them.
 
 Files that cannot be scored are reported one by one, and do not stop the others.
 """
@@ -7,6 +7,8 @@ Files that cannot be scored are reported one by one, and do not stop the others.
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +18,12 @@ from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_detector
 from audiolm_hf.commands.options import add_machine, find_device
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_detector_audiolm import LABELS, REAL, AudioLMDetectorForAudioClassification
+from audiolm_hf.provenance_audiolm import read_provenance
 from audiolm_hf.threads import set_threads
 
 FAILED, FOUND = 1, 3  # exit status
 THRESHOLD = 0.5
+UNMARKED = "unmarked"
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,7 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "detect",
         help="score sound files as generated or real",
         description="Score sound files: 0 is generated, 1 is real. Exit status: 0 if all are real, 3 if any is "
-        "generated, 1 if any cannot be scored, 2 for wrong options.",
+        "generated, 1 if any cannot be scored, 2 for wrong options. Metadata do not survive most edits "
+        "and encodings: of a file without them, only the detector can tell whether it was generated.",
     )
     parser.add_argument("files", nargs="+", metavar="file", help="sound files of 0.5 s or more")
     parser.add_argument(
@@ -37,6 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="folder of a detector, or folder or bundled name of a checkpoint that has one in its subfolder detector "
         f"(default {DEFAULT_CHECKPOINT})",
     )
+    parser.add_argument(
+        "--metadata", action="store_true", help="read from the metadata what made the files; no detector is used"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, a list with an object for every file")
     add_machine(parser)
     parser.set_defaults(run=run)
@@ -44,27 +52,46 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return the exit status."""
-    folder = resolve_detector(arguments.detector)
-    device = find_device(arguments.device)
-    detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
-    extractor = AudioLMFeatureExtractor.from_pretrained(folder)
-    set_threads(detector, arguments.threads)
+    inspect = read_metadata if arguments.metadata else _load_scorer(arguments)
     results = []
     for file in arguments.files:
         try:
-            result = score_file(file, detector, extractor)
+            result = inspect(file)
         except (OSError, TypeError, ValueError) as error:
             result = {"file": file, "error": str(error)}
             sys.stderr.write(f"audiolm-hf: error: {file}: {error}\n")
         results.append(result)
         if not arguments.json and "error" not in result:
-            seconds = " ".join(f"{score:.2f}" for score in result["scores_per_second"])
-            sys.stdout.write(f"{file}: {result['verdict']} (score {result['score']:.3f}; by second {seconds})\n")
+            sys.stdout.write(f"{file}: {_describe(result)}\n")
     if arguments.json:
         sys.stdout.write(json.dumps(results, indent=1) + "\n")
     if any("error" in result for result in results):
         return FAILED
-    return FOUND if any(result["verdict"] != LABELS[REAL] for result in results) else 0
+    return FOUND if any(result["verdict"] == LABELS[1 - REAL] for result in results) else 0
+
+
+def _describe(result: dict[str, Any]) -> str:
+    if "score" in result:
+        seconds = " ".join(f"{score:.2f}" for score in result["scores_per_second"])
+        return f"{result['verdict']} (score {result['score']:.3f}; by second {seconds})"
+    if result["metadata"] is None:
+        return f"{UNMARKED}, which says nothing about how it was made; without --metadata, the detector does"
+    return f"{result['verdict']} ({', '.join(f'{name} {value}' for name, value in result['metadata'].items())})"
+
+
+def read_metadata(file: str) -> dict[str, Any]:
+    """Return a file's `metadata`, as of [`~audiolm_hf.read_provenance`], and the `verdict` by them."""
+    metadata = read_provenance(file)
+    return {"file": file, "metadata": metadata, "verdict": UNMARKED if metadata is None else LABELS[1 - REAL]}
+
+
+def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any]]:
+    """Load the detector and return [`score_file`] with it."""
+    folder = resolve_detector(arguments.detector)
+    device = find_device(arguments.device)
+    detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
+    set_threads(detector, arguments.threads)
+    return partial(score_file, detector=detector, extractor=AudioLMFeatureExtractor.from_pretrained(folder))
 
 
 @torch.inference_mode()

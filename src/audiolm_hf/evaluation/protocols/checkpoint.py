@@ -4,7 +4,6 @@
 `PROTOCOLS` is the table of protocols. Their results are saved, so that an interrupted evaluation resumes.
 """
 
-import hashlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from audiolm_hf.evaluation.protocols.samples import format_samples, save_samples
 from audiolm_hf.evaluation.report import Headline, format_markdown, from_json, to_json
 from audiolm_hf.files import write_text
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.provenance_audiolm import checkpoint_hash
 from audiolm_hf.run_folder import hold_folder, named_files
 from audiolm_hf.threads import set_threads
 
@@ -40,20 +40,6 @@ TRAIN_FILES: dict[ContinuationKind, tuple[str, ...]] = {
     "piano": ("piano/train.parquet",),
 }
 MIDI_FILE = "piano/midi_test.parquet"
-HASHED_FILES = ("config.json", "generation_config.json", "processor_config.json", "model.safetensors")
-
-
-def checkpoint_hash(folder: str | Path) -> str:
-    """Return the hexadecimal SHA-256 of the configurations and weights in a folder written by `save_pretrained`."""
-    path = Path(folder)
-    if not (path / "model.safetensors").is_file():
-        raise FileNotFoundError(f"There is no {path / 'model.safetensors'}; give the folder of a whole AudioLM.")
-    total = hashlib.sha256()
-    for name in HASHED_FILES:
-        if (path / name).is_file():
-            total.update(name.encode())
-            total.update((path / name).read_bytes())
-    return total.hexdigest()
 
 
 def kept_result(

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiolm_hf.audio_file_audiolm import provenance, write_audio
+from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.evaluation.metrics.resynthesis import mel_distance, si_sdr
 from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.files import replace_file
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
+from audiolm_hf.provenance_audiolm import provenance
 
 NUM_SAMPLES_SHOWN = 3  # number of validation recordings that are written as audio and spectrogram
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
-from audiolm_hf.audio_file_audiolm import provenance, write_audio
+from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
 from audiolm_hf.data.crops import Crop, build_example, record_units
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.files import replace_file
+from audiolm_hf.provenance_audiolm import provenance
 from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, SEMANTIC_LEVEL, codes_of_ids
 
 PROMPT_SHARE = 0.3  # of the crop, as 3 s of 10 in the paper
