@@ -172,7 +172,12 @@ def _tokens_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, default=None)
     _add_kind(parser)
     add_data(parser, "held-out recordings; speech with transcripts (`text`)")
-    add_data(parser, "recordings that the clusters of spectra are fitted on", "--train-data")
+    add_data(parser, "recordings that the clusters of spectra are fitted on", "--train-data", required=False)
+    parser.add_argument(
+        "--item-file",
+        type=Path,
+        help="ABX item file of --data, in place of --train-data and transcripts: only the ABX errors are measured",
+    )
     add_length(parser, "--train-minutes", "minutes of --train-data (default 80)", 80.0)
     parser.add_argument(
         "--midi", type=Path, help="parquet file of the MIDI files that --data was rendered from (piano)"
@@ -183,11 +188,23 @@ def _tokens_options(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> _Result:
     from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.evaluation.protocols.tokens import evaluate_piano_tokens, evaluate_tokens, format_tokens
+    from audiolm_hf.evaluation.benchmarks import read_items
+    from audiolm_hf.evaluation.protocols.tokens import (
+        evaluate_items,
+        evaluate_piano_tokens,
+        evaluate_tokens,
+        format_tokens,
+    )
 
+    if (arguments.item_file is None) != bool(arguments.train_data):
+        raise ValueError("Give either --train-data or --item-file.")
     if arguments.kind == "piano" and arguments.midi is None:
         raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
+    items = read_items(arguments.item_file) if arguments.item_file else []
     model = _load(arguments, device)
+    if items:
+        report = evaluate_items(model.semantic_tokenizer, AudioSource(arguments.data, model.sampling_rate), items)
+        return report, format_tokens(report)
     test, train = (AudioSource(paths, model.sampling_rate) for paths in (arguments.data, arguments.train_data))
     parts = (model.semantic_tokenizer, model.acoustic_codec, test, train)
     options = (arguments.train_minutes, arguments.seed)
@@ -200,8 +217,14 @@ def _likelihood_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", nargs="+", required=True, help="bundled checkpoint, or folders of an AudioLM or of stages"
     )
-    add_data(parser, "token datasets for the n-grams", "--train-tokens")
-    add_data(parser, "held-out token datasets", "--test-tokens")
+    add_data(parser, "token datasets for the n-grams", "--train-tokens", required=False)
+    add_data(parser, "held-out token datasets", "--test-tokens", required=False)
+    parser.add_argument(
+        "--benchmark",
+        type=Path,
+        help="in place of tokens, folder of pairs of sounds: ZeroSpeech 2021 (sWUGGY, sBLIMP), SALMon, or positive/ "
+        "and negative/; with --output, the official score files are written next to it",
+    )
     add_report(parser)
 
 
@@ -209,12 +232,37 @@ def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> _Result:
     from audiolm_hf.data.tokens import TokenDataset
     from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood, load_stages
 
+    tokens = (arguments.train_tokens, arguments.test_tokens)
+    if (arguments.benchmark is None) != all(tokens) or any(tokens) != all(tokens):
+        raise ValueError("Give either --benchmark, or both --train-tokens and --test-tokens.")
     stages = load_stages([resolve_checkpoint(name) for name in arguments.checkpoint])
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
+    if arguments.benchmark is not None:
+        return _evaluate_pairs(arguments, stages, device)
     train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
     report = evaluate_likelihood(stages, train, test)
     return report, format_likelihood(report)
+
+
+def _evaluate_pairs(arguments: argparse.Namespace, stages: dict[str, Any], device: str) -> _Result:
+    from audiolm_hf.data.tokenizers import load_tokenizers
+    from audiolm_hf.evaluation.benchmarks import read_benchmark
+    from audiolm_hf.evaluation.protocols.pairs import LikelihoodScorer, evaluate_pairs, format_pairs, write_scores
+
+    if len(arguments.checkpoint) > 1:
+        raise ValueError(
+            f"--benchmark needs one whole AudioLM as --checkpoint; there are {len(arguments.checkpoint)}."
+        )
+    tasks = read_benchmark(arguments.benchmark)
+    folder = resolve_checkpoint(arguments.checkpoint[0])
+    report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(folder, folder, device=device)), tasks)
+    text = format_pairs(report)
+    if arguments.output is not None:
+        scores = arguments.output.with_suffix(".scores")
+        write_scores(report, scores)
+        text += f"Score files: {scores}\n"
+    return report, text
 
 
 def _continuation_options(parser: argparse.ArgumentParser) -> None:
@@ -329,11 +377,13 @@ EVALUATIONS = {
         _evaluate_tokens,
     ),
     "likelihood": Evaluation(
-        "bits per token of the stages",
+        "bits per token of the stages, or sWUGGY, sBLIMP, SALMon and other pairs",
         "Measure bits per token of the stages, compared with n-grams. Bits with the conditioning tokens of another "
-        "recording show how much a stage depends on its conditioning.",
+        "recording show how much a stage depends on its conditioning. With --benchmark: in how many pairs of sounds "
+        "the correct one is likelier.",
         _likelihood_options,
         _evaluate_likelihood,
+        (".scores",),
     ),
     "continuation": Evaluation(
         "speaker, prosody or harmony of continuations",

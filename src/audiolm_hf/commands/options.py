@@ -83,10 +83,13 @@ def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None
 
 
 def add_data(
-    parser: argparse.ArgumentParser, what: str = "parquet files, folders or manifests", flag: str = "--data"
+    parser: argparse.ArgumentParser,
+    what: str = "parquet files, folders or manifests",
+    flag: str = "--data",
+    required: bool = True,
 ) -> None:
     """Add an option for one or more paths of recordings."""
-    parser.add_argument(flag, type=Path, nargs="+", required=True, help=what)
+    parser.add_argument(flag, type=Path, nargs="+", required=required, help=what)
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:

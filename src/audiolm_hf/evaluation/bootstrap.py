@@ -9,6 +9,7 @@ from scipy.stats import bootstrap
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
+_LARGEST_BATCH = 10**7  # resampled values at a time
 
 
 def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
         (known,),
         np.mean,
         n_resamples=NUM_RESAMPLES,
+        batch=max(1, min(NUM_RESAMPLES, _LARGEST_BATCH // len(known))),
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(seed),

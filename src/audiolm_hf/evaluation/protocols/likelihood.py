@@ -104,7 +104,6 @@ def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]
     return crops
 
 
-@torch.inference_mode()
 def stage_token_bits(
     model: AudioLMStageModel, test: TokenDataset, overlap: float = 0.5, *, other_condition: bool = False
 ) -> dict[int, np.ndarray]:
@@ -114,25 +113,35 @@ def stage_token_bits(
     stage is conditioned on the next recording.
     """
     config = model.config
-    grid = test.info.grid
+    found: list[dict[int, np.ndarray]] = []
+    for number, record in enumerate(progress_bar(test, desc=f"{config.stage} stage", unit="recording")):
+        if other_condition:
+            record = _with_condition_of(test[(number + 1) % len(test)], record, config)
+        found.append(record_token_bits(model, record, test.info.grid, overlap))
+    return {level: np.concatenate([each[level] for each in found]) for level in config.predicted_levels}
+
+
+@torch.inference_mode()
+def record_token_bits(
+    model: AudioLMStageModel, record: TokenRecord, grid: TimeGrid, overlap: float = 0.5
+) -> dict[int, np.ndarray]:
+    """Return the bits of every predicted token of a record by level; see [`stage_token_bits`]."""
+    config = model.config
     window = grid.units(config.window_length_s)
     # Without repeats, tokens have no fixed duration, so the share that is not scored is not at a fixed position.
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
     bits: dict[int, list[np.ndarray]] = {level: [] for level in config.predicted_levels}
-    for number, record in enumerate(progress_bar(test, desc=f"{config.stage} stage", unit="recording")):
-        if other_condition:
-            record = _with_condition_of(test[(number + 1) % len(test)], record, config)
-        for crop, context_units in scored_crops(record_units(record, grid), window, stride):
-            example = build_example(record, crop, grid, config)
-            labels = example["labels"]
-            predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
-            context = Crop(crop.record, crop.start, context_units)
-            labels[predicted[: num_predicted(context, grid, config)]] = IGNORE_INDEX
-            batch = {name: tensor.to(model.device) for name, tensor in pad_examples([example], config).items()}
-            losses = model.token_losses(**batch)[0][0].cpu()
-            levels = token_levels(labels, config)
-            for level, found in bits.items():
-                found.append(losses[(levels == level) & (labels != IGNORE_INDEX)].double().numpy() / math.log(2))
+    for crop, context_units in scored_crops(record_units(record, grid), window, stride):
+        example = build_example(record, crop, grid, config)
+        labels = example["labels"]
+        predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
+        context = Crop(crop.record, crop.start, context_units)
+        labels[predicted[: num_predicted(context, grid, config)]] = IGNORE_INDEX
+        batch = {name: tensor.to(model.device) for name, tensor in pad_examples([example], config).items()}
+        losses = model.token_losses(**batch)[0][0].cpu()
+        levels = token_levels(labels, config)
+        for level, found in bits.items():
+            found.append(losses[(levels == level) & (labels != IGNORE_INDEX)].double().numpy() / math.log(2))
     return {level: np.concatenate(found) for level, found in bits.items()}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord, AudioSource
-from audiolm_hf.evaluation.baselines.token_systems import SEMANTIC, TokenSystem, token_systems
+from audiolm_hf.evaluation.baselines.token_systems import SEMANTIC, TokenSystem, semantic_system, token_systems
 from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, triphone_items
 from audiolm_hf.evaluation.metrics.information import normalised_information, shuffled, token_information
 from audiolm_hf.evaluation.metrics.midi_notes import note_labels, read_excerpts, read_midi_files
@@ -112,17 +112,46 @@ def phone_metrics(
     )
     known = labels != UNKNOWN
     metrics = token_information(tokens[known], labels[known], seed)
+    return metrics | abx_metrics(system, places, ids, items)
+
+
+def abx_metrics(
+    system: TokenSystem, places: Sequence[int], ids: Sequence[str], items: Sequence[AbxItem]
+) -> dict[str, float]:
+    """Return the ABX errors of tokens and, of k-means, of centroids and features, of the recordings at `places`."""
     one_hot = np.eye(system.num_tokens, dtype=np.float32)  # the cosine distance of different tokens is 1
     representations = {"tokens": [one_hot[system.tokens[place]] for place in places]}
     if system.centroids is not None and system.features is not None:
         representations["centroids"] = [system.centroids[system.tokens[place]] for place in places]
         representations["features"] = [system.features[place] for place in places]
+    metrics: dict[str, float] = {}
     for name, rows in representations.items():
         by_id = {ids[place]: row for place, row in zip(places, rows, strict=True)}
         error = abx_error(items, by_id, system.frame_rate)
         metrics |= {f"abx_{name}_within": error["within"], f"abx_{name}_across": error["across"]}
         metrics |= {key: error[key] for key in ("within_triples", "across_triples")}
     return metrics
+
+
+def evaluate_items(tokenizer: SemanticTokenizerModel, source: AudioSource, items: Sequence[AbxItem]) -> dict[str, Any]:
+    """Measure the ABX errors of semantic tokens on the items of an item file.
+
+    Raises:
+        ValueError: an item's file is not in `source`, or ends before the item begins.
+    """
+    durations = {Path(name).stem: duration for name, duration in zip(source.ids, source.durations, strict=True)}
+    for item in items:
+        if not item.onset < durations.get(item.recording, 0.0):
+            length = f"lasts {durations[item.recording]:.2f} s" if item.recording in durations else "is not there"
+            raise ValueError(
+                f"The item at {item.onset:g} s of {item.recording!r} has no sound: the recording {length}; give the "
+                "folder that the item file belongs to as --data."
+            )
+    needed = {item.recording for item in items}
+    records = [source[place] for place, name in enumerate(source.ids) if Path(name).stem in needed]
+    own = semantic_system(tokenizer, records)
+    metrics = abx_metrics(own, range(len(records)), [Path(record.id).stem for record in records], items)
+    return _result("items", {SEMANTIC: metrics}, own, records, 0.0, 0) | {"abx_items": len(items)}
 
 
 def evaluate_piano_tokens(
@@ -191,7 +220,12 @@ def format_tokens(result: dict[str, Any]) -> str:
         f"{result['num_tokens']} tokens at {result['frame_rate']:g} Hz; clusters of spectra fitted on "
         f"{result['train_minutes']:g} minutes"
     )
-    table = systems_table(result["systems"], METRICS[result["kind"]], "tokens")
+    titles = {name: title for name, title in METRICS["speech"].items() if name.startswith("abx")}
+    table = systems_table(result["systems"], METRICS.get(result["kind"], titles), "tokens")
+    if result["kind"] == "items":
+        own = result["systems"][SEMANTIC]
+        triples = f"{own['within_triples']} triples within and {own['across_triples']} across speakers"
+        return join_parts([f"{result['abx_items']} items, {triples}; {result['num_tokens']} tokens", table])
     if result["kind"] == "piano":
         recordings = f"{result['recordings']} excerpts, {result['seconds']:.0f} s"
         return join_parts([recordings, f"{tokens}; share of the labels' entropy that the tokens explain", table])
