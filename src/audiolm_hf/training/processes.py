@@ -6,12 +6,15 @@ so that the steps are those of one process with the same batch.
 """
 
 import os
+import time
 
 import torch
 from torch import Tensor
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
+
+REST_S = 0.2  # what gloo's threads need to release their last tensors
 
 
 def is_distributed() -> bool:
@@ -61,4 +64,8 @@ def mean_over_processes(values: Tensor) -> Tensor:
 def leave_processes() -> None:
     """Leave the process group, because its threads may abort a process that exits."""
     if is_distributed():
+        # Leaving joins gloo's threads while it holds Python's lock, which they may still wait for: torch 2.6 then
+        # never returned.
+        torch.distributed.barrier()
+        time.sleep(REST_S)
         torch.distributed.destroy_process_group()

@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from audiolm_hf.training.processes import leave_processes
 from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder, trained_invariance
 
 
@@ -27,8 +28,7 @@ def main() -> None:
     save_file({**weights, "batch": batch}, output / f"encoder-{rank}.safetensors")
     _, weights, batch = trained_invariance(source, output / "invariance")
     save_file({**weights, "batch": batch}, output / f"invariance-{rank}.safetensors")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_processes()
 
 
 if __name__ == "__main__":

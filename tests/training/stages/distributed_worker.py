@@ -16,6 +16,7 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 
+from audiolm_hf.training.processes import leave_processes
 from audiolm_hf.training.stages import training as stages
 from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_stages import CASES, config_of, interrupted_after, resumed_config, run_case
@@ -61,8 +62,7 @@ def main() -> None:
         save_file(
             {name: tensor.contiguous() for name, tensor in results.items()}, output / f"{case}-{RANK}.safetensors"
         )
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_processes()
 
 
 if __name__ == "__main__":
