@@ -5,8 +5,11 @@ import dataclasses
 import json
 
 import numpy as np
+import torch
 
 from audiolm_hf.data.tokens import INFO_FILE, TokenInfo, TokenRecord, shard_hashes, write_shard
+from audiolm_hf.stage_generation_audiolm import CodeRows
+from audiolm_hf.token_feed_audiolm import Piece, TimedTokens
 
 INFO = TokenInfo(
     tokenizers="0123456789abcdef",
@@ -54,3 +57,30 @@ def describe_tokens(folder, info=INFO, **changes):
     described = dataclasses.asdict(info) | {"shards": shard_hashes(folder)} | changes
     (folder / INFO_FILE).write_text(json.dumps(described))
     return folder
+
+
+def code_rows(counts, known, num_frames, seeds, step=None):
+    """Rows for a stage of codes: so many semantic tokens each, at once or `step` at a time, and all their frames."""
+
+    def pieces():
+        for start in range(0, max(counts), step or max(counts)):
+            stops = [min(count, start + (step or count)) for count in counts]
+            yield [
+                Piece(torch.arange(min(start, stop), stop) % 20, stop == count)
+                for stop, count in zip(stops, counts, strict=True)
+            ]
+
+    def frames(row, num_new):
+        return min(num_frames[row], 2 * num_new) if num_new < counts[row] else num_frames[row]
+
+    none = [torch.zeros(0, dtype=torch.int64)] * len(counts)
+    tokens = TimedTokens(none, pieces(), grid=INFO.grid, duration=1.0, num_frames=frames)
+    return CodeRows(tokens, known, num_frames, seeds)
+
+
+def collected(pieces, known):
+    """All that a stage adds to rows, after what is known."""
+    rows = [*known]
+    for each in pieces:
+        rows = [torch.cat([row, piece.values], -1) for row, piece in zip(rows, each, strict=True)]
+    return rows

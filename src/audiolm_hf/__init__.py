@@ -38,6 +38,7 @@ from audiolm_hf.registration import (
     register_stage,
 )
 from audiolm_hf.stages_audiolm import Stage
+from audiolm_hf.streamer_audiolm import AudioIteratorStreamer
 from audiolm_hf.token_layout_audiolm import AudioLMStageCollator, build_stage_example
 
 __version__ = VERSION
@@ -47,6 +48,7 @@ register()
 __all__ = [
     "AcousticCodec",
     "AudioContinuationPipeline",
+    "AudioIteratorStreamer",
     "AudioLMCoarseConfig",
     "AudioLMCoarseModel",
     "AudioLMConfig",

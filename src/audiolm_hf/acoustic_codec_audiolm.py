@@ -8,6 +8,8 @@ Paper: AudioLM (arXiv 2209.03143), acoustic tokens.
 """
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,7 +31,9 @@ from .input_checks_audiolm import check_codes, check_num_codebooks, check_wavefo
 from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
 
-DECODE_WINDOW_SAMPLES = 81_920  # decoded at once by codecs of transformers: what bounds the memory, and nothing else
+DECODE_WINDOW_SAMPLES = 81_920  # decoded at once: what bounds the memory, and nothing else
+STREAM_WINDOWS_S = (0.32, 1.28)  # the first and the longest window of what is generated; each is twice the one before
+UNBOUNDED = 2**40  # frames; more than any recording has
 
 
 class AcousticCodec:
@@ -115,12 +119,58 @@ class AcousticCodec:
             `torch.FloatTensor` of shape `(batch, frames * hop_length)`, float32.
         """
         check_codes(audio_codes, self.num_codebooks, self.codebook_size)
+        return torch.cat([*self.decode_windows(iter([audio_codes]), audio_codes.shape[2])], 1)
+
+    @torch.no_grad()
+    def decode_windows(self, pieces: Iterator[Tensor], num_known: int = 0) -> Iterator[Tensor]:
+        """Decode codes as they arrive.
+
+        Where the windows begin does not depend on when codes arrive, and so the samples do not, bit for bit.
+
+        Args:
+            pieces (`Iterator[torch.LongTensor]`): codes `(batch, num_codebooks, frames)`, one piece after the other.
+            num_known (`int`, defaults to 0): leading frames to decode in long windows; short ones follow.
+
+        Yields:
+            `torch.FloatTensor` of shape `(batch, window_frames * hop_length)`, float32.
+        """
         require_one_dtype(self.model, "The codec")
-        device_type = audio_codes.device.type
-        with evaluation_mode(self.model), loaded(self.model), torch.autocast(device_type, enabled=False):
-            audio = self._decode(audio_codes.long())
-        require_finite(audio, "What the codec decodes")
-        return audio
+        codes = next(pieces).long()
+        before, after = self._context(codes.shape[1])
+        first, start, ended, state = 0, 0, False, None  # the frame with which `codes` begin, and the next to decode
+        for end in self._window_ends(num_known, before):
+            while not ended and first + codes.shape[2] <= end + after:  # by one more, it is not the last window
+                piece = next(pieces, None)
+                codes, ended = codes if piece is None else torch.cat([codes, piece.long()], 2), piece is None
+            stop = min(end, first + codes.shape[2])
+            if start < stop:
+                window = codes[:, :, max(0, start - before) - first : stop + after - first]
+                known = start - max(0, start - before)
+                model, device_type = self.model, codes.device.type
+                with evaluation_mode(model), loaded(model), torch.autocast(device_type, enabled=False):
+                    audio, state = self._decode_window(window, known, stop - start, state)
+                require_finite(audio, "What the codec decodes")
+                yield audio
+            if ended and stop == first + codes.shape[2]:
+                return
+            kept = max(0, stop - before)
+            codes, first, start = codes[:, :, kept - first :], kept, stop
+
+    def _window_ends(self, num_known: int, before: int) -> Iterator[int]:
+        """Return the frames with which the windows end, without an end."""
+        if before >= UNBOUNDED:
+            yield UNBOUNDED
+            return
+        longest = max(before, math.ceil(DECODE_WINDOW_SAMPLES / self.hop_length))
+        yield from range(longest, num_known, longest)
+        end = num_known
+        if end:
+            yield end
+        length, longest = (max(1, round(length_s * self.frame_rate)) for length_s in STREAM_WINDOWS_S)
+        while True:
+            end += length
+            yield end
+            length = min(2 * length, longest)
 
     def _encode(self, input_values: Tensor) -> Tensor:
         return self.model.encode(input_values).audio_codes
@@ -128,12 +178,46 @@ class AcousticCodec:
     def _decode(self, audio_codes: Tensor) -> Tensor:
         return self.model.decode(audio_codes).audio_values
 
+    def _context(self, num_codebooks: int) -> tuple[int, int]:
+        """Return how many frames before and after a frame its samples depend on; by default all that there are."""
+        return UNBOUNDED, UNBOUNDED
+
+    def _decode_window(self, audio_codes: Tensor, known: int, frames: int, state: Any) -> tuple[Tensor, Any]:
+        """Return samples `(batch, frames * hop_length)` of the next frames, and the state for the next window.
+
+        `audio_codes` begin `known` frames before these and end behind them, as far as `_context` says.
+        """
+        return self._decode(audio_codes)[:, known * self.hop_length : (known + frames) * self.hop_length], None
+
 
 class SoundStreamCodec(AcousticCodec):
     """The codec of this package."""
 
     config_class = SoundStreamConfig
     model_class = SoundStreamModel
+
+    def _context(self, num_codebooks: int) -> tuple[int, int]:
+        return self.model.decoder_context(num_codebooks)
+
+    def _decode_window(self, audio_codes: Tensor, known: int, frames: int, state: Any) -> tuple[Tensor, Any]:
+        return self.model.decode_window(audio_codes, None, state, known, frames)
+
+
+@dataclass
+class WindowState:
+    """What a [`WindowedCodec`] carries from one window to the next.
+
+    Args:
+        latents (`torch.FloatTensor` of shape `(batch, channels, steps)`, *optional*): of frames around the next one.
+        before (`int`, defaults to 0): of these, frames before the next one.
+        ahead (`int`, defaults to 0): of these, frames from the next one on.
+        recurrent (*optional*): state of a recurrent layer or a transformer after these.
+    """
+
+    latents: Tensor | None = None
+    before: int = 0
+    ahead: int = 0
+    recurrent: Any = None
 
 
 class WindowedCodec(AcousticCodec):
@@ -144,27 +228,24 @@ class WindowedCodec(AcousticCodec):
     depends on.
     """
 
-    def _decode(self, audio_codes: Tensor) -> Tensor:
-        frames, hop_length = audio_codes.shape[2], self.hop_length
-        reach = self._reach()
-        window = max(reach, math.ceil(DECODE_WINDOW_SAMPLES / hop_length))
-        audio = audio_codes.new_empty(len(audio_codes), frames * hop_length, dtype=torch.float32)
-        pieces: list[Tensor] = []  # latents of the frames from `first` to `made`, not yet or again needed
-        first, made, state = 0, 0, None
-        for start in range(0, frames, window):
-            stop = min(start + window, frames)
-            until = min(stop + reach, frames)
-            if made < until:
-                latents, state = self._latents(audio_codes, made, until, state)
-                pieces.append(latents)
-            latents = torch.cat(pieces, dim=-1)
-            known = max(0, start - reach)
-            latents = latents[..., (known - first) * latents.shape[-1] // (until - first) :]
-            pieces, first, made = [latents], known, until
-            values = self._synthesize(latents)[:, (start - first) * hop_length : (stop - first) * hop_length]
-            missing = (stop - start) * hop_length - values.shape[1]  # some transposed convolutions stop early
-            audio[:, start * hop_length : stop * hop_length] = F.pad(values, (0, missing))
-        return audio
+    def _context(self, num_codebooks: int) -> tuple[int, int]:
+        reach = self._reach() + self._code_reach()
+        return reach, reach
+
+    def _decode_window(self, audio_codes: Tensor, known: int, frames: int, state: Any) -> tuple[Tensor, WindowState]:
+        state, reach, hop_length = state or WindowState(), self._reach(), self.hop_length
+        until = min(known + frames + reach, audio_codes.shape[2])
+        latents, recurrent = state.latents, state.recurrent
+        if known + state.ahead < until:
+            new, recurrent = self._latents(audio_codes, known + state.ahead, until, recurrent)
+            latents = new if latents is None else torch.cat([latents, new], -1)
+        start = state.before * hop_length
+        values = self._synthesize(latents)[:, start : start + frames * hop_length].float()
+        values = F.pad(values, (0, frames * hop_length - values.shape[1]))  # transposed convolutions may stop early
+        num_latents = state.before + until - known  # in frames
+        before = min(reach, state.before + frames)
+        first = (state.before + frames - before) * (latents.shape[-1] // num_latents)
+        return values, WindowState(latents[..., first:], before, until - known - frames, recurrent)
 
     def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
         """Return latents `(batch, channels, steps)` of the frames from `start` to `stop`, and the state after them."""
@@ -177,6 +258,10 @@ class WindowedCodec(AcousticCodec):
     def _reach(self) -> int:
         """Return at most how many frames away a latent can be of a sample that depends on it."""
         raise NotImplementedError("A codec in windows knows how far its convolutions reach.")
+
+    def _code_reach(self) -> int:
+        """Return at most how many frames away a code can be of a latent that depends on it, but for earlier states."""
+        return 0
 
 
 def _steps_reached(convolutions: nn.Module) -> int:
@@ -213,7 +298,7 @@ class EncodecCodec(WindowedCodec):
 
     def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
         convolution, recurrent = self.model.decoder.layers[:2]
-        codes, before = _within(audio_codes, start, stop, _steps_reached(convolution))
+        codes, before = _within(audio_codes, start, stop, self._code_reach())
         hidden = convolution(self.model.quantizer.decode(codes.transpose(0, 1)))[..., before : before + stop - start]
         hidden = hidden.permute(2, 0, 1)
         outputs, state = recurrent.lstm(hidden, state)
@@ -226,8 +311,11 @@ class EncodecCodec(WindowedCodec):
 
     def _reach(self) -> int:
         if self.config.norm_type == "time_group_norm":  # of the whole recording: one pass it is
-            return 2**40
+            return UNBOUNDED
         return _steps_reached(self.model.decoder.layers[2:])
+
+    def _code_reach(self) -> int:
+        return _steps_reached(self.model.decoder.layers[0])
 
 
 class DacCodec(WindowedCodec):
@@ -275,7 +363,7 @@ class MimiCodec(WindowedCodec):
 
     def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
         upsample, transformer, _ = self._parts()
-        codes, before = _within(audio_codes, start, stop, _steps_reached(upsample))
+        codes, before = _within(audio_codes, start, stop, self._code_reach())
         hidden = upsample(self.model.quantizer.decode(codes)).unflatten(2, (codes.shape[2], -1))
         hidden = hidden[:, :, before : before + stop - start].flatten(2).transpose(1, 2)
         with hidden.device:  # where the cache makes its first tensors; it holds the sliding window of the attention
@@ -289,6 +377,9 @@ class MimiCodec(WindowedCodec):
     def _reach(self) -> int:
         upsample, _, convolutions = self._parts()
         return math.ceil(_steps_reached(convolutions) / upsample.conv.stride[0])
+
+    def _code_reach(self) -> int:
+        return _steps_reached(self._parts()[0])
 
 
 ACOUSTIC_CODECS: dict[str, type[AcousticCodec]] = {}  # by model_type

@@ -51,6 +51,17 @@ def check_seed(seed: int | None, generator: torch.Generator | None) -> None:
     _SEEDS.check("seed", seed, optional=True)
 
 
+def check_streamer(streamer: Any, num_rows: int, streamed: bool) -> None:
+    """Check that a streamer can receive chunks, and that what is streamed is one row."""
+    for name in ("put", "end") if streamer is not None else ():
+        if not callable(getattr(streamer, name, None)):
+            raise TypeError(
+                f"streamer is a {type(streamer).__name__} without {name}(); give an AudioIteratorStreamer."
+            )
+    if num_rows > 1 and (streamed or streamer is not None):
+        raise ValueError(f"A stream is of one row, and here are {num_rows}; stream them one by one, or generate them.")
+
+
 def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
     """Check that rows of a length fit into memory: the cache of a window, and three times the output."""
     codec, bytes_per_row = model.acoustic_codec, 0.0

@@ -32,7 +32,8 @@ _UNSUPPORTED = {
     r"^(max|min)_(length|new_tokens|time)$": "lengths are in seconds here; give continuation_length_s (the most) or "
     "min_continuation_length_s (the least)",
     r"beam|^length_penalty|^early_stopping|diversity": "there is no search over beams; tokens are drawn one by one",
-    r"^stream|^stop": "there is no sound until the last stage; to follow the stages, give progress, a function",
+    r"^stream": "it is no option of sampling; give it to generate itself",
+    r"^stop": "a row ends by the semantic stage's end token, or after continuation_length_s",
     r"assistant|lookup|lookbehind|matching|speculation|mtp": "the stages have no assisted decoding",
     r"cache|compile|batching|prefill|synced|^output|^return_dict|token_id$": "it would change nothing here",
     r"^num_return_sequences$": "give it to generate itself",

@@ -267,8 +267,8 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
             first, last = max(0, start - before), min(stop + after, frames)
             with loaded(self), torch.autocast(audio_codes.device.type, enabled=False):
                 window, window_mask = audio_codes[:, :, first:last], None if mask is None else mask[:, first:last]
-                decoded, state = self._decode_frames(window, window_mask, state, start - first, stop - start)
-            windows.append(decoded[:, (start - first) * hop_length : (stop - first) * hop_length])
+                decoded, state = self.decode_window(window, window_mask, state, start - first, stop - start)
+            windows.append(decoded)
         return SoundStreamDecoderOutput(audio_values=torch.cat(windows, dim=1)[:, :num_samples])
 
     def decoder_context(self, num_codebooks: int) -> tuple[int, int]:
@@ -284,10 +284,14 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
     def _aligns_phase(self, num_codebooks: int) -> bool:
         return self.config.phase_iterations > 0 and not self._codes_low_band(num_codebooks)
 
-    def _decode_frames(
+    def decode_window(
         self, audio_codes: Tensor, frame_mask: Tensor | None, state: SourceState | None, known: int, frames: int
     ) -> tuple[Tensor, SourceState | None]:
-        """Return waveforms `(batch, frames * hop_length)` of a window of codes, and the state for the next window."""
+        """Decode the next `frames` of a recording, among frames that they depend on (see `decoder_context`).
+
+        `audio_codes (batch, num_codebooks, window_frames)` begin `known` frames before the next one; `state` is what
+        the previous window returned. Return samples `(batch, frames * hop_length)`, and the state after these.
+        """
         num_codebooks = audio_codes.shape[1]
         latents, low_band = self.quantizer.decode(audio_codes)
         if isinstance(self.decoder, HarmonicDecoder):
@@ -297,7 +301,9 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         else:
             audio_values = self.decoder(latents, frame_mask)
         low_band = low_band if self._codes_low_band(num_codebooks) else None
-        return self._complete(audio_values, low_band, frame_mask), state
+        start, hop_length = known * self.config.hop_length, self.config.hop_length
+        completed = self._complete(audio_values, low_band, frame_mask)
+        return completed[:, start : start + frames * hop_length], state
 
     @can_return_tuple
     def forward(

@@ -6,7 +6,7 @@ and the semantic tokenizer are therefore always float32.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any
@@ -113,13 +113,28 @@ def finite_parts(model: nn.Module, what: str) -> Iterator[None]:
 
 
 def settled(method: Callable) -> Callable:
-    """Run a model's method in evaluation mode and without autocast."""
+    """Run a model's method, or what it returns step by step, in evaluation mode and without autocast."""
+
+    @contextmanager
+    def settle(self: Any) -> Iterator[None]:
+        with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
+            yield
+
+    def step(self: Any, results: Generator) -> Iterator[Any]:
+        while True:
+            with settle(self):
+                try:
+                    result = next(results)
+                except StopIteration:
+                    return
+            yield result
 
     @wraps(method)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.device.type == "meta":
             raise ValueError(f"The model is on the device meta, without weights for {method.__name__}; load it.")
-        with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
-            return method(self, *args, **kwargs)
+        with settle(self):
+            results = method(self, *args, **kwargs)
+        return step(self, results) if isinstance(results, Generator) else results
 
     return run

@@ -10,7 +10,7 @@ parallel decoding.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,11 +130,21 @@ def _build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
     return cache
 
 
+class RowNoise:
+    """Uniform numbers in [0, 1) for one row, drawn in order; every path (row, stage, chunk) has its own generator."""
+
+    def __init__(self, seed: int, path: Sequence[int]) -> None:
+        state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
+        self.generator = torch.Generator("cpu").manual_seed(int(state >> np.uint64(1)))
+
+    def draw(self, count: int) -> Tensor:
+        """Return the next `count` numbers; they do not depend on how many are drawn at once."""
+        return torch.rand(count, generator=self.generator, device="cpu", dtype=torch.float32)
+
+
 def row_noise(seed: int, path: Sequence[int], count: int) -> Tensor:
-    """Draw `count` uniform numbers in [0, 1) for one row; every path (row, stage, chunk) has its own generator."""
-    state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator("cpu").manual_seed(int(state >> np.uint64(1)))
-    return torch.rand(count, generator=generator, device="cpu", dtype=torch.float32)
+    """Return the first `count` numbers of [`RowNoise`]."""
+    return RowNoise(seed, path).draw(count)
 
 
 class Progress:
@@ -160,8 +170,13 @@ def _left_pad(contexts: list[Tensor], pad_token_id: int) -> tuple[Tensor, Tensor
     return input_ids, mask.long()
 
 
+def sample_tokens(*args: Any, **kwargs: Any) -> Tensor:
+    """Return all tokens `(batch, num_tokens)` of [`sample_blocks`]."""
+    return torch.cat([*sample_blocks(*args, **kwargs)], 1)
+
+
 @torch.no_grad()
-def sample_tokens(
+def sample_blocks(
     model: PreTrainedModel,
     contexts: list[Tensor],
     noise: Tensor,
@@ -170,8 +185,9 @@ def sample_tokens(
     num_forbidden_ends: Tensor | None = None,
     unconditional_contexts: list[Tensor] | None = None,
     progress: Progress | None = None,
-) -> Tensor:
-    """Continue id sequences of any lengths by one stage, all by `num_tokens`.
+    block: int | None = None,
+) -> Iterator[Tensor]:
+    """Continue id sequences of any lengths by one stage, all by `num_tokens`, a block of tokens at a time.
 
     Args:
         model ([`AudioLMStageModel`]): the stage.
@@ -182,12 +198,15 @@ def sample_tokens(
         unconditional_contexts (`list[torch.LongTensor]`, *optional*): the contexts without their condition, for
             guidance.
         progress ([`Progress`], *optional*): advanced by one for every token of every row.
+        block (`int`, *optional*): tokens of a row after which they are handed over; all of them by default.
 
-    Returns:
-        `torch.LongTensor` of shape `(batch, num_tokens)`; after a row's end token there are end tokens only.
+    Yields:
+        `torch.LongTensor` of shape `(batch, block)`; after a row's end token there are end tokens only, and the block
+        in which the last row ends has all those that remain.
     """
     config = model.config
     batch, num_tokens = noise.shape
+    block, yielded = block or num_tokens, 0
     guided = unconditional_contexts is not None
     input_ids, mask = _left_pad(contexts + (unconditional_contexts or []), config.padding_token_id)
     noise = noise.to(input_ids.device)
@@ -227,10 +246,14 @@ def sample_tokens(
             progress.advance(batch)
         if level == SEMANTIC_LEVEL and ended.all():
             break
+        if step + 1 - yielded == block and step + 1 < num_tokens:
+            _require_usable(unusable, config)  # asked once a block: an accelerator has to be waited for
+            yield tokens[:, yielded : step + 1]
+            yielded = step + 1
         input_ids = (chosen.repeat(2) if guided else chosen)[:, None]
         position_ids = position_ids[:, -1:] + 1
-    _require_usable(unusable, config)  # asked once: each time, an accelerator would be waited for
-    return tokens
+    _require_usable(unusable, config)
+    yield tokens[:, yielded:]
 
 
 def _require_usable(unusable: Tensor, config: AudioLMStageConfig) -> None:

@@ -1,15 +1,15 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Each stage over any length, in windows: from the known tokens or codes of every row to those of the whole row.
+"""Each stage over any length, in windows: from the known tokens or codes of every row to those that follow.
 
-Every row moves its window when its own is full, so that its result does not depend on the other rows.
+A stage yields pieces as soon as it has them, and waits for those of the stage before it. Every row moves its window
+when its own is full, so that its result does not depend on the other rows, nor on when the pieces are asked for.
 
 Papers: AudioLM (arXiv 2209.03143), inference; windows of 30 / 10 / 3 s, the fine stage in chunks. SoundStorm (arXiv
 2305.09636), the parallel stage.
 """
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +20,19 @@ from .configuration_audiolm import AudioLMStageConfig
 from .sampling_audiolm import (
     Progress,
     ProgressCallback,
+    RowNoise,
     TokenSampler,
     fill_frames,
     parallel_noise,
     row_noise,
+    sample_blocks,
     sample_tokens,
 )
 from .time_grid_audiolm import TimeGrid
+from .token_feed_audiolm import Feed, Piece, Pieces, TimedTokens
 from .token_layout_audiolm import code_ids, codes_of_ids, frame_rows, semantic_ids, stage_context
+
+BLOCK_S = 0.16  # seconds of tokens after which a stage hands them over
 
 
 def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:
@@ -56,7 +61,7 @@ def generate_semantic_tokens(
     token_rate: float,
     min_tokens: int = 0,
     callback: ProgressCallback | None = None,
-) -> list[Tensor]:
+) -> Pieces:
     """Continue semantic tokens until the end token or a number of tokens, in windows.
 
     Args:
@@ -64,192 +69,267 @@ def generate_semantic_tokens(
         prompts (`list[torch.LongTensor]`): tokens of each row, without repeats if the stage has `remove_repeats`; may
             be empty.
         num_tokens (`int`): most tokens to add to a row.
-        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`RowNoise`].
         sampler ([`TokenSampler`]): how to choose.
         token_rate (`float`): tokens per second, Hz.
         min_tokens (`int`, defaults to 0): the end token is not chosen before this many.
         callback (`ProgressCallback`, *optional*): called with stage, done, total.
 
-    Returns:
-        `list[torch.LongTensor]`: the new tokens of each row, without the end token.
+    Yields:
+        `list[Piece]`: the next tokens of each row, without the end token.
     """
-    window = _window_tokens(model.config, token_rate)
-    noise = torch.stack([row_noise(seed, path, num_tokens) for seed, *path in seeds])
-    rows, starts = list(prompts), [0] * len(prompts)
-    targets = [len(prompt) + num_tokens for prompt in prompts]
+    window, block = _window_tokens(model.config, token_rate), max(1, round(BLOCK_S * token_rate))
+    noise = [RowNoise(seed, path) for seed, *path in seeds]
+    rows, starts, made = list(prompts), [0] * len(prompts), [0] * len(prompts)  # rows from the starts of their windows
     progress = Progress(callback, model.config.stage, num_tokens * len(prompts))
-    active = list(range(len(prompts)))
+    active = list(range(len(prompts) if num_tokens else 0))
     while active:
-        made = [len(rows[row]) - len(prompts[row]) for row in active]
-        for row, count in zip(active, made, strict=True):
-            starts[row] = _fitted_start(starts[row], len(rows[row]), targets[row], window, first=count == 0)
-        steps = min(min(targets[row], starts[row] + window) - len(rows[row]) for row in active)
-        new = sample_tokens(
+        left = []
+        for row in active:
+            known = starts[row] + len(rows[row])
+            start = _fitted_start(starts[row], known, known + num_tokens - made[row], window, first=made[row] == 0)
+            rows[row], starts[row] = rows[row][start - starts[row] :], start
+            left.append(min(num_tokens - made[row], window - len(rows[row])))
+        blocks = sample_blocks(
             model,
-            [stage_context(None, rows[row][starts[row] :], model.config) for row in active],
-            torch.stack([noise[row, count : count + steps] for row, count in zip(active, made, strict=True)]),
+            [stage_context(None, rows[row], model.config) for row in active],
+            torch.stack([noise[row].draw(min(left)) for row in active]),
             sampler,
-            num_forbidden_ends=torch.tensor([min_tokens - count for count in made], device=rows[0].device),
+            num_forbidden_ends=torch.tensor([min_tokens - made[row] for row in active], device=rows[0].device),
             progress=progress,
+            block=block,
         )
-        unended = []
-        for row, tokens in zip(active, new, strict=True):
-            kept = tokens[tokens != model.config.end_token_id]
-            rows[row] = torch.cat([rows[row], kept])
-            if len(kept) == steps and len(rows[row]) < targets[row]:
-                unended.append(row)
+        unended = active
+        for new in blocks:
+            pieces = [Piece(row[:0], True) for row in rows]
+            for row, tokens in zip(active, new, strict=True):
+                kept = tokens[tokens != model.config.end_token_id]
+                rows[row], made[row] = torch.cat([rows[row], kept]), made[row] + len(kept)
+                pieces[row] = Piece(kept, len(kept) < len(tokens) or made[row] == num_tokens)
+            unended = [row for row in unended if not pieces[row].last]
+            if not unended:
+                progress.advance(progress.total)
+            yield pieces
         active = unended
-    progress.advance(progress.total)
-    return [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
-
-
-@dataclass
-class TimedTokens:
-    """Semantic tokens of one row, and on the CPU the codec frames to which they belong, both `(semantic_length,)`."""
-
-    tokens: Tensor
-    starts: Tensor
-
-    def between(self, start: int, stop: int) -> "TimedTokens":
-        """Return the tokens of codec frames `[start, stop)`, with their frames counted from `start`."""
-        first, last = torch.searchsorted(self.starts, self.starts.new_tensor([start, stop])).tolist()
-        return TimedTokens(self.tokens[first:last], self.starts[first:last] - start)
 
 
 @dataclass
 class CodeRows:
-    """Rows whose codes the stages generate, one stage after the other.
+    """Rows whose codes a stage generates.
 
     Args:
-        semantic_tokens (`list[TimedTokens]`): of each row, from its first frame to its last.
+        semantic_tokens ([`TimedTokens`]): of all rows, from their first frames on.
         known_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
-        num_frames (`list[int]`): frames that each row is to have in all.
-        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`row_noise`].
-        grid ([`TimeGrid`]): the times of tokens and frames.
-        codes (`list[torch.LongTensor]`): codes of shape `(levels, num_frames)` of each row from earlier stages.
+        most_frames (`list[int]`): frames that each row can have in all.
+        seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`RowNoise`].
+        codes (`Iterator[list[Piece]]`): codes that follow the prompts, from the stage before, if that is one of codes.
         callback (`ProgressCallback`, *optional*): called with stage, done, total.
     """
 
-    semantic_tokens: list[TimedTokens]
+    semantic_tokens: TimedTokens
     known_codes: list[Tensor]
-    num_frames: list[int]
+    most_frames: list[int]
     seeds: list[tuple[int, ...]]
-    grid: TimeGrid
-    codes: list[Tensor] = field(default_factory=list)
+    codes: Pieces = field(default_factory=lambda: iter(()))
     callback: ProgressCallback | None = None
 
+    @property
+    def grid(self) -> TimeGrid:
+        """The times of tokens and frames."""
+        return self.semantic_tokens.grid
 
-def _move_windows(active: list[int], rows: list[Tensor], starts: list[int], given: CodeRows, window: int) -> list[int]:
-    """Move the starts of the windows of active rows, in place, to a unit of the grid; return the ends, in frames."""
-    stops = []
-    for row in active:
-        known, target = rows[row].shape[1], given.num_frames[row]
-        first = known == given.known_codes[row].shape[1]
-        starts[row] = given.grid.unit_start(_fitted_start(starts[row], known, target, window, first))
-        stops.append(min(target, starts[row] + window))
-    return stops
+    def progress(self, config: AudioLMStageConfig) -> Progress:
+        """Return a report of the codes of a stage."""
+        pairs = zip(self.most_frames, self.known_codes, strict=True)
+        num_new = sum(max(0, most - codes.shape[1]) for most, codes in pairs)
+        return Progress(self.callback, config.stage, len(config.predicted_levels) * num_new)
 
 
-def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
-    """Continue codes under semantic tokens, in windows that both share and that begin where units of the grid begin.
+class _CodeWindows:
+    """The windows of a stage of codes, which begin where units of the grid begin, and the codes in them.
 
-    For a stage that predicts levels from 0 on. Return codes `(levels, num_frames)` of each row, known ones included.
+    Args:
+        config ([`AudioLMStageConfig`]): of the stage, which predicts levels from 0 on.
+        given ([`CodeRows`]): the rows.
     """
-    config, grid, num_frames = model.config, given.grid, given.num_frames
-    levels = len(config.predicted_levels)
-    known_codes = [codes[:levels] for codes in given.known_codes]
-    window = grid.frames_of(max(2, grid.units(config.window_length_s)))
-    rows, starts = [*known_codes], [0] * len(known_codes)
-    totals = [max(0, total - codes.shape[1]) * levels for total, codes in zip(num_frames, known_codes, strict=True)]
-    noise = [row_noise(seed, path, total) for (seed, *path), total in zip(given.seeds, totals, strict=True)]
-    progress = Progress(given.callback, config.stage, sum(totals))
-    while active := [row for row, codes in enumerate(rows) if codes.shape[1] < num_frames[row]]:
-        stops = _move_windows(active, rows, starts, given, window)
-        steps = levels * min(stop - rows[row].shape[1] for row, stop in zip(active, stops, strict=True))
-        known_ids = [code_ids(rows[row][:, starts[row] :], config.predicted_levels, config) for row in active]
-        semantic = [
-            semantic_ids(given.semantic_tokens[row].between(starts[row], stop).tokens, config)
-            for row, stop in zip(active, stops, strict=True)
-        ]
-        made = [(rows[row].shape[1] - known_codes[row].shape[1]) * levels for row in active]
-        new = sample_tokens(
+
+    def __init__(self, config: AudioLMStageConfig, given: CodeRows) -> None:
+        self.config, self.given, self.grid = config, given, given.grid
+        self.length = self.grid.frames_of(max(2, self.grid.units(config.window_length_s)))
+        self.codes = [codes[: len(config.predicted_levels)] for codes in given.known_codes]
+        self.starts, self.stops = [0] * len(self.codes), [0] * len(self.codes)
+
+    def known(self, row: int) -> int:
+        """Return how many frames of a row have codes."""
+        return self.starts[row] + self.codes[row].shape[1]
+
+    def move(self) -> list[int]:
+        """Move the windows that are full, and return the rows with frames that have no codes."""
+        return [row for row in range(len(self.codes)) if self._move(row)]
+
+    def _move(self, row: int) -> bool:
+        tokens, known, start = self.given.semantic_tokens, self.known(row), self.starts[row]
+        first = known == self.given.known_codes[row].shape[1]
+        tokens.reach_frame(row, max(known, start + self.length))
+        if known >= tokens.num_frames(row):
+            return False
+        start = self.grid.unit_start(_fitted_start(start, known, tokens.num_frames(row), self.length, first))
+        tokens.reach_frame(row, start + self.length)
+        self.stops[row] = min(tokens.num_frames(row), start + self.length)
+        self.codes[row], self.starts[row] = self.codes[row][:, start - self.starts[row] :], start
+        tokens.forget_frames(row, start)
+        return True
+
+    def tokens(self, row: int) -> tuple[Tensor, Tensor]:
+        """Return the semantic tokens in the window of a row, and their frames from its start."""
+        return self.given.semantic_tokens.between_frames(row, self.starts[row], self.stops[row])
+
+    def add(self, active: list[int], ids: Iterable[Tensor]) -> list[Piece]:
+        """Add ids of whole frames, one after the other, to the windows of active rows; return them as pieces."""
+        pieces = [Piece(codes[:, :0], True) for codes in self.codes]
+        for row, row_ids in zip(active, ids, strict=True):
+            codes = codes_of_ids(row_ids[None], self.config.predicted_levels, self.config)[0]
+            self.codes[row] = torch.cat([self.codes[row], codes], 1)
+            pieces[row] = Piece(codes, self.known(row) >= self.given.semantic_tokens.num_frames(row))
+        return pieces
+
+
+def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> Pieces:
+    """Continue codes under semantic tokens, in windows that both share; for a stage that predicts levels from 0 on.
+
+    Yields:
+        `list[Piece]`: the next codes `(levels, frames)` of each row.
+    """
+    config, windows = model.config, _CodeWindows(model.config, given)
+    predicted, levels = config.predicted_levels, len(config.predicted_levels)
+    noise, progress = [RowNoise(seed, path) for seed, *path in given.seeds], given.progress(config)
+    while active := windows.move():
+        steps = levels * min(windows.stops[row] - windows.known(row) for row in active)
+        known_ids = [code_ids(windows.codes[row], predicted, config) for row in active]
+        semantic = [semantic_ids(windows.tokens(row)[0], config) for row in active]
+        blocks = sample_blocks(
             model,
             [stage_context(*pair, config) for pair in zip(semantic, known_ids, strict=True)],
-            torch.stack([noise[row][count : count + steps] for row, count in zip(active, made, strict=True)]),
+            torch.stack([noise[row].draw(steps) for row in active]),
             sampler,
             unconditional_contexts=None
             if sampler.guidance_scale == 1
             else [stage_context(ids[:0], ids, config) for ids in known_ids],
             progress=progress,
+            block=levels * max(1, round(BLOCK_S / given.grid.frame_s)),
         )
-        for row, new_codes in zip(active, codes_of_ids(new, config.predicted_levels, config), strict=True):
-            rows[row] = torch.cat([rows[row], new_codes], 1)
-    return rows
+        for new in blocks:
+            yield windows.add(active, new)
+    progress.advance(progress.total)
 
 
-def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
+def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> Pieces:
     """Predict codes under semantic tokens, in windows like those of [`generate_coarse_codes`], each all at once."""
-    config, grid = model.config, given.grid
-    levels = len(config.predicted_levels)
-    rows, starts = [codes[:levels] for codes in given.known_codes], [0] * len(given.known_codes)
-    missing = [total - codes.shape[1] for total, codes in zip(given.num_frames, rows, strict=True)]
-    progress = Progress(given.callback, config.stage, sum(max(0, count) * levels for count in missing))
-    window, place = grid.frames_of(max(2, grid.units(config.window_length_s))), 0
-    while active := [row for row, codes in enumerate(rows) if codes.shape[1] < given.num_frames[row]]:
+    config, windows, place = model.config, _CodeWindows(model.config, given), 0
+    passes, progress = sampler.passes(len(config.predicted_levels)), given.progress(config)
+    while active := windows.move():
         ids, num_known, noise = [], [], []
-        for row, stop in zip(active, _move_windows(active, rows, starts, given, window), strict=True):
-            known, timed = rows[row][:, starts[row] :], given.semantic_tokens[row].between(starts[row], stop)
-            ids.append(frame_rows(timed.tokens, timed.starts, known, stop - starts[row], config))
+        for row in active:
+            known, length = windows.codes[row], windows.stops[row] - windows.starts[row]
+            ids.append(frame_rows(*windows.tokens(row), known, length, config))
             num_known.append(known.shape[1])
             seed, *path = given.seeds[row]
-            new = len(ids[-1]) - num_known[-1]
-            noise.append(parallel_noise(seed, [*path, place], new, sampler.passes(levels)))
+            noise.append(parallel_noise(seed, [*path, place], length - num_known[-1], passes))
         filled = fill_frames(model, ids, num_known, noise, sampler, progress=progress)
-        for row, count, codes in zip(active, num_known, filled, strict=True):
-            new_ids = codes[count:, config.tokens_per_frame :].reshape(1, -1)
-            rows[row] = torch.cat([rows[row], codes_of_ids(new_ids, config.predicted_levels, config)[0]], 1)
+        new = zip(num_known, filled, strict=True)
+        yield windows.add(active, (row_ids[count:, config.tokens_per_frame :].flatten() for count, row_ids in new))
         place += 1
-    return rows
+    progress.advance(progress.total)
 
 
-def _chunks(known: int, total: int, window: int) -> list[tuple[int, int, int]]:
-    """Cut new frames into chunks of about equal length: (first context frame, first new frame, end)."""
-    if known >= total:
-        return []
-    context = min(known, window // 3)
-    count = math.ceil((context + total - known) / window)
-    bounds = [known - context + (context + total - known) * index // count for index in range(count + 1)]
-    return [(start, max(start, known), stop) for start, stop in pairwise(bounds) if stop > known]
+@dataclass
+class _Chunk:
+    """Frames of a row from `start`, those from `new` to `stop` without codes of the fine stage."""
+
+    row: int
+    index: int
+    start: int
+    new: int
+    stop: int
 
 
-def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> list[Tensor]:
-    """Add levels to codes, in independent chunks that are sampled together, `batch_size` of the sampler at a time.
+class _Chunks:
+    """The chunks of all rows, of `window` frames each, cut as the codes arrive; the last of a row may be shorter.
 
-    The first chunk of a row begins in its prompt, up to a third of a window before the first new frame. Arguments and
-    result are those of [`generate_coarse_codes`], for a stage that predicts levels from the leading ones.
+    The first chunk of a row begins in its prompt, up to a third of a window before the first new frame.
     """
-    config, seeds = model.config, given.seeds
-    predicted, levels = config.predicted_levels, len(config.predicted_levels)
+
+    def __init__(self, feed: Feed, num_known: list[int], window: int) -> None:
+        self.feed, self.num_known, self.window = feed, num_known, window
+        self.next = [0] * len(num_known)
+
+    def take(self, most: int) -> list[_Chunk]:
+        """Wait for the next chunks of every row, at most so many of each."""
+        chunks = [self._take(row) for _ in range(most) for row in range(len(self.next))]
+        return [chunk for chunk in chunks if chunk is not None]
+
+    def _take(self, row: int) -> _Chunk | None:
+        known, index = self.num_known[row], self.next[row]
+        start = known - min(known, self.window // 3) + index * self.window
+        self.feed.reach(row, start + self.window + 1)  # by one more, it is not the last chunk
+        new, stop = max(start, known), min(self.feed.count(row), start + self.window)
+        if stop <= new:
+            return None
+        self.next[row] += 1
+        return _Chunk(row, index, start, new, stop)
+
+    def is_last(self, chunk: _Chunk) -> bool:
+        """Return whether no chunk of the row follows."""
+        return self.feed.ended[chunk.row] and chunk.stop == self.feed.count(chunk.row)
+
+
+def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> Pieces:
+    """Add levels to codes, in independent chunks: first one of each row, then two together, then four and so on.
+
+    At most `batch_size` of the sampler are sampled together. Arguments and pieces are those of
+    [`generate_coarse_codes`], for a stage that predicts levels from the leading ones; pieces have these too.
+    """
+    config, progress = model.config, given.progress(model.config)
+    num_condition, size = len(config.condition_levels), sampler.batch_size or 1
+    feed = Feed([codes[:num_condition] for codes in given.known_codes], given.codes)
     window = _window_tokens(config, float(1 / given.grid.frame_s))
-    rows = [torch.cat([codes, codes.new_zeros(levels, codes.shape[1])]) for codes in given.codes]
-    chunks: list[tuple[int, int, tuple[int, int, int]]] = []
-    for row, (codes, known) in enumerate(zip(rows, given.known_codes, strict=True)):
-        codes[:, : known.shape[1]] = known[: len(codes)]
-        spans = _chunks(known.shape[1], codes.shape[1], window)
-        chunks += [(row, index, span) for index, span in enumerate(spans)]
-    chunks.sort(key=lambda chunk: chunk[2][2] - chunk[2][1])  # of like length together
-    progress = Progress(given.callback, config.stage, sum((stop - new) * levels for _, _, (_, new, stop) in chunks))
-    size = sampler.batch_size or max(1, len(chunks))
-    for group in (chunks[index : index + size] for index in range(0, len(chunks), size)):
-        steps = levels * max(stop - new for _, _, (_, new, stop) in group)
-        contexts, noise = [], []
-        for row, index, (start, new, stop) in group:
-            condition = code_ids(rows[row][:, start:stop], config.condition_levels, config)
-            contexts.append(stage_context(condition, code_ids(rows[row][:, start:new], predicted, config), config))
-            own_noise = row_noise(seeds[row][0], [*seeds[row][1:], index], (stop - new) * levels)
-            noise.append(F.pad(own_noise, (0, steps - len(own_noise))))
-        tokens = sample_tokens(model, contexts, torch.stack(noise), sampler, progress=progress)
-        codes = codes_of_ids(tokens, predicted, config)
-        for (row, _, (_, new, stop)), new_codes in zip(group, codes, strict=True):
-            rows[row][predicted, new:stop] = new_codes[:, : stop - new]
-    return rows
+    chunks, most = _Chunks(feed, [codes.shape[1] for codes in given.known_codes], window), 1
+    while taken := chunks.take(most):
+        made: list[list[Tensor]] = [[] for _ in given.known_codes]
+        ordered = sorted(taken, key=lambda chunk: chunk.stop - chunk.new)  # of like length together
+        codes = {}
+        for group in (ordered[index : index + size] for index in range(0, len(ordered), size)):
+            for chunk, fine in zip(group, _fine_codes(model, given, feed, group, sampler, progress), strict=True):
+                codes[chunk.row, chunk.index] = torch.cat([feed.between(chunk.row, chunk.new, chunk.stop), fine])
+        last = [True] * len(made)
+        for chunk in taken:
+            made[chunk.row].append(codes[chunk.row, chunk.index])
+            last[chunk.row] = chunks.is_last(chunk)
+            feed.forget(chunk.row, chunk.stop)
+        none = given.known_codes[0].new_zeros(num_condition + len(config.predicted_levels), 0)
+        yield [Piece(torch.cat([none, *row], 1), end) for row, end in zip(made, last, strict=True)]
+        most = min(2 * most, size)
+    progress.advance(progress.total)
+
+
+def _fine_codes(
+    model: PreTrainedModel,
+    given: CodeRows,
+    feed: Feed,
+    group: list[_Chunk],
+    sampler: TokenSampler,
+    progress: Progress,
+) -> list[Tensor]:
+    """Sample the codes `(predicted levels, frames)` of the new frames of some chunks together."""
+    config, levels = model.config, len(model.config.predicted_levels)
+    steps, contexts, noise = levels * max(chunk.stop - chunk.new for chunk in group), [], []
+    for chunk in group:
+        known = given.known_codes[chunk.row][:, chunk.start : chunk.new]
+        condition = code_ids(feed.between(chunk.row, chunk.start, chunk.stop), config.condition_levels, config)
+        contexts.append(stage_context(condition, code_ids(known, config.predicted_levels, config), config))
+        seed, *path = given.seeds[chunk.row]
+        own_noise = row_noise(seed, [*path, chunk.index], (chunk.stop - chunk.new) * levels)
+        noise.append(F.pad(own_noise, (0, steps - len(own_noise))))
+    tokens = sample_tokens(model, contexts, torch.stack(noise), sampler, progress=progress)
+    codes = codes_of_ids(tokens, config.predicted_levels, config)
+    return [row[:, : chunk.stop - chunk.new] for chunk, row in zip(group, codes, strict=True)]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from .acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
@@ -28,6 +27,7 @@ from .stage_generation_audiolm import (
     generate_semantic_tokens,
 )
 from .time_grid_audiolm import TimeGrid
+from .token_feed_audiolm import Pieces
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Stage:
     Args:
         model_class (subclass of [`AudioLMStageModel`] or [`AudioLMParallelModel`]): its `config_class` has the name,
             `stage`, and the `layout`.
-        generate (`Callable`): continues rows in windows, like [`generate_semantic_tokens`] or, for codes,
-            [`generate_coarse_codes`].
+        generate (`Callable`): continues rows in windows, piece by piece, like [`generate_semantic_tokens`] or, for
+            codes, [`generate_coarse_codes`].
         temperature (`float`, defaults to 1.0): with which it samples by default.
         options (`dict`, *optional*): further options of its sampling, by their names without the stage's: default, and
             what is allowed.
@@ -46,7 +46,7 @@ class Stage:
     """
 
     model_class: type[AudioLMStageBase]
-    generate: Callable[..., list[Tensor]]
+    generate: Callable[..., Pieces]
     temperature: float = 1.0
     options: Mapping[str, tuple[Any, Allowed]] = field(default_factory=dict)
     optional: bool = False

@@ -127,7 +127,7 @@ def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
         "exponential_decay_length_penalty": "drawn by temperature, top_k and top_p alone",
         "repetition_penalty": "drawn by temperature, top_k and top_p alone",
         "logits_processor": "drawn by temperature, top_k and top_p alone",
-        "streamer": "give progress, a function",
+        "streamer": "give it to generate itself",
         "assistant_model": "no assisted decoding",
         "prompt_lookup_num_tokens": "no assisted decoding",
         "guidance_scale": "give coarse_guidance_scale",

@@ -3,9 +3,9 @@
 
 import torch
 
-from audiolm_hf import generation_audiolm
-from audiolm_hf.generation_audiolm import _decode_continuation, _join
-from audiolm_hf.loudness_audiolm import Loudness
+from audiolm_hf import continuation_audiolm
+from audiolm_hf.continuation_audiolm import _join, decode_continuation
+from audiolm_hf.loudness_audiolm import Loudness, soft_limit
 
 
 def test_the_join_is_continuous_and_leaves_the_rest():
@@ -20,10 +20,23 @@ def test_the_join_is_continuous_and_leaves_the_rest():
 def test_only_the_end_of_a_long_prompt_is_decoded(tiny_audiolm, monkeypatch):
     codec = tiny_audiolm.acoustic_codec
     prompt = 0.1 * torch.randn(120 * codec.hop_length)
-    codes = torch.cat([codec.encode(prompt[None])[0], codec.encode(prompt[None, : 30 * codec.hop_length])[0]], 1)
+    known, new = codec.encode(prompt[None])[0], codec.encode(prompt[None, : 30 * codec.hop_length])[0]
     loudness = Loudness(gain=1.0)
-    monkeypatch.setattr(generation_audiolm, "CALIBRATION_S", 60 / codec.frame_rate)
-    found = _decode_continuation(codec, prompt, codes, 120, loudness)
-    expected = _decode_continuation(codec, prompt[-60 * codec.hop_length :], codes[:, 60:], 60, loudness)
+    monkeypatch.setattr(continuation_audiolm, "CALIBRATION_S", 60 / codec.frame_rate)
+    found = torch.cat([*decode_continuation(codec, prompt, known, [new], loudness)])
+    end = prompt[-60 * codec.hop_length :]
+    expected = torch.cat([*decode_continuation(codec, end, known[:, 60:], [new], loudness)])
     assert found.shape == (30 * codec.hop_length,)
     assert torch.equal(found, expected)
+
+
+def test_the_windows_of_a_continuation_give_what_one_decode_does(tiny_audiolm):
+    codec = tiny_audiolm.acoustic_codec
+    prompt = 0.1 * torch.randn(70 * codec.hop_length)
+    known, new = codec.encode(prompt[None])[0], torch.randint(0, 8, (5, 330))
+    decoded = tiny_audiolm.codec.decode(torch.cat([known, new], 1)[None]).audio_values[0]
+    boundary, loudness = len(prompt), Loudness().calibrated(prompt, decoded[: len(prompt)], codec.hop_length)
+    expected = soft_limit(_join(prompt, loudness.restore(decoded), boundary, codec.hop_length))
+    chunks = [*decode_continuation(codec, prompt, known, new.split(9, 1), Loudness())]
+    assert [len(chunk) // codec.hop_length for chunk in chunks] == [16, 32, 64, 64, 64, 64, 26]
+    torch.testing.assert_close(torch.cat(chunks), expected, atol=1e-5, rtol=0)

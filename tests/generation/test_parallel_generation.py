@@ -11,12 +11,12 @@ from huggingface_hub.errors import StrictDataclassError
 from audiolm_hf import AudioLMGenerationConfig, AudioLMModel
 from audiolm_hf import stage_generation_audiolm as generation
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, fill_frames, masked_counts, parallel_noise
-from audiolm_hf.stage_generation_audiolm import CodeRows, generate_parallel_codes
+from audiolm_hf.stage_generation_audiolm import generate_parallel_codes
 from tests.conftest import tiny_config
 from tests.helpers_parallel import parallel_audiolm, parallel_example, parallel_fields, parallel_stage
-from tests.helpers_tokens import INFO
+from tests.helpers_tokens import code_rows, collected
 from tests.reference import filled_rows
-from tests.stages.test_stage_generation_audiolm import SEEDS, timed
+from tests.stages.test_stage_generation_audiolm import SEEDS
 
 GREEDY = {"do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 0, "top_p": 1.0}
@@ -130,22 +130,22 @@ def seen_windows(monkeypatch):
 
 def test_windows_overlap_by_half_and_begin_with_a_token(stage, seen_windows):
     known = torch.randint(0, 8, (5, 5))
-    rows = CodeRows([timed(60)], [known], [120], SEEDS[:1], INFO.grid)
-    (codes,) = generate_parallel_codes(stage, rows, TokenSampler(**SAMPLED, num_passes=2))
+    rows = code_rows([60], [known], [120], SEEDS[:1])
+    (codes,) = collected(generate_parallel_codes(stage, rows, TokenSampler(**SAMPLED, num_passes=2)), [known])
     assert codes.shape == (5, 120) and int(codes.max()) < 8
-    assert torch.equal(codes[:, :5], known)
     assert seen_windows == [[(50, 5)], [(50, 26)], [(50, 26)], [(48, 26)]][: len(seen_windows)]
     assert sum(length - kept for ((length, kept),) in seen_windows) == 115
 
 
-def test_rows_do_not_depend_on_each_other(stage):
-    conditions, lengths = [timed(40), timed(25), timed(55)], [80, 50, 110]
+@pytest.mark.parametrize("step", [None, 1, 7])
+def test_rows_do_not_depend_on_each_other_or_when_tokens_arrive(stage, step):
+    counts, lengths = [40, 25, 55], [80, 50, 110]
     known = [torch.randint(0, 8, (5, count)) for count in (6, 0, 60)]
     sampler = TokenSampler(**SAMPLED, num_passes=4)
-    batched = generate_parallel_codes(stage, CodeRows(conditions, known, lengths, SEEDS, INFO.grid), sampler)
+    batched = collected(generate_parallel_codes(stage, code_rows(counts, known, lengths, SEEDS, step), sampler), known)
     for row in range(3):
-        arguments = [[values[row]] for values in (conditions, known, lengths, SEEDS)]
-        (single,) = generate_parallel_codes(stage, CodeRows(*arguments, INFO.grid), sampler)
+        alone = code_rows(*([values[row]] for values in (counts, known, lengths, SEEDS)))
+        (single,) = collected(generate_parallel_codes(stage, alone, sampler), [known[row]])
         assert torch.equal(batched[row], single)
 
 

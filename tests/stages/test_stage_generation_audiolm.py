@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 from audiolm_hf import stage_generation_audiolm as generation
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.sampling_audiolm import TokenSampler
-from audiolm_hf.stage_generation_audiolm import (
-    CodeRows,
-    TimedTokens,
-    generate_coarse_codes,
-    generate_fine_codes,
-    generate_semantic_tokens,
-)
-from tests.helpers_tokens import INFO
+from audiolm_hf.stage_generation_audiolm import generate_coarse_codes, generate_fine_codes, generate_semantic_tokens
+from audiolm_hf.token_feed_audiolm import Feed, Piece, TimedTokens
+from tests.helpers_tokens import INFO, code_rows, collected
 
 SEEDS = [(0, 0), (0, 1), (0, 2)]
 
@@ -29,38 +24,45 @@ def sampler_of(stage, **options):
 def seen_contexts(monkeypatch):
     """Lengths of all contexts that are sampled from, and how many tokens follow them."""
     seen = []
-    original = generation.sample_tokens
+    for name in ("sample_tokens", "sample_blocks"):
+        original = getattr(generation, name)
 
-    def spy(model, contexts, noise, sampler, **kwargs):
-        seen.append(([len(context) for context in contexts], noise.shape[1]))
-        return original(model, contexts, noise, sampler, **kwargs)
+        def spy(model, contexts, noise, sampler, original=original, **kwargs):
+            seen.append(([len(context) for context in contexts], noise.shape[1]))
+            return original(model, contexts, noise, sampler, **kwargs)
 
-    monkeypatch.setattr(generation, "sample_tokens", spy)
+        monkeypatch.setattr(generation, name, spy)
     return seen
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.integers(0, 80), st.integers(0, 80), st.integers(2, 30))
-def test_chunks_cover_the_new_frames_once(known, new, window):
-    chunks = generation._chunks(known, known + new, window)
-    covered = [frame for _, first, stop in chunks for frame in range(first, stop)]
-    assert covered == list(range(known, known + new))
-    assert all(stop - start <= window for start, _, stop in chunks)
-    if chunks:
-        assert chunks[0][0] == known - min(known, window // 3)
+@given(st.integers(0, 80), st.integers(0, 80), st.integers(2, 30), st.integers(1, 5), st.integers(1, 40))
+def test_chunks_cover_the_new_frames_once(known, new, window, most, step):
+    codes = torch.arange(known + new)[None]
+    pieces = ([Piece(codes[:, at : at + step], at + step >= known + new)] for at in range(known, known + new, step))
+    chunks, taken = generation._Chunks(Feed([codes[:, :known]], pieces), [known], window), []
+    while group := chunks.take(most):
+        assert len(group) <= most
+        taken += [(chunk, chunks.is_last(chunk)) for chunk in group]
+    assert [frame for chunk, _ in taken for frame in range(chunk.new, chunk.stop)] == list(range(known, known + new))
+    assert all(chunk.stop - chunk.start == window for chunk, last in taken if not last)
+    assert [last for _, last in taken] == [False] * (len(taken) - 1) + [True] * (new > 0)
+    if taken:
+        assert taken[0][0].start == known - min(known, window // 3)
 
 
 def test_semantic_windows_keep_half_as_context(tiny_audiolm, seen_contexts):
-    new = generate_semantic_tokens(
+    prompt = torch.arange(10) % 20
+    pieces = generate_semantic_tokens(
         tiny_audiolm.semantic,
-        [torch.arange(10) % 20],
+        [prompt],
         130,
         SEEDS[:1],
         sampler_of("semantic"),
         token_rate=25.0,
         min_tokens=130,
     )
-    assert len(new[0]) == 130
+    assert len(collected(pieces, [prompt])[0]) == 10 + 130
     # A window holds 50 tokens: 10 known and 40 new, then 25 and 25, after bos; at last as many as are left.
     assert seen_contexts == [([11], 40), ([26], 25), ([26], 25), ([26], 25), ([26], 15)]
 
@@ -69,74 +71,99 @@ def test_semantic_rows_do_not_depend_on_each_other(tiny_audiolm):
     prompts = [torch.arange(length) % 20 for length in (10, 0, 33)]
     options = {"token_rate": 25.0, "min_tokens": 40}
     sampler = sampler_of("semantic", semantic_temperature=1.0)
-    batched = generate_semantic_tokens(tiny_audiolm.semantic, prompts, 90, SEEDS, sampler, **options)
+    batched = collected(
+        generate_semantic_tokens(tiny_audiolm.semantic, prompts, 90, SEEDS, sampler, **options), prompts
+    )
     for prompt, seed, row in zip(prompts, SEEDS, batched, strict=True):
-        single = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 90, [seed], sampler, **options)
-        assert torch.equal(row, single[0])
+        pieces = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 90, [seed], sampler, **options)
+        assert torch.equal(row, collected(pieces, [prompt])[0])
 
 
-def timed(count):
-    return TimedTokens(torch.arange(count) % 20, torch.arange(count, dtype=torch.float64) * 2)
+def timed(known, new, duration=1.0, most=100):
+    """Tokens of one row, the new ones one by one."""
+    pieces = iter([[Piece(torch.tensor([token]), place == len(new))] for place, token in enumerate(new, start=1)])
+    return TimedTokens(
+        [torch.tensor(known)], pieces, grid=INFO.grid, duration=duration, num_frames=lambda row, num_new: most
+    )
 
 
 def test_timed_tokens_are_cut_by_time():
-    cut = timed(10).between(4, 9)
-    assert (cut.tokens.tolist(), cut.starts.tolist()) == ([2, 3, 4], [0, 2, 4])
-    without_repeats = TimedTokens(torch.tensor([1, 2, 3]), torch.tensor([0.0, 3.2, 6.4], dtype=torch.float64))
-    assert without_repeats.between(3, 7).tokens.tolist() == [2, 3]
+    tokens = timed([0, 1], [2, 3, 4, 5, 6])
+    tokens.reach_frame(0, 9)
+    assert tokens.count(0) == 5 and not tokens.ended[0]  # token 5 begins with frame 10
+    tokens.forget_frames(0, 4)
+    found, starts = tokens.between_frames(0, 4, 9)
+    assert (found.tolist(), starts.tolist()) == ([2, 3, 4], [0, 2, 4])
+    tokens.reach_frame(0, 1000)
+    assert tokens.count(0) == 7 and tokens.ended[0]
+    without_repeats = timed([1], [2, 3], duration=1.6)  # beginning with frames 0, 2 and 5.2
+    without_repeats.reach_frame(0, 1000)
+    assert without_repeats.between_frames(0, 2, 6)[0].tolist() == [2, 3]
 
 
 def test_coarse_windows_are_aligned_with_semantic_tokens(tiny_audiolm, seen_contexts):
     known = torch.zeros(2, 5, dtype=torch.int64)
-    rows = CodeRows([timed(60)], [known], [120], SEEDS[:1], INFO.grid)
-    codes = generate_coarse_codes(tiny_audiolm.coarse, rows, sampler_of("coarse"))
+    pieces = generate_coarse_codes(
+        tiny_audiolm.coarse, code_rows([60], [known], [120], SEEDS[:1]), sampler_of("coarse")
+    )
+    codes = collected(pieces, [known])
     assert codes[0].shape == (2, 120)
-    assert torch.equal(codes[0][:, :5], known)
     # A window holds 50 frames and their 25 tokens, between bos and separator, then the 2 codes of each known frame.
     # Half a window, 25 frames, is context; its start is moved to where a token begins, so it holds 26.
     assert seen_contexts[0] == ([2 + 25 + 2 * 5], 2 * 45)
     assert seen_contexts[1] == ([2 + 25 + 2 * 26], 2 * 24)
 
 
-def test_coarse_rows_do_not_depend_on_each_other(tiny_audiolm):
-    conditions, lengths = [timed(40), timed(25), timed(55)], [80, 50, 110]
+@pytest.mark.parametrize("step", [None, 1, 7])
+def test_coarse_rows_do_not_depend_on_each_other_or_when_tokens_arrive(tiny_audiolm, step):
+    counts, lengths = [40, 25, 55], [80, 50, 110]
     known = [torch.randint(0, 8, (2, count)) for count in (6, 0, 60)]
     sampler = sampler_of("coarse")
-    rows = CodeRows(conditions, known, lengths, SEEDS, INFO.grid)
-    batched = generate_coarse_codes(tiny_audiolm.coarse, rows, sampler)
+    rows = code_rows(counts, known, lengths, SEEDS, step)
+    batched = collected(generate_coarse_codes(tiny_audiolm.coarse, rows, sampler), known)
     for row in range(3):
-        arguments = [[values[row]] for values in (conditions, known, lengths, SEEDS)]
-        single = generate_coarse_codes(tiny_audiolm.coarse, CodeRows(*arguments, INFO.grid), sampler)
-        assert torch.equal(batched[row], single[0])
+        alone = code_rows(*([values[row]] for values in (counts, known, lengths, SEEDS)))
+        single = collected(generate_coarse_codes(tiny_audiolm.coarse, alone, sampler), [known[row]])
+        assert batched[row].shape == (2, lengths[row]) and torch.equal(batched[row], single[0])
 
 
 def test_guidance_runs_the_coarse_stage_twice(tiny_audiolm):
-    rows = CodeRows([timed(10)], [torch.zeros(2, 0, dtype=torch.int64)], [20], SEEDS[:1], INFO.grid)
+    known = [torch.zeros(2, 0, dtype=torch.int64)]
     plain, guided = (
-        generate_coarse_codes(tiny_audiolm.coarse, rows, sampler_of("coarse", coarse_guidance_scale=scale))[0]
+        collected(
+            generate_coarse_codes(
+                tiny_audiolm.coarse,
+                code_rows([10], known, [20], SEEDS[:1]),
+                sampler_of("coarse", coarse_guidance_scale=scale),
+            ),
+            known,
+        )
         for scale in (1.0, 5.0)
     )
-    assert not torch.equal(plain, guided)
+    assert not torch.equal(plain[0], guided[0])
 
 
-def test_fine_chunks_are_one_batch_and_independent_of_its_size(tiny_audiolm, seen_contexts):
+def test_fine_chunks_are_more_and_more_together_and_independent_of_that(tiny_audiolm, seen_contexts):
     coarse = [torch.randint(0, 8, (2, frames)) for frames in (90, 40)]
     known = [torch.cat([coarse[0][:, :12], torch.randint(0, 8, (3, 12))]), torch.zeros(5, 0, dtype=torch.int64)]
-    rows = CodeRows([], known, [90, 40], SEEDS[:2], INFO.grid, codes=coarse)
-    whole, by_one = (
-        generate_fine_codes(tiny_audiolm.fine, rows, sampler_of("fine", fine_batch_size=size)) for size in (32, 1)
-    )
-    assert len(seen_contexts[0][0]) == 6  # 8 + 78 frames in four chunks of at most 25, and 40 in two
-    assert len(seen_contexts) == 1 + 6
+
+    def fine(size):
+        rows = code_rows([45, 20], known, [90, 40], SEEDS[:2])
+        rows.codes = iter([[Piece(codes[:, row.shape[1] :], True) for codes, row in zip(coarse, known, strict=True)]])
+        pieces = generate_fine_codes(tiny_audiolm.fine, rows, sampler_of("fine", fine_batch_size=size))
+        return collected(pieces, known)
+
+    whole, by_one = fine(32), fine(1)
+    # 8 + 78 frames in four chunks of at most 25, and 40 in two: the first of each, then two, then the last one.
+    assert [len(lengths) for lengths, _ in seen_contexts] == [2, 3, 1] + [1] * 6
     for row in range(2):
         assert torch.equal(whole[row], by_one[row])
         assert torch.equal(whole[row][:2], coarse[row])
-        assert torch.equal(whole[row][:, : known[row].shape[1]], known[row])
 
 
 def test_progress_ends_at_its_total(tiny_audiolm):
     calls = []
-    generate_semantic_tokens(
+    pieces = generate_semantic_tokens(
         tiny_audiolm.semantic,
         [torch.arange(3)],
         12,
@@ -145,5 +172,6 @@ def test_progress_ends_at_its_total(tiny_audiolm):
         token_rate=25.0,
         callback=lambda *call: calls.append(call),
     )
+    assert [*pieces][-1][0].last
     assert calls[-1] == ("semantic", 12, 12)
     assert [done for _, done, _ in calls] == sorted(done for _, done, _ in calls)

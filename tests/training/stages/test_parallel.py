@@ -15,7 +15,7 @@ from audiolm_hf.data.crops import StageBatches, validation_batches
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.evaluation.protocols.likelihood import load_stages
 from audiolm_hf.sampling_audiolm import TokenSampler
-from audiolm_hf.stage_generation_audiolm import CodeRows, generate_parallel_codes
+from audiolm_hf.stage_generation_audiolm import generate_parallel_codes
 from audiolm_hf.token_layout_audiolm import build_stage_example, hide_codes, pad_examples
 from audiolm_hf.training.assemble import AssembleConfig, assemble
 from audiolm_hf.training.stages.bits import stage_bits
@@ -24,8 +24,7 @@ from audiolm_hf.training.stages.lora import LoraStageConfig, adapt_stage
 from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_parallel import parallel_audiolm, parallel_config, parallel_stage
 from tests.helpers_stages import config_of, interrupted_after
-from tests.helpers_tokens import INFO, write_tokens
-from tests.stages.test_stage_generation_audiolm import timed
+from tests.helpers_tokens import code_rows, collected, write_tokens
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +104,11 @@ def test_a_pattern_is_learned_and_generated(tmp_path):
         optimizer.zero_grad()
     assert float(loss.detach()) < 0.1
     model.eval()
-    given = timed(30)
-    rows = CodeRows([given], [codes_of(given.tokens)[:, :4]], [60], [(0, 0)], INFO.grid)
+    expected = codes_of(torch.arange(30) % 20)
+    known = [expected[:, :4]]
     sampler = TokenSampler(do_sample=True, temperature=0.5, top_k=0, top_p=1.0, num_passes=4)
-    (codes,) = generate_parallel_codes(model, rows, sampler)
-    assert float((codes == codes_of(given.tokens)).float().mean()) > 0.95
+    (codes,) = collected(generate_parallel_codes(model, code_rows([30], known, [60], [(0, 0)]), sampler), known)
+    assert float((codes == expected).float().mean()) > 0.95
 
 
 def test_the_number_of_levels_is_an_option(folders, tmp_path):

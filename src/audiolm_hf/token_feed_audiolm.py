@@ -1,0 +1,123 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""What passes from one stage to the next: tokens and codes of several rows, piece by piece.
+
+A stage yields a list of pieces, one for each row, as soon as it has some; the next one pulls only what its window
+needs and forgets what is behind it. Memory is therefore bounded by the windows, whatever the length.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .time_grid_audiolm import TimeGrid
+
+
+class Piece(NamedTuple):
+    """What a stage adds to a row: tokens `(length,)` or codes `(levels, frames)`; `last` if nothing follows."""
+
+    values: Tensor
+    last: bool
+
+
+Pieces = Iterator[list[Piece]]
+
+
+class Feed:
+    """Tokens or codes of several rows that are known, and others that a stage still adds to them.
+
+    Args:
+        known (`list[torch.LongTensor]`): of each row, from its beginning; the last axis is time.
+        source (`Iterator[list[Piece]]`): the pieces that follow.
+    """
+
+    def __init__(self, known: list[Tensor], source: Pieces) -> None:
+        self.kept, self.first, self.source = [*known], [0] * len(known), source
+        self.ended = [False] * len(known)
+
+    def count(self, row: int) -> int:
+        """Return how many values a row has so far, forgotten ones included."""
+        return self.first[row] + self.kept[row].shape[-1]
+
+    def pull(self) -> None:
+        """Wait for the next pieces."""
+        pieces = next(self.source, None)
+        if pieces is None:
+            self.ended = [True] * len(self.kept)
+            return
+        for row, piece in enumerate(pieces):
+            self.kept[row] = torch.cat([self.kept[row], piece.values], -1)
+            self.ended[row] |= piece.last
+
+    def reach(self, row: int, stop: int) -> None:
+        """Wait until a row has so many values, or has ended."""
+        while not self.ended[row] and self.count(row) < stop:
+            self.pull()
+
+    def between(self, row: int, start: int, stop: int) -> Tensor:
+        """Return the values of a row from `start` to `stop`."""
+        return self.kept[row][..., start - self.first[row] : stop - self.first[row]]
+
+    def forget(self, row: int, start: int) -> None:
+        """Drop the values of a row before `start`."""
+        if start > self.first[row]:
+            self.kept[row], self.first[row] = self.kept[row][..., start - self.first[row] :].clone(), start
+
+
+class TimedTokens(Feed):
+    """Semantic tokens with their times.
+
+    Args:
+        known (`list[torch.LongTensor]`): tokens of each row's prompt.
+        source (`Iterator[list[Piece]]`): the tokens that follow.
+        grid ([`TimeGrid`]): the times of tokens and frames.
+        duration (`float`): steps of the tokenizer that each of those lasts.
+        num_frames (`Callable[[int, int], int]`): frames of a row, by its number and how many tokens follow its prompt;
+            before the row has ended, at least so many.
+    """
+
+    def __init__(
+        self,
+        known: list[Tensor],
+        source: Pieces,
+        *,
+        grid: TimeGrid,
+        duration: float,
+        num_frames: Callable[[int, int], int],
+    ) -> None:
+        super().__init__(known, source)
+        self.num_known = [len(tokens) for tokens in known]
+        self.grid, self.duration, self._num_frames = grid, duration, num_frames
+
+    def num_new(self, row: int) -> int:
+        """Return how many tokens follow the prompt of a row so far."""
+        return self.count(row) - self.num_known[row]
+
+    def num_frames(self, row: int) -> int:
+        """Return how many frames a row has, or at least has."""
+        return self._num_frames(row, self.num_new(row))
+
+    def starts(self, row: int, first: int, stop: int) -> Tensor:
+        """Return, on the CPU, the codec frames to which the tokens from `first` to `stop` belong."""
+        places, known = torch.arange(first, stop, dtype=torch.float64, device="cpu"), self.num_known[row]
+        return self.grid.frames_of_tokens(places.where(places < known, known + (places - known) * self.duration))
+
+    def reach_frame(self, row: int, frame: int) -> None:
+        """Wait until a row has all tokens of the frames before `frame`, and more frames than that, or has ended."""
+        while not self.ended[row]:
+            count = self.count(row)
+            if self.num_frames(row) > frame and float(self.starts(row, count, count + 1)) >= frame:
+                return
+            self.pull()
+
+    def between_frames(self, row: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Return the tokens of frames from `start` to `stop`, and their frames counted from `start`."""
+        starts = self.starts(row, self.first[row], self.count(row))
+        first, last = torch.searchsorted(starts, starts.new_tensor([start, stop])).tolist()
+        return self.kept[row][first:last], starts[first:last] - start
+
+    def forget_frames(self, row: int, start: int) -> None:
+        """Drop the tokens of the frames before `start`."""
+        starts = self.starts(row, self.first[row], self.count(row))
+        self.forget(row, self.first[row] + int(torch.searchsorted(starts, float(start))))
