@@ -10,9 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
+from audiolm_hf.commands.evaluate_speech import (
+    Result,
+    evaluate_benchmark,
+    evaluate_generated,
+    generation_options,
+)
 from audiolm_hf.commands.options import (
     Number,
     add_checkpoint,
@@ -27,11 +32,10 @@ from audiolm_hf.commands.options import (
     check_inputs,
     check_report,
     find_device,
+    load_model,
     write_report,
 )
 from audiolm_hf.threads import set_threads
-
-_Result = tuple[dict[str, Any], str]  # all metrics, and their table
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Evaluation:
     help: str
     description: str
     add_options: Callable[[argparse.ArgumentParser], None]
-    evaluate: Callable[[argparse.Namespace, str], _Result]
+    evaluate: Callable[[argparse.Namespace, str], Result]
     formats: tuple[str, ...] = ()  # endings of further files beside the report
 
 
@@ -70,15 +74,6 @@ def _run(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
         write_report(output, to_json(report))
         sys.stdout.write(f"All metrics: {output}\n")
     return 0
-
-
-def _load(arguments: argparse.Namespace, device: str) -> Any:
-    """Load an AudioLM in float32."""
-    from audiolm_hf.modeling_audiolm import AudioLMModel
-
-    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval().to(device)
-    set_threads(model, arguments.threads)
-    return model
 
 
 def _add_kind(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +109,7 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _evaluate_checkpoint(arguments: argparse.Namespace, device: str) -> _Result:
+def _evaluate_checkpoint(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation, format_checkpoint
     from audiolm_hf.evaluation.report import replace_metrics
 
@@ -154,7 +149,7 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
 
 
-def _evaluate_codec(arguments: argparse.Namespace, device: str) -> _Result:
+def _evaluate_codec(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.loading import load_codec
     from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec
@@ -186,7 +181,7 @@ def _tokens_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
 
 
-def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> _Result:
+def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.benchmarks import read_items
     from audiolm_hf.evaluation.protocols.tokens import (
@@ -201,7 +196,7 @@ def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> _Result:
     if arguments.kind == "piano" and arguments.midi is None:
         raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
     items = read_items(arguments.item_file) if arguments.item_file else []
-    model = _load(arguments, device)
+    model = load_model(arguments, device)
     if items:
         report = evaluate_items(model.semantic_tokenizer, AudioSource(arguments.data, model.sampling_rate), items)
         return report, format_tokens(report)
@@ -228,7 +223,7 @@ def _likelihood_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
 
 
-def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> _Result:
+def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.tokens import TokenDataset
     from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood, load_stages
 
@@ -239,30 +234,10 @@ def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> _Result:
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
     if arguments.benchmark is not None:
-        return _evaluate_pairs(arguments, stages, device)
+        return evaluate_benchmark(arguments, stages, device)
     train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
     report = evaluate_likelihood(stages, train, test)
     return report, format_likelihood(report)
-
-
-def _evaluate_pairs(arguments: argparse.Namespace, stages: dict[str, Any], device: str) -> _Result:
-    from audiolm_hf.data.tokenizers import load_tokenizers
-    from audiolm_hf.evaluation.benchmarks import read_benchmark
-    from audiolm_hf.evaluation.protocols.pairs import LikelihoodScorer, evaluate_pairs, format_pairs, write_scores
-
-    if len(arguments.checkpoint) > 1:
-        raise ValueError(
-            f"--benchmark needs one whole AudioLM as --checkpoint; there are {len(arguments.checkpoint)}."
-        )
-    tasks = read_benchmark(arguments.benchmark)
-    folder = resolve_checkpoint(arguments.checkpoint[0])
-    report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(folder, folder, device=device)), tasks)
-    text = format_pairs(report)
-    if arguments.output is not None:
-        scores = arguments.output.with_suffix(".scores")
-        write_scores(report, scores)
-        text += f"Score files: {scores}\n"
-    return report, text
 
 
 def _continuation_options(parser: argparse.ArgumentParser) -> None:
@@ -277,11 +252,11 @@ def _continuation_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
 
 
-def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> _Result:
+def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation
 
-    model = _load(arguments, device)
+    model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
     lengths = (arguments.prompt_length_s, arguments.length_s)
     options = (arguments.seed, arguments.kind, arguments.num_continuations)
@@ -309,7 +284,7 @@ def _voice_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
 
 
-def _evaluate_voice(arguments: argparse.Namespace, device: str) -> _Result:
+def _evaluate_voice(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.adapters_audiolm import read_adapter_notes
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.voice import leave_out, read_voice, skip_minutes
@@ -318,7 +293,7 @@ def _evaluate_voice(arguments: argparse.Namespace, device: str) -> _Result:
     folder = resolve_checkpoint(arguments.checkpoint)
     learned = read_adapter_notes(folder).get("recordings", {})
     speaker = arguments.speaker or learned.get("speaker")
-    model = _load(arguments, device)
+    model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
     voice = skip_minutes(read_voice(source, speaker), arguments.skip_minutes)
     known = {*learned.get("train", []), *learned.get("validation", [])}
@@ -340,14 +315,14 @@ def _detector_options(parser: argparse.ArgumentParser) -> None:
     add_report(parser)
 
 
-def _evaluate_detector(arguments: argparse.Namespace, device: str) -> _Result:
+def _evaluate_detector(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.detector import evaluate_detector, format_detector
     from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 
     folder = resolve_detector(arguments.detector or arguments.checkpoint)
     detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
-    model = _load(arguments, device)
+    model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
     options = (arguments.num_clips, arguments.length_s, arguments.seed)
     report = evaluate_detector(detector, model, source, *options)
@@ -392,6 +367,13 @@ EVALUATIONS = {
         "speakers or pieces, noise and silence.",
         _continuation_options,
         _evaluate_continuation,
+    ),
+    "generation": Evaluation(
+        "words in audio generated from semantic tokens",
+        "Generate audio from the semantic tokens of recordings, and measure how many tokens stay the same and, with "
+        "--asr, the word and character error rates of a speech recognizer.",
+        generation_options,
+        evaluate_generated,
     ),
     "voice": Evaluation(
         "speaker similarity of continuations of a voice, with and without an adapter",

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from audiolm_hf.bundled import DEFAULT_CHECKPOINT
+from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_checkpoint
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.files import write_text
+from audiolm_hf.threads import set_threads
 
 LARGEST_SEED = 2**63 - 1
 LONGEST_S = 86_400  # a day; the model checks the memory
@@ -136,6 +137,15 @@ def find_device(name: str | None) -> str:
     if name is not None and name not in devices:
         raise ValueError(f"--device is {name!r}; this machine has {', '.join(devices)}.")
     return name or devices[min(1, len(devices) - 1)]
+
+
+def load_model(arguments: argparse.Namespace, device: str) -> Any:
+    """Load the AudioLM `--checkpoint` in float32, and set its threads."""
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
+    model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval().to(device)
+    set_threads(model, arguments.threads)
+    return model
 
 
 def check_inputs(paths: Iterable[Path | None]) -> None:

@@ -1,0 +1,53 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The evaluations of `audiolm-hf evaluate` by benchmarks and by speech recognition."""
+
+import argparse
+from typing import Any
+
+from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.commands.options import add_checkpoint, add_data, add_number, add_report, add_seed, load_model
+
+Result = tuple[dict[str, Any], str]  # all metrics, and their table
+
+
+def evaluate_benchmark(arguments: argparse.Namespace, stages: dict[str, Any], device: str) -> Result:
+    """Evaluate the log-likelihoods of pairs of sounds."""
+    from audiolm_hf.data.tokenizers import load_tokenizers
+    from audiolm_hf.evaluation.benchmarks import read_benchmark
+    from audiolm_hf.evaluation.protocols.pairs import LikelihoodScorer, evaluate_pairs, format_pairs, write_scores
+
+    if len(arguments.checkpoint) > 1:
+        raise ValueError(
+            f"--benchmark needs one whole AudioLM as --checkpoint; there are {len(arguments.checkpoint)}."
+        )
+    tasks = read_benchmark(arguments.benchmark)
+    folder = resolve_checkpoint(arguments.checkpoint[0])
+    report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(folder, folder, device=device)), tasks)
+    text = format_pairs(report)
+    if arguments.output is not None:
+        scores = arguments.output.with_suffix(".scores")
+        write_scores(report, scores)
+        text += f"Score files: {scores}\n"
+    return report, text
+
+
+def generation_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_generated`]."""
+    add_checkpoint(parser, default=None)
+    add_data(parser, "recordings of at most 30 s, with transcripts (`text`) for --asr")
+    add_number(parser, "--num-clips", "recordings", 24)
+    parser.add_argument("--asr", help="speech recognizer of transformers, folder or user/name on the Hub")
+    add_seed(parser, "seed of the samples (default 0)")
+    add_report(parser)
+
+
+def evaluate_generated(arguments: argparse.Namespace, device: str) -> Result:
+    """Evaluate audio generated from the semantic tokens of recordings."""
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.evaluation.protocols.generation import evaluate_generation, format_generation, load_recognizer
+
+    recognize = None if arguments.asr is None else load_recognizer(arguments.asr, device)
+    model = load_model(arguments, device)
+    source = AudioSource(arguments.data, model.sampling_rate)
+    report = evaluate_generation(model, source, arguments.num_clips, arguments.seed, recognize)
+    return report, format_generation(report)

@@ -1,0 +1,122 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Generation protocol: how much of what is said remains in audio generated from the semantic tokens of recordings?
+
+The stages after the semantic one generate audio in a voice of their own from a recording's semantic tokens. Its own
+tokens are compared with those given, frame by frame, and, with a speech recognizer, its words with the transcript. The
+topline is the recording itself, and the floor the tokens of another recording.
+
+Paper: AudioLM (arXiv 2209.03143), acoustic generation, table II.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+
+from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.evaluation.bootstrap import summarise
+from audiolm_hf.evaluation.metrics.words import error_rates
+from audiolm_hf.evaluation.protocols.continuation import RESYNTHESIS, resynthesize
+from audiolm_hf.evaluation.report import format_interval, join_parts, systems_table
+from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.progress import progress_bar
+
+METRICS = {"token_agreement": "same tokens %", "wer": "WER %", "cer": "CER %"}
+LONGEST_S = 30.0  # of a recording: what recognizers take at once
+Recognizer = Callable[[np.ndarray, int], str]  # samples (num_samples,) and their rate -> the words
+
+
+def load_recognizer(name: str, device: str = "cpu") -> Recognizer:
+    """Load a model for transformers' task automatic-speech-recognition, by folder or Hub name."""
+    from transformers import pipeline
+
+    recognizer = pipeline("automatic-speech-recognition", model=name, device=device)
+    own_rate = recognizer.feature_extractor.sampling_rate
+
+    def recognize(array: np.ndarray, sampling_rate: int) -> str:
+        array = soxr.resample(array, sampling_rate, own_rate) if sampling_rate != own_rate else array
+        return recognizer({"raw": array, "sampling_rate": own_rate})["text"]
+
+    return recognize
+
+
+def token_agreement(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Return the share of equal tokens `(semantic_length,)`, frame by frame, as far as both go."""
+    length = min(len(first), len(second))
+    return float((first[:length] == second[:length]).double().mean())
+
+
+@torch.inference_mode()
+def evaluate_generation(
+    model: AudioLMModel,
+    source: AudioSource,
+    num_clips: int = 24,
+    seed: int = 0,
+    recognize: Recognizer | None = None,
+) -> dict[str, Any]:
+    """Generate audio from the semantic tokens of the first recordings of at most `LONGEST_S`.
+
+    Returns:
+        `dict`: `systems`, the share of tokens that stay the same and, with a recognizer, `wer` and `cer` over all
+        recordings with a text; `agreement`, the share for the model with its bootstrap interval; `texts`; and the
+        settings.
+
+    Raises:
+        ValueError: no recording is short enough, or none has a text to recognize.
+    """
+    places = [place for place, duration in enumerate(source.durations) if duration <= LONGEST_S][:num_clips]
+    if not places:
+        raise ValueError(f"No recording lasts {LONGEST_S:g} s or less (the shortest {source.durations.min():.1f} s).")
+    records = [source[place] for place in places]
+    if recognize is not None and not any(record.text for record in records):
+        raise ValueError("No recording has a `text`; give transcribed recordings, or leave out --asr.")
+    tokenize = model.semantic_tokenizer.tokenize
+    given = [_tokens(tokenize, record.array, record) for record in records]
+    rows: dict[str, list[float]] = {}
+    texts: dict[str, list[str]] = {}
+    for number, record in enumerate(progress_bar(records, desc="generate", unit="recording")):
+        output = model.generate(semantic_tokens=given[number][None], seed=seed + number)
+        made = output.audio_values[0, : int(output.audio_lengths[0])].float().cpu().numpy()
+        sounds = {"model": made, RESYNTHESIS: resynthesize(model, record.array), "real": record.array}
+        for name, array in sounds.items():
+            tokens = given[number] if name == "real" else _tokens(tokenize, array, record)
+            rows.setdefault(name, []).append(token_agreement(given[number], tokens))
+            if recognize is not None and record.text:
+                texts.setdefault(name, []).append(recognize(array, record.sampling_rate))
+        if len(records) > 1:
+            other = given[(number + 1) % len(records)]
+            rows.setdefault("another recording", []).append(token_agreement(given[number], other))
+    references = [record.text for record in records if record.text]
+    systems = {
+        name: {"token_agreement": float(np.mean(shares))}
+        | (error_rates(references, texts[name]) if name in texts else {})
+        for name, shares in rows.items()
+    }
+    return {
+        "systems": systems,
+        "agreement": summarise(rows["model"], seed),
+        "texts": {"reference": references} | texts if texts else {},
+        "num_clips": len(records),
+        "seconds": sum(record.duration for record in records),
+        "seed": seed,
+    }
+
+
+def _tokens(tokenize: Callable[..., Any], array: np.ndarray, record: AudioRecord) -> torch.Tensor:
+    return tokenize(torch.from_numpy(array)[None], sampling_rate=record.sampling_rate).semantic_tokens[0]
+
+
+def format_generation(result: dict[str, Any]) -> str:
+    """Format the result of [`evaluate_generation`] as a table."""
+    words: Sequence[str] = result["texts"].get("reference", ())
+    return join_parts(
+        [
+            f"Audio generated from the semantic tokens of {result['num_clips']} recordings, {result['seconds']:.0f} "
+            f"s, without a prompt, seed {result['seed']}; words of {len(words)} transcripts",
+            systems_table(result["systems"], METRICS if words else {"token_agreement": METRICS["token_agreement"]}),
+            f"Share of the model's tokens that stay the same, with its 95 % bootstrap interval over the recordings: "
+            f"{format_interval(result['agreement'])}",
+        ]
+    )

@@ -1,0 +1,55 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Audio from semantic tokens: agreement of tokens, and words by a recognizer."""
+
+import json
+
+import pytest
+import torch
+
+from audiolm_hf import cli
+from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.evaluation.protocols.generation import evaluate_generation, format_generation, token_agreement
+from tests.helpers_checkpoint import CLIP, OTHER_CLIP, tiny_model, tiny_processor
+
+
+@pytest.fixture(scope="module")
+def transcribed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("transcribed") / "list.jsonl"
+    rows = [{"path": str(CLIP), "text": "ONE TWO"}, {"path": str(OTHER_CLIP), "text": "THREE FOUR"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_tokens_agree_as_far_as_both_go():
+    assert token_agreement(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 0, 3])) == pytest.approx(2 / 3)
+
+
+def test_words_are_compared_with_the_transcripts(transcribed):
+    source = AudioSource(transcribed)
+    words = {len(record.array): record.text.lower() for record in source}
+    calls = []
+
+    def recognize(array, rate):  # it knows recordings by their length; generated audio has whole frames
+        calls.append(rate)
+        return words.get(len(array), "one two five")
+
+    report = evaluate_generation(tiny_model().eval(), source, 2, recognize=recognize)
+    systems = report["systems"]
+    assert list(systems) == ["model", "resynthesis", "real", "another recording"] and calls == [16000] * 6
+    assert systems["real"] == {"token_agreement": 1.0, "wer": 0.0, "cer": 0.0}
+    assert systems["model"]["wer"] == pytest.approx((1 + 3) / 4)
+    assert 0 <= systems["model"]["token_agreement"] < 1 and "wer" not in systems["another recording"]
+    assert report["texts"]["reference"] == ["ONE TWO", "THREE FOUR"]
+    text = format_generation(report)
+    assert "words of 2 transcripts" in text and "100.0" in text
+
+
+def test_the_command_without_a_recognizer_and_without_texts(tmp_path, capsys):
+    tiny_model().save_pretrained(tmp_path / "tiny")
+    tiny_processor().save_pretrained(tmp_path / "tiny")
+    arguments = ["evaluate", "generation", "--checkpoint", str(tmp_path / "tiny"), "--data", str(CLIP)]
+    assert cli.main([*arguments, "-o", str(tmp_path / "out.json")]) == 0
+    assert "same tokens %" in (printed := capsys.readouterr().out) and "WER" not in printed
+    assert json.loads((tmp_path / "out.json").read_text())["num_clips"] == 1
+    with pytest.raises(ValueError, match="No recording has a `text`"):
+        evaluate_generation(tiny_model().eval(), AudioSource(CLIP), 1, recognize=lambda array, rate: "")
