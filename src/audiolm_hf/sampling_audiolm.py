@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
-    DynamicCache,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
@@ -27,10 +26,10 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.cache_utils import DynamicLayer
 
 from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import AudioLMStageConfig
+from .packed_decoder_audiolm import build_cache, pack_decoder
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -96,38 +95,6 @@ class LevelLogitsProcessor(LogitsProcessor):
         # Without ids (a prompt of embeddings), every row begins with the first level.
         turns = self.next_turns[input_ids[:, -1]] if input_ids.shape[1] else input_ids.new_zeros(len(input_ids))
         return scores.masked_fill(~self.allowed[turns], -torch.inf)
-
-
-class _GrowingLayer(DynamicLayer):
-    """Keys and values in room reserved once; appending copies nothing that is already there."""
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self.capacity = capacity
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.key_room = key_states.new_empty(*key_states.shape[:2], self.capacity, key_states.shape[3])
-        self.value_room = value_states.new_empty(*value_states.shape[:2], self.capacity, value_states.shape[3])
-        self.keys, self.values = self.key_room[:, :, :0], self.value_room[:, :, :0]
-        self.is_initialized = True
-
-    @torch.compiler.disable  # its views of one storage cannot be traced; the decoder around it can
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        start = self.keys.shape[2]
-        stop = start + key_states.shape[2]
-        self.key_room[:, :, start:stop] = key_states
-        self.value_room[:, :, start:stop] = value_states
-        self.keys, self.values = self.key_room[:, :, :stop], self.value_room[:, :, :stop]
-        return self.keys, self.values
-
-
-def _build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
-    cache = DynamicCache(config=config.backbone_config)
-    cache.layers = [_GrowingLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
 
 
 class RowNoise:
@@ -214,22 +181,27 @@ def sample_blocks(
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
     # Without padding no mask is needed, and attention kernels are faster without one.
     whole_mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
-    cache = _build_cache(config, prompt_length + num_tokens)
+    cache = build_cache(config, prompt_length + num_tokens)
     levels = config.predicted_levels
     tokens = input_ids.new_full((batch, num_tokens), config.end_token_id)
     ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
     unusable = ended.clone()
+    decoder = None
     for step in range(num_tokens):
-        step_mask = None if whole_mask is None else whole_mask[:, : prompt_length + step]
-        outputs = model.model(
-            input_ids=input_ids,
-            **model.placed(input_ids, step_mask, position_ids, cache),
-            **{CACHE_NAME: cache},
-            use_cache=True,
-        )
+        if decoder is None:
+            step_mask = None if whole_mask is None else whole_mask[:, : prompt_length + step]
+            outputs = model.model(
+                input_ids=input_ids,
+                **model.placed(input_ids, step_mask, position_ids, cache),
+                **{CACHE_NAME: cache},
+                use_cache=True,
+            )
+            states = outputs.last_hidden_state[:, -1]
+        else:
+            states = decoder.step(input_ids[:, 0])
         level = levels[step % len(levels)]
         first_id = level_range(config, level)[0]
-        scores = model.level_logits(outputs.last_hidden_state[:, -1], level).to(input_ids.device)
+        scores = model.level_logits(states, level).to(input_ids.device)
         if guided:
             conditional, unconditional = scores.log_softmax(-1).chunk(2)
             scores = unconditional + sampler.guidance_scale * (conditional - unconditional)
@@ -252,6 +224,8 @@ def sample_blocks(
             yielded = step + 1
         input_ids = (chosen.repeat(2) if guided else chosen)[:, None]
         position_ids = position_ids[:, -1:] + 1
+        if step == 0:
+            decoder = pack_decoder(model.model, cache, position_ids, num_tokens - 1, whole_mask)
     _require_usable(unusable, config)
     yield tokens[:, yielded:]
 

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 from audiolm_hf.compat_audiolm import CACHE_NAME
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
+from audiolm_hf.packed_decoder_audiolm import build_cache
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, row_noise, sample_tokens
 from audiolm_hf.token_layout_audiolm import level_range, token_levels
 from tests.conftest import randomise, tiny_stage_config
@@ -93,10 +94,8 @@ def test_cached_logits_equal_uncached(stage, monkeypatch):
 
 
 def test_the_growing_cache_serves_like_transformers_own(stage):
-    from audiolm_hf.sampling_audiolm import _build_cache
-
     ids = context_of(stage.config, 6)[None]
-    caches = [_build_cache(stage.config, 20), DynamicCache(config=stage.config.backbone_config)]
+    caches = [build_cache(stage.config, 20), DynamicCache(config=stage.config.backbone_config)]
     for part in (ids[:, :4], ids[:, 4:]):
         states = [stage.model(input_ids=part, **{CACHE_NAME: cache}, use_cache=True)[0] for cache in caches]
         assert torch.allclose(*states, atol=1e-6)

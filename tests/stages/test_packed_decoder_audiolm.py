@@ -1,0 +1,269 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The packed steps: what transformers' forward computes, whenever they are taken, and never of older weights."""
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from audiolm_hf import packed_decoder_audiolm as packed
+from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMSemanticModel
+from audiolm_hf.sampling_audiolm import TokenSampler, row_noise, sample_tokens
+from tests.conftest import TINY_LAYOUT, randomise
+
+PLAIN = {"do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+GREEDY = TokenSampler(**PLAIN)
+SAMPLED = TokenSampler(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
+NUM_TOKENS = 12
+ROPES = {
+    "default": {},
+    "linear": {"factor": 2.0},
+    "yarn": {"factor": 2.0, "original_max_position_embeddings": 16},
+    "llama3": {
+        "factor": 2.0,
+        "original_max_position_embeddings": 16,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+    },
+}
+
+
+class FirstIds(TokenSampler):
+    """Chooses ids whatever the scores are, so that all decoders see the same."""
+
+    def choose(self, scores, noise):
+        super().choose(scores, noise)
+        return torch.zeros(len(scores), dtype=torch.long)
+
+
+def backbone(**changes):
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return {"model_type": "llama", **sizes, "num_key_value_heads": 2, "max_position_embeddings": 128, **changes}
+
+
+def build(model_class=AudioLMCoarseModel, condition_stride=None, tie_word_embeddings=True, **changes):
+    options = {} if model_class is AudioLMSemanticModel else {"condition_stride": condition_stride}
+    config = model_class.config_class(
+        backbone_config=backbone(**changes), tie_word_embeddings=tie_word_embeddings, **options, **TINY_LAYOUT
+    )
+    torch.manual_seed(0)
+    return randomise(model_class(config))
+
+
+def drawn_case(seed):
+    """Any decoder that is packed, any batch, with or without padding and guidance."""
+    draw = random.Random(seed)
+    family = draw.choice(["llama", "llama", "mistral", "qwen2"])
+    heads = draw.choice([1, 2, 4, 6])
+    rope = draw.choice(list(ROPES))
+    changes = {
+        "model_type": family,
+        "hidden_size": heads * draw.choice([4, 8, 12]),
+        "num_attention_heads": heads,
+        "num_key_value_heads": draw.choice([each for each in (1, 2, 3, 6) if heads % each == 0]),
+        "num_hidden_layers": draw.choice([1, 3]),
+        "head_dim": draw.choice([4, 8, 16]),
+        "rope_parameters": {"rope_type": rope, "rope_theta": draw.choice([100.0, 10000.0]), **ROPES[rope]},
+        "hidden_act": draw.choice(["silu", "gelu", "relu"]),
+        "rms_norm_eps": draw.choice([1e-6, 1e-2]),
+    }
+    if family == "llama":
+        changes |= {"attention_bias": draw.random() < 0.5, "mlp_bias": draw.random() < 0.5}
+    if family == "mistral":
+        changes["sliding_window"] = None
+    if family == "qwen2":
+        del changes["head_dim"]
+    stride = draw.choice([None, 2.5])
+    model = build(draw.choice([AudioLMCoarseModel, AudioLMSemanticModel]), stride, draw.random() < 0.5, **changes)
+    model.set_attn_implementation(draw.choice(["eager", "sdpa"]))
+    lengths = draw.choice([(5,), (4, 4), (3, 7, 5)])
+    return model, [context_of(model.config, length) for length in lengths], draw.random() < 0.5
+
+
+def context_of(config, length):
+    ids = [config.begin_token_id, *(index % 8 for index in range(length))]
+    return torch.tensor(ids if config.stage == "semantic" else [*ids, config.separator_token_id])
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Samples, the scores that they were chosen from, and the number of packed steps."""
+
+    def sample(model, contexts, sampler=GREEDY, *, by_transformers=False, **options):
+        scores, steps = [], []
+        choose, step = TokenSampler.choose, packed.PackedDecoder.step
+        with monkeypatch.context() as patch:
+            patch.setattr(TokenSampler, "choose", lambda s, each, n: scores.append(each) or choose(s, each, n))
+            patch.setattr(packed.PackedDecoder, "step", lambda s, ids: steps.append(ids) or step(s, ids))
+            if by_transformers:
+                patch.setattr(packed, "can_pack", lambda *_: False)
+            noise = torch.stack([row_noise(0, (row,), NUM_TOKENS) for row in range(len(contexts))])
+            tokens = sample_tokens(model, contexts, noise, sampler, **options)
+        return tokens, torch.cat(scores, -1), len(steps)
+
+    return sample
+
+
+def check_equal(run, model, contexts, **options):
+    tokens, scores, steps = run(model, contexts, **options)
+    expected, expected_scores, none = run(model, contexts, by_transformers=True, **options)
+    assert none == 0
+    assert torch.equal(tokens, expected)
+    torch.testing.assert_close(scores, expected_scores, atol=1e-4, rtol=0)
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_tokens_and_scores_are_those_of_transformers(run, seed):
+    model, contexts, guided = drawn_case(seed)
+    options = {}
+    if model.config.stage == "semantic":
+        options["num_forbidden_ends"] = torch.full((len(contexts),), NUM_TOKENS)
+    elif guided:
+        options["unconditional_contexts"] = [context[-1:] for context in contexts]
+    assert check_equal(run, model, contexts, **options) == NUM_TOKENS - 1
+    assert check_equal(run, model, contexts, sampler=SAMPLED, **options) == NUM_TOKENS - 1
+
+
+@pytest.mark.parametrize("lengths", [(6,), (3, 6)])
+def test_bfloat16_is_as_close_to_float32_as_that_of_transformers(run, lengths):
+    model = build(hidden_size=128, num_hidden_layers=4, attention_bias=True)
+    half = copy.deepcopy(model).bfloat16()
+    if not packed.can_pack(half.model, packed.build_cache(half.config, 4)):
+        pytest.skip("this processor has no bfloat16")
+    exact = copy.deepcopy(half).float()
+    contexts = [context_of(model.config, length) for length in lengths]
+    scores = []
+    for each, by_transformers in ((half, False), (half, True), (exact, True)):
+        _, found, steps = run(each, contexts, FirstIds(**PLAIN), by_transformers=by_transformers)
+        scores.append(found)
+        assert (steps > 0) != by_transformers
+    ours, theirs = (float((each - scores[2])[scores[2].isfinite()].square().mean().sqrt()) for each in scores[:2])
+    assert 0 < ours < 1.2 * theirs
+
+
+def hooked(model):
+    model.model.layers[1].register_forward_hook(lambda module, inputs, outputs: None)
+
+
+def replaced(model):
+    layer = model.model.layers[0].mlp.up_proj
+    layer.forward = layer.forward
+
+
+def adapted(model):
+    peft = pytest.importorskip("peft")
+    model.add_adapter(peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+
+
+def quantized(model):
+    class Halved(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs) / 2
+
+    model.model.layers[0].mlp.up_proj.__class__ = Halved
+
+
+def other_attention(model):
+    def doubled(module, query, key, value, mask, **kwargs):
+        attended, weights = AttentionInterface._global_mapping["sdpa"](module, query, key, value, mask, **kwargs)
+        return attended * 2, weights
+
+    AttentionInterface.register("doubled", doubled)
+    model.set_attn_implementation("doubled")
+
+
+def parametrized(model):
+    class Halved(nn.Module):
+        def forward(self, weight):
+            return weight / 2
+
+    nn.utils.parametrize.register_parametrization(model.model.norm, "weight", Halved())
+
+
+LEFT_TO_TRANSFORMERS = {
+    "hook": hooked,
+    "replaced forward": replaced,
+    "adapter": adapted,
+    "other layers": quantized,
+    "other attention": other_attention,
+    "parametrization": parametrized,
+    "float64": lambda model: model.double(),
+    "one layer in bfloat16": lambda model: model.model.norm.bfloat16(),
+    "training": lambda model: model.model.layers[0].train(),
+    "fewer layers": lambda model: setattr(model.config.backbone_config, "num_hidden_layers", 1),
+}
+
+
+@pytest.mark.parametrize("change", LEFT_TO_TRANSFORMERS)
+def test_whatever_changes_a_decoder_is_left_to_transformers(run, change):
+    model = build()
+    LEFT_TO_TRANSFORMERS[change](model)
+    assert check_equal(run, model, [context_of(model.config, 5)]) == 0
+
+
+OTHER_DECODERS = {
+    "moving positions": {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0}},
+    "sliding window": {"model_type": "mistral", "sliding_window": 6},
+    "normalized heads": {"model_type": "qwen3", "head_dim": 8},
+    "another family": {"model_type": "gemma", "head_dim": 8},
+}
+
+
+@pytest.mark.parametrize("changes", OTHER_DECODERS)
+def test_other_decoders_are_left_to_transformers(run, changes):
+    model = build(**OTHER_DECODERS[changes])
+    assert check_equal(run, model, [context_of(model.config, 5)]) == 0
+
+
+def test_autocast_and_global_hooks_are_left_to_transformers(run):
+    model = build()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert check_equal(run, model, [context_of(model.config, 5)]) == 0
+    handle = nn.modules.module.register_module_forward_hook(lambda module, inputs, outputs: None)
+    try:
+        assert check_equal(run, model, [context_of(model.config, 5)]) == 0
+    finally:
+        handle.remove()
+
+
+def step_of_optimizer(model):
+    model(torch.tensor([[20, 1, 2, 23, 9]]), labels=torch.tensor([[-100, -100, -100, -100, 9]])).loss.backward()
+    torch.optim.SGD(model.parameters(), lr=1.0).step()
+
+
+def merged(model):
+    peft = pytest.importorskip("peft")
+    adapter = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    adapter.merge_and_unload()
+
+
+CHANGES = {
+    "optimizer": step_of_optimizer,
+    "load_state_dict": lambda model: model.load_state_dict(
+        {name: tensor * 1.5 for name, tensor in model.state_dict().items()}
+    ),
+    "in place": lambda model: model.model.layers[0].mlp.down_proj.weight.data.mul_(3),
+    "merged adapter": merged,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_weights_count_at_once(run, change):
+    model = build()
+    contexts = [context_of(model.config, 5)]
+    _, before, _ = run(model, contexts)
+    CHANGES[change](model)
+    assert check_equal(run, model, contexts) > 0
+    assert not torch.equal(run(model, contexts)[1], before)
+
+
+def test_steps_without_onednn_are_the_same(run, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    model = build(attention_bias=True)
+    assert check_equal(run, model, [context_of(model.config, length) for length in (3, 6)]) > 0
+    half = build().bfloat16()
+    assert run(half, [context_of(half.config, 5)])[2] == 0
