@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -32,6 +32,7 @@ except ImportError:  # Windows, where a file that is open cannot be removed anyw
 AudioFile = str | os.PathLike | bytes | BinaryIO
 
 _BLOCK = 2**16  # samples encoded at once; libvorbis crashes on some millions
+_UNKNOWN_LENGTH = b"\xff" * 4  # in the header of a WAV file that is still being made
 _TEXT_FIELDS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "genre")
 _PARTIAL = "audiolm_hf.partial"
 
@@ -291,17 +292,56 @@ def write_audio(
     path = Path(path)
     check_folder(path)
     # Encode in memory, because libsndfile does not report errors when a file is closed, such as a full disk.
-    _replace(path, encode_audio(audio, sampling_rate, path.suffix, metadata))
+    data = encode_audio(audio, sampling_rate, path.suffix, metadata)
+    _replace(path, lambda file: file.write(data))
     return path
 
 
-def _replace(path: Path, data: bytes) -> None:
+def wav_pieces(
+    chunks: Iterable[Any], sampling_rate: int, metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes]:
+    """Encode mono audio, chunk by chunk, to the bytes of a WAV file of 16 bits, for a pipe.
+
+    The header comes first, and says that the length is unknown; players and libraries then read to the end.
+
+    Args:
+        chunks (`Iterable`): samples as [`encode_audio`] takes them.
+        sampling_rate (`int`): Hz.
+        metadata (`Mapping[str, str]`, *optional*): as for [`encode_audio`].
+
+    Yields:
+        `bytes`: the header, then each chunk.
+    """
+    header = encode_audio(np.zeros(0, np.float32), sampling_rate, ".wav", metadata)
+    yield header[:4] + _UNKNOWN_LENGTH + header[8:-4] + _UNKNOWN_LENGTH
+    for chunk in chunks:
+        data = encode_audio(chunk, sampling_rate)
+        yield data[data.index(b"data") + 8 :]
+
+
+def write_wav_pieces(path: str | os.PathLike, pieces: Iterable[bytes]) -> Path:
+    """Write what [`wav_pieces`] yields to a file, atomically like [`write_audio`], with the length in the header."""
+    path = Path(path)
+
+    def write(file: BinaryIO) -> None:
+        sizes = [file.write(piece) for piece in pieces]
+        for place, size in ((4, sum(sizes) - 8), (sizes[0] - 4, sum(sizes[1:]))):
+            if size < 2**32:  # more than 37 hours at 16 kHz remain of unknown length
+                file.seek(place)
+                file.write(size.to_bytes(4, "little"))
+
+    check_folder(path)
+    _replace(path, write)
+    return path
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under another name, and rename it when it is on the disk."""
     _remove_partials(path.parent)
     partial = path.with_name(f".{secrets.token_hex(8)}.{_PARTIAL}")
     try:
         with _locked(partial) as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
             partial.replace(path)

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypedDict
 
 import numpy as np
@@ -138,6 +139,30 @@ class AudioContinuationPipeline(Pipeline):
         names = ("num_workers", "batch_size")
         options, *_ = self._sanitize_parameters(**{name: kwargs[name] for name in kwargs if name not in names})
         return super().__call__(self._read_inputs(inputs, self._preprocess_params | options), **kwargs)
+
+    def stream(self, inputs: Any, *, chunk_s: float | None = None, **kwargs: Any) -> Iterator[AudioContinuation]:
+        """Continue one prompt, chunk by chunk as the continuation is made.
+
+        The chunks are the result of `__call__` with the same options and seed, bit for bit, in memory that does not
+        grow with the length.
+
+        Args:
+            inputs: one prompt in any form that [`AudioLMProcessor`] reads.
+            chunk_s (`float`, *optional*): seconds of each chunk but the last, see [`AudioLMModel.stream`].
+            kwargs: options of `__call__` but for `batch_size`, `num_workers` and several `num_return_sequences`.
+
+        Returns:
+            `Iterator[dict]`: results as of `__call__`; the first is the prompt, unless `return_full_audio=False`.
+        """
+        preprocess, forward, postprocess = self._sanitize_parameters(**kwargs)
+        features = self.preprocess(inputs, **(self._preprocess_params | preprocess))
+        chunks = self.model.stream(**features, chunk_s=chunk_s, **(self._forward_params | forward))
+        full = (self._postprocess_params | postprocess).get("return_full_audio", True)
+        return self._results(chain(features["input_values"] if full else (), chunks))
+
+    def _results(self, chunks: Iterator[Tensor]) -> Iterator[AudioContinuation]:
+        for chunk in chunks:
+            yield {"audio": chunk.float().cpu().numpy(), "sampling_rate": self.processor.sampling_rate}
 
     def _read_inputs(self, inputs: Any, options: dict[str, Any]) -> Any:
         """Convert prompts to the kinds of inputs that transformers supports: one, a list, a generator or a dataset."""

@@ -5,6 +5,7 @@ import gc
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -199,3 +200,20 @@ def test_chunks_of_any_length_are_cut_anew():
     cut = [*continuation_audiolm.regrouped(iter(given.split([1, 10, 0, 3, 9])), 4)]
     assert [len(chunk) for chunk in cut] == [4, 4, 4, 4, 4, 3]
     assert torch.equal(torch.cat(cut), given)
+
+
+def test_a_pipeline_streams_what_it_returns(both, prompt):
+    model = AudioLMModel.from_parts(both.semantic_tokenizer, both.codec, semantic=both.semantic, coarse=both.coarse)
+    processor = audiolm_hf.AudioLMProcessor(audiolm_hf.AudioLMFeatureExtractor(sampling_rate=RATE))
+    pipe = audiolm_hf.AudioContinuationPipeline(model, processor=processor, coarse_temperature=0.5)
+    clip = {"array": prompt[0].numpy(), "sampling_rate": RATE}
+    options = {"continuation_length_s": 1.5, "seed": 0}
+    for full in (True, False):
+        expected = pipe(clip, return_full_audio=full, **options)
+        results = [*pipe.stream(clip, chunk_s=0.2, return_full_audio=full, **options)]
+        assert {result["sampling_rate"] for result in results} == {RATE} and len(results) > 4
+        np.testing.assert_array_equal(np.concatenate([result["audio"] for result in results]), expected["audio"])
+    with pytest.raises(TypeError, match="give one clip, not several"):
+        pipe.stream([clip, clip])
+    with pytest.raises(ValueError, match="A stream is of one row, and here are 2"):
+        pipe.stream(clip, num_return_sequences=2)

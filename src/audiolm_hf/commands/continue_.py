@@ -11,12 +11,14 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers.utils import logging
 
-from audiolm_hf.audio_file_audiolm import check_audio, check_ending, check_folder
+from audiolm_hf.audio_file_audiolm import check_audio, check_ending, check_folder, wav_pieces, write_wav_pieces
 from audiolm_hf.bundled import example_prompt, resolve_checkpoint
 from audiolm_hf.commands.options import (
     add_checkpoint,
@@ -28,7 +30,7 @@ from audiolm_hf.commands.options import (
 )
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.provenance_audiolm import read_provenance
+from audiolm_hf.provenance_audiolm import provenance, read_provenance
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
 
@@ -58,6 +60,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_seed(parser, "random seed; the same seed gives the same samples (default 0)")
     add_checkpoint(parser)
     add_continuations(parser)
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="write WAV while it is generated, to a pipe or a file, in memory that does not grow with the length",
+    )
     parser.add_argument("--stop-at-end", action="store_true", help="allow the model to end before --length-s")
     parser.add_argument("--continuation-only", action="store_true", help="write the continuation without its prompt")
     parser.add_argument("--overwrite", action="store_true", help="replace any existing file")
@@ -218,6 +225,8 @@ def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[
     """Return the output files of each prompt after checking them; none for standard output."""
     if names.count(STREAM) > 1:
         raise ValueError("Standard input (-) is given twice as a prompt; it can be read once.")
+    if arguments.stream and arguments.num_continuations > 1:
+        raise ValueError("--stream writes one continuation of each prompt; leave out --num-continuations.")
     if arguments.output == STREAM:
         if len(names) * arguments.num_continuations > 1:
             raise ValueError("Standard output (-o -) takes a single continuation of a single prompt; write to files.")
@@ -228,6 +237,8 @@ def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[
     if not output.name or output.is_dir():
         raise ValueError(f"--output is {arguments.output!r}, not the name of a file; give one, such as out.wav.")
     check_ending(output)
+    if arguments.stream and output.suffix.lower() != ".wav":
+        raise ValueError(f"--output is {arguments.output!r}, but --stream writes WAV; give a name that ends in .wav.")
     paths = output_paths(output, names, arguments.num_continuations)
     check_paths(paths, arguments.overwrite)
     check_size(len(names) * arguments.num_continuations, arguments.length_s, output.parent)
@@ -248,16 +259,22 @@ def _continue_one(
     sampling: dict[str, Any],
 ) -> None:
     """Continue one prompt and write its files."""
+    options = {
+        "continuation_length_s": arguments.length_s,
+        "min_continuation_length_s": 0.0 if arguments.stop_at_end else arguments.length_s,
+        "return_full_audio": not arguments.continuation_only,
+        "seed": arguments.seed,
+    }
+    if arguments.stream:
+        _stream_one(continue_audio, clip, paths, arguments, options | {"generate_kwargs": sampling})
+        return
     bars = StageBars()
     start = time.perf_counter()
     try:
         results = continue_audio(
             clip,
-            continuation_length_s=arguments.length_s,
-            min_continuation_length_s=0.0 if arguments.stop_at_end else arguments.length_s,
+            **options,
             num_return_sequences=arguments.num_continuations,
-            return_full_audio=not arguments.continuation_only,
-            seed=arguments.seed,
             generate_kwargs=sampling if arguments.quiet else sampling | {"progress": bars},
         )
     finally:
@@ -276,6 +293,39 @@ def _continue_one(
     for path, result in zip(paths, results, strict=True):
         if not arguments.quiet:
             sys.stdout.write(f"{path.resolve()}: {_seconds(result):.2f} s of audio, {made}\n")
+
+
+def _stream_one(
+    continue_audio: Any,
+    clip: dict[str, Any],
+    paths: list[Path],
+    arguments: argparse.Namespace,
+    options: dict[str, Any],
+) -> None:
+    """Continue one prompt, and write each chunk to its file or standard output as soon as it is made."""
+    start, rate = time.perf_counter(), continue_audio.processor.sampling_rate
+    times, num_samples = [], 0
+
+    def chunks() -> Iterator[np.ndarray]:
+        nonlocal num_samples
+        for result in continue_audio.stream(clip, **options):
+            times.append(time.perf_counter() - start)
+            num_samples += len(result["audio"])
+            yield result["audio"]
+
+    pieces = wav_pieces(chunks(), rate, provenance(resolve_checkpoint(arguments.checkpoint), arguments.seed))
+    if paths:
+        write_wav_pieces(paths[0], pieces)
+    else:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+    first_s = times[min(not arguments.continuation_only, len(times) - 1)] if times else 0.0  # after the prompt
+    told = f"{num_samples / rate:.2f} s of audio, the first after {first_s:.2f} s, made in {times[-1]:.1f} s"
+    if not paths:
+        _tell(arguments, told)
+    elif not arguments.quiet:
+        sys.stdout.write(f"{paths[0].resolve()}: {told}\n")
 
 
 def _seconds(result: dict[str, Any]) -> float:

@@ -1,0 +1,108 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""`audiolm-hf continue --stream`: WAV while it is generated, to pipes and files."""
+
+import io
+import subprocess
+import sys
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiolm_hf import cli, export_checkpoint, read_audio
+from audiolm_hf.audio_file_audiolm import wav_pieces
+from audiolm_hf.cli import BROKEN_PIPE
+from audiolm_hf.commands import continue_
+from audiolm_hf.provenance_audiolm import read_provenance
+from tests.helpers_checkpoint import CLIP, environment, tiny_model, tiny_processor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return export_checkpoint(tiny_model(), tiny_processor(), tmp_path_factory.mktemp("cli") / "tiny")
+
+
+@pytest.fixture
+def run(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--checkpoint", str(folder), "--device", "cpu", "--seed", "3"]
+
+    def run(*arguments):
+        return cli.main(["continue", str(CLIP), *map(str, arguments), *options])
+
+    return run
+
+
+def pipe(folder, tmp_path, length_s):
+    """Begin a stream to a pipe."""
+    command = [sys.executable, "-m", "audiolm_hf.cli", "continue", str(CLIP), "-o", "-", "--stream", "--quiet"]
+    return subprocess.Popen(
+        [*command, "--length-s", str(length_s), "--checkpoint", str(folder), "--device", "cpu", "--seed", "3"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_streamed_file_has_the_samples_of_a_whole_one(run, tmp_path, capsys, alone):
+    options = ["--length-s", 1, *["--continuation-only"] * alone]
+    assert run("-o", "whole.wav", *options) == 0
+    capsys.readouterr()
+    assert run("-o", "streamed.wav", "--stream", *options) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(str(tmp_path / "streamed.wav")) and " s of audio, the first after " in output
+    whole, streamed = (soundfile.read(name, dtype="int16")[0] for name in ("whole.wav", "streamed.wav"))
+    np.testing.assert_array_equal(streamed, whole)
+    with wave.open("streamed.wav") as file:  # which believes the header
+        assert file.getnframes() == len(whole)
+    assert read_provenance("streamed.wav")["seed"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["streamed.wav", "whole.wav"]
+
+
+def test_a_pipe_is_filled_while_the_program_runs(run, folder, tmp_path):
+    process = pipe(folder, tmp_path, 4)
+    with process:
+        first = process.stdout.read(44 + 2 * 40000 + 2 * 320 * 16)
+        assert process.poll() is None  # the pipe holds less than the rest
+        data = first + process.stdout.read()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert run("-o", "whole.wav", "--length-s", 4) == 0
+    expected = soundfile.read("whole.wav", dtype="int16")[0]
+    np.testing.assert_array_equal(soundfile.read(io.BytesIO(data), dtype="int16")[0], expected)
+    assert read_audio(data)[0].shape == (1, len(expected))
+
+
+def test_a_reader_may_leave(folder, tmp_path):
+    with pipe(folder, tmp_path, 1000) as process:
+        process.stdout.read(44 + 2 * 40000 + 2 * 320 * 16)
+        process.stdout.close()
+        assert process.wait(timeout=60) == BROKEN_PIPE
+        assert process.stderr.read() == b""
+
+
+def test_an_interrupted_stream_leaves_no_file(run, tmp_path, monkeypatch):
+    def interrupted(chunks, *args):
+        for piece, _ in zip(wav_pieces(chunks, *args), range(3), strict=False):
+            yield piece
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(continue_, "wav_pieces", interrupted)
+    assert run("-o", "out.wav", "--stream", "--length-s", 5) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "out.flac"], "--stream writes WAV; give a name that ends in .wav"),
+        (["-o", "out.wav", "--num-continuations", 2], "--stream writes one continuation of each prompt"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused(run, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(continue_, "load", lambda *given: pytest.fail("loaded first"))
+    assert run(*arguments, "--stream") == 1
+    assert message in capsys.readouterr().err
