@@ -16,6 +16,8 @@ COMMANDS = {
     "voice": ["evaluate", "voice", "--checkpoint", "speech-tiny", "--data", DATA],
     "detector": ["evaluate", "detector", "--data", DATA],
     "checkpoint": ["evaluate", "checkpoint", "--checkpoint", "speech-tiny", "--data", "."],
+    "accents": ["evaluate", "accents", "--data", DATA],
+    "words": ["evaluate", "generation", "--checkpoint", "speech-tiny", "--data", DATA],
     "generation": ["benchmark", "generation"],
 }
 OTHERS = {
@@ -49,6 +51,10 @@ SINGLE = [
     ("detector", ["--data", "missing"], "There is no file or folder missing"),
     ("detector", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
     ("detector", ["--detector", "speech-huge"], "'speech-huge' is not found"),
+    ("accents", ["--min-speakers", "0"], "--min-speakers is 0; give 1 or more"),
+    ("accents", ["--card", "text"], "needs the lines <!-- groups --> and <!-- end of groups -->"),
+    ("accents", ["-o", "report.png"], "ends in .png, like another output"),
+    ("words", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
     ("checkpoint", ["--data", "missing"], "There is no file or folder missing"),
     ("checkpoint", ["--kind", "piano"], "There is no piano/test.parquet"),
     ("checkpoint", ["--parts", "codec"], "--parts is no longer there: use --protocols"),

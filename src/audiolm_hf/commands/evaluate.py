@@ -12,12 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
-from audiolm_hf.commands.evaluate_speech import (
-    Result,
-    evaluate_benchmark,
-    evaluate_generated,
-    generation_options,
-)
+from audiolm_hf.commands import evaluate_speech
+from audiolm_hf.commands.evaluate_speech import Result
 from audiolm_hf.commands.options import (
     Number,
     add_checkpoint,
@@ -234,7 +230,7 @@ def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> Result:
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
     if arguments.benchmark is not None:
-        return evaluate_benchmark(arguments, stages, device)
+        return evaluate_speech.evaluate_benchmark(arguments, stages, device)
     train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
     report = evaluate_likelihood(stages, train, test)
     return report, format_likelihood(report)
@@ -372,8 +368,16 @@ EVALUATIONS = {
         "words in audio generated from semantic tokens",
         "Generate audio from the semantic tokens of recordings, and measure how many tokens stay the same and, with "
         "--asr, the word and character error rates of a speech recognizer.",
-        generation_options,
-        evaluate_generated,
+        evaluate_speech.generation_options,
+        evaluate_speech.evaluate_generated,
+    ),
+    "accents": Evaluation(
+        "differences between groups of speakers",
+        "Compare groups of speakers, by accent or another label: similarity of continuations and resyntheses, bits of "
+        "the stages, errors of a detector; with the largest gap and what chance gives.",
+        evaluate_speech.accents_options,
+        evaluate_speech.evaluate_groups,
+        (".png",),
     ),
     "voice": Evaluation(
         "speaker similarity of continuations of a voice, with and without an adapter",

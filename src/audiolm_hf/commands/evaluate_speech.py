@@ -1,11 +1,21 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The evaluations of `audiolm-hf evaluate` by benchmarks and by speech recognition."""
+"""The evaluations of `audiolm-hf evaluate` by benchmarks, speech recognition and groups of speakers."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.options import add_checkpoint, add_data, add_number, add_report, add_seed, load_model
+from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
+from audiolm_hf.commands.options import (
+    add_checkpoint,
+    add_data,
+    add_length,
+    add_number,
+    add_report,
+    add_seed,
+    load_model,
+    write_report,
+)
 
 Result = tuple[dict[str, Any], str]  # all metrics, and their table
 
@@ -51,3 +61,53 @@ def evaluate_generated(arguments: argparse.Namespace, device: str) -> Result:
     source = AudioSource(arguments.data, model.sampling_rate)
     report = evaluate_generation(model, source, arguments.num_clips, arguments.seed, recognize)
     return report, format_generation(report)
+
+
+def accents_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_groups`]."""
+    add_checkpoint(parser)
+    add_data(parser, "recordings with labels")
+    parser.add_argument("--group-by", default="accent", help="label: accent (default), speaker, or a column of --data")
+    add_number(parser, "--num-clips", "recordings of each group at most", 12)
+    add_number(parser, "--min-speakers", "speakers of a group that is compared", 5)
+    add_length(parser, "--prompt-length-s", "seconds of a prompt (default 2)", 2.0)
+    add_length(parser, "--length-s", "seconds of a continuation (default 2)", 2.0)
+    parser.add_argument("--detector", help="folder of a detector, or of a checkpoint that has one (default: none)")
+    add_seed(parser, "seed of the samples and intervals (default 0)")
+    add_report(parser)
+    parser.add_argument(
+        "--card",
+        type=Path,
+        help="model card in which the lines between <!-- groups --> and <!-- end of groups --> are replaced",
+    )
+
+
+def evaluate_groups(arguments: argparse.Namespace, device: str) -> Result:
+    """Compare groups of speakers; with --output, a plot is drawn next to it."""
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.evaluation.protocols.accents import CARD_MARKS, evaluate_accents, format_accents, plot_groups
+    from audiolm_hf.evaluation.report import replace_metrics
+    from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
+
+    card: Path | None = arguments.card
+    if card is not None:
+        replace_metrics(card.read_text(encoding="utf-8"), "", CARD_MARKS)  # check the card before any work
+    detector = None
+    if arguments.detector is not None:
+        folder = resolve_detector(arguments.detector)
+        detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
+    model = load_model(arguments, device)
+    source = AudioSource(arguments.data, model.sampling_rate)
+    lengths = (arguments.prompt_length_s, arguments.length_s)
+    options = (arguments.group_by, arguments.num_clips, *lengths, arguments.seed, arguments.min_speakers, detector)
+    report = evaluate_accents(model, source, *options)
+    report |= {"checkpoint": Path(resolve_checkpoint(arguments.checkpoint)).resolve().name}
+    text = format_accents(report)
+    if card is not None:
+        write_report(card, replace_metrics(card.read_text(encoding="utf-8"), f"```\n{text}```", CARD_MARKS))
+    if arguments.output is not None:
+        plot = arguments.output.with_suffix(".png")
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot_groups(report, plot)
+        text += f"Plot: {plot}\n"
+    return report, text

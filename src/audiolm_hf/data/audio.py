@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset
 from transformers.utils import logging
@@ -87,6 +89,23 @@ class AudioSource(Sequence[AudioRecord]):
         self.ids = [clip.id for clip in self._clips]
         self.speakers = [clip.speaker for clip in self._clips]  # "" where none is given
         self.durations = np.array([clip.duration for clip in self._clips], dtype=np.float64)  # seconds, as stated
+
+    def labels(self, column: str) -> list[str]:
+        """Return a label of every recording: `speaker`, `accent` or `source`, or any column of parquet files.
+
+        Raises:
+            ValueError: a recording is not in a parquet file, or that has no such column.
+        """
+        if column in ("speaker", "accent", "source"):
+            return [getattr(clip, column) for clip in self._clips]
+        columns: dict[Path, list[Any]] = {}
+        for path in {clip.path for clip in self._clips}:
+            known = pq.read_schema(path).names if path.suffix == ".parquet" else ["speaker", "accent", "source"]
+            if column not in known:
+                raise ValueError(f"{path} has no label {column!r}; it has {', '.join(known)}.")
+            columns[path] = pq.read_table(path, columns=[column])[column].to_pylist()
+        values = (columns[clip.path][clip.row] for clip in self._clips)
+        return ["" if value is None else str(value) for value in values]
 
     def __len__(self) -> int:
         return len(self._clips)

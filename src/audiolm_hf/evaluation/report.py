@@ -65,13 +65,13 @@ def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping
     return "\n".join(lines) + "\n"
 
 
-def replace_metrics(card: str, markdown: str) -> str:
-    """Return a model card with the text between the two lines `CARD_MARKS`, which it must have once each, replaced."""
-    first, last = CARD_MARKS
+def replace_metrics(card: str, markdown: str, marks: tuple[str, str] = CARD_MARKS) -> str:
+    """Return a model card with the text between the two lines `marks`, which it must have once each, replaced."""
+    first, last = marks
     before, found, rest = card.partition(f"{first}\n")
     _, ends, after = rest.partition(f"{last}\n")
     if not (found and ends) or first in rest or last in after:
-        raise ValueError(f"The model card needs the lines {first} and {last} once each, around its metrics.")
+        raise ValueError(f"The model card needs the lines {first} and {last} once each, around what is measured.")
     return f"{before}{found}\n{markdown}\n{ends}{after}"
 
 
