@@ -8,8 +8,9 @@ import argparse
 import importlib.metadata
 import os
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
-DESCRIPTION = "Continue audio with AudioLM, and train it."
 # Verb -> its line in the overview.
 SUMMARIES = {
     "continue": "continue a sound file",
@@ -27,14 +28,17 @@ SUMMARIES = {
 INTERRUPTED = 130  # the shell's status after Ctrl-C
 
 
-def build_overview() -> argparse.ArgumentParser:
-    """Build a parser with the names and summaries of the commands, but without their options."""
-    parser = argparse.ArgumentParser(prog="audiolm-hf", description=DESCRIPTION)
+def build_overview(loaded: Mapping[str, Callable] | None = None, **options: Any) -> argparse.ArgumentParser:
+    """Build the parser of all commands: by name and summary or, where `loaded`, by a function that adds it."""
+    parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
     version = importlib.metadata.version("audiolm_hf")
     parser.add_argument("--version", action="version", version=f"audiolm-hf {version}")
-    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command", **options)
     for verb, summary in SUMMARIES.items():
-        subparsers.add_parser(verb, help=summary)
+        if verb in (loaded or {}):
+            loaded[verb](subparsers)
+        else:
+            subparsers.add_parser(verb, help=summary)
     return parser
 
 

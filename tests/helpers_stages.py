@@ -72,9 +72,9 @@ def interrupted_after(steps: int):
 
 
 def resumed_config(source: Path, output: Path):
-    """A training with samples, of 4 steps."""
+    """A training of 4 steps."""
     changes = {"stage": "coarse", "eval_steps": 2, "max_steps": 4}
-    changes |= {"codec": str(source / "codec"), "sample_steps": 2, "window_length_s": 0.4}
+    changes |= {"codec": str(source / "codec"), "window_length_s": 0.4}
     return config_of((source / "train", source / "validation"), output, **changes)
 
 

@@ -53,29 +53,13 @@ _FFMPEG_FORMATS = (
 
 
 def require_soundfile() -> None:
-    """Check that soundfile is installed.
-
-    Raises:
-        ImportError: soundfile is not installed.
-    """
+    """Check that soundfile is installed."""
     if soundfile is None:
         raise ImportError("Audio files are read and written with the package soundfile: pip install soundfile")
 
 
 def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | None = None) -> tuple[np.ndarray, int]:
-    """Decode a file, or a part of it.
-
-    Args:
-        file (`str`, `Path` or `bytes`): path or content of the file.
-        start_s (`float`, defaults to 0.0): start of the part in seconds.
-        end_s (`float`, *optional*): end of the part in seconds; by default the end of the file.
-
-    Returns:
-        `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, and the rate in Hz.
-
-    Raises:
-        ValueError: the reason why it cannot be decoded, without the file's name.
-    """
+    """Decode a file, or a part of it, to float32 `(num_channels, num_samples)` and the rate; errors do not name it."""
     blocks, rates = zip(*_decode_blocks(file, start_s, end_s), strict=True)
     return np.ascontiguousarray(np.concatenate(blocks, axis=1)), rates[0]
 
@@ -83,20 +67,7 @@ def decode_file(file: str | Path | bytes, start_s: float = 0.0, end_s: float | N
 def decode_mono(
     file: str | Path | bytes, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
-    """Decode a file, or a part of it, to mono at a sampling rate, in blocks to save memory.
-
-    Args:
-        file (`str`, `Path` or `bytes`): path or content of the file.
-        sampling_rate (`int`): sampling rate of the result in Hz; other rates are resampled.
-        start_s (`float`, defaults to 0.0): start of the part in seconds.
-        end_s (`float`, *optional*): end of the part in seconds; by default the end of the file.
-
-    Returns:
-        `np.ndarray` of shape `(num_samples,)`, float32.
-
-    Raises:
-        ValueError: the reason why it cannot be decoded, without the file's name.
-    """
+    """Decode a file, or a part of it, to mono float32 `(num_samples,)` at a sampling rate, in blocks of memory."""
     resample, blocks = None, []
     for block, rate in _decode_blocks(file, start_s, end_s):
         resample = resample or resampler(rate, sampling_rate)
@@ -128,14 +99,7 @@ def _decode_blocks(file: str | Path | bytes, start_s: float, end_s: float | None
 
 
 def measure_duration(file: str | Path | bytes) -> float:
-    """Return the length of an audio file in seconds, from its header, or by decoding if the header does not have it.
-
-    Args:
-        file (`str`, `Path` or `bytes`): path or content of the file.
-
-    Raises:
-        ValueError: the reason why it cannot be decoded, without the file's name.
-    """
+    """Return the length of an audio file in seconds, from its header, or by decoding if that does not have it."""
     with _decoder(file) as (decoder, num_samples):
         if num_samples is None:
             num_samples = sum(iter(lambda: len(decoder.read(_BLOCK, dtype="float32")), 0))
@@ -259,11 +223,7 @@ def _mp3_of_unknown_length(raw: BinaryIO) -> bytes | None:
 def _check_pages(raw: BinaryIO) -> bool:
     """Check the pages of an Ogg file, whose samples libsndfile leaves out silently where a page is damaged.
 
-    Returns:
-        `bool`: whether it has several concatenated streams, of which libsndfile reads only the first.
-
-    Raises:
-        ValueError: a page is damaged or missing.
+    Return whether it has several concatenated streams, of which libsndfile reads only the first.
     """
     raw.seek(0)
     expected: dict[bytes, int] = {}  # next page of each stream that has not ended, by its serial number

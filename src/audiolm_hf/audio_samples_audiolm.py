@@ -65,12 +65,7 @@ def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.nd
 
 
 def as_float32(clip: Any, name: str) -> np.ndarray:
-    """Return the samples of a recording as float32, in the same shape; integers are divided by their full scale.
-
-    Raises:
-        TypeError: if it holds no numbers, or integers of a type without full scale.
-        ValueError: if it holds floats far beyond full scale, or is a masked array.
-    """
+    """Return the samples of a recording as float32, in the same shape; integers are divided by their full scale."""
     if isinstance(clip, str | bytes | dict) or clip is None:
         raise TypeError(f"{name} is of type {type(clip).__name__}, not an array; use the processor for files.")
     if np.ma.is_masked(clip):

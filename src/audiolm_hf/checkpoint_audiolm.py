@@ -56,7 +56,10 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
             kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
         dtypes = kwargs.get("dtype")
         if isinstance(dtypes, dict):
-            cls._check_parts_named(dtypes)
+            specs = cls.config_class.sub_configs_defaults or {}
+            parts = ["", *(part for part, spec in specs.items() if spec.config_class is not AutoConfig)]
+            for name in dtypes.keys() - parts:
+                raise ValueError(f"dtype names {name!r}; the parts are {', '.join(parts[1:])}, and '' for all others.")
             kwargs["dtype"] = torch.float32  # of which each part is rounded once
         source = redirect_to_base(pretrained_model_name_or_path, kwargs)
         try:
@@ -69,14 +72,6 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
             _cast_parts(model, dtypes)
         _share_quantization(model)
         return loaded
-
-    @classmethod
-    def _check_parts_named(cls, dtypes: dict[str, Any]) -> None:
-        specs = cls.config_class.sub_configs_defaults or {}
-        parts = [part for part, spec in specs.items() if spec.config_class is not AutoConfig]
-        for name in dtypes:
-            if name and name not in parts:
-                raise ValueError(f"dtype names {name!r}; the parts are {', '.join(parts)}, and '' for all others.")
 
     @property
     def device(self) -> torch.device:
@@ -205,10 +200,7 @@ def _require_kinds(model: PreTrainedModel, source: Any, stored: dict[str, Tensor
         if name not in stored or own.dtype == torch.bool:
             continue
         if stored[name].is_floating_point() != own.is_floating_point():
-            raise ValueError(
-                f"{source} holds {name} as {stored[name].dtype}, but the model has it as {own.dtype}; save it as "
-                "that. Quantized weights need their quantization_config."
-            )
+            raise ValueError(f"{source} holds {name} as {stored[name].dtype}, not {own.dtype}; save it as that.")
 
 
 def _read_kinds(file: str) -> dict[str, Tensor]:
@@ -225,8 +217,7 @@ def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) ->
     if loading_info.mismatched_keys and not load_config.ignore_mismatched_sizes:
         name, stored, own = sorted(loading_info.mismatched_keys)[0]
         raise RuntimeError(
-            f"{source} does not fit its configuration: {name} has shape {tuple(stored)} in the file, {tuple(own)} by "
-            f"the configuration ({len(loading_info.mismatched_keys)} such weights)."
+            f"{source} does not fit its configuration: {name} has shape {tuple(stored)}, not {tuple(own)}."
         )
     model._adjust_missing_and_unexpected_keys(loading_info)
     missing = set(loading_info.missing_keys)

@@ -17,8 +17,8 @@ from pathlib import Path
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
 
-import audiolm_hf
 from audiolm_hf.commands.options import Parser
+from audiolm_hf_cli import build_overview
 
 # Verb -> (module of `commands`, extra of the package that installs what it needs beyond the core).
 VERBS: dict[str, tuple[str, str | None]] = {
@@ -44,31 +44,19 @@ INTERRUPTED = 130  # the shell's status after Ctrl-C
 BROKEN_PIPE = 141  # and after a reader that has gone
 
 
-def _missing_extra(verb: str, error: ModuleNotFoundError) -> str:
-    extra = VERBS[verb][1]
-    what = f"'.[{extra}]' -c constraints.txt, in the folder of the repository" if extra else str(error.name)
-    return f"the command {verb!r} needs the package {error.name}, which is not installed: pip install {what}"
-
-
-def _is_foreign(error: Exception) -> bool:
-    """Return whether an error is due to a missing third-party package."""
-    return isinstance(error, ModuleNotFoundError) and (error.name or "audiolm_hf").partition(".")[0] != "audiolm_hf"
-
-
-def _innermost(message: str) -> str:
-    """Return the message of the last error, because transformers' pipeline puts tracebacks into its messages."""
-    if "Traceback (most recent call last)" not in message:
-        return message
-    return re.split(r"^(?:\w+\.)*\w+(?:Error|Exception): ", message, flags=re.MULTILINE)[-1]
-
-
 def _describe(error: Exception, verb: str) -> str:
     """Return an error as one line."""
-    if isinstance(error, ModuleNotFoundError) and _is_foreign(error):
-        return _missing_extra(verb, error)
+    missing = (error.name or "audiolm_hf") if isinstance(error, ModuleNotFoundError) else "audiolm_hf"
+    if missing.partition(".")[0] != "audiolm_hf":
+        extra = VERBS[verb][1]
+        what = f"'.[{extra}]' -c constraints.txt, in the folder of the repository" if extra else missing
+        return f"the command {verb!r} needs the package {missing}, which is not installed: pip install {what}"
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    text = " ".join(_innermost(str(error)).split())
+    text = str(error)
+    if "Traceback (most recent call last)" in text:  # transformers' pipeline puts tracebacks into its messages
+        text = re.split(r"^(?:\w+\.)*\w+(?:Error|Exception): ", text, flags=re.MULTILINE)[-1]
+    text = " ".join(text.split())
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
     if isinstance(error, _HTTP_ERROR) and not isinstance(error, HfHubHTTPError):
@@ -78,21 +66,10 @@ def _describe(error: Exception, verb: str) -> str:
     return " ".join([f"{type(error).__name__}:", *text.split(), f"(set {TRACEBACK_VARIABLE}=1 to see where)"])
 
 
-def build_parser(verbs: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
-    """Build the parser, with the commands to load; its result has the attribute `run`."""
-    parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
-    parser.add_argument("--version", action="version", version=f"audiolm-hf {audiolm_hf.__version__}")
-    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command", parser_class=Parser)
-    for verb in verbs:
-        try:
-            module = importlib.import_module(f"audiolm_hf.commands.{VERBS[verb][0]}")
-        except ModuleNotFoundError as error:
-            if not _is_foreign(error) or len(verbs) == 1:
-                raise
-            subparsers.add_parser(verb, help=_missing_extra(verb, error))  # for the overview
-        else:
-            module.add_parser(subparsers)
-    return parser
+def build_parser(verbs: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Build the parser with the options of some commands; its result has the attribute `run`."""
+    modules = {verb: importlib.import_module(f"audiolm_hf.commands.{VERBS[verb][0]}") for verb in verbs}
+    return build_overview({verb: module.add_parser for verb, module in modules.items()}, parser_class=Parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    verbs = argv[:1] if argv and argv[0] in VERBS else list(VERBS)
+    verbs = [verb for verb in argv[:1] if verb in VERBS]
     try:
         arguments = build_parser(verbs).parse_args(argv)
         status = arguments.run(arguments)

@@ -62,10 +62,7 @@ class AudioLMParallelConfig(AudioLMStageConfig):
 
     def _validate_condition_stride(self) -> None:
         if self.remove_repeats:
-            raise ValueError(
-                "AudioLMParallelConfig.remove_repeats is True, but tokens without repeats have no times, and this "
-                "stage adds each to the frames of its time; leave it out."
-            )
+            raise ValueError(f"{type(self).__name__}.remove_repeats is True, but the tokens need times; leave it out.")
 
     def sequence_length(self, num_semantic_tokens: int, num_frames: int) -> int:
         """Return the number of frames."""

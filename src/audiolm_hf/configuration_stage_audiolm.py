@@ -174,7 +174,9 @@ class AudioLMStageConfig(StrictConfig):
 
     def validate_backbone(self) -> None:
         """Check that the decoder is one that a stage can use."""
-        _check_backbone(self.backbone_config, needs_positions=self.condition_stride is not None)
+        flaw = _backbone_flaw(self.backbone_config, needs_positions=self.condition_stride is not None)
+        if flaw is not None:
+            raise ValueError(f"backbone_config has model_type {self.backbone_config.model_type!r}, which {flaw}.")
 
     def validate_layout(self) -> None:
         """Check that the vocabulary holds the layout, and is of a size that can be."""
@@ -194,13 +196,10 @@ class AudioLMStageConfig(StrictConfig):
         Within(self.layout_size, math.inf, whole=True).check(name, self.vocab_size, ", or leave it out")
 
     def _validate_condition_stride(self) -> None:
-        if not self.layout.condition:
-            reason = f"the {self.stage} stage has no condition"
-        elif self.remove_repeats:
-            reason = "tokens without repeats have no times"
-        else:
-            return
-        raise ValueError(f"condition_stride is {self.condition_stride}, but {reason}; leave it out.")
+        reason = "tokens without repeats have no times" if self.remove_repeats else ""
+        reason = reason if self.layout.condition else f"the {self.stage} stage has no condition"
+        if reason:
+            raise ValueError(f"condition_stride is {self.condition_stride}, but {reason}; leave it out.")
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The decoder's configuration, for code that sizes caches and embeddings."""
@@ -306,21 +305,14 @@ class AudioLMFineConfig(AudioLMStageConfig):
     window_length_s: float | int = checked(3.0, _SECONDS)
 
 
-def _check_backbone(config: PreTrainedConfig, *, needs_positions: bool) -> None:
-    """Check that a language model can be the decoder of a stage, where needed one that uses `position_ids`."""
-    reason = _backbone_flaw(config, needs_positions)
-    if reason is not None:
-        raise ValueError(f"backbone_config has model_type {config.model_type!r}, which {reason}.")
-
-
-def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | None:
-    kind = type(config)
+def _backbone_flaw(config: PreTrainedConfig, *, needs_positions: bool) -> str | None:
+    """Return why a model cannot be the decoder of a stage, where needed one that uses `position_ids`."""
     if getattr(config, "is_encoder_decoder", False):
         return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
     flaw = composition_flaw(config)
     if flaw is not None:
         return f"{flaw}; use the configuration of a text decoder alone, such as Llama or GPT-2"
-    parameters = set(inspect.signature(MODEL_MAPPING[kind].forward).parameters)
+    parameters = set(inspect.signature(MODEL_MAPPING[type(config)].forward).parameters)
     if "decoder_input_ids" in parameters:
         return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
     takes_cache = parameters & {"past_key_values", "cache"} and {"attention_mask", "inputs_embeds"} <= parameters
@@ -332,7 +324,9 @@ def _backbone_flaw(config: PreTrainedConfig, needs_positions: bool) -> str | Non
     uses_positions = _USES_POSITIONS.get(config.model_type, lambda config: "position_ids" in parameters)
     if needs_positions and not uses_positions(config):
         return "does not use position_ids, so that a condition_stride has no effect; leave condition_stride out"
-    return _configuration_flaw(config)
+    if getattr(config, "is_decoder", True) is False and config.model_type not in _CAUSAL_ANYWAY:
+        return "sees the tokens that it is to predict; set is_decoder=True in it"
+    return setting_flaw(config)
 
 
 def composition_flaw(config: PreTrainedConfig) -> str | None:
@@ -343,13 +337,6 @@ def composition_flaw(config: PreTrainedConfig) -> str | None:
     if type(config) not in MODEL_MAPPING or isinstance(MODEL_MAPPING[type(config)], tuple):
         return "is no model that AutoModel builds"
     return None
-
-
-def _configuration_flaw(config: PreTrainedConfig) -> str | None:
-    """What is wrong with these values of a family that is otherwise accepted."""
-    if getattr(config, "is_decoder", True) is False and config.model_type not in _CAUSAL_ANYWAY:
-        return "sees the tokens that it is to predict; set is_decoder=True in it"
-    return setting_flaw(config)
 
 
 def setting_flaw(config: PreTrainedConfig) -> str | None:

@@ -111,7 +111,10 @@ def add_code(folder: str | os.PathLike) -> None:
     """Copy the code that a checkpoint needs into its folder, for `trust_remote_code=True`."""
     folder = Path(folder)
     part = _part_of(folder)
-    references = _model_references(part)
+    model = _reference(part.model_class)
+    # Which class each Auto class loads; see `StrictConfig.to_dict` on the configuration's.
+    references = {"AutoConfig": f"{model.partition('.')[0]}.{part.config_class.__name__}"}
+    references |= {auto_model.__name__: model for auto_model in part.auto_models}
     config: dict[str, Any] = {"auto_map": references}
     own = {"AutoFeatureExtractor": _reference(AudioLMFeatureExtractor)}
     if (folder / "processor_config.json").is_file():
@@ -218,8 +221,7 @@ def _require_processor(folder: str | os.PathLike, given: dict[str, Any]) -> None
     files = [Path(folder) / f"{name}_config.json" for name in ("processor", "preprocessor")]
     if not any(file.is_file() for file in files) and not any(given.get(n) for n in ("processor", "feature_extractor")):
         raise ValueError(
-            f"{folder} has no processor_config.json; save the processor beside the model: "
-            f"processor.save_pretrained({os.fspath(folder)!r})."
+            f"{folder} has no processor_config.json; call processor.save_pretrained({os.fspath(folder)!r})."
         )
 
 
@@ -235,13 +237,6 @@ def _part_of(folder: Path) -> Part:
 def _reference(own_class: type) -> str:
     """Return the name of a class in a repository on the Hub: `module.Class`."""
     return f"{own_class.__module__.rpartition('.')[2]}.{own_class.__name__}"
-
-
-def _model_references(part: Part) -> dict[str, str]:
-    """Return which class each Auto class loads; see `StrictConfig.to_dict` on the configuration's."""
-    model = _reference(part.model_class)
-    config = f"{model.partition('.')[0]}.{part.config_class.__name__}"
-    return {"AutoConfig": config, **{auto_model.__name__: model for auto_model in part.auto_models}}
 
 
 def _update_json(path: Path, entries: dict[str, dict[str, Any]]) -> None:

@@ -48,9 +48,7 @@ def check_ids(name: str, values: Tensor, size: int) -> None:
     """Check that tokens or codes are integers in `[0, size)`."""
     _check_whole(name, values)
     if values.numel() and _can_read(values) and (int(values.min()) < 0 or int(values.max()) >= size):
-        raise ValueError(
-            f"{name} has values from {int(values.min())} to {int(values.max())}; the allowed range is 0 to {size - 1}."
-        )
+        raise ValueError(f"{name} has values from {int(values.min())} to {int(values.max())}; give 0 to {size - 1}.")
 
 
 def _check_whole(name: str, values: Tensor) -> None:
@@ -93,9 +91,7 @@ def row_lengths(values: Tensor, attention_mask: Tensor | None, name: str = "atte
     if attention_mask.is_complex():
         raise TypeError(f"{name} has dtype {attention_mask.dtype}; give a tensor of 0 and 1.")
     if attention_mask.shape != values.shape:
-        raise ValueError(
-            f"{name} has shape {tuple(attention_mask.shape)} and its input {(batch, length)}; they must be equal."
-        )
+        raise ValueError(f"{name} has shape {tuple(attention_mask.shape)}; give that of its input, {(batch, length)}.")
     attention_mask = attention_mask.to(values.device)
     lengths = (attention_mask == 1).sum(dim=1)
     if not _can_read(lengths):

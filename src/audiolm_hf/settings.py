@@ -31,7 +31,6 @@ RENAMED_KEYS = {
     "max_minutes": "max_steps",
     "initial_codec": "initial_weights",
     "drop_condition": "condition_dropout",
-    "sample_evaluations": "sample_steps",
     "consensus_rounds": "averaging_rounds",
     "semantic": "stages.semantic",
     "coarse": "stages.coarse",
@@ -119,7 +118,9 @@ def convert(hint: Any, value: Any, where: str) -> Any:
                 mark.check(where, value)
         return value
     if origin in (typing.Union, types.UnionType):
-        return _convert_union(arguments, value, where)
+        if value is None and type(None) in arguments:
+            return None
+        return convert(next(each for each in arguments if each is not type(None)), value, where)
     if origin is typing.Literal:
         if any(value == known and type(value) is type(known) for known in arguments):
             return value
@@ -131,37 +132,29 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: convert(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        return _to_float(value, where)
+        try:
+            value = float(value)  # YAML 1.1 reads 1e-3 as a string
+        except (ValueError, OverflowError):
+            raise ValueError(f"{where} is {value!r}; it must be a number.") from None
     expected = origin or hint
     if hint is Any or (isinstance(value, expected) and not (isinstance(value, bool) and expected is not bool)):
         _require_finite(value, where)
         return value
-    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {_type_name(hint)}.")
+    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); it must be {type_text(hint)}.")
 
 
-def _type_name(hint: Any) -> str:
-    """Return a type without its ranges and marks, such as `list[str]`."""
+def type_text(hint: Any) -> str:
+    """Return a type without its ranges and marks, such as `list of str`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return _type_name(arguments[0])
+        return type_text(arguments[0])
     if origin is typing.Literal:
         return " or ".join(map(repr, arguments))
-    if origin in (list, tuple, dict):
-        return f"{origin.__name__}[{', '.join(map(_type_name, arguments))}]"
-    return getattr(hint, "__name__", str(hint))
-
-
-def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and type(None) in arguments:
-        return None
-    failures = []
-    for argument in arguments:
-        if argument is not type(None):
-            try:
-                return convert(argument, value, where)
-            except ValueError as error:
-                failures.append(error)
-    raise failures[0]
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_text(each) for each in arguments if each is not type(None)) + ", optional"
+    if origin in (list, tuple, dict) and arguments[-1] is not Any:
+        return f"{origin.__name__} of {type_text(arguments[-1])}"
+    return "keys below" if dataclasses.is_dataclass(hint) else (origin or hint).__name__
 
 
 def _require_finite(value: Any, where: str) -> None:
@@ -171,13 +164,3 @@ def _require_finite(value: Any, where: str) -> None:
             _require_finite(inner, f"{where}.{key}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where} is {value!r}; it must be a finite number.")
-
-
-def _to_float(value: float | str, where: str) -> float:
-    try:
-        number = float(value)  # YAML 1.1 reads 1e-3 as a string
-    except (ValueError, OverflowError):
-        raise ValueError(f"{where} is {value!r}; it must be a number.") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{where} is {value!r}; it must be a finite number.")
-    return number

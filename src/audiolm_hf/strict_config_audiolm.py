@@ -116,9 +116,7 @@ class StrictConfig(PreTrainedConfig):
         found = [part.get("model_type") for part in (fields, *fields.values()) if isinstance(part, dict)]
         if cls.model_type and cls.model_type not in found:
             if not any(found):
-                raise ValueError(
-                    f"{source} has no config.json with a model_type; give a folder that save_pretrained wrote."
-                )
+                raise ValueError(f"{source} has no config.json with a model_type; give a folder of save_pretrained.")
             raise ValueError(f"{source} is of type {found[0]!r}; {cls.__name__} is for type {cls.model_type!r}.")
         return fields, kwargs
 

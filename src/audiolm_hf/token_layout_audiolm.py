@@ -135,13 +135,8 @@ def frame_rows(
 ) -> Tensor:
     """Return the ids `(num_frames, tokens_per_frame + levels)` of the parallel stage; frames without codes are masked.
 
-    Args:
-        semantic_tokens (`torch.LongTensor` of shape `(semantic_length,)`): may be empty, for no condition.
-        starts (`torch.Tensor` of shape `(semantic_length,)`, on the CPU): frame with which each token begins; it lasts
-            until the next one begins.
-        audio_codes (`torch.LongTensor` of shape `(num_codebooks, frames)`): of the first frames.
-        num_frames (`int`): frames in all.
-        config ([`AudioLMParallelConfig`]): the stage.
+    `starts (semantic_length,)`, on the CPU, are the frames with which tokens begin; `audio_codes` are of the first
+    frames. Without semantic tokens, there is no condition.
     """
     levels, width = config.predicted_levels, config.tokens_per_frame
     rows = torch.tensor(config.mask_token_ids, device=audio_codes.device).expand(num_frames, -1).clone()
@@ -206,20 +201,9 @@ def side_by_side_positions(
     """Return positions with every condition token at the place where the tokens of its time are predicted.
 
     Counted up, the distance from a code to the semantic tokens of its time is another at every place, and attention
-    has to learn each of them. Side by side it is the same everywhere.
-
-    Args:
-        input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`): ids of the coarse or fine stage.
-        position_ids (`torch.LongTensor` of shape `(batch, sequence_length)` or `(1, sequence_length)`): counted up, or
-            the result of this function, which it does not change again.
-        config ([`AudioLMStageConfig`]): the stage; its `condition_stride` is the distance of two condition tokens.
-        attention_mask (`torch.Tensor` of shape `(batch, sequence_length)`, *optional*): 0 for padding, whatever its
-            ids are; masks of other shapes are not read.
-
-    Returns:
-        `torch.LongTensor` of shape `(batch, sequence_length)`: condition token j at the place of predicted token
-        `floor(j * condition_stride)`; all others, rows that lack the beginning token or the separator, and all without
-        a stride, as they were.
+    has to learn each of them. Side by side it is the same everywhere: condition token j of
+    `input_ids (batch, sequence_length)` is at the place of predicted token `floor(j * condition_stride)`. Positions of
+    rows without the beginning token or the separator, and those that are side by side already, do not change.
     """
     if config.condition_stride is None:
         return position_ids

@@ -217,14 +217,6 @@ def test_a_verb_that_cannot_be_imported_names_the_extra(monkeypatch, capsys):
     )
 
 
-def test_a_verb_that_cannot_be_imported_stays_in_the_help(monkeypatch, capsys):
-    hide_yaml(monkeypatch)
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    assert "train the command 'train' needs the package yaml" in text and "continue a sound file" in text
-
-
 def test_checkpoints_are_listed(capsys):
     assert cli.main(["checkpoints"]) == 0
     listed = capsys.readouterr().out.splitlines()

@@ -167,5 +167,5 @@ def test_parquet_may_hold_bytes_alone(tmp_path):
 def test_recording_listed_twice_is_refused(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [encoded(tone(0.1))])
     check_unique(list_clips(path))
-    with pytest.raises(ValueError, match="1 recordings are listed more than once, such as .*a.parquet#0"):
+    with pytest.raises(ValueError, match="1 recordings are listed twice, such as .*a.parquet#0"):
         check_unique(list_clips([path, path]))

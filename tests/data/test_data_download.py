@@ -71,7 +71,7 @@ def test_a_server_need_not_tell_the_length(server, tmp_path):
 
 
 def test_another_file_is_refused_and_removed(server, tmp_path):
-    with pytest.raises(ValueError, match="has the md5 .*, not 00: it is damaged or another release"):
+    with pytest.raises(ValueError, match="has the md5 .*, not 00; download it again"):
         fetch(server.url, tmp_path / "a", "md5:00")
     assert not list(tmp_path.iterdir())
 

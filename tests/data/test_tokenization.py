@@ -243,7 +243,7 @@ def test_second_process_in_a_folder_is_refused(audio, load, tmp_path):
 def test_sources_without_tokens_are_clear_errors(audio, load, tmp_path):
     with pytest.raises(ValueError, match="There are no recordings"):
         tokenize_recordings(ClipList([]), load, tmp_path / "a")
-    with pytest.raises(ValueError, match="listed more than once"):
+    with pytest.raises(ValueError, match="listed twice"):
         tokenize_recordings(list_clips([audio, audio / "0.flac"]), load, tmp_path / "a")
     (tmp_path / "b.wav").write_bytes(b"no audio")
     with pytest.raises(ValueError, match="None of the recordings could be read: 1 left out, see .*such as .*b.wav: "):

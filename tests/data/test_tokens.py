@@ -135,7 +135,7 @@ def test_unfinished_dataset_is_refused(tmp_path):
         TokenDataset(folder)
     folder = write_dataset(tmp_path / "streamed", make_records([3]), num_shards=None)
     (folder / "stream.json").touch()
-    with pytest.raises(ValueError, match="1 of an unknown number of shards; run"):
+    with pytest.raises(ValueError, match=r"1 of an unknown number of shards; run"):
         TokenDataset(folder)
 
 
@@ -178,7 +178,7 @@ def remove_shard(folder, other):
     ("change", "message"),
     [
         (swap_shards, "tokens-00001.parquet changed"),
-        (add_shard, "tokens-00002.parquet changed, or there is one too many"),
+        (add_shard, "tokens-00002.parquet changed"),
         (flip_bit, "tokens-00000.parquet changed"),
         (remove_shard, "tokens-00001.parquet changed"),
     ],

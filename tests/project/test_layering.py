@@ -40,6 +40,7 @@ PACKAGE_FLOW = {
         "hub",
         "progress",
         "run_folder",
+        "settings",
         "threads",
         "training",
     },
@@ -48,6 +49,8 @@ PACKAGE_FLOW = {
 SHIPPED_LIBRARIES = {"torch", "numpy", "transformers", "huggingface_hub"}
 GUARDED_LIBRARIES = {"soundfile", "soxr", "peft"}  # only inside try, so that a checkpoint also loads without them
 UNSAFE_MODULES = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
+# Functions of every command (told in cli.py), and callbacks of transformers.
+TOLD_ELSEWHERE = {"add_parser", "run", "on_train_begin", "on_train_end", "on_step_end", "on_log", "on_evaluate"}
 MAX_LINES = 600
 MAX_FILES = 16  # of a folder but the package's own, whose modules travel with a checkpoint
 
@@ -148,7 +151,7 @@ def missing_docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
     if not ast.get_docstring(tree):
         yield 1, "no docstring of the module"
     for node in public_definitions(tree.body):
-        if not ast.get_docstring(node) and not is_setter_or_overload(node):
+        if not (ast.get_docstring(node) or is_setter_or_overload(node) or node.name in TOLD_ELSEWHERE):
             yield node.lineno, f"no docstring of {node.name}"
 
 

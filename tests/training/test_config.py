@@ -39,7 +39,7 @@ def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
         ("max_steps=many", "max_steps is 'many'"),
         ("kind=stages", "did you mean 'stage'"),
         ("backbone.hiden_size=3", "backbone: unknown key 'hiden_size'; did you mean 'hidden_size'"),
-        ("backbone.model_type=lama", "model_type is 'lama', which transformers does not know; did you mean 'llama'"),
+        ("backbone.model_type=lama", "model_type is 'lama'; did you mean 'llama'"),
         ("backbone={a: [}", "not valid YAML after the ="),
     ],
 )

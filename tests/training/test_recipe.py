@@ -183,7 +183,7 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
         (
             [stage("a")],
             ["sead=1"],
-            "neither the recipe nor one of its steps has the key 'sead'; did you mean 'seed'",
+            "neither the recipe nor a step has the key 'sead'; did you mean 'seed'",
         ),
         ([stage("a")], ["seed=-1"], "step a: seed is -1"),
         ([stage("a")], ["max_steps=.nan"], "max_steps is nan"),

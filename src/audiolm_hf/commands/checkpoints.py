@@ -9,13 +9,11 @@ from audiolm_hf.bundled import DEFAULT_CHECKPOINT, checkpoint, list_checkpoints
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser("checkpoints", help="list the bundled checkpoints")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     for name in list_checkpoints():
         folder = Path(checkpoint(name))
         megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

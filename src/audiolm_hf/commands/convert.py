@@ -6,7 +6,6 @@ from pathlib import Path
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "convert",
         help="convert an adapter folder in the older format",
@@ -19,7 +18,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     from audiolm_hf.training.stages.lora import convert_adapter
 
     convert_adapter(arguments.folder, arguments.output)

@@ -2,7 +2,6 @@
 """`audiolm-hf data`: build the data folder of a recipe from the archives of public corpora."""
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ EXCERPTS_FROM_S = 95.0  # seconds of each piece that excerpts are taken from, an
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "data",
         help="build the data folder of a recipe",
@@ -42,46 +40,46 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     from audiolm_hf.data.corpora import read_lists
-    from audiolm_hf.data.download import check_digest
-    from audiolm_hf.run_folder import holds_finished
+    from audiolm_hf.data.download import check_digest, fetch
+    from audiolm_hf.run_folder import hold_folder, holds_finished
 
+    lists_folder, output = arguments.config.parent, arguments.output
     corpora = read_corpora(arguments.config)
     archives = _archives(arguments.archive, corpora)
-    lists = {name: read_lists(corpus, arguments.config.parent) for name, corpus in corpora.items()}
-    excerpts = {name: _read_excerpts(corpus, arguments.config.parent) for name, corpus in corpora.items()}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    check_writable(arguments.output)
+    lists = {name: read_lists(corpus, lists_folder) for name, corpus in corpora.items()}
+    excerpts = {name: _read_excerpts(corpus, lists_folder) for name, corpus in corpora.items()}
+    settings = {
+        name: {"digest": corpus.digest, "lists": lists[name], "excerpts": excerpts[name]}
+        for name, corpus in corpora.items()
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output)
     for name, archive in archives.items():  # all of them before the first is used
-        settings = _settings(corpora[name], lists[name], excerpts[name])
-        if archive.is_file() and not holds_finished(arguments.output / name, "data", settings, {}):
+        if archive.is_file() and not holds_finished(output / name, "data", settings[name], {}):
             check_digest(archive, corpora[name].digest)
     for name, corpus in corpora.items():
-        _build(name, corpus, lists[name], excerpts[name], archives.get(name), arguments)
+        with hold_folder(output / name, "data", settings[name], {}, overwrite=arguments.overwrite) as held:
+            if held.done:
+                sys.stdout.write(f"{held.path}: done before.\n")
+                continue
+            fetched = output / ARCHIVES_FOLDER / Path(corpus.url).name
+            archive = archives.get(name) or fetch(corpus.url, fetched, corpus.digest)
+            _write_splits(held.path, corpus, lists[name], excerpts[name], archive)
+            held.finish(held.path)
     return 0
 
 
 def read_corpora(path: Path) -> dict[str, "Corpus"]:
     """Read the YAML file whose key `corpora` maps names to fields of [`~audiolm_hf.data.corpora.Corpus`]."""
-    import yaml
-
     from audiolm_hf.data.corpora import Corpus
+    from audiolm_hf.settings import build
+    from audiolm_hf.training.yaml_files import read_yaml
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}.") from error
-    corpora = values.get("corpora") if isinstance(values, dict) else None
+    corpora = read_yaml(path).get("corpora")
     if not isinstance(corpora, dict) or not all(isinstance(entry, dict) for entry in corpora.values()) or not corpora:
         raise ValueError(f"{path} describes no corpora; give one of configs/data.")
-    known = {entry.name: entry.default is dataclasses.MISSING for entry in dataclasses.fields(Corpus)}
-    for name, entry in corpora.items():
-        wrong = sorted(entry.keys() - known.keys())
-        missing = [key for key in ("layout", "url", "splits") if key not in entry]
-        if wrong or missing:
-            raise ValueError(f"{path}, {name}: unknown keys {wrong}, missing keys {missing}; known are {[*known]}.")
-    return {name: Corpus(**entry) for name, entry in corpora.items()}
+    return {name: build(Corpus, entry, f"{path}, {name}") for name, entry in corpora.items()}
 
 
 def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]:
@@ -112,58 +110,30 @@ def _read_excerpts(corpus: "Corpus", folder: Path) -> dict[str, list[tuple[str, 
     return excerpts
 
 
-def _settings(corpus: "Corpus", lists: "Lists", excerpts: dict[str, list[tuple[str, float]]]) -> dict[str, Any]:
-    """Return what the files of a corpus depend on."""
-    return {"digest": corpus.digest, "lists": lists, "excerpts": excerpts}
-
-
-def _build(
-    name: str,
-    corpus: "Corpus",
-    lists: "Lists",
-    excerpts: dict[str, list[tuple[str, float]]],
-    archive: Path | None,
-    arguments: argparse.Namespace,
-) -> None:
-    """Write all splits of a corpus that do not exist yet."""
-    from audiolm_hf.run_folder import hold_folder
-
-    folder = arguments.output / name
-    settings = _settings(corpus, lists, excerpts)
-    with hold_folder(folder, "data", settings, {}, overwrite=arguments.overwrite) as held:
-        if held.done:
-            sys.stdout.write(f"{folder}: done before.\n")
-            return
-        _write_splits(folder, corpus, lists, excerpts, archive, arguments.output / ARCHIVES_FOLDER)
-        held.finish(folder)
-
-
 def _write_splits(
-    folder: Path,
-    corpus: "Corpus",
-    lists: "Lists",
-    excerpts: dict[str, list[tuple[str, float]]],
-    archive: Path | None,
-    archives: Path,
+    folder: Path, corpus: "Corpus", lists: "Lists", excerpts: dict[str, list[tuple[str, float]]], archive: Path
 ) -> None:
     from audiolm_hf.data import corpora
-    from audiolm_hf.data.download import fetch
 
-    if archive is None:
-        archive = fetch(corpus.url, archives / Path(corpus.url).name, corpus.digest)
     recordings = corpora.read_corpus(corpus, archive, lists)
+    is_midi = corpus.layout == "midi"
+    make = corpora.midi_rows if is_midi else corpora.audio_rows
     for split, rows in lists.items():
-        if corpus.layout == "midi":
-            made, features = corpora.midi_rows(corpus, rows, recordings), corpora.MIDI_FEATURES
-        else:
-            made, features = corpora.audio_rows(corpus, rows, recordings), corpora.AUDIO_FEATURES
-        corpora.write_rows(folder / f"{split}.parquet", made, features)
-        _report(folder / f"{split}.parquet", made)
+        features = corpora.MIDI_FEATURES if is_midi else corpora.AUDIO_FEATURES
+        _write(folder / f"{split}.parquet", make(corpus, rows, recordings), features)
     labels = {row["path"]: row for rows in lists.values() for row in rows}
     for split, places in excerpts.items():
         made = list(_render_excerpts(places, recordings, labels, corpus.url))
-        corpora.write_rows(folder / f"{split}.parquet", made, corpora.AUDIO_FEATURES)
-        _report(folder / f"{split}.parquet", made)
+        _write(folder / f"{split}.parquet", made, corpora.AUDIO_FEATURES)
+
+
+def _write(path: Path, rows: list[dict[str, Any]], features: Any) -> None:
+    from audiolm_hf.data.corpora import write_rows
+
+    write_rows(path, rows, features)
+    speakers = len({row.get("speaker", row.get("composer")) for row in rows})
+    minutes = sum(row["duration"] for row in rows) / 60
+    sys.stdout.write(f"{path}: {len(rows)} recordings, {speakers} speakers or composers, {minutes:.1f} min\n")
 
 
 def _render_excerpts(
@@ -191,9 +161,3 @@ def _render_excerpts(
             "start": start,
             "source": f"{url}:midis/{path}",
         }
-
-
-def _report(path: Path, rows: list[dict[str, Any]]) -> None:
-    speakers = len({row.get("speaker", row.get("composer")) for row in rows})
-    minutes = sum(row["duration"] for row in rows) / 60
-    sys.stdout.write(f"{path}: {len(rows)} recordings, {speakers} speakers or composers, {minutes:.1f} min\n")

@@ -27,21 +27,16 @@ def check_address(host: str | None, port: int) -> None:
     try:
         socket.create_server((host or "127.0.0.1", port)).close()
     except OSError as error:
-        raise ValueError(
-            f"The demo cannot listen at {host or 'this machine'}, port {port} ({error.strerror}); give another --host "
-            "or --port."
-        ) from None
+        raise ValueError(f"The demo cannot listen at {host}, port {port} ({error.strerror}); give others.") from None
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser("demo", help="start the demo in a browser")
     add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     from audiolm_hf.demo import build_demo, launch_demo
 
     resolve_checkpoint(arguments.checkpoint)

@@ -170,9 +170,7 @@ def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
     if output.is_dir():
         raise ValueError(f"--output {output} is a folder; name a file, such as {output / 'report.json'}.")
     if output.suffix in others:
-        raise ValueError(
-            f"--output {output} ends in {output.suffix}, like another output of this command; name a .json file."
-        )
+        raise ValueError(f"--output {output} ends in {output.suffix}, like another output; name a .json file.")
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     if not folder.is_dir():
         raise ValueError(f"--output {output} lies in {folder}, which is a file; name another folder.")

@@ -8,7 +8,6 @@ from audiolm_hf.bundled import resolve_checkpoint
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "push",
         help="upload a checkpoint to the Hugging Face Hub",
@@ -29,7 +28,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     from audiolm_hf.hub import push_checkpoint
 
     url = push_checkpoint(

@@ -20,7 +20,6 @@ SHOWN_SKIPPED = 10  # all are in `SKIPPED_FILE`
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "tokenize",
         help="tokenize recordings into a token dataset",
@@ -79,7 +78,6 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
     from audiolm_hf.data.tokenizers import load_tokenizers
 

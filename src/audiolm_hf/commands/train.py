@@ -10,13 +10,12 @@ import torch
 
 from audiolm_hf.commands.options import Number
 from audiolm_hf.threads import check_threads
-from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, describe_keys, training_kind
+from audiolm_hf.training.kinds import TRAINING_KINDS, describe_keys, training_kind
 from audiolm_hf.training.processes import leave_processes, process_rank
-from audiolm_hf.training.recipe import RecipeConfig, load_config, run_training
+from audiolm_hf.training.recipe import load_config, run_training
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "train",
         help="train a part of AudioLM, or all parts, from a YAML file",
@@ -44,9 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     if arguments.help:
-        sys.stdout.write(_keys_of(arguments.kind) if arguments.kind else parser.format_help())
+        text = parser.format_help()
+        if arguments.kind:
+            config_class, _ = training_kind(arguments.kind)
+            summary = (config_class.__doc__ or "").splitlines()[0]
+            text = f"kind: {arguments.kind}   # {summary}\n\n{describe_keys(config_class)}\n"
+        sys.stdout.write(text)
         parser.exit()
     if arguments.config is None:
         parser.error("the following arguments are required: --config")
@@ -65,9 +68,3 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"{result}\n")
         leave_processes()
     return 0
-
-
-def _keys_of(kind: str) -> str:
-    config_class = RecipeConfig if kind == RECIPE else training_kind(kind)[0]
-    summary = (config_class.__doc__ or "").splitlines()[0]
-    return f"kind: {kind}   # {summary}\n\n{describe_keys(config_class)}\n"

@@ -104,9 +104,7 @@ def check_unique(source: ClipList) -> None:
         raise ValueError("There are no recordings in what was given; give folders, lists or files that hold some.")
     twice = [id for id, count in Counter(clip.id for clip in source.clips).items() if count > 1]
     if twice:
-        raise ValueError(
-            f"{len(twice)} recordings are listed more than once, such as {twice[0]}; list each of them once."
-        )
+        raise ValueError(f"{len(twice)} recordings are listed twice, such as {twice[0]}; list each once.")
 
 
 def recording_files(paths: Iterable[Path]) -> dict[str, Path]:

@@ -24,6 +24,7 @@ from datasets import Audio, Features, Value
 from audiolm_hf.data.audio import decode_audio
 from audiolm_hf.data.download import read_members
 from audiolm_hf.files import write_bytes
+from audiolm_hf.settings import Settings
 
 SAMPLING_RATE = 16000  # Hz
 LARGEST_OFFSET = 1e-3  # a constant above this is taken out of a recording
@@ -43,7 +44,7 @@ MIDI_FEATURES = Features(
 
 
 @dataclass
-class Corpus:
+class Corpus(Settings):
     """A corpus: where it is published, and what of it is used."""
 
     layout: str  # how its archive is laid out, of `LAYOUTS`
@@ -54,6 +55,7 @@ class Corpus:
     excerpts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout is {self.layout!r}; choose from {', '.join(LAYOUTS)}.")
 

@@ -140,11 +140,6 @@ class StageBatches(Dataset):
             examples = [idle | {"labels": torch.full_like(idle["labels"], IGNORE_INDEX)}]
         return pad_examples(examples, self.config)
 
-    def padding_share(self) -> float:
-        """Return the share of padding among the ids of the first epoch."""
-        batches = [[self._lengths(crop) for crop in batch] for batch in self._epoch(0)]
-        return 1 - sum(map(sum, batches)) / sum(len(lengths) * max(lengths) for lengths in batches)
-
     def _example(self, number: int, row: int, crop: Crop) -> dict[str, Tensor]:
         """Build one row of a batch; its random numbers are its own."""
         rng = np.random.default_rng([self.seed, 1, number, row])
@@ -256,6 +251,4 @@ def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
         pairs["num_codebooks"] = (config.num_stage_codebooks, info.num_codebooks)
     for name, (given, expected) in pairs.items():
         if given != expected:
-            raise ValueError(
-                f"The stage has {name} = {given}, but the tokens were made with {expected}; make them agree."
-            )
+            raise ValueError(f"The stage has {name} = {given}, but its tokens {expected}; make them agree.")

@@ -76,9 +76,7 @@ def check_digest(path: Path, digest: str | None) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
-        raise ValueError(
-            f"{path} has the {algorithm} {found}, not {expected}: it is damaged or another release; download it again."
-        )
+        raise ValueError(f"{path} has the {algorithm} {found}, not {expected}; download it again.")
 
 
 def read_members(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -24,9 +24,7 @@ def require_model_type(folder: str | Path, model_type: str | Collection[str], ke
     found = read_model_type(folder)
     allowed = [model_type] if isinstance(model_type, str) else model_type
     if found not in allowed:
-        raise ValueError(
-            f"{key} is {folder}, a model of type {found!r}; give one of type {' or '.join(map(repr, allowed))}."
-        )
+        raise ValueError(f"{key} is {folder}, of type {found!r}; give one of type {' or '.join(map(repr, allowed))}.")
 
 
 def load_codec(folder: str | Path) -> AcousticCodec:

@@ -242,7 +242,5 @@ def _read_seconds(row: dict[str, Any], column: str, name: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds <= MAX_SECONDS:
-        raise ValueError(
-            f"{name} has `{column}` = {value!r}; give seconds from the beginning of the file, 0 to {MAX_SECONDS}."
-        )
+        raise ValueError(f"{name} has `{column}` = {value!r}; give seconds from 0 to {MAX_SECONDS}.")
     return seconds

@@ -48,7 +48,7 @@ from audiolm_hf.data.tokens import (
     shard_paths,
     write_shard,
 )
-from audiolm_hf.files import write_bytes
+from audiolm_hf.files import write_json, write_text
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.settings import Count, NotNegative, Settings
@@ -61,20 +61,11 @@ _KIND = "tokens with relative ids"  # of run; in older ones, "tokens", ids are w
 
 @dataclasses.dataclass(frozen=True)
 class TokenizationPlan(Settings):
-    """How the work is divided.
+    """How the work is divided."""
 
-    Args:
-        recordings_per_shard (`int`, defaults to 64): about what an interruption costs.
-        min_duration_s (`float`, defaults to 0.0): shorter recordings are left out, in seconds.
-        num_workers (`int`, defaults to 1): processes.
-
-    Raises:
-        ValueError: a number is out of range.
-    """
-
-    recordings_per_shard: Count = 64
-    min_duration_s: NotNegative = 0.0
-    num_workers: Annotated[int, Within(1, 4096, whole=True)] = 1
+    recordings_per_shard: Count = 64  # about what an interruption costs
+    min_duration_s: NotNegative = 0.0  # shorter recordings are left out, in seconds
+    num_workers: Annotated[int, Within(1, 4096, whole=True)] = 1  # processes
 
 
 def tokenize_recordings(
@@ -99,8 +90,8 @@ def tokenize_recordings(
         shards, total, done = _missing_shards(source, output, plan)
         if not (output / INFO_FILE).exists():
             if not isinstance(source, ClipList):  # first, so that without this file a stream is known to have ended
-                _save_position(output, 0, None)
-            _write_info(output, described)
+                write_json(output / STREAM_FILE, {"shard": 0, "state": None})
+            write_json(output / INFO_FILE, described)
         if plan.num_workers == 1:
             made = _make_here(shards, _Tokenizer(tokenizers, source.datasets, plan))
         else:
@@ -166,15 +157,6 @@ def _read_stream(source: "ClipStream", first: int, size: int) -> Iterator[_Shard
         yield _Shard(number, chosen, source.dataset.state_dict())
 
 
-def _save_position(output: Path, number: int, state: Any) -> None:
-    """Save which shard of a stream is next, and the stream's state there."""
-    write_bytes(output / STREAM_FILE, json.dumps({"shard": number, "state": state}).encode())
-
-
-def _write_info(output: Path, described: dict[str, Any]) -> None:
-    write_bytes(output / INFO_FILE, (json.dumps(described, indent=2) + "\n").encode())
-
-
 _Result = list[TokenRecord] | str  # of a recording: its segments, or the reason why it is left out
 _Made = Generator[tuple[_Shard, Iterable[_Result]], None, None]
 
@@ -229,7 +211,6 @@ def _make_in_processes(
 
 
 def _start_worker(load: Callable[[], TokenizerPair], datasets: dict[Path, Any], plan: TokenizationPlan) -> None:
-    """Prepare a process of the pool."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # Ctrl-C reaches all; the first process reports it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -262,10 +243,10 @@ def _write_shards(made: _Made, output: Path, advance: Callable[[], Any]) -> None
                 advance()
             write_shard(shard_path(output, shard.number), records, skipped)
             if shard.state is not None:
-                _save_position(output, shard.number + 1, shard.state)
+                write_json(output / STREAM_FILE, {"shard": shard.number + 1, "state": shard.state})
     except BrokenProcessPool as error:
         raise ChildProcessError(
-            "A worker ended before its work; if memory was short, use fewer --num-workers. The same command resumes."
+            "A worker ended; with less --num-workers it needs less memory, and resumes."
         ) from error
 
 
@@ -275,15 +256,14 @@ def _finish(output: Path) -> TokenDataset:
     if skipped:
         entries = ({"id": id, "reason": reason} for id, reason in skipped.items())
         lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        write_bytes(output / SKIPPED_FILE, "".join(lines).encode())
+        write_text(output / SKIPPED_FILE, "".join(lines))
     (output / STREAM_FILE).unlink(missing_ok=True)
     if not any(pq.read_metadata(path).num_rows for path in shard_paths(output)):
+        such = "".join(f", such as {id}: {reason}" for id, reason in islice(skipped.items(), 1))
         raise ValueError(
-            f"None of the recordings could be read: {len(skipped)} left out, see {output / SKIPPED_FILE}"
-            + "".join(f", such as {id}: {reason}" for id, reason in islice(skipped.items(), 1))
-            + "."
+            f"None of the recordings could be read: {len(skipped)} left out, see {output / SKIPPED_FILE}{such}."
         )
     described = json.loads((output / INFO_FILE).read_text(encoding="utf-8"))
     if "shards" not in described:
-        _write_info(output, described | {"shards": shard_hashes(output)})
+        write_json(output / INFO_FILE, described | {"shards": shard_hashes(output)})
     return TokenDataset(output)

@@ -136,10 +136,7 @@ class TokenDataset(Sequence[TokenRecord]):
         self.folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
         infos = [_read_info(folder) for folder in self.folders]
         if not infos or any(info != infos[0] for info in infos):
-            raise ValueError(
-                f"{[str(folder) for folder in self.folders]} were made with different tokenizers; tokenize the "
-                "recordings again with one pair."
-            )
+            raise ValueError(f"{', '.join(map(str, self.folders))} have different tokenizers; use one pair.")
         self.info = infos[0]
         self._groups: list[tuple[Path, int]] = []
         sizes = []
@@ -152,9 +149,7 @@ class TokenDataset(Sequence[TokenRecord]):
         self._ends = list(accumulate(sizes))  # the record after each row group
         self._cache: ByteCache[list[TokenRecord]] = ByteCache(_CACHED_BYTES, _num_bytes)
         if not any(sizes):
-            raise ValueError(
-                f"{[str(folder) for folder in self.folders]} hold no tokens; finish `audiolm-hf tokenize`."
-            )
+            raise ValueError(f"{', '.join(map(str, self.folders))} hold no tokens; finish `audiolm-hf tokenize`.")
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -197,8 +192,7 @@ def _read_info(folder: Path) -> TokenInfo:
     found, expected = len(shard_paths(folder)), values.get("num_shards")
     if (folder / STREAM_FILE).exists() or (isinstance(expected, int) and found < expected):
         raise ValueError(
-            f"{folder} has {found} of {expected or 'an unknown number of'} shards; run `audiolm-hf tokenize` again, "
-            "which resumes."
+            f"{folder} has {found} of {expected or 'an unknown number of'} shards; run `audiolm-hf tokenize` again."
         )
     values.setdefault("semantic_sampling_rate", values.get("sampling_rate"))  # older datasets: both had one rate
     for name in names:
@@ -217,10 +211,7 @@ def _check_shards(folder: Path, listed: dict[str, str]) -> None:
     there = shard_hashes(folder)
     changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
     if changed:
-        raise ValueError(
-            f"{folder} is not what `audiolm-hf tokenize` wrote: {', '.join(changed[:3])} changed, or there is one too "
-            "many or too few. Tokenize the recordings again."
-        )
+        raise ValueError(f"{folder} is not as it was made ({', '.join(changed[:3])} changed); tokenize again.")
 
 
 def _open_shard(path: Path) -> pq.ParquetFile:
@@ -230,9 +221,7 @@ def _open_shard(path: Path) -> pq.ParquetFile:
         raise ValueError(f"{path} cannot be read as parquet ({error}); remove it and tokenize again.") from None
     missing = [name for name in _SCHEMA.names if name not in file.schema_arrow.names]
     if missing:
-        raise ValueError(
-            f"{path} has no column {', '.join(missing)}: another version wrote it; tokenize the recordings again."
-        )
+        raise ValueError(f"{path} has no column {', '.join(missing)}; tokenize the recordings again.")
     return file
 
 

@@ -31,10 +31,6 @@ def split_voice(
     records: Sequence[AudioRecord], train_minutes: float, validation_minutes: float
 ) -> tuple[list[AudioRecord], list[AudioRecord]]:
     """Split recordings in their order into training and validation, each of at least so many minutes."""
-    if train_minutes <= 0 or validation_minutes <= 0:
-        raise ValueError(
-            f"train_minutes is {train_minutes} and validation_minutes {validation_minutes}; both must be above 0."
-        )
     train, rest = _take(records, train_minutes)
     validation, _ = _take(rest, validation_minutes)
     if not train or not validation:

@@ -38,31 +38,22 @@ _Temperature = Annotated[float, Within(0, 10, above=True)]
 
 @dataclass
 class DetectorClipsConfig(Settings):
-    """What is generated for a detector, and what is taken from recordings.
+    """What is generated for a detector, and what is taken from recordings."""
 
-    Args:
-        num_continuations (`int`): continuations of excerpts of the recordings; only what was generated is used.
-        num_unconditional (`int`): samples without a prompt.
-        num_real (`int`): excerpts of the recordings, each used as it is and through the codec.
-        length_s (`list[float]`): shortest and longest length in seconds of all of these.
-        prompt_length_s (`list[float]`): shortest and longest length of a prompt in seconds.
-        temperature (`list[float]`): lowest and highest temperature of all stages. Every second batch keeps the
-            temperatures of the checkpoint.
-        acoustic_modes (`list[str]`): values of the option `acoustic_mode` of `generate` to draw from; by default all
-            that the checkpoint has.
-        batch_size (`int`): clips that are generated at once.
-        seed (`int`): random seed.
-    """
-
+    # continuations of excerpts of the recordings; only what was generated is used
     num_continuations: CountOrNone = 400
-    num_unconditional: CountOrNone = 100
-    num_real: Count = 400
+    num_unconditional: CountOrNone = 100  # samples without a prompt
+    num_real: Count = 400  # excerpts of the recordings, each used as it is and through the codec
+    # shortest and longest length in seconds of all of these
     length_s: list[Seconds] = field(default_factory=lambda: [3.0, 7.0])
+    # shortest and longest length of a prompt in seconds
     prompt_length_s: list[Seconds] = field(default_factory=lambda: [1.0, 4.0])
+    # lowest and highest temperature of all stages. Every second batch keeps the temperatures of the checkpoint.
     temperature: list[_Temperature] = field(default_factory=lambda: [0.7, 1.1])
+    # values of the option `acoustic_mode` of `generate` to draw from; by default all that the checkpoint has
     acoustic_modes: list[str] = field(default_factory=list)
-    batch_size: BatchSize = 8
-    seed: Seed = 0
+    batch_size: BatchSize = 8  # clips that are generated at once
+    seed: Seed = 0  # random seed
 
     def __post_init__(self) -> None:
         super().__post_init__()

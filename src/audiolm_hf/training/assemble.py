@@ -30,26 +30,17 @@ CHECK_LENGTH_S = 10.0  # of each recording
 
 @dataclass
 class AssembleConfig(Settings):
-    """Configuration of the assembly of a checkpoint.
+    """Configuration of the assembly of a checkpoint."""
 
-    Args:
-        semantic_tokenizer (`str`): folder of the semantic tokenizer.
-        codec (`str`): folder of the codec.
-        stages (`dict[str, str]`): folders of the stages by name; the checkpoint only has these.
-        output_folder (`str`): folder of the checkpoint.
-        float16 (`bool`): store weights in float16, except centroids and codebooks.
-        max_megabytes (`float`, *optional*): largest allowed size of the checkpoint, in 10^6 bytes.
-        generation (`dict`): fields of [`AudioLMGenerationConfig`] that differ from its defaults.
-        check_data (`list[str]`): recordings on which tokens before and after storing are compared.
-    """
-
-    semantic_tokenizer: InputPath
-    codec: InputPath
-    stages: Annotated[dict[str, InputPath], Filled()]
-    output_folder: OutputPath
-    float16: bool = True
-    max_megabytes: Positive | None = None
+    semantic_tokenizer: InputPath  # folder of the semantic tokenizer
+    codec: InputPath  # folder of the codec
+    stages: Annotated[dict[str, InputPath], Filled()]  # folders of the stages by name; the checkpoint only has these
+    output_folder: OutputPath  # folder of the checkpoint
+    float16: bool = True  # store weights in float16, except centroids and codebooks
+    max_megabytes: Positive | None = None  # largest allowed size of the checkpoint, in 10^6 bytes
+    # fields of [`AudioLMGenerationConfig`] that differ from its defaults
     generation: dict[str, Any] = field(default_factory=dict)
+    # recordings on which tokens before and after storing are compared
     check_data: Annotated[list[str], Use.FREE] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -68,16 +59,11 @@ def assemble(config: AssembleConfig) -> None:
     `<folder name>-assemble.json` beside it has the `bytes` of all files, the `parameters` of each part and, if
     `check_data` is given, `equal_semantic_tokens` and `equal_audio_codes`, the shares that storing does not change.
     """
-    check_parts(config)
-    output = Path(config.output_folder)
-    fill_folder(output, partial(_write_checkpoint, config, output.with_name(f"{output.name}-assemble.json")))
-
-
-def check_parts(config: AssembleConfig) -> None:
-    """Check the kind of part in each folder before any is loaded."""
     require_model_type(config.semantic_tokenizer, SEMANTIC_TOKENIZERS, "semantic_tokenizer")
     for name, folder in config.stages.items():
         require_model_type(folder, STAGES[name].config_class.model_type, f"stages.{name}")
+    output = Path(config.output_folder)
+    fill_folder(output, partial(_write_checkpoint, config, output.with_name(f"{output.name}-assemble.json")))
 
 
 def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -> None:
@@ -90,10 +76,7 @@ def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -
     }
     megabytes = report["bytes"] / 1e6
     if config.max_megabytes is not None and megabytes > config.max_megabytes:
-        raise ValueError(
-            f"The checkpoint has {megabytes:.2f} MB, more than max_megabytes = {config.max_megabytes}; use smaller "
-            "parts or float16."
-        )
+        raise ValueError(f"The checkpoint has {megabytes:.2f} MB; max_megabytes is {config.max_megabytes}.")
     if config.check_data:
         report |= compare_tokens(load_parts(config), folder, config)
     write_json(report_path, report)

@@ -35,17 +35,12 @@ _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
 
 @dataclasses.dataclass
 class AudioDataConfig(Settings):
-    """Recordings of the trainings that read audio.
+    """Recordings of the trainings that read audio."""
 
-    Args:
-        folder (`str`): folder of the data, usually set on the command line as `data.folder=...`.
-        train (`list[str]`): parquet files, folders or manifests of the training data, relative to `folder`.
-        validation (`list[str]`): the same for the validation data.
-    """
-
-    folder: DataFolder
+    folder: DataFolder  # folder of the data, usually set on the command line as `data.folder=...`
+    # parquet files, folders or manifests of the training data, relative to `folder`
     train: Annotated[Recordings, Filled()]
-    validation: Recordings = dataclasses.field(default_factory=list)
+    validation: Recordings = dataclasses.field(default_factory=list)  # the same for the validation data
 
     @property
     def train_paths(self) -> list[Path]:
@@ -60,67 +55,42 @@ class AudioDataConfig(Settings):
 
 @dataclasses.dataclass(kw_only=True)
 class TrainingConfig(Settings):
-    """Shared configuration of the trainings with gradients.
+    """Shared configuration of the trainings with gradients."""
 
-    Args:
-        output_folder (`str`): output folder; a run in this folder is resumed.
-        learning_rate (`float`): peak learning rate of AdamW.
-        warmup_steps (`float`): steps of linear warmup; a number below 1 is a share of all steps.
-        weight_decay (`float`): weight decay of AdamW for matrices.
-        max_grad_norm (`float`): maximum norm of the gradients, for clipping.
-        bf16 (`bool`): compute in bfloat16 where it is safe; weights stay float32.
-        use_cpu (`bool`): use the CPU even if there is an accelerator.
-        report_to (`list[str]`): trackers that receive the metrics: `tensorboard`, `wandb`, `trackio`.
-        seed (`int`): random seed.
-    """
-
-    output_folder: OutputPath
-    learning_rate: LearningRate = 1e-3
-    warmup_steps: NotNegative = 100.0
-    weight_decay: Decay = 0.01
-    max_grad_norm: Positive = 1.0
-    bf16: bool = True
-    use_cpu: Annotated[bool, Use.FREE] = False
+    output_folder: OutputPath  # output folder; a run in this folder is resumed
+    learning_rate: LearningRate = 1e-3  # peak learning rate of AdamW
+    warmup_steps: NotNegative = 100.0  # steps of linear warmup; a number below 1 is a share of all steps
+    weight_decay: Decay = 0.01  # weight decay of AdamW for matrices
+    max_grad_norm: Positive = 1.0  # maximum norm of the gradients, for clipping
+    bf16: bool = True  # compute in bfloat16 where it is safe; weights stay float32
+    use_cpu: Annotated[bool, Use.FREE] = False  # use the CPU even if there is an accelerator
+    # trackers that receive the metrics: `tensorboard`, `wandb`, `trackio`
     report_to: Annotated[list[Literal["tensorboard", "wandb", "trackio"]], Use.FREE] = dataclasses.field(
         default_factory=list
     )
-    seed: Seed = 0
+    seed: Seed = 0  # random seed
 
 
 @dataclasses.dataclass(kw_only=True)
 class CropTrainingConfig(TrainingConfig):
-    """Shared configuration of the trainings on crops of recordings.
+    """Shared configuration of the trainings on crops of recordings."""
 
-    Args:
-        data ([`AudioDataConfig`]): the recordings.
-        batch_size (`int`): crops per step, over all processes.
-        crop_length_s (`float`): length of the crops in seconds.
-        save_steps (`int`): steps between checkpoints.
-    """
-
-    data: AudioDataConfig
-    batch_size: BatchSize = 8
-    crop_length_s: Seconds = 1.0
-    save_steps: Count = 250
+    data: AudioDataConfig  # the recordings
+    batch_size: BatchSize = 8  # crops per step, over all processes
+    crop_length_s: Seconds = 1.0  # length of the crops in seconds
+    save_steps: Count = 250  # steps between checkpoints
 
 
 @dataclasses.dataclass(kw_only=True)
 class MaskedTrainingConfig(CropTrainingConfig):
-    """Shared configuration of the trainings of a speech encoder.
+    """Shared configuration of the trainings of a speech encoder."""
 
-    Args:
-        mask_share (`float`): share of masked frames.
-        mask_length_s (`float`): length of a masked span in seconds.
-        vocal_tract_warp (`float`): maximum relative warp of the frequency axis of a crop.
-        attn_implementation (`str`): attention implementation of the encoder during training.
-        max_kmeans_frames (`int`): maximum number of frames, or tokens, for the k-means of the targets.
-    """
-
-    mask_share: Share = 0.5
-    mask_length_s: Seconds = 0.2
+    mask_share: Share = 0.5  # share of masked frames
+    mask_length_s: Seconds = 0.2  # length of a masked span in seconds
+    # maximum relative warp of the frequency axis of a crop
     vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
-    attn_implementation: str = "sdpa"
-    max_kmeans_frames: Count = 200_000
+    attn_implementation: str = "sdpa"  # attention implementation of the encoder during training
+    max_kmeans_frames: Count = 200_000  # maximum number of frames, or tokens, for the k-means of the targets
 
 
 def ordered_stages(stages: dict[str, Any]) -> dict[str, Any]:
@@ -150,8 +120,5 @@ def backbone_keys(backbone: dict[str, Any]) -> list[str]:
     """Return all keys of the decoder or encoder `model_type`; an unknown type is an error."""
     model_type = backbone["model_type"]
     if model_type not in CONFIG_MAPPING:
-        raise ValueError(
-            f"backbone: model_type is {model_type!r}, which transformers does not know"
-            f"{did_you_mean(str(model_type), CONFIG_MAPPING)}"
-        )
+        raise ValueError(f"backbone: model_type is {model_type!r}{did_you_mean(str(model_type), CONFIG_MAPPING)}")
     return model_keys(CONFIG_MAPPING[model_type])

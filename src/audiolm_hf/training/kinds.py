@@ -5,15 +5,14 @@ import dataclasses
 import inspect
 import re
 import textwrap
-import types
 import typing
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from audiolm_hf.config_values_audiolm import did_you_mean
-from audiolm_hf.settings import build
+from audiolm_hf.settings import build, type_text
 from audiolm_hf.training.yaml_files import substitute
 
 # Kind -> module of this package, dataclass of its configuration, and function that runs it. Modules are imported on
@@ -29,16 +28,18 @@ _TRAININGS = {
     "assemble": ("assemble", "AssembleConfig", "assemble"),
     "detector": ("detector.trainer", "DetectorTrainingConfig", "train_detector"),
     "render": ("render", "RenderConfig", "render"),
+    "recipe": ("recipe", "RecipeConfig", "run_recipe"),
 }
-RECIPE = "recipe"  # a list of trainings, see `recipe.py`
-TRAINING_KINDS = (*_TRAININGS, RECIPE)
+RECIPE = "recipe"  # a list of trainings
+TRAINING_KINDS = tuple(_TRAININGS)
 _WIDTH = 110  # of the help
-_ENTRY = re.compile(r"^    ([\w, ]+) \(.*?\): (.*(?:\n      .*)*)", re.MULTILINE)  # of a docstring
+# The name and the comment of a field of a dataclass, or a comment above it.
+_FIELD = re.compile(r"^    (?:(\w+):[^#\n]*)?(?:# (.*))?$", re.MULTILINE)
 
 
 def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
     """Return the configuration class and the function of a training; an unknown kind is an error."""
-    if kind not in (*_TRAININGS,):
+    if kind not in TRAINING_KINDS:
         raise ValueError(f"kind is {kind!r}{did_you_mean(str(kind), TRAINING_KINDS)}")
     module, config_class, run = _TRAININGS[kind]
     found = import_module(f"audiolm_hf.training.{module}")
@@ -69,7 +70,7 @@ def _lines(config_class: Any, prefix: str) -> Iterator[str]:
     texts = key_texts(config_class)
     for field in dataclasses.fields(config_class):
         hint = hints[field.name]
-        facts = [_type_text(hint)]
+        facts = [type_text(hint)]
         if field.default is not dataclasses.MISSING:
             facts += [] if field.default is None else [f"default {field.default}"]
         elif field.default_factory is dataclasses.MISSING:
@@ -82,24 +83,13 @@ def _lines(config_class: Any, prefix: str) -> Iterator[str]:
 
 
 def key_texts(config_class: type) -> dict[str, str]:
-    """Return the descriptions in the docstrings of a dataclass and its bases by field."""
+    """Return the comments on the fields of a dataclass and its bases, beside or above them, by field."""
     texts: dict[str, str] = {}
-    for each in config_class.__mro__:
-        _, _, described = inspect.cleandoc(each.__doc__ or "").partition("Args:\n")
-        for names, text in _ENTRY.findall(described):
-            for name in names.split(", "):
-                texts.setdefault(name, " ".join(text.replace("`", "").split()))
+    for each in filter(dataclasses.is_dataclass, config_class.__mro__):
+        above = ""
+        for name, comment in (found.groups() for found in _FIELD.finditer(inspect.getsource(each))):
+            text = f"{above} {comment or ''}".strip()
+            above = "" if name else text
+            if name and text:
+                texts.setdefault(name, text.replace("`", "").rstrip(".") + ".")
     return texts
-
-
-def _type_text(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        return _type_text(arguments[0])
-    if origin is typing.Literal:
-        return " or ".join(map(repr, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_text(each) for each in arguments if each is not type(None)) + ", optional"
-    if origin in (list, dict) and arguments[-1] is not Any:
-        return f"{origin.__name__} of {_type_text(arguments[-1])}"
-    return "keys below" if dataclasses.is_dataclass(hint) else (origin or hint).__name__

@@ -21,9 +21,15 @@ from audiolm_hf.training.schedule import learning_rate_factor
 class TrainingLoop:
     """A loop of steps that resumes from its last checkpoint.
 
-    A subclass has the modules, the optimizers, a step and the metrics. All random numbers of a step follow from the
-    seed and the step, so that a checkpoint has none. `steps_before` is the offset of the steps in a tracker.
+    A subclass sets the modules and optimizers to save, and has `_train_step`, which returns the values of the progress
+    bar, and `metrics`, which all processes call for the log. All random numbers of a step follow from the seed and the
+    step, so that a checkpoint has none. `steps_before` is the offset of the steps in a tracker.
     """
+
+    modules: dict[str, nn.Module]  # by the names of their files
+    optimizers: dict[str, Any]
+    metrics: Any
+    _train_step: Any
 
     def __init__(
         self,
@@ -42,22 +48,6 @@ class TrainingLoop:
         self.save_steps, self.logging_steps = save_steps, logging_steps
         self.step = 0
         self.state: dict[str, Any] = {}  # saved in the checkpoints as JSON
-
-    def modules(self) -> dict[str, nn.Module]:
-        """Return the modules to save, by the names of their files."""
-        raise NotImplementedError
-
-    def optimizers(self) -> dict[str, Any]:
-        """Return the optimizers to save, by the names of their files."""
-        raise NotImplementedError
-
-    def metrics(self) -> dict[str, float]:
-        """Return the metrics to log, in all processes."""
-        raise NotImplementedError
-
-    def _train_step(self) -> dict[str, float]:
-        """Run a step and return the values of the progress bar."""
-        raise NotImplementedError
 
     def run(self) -> None:
         """Train to the last step."""
@@ -107,11 +97,11 @@ class TrainingLoop:
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            save_training_state(self.checkpoints, self.step, self.modules(), self.optimizers(), self.state)
+            save_training_state(self.checkpoints, self.step, self.modules, self.optimizers, self.state)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        state = load_training_state(self.checkpoints, self.modules(), self.optimizers())
+        state = load_training_state(self.checkpoints, self.modules, self.optimizers)
         if state is not None:
             self.step = state.pop("step")
             self.state.update(state)

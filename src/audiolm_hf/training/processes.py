@@ -42,9 +42,7 @@ def own_rows(batch_size: int) -> slice:
     """Return the rows of a batch (its size is over all processes) that belong to this process."""
     count = process_count()
     if batch_size % count:
-        raise ValueError(
-            f"batch_size is {batch_size}, which {count} processes cannot share evenly; give a multiple of {count}."
-        )
+        raise ValueError(f"batch_size is {batch_size}; give a multiple of {count}, the number of processes.")
     return slice(torch.distributed.get_rank() if count > 1 else 0, None, count)
 
 

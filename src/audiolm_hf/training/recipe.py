@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from accelerate.state import AcceleratorState
 
@@ -31,21 +31,17 @@ class RecipeConfig(Settings):
 
     In the strings of the steps, `$output` is replaced by `output_folder`, `$data` by `data.folder` and `$here` by the
     folder of the recipe's file. `$here` is also replaced in `data.folder`.
-
-    Args:
-        steps (`list[dict]`): the trainings. Each has a unique `name` and either `kind` and the keys of the training,
-            or `config`, the path of its YAML file relative to the recipe; other keys then override those of the file,
-            and `phase`, by default the name of the step, selects one of its phases.
-        output_folder (`str`): folder with a subfolder for every step.
-        every_step (`dict`): keys for all steps that have them, overridden by the steps' own. In the file and on the
-            command line they are next to `steps`: `seed=1`, `data.folder=...`.
-        here (`str`): folder of the recipe's file, which is set automatically.
     """
 
+    # the trainings. Each has a unique `name` and either `kind` and the keys of the training, or `config`, the path of
+    # its YAML file relative to the recipe; other keys then override those of the file, and `phase`, by default the
+    # name of the step, selects one of its phases.
     steps: Annotated[list[dict[str, Any]], Filled()]
-    output_folder: OutputPath
+    output_folder: OutputPath  # folder with a subfolder for every step
+    # keys for all steps that have them, overridden by the steps' own. In the file and on the command line they are
+    # next to `steps`: `seed=1`, `data.folder=...`.
     every_step: dict[str, Any] = field(default_factory=dict)
-    here: str = "."
+    here: str = "."  # folder of the recipe's file, which is set automatically
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,8 +49,7 @@ class RecipeConfig(Settings):
         resolve_steps(self)
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A checked training of a recipe."""
 
     name: str
@@ -70,8 +65,7 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
         name = values.get("name")
         if not isinstance(name, str) or not _STEP_NAME.fullmatch(name) or name in [step.name for step in steps]:
             raise ValueError(
-                f"steps[{place}] has the name {name!r}; give every step a `name` of its own, of letters, digits, `_`, "
-                "`-` and `.`."
+                f"steps[{place}] has the name {name!r}; give one of its own, of letters, digits, `_`, `-`, `.`."
             )
         own = {key: value for key, value in values.items() if key != "name"}
         step, keys = _resolve_step(recipe, name, own)
@@ -83,9 +77,7 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
             raise ValueError(f"the old key {key!r} is now {RENAMED_KEYS[key]}.")
         if key not in known:
             names = [field.name for field in dataclasses.fields(RecipeConfig) if field.name != "every_step"]
-            raise ValueError(
-                f"neither the recipe nor one of its steps has the key {key!r}{did_you_mean(key, [*names, *known])}"
-            )
+            raise ValueError(f"neither the recipe nor a step has the key {key!r}{did_you_mean(key, [*names, *known])}")
     return steps
 
 
@@ -156,12 +148,11 @@ def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
         raise ValueError(f"{path} has no key `kind`; add `kind: ` with one of {', '.join(TRAINING_KINDS)}.")
     if values["kind"] != RECIPE:
         return values["kind"], build_training(values, str(path))
-    settings = own_settings(values)
     names = {field.name for field in dataclasses.fields(RecipeConfig)}
-    own = {"here": str(Path(path).parent)} | {key: value for key, value in settings.items() if key in names}
-    # Unknown keys of a recipe are for its steps.
-    every_step = {key: value for key, value in settings.items() if key not in names}
-    return RECIPE, build(RecipeConfig, own | {"every_step": every_step}, str(path))
+    own: dict[str, Any] = {"here": str(Path(path).parent), "every_step": {}}
+    for key, value in own_settings(values).items():
+        (own if key in names else own["every_step"])[key] = value  # unknown keys of a recipe are for its steps
+    return RECIPE, build(RecipeConfig, own, str(path))
 
 
 def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: bool = False) -> Path:
@@ -170,5 +161,4 @@ def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: boo
     With `overwrite`, the content of the output folder is replaced if it is of another training.
     """
     kind, config = _load(path, overrides)
-    run = run_recipe if kind == RECIPE else training_kind(kind)[1]
-    return run(config, overwrite=overwrite)
+    return training_kind(kind)[1](config, overwrite=overwrite)

@@ -39,26 +39,18 @@ _MIDI_NOTES = 128
 
 @dataclass
 class RenderConfig(Settings):
-    """Configuration of rendering.
+    """Configuration of rendering."""
 
-    Args:
-        data ([`AudioDataConfig`]): parquet files with a column `midi`, in `train`.
-        output_folder (`str`): folder for FLAC files and `recordings.jsonl`.
-        soundfont (`str`): SF2 file of the piano; the default is installed by Debian's `fluid-soundfont-gm`.
-        sampling_rate (`int`): sampling rate of the recordings, in Hz.
-        max_length_s (`float`, *optional*): seconds of each piece, from its beginning; all by default.
-        max_transposition (`int`): largest transposition in semitones. If it is above 0, every piece is transposed up
-            or down by a random interval of at least 1 semitone.
-        seed (`int`): random seed of the transpositions.
-    """
-
-    data: AudioDataConfig
-    output_folder: OutputPath
+    data: AudioDataConfig  # parquet files with a column `midi`, in `train`
+    output_folder: OutputPath  # folder for FLAC files and `recordings.jsonl`
+    # SF2 file of the piano; the default is installed by Debian's `fluid-soundfont-gm`
     soundfont: InputPath = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
-    sampling_rate: Annotated[int, Within(1000, 384000, whole=True)] = 16000
-    max_length_s: Positive | None = None
+    sampling_rate: Annotated[int, Within(1000, 384000, whole=True)] = 16000  # sampling rate of the recordings, in Hz
+    max_length_s: Positive | None = None  # seconds of each piece, from its beginning; all by default
+    # largest transposition in semitones. If it is above 0, every piece is transposed up or down by a random interval
+    # of at least 1 semitone.
     max_transposition: Annotated[int, Within(0, _LARGEST_TRANSPOSITION, whole=True)] = 0
-    seed: Seed = 0
+    seed: Seed = 0  # random seed of the transpositions
 
 
 def check_synthesizer(soundfont: str) -> None:
@@ -66,9 +58,7 @@ def check_synthesizer(soundfont: str) -> None:
     if shutil.which("fluidsynth") is None:
         raise FileNotFoundError("The program fluidsynth is not installed; install it (Debian: `fluidsynth`).")
     if not Path(soundfont).is_file():
-        raise FileNotFoundError(
-            f"There is no soundfont {soundfont}; install one (Debian: `fluid-soundfont-gm`) or give its path."
-        )
+        raise FileNotFoundError(f"There is no soundfont {soundfont}; install one (Debian: `fluid-soundfont-gm`).")
 
 
 def render(config: RenderConfig, overwrite: bool = False) -> Path:
@@ -83,13 +73,23 @@ def _render(config: RenderConfig) -> None:
     pieces = list(_read_pieces(config))
     lines = []
     for piece in progress_bar(pieces, desc="render", unit="piece"):
-        path = output / f"{_name_of(piece)}.flac"
+        name = re.sub(r"[^A-Za-z0-9]+", "_", str(Path(piece["path"]).with_suffix("")))
+        path = output / f"{name}.flac"
         if not path.exists():
-            midi = transposed(piece["midi"], _semitones_of(piece["path"], config))
+            midi = transposed(piece["midi"], _draw_semitones(piece["path"], config))
             write_bytes(path, render_piece(midi, config.soundfont, config.sampling_rate, config.max_length_s))
-        lines.append(json.dumps({"path": path.name, **_labels(piece)}))
-    manifest = output / "recordings.jsonl"
-    write_text(manifest, "\n".join(lines) + "\n")
+        composer, title, source = (piece.get(key) or "" for key in ("composer", "title", "source"))
+        labels = {"speaker": composer, "text": f"{composer}: {title}", "source": source}
+        lines.append(json.dumps({"path": path.name, **labels}))
+    write_text(output / "recordings.jsonl", "\n".join(lines) + "\n")
+
+
+def _draw_semitones(path: str, config: RenderConfig) -> int:
+    """Draw a piece's transposition from the seed and its path alone, so that a resumed run draws the same one."""
+    if config.max_transposition == 0:
+        return 0
+    shifts = [sign * size for size in range(1, config.max_transposition + 1) for sign in (1, -1)]
+    return int(np.random.default_rng([config.seed, *path.encode()]).choice(shifts))
 
 
 def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
@@ -103,24 +103,6 @@ def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
         if "midi" not in table.column_names:
             raise ValueError(f"{path} has no column `midi`; it has {', '.join(table.column_names)}.")
         yield from table.to_pylist()
-
-
-def _name_of(piece: dict[str, Any]) -> str:
-    """Return a unique file name for the path of a piece."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", str(Path(piece["path"]).with_suffix("")))
-
-
-def _labels(piece: dict[str, Any]) -> dict[str, str]:
-    composer, title = piece.get("composer") or "", piece.get("title") or ""
-    return {"speaker": composer, "text": f"{composer}: {title}", "source": piece.get("source") or ""}
-
-
-def _semitones_of(path: str, config: RenderConfig) -> int:
-    """Draw a piece's transposition from the seed and its path alone, so that a resumed run draws the same one."""
-    if config.max_transposition == 0:
-        return 0
-    shifts = [sign * size for size in range(1, config.max_transposition + 1) for sign in (1, -1)]
-    return int(np.random.default_rng([config.seed, *path.encode()]).choice(shifts))
 
 
 def transposed(midi: bytes, semitones: int) -> bytes:
@@ -152,12 +134,8 @@ def render_piece(midi: bytes, soundfont: str, sampling_rate: int, max_length_s: 
     mono = soxr.resample(samples.mean(axis=1), SYNTHESIS_RATE, sampling_rate, quality="VHQ")
     if max_length_s is not None:
         mono = mono[: round(max_length_s * sampling_rate)]
+    rms, peak = np.sqrt(np.mean(mono**2)) + 1e-9, np.abs(mono).max() + 1e-9
+    mono = mono * min(10 ** (LEVEL_DB / 20) / rms, HIGHEST_PEAK / peak)
     buffer = io.BytesIO()
-    sf.write(buffer, _at_level(mono), sampling_rate, format="FLAC", subtype="PCM_16")
+    sf.write(buffer, mono, sampling_rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def _at_level(samples: np.ndarray) -> np.ndarray:
-    """Scale a piece to `LEVEL_DB`, or as near as its peak allows."""
-    rms, peak = np.sqrt(np.mean(samples**2)) + 1e-9, np.abs(samples).max() + 1e-9
-    return samples * min(10 ** (LEVEL_DB / 20) / rms, HIGHEST_PEAK / peak)

@@ -6,8 +6,8 @@ import functools
 import os
 import time
 import typing
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from transformers.utils import logging
 from audiolm_hf.bundled import checkpoint, list_checkpoints
 from audiolm_hf.data.clips import recording_files
 from audiolm_hf.run_folder import RunFolder, hold_folder, holds_finished, named_files
-from audiolm_hf.settings import Use
+from audiolm_hf.settings import Settings, Use
 from audiolm_hf.training.processes import announce, process_rank
 
 _STOPPED = "stopped; the same command resumes from what is finished in {}."
@@ -54,7 +54,9 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
                     announce(f"Done before: {folder / result}")
                     return folder / result
                 start = time.monotonic()
-                stack.enter_context(_own_bars_alone())
+                if logging.is_progress_bar_enabled():  # of transformers' loading and saving
+                    logging.disable_progress_bar()
+                    stack.callback(logging.enable_progress_bar)
                 try:
                     train(config, *arguments)
                 except KeyboardInterrupt as error:
@@ -67,18 +69,6 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
         return run
 
     return decorate
-
-
-@contextmanager
-def _own_bars_alone() -> Iterator[None]:
-    """Disable the progress bars of transformers' loading and saving during a training."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
@@ -111,11 +101,15 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
             elif Use.NAMED_INPUT in uses and not Path(each).is_dir():
                 settings[key] = each
             elif uses & {Use.INPUT, Use.NAMED_INPUT}:
-                inputs[key] = named_files(
-                    [_existing(path, key) for path in ([each] if isinstance(each, str) else each)]
-                )
+                paths = [Path(path) for path in ([each] if isinstance(each, str) else each)]
+                for path in paths:
+                    if not path.exists():
+                        raise FileNotFoundError(f"{key} is {path}, which does not exist; give an existing one.")
+                inputs[key] = named_files(paths)
+            elif isinstance(each, list):
+                settings[key] = [vars(item) if isinstance(item, Settings) else item for item in each]
             else:
-                settings[key] = _plain(each)
+                settings[key] = each
     return settings, inputs
 
 
@@ -131,17 +125,3 @@ def _uses(hint: Any) -> set[str]:
     arguments = typing.get_args(hint)
     found = {mark for mark in arguments if isinstance(mark, str)} if typing.get_origin(hint) is Annotated else set()
     return found.union(*map(_uses, arguments))
-
-
-def _plain(value: Any) -> Any:
-    """Convert dataclasses in a list to dictionaries."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    is_dataclass = dataclasses.is_dataclass(value) and not isinstance(value, type)
-    return dataclasses.asdict(value) if is_dataclass else value
-
-
-def _existing(path: str, key: str) -> Path:
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{key} is {path}, which does not exist; give an existing file or folder.")
-    return Path(path)

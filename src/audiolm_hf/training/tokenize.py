@@ -15,21 +15,13 @@ from audiolm_hf.training.run import one_run
 
 @dataclass
 class TokenizeConfig(Settings):
-    """Configuration of tokenization.
+    """Configuration of tokenization."""
 
-    Args:
-        data ([`AudioDataConfig`]): the recordings.
-        semantic_tokenizer (`str`): folder of the semantic tokenizer.
-        codec (`str`): folder of the codec.
-        output_folder (`str`): folder for the token datasets `train` and, if there is validation data, `validation`.
-        float16 (`bool`): round the tokenizers' weights to float16 first, as `assemble` stores them.
-    """
-
-    data: AudioDataConfig
-    semantic_tokenizer: InputPath
-    codec: InputPath
-    output_folder: OutputPath
-    float16: bool = False
+    data: AudioDataConfig  # the recordings
+    semantic_tokenizer: InputPath  # folder of the semantic tokenizer
+    codec: InputPath  # folder of the codec
+    output_folder: OutputPath  # folder for the token datasets `train` and, if there is validation data, `validation`
+    float16: bool = False  # round the tokenizers' weights to float16 first, as `assemble` stores them
 
 
 @one_run("tokenize", alone=True, shared=True)

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Read nested values from a YAML file and `key=value` overrides."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -38,7 +38,7 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None
         raise ValueError(f"{path} is not valid YAML: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {type(values).__name__}; it must hold `key: value` lines.")
-    values = _unshared(values)
+    values = copied(values)  # an override affects only one of several values that share an object by YAML's `*alias`
     chosen = [override.partition("=")[2] for override in overrides if override.startswith("phase=")]
     values = _choose_phase(values, [*chosen, values.pop("phase", None), phase], path)
     for override in overrides:
@@ -69,20 +69,18 @@ def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def copied(value: Any, change: Callable[[str], str] = str) -> Any:
+    """Return a copy of nested values, with all strings changed."""
+    if isinstance(value, dict):
+        return {key: copied(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [copied(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
+
+
 def substitute(value: Any, names: dict[str, str]) -> Any:
     """Replace `$name` in every string of nested values."""
-    if isinstance(value, str):
-        return Template(value).safe_substitute(names)
-    if isinstance(value, dict):
-        return {key: substitute(inner, names) for key, inner in value.items()}
-    return [substitute(inner, names) for inner in value] if isinstance(value, list) else value
-
-
-def _unshared(value: Any) -> Any:
-    """Copy values that share an object through YAML's `*alias`, so that an override affects only one of them."""
-    if isinstance(value, dict):
-        return {key: _unshared(inner) for key, inner in value.items()}
-    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
+    return copied(value, lambda text: Template(text).safe_substitute(names))
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -209,7 +209,7 @@ def test_acoustic_modes_are_passed_on(checkpoint, tmp_path):
         (lambda: DetectorClipsConfig(num_continuations=0, num_unconditional=0), "ask for generated clips"),
         (lambda: tiny_config(Path("run"), crop_length_s=[0.3, 1.0]), "crop_length_s"),
         (lambda: tiny_config(Path("run"), detector={"hidden_sise": 8}), "did you mean 'hidden_size'"),
-        (lambda: tiny_config(Path("run"), clips=DetectorClipsConfig(length_s=[0.5, 1.0])), "lengths of 1 s or more"),
+        (lambda: tiny_config(Path("run"), clips=DetectorClipsConfig(length_s=[0.5, 1.0])), "give 1 s or more"),
         (lambda: tiny_config(Path("run"), edit_share=2.0), "edit_share"),
     ],
 )
@@ -220,5 +220,5 @@ def test_bad_settings_are_one_error(build, message):
 
 def test_another_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ValueError, match="checkpoint is .* a model of type 'bert'; give one of type 'audiolm'"):
+    with pytest.raises(ValueError, match="checkpoint is .* of type 'bert'; give one of type 'audiolm'"):
         train_detector(tiny_config(tmp_path / "run", tmp_path))

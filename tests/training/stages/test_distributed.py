@@ -125,7 +125,6 @@ def test_shards_of_a_stage_learn_the_same_and_go_on_from_a_checkpoint(source: Pa
     assert sharded.keys() == weights.keys()
     for name, tensor in sharded.items():
         torch.testing.assert_close(tensor, weights[name], atol=2e-4, rtol=1e-3)
-    assert (tmp_path / "resumed/samples/step-0000004.wav").is_file()
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2"])

@@ -24,7 +24,7 @@ def test_code_vectors_add_up_to_the_latent(tiny_audiolm):
 
 
 def test_only_a_soundstream_has_code_vectors(tiny_audiolm):
-    with pytest.raises(ValueError, match="model_type 'audiolm_coarse'; only a SoundStream"):
+    with pytest.raises(ValueError, match="codec is a 'audiolm_coarse', not a SoundStream"):
         code_vectors(tiny_audiolm.coarse)
 
 

@@ -76,13 +76,13 @@ def test_a_bare_decoder_and_changes_that_fit_are_taken(folders, tmp_path):
         (
             "llama",
             {"model_type": "qwen2"},
-            "backbone.model_type is 'qwen2', but the language model in .* is a 'llama'",
+            "backbone.model_type is 'qwen2', but .* holds a 'llama'",
         ),
         ("llama", {"hidden_size": 64}, "does not fit the stage's: 19 weights are missing or of another shape"),
         ("llama", {"num_hidden_layers": 1}, r"9 weights .* for example layers.1.*Leave the sizes out"),
         ("llama", {"max_position_embeddings": 10}, "which is up to 22 ids; .* has 10 positions. Shorten the window"),
         ("bert", {}, "'bert', which sees the tokens that it is to predict"),
-        ("t5", {}, "'t5' model, which is not one decoder"),
+        ("t5", {}, "'t5', which is not one decoder"),
     ],
 )
 def test_what_does_not_fit_is_an_error(folders, tmp_path, model_type, backbone, message):

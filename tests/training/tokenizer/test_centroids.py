@@ -2,7 +2,6 @@
 """K-means on made clusters, and a semantic tokenizer fitted on a few seconds of noise."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -70,23 +69,23 @@ def test_kmeans_needs_as_many_features_as_centroids():
         fit_kmeans(np.zeros((3, 2), dtype=np.float32), 4, seed=0)
 
 
-def test_fitted_features_are_normalised_and_the_report_describes_them():
+def test_fitted_features_are_normalised_and_near_their_centroids():
     tokenizer = tiny_tokenizer()
-    report = fit_centroids(tokenizer, records())
+    fit_centroids(tokenizer, records())
     features = torch.cat([tokenizer.extract_features(torch.from_numpy(r.array)[None])[0][0] for r in records()])
-    assert report.num_features == len(features) == 100
+    assert len(features) == 100
     torch.testing.assert_close(features.mean(dim=0), torch.zeros(16), atol=1e-4, rtol=0)
     torch.testing.assert_close(features.std(dim=0, correction=0), torch.ones(16), atol=1e-3, rtol=0)
     tokens = [reference.nearest_centroid(row, tokenizer.centroids) for row in features]
-    assert report.num_used == len(set(tokens))
-    squared = (features - tokenizer.centroids[tokens]).square().mean()
-    assert report.inertia == pytest.approx(squared.item(), rel=1e-3)
-    assert report.inertia < 1
-    assert 1 < report.perplexity <= report.num_used
+    assert len(set(tokens)) > 1
+    assert (features - tokenizer.centroids[tokens]).square().mean() < 1
 
 
 def test_max_features_limits_what_is_fitted():
-    assert fit_centroids(tiny_tokenizer(), records(), max_features=60).num_features == 60
+    tokenizer = tiny_tokenizer()
+    fit_centroids(tokenizer, records(), max_features=60)
+    features = torch.cat([tokenizer.extract_features(torch.from_numpy(r.array)[None])[0][0] for r in records()])
+    torch.testing.assert_close(features[:60].mean(dim=0), torch.zeros(16), atol=1e-4, rtol=0)
 
 
 def test_training_saves_a_tokenizer_once(tmp_path):
@@ -112,7 +111,6 @@ def test_training_saves_a_tokenizer_once(tmp_path):
     tokens = tokenizer.tokenize(torch.from_numpy(noise(16000, 3))[None]).semantic_tokens
     assert tokens.shape == (1, 25)
     assert len(tokens.unique()) > 1
-    assert 2 <= json.loads((tmp_path / "tokenizer" / "centroids.json").read_text())["num_used"] <= 8
     assert sorted(path.name for path in tmp_path.iterdir() if "tokenizer" in path.name) == ["tokenizer"]
     for path in (tmp_path / "tokenizer").glob("*.json"):  # no folder of this machine in what is shared
         assert str(tmp_path) not in path.read_text()

@@ -5,6 +5,7 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +51,12 @@ def tones(seed, num_samples=16000):
     frequency = np.repeat(generator.choice([200, 500, 1200, 3000], num_samples // 1600 + 1), 1600)[:num_samples]
     phase = np.cumsum(2 * np.pi * frequency / 16000)
     return (0.3 * np.sin(phase) + 0.01 * generator.standard_normal(num_samples)).astype(np.float32)
+
+
+def crops(batch_size, crop_frames, mask_frames):
+    """The settings of batches that mask half of the frames."""
+    lengths = {"crop_length_s": crop_frames / 50, "mask_length_s": mask_frames / 50}
+    return SimpleNamespace(batch_size=batch_size, mask_share=0.5, **lengths)
 
 
 def record(seed, num_samples=16000):
@@ -127,10 +134,10 @@ def test_an_interrupted_end_is_made_up_for(finished):
 def test_a_batch_is_dealt_out_without_a_change():
     table = SpectrumTable.from_records([record(0, 64000), record(1, 40000)])
     targets = np.arange(len(table.features))
-    arguments = {"batch_size": 6, "crop_frames": 150, "mask_share": 0.5, "mask_frames": 5, "warp": 0.2}
-    whole = masked_batch(table, targets, np.random.default_rng(3), **arguments)
+    config = crops(batch_size=6, crop_frames=150, mask_frames=5)
+    whole = masked_batch(table, targets, np.random.default_rng(3), config, warp=0.2)
     for rank in range(2):
-        part = masked_batch(table, targets, np.random.default_rng(3), **arguments, rows=slice(rank, None, 2))
+        part = masked_batch(table, targets, np.random.default_rng(3), config, 0.2, slice(rank, None, 2))
         for name in ("input_features", "attention_mask", "masked", "targets"):
             assert torch.equal(getattr(part, name), getattr(whole, name)[rank::2]), name
 
@@ -201,7 +208,7 @@ def test_one_step_changes_every_parameter():
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     table = SpectrumTable.from_records([record(0, 64000)])
     # Long enough for every relative distance of the position bias.
-    batch = masked_batch(table, np.arange(200) % 5, np.random.default_rng(0), 2, 160, 0.5, 10, 0.1)
+    batch = masked_batch(table, np.arange(200) % 5, np.random.default_rng(0), crops(2, 160, 10), 0.1)
     loss, _, _ = model(batch)
     loss.backward()
     torch.optim.SGD(model.parameters(), lr=1.0).step()
@@ -257,7 +264,7 @@ def test_batch_masks_spans_and_pads_short_recordings():
     targets = np.arange(len(table.features))
     shares = []
     for seed in range(30):
-        batch = masked_batch(table, targets, np.random.default_rng(seed), 8, 40, 0.5, 5, 0.0)
+        batch = masked_batch(table, targets, np.random.default_rng(seed), crops(8, 40, 5), 0.0)
         real = torch.ones(8, 40) if batch.attention_mask is None else batch.attention_mask
         assert not (batch.masked & (real == 0)).any()
         shares.append((batch.masked.sum() / real.sum()).item())
@@ -267,7 +274,7 @@ def test_batch_masks_spans_and_pads_short_recordings():
             expected = table.features[frames].astype(np.float32)
             assert np.array_equal(batch.input_features[row][real[row] == 1].numpy(), expected)
     assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
-    again = masked_batch(table, targets, np.random.default_rng(29), 8, 40, 0.5, 5, 0.0)
+    again = masked_batch(table, targets, np.random.default_rng(29), crops(8, 40, 5), 0.0)
     assert torch.equal(again.masked, batch.masked)
     assert torch.equal(again.input_features, batch.input_features)
 

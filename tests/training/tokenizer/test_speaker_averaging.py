@@ -73,5 +73,5 @@ def test_averages_keep_the_sounds_and_drop_the_voices():
 
 
 def test_one_speaker_is_refused():
-    with pytest.raises(ValueError, match="All recordings are of the speaker 'ann'; an average over others needs"):
+    with pytest.raises(ValueError, match="All recordings are of the speaker 'ann'; give those of two"):
         nearest_of_others(np.zeros((3, 2), np.float32), np.array(["ann"] * 3), 2, np.random.default_rng(0))

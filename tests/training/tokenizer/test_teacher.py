@@ -97,7 +97,7 @@ def test_the_encoder_of_a_recogniser_is_cut_to_the_recording(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"layer": 4}, "has the layers 0 to 3"), ({"stride": 4}, "use one with 50 frames a second")],
+    [({"layer": 4}, "has the layers 0 to 3"), ({"stride": 4}, "use a teacher of 50 Hz")],
 )
 def test_unusable_teachers_are_refused(tmp_path, changes, message):
     folder = hubert(tmp_path, changes.get("stride", 2))

@@ -21,29 +21,21 @@ from audiolm_hf.training.schedule import warmup_of
 
 @dataclass
 class DiscriminatorConfig(Settings):
-    """Configuration of the discriminators and the adversarial losses.
+    """Configuration of the discriminators and the adversarial losses."""
 
-    Args:
-        start_step (`int`, *optional*): first adversarial step; `None` trains without discriminators.
-        window_lengths (`list[int]`): window lengths in samples, with a spectral discriminator for each.
-        downsamplings (`list[int]`): downsampling factors, with a waveform discriminator for each.
-        num_channels (`int`): channels of the first convolutions.
-        learning_rate (`float`): learning rate of the discriminators.
-        update_probability (`float`): probability that a step updates the discriminators.
-        adversarial_weight, feature_weight (`float`): norm of the losses' gradients at the waveform, relative to that
-            of the reconstruction losses.
-        warmup_steps (`int`): steps over which both weights rise from 0.
-    """
-
-    start_step: CountOrNone | None = None
+    start_step: CountOrNone | None = None  # first adversarial step; `None` trains without discriminators
+    # window lengths in samples, with a spectral discriminator for each
     window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    # downsampling factors, with a waveform discriminator for each
     downsamplings: list[Count] = field(default_factory=lambda: [1, 2, 4])
-    num_channels: Count = 32
-    learning_rate: LearningRate = 3e-4
-    update_probability: Share = 2 / 3
+    num_channels: Count = 32  # channels of the first convolutions
+    learning_rate: LearningRate = 3e-4  # learning rate of the discriminators
+    update_probability: Share = 2 / 3  # probability that a step updates the discriminators
+    # norm of the losses' gradients at the waveform, relative to that of the reconstruction losses
     adversarial_weight: NotNegative = 0.1
+    # norm of the losses' gradients at the waveform, relative to that of the reconstruction losses
     feature_weight: NotNegative = 0.3
-    warmup_steps: Count = 200
+    warmup_steps: Count = 200  # steps over which both weights rise from 0
 
 
 @dataclass(kw_only=True)
@@ -51,55 +43,40 @@ class CodecTrainingConfig(CropTrainingConfig):
     """Configuration of the codec training.
 
     The output folder has checkpoints, samples, the metrics in `log.jsonl`, and the codec in `final`.
-
-    Args:
-        codec (`dict`): fields of [`SoundStreamConfig`] that differ from their defaults.
-        initial_weights (`str`, *optional*): folder of a codec to start from; random weights by default.
-        train_decoder_only (`bool`): freeze the encoder and the codebooks, so that the codes do not change.
-        discriminator ([`DiscriminatorConfig`]): the discriminators.
-        max_steps (`int`): number of training steps.
-        decay_steps (`int`): last steps, in which the learning rate decays to 0 along a cosine.
-        mel_window_lengths, mel_bands (`list[int]`): scales of the mel loss.
-        mel_weight, waveform_weight, commitment_weight (`float`): weights of the losses.
-        loudness_weight, envelope_weight (`float`): weights of the perceptual losses, see `perceptual_losses`; 0
-            disables them.
-        magnitude_weight (`float`): weight of the loss on the magnitudes that an iSTFT decoder predicts, see
-            [`MagnitudeLoss`], or on those of a harmonic decoder's output.
-        pitch_weight (`float`): weight of the losses on the pitch that a harmonic decoder predicts, see [`PitchLoss`].
-            If it is above 0, the decoder is trained with the pitch of the recordings, measured by Praat.
-        num_codebooks (`int`, *optional*): number of leading levels to train and validate; all by default. The other
-            levels have to be trained afterwards.
-        quantizer_start_step (`int`): first step with the quantizer. Training the encoder and decoder without it first
-            improves the initialization of the codebooks.
-        codebook_init_crops (`int`): number of crops for the k-means that initializes the codebooks at that step.
-        eval_steps (`int`): steps between validations.
-        validation_crops (`int`): number of validation crops.
-        validation_crop_length_s (`float`): length of the validation crops in seconds.
     """
 
+    # fields of [`SoundStreamConfig`] that differ from their defaults
     codec: dict[str, Any] = field(default_factory=dict)
-    initial_weights: InputPath | None = None
-    train_decoder_only: bool = False
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    max_steps: Count = 10000
-    decay_steps: CountOrNone = 2000
+    initial_weights: InputPath | None = None  # folder of a codec to start from; random weights by default
+    train_decoder_only: bool = False  # freeze the encoder and the codebooks, so that the codes do not change
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)  # the discriminators
+    max_steps: Count = 10000  # number of training steps
+    decay_steps: CountOrNone = 2000  # last steps, in which the learning rate decays to 0 along a cosine
     warmup_steps: NotNegative = 200.0
     learning_rate: LearningRate = 5e-4
+    # scales of the mel loss
     mel_window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    mel_bands: list[Count] = field(default_factory=lambda: [160, 80, 40, 20, 10])
-    mel_weight: NotNegative = 15.0
-    waveform_weight: NotNegative = 2.0
-    commitment_weight: NotNegative = 0.25
-    loudness_weight: NotNegative = 0.0
-    envelope_weight: NotNegative = 0.0
+    mel_bands: list[Count] = field(default_factory=lambda: [160, 80, 40, 20, 10])  # scales of the mel loss
+    mel_weight: NotNegative = 15.0  # weights of the losses
+    waveform_weight: NotNegative = 2.0  # weights of the losses
+    commitment_weight: NotNegative = 0.25  # weights of the losses
+    loudness_weight: NotNegative = 0.0  # weights of the perceptual losses, see `perceptual_losses`; 0 disables them
+    envelope_weight: NotNegative = 0.0  # weights of the perceptual losses, see `perceptual_losses`; 0 disables them
+    # weight of the loss on the magnitudes that an iSTFT decoder predicts, see [`MagnitudeLoss`], or on those of a
+    # harmonic decoder's output
     magnitude_weight: NotNegative = 0.0
+    # weight of the losses on the pitch that a harmonic decoder predicts, see [`PitchLoss`]. If it is above 0, the
+    # decoder is trained with the pitch of the recordings, measured by Praat.
     pitch_weight: NotNegative = 0.0
+    # number of leading levels to train and validate; all by default. The other levels have to be trained afterwards.
     num_codebooks: Count | None = None
+    # first step with the quantizer. Training the encoder and decoder without it first improves the initialization of
+    # the codebooks.
     quantizer_start_step: CountOrNone = 400
-    codebook_init_crops: Count = 256
-    eval_steps: Count = 1000
-    validation_crops: Count = 16
-    validation_crop_length_s: Seconds = 4.0
+    codebook_init_crops: Count = 256  # number of crops for the k-means that initializes the codebooks at that step
+    eval_steps: Count = 1000  # steps between validations
+    validation_crops: Count = 16  # number of validation crops
+    validation_crop_length_s: Seconds = 4.0  # length of the validation crops in seconds
     save_steps: Count = 500
 
     def __post_init__(self) -> None:
@@ -108,8 +85,7 @@ class CodecTrainingConfig(CropTrainingConfig):
         warmup = warmup_of(self.warmup_steps, self.max_steps) if self.warmup_steps else 0
         if self.decay_steps + warmup > self.max_steps:
             raise ValueError(
-                f"warmup_steps + decay_steps is {warmup + self.decay_steps}, more than max_steps={self.max_steps}; "
-                "lower the one or raise the other."
+                f"warmup_steps + decay_steps is {warmup + self.decay_steps}, more than max_steps={self.max_steps}."
             )
         if self.train_decoder_only and self.initial_weights is None:
             raise ValueError("train_decoder_only needs a trained encoder; give its folder as initial_weights.")

@@ -30,8 +30,7 @@ class MultiScaleMelLoss(nn.Module):
         super().__init__()
         if len(window_lengths) != len(num_mels):
             raise ValueError(
-                f"{len(window_lengths)} mel window lengths and {len(num_mels)} numbers of bands were given; give as "
-                "many of the one as of the other."
+                f"mel_window_lengths has {len(window_lengths)} and mel_bands {len(num_mels)} values; give as many."
             )
         self.window_lengths = list(window_lengths)
         self.min_num_samples = max(window_lengths)
@@ -79,8 +78,7 @@ class MagnitudeLoss(nn.Module):
         super().__init__()
         if config.decoder_type != self.decoder_type:
             raise ValueError(
-                f"decoder_type is {config.decoder_type!r}, which holds no magnitudes; set magnitude_weight to 0 or "
-                'decoder_type to "istft" or "harmonic".'
+                f'decoder_type is {config.decoder_type!r}; magnitude_weight above 0 needs "istft" or "harmonic".'
             )
         self.config = config
 
@@ -117,10 +115,7 @@ class PitchLoss(nn.Module):
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()
         if config.decoder_type != "harmonic":
-            raise ValueError(
-                f"decoder_type is {config.decoder_type!r}, which finds no pitch; set pitch_weight to 0 or "
-                'decoder_type to "harmonic".'
-            )
+            raise ValueError(f'decoder_type is {config.decoder_type!r}; pitch_weight above 0 needs "harmonic".')
         self.config = config
 
     def forward(self, pitch_logits: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:

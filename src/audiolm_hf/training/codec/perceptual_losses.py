@@ -124,10 +124,7 @@ class EnvelopeCorrelationLoss(nn.Module):
         frequency = torch.linspace(0, sampling_rate / 2, self.fft_length // 2 + 1)
         centers = 150.0 * 2 ** (torch.arange(NUM_THIRD_OCTAVES) / 3)
         if sampling_rate / 2 < centers[-1] * 2 ** (1 / 6):
-            raise ValueError(
-                f"The envelope loss covers up to 4.3 kHz, and a sampling rate of {sampling_rate} Hz ends at "
-                f"{sampling_rate / 2:.0f} Hz; give at least 8600 Hz, or envelope_weight: 0."
-            )
+            raise ValueError(f"envelope_weight above 0 needs 8600 Hz or more; the codec has {sampling_rate} Hz.")
         inside = (frequency[:, None] >= centers / 2 ** (1 / 6)) & (frequency[:, None] < centers * 2 ** (1 / 6))
         self.register_buffer("filters", inside.float(), persistent=False)
         self.register_buffer("window", torch.hann_window(self.window_length), persistent=False)

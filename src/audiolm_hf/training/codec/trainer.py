@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
@@ -20,21 +19,11 @@ from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, load_audio_segments
 from audiolm_hf.files import replace_folder
 from audiolm_hf.input_checks_audiolm import check_num_codebooks
-from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.training.checkpointing import stop_diverged
+from audiolm_hf.training.codec import losses
 from audiolm_hf.training.codec.config import CodecTrainingConfig
 from audiolm_hf.training.codec.discriminators import CodecDiscriminator
 from audiolm_hf.training.codec.initial import start_codec
-from audiolm_hf.training.codec.losses import (
-    MagnitudeLoss,
-    MultiScaleMelLoss,
-    OutputMagnitudeLoss,
-    PitchLoss,
-    adversarial_loss,
-    balanced_gradient,
-    discriminator_loss,
-    feature_matching_loss,
-)
 from audiolm_hf.training.codec.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
 from audiolm_hf.training.codec.pitch import PitchCache
 from audiolm_hf.training.codec.validation import validate_codec
@@ -64,10 +53,16 @@ class CodecTrainer(TrainingLoop):
 
     def __init__(self, config: CodecTrainingConfig) -> None:
         torch.manual_seed(config.seed)
-        self.codec = start_codec(config.initial_weights, config.codec)
+        self.model = start_codec(config.initial_weights, config.codec)
+        is_harmonic = self.model.config.decoder_type == "harmonic"
+        settings = DistributedDataParallelKwargs(
+            # The quantizer synchronizes its codebooks, and broadcasts in place would break backward passes.
+            broadcast_buffers=False,
+            find_unused_parameters=is_harmonic,  # the pitch may have no loss
+        )
         super().__init__(
             config,
-            _accelerator(config, self.codec),
+            start_accelerator(config, "codec", kwargs_handlers=[settings]),
             Path(config.output_folder),
             config.max_steps,
             config.save_steps,
@@ -75,52 +70,51 @@ class CodecTrainer(TrainingLoop):
             config.decay_steps,
         )
         self.own_rows = own_rows(config.batch_size)
+        self.sampling_rate = self.model.config.sampling_rate
         self.reconstruction_losses = {
             name: (weight, build().to(self.accelerator.device))
-            for name, (weight, build) in _reconstruction_losses(config, self.codec.config).items()
+            for name, (weight, build) in _reconstruction_losses(config, self.model.config).items()
             if weight
         }
-        held = config.magnitude_weight and self.codec.config.decoder_type != "harmonic"
-        self.magnitude_loss = MagnitudeLoss(self.codec.config) if held else None
-        self.pitch_loss = PitchLoss(self.codec.config) if config.pitch_weight else None
-        self.num_codebooks = check_num_codebooks(config.num_codebooks, self.codec.config.num_codebooks)
+        of_prediction = config.magnitude_weight and not is_harmonic
+        self.magnitude_loss = losses.MagnitudeLoss(self.model.config) if of_prediction else None
+        self.pitch_loss = losses.PitchLoss(self.model.config) if config.pitch_weight else None
+        self.num_codebooks = check_num_codebooks(config.num_codebooks, self.model.config.num_codebooks)
         crop_length = round(config.crop_length_s * self.sampling_rate)
         self._check_crop_length(crop_length)
-        settings = config.discriminator
-        self.discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
-        if config.train_decoder_only:
-            self.codec.encoder.requires_grad_(False)
-            self.codec.quantizer.requires_grad_(False)
-        trained = self.codec.decoder if config.train_decoder_only else self.codec
-        self.optimizer: Any = torch.optim.AdamW(
-            trained.parameters(), config.learning_rate, (0.8, 0.99), weight_decay=config.weight_decay
-        )
-        self.discriminator_optimizer: Any = torch.optim.AdamW(
-            self.discriminator.parameters(), settings.learning_rate, (0.8, 0.99), weight_decay=config.weight_decay
-        )
-        self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer = self.accelerator.prepare(
-            self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer
-        )
+        self._prepare()
         pitch = PitchCache(self.folder / "pitch", self.sampling_rate, self.model.config.hop_length)
         source = AudioSource(config.data.train_paths, self.sampling_rate)
         self.crops = AudioCropDataset(source, crop_length, config.seed, pitch=pitch if self.pitch_loss else None)
         self.state["metrics"] = {}  # values since the last validation
 
-    @property
-    def model(self) -> SoundStreamModel:
-        """The codec itself."""
-        return self.accelerator.unwrap_model(self.codec)
-
-    @property
-    def sampling_rate(self) -> int:
-        """Sampling rate of the codec, in Hz."""
-        return self.model.config.sampling_rate
+    def _prepare(self) -> None:
+        """Build the discriminators and optimizers, and prepare all for the processes."""
+        config, settings = self.config, self.config.discriminator
+        discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
+        if config.train_decoder_only:
+            self.model.encoder.requires_grad_(False)
+            self.model.quantizer.requires_grad_(False)
+        trained = self.model.decoder if config.train_decoder_only else self.model
+        parts = ((trained, config.learning_rate), (discriminator, settings.learning_rate))
+        optimizers = [
+            torch.optim.AdamW(part.parameters(), rate, (0.8, 0.99), weight_decay=config.weight_decay)
+            for part, rate in parts
+        ]
+        self.codec, self.discriminator, self.optimizer, self.discriminator_optimizer = self.accelerator.prepare(
+            self.model, discriminator, *optimizers
+        )
+        self.modules = {"codec": self.model, "discriminator": discriminator}
+        self.optimizers = {
+            "optimizer": self.optimizer,
+            "discriminator_optimizer": self.discriminator_optimizer,
+        }
 
     def _check_crop_length(self, crop_length: int) -> None:
         needed = {
             f"the {name} loss": loss.min_num_samples
             for name, (_, loss) in self.reconstruction_losses.items()
-            if isinstance(loss, MultiScaleMelLoss | LoudnessLoss | EnvelopeCorrelationLoss)
+            if isinstance(loss, losses.MultiScaleMelLoss | LoudnessLoss | EnvelopeCorrelationLoss)
         }
         if self.config.discriminator.start_step is not None:
             needed["the largest discriminator"] = max(self.config.discriminator.window_lengths, default=1)
@@ -130,14 +124,6 @@ class CodecTrainer(TrainingLoop):
                     f"crop_length_s is {self.config.crop_length_s}, {crop_length} samples, and {name} needs "
                     f"{num_samples}; give at least {num_samples / self.sampling_rate:g} s or leave it out."
                 )
-
-    def modules(self) -> dict[str, torch.nn.Module]:
-        """Return the codec and the discriminators."""
-        return {"codec": self.model, "discriminator": self.accelerator.unwrap_model(self.discriminator)}
-
-    def optimizers(self) -> dict[str, Any]:
-        """Return their optimizers."""
-        return {"optimizer": self.optimizer, "discriminator_optimizer": self.discriminator_optimizer}
 
     @torch.no_grad()
     def _initialize_codebooks(self) -> None:
@@ -178,9 +164,9 @@ class CodecTrainer(TrainingLoop):
             output = self.codec(target, num_codebooks=self.num_codebooks if quantized else 0, f0=f0)
         audio_values = output.audio_values.float()
         self._record(commitment=output.commitment_loss)
-        losses = {name: loss(audio_values, target) for name, (_, loss) in self.reconstruction_losses.items()}
-        self._record(**losses)
-        weighted = [self.reconstruction_losses[name][0] * value for name, value in losses.items()]
+        found = {name: loss(audio_values, target) for name, (_, loss) in self.reconstruction_losses.items()}
+        self._record(**found)
+        weighted = [self.reconstruction_losses[name][0] * value for name, value in found.items()]
         reconstruction = torch.stack(weighted).sum()
         gradient = self._gradient(audio_values, target, reconstruction)
         # The gradient of this product at the waveform is `gradient`, so that one backward pass is enough for all
@@ -207,34 +193,34 @@ class CodecTrainer(TrainingLoop):
         """Return the gradient of all losses at the waveform, after updating the discriminators."""
         settings = self.config.discriminator
         if settings.start_step is None or self.step < settings.start_step:
-            return balanced_gradient(audio_values, reconstruction, {}, {})[0]
+            return losses.balanced_gradient(audio_values, reconstruction, {}, {})[0]
         if torch.rand(()) < settings.update_probability:
             self._train_discriminator(audio_values.detach(), target)
         # The discriminators need no gradients here, and must not wait for those of other processes.
-        discriminator = self.accelerator.unwrap_model(self.discriminator)
+        discriminator = self.modules["discriminator"]
         with self.accelerator.autocast():
             fake_scores, fake_features = discriminator(audio_values)
             with torch.no_grad():
                 _, real_features = discriminator(target)
-        losses = {
-            "adversarial": adversarial_loss(fake_scores),
-            "feature": feature_matching_loss(real_features, fake_features),
+        found = {
+            "adversarial": losses.adversarial_loss(fake_scores),
+            "feature": losses.feature_matching_loss(real_features, fake_features),
         }
-        self._record(**losses)
+        self._record(**found)
         rise = min(1.0, (self.step - settings.start_step + 1) / settings.warmup_steps)
         weights = {"adversarial": settings.adversarial_weight * rise, "feature": settings.feature_weight * rise}
-        return balanced_gradient(audio_values, reconstruction, losses, weights)[0]
+        return losses.balanced_gradient(audio_values, reconstruction, found, weights)[0]
 
     def _train_discriminator(self, audio_values: Tensor, target: Tensor) -> None:
         with self.accelerator.autocast():
             real_scores, _ = self.discriminator(target)
             fake_scores, _ = self.discriminator(audio_values)
-            loss = discriminator_loss(real_scores, fake_scores)
+            loss = losses.discriminator_loss(real_scores, fake_scores)
         self.optimize(loss, self.discriminator, self.discriminator_optimizer)
         self._record(discriminator=loss)
 
-    def _record(self, **losses: Tensor) -> None:
-        for name, loss in losses.items():
+    def _record(self, **values: Tensor) -> None:
+        for name, loss in values.items():
             value = float(loss.detach())
             self.state["metrics"].setdefault(name, []).append(value)
             if not math.isfinite(value):
@@ -264,18 +250,12 @@ def _reconstruction_losses(
     rate = codec.sampling_rate
     of_output = config.magnitude_weight if codec.decoder_type == "harmonic" else 0.0
     return {
-        "mel": (config.mel_weight, lambda: MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands)),
+        "mel": (
+            config.mel_weight,
+            lambda: losses.MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands),
+        ),
         "waveform": (config.waveform_weight, torch.nn.L1Loss),
         "loudness": (config.loudness_weight, lambda: LoudnessLoss(rate)),
         "envelope": (config.envelope_weight, lambda: EnvelopeCorrelationLoss(rate)),
-        "magnitude": (of_output, lambda: OutputMagnitudeLoss(codec)),
+        "magnitude": (of_output, lambda: losses.OutputMagnitudeLoss(codec)),
     }
-
-
-def _accelerator(config: CodecTrainingConfig, codec: SoundStreamModel) -> Accelerator:
-    settings = DistributedDataParallelKwargs(
-        # The quantizer synchronizes its codebooks, and broadcasts in place would break backward passes.
-        broadcast_buffers=False,
-        find_unused_parameters=codec.config.decoder_type == "harmonic",  # the pitch may have no loss
-    )
-    return start_accelerator(config, "codec", kwargs_handlers=[settings])

@@ -56,42 +56,28 @@ _CropLength = Annotated[float, Within(2 * MIN_LENGTH_S, 60)]  # edits shorten cr
 
 @dataclass(kw_only=True)
 class DetectorTrainingConfig(TrainingConfig):
-    """Configuration of the training of a detector of generated audio; it is saved in `detector`.
+    """Configuration of the training of a detector of generated audio; it is saved in `detector`."""
 
-    Args:
-        checkpoint (`str`): folder or name of the AudioLM whose audio is detected.
-        data ([`AudioDataConfig`]): recordings that are continued, and that are the real audio.
-        clips ([`DetectorClipsConfig`]): the clips for training.
-        num_validation (`int`): continuations, samples without a prompt, and real clips for validation.
-        detector (`dict`): fields of [`AudioLMDetectorConfig`] that differ from its defaults.
-        max_steps (`int`): number of training steps.
-        batch_size (`int`): crops per step, over all processes.
-        crop_length_s (`list[float]`): shortest and longest crop in seconds.
-        edit_share (`float`): share of crops that are edited, once or twice.
-        save_steps (`int`): steps between checkpoints.
-        eval_steps (`int`): steps between validations.
-    """
-
-    checkpoint: NamedInput
-    data: AudioDataConfig
-    clips: DetectorClipsConfig = field(default_factory=DetectorClipsConfig)
-    num_validation: Count = 40
+    checkpoint: NamedInput  # folder or name of the AudioLM whose audio is detected
+    data: AudioDataConfig  # recordings that are continued, and that are the real audio
+    clips: DetectorClipsConfig = field(default_factory=DetectorClipsConfig)  # the clips for training
+    num_validation: Count = 40  # continuations, samples without a prompt, and real clips for validation
+    # fields of [`AudioLMDetectorConfig`] that differ from its defaults
     detector: dict[str, Any] = field(default_factory=dict)
-    max_steps: Count = 3000
-    batch_size: BatchSize = 16
+    max_steps: Count = 3000  # number of training steps
+    batch_size: BatchSize = 16  # crops per step, over all processes
+    # shortest and longest crop in seconds
     crop_length_s: list[_CropLength] = field(default_factory=lambda: [1.0, 5.0])
-    edit_share: Share = 0.5
-    save_steps: Count = 250
-    eval_steps: Count = 250
+    edit_share: Share = 0.5  # share of crops that are edited, once or twice
+    save_steps: Count = 250  # steps between checkpoints
+    eval_steps: Count = 250  # steps between validations
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model_keys("detector", self.detector, model_keys(AudioLMDetectorConfig))
         check_range("crop_length_s", self.crop_length_s)
         if self.clips.length_s[0] < 2 * MIN_LENGTH_S:
-            raise ValueError(
-                f"clips.length_s is {self.clips.length_s}; give lengths of {2 * MIN_LENGTH_S:g} s or more."
-            )
+            raise ValueError(f"clips.length_s is {self.clips.length_s}; give {2 * MIN_LENGTH_S:g} s or more.")
 
 
 class DetectorClips:
@@ -154,7 +140,7 @@ class DetectorTrainer(EncoderTrainer):
         """Return the values of the last step and, with validation clips, those of [`DetectorClips.validate`]."""
         if self.validation is None:
             return self.values
-        detector: Any = self.modules()["model"].eval()
+        detector: Any = self.modules["model"].eval()
         found = self.validation.validate(detector.detector)
         return self.values | {f"validation_{name}": value for name, value in found.items()}
 

@@ -16,10 +16,7 @@ from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range
 def code_vectors(codec: PreTrainedModel) -> list[Tensor]:
     """Return the vectors `(codebook_size, hidden_size)` by level that codes of a SoundStream add to the latent."""
     if codec.config.model_type != "soundstream":
-        raise ValueError(
-            f"The codec has model_type {codec.config.model_type!r}; only a SoundStream's codes can start embeddings. "
-            "Leave `codec` out of the stage's training."
-        )
+        raise ValueError(f"codec is a {codec.config.model_type!r}, not a SoundStream; leave the key out.")
     codes = torch.arange(codec.config.codebook_size)
     return [level.decode(codes).detach().float() for level in codec.quantizer.levels]
 

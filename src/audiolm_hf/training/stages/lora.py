@@ -59,75 +59,46 @@ from audiolm_hf.training.stages.training import train_stage
 
 @dataclass
 class VoiceDataConfig(Settings):
-    """Recordings of a voice.
+    """Recordings of a voice."""
 
-    Args:
-        folder (`str`): folder of the data, usually set on the command line as `data.folder=...`.
-        recordings (`list[str]`): parquet files, folders or manifests, relative to `folder`.
-        speaker (`str`, *optional*): label of the speaker; by default all recordings are used.
-        train_minutes (`float`): approximate minutes of training data, from the first recordings.
-        validation_minutes (`float`): approximate minutes of validation data, from the next recordings. All others are
-            held out for `audiolm-hf evaluate voice`.
-    """
-
-    folder: DataFolder
-    recordings: Annotated[Recordings, Filled()]
-    speaker: str | None = None
-    train_minutes: Positive = 5.0
+    folder: DataFolder  # folder of the data, usually set on the command line as `data.folder=...`
+    recordings: Annotated[Recordings, Filled()]  # parquet files, folders or manifests, relative to `folder`
+    speaker: str | None = None  # label of the speaker; by default all recordings are used
+    train_minutes: Positive = 5.0  # approximate minutes of training data, from the first recordings
+    # approximate minutes of validation data, from the next recordings. All others are held out for `audiolm-hf
+    # evaluate voice`.
     validation_minutes: Positive = 1.0
 
 
 @dataclass
 class LoraStageConfig(Settings):
-    """Configuration of the adapter of a stage and its training.
+    """Configuration of the adapter of a stage and its training."""
 
-    Args:
-        rank (`int`): rank of the adapter of each linear layer except the head; its scale is 2.
-        dropout (`float`): dropout of the adapter's input, 0 to 1.
-        max_steps (`int`): number of optimizer steps.
-        batch_tokens (`int`): maximum number of ids per batch, including padding.
-        learning_rate (`float`): peak learning rate; it decays to 1 % along a cosine.
-        warmup_steps (`int`): steps of linear warmup.
-        corruption (`float`): share of input ids that are replaced at random, 0 to 1.
-        eval_steps (`int`): steps between validations and checkpoints.
-        patience (`int`, *optional*): number of validations without improvement after which the training stops.
-    """
-
+    # rank of the adapter of each linear layer except the head; its scale is 2
     rank: Annotated[int, Within(1, 2**16, whole=True)] = 16
-    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
-    max_steps: Count = 300
-    batch_tokens: Count = 4096
-    learning_rate: LearningRate = 1e-3
-    warmup_steps: CountOrNone = 20
-    corruption: Share = 0.0
-    eval_steps: Count = 50
-    patience: Count | None = None
+    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0  # dropout of the adapter's input, 0 to 1
+    max_steps: Count = 300  # number of optimizer steps
+    batch_tokens: Count = 4096  # maximum number of ids per batch, including padding
+    learning_rate: LearningRate = 1e-3  # peak learning rate; it decays to 1 % along a cosine
+    warmup_steps: CountOrNone = 20  # steps of linear warmup
+    corruption: Share = 0.0  # share of input ids that are replaced at random, 0 to 1
+    eval_steps: Count = 50  # steps between validations and checkpoints
+    patience: Count | None = None  # number of validations without improvement after which the training stops
 
 
 @dataclass
 class LoraTrainingConfig(Settings):
-    """Configuration of the adaptation of a checkpoint.
+    """Configuration of the adaptation of a checkpoint."""
 
-    Args:
-        base (`str`): checkpoint to adapt: name of a bundled checkpoint, folder, or name on the Hub.
-        output_folder (`str`): output folder; a run in this folder is resumed.
-        data ([`VoiceDataConfig`]): the recordings.
-        stages (`dict[str, LoraStageConfig]`): adapters of the stages by name.
-        quantization (`"none"`, `"8bit"` or `"4bit"`): quantization of the base during training; requires bitsandbytes
-            and an accelerator.
-        bf16 (`bool`): compute in bfloat16 where it is safe; weights stay float32.
-        use_cpu (`bool`): use the CPU even if there is an accelerator.
-        seed (`int`): random seed of adapters, crops and order.
-    """
-
-    base: NamedInput
-    output_folder: OutputPath
-    data: VoiceDataConfig
-    stages: Annotated[dict[str, LoraStageConfig], Filled()]
+    base: NamedInput  # checkpoint to adapt: name of a bundled checkpoint, folder, or name on the Hub
+    output_folder: OutputPath  # output folder; a run in this folder is resumed
+    data: VoiceDataConfig  # the recordings
+    stages: Annotated[dict[str, LoraStageConfig], Filled()]  # adapters of the stages by name
+    # quantization of the base during training; requires bitsandbytes and an accelerator
     quantization: Literal["none", "8bit", "4bit"] = "none"
-    bf16: bool = True
-    use_cpu: Annotated[bool, Use.FREE] = False
-    seed: Seed = 0
+    bf16: bool = True  # compute in bfloat16 where it is safe; weights stay float32
+    use_cpu: Annotated[bool, Use.FREE] = False  # use the CPU even if there is an accelerator
+    seed: Seed = 0  # random seed of adapters, crops and order
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,10 +134,7 @@ def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndByte
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ImportError(f"quantization is {quantization!r}, which needs bitsandbytes: pip install bitsandbytes.")
     if use_cpu or not torch.accelerator.is_available():
-        raise ValueError(
-            f"quantization is {quantization!r} and the training would run on the CPU; quantized weights are trained "
-            "on an accelerator only. Set quantization: none."
-        )
+        raise ValueError(f"quantization is {quantization!r}, which needs an accelerator; set quantization: none.")
     return BitsAndBytesConfig(
         load_in_8bit=quantization == "8bit",
         load_in_4bit=quantization == "4bit",

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import PreTrainedModel, TrainerCallback, set_seed
-from transformers.utils import logging
+from transformers import PreTrainedModel, set_seed
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import AudioLMStageConfig
@@ -26,11 +25,8 @@ from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.embeddings import code_vectors, start_embeddings_
 from audiolm_hf.training.stages.progress import PatienceCallback, ProgressCallback, StopCallback
-from audiolm_hf.training.stages.samples import SampleCallback
 from audiolm_hf.training.stages.trainer import StageTrainer, training_arguments
 from audiolm_hf.training.stages.warm_start import warm_backbone_config, warm_start_
-
-logger = logging.get_logger(__name__)
 
 
 def build_stage_config(
@@ -39,11 +35,8 @@ def build_stage_config(
     """Build the configuration of a stage for given tokens."""
     stage = STAGES[config.stage]
     needs_fine = stage.config_class.layout.predicted == ("fine",)
-    if config.num_coarse_codebooks > info.num_codebooks - needs_fine:
-        raise ValueError(
-            f"num_coarse_codebooks is {config.num_coarse_codebooks}; the tokens have {info.num_codebooks} levels, so "
-            f"give 1 to {info.num_codebooks - needs_fine}."
-        )
+    levels = Within(1, info.num_codebooks - needs_fine, whole=True)
+    levels.check("num_coarse_codebooks", config.num_coarse_codebooks, ", the levels of the tokens")
     num_others = info.num_codebooks - config.num_coarse_codebooks
     if config.num_fine_codebooks is not None:
         Within(needs_fine, num_others, whole=True).check("num_fine_codebooks", config.num_fine_codebooks)
@@ -113,10 +106,7 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
 def _centroids(folder: str) -> torch.Tensor:
     tokenizer = load_semantic_tokenizer(folder)
     if not hasattr(tokenizer, "centroids"):
-        raise ValueError(
-            f"semantic_tokenizer is {folder}, a {type(tokenizer).__name__} without centroids to start the embeddings "
-            "from; leave the key out."
-        )
+        raise ValueError(f"semantic_tokenizer is {folder}, which has no centroids; leave the key out.")
     return tokenizer.centroids
 
 
@@ -151,21 +141,8 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
         args=arguments,
         train_dataset=batches,
         eval_dataset=validation_batches(validation, stage_config, config.batch_tokens // batches.parts),
-        callbacks=[ProgressCallback(config.stage), *_optional_callbacks(config, stage_config, validation)],
+        callbacks=[ProgressCallback(config.stage), PatienceCallback(config.patience)],
     )
-
-
-def _optional_callbacks(
-    config: StageTrainingConfig, stage_config: AudioLMStageConfig, validation: TokenDataset
-) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = []
-    if config.patience is not None:
-        callbacks.append(PatienceCallback(config.patience))
-    if config.sample_steps is not None and config.codec is not None:
-        folder = Path(config.output_folder) / "samples"
-        codec = load_codec(config.codec)
-        callbacks.append(SampleCallback(codec, validation, stage_config, folder, config.sample_steps))
-    return callbacks
 
 
 @one_run("stage", "final")
@@ -177,8 +154,6 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
     trainer = build_stage_trainer(config, model)
     output = Path(config.output_folder)
     parameters = trainer.model.num_parameters()
-    padding = trainer.train_dataset.padding_share()
-    logger.info(f"The {config.stage} stage has {parameters} parameters; {padding:.1%} of its ids are padding.")
     with delayed_interruption() as interruption:
         stopper = StopCallback(interruption)
         trainer.add_callback(stopper)
@@ -189,11 +164,8 @@ def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = Non
     report = {
         "stage": config.stage,
         "parameters": parameters,
-        "processes": trainer.accelerator.num_processes,
-        "padding": padding,
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step,
-        "threads": torch.get_num_threads(),
         "validation": trainer.validate(),
         "log": trainer.state.log_history,
     }

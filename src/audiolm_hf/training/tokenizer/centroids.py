@@ -5,7 +5,6 @@ The features of a layer of a trained speech encoder are normalized and clustered
 """
 
 import itertools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel
-from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioRecord, AudioSource
@@ -27,53 +25,24 @@ from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPa
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.run import one_run
 
-logger = logging.get_logger(__name__)
-
 BATCH_SIZE = 8  # recordings per pass of the encoder
 STD_FLOOR = 1e-5  # so that constant dimensions become 0
 
 
 @dataclass
 class CentroidsTrainingConfig(Settings):
-    """Configuration of the k-means of a semantic tokenizer.
+    """Configuration of the k-means of a semantic tokenizer."""
 
-    Args:
-        data ([`AudioDataConfig`]): the recordings.
-        encoder (`str`): folder or Hub name of a speech encoder that `AutoModel` loads.
-        output_folder (`str`): folder for the tokenizer.
-        layer (`int`): index of the encoder's `hidden_states`.
-        num_semantic_tokens (`int`): number of centroids.
-        pooling (`int`): encoder frames per token.
-        max_features (`int`): maximum number of pooled frames, from recordings in random order.
-        num_epochs (`int`): maximum number of epochs of k-means.
-        device (`str`): device of the encoder.
-        seed (`int`): random seed of the order and of the initial centroids.
-    """
-
-    data: AudioDataConfig
-    encoder: NamedInput
-    output_folder: OutputPath
-    layer: CountOrNone
-    num_semantic_tokens: Annotated[int, Within(1, 2**15, whole=True)] = 1024
-    pooling: Count = 2
-    max_features: Count = 500_000
-    num_epochs: Count = 20
-    device: Annotated[str, Filled(), Use.FREE] = "cpu"
-    seed: Seed = 0
-
-
-@dataclass(frozen=True)
-class CentroidsReport:
-    """Statistics of the centroids on the features they were fitted on.
-
-    `inertia` is the mean squared distance to the nearest centroid, per frame and dimension; with 1, nothing is
-    explained. `num_used` centroids are the nearest of at least one frame. `perplexity` is `2 ** entropy` of their use.
-    """
-
-    num_features: int
-    inertia: float
-    num_used: int
-    perplexity: float
+    data: AudioDataConfig  # the recordings
+    encoder: NamedInput  # folder or Hub name of a speech encoder that `AutoModel` loads
+    output_folder: OutputPath  # folder for the tokenizer
+    layer: CountOrNone  # index of the encoder's `hidden_states`
+    num_semantic_tokens: Annotated[int, Within(1, 2**15, whole=True)] = 1024  # number of centroids
+    pooling: Count = 2  # encoder frames per token
+    max_features: Count = 500_000  # maximum number of pooled frames, from recordings in random order
+    num_epochs: Count = 20  # maximum number of epochs of k-means
+    device: Annotated[str, Filled(), Use.FREE] = "cpu"  # device of the encoder
+    seed: Seed = 0  # random seed of the order and of the initial centroids
 
 
 def assign_clusters(features: np.ndarray, centroids: np.ndarray, chunk: int = 65536) -> np.ndarray:
@@ -92,7 +61,7 @@ def fit_centroids(
     max_features: int = 500_000,
     num_epochs: int = 20,
     seed: int = 0,
-) -> CentroidsReport:
+) -> None:
     """Fit the normalization and the centroids of a tokenizer on at most `max_features` pooled frames, in place."""
     with torch.no_grad():
         tokenizer.feature_mean.zero_()
@@ -106,7 +75,6 @@ def fit_centroids(
         tokenizer.feature_mean.copy_(torch.from_numpy(mean))
         tokenizer.feature_std.copy_(torch.from_numpy(std))
         tokenizer.centroids.copy_(torch.from_numpy(centroids))
-    return _report(features, centroids)
 
 
 @torch.no_grad()
@@ -128,40 +96,15 @@ def _collect_features(
     return np.concatenate(parts)[:max_features]
 
 
-def _report(features: np.ndarray, centroids: np.ndarray) -> CentroidsReport:
-    clusters = assign_clusters(features, centroids)
-    squared = (features - centroids[clusters]) ** 2
-    counts = np.bincount(clusters, minlength=len(centroids))
-    shares = counts[counts > 0] / len(clusters)
-    return CentroidsReport(
-        num_features=len(features),
-        inertia=float(squared.mean(dtype=np.float64)),
-        num_used=int((counts > 0).sum()),
-        perplexity=float(2 ** -(shares * np.log2(shares)).sum()),
-    )
-
-
 @one_run("centroids", alone=True)
 def train_centroids(config: CentroidsTrainingConfig) -> None:
-    """Fit a semantic tokenizer on recordings and save it, with a [`CentroidsReport`] in `centroids.json`."""
+    """Fit a semantic tokenizer on recordings and save it."""
     encoder = AutoModel.from_pretrained(config.encoder).to(config.device)
     tokenizer = AudioLMSemanticTokenizer.from_encoder(
         encoder, layer=config.layer, num_semantic_tokens=config.num_semantic_tokens, pooling=config.pooling
     )
     source = AudioSource(config.data.train_paths, tokenizer.config.sampling_rate)
     order = np.random.default_rng(config.seed).permutation(len(source))
-    report = fit_centroids(
-        tokenizer, (source[index] for index in order), config.max_features, config.num_epochs, config.seed
-    )
-    logger.info(f"{report}")
-    save_tokenizer(tokenizer, Path(config.output_folder), report)
-
-
-def save_tokenizer(tokenizer: AudioLMSemanticTokenizer, folder: Path, report: CentroidsReport) -> None:
-    """Save a tokenizer and its report in one step."""
-
-    def write(unfinished: Path) -> None:
-        tokenizer.save_pretrained(unfinished)
-        (unfinished / "centroids.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
-
-    fill_folder(folder, write)
+    records = (source[index] for index in order)
+    fit_centroids(tokenizer, records, config.max_features, config.num_epochs, config.seed)
+    fill_folder(Path(config.output_folder), tokenizer.save_pretrained)

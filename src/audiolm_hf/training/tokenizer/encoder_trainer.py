@@ -42,15 +42,8 @@ class EncoderTrainer(TrainingLoop):
         self.batch, self.names, self.validation_batches = batch, names, validation_batches
         optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), betas=ADAM_BETAS)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.modules, self.optimizers = {"model": model}, {"optimizer": self.optimizer}
         self.values: dict[str, float] = {}
-
-    def modules(self) -> dict[str, nn.Module]:
-        """Return the model."""
-        return {"model": self.accelerator.unwrap_model(self.model)}
-
-    def optimizers(self) -> dict[str, Any]:
-        """Return its optimizer."""
-        return {"optimizer": self.optimizer}
 
     def _train_step(self) -> dict[str, float]:
         self.start_step(self.optimizer)

@@ -40,19 +40,10 @@ from audiolm_hf.training.config import MaskedTrainingConfig, check_model_keys, m
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
+from audiolm_hf.training.tokenizer import spectra
 from audiolm_hf.training.tokenizer.centroids import assign_clusters
 from audiolm_hf.training.tokenizer.chroma import chroma_features
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.tokenizer.spectra import (
-    FRAME_RATE,
-    CropBatch,
-    SpectrumTable,
-    cepstral_features,
-    encoder_states,
-    masked_batch,
-    num_table_frames,
-    standardised,
-)
 from audiolm_hf.training.tokenizer.teacher import SAMPLING_RATE, Teacher
 
 logger = logging.get_logger(__name__)
@@ -62,47 +53,34 @@ SPLITS = ("training", "validation")
 
 @dataclass
 class IterationConfig(Settings):
-    """An iteration of masked prediction.
+    """An iteration of masked prediction."""
 
-    Args:
-        num_clusters (`int`): number of targets.
-        max_steps (`int`): number of training steps.
-        layer (`int`): index of the `hidden_states` to cluster, of the previous encoder or of the teacher. It is
-            ignored if the first iteration clusters MFCC or chroma.
-    """
-
-    num_clusters: Count
-    max_steps: Count
+    num_clusters: Count  # number of targets
+    max_steps: Count  # number of training steps
+    # index of the `hidden_states` to cluster, of the previous encoder or of the teacher. It is ignored if the first
+    # iteration clusters MFCC or chroma.
     layer: CountOrNone = 0
 
 
 @dataclass(kw_only=True)
 class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
-    """Configuration of the training of a speech encoder by masked prediction; the encoder is saved in `encoder`.
+    """Configuration of the training of a speech encoder by masked prediction; the encoder is saved in `encoder`."""
 
-    Args:
-        encoder (`dict`): fields of `Wav2Vec2BertConfig` that differ from its defaults.
-        iterations (`list[IterationConfig]`): the iterations in order.
-        first_targets (`"mfcc"`, `"chroma"` or `"teacher"`): features that the first iteration clusters; `"chroma"` is
-            for music, see [`chroma_features`].
-        teacher (`str`, *optional*): folder or Hub name of a pretrained speech encoder of transformers with 50 frames
-            per second, such as `facebook/w2v-bert-2.0`, for `first_targets: teacher`.
-        visible_weight (`float`): weight of the loss on unmasked frames; without it, a small encoder predicts only the
-            prior for the first hundreds of steps.
-        validation_batches (`int`): number of batches of a validation.
-        eval_steps (`int`): steps between validations.
-    """
-
-    encoder: dict[str, Any]
-    iterations: Annotated[list[IterationConfig], Filled()]
+    encoder: dict[str, Any]  # fields of `Wav2Vec2BertConfig` that differ from its defaults
+    iterations: Annotated[list[IterationConfig], Filled()]  # the iterations in order
+    # features that the first iteration clusters; `"chroma"` is for music, see [`chroma_features`]
     first_targets: Literal["mfcc", "chroma", "teacher"] = "mfcc"
+    # folder or Hub name of a pretrained speech encoder of transformers with 50 frames per second, such as
+    # `facebook/w2v-bert-2.0`, for `first_targets: teacher`
     teacher: NamedInput | None = None
     batch_size: BatchSize = 12
     crop_length_s: Seconds = 3.2
+    # weight of the loss on unmasked frames; without it, a small encoder predicts only the prior for the first hundreds
+    # of steps
     visible_weight: NotNegative = 1.0
     warmup_steps: NotNegative = 0.08
-    validation_batches: Count = 8
-    eval_steps: Count = 250
+    validation_batches: Count = 8  # number of batches of a validation
+    eval_steps: Count = 250  # steps between validations
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,7 +101,7 @@ class MaskedPredictionModel(nn.Module):
         self.visible_weight = visible_weight
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
-    def forward(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, batch: spectra.CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss, and the cross-entropy and accuracy of masked frames.
 
         Averaged over the processes, they are means over the frames of the whole batch.
@@ -150,8 +128,8 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     accelerator = start_accelerator(config, "semantic-encoder")
     rows = own_rows(config.batch_size)
     tables = [
-        SpectrumTable.from_records(progress_bar(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
-        for name, paths in zip(SPLITS, _paths(config), strict=True)
+        spectra.SpectrumTable.from_records(progress_bar(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
+        for name, paths in zip(SPLITS, (config.data.train_paths, config.data.validation_paths), strict=True)
     ]
     for index in range(len(config.iterations)):
         folder = Path(config.output_folder) / f"iteration_{index + 1}"
@@ -175,10 +153,6 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     accelerator.wait_for_everyone()
 
 
-def _paths(config: SemanticEncoderTrainingConfig) -> tuple[list[Path], list[Path]]:
-    return config.data.train_paths, config.data.validation_paths
-
-
 def _start_encoder(config: SemanticEncoderTrainingConfig, index: int) -> PreTrainedModel:
     if index:
         folder = Path(config.output_folder) / f"iteration_{index}" / "encoder"
@@ -192,12 +166,12 @@ def _iteration_targets(
     config: SemanticEncoderTrainingConfig,
     index: int,
     encoder: PreTrainedModel,
-    tables: list[SpectrumTable],
+    tables: list[spectra.SpectrumTable],
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
     features = [
         _target_features(config, index, encoder, table, paths, device)
-        for table, paths in zip(tables, _paths(config), strict=True)
+        for table, paths in zip(tables, (config.data.train_paths, config.data.validation_paths), strict=True)
     ]
     chosen = np.random.default_rng(config.seed).permutation(len(features[0]))[: config.max_kmeans_frames]
     mean, std = features[0].mean(axis=0), features[0].std(axis=0) + 1e-5
@@ -210,7 +184,7 @@ def _target_features(
     config: SemanticEncoderTrainingConfig,
     index: int,
     encoder: PreTrainedModel,
-    table: SpectrumTable,
+    table: spectra.SpectrumTable,
     paths: list[Path],
     device: torch.device,
 ) -> np.ndarray:
@@ -219,14 +193,16 @@ def _target_features(
     if kind in ("features", "mfcc"):
         recordings = progress_bar([table.recording(place) for place in range(len(table))], desc=kind)
         if kind == "mfcc":
-            return np.concatenate([cepstral_features(features) for features in recordings])
-        return np.concatenate([standardised(encoder_states(features, encoder, layer)) for features in recordings])
+            return np.concatenate([spectra.cepstral_features(features) for features in recordings])
+        return np.concatenate(
+            [spectra.standardised(spectra.encoder_states(features, encoder, layer)) for features in recordings]
+        )
     source = progress_bar(AudioSource(paths, SAMPLING_RATE), desc=kind)
     if config.teacher is None:
         return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
     teacher = Teacher(config.teacher, layer, device)
-    states = (teacher.states(record.array, num_table_frames(record)) for record in source)
-    return np.concatenate([standardised(rows).astype(np.float16) for rows in states]).astype(np.float32)
+    states = (teacher.states(record.array, spectra.num_table_frames(record)) for record in source)
+    return np.concatenate([spectra.standardised(rows).astype(np.float16) for rows in states]).astype(np.float32)
 
 
 def _train_iteration(
@@ -235,23 +211,16 @@ def _train_iteration(
     accelerator: Accelerator,
     rows: slice,
     encoder: PreTrainedModel,
-    tables: list[SpectrumTable],
+    tables: list[spectra.SpectrumTable],
     targets: list[np.ndarray],
 ) -> None:
 
-    def batch(part: int, step: int) -> CropBatch:
+    def batch(part: int, step: int) -> spectra.CropBatch:
         """Return this process's crops of a step."""
-        drawn = masked_batch(
-            tables[part],
-            targets[part],
-            np.random.default_rng([config.seed, index, part, step, 0]),  # 0: the stream of the bundled checkpoints
-            batch_size=config.batch_size,
-            crop_frames=round(config.crop_length_s * FRAME_RATE),
-            mask_share=config.mask_share,
-            mask_frames=round(config.mask_length_s * FRAME_RATE),
-            warp=0.0 if part else config.vocal_tract_warp,
-            rows=rows,
-        )
+        # The last 0 is the stream of the bundled checkpoints.
+        rng = np.random.default_rng([config.seed, index, part, step, 0])
+        warp = 0.0 if part else config.vocal_tract_warp
+        drawn = spectra.masked_batch(tables[part], targets[part], rng, config, warp, rows)
         return drawn.map(lambda tensor: tensor.to(accelerator.device))
 
     torch.manual_seed(config.seed + index)  # for the initial weights of the classifier

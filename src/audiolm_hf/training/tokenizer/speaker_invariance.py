@@ -33,65 +33,42 @@ from audiolm_hf.training.config import MaskedTrainingConfig
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
+from audiolm_hf.training.tokenizer import spectra
 from audiolm_hf.training.tokenizer.centroids import assign_clusters
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.tokenizer.speaker_adversary import SpeakerAdversary, SpeakerInvarianceModel
-from audiolm_hf.training.tokenizer.spectra import (
-    FRAME_RATE,
-    TOKENS_FRAMES,
-    CropBatch,
-    SpectrumTable,
-    VoiceChange,
-    draw_crops,
-    encoder_states,
-    standardised,
-)
 
 CHUNK = 32768  # number of frames whose distances are computed at once
 
 
 @dataclass(kw_only=True)
 class SpeakerInvarianceConfig(MaskedTrainingConfig):
-    """Configuration of the speaker-invariance training; the new tokenizer is saved in `tokenizer`.
+    """Configuration of the speaker-invariance training; the new tokenizer is saved in `tokenizer`."""
 
-    Args:
-        data ([`AudioDataConfig`]): recordings with speaker labels; `validation` is not used.
-        tokenizer (`str`): folder of a fitted [`AudioLMSemanticTokenizer`] with an encoder of spectra (Wav2Vec2-BERT)
-            and `pooling=2`.
-        max_steps (`int`): number of training steps.
-        averaging_rounds (`int`): number of rounds, see [`average_over_speakers`].
-        frames_per_speaker (`int`): frames of each speaker, see [`average_over_speakers`].
-        vocal_tract_warp (`float`): see [`VoiceChange`].
-        pitch_warp (`float`): see [`VoiceChange`].
-        equalizer (`float`): see [`VoiceChange`].
-        adversary_weight (`float`): factor of the adversary's gradient in the encoder.
-        adversary_learning_rate_factor (`float`): factor of `learning_rate` for the adversary; training diverges with
-            20.
-        logging_steps (`int`): steps between entries of the log.
-    """
-
+    # folder of a fitted [`AudioLMSemanticTokenizer`] with an encoder of spectra (Wav2Vec2-BERT) and `pooling=2`
     tokenizer: InputPath
-    max_steps: Count
-    averaging_rounds: Count = 3
-    frames_per_speaker: Count = 1500
+    max_steps: Count  # number of training steps
+    averaging_rounds: Count = 3  # number of rounds, see `average_over_speakers`
+    frames_per_speaker: Count = 1500  # frames of each speaker, see `average_over_speakers`
     crop_length_s: Seconds = 2.56
     mask_share: Share = 0.3
     mask_length_s: Seconds = 0.16
-    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.3
-    pitch_warp: Annotated[float, Within(0, 1, below=True)] = 0.2
-    equalizer: NotNegative = 0.3
-    adversary_weight: NotNegative = 0.5
+    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.3  # see `VoiceChange`
+    pitch_warp: Annotated[float, Within(0, 1, below=True)] = 0.2  # see `VoiceChange`
+    equalizer: NotNegative = 0.3  # see `VoiceChange`
+    adversary_weight: NotNegative = 0.5  # factor of the adversary's gradient in the encoder
+    # factor of `learning_rate` for the adversary; training diverges with 20
     adversary_learning_rate_factor: Positive = 1.0
     learning_rate: LearningRate = 5e-4
     warmup_steps: NotNegative = 0.05
     max_kmeans_frames: Count = 150_000
-    logging_steps: Count = 100
+    logging_steps: Count = 100  # steps between entries of the log
 
 
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
     """Standardize features `(frames, hidden_size)`, and remove the subspace spanned by the means of the speakers."""
     names = np.unique(speakers)
-    standard = standardised(features)
+    standard = spectra.standardised(features)
     means = np.stack([standard[speakers == name].mean(axis=0) for name in names])
     _, lengths, directions = np.linalg.svd(means.astype(np.float64), full_matrices=False)
     kept = directions[lengths > 1e-4].astype(np.float32)
@@ -104,9 +81,7 @@ def nearest_of_others(
     """Replace every frame by the mean of the nearest frames of all other speakers, one of each."""
     names = np.unique(speakers)
     if len(names) < 2:
-        raise ValueError(
-            f"All recordings are of the speaker {str(names[0])!r}; an average over others needs two or more speakers."
-        )
+        raise ValueError(f"All recordings are of the speaker {str(names[0])!r}; give those of two or more speakers.")
     frames = torch.from_numpy(features)
     total = torch.zeros_like(frames)
     for name in progress_bar(names, desc="averaging", unit="speaker"):
@@ -133,43 +108,36 @@ def average_over_speakers(
 
 
 def token_batch(
-    table: SpectrumTable,
+    table: spectra.SpectrumTable,
     targets: np.ndarray,
     speakers: np.ndarray,
     rng: np.random.Generator,
     config: SpeakerInvarianceConfig,
     rows: slice = slice(None),
-) -> CropBatch:
-    """Return some rows of [`draw_crops`] that begin with a token, with perturbed voices."""
-    drawn = draw_crops(
-        table,
-        targets,
-        rng,
-        config.batch_size,
-        round(config.crop_length_s * FRAME_RATE),
-        config.mask_share,
-        round(config.mask_length_s * FRAME_RATE),
-        TOKENS_FRAMES,
-        speakers,
-    )
-    change = VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
+) -> spectra.CropBatch:
+    """Return some rows of [`spectra.draw_crops`] that begin with a token, with perturbed voices."""
+    drawn = spectra.draw_crops(table, targets, rng, config, spectra.TOKENS_FRAMES, speakers)
+    change = spectra.VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
     return replace(drawn, input_features=change(drawn.input_features, rng)).map(lambda tensor: tensor[rows])
 
 
 def token_targets(
-    table: SpectrumTable, speakers: np.ndarray, tokenizer: AudioLMSemanticTokenizer, config: SpeakerInvarianceConfig
+    table: spectra.SpectrumTable,
+    speakers: np.ndarray,
+    tokenizer: AudioLMSemanticTokenizer,
+    config: SpeakerInvarianceConfig,
 ) -> dict[str, torch.Tensor]:
     """Return the cluster of every token after averaging across speakers, and the mean feature of each cluster."""
     states, shared = [], []
     for index in progress_bar(range(len(table)), desc="features"):
-        rows = encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
+        rows = spectra.encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
         states.append(_pooled(rows))
-        shared.append(_pooled(standardised(rows)))
+        shared.append(_pooled(spectra.standardised(rows)))
     owners = np.repeat(speakers, [len(rows) for rows in states])
     shared_part = average_over_speakers(
         np.concatenate(shared), owners, config.averaging_rounds, config.frames_per_speaker, config.seed
     )
-    shared_part = standardised(shared_part)
+    shared_part = spectra.standardised(shared_part)
     chosen = np.random.default_rng(config.seed).permutation(len(shared_part))[: config.max_kmeans_frames]
     clusters = fit_kmeans(shared_part[chosen], tokenizer.config.num_semantic_tokens, config.seed)
     tokens = assign_clusters(shared_part, clusters)
@@ -183,7 +151,7 @@ def token_targets(
 
 
 def _pooled(rows: np.ndarray) -> np.ndarray:
-    return rows.reshape(len(rows) // TOKENS_FRAMES, TOKENS_FRAMES, -1).mean(axis=1)
+    return rows.reshape(len(rows) // spectra.TOKENS_FRAMES, spectra.TOKENS_FRAMES, -1).mean(axis=1)
 
 
 @one_run("speaker_invariance", "tokenizer")
@@ -202,7 +170,7 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
     adversary = SpeakerAdversary(len(centroids), speakers.max() + 1, config.adversary_learning_rate_factor)
     model = SpeakerInvarianceModel(tokenizer, centroids, adversary, config.adversary_weight)
 
-    def batch(part: int, step: int) -> CropBatch:
+    def batch(part: int, step: int) -> spectra.CropBatch:
         rng = np.random.default_rng([config.seed, part, step])
         drawn = token_batch(table, tokens, speakers, rng, config, rows)
         return drawn.map(lambda tensor: tensor.to(accelerator.device))
@@ -234,15 +202,15 @@ def _load_tokenizer(config: SpeakerInvarianceConfig) -> AudioLMSemanticTokenizer
     tokenizer = AudioLMSemanticTokenizer.from_pretrained(
         config.tokenizer, attn_implementation={"encoder_config": config.attn_implementation}
     )
-    if tokenizer.encoder.main_input_name != "input_features" or tokenizer.config.pooling != TOKENS_FRAMES:
+    if tokenizer.encoder.main_input_name != "input_features" or tokenizer.config.pooling != spectra.TOKENS_FRAMES:
         raise ValueError(
             f"{config.tokenizer} has a {type(tokenizer.encoder).__name__} and pools {tokenizer.config.pooling} "
-            f"frames; give a tokenizer with an encoder of spectra (Wav2Vec2BertModel) that pools {TOKENS_FRAMES}."
+            f"frames; give one with an encoder of spectra (Wav2Vec2BertModel) that pools {spectra.TOKENS_FRAMES}."
         )
     return tokenizer
 
 
-def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[SpectrumTable, np.ndarray]:
+def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[spectra.SpectrumTable, np.ndarray]:
     """Return the spectra of all recordings, and the index of the speaker of each."""
     names: list[str] = []
     source = AudioSource(config.data.train_paths, sampling_rate)
@@ -252,7 +220,7 @@ def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[
             names.append(record.speaker)
             yield record
 
-    table = SpectrumTable.from_records(records())
+    table = spectra.SpectrumTable.from_records(records())
     if not all(names) or len(set(names)) < 2:
         raise ValueError(
             f"The {len(names)} recordings of {config.data.train} name {len(set(names) - {''})} speakers, "

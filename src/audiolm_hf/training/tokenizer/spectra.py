@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.evaluation.baselines.token_systems import mfcc
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import NUM_MEL_BINS, STACKED_FRAMES, stacked_log_mel
+from audiolm_hf.training.config import MaskedTrainingConfig
 
 FRAME_RATE = 50  # encoder frames per second, Hz
 TARGET_WINDOW = 200  # frames that are encoded at once; about a crop, and short enough for a CPU
@@ -176,18 +177,16 @@ def draw_crops(
     table: SpectrumTable,
     targets: np.ndarray,
     rng: np.random.Generator,
-    batch_size: int,
-    crop_frames: int,
-    mask_share: float,
-    mask_frames: int,
+    config: MaskedTrainingConfig,
     target_frames: int = 1,
     speakers: np.ndarray | None = None,
 ) -> CropBatch:
-    """Draw crops of `crop_frames`, recordings in proportion to their lengths, and mask spans of `mask_frames` of them.
+    """Draw the crops of a batch, recordings in proportion to their lengths, and mask spans of them.
 
     A target is for `target_frames`, with which crops begin; shorter recordings are padded. `speakers` are the indices
-    of the recordings' speakers; by default all differ. `mask_share` is the expected share of masked frames.
+    of the recordings' speakers; by default all differ.
     """
+    batch_size, crop_frames = config.batch_size, round(config.crop_length_s * FRAME_RATE)
     starts, length = table.starts // target_frames, crop_frames // target_frames
     inputs = np.zeros((batch_size, length * target_frames, table.features.shape[1]), dtype=np.float32)
     labels = np.full((batch_size, length), IGNORED)
@@ -198,7 +197,7 @@ def draw_crops(
         inputs[row, : target_frames * (end - start)] = table.features[target_frames * start : target_frames * end]
         labels[row, : end - start] = targets[start:end]
     real = np.repeat(labels != IGNORED, target_frames, axis=1)
-    masked = random_spans(rng, real.shape, mask_share, mask_frames) & real
+    masked = random_spans(rng, real.shape, config.mask_share, round(config.mask_length_s * FRAME_RATE)) & real
     masked[~masked.any(axis=1), 0] = True  # so that every crop has a frame to predict
     return CropBatch(
         input_features=torch.from_numpy(inputs),
@@ -213,16 +212,13 @@ def masked_batch(
     table: SpectrumTable,
     targets: np.ndarray,
     rng: np.random.Generator,
-    batch_size: int,
-    crop_frames: int,
-    mask_share: float,
-    mask_frames: int,
+    config: MaskedTrainingConfig,
     warp: float,
     rows: slice = slice(None),
 ) -> CropBatch:
     """Return some rows of [`draw_crops`], with vocal tract factors drawn from `[1 / (1 + warp), 1 + warp]`."""
-    drawn = draw_crops(table, targets, rng, batch_size, crop_frames, mask_share, mask_frames)
-    factors = _warp_factors(rng, batch_size, warp)[rows]
+    drawn = draw_crops(table, targets, rng, config)
+    factors = _warp_factors(rng, config.batch_size, warp)[rows]
     if drawn.attention_mask is not None and drawn.attention_mask.all():
         drawn = replace(drawn, attention_mask=None)
     own = drawn.map(lambda tensor: tensor[rows])

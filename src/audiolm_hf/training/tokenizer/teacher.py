@@ -28,8 +28,7 @@ class Teacher:
         sampling_rate = getattr(self.extractor, "sampling_rate", None)
         if sampling_rate != SAMPLING_RATE:
             raise ValueError(
-                f"The teacher {name_or_path} takes audio at {sampling_rate} Hz; use a speech encoder for audio at "
-                f"{SAMPLING_RATE} Hz."
+                f"{name_or_path} takes audio at {sampling_rate} Hz; the teacher needs {SAMPLING_RATE} Hz."
             )
         model = AutoModel.from_pretrained(name_or_path, dtype=torch.float32)
         self.encoder = (model.get_encoder() if config.is_encoder_decoder else model).to(device).eval()
@@ -49,8 +48,5 @@ class Teacher:
         expected = len(array) / SAMPLES_PER_FRAME
         padded = getattr(self.extractor, "nb_max_frames", 0) / 2  # Whisper's input is always 30 s
         if abs(len(states) - max(expected, padded)) > FRAMES_APART:
-            raise ValueError(
-                f"The teacher {self.name} has {len(states)} frames in {len(array) / SAMPLING_RATE:.2f} s; use one "
-                "with 50 frames a second."
-            )
+            raise ValueError(f"{self.name} has {len(states)} frames in {len(array)} samples; use a teacher of 50 Hz.")
         return states[: max(1, round(expected))]
