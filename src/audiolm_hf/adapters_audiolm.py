@@ -43,9 +43,7 @@ def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
     _require_hub(os.fspath(source), hub_options)
     found = find_adapter_config_file(os.fspath(source), **hub_options)
     if found is None and (folder / ADAPTER_FILE).is_file():
-        raise ValueError(
-            f"{source} is an adapter of an older form, a folder for each stage; train it again (kind: lora)."
-        )
+        raise ValueError(f"{source} is an adapter of an older form, with a folder for each stage; train it again.")
     return found
 
 

@@ -7,6 +7,7 @@ Paper: AudioLM (arXiv 2209.03143).
 """
 
 import math
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -45,17 +46,17 @@ NUM_MEL_BINS = 80  # of its input
 STACKED_FRAMES = 2  # log-mel frames side by side in one of its frames
 
 
-def _unknown_codec(model_type: str) -> str:
-    return (
-        f"The codec has model_type {model_type!r}; use one of {', '.join(CODECS)}, or register its class "
-        "(register_acoustic_codec)."
-    )
+def _require_known(part: str, model_type: Any, known: Collection[str], register: str) -> None:
+    if model_type not in known:
+        usable = ", ".join(known)
+        raise ValueError(
+            f"The {part} has model_type {model_type!r}; use one of {usable}, or register its class ({register})."
+        )
 
 
 def require_usable_codec(config: PreTrainedConfig) -> None:
     """Check that a codec fits the contract of [`~acoustic_codec_audiolm.AcousticCodec`]."""
-    if config.model_type not in CODECS:
-        raise ValueError(_unknown_codec(config.model_type))
+    _require_known("codec", config.model_type, CODECS, "register_acoustic_codec")
     if config.model_type == "encodec" and (config.audio_channels != 1 or config.normalize):
         raise ValueError(
             f"EncodecConfig has audio_channels = {config.audio_channels} and normalize = {config.normalize}; use a "
@@ -197,24 +198,20 @@ class AudioLMConfig(StrictConfig):
     initializer_range: float | int = checked(0.02, SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if isinstance(self.semantic_tokenizer_config, dict):
-            fields = dict(self.semantic_tokenizer_config)
-            model_type = fields.pop("model_type", AudioLMSemanticTokenizerConfig.model_type)
-            if model_type not in self._semantic_tokenizers:
-                raise ValueError(
-                    f"The semantic tokenizer has model_type {model_type!r}; use one of "
-                    f"{', '.join(self._semantic_tokenizers)}, or register its class (register_semantic_tokenizer)."
-                )
-            self.semantic_tokenizer_config = self._semantic_tokenizers[model_type](**fields)
-        if isinstance(self.codec_config, dict):
-            fields = dict(self.codec_config)
-            check_plain("AudioLMConfig", {"codec_config": fields})
-            model_type = fields.pop("model_type", SoundStreamConfig.model_type)
-            if model_type not in CODECS:
-                raise ValueError(_unknown_codec(model_type))
-            self.codec_config = CODECS[model_type](**fields)
-            if not hasattr(self.codec_config, "trained_values"):
-                check_foreign_config("AudioLMConfig.codec_config", self.codec_config, fields)
+        tokenizers = self._semantic_tokenizers
+        for name, kind, known, register in (
+            ("semantic_tokenizer_config", "semantic tokenizer", tokenizers, "register_semantic_tokenizer"),
+            ("codec_config", "codec", CODECS, "register_acoustic_codec"),
+        ):
+            if isinstance(getattr(self, name), dict):
+                fields = dict(getattr(self, name))
+                check_plain("AudioLMConfig", {name: fields})
+                model_type = fields.pop("model_type", self.sub_configs_defaults[name].config_class.model_type)
+                _require_known(kind, model_type, known, register)
+                config: Any = known[model_type](**fields)
+                if not hasattr(config, "trained_values"):
+                    check_foreign_config(f"AudioLMConfig.{name}", config, fields)
+                setattr(self, name, config)
         stages = self._stage_classes()
         for name in stages:
             setattr(self, name, kwargs.pop(name, getattr(self, name)))

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from audiolm_hf.data.download import check_digest, fetch
+from audiolm_hf.data.corpora import check_digest, fetch
 
 CONTENT = bytes(range(256)) * 5000
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

@@ -40,8 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from audiolm_hf.data.corpora import read_lists
-    from audiolm_hf.data.download import check_digest, fetch
+    from audiolm_hf.data.corpora import check_digest, fetch, read_lists
     from audiolm_hf.run_folder import hold_folder, holds_finished
 
     lists_folder, output = arguments.config.parent, arguments.output

@@ -91,7 +91,7 @@ def tokenize_recordings(
         if not (output / INFO_FILE).exists():
             if not isinstance(source, ClipList):  # first, so that without this file a stream is known to have ended
                 write_json(output / STREAM_FILE, {"shard": 0, "state": None})
-            write_json(output / INFO_FILE, described)
+            _write_info(output, described)
         if plan.num_workers == 1:
             made = _make_here(shards, _Tokenizer(tokenizers, source.datasets, plan))
         else:
@@ -155,6 +155,10 @@ def _read_stream(source: "ClipStream", first: int, size: int) -> Iterator[_Shard
         if not (chosen := list(islice(clips, size))):
             return
         yield _Shard(number, chosen, source.dataset.state_dict())
+
+
+def _write_info(output: Path, described: dict[str, Any]) -> None:
+    write_text(output / INFO_FILE, json.dumps(described, indent=2) + "\n")
 
 
 _Result = list[TokenRecord] | str  # of a recording: its segments, or the reason why it is left out
@@ -265,5 +269,5 @@ def _finish(output: Path) -> TokenDataset:
         )
     described = json.loads((output / INFO_FILE).read_text(encoding="utf-8"))
     if "shards" not in described:
-        write_json(output / INFO_FILE, described | {"shards": shard_hashes(output)})
+        _write_info(output, described | {"shards": shard_hashes(output)})
     return TokenDataset(output)

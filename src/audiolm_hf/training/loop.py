@@ -12,8 +12,7 @@ from torch import nn
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.training.checkpointing import append_log, load_training_state, rewind_log, save_training_state
 from audiolm_hf.training.config import TrainingConfig
-from audiolm_hf.training.interruption import delayed_interruption
-from audiolm_hf.training.processes import announce
+from audiolm_hf.training.processes import announce, delayed_interruption
 from audiolm_hf.training.run import describe_config
 from audiolm_hf.training.schedule import learning_rate_factor
 

@@ -1,12 +1,19 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Distribution of a batch over the processes of a training, and sums and means over processes.
+"""Training in several processes, and an end between two steps when it is interrupted.
 
 Every process draws the whole batch and takes its rows, and the denominators of losses are summed over all processes,
 so that the steps are those of one process with the same batch.
 """
 
 import os
+import signal
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -67,3 +74,49 @@ def leave_processes() -> None:
         torch.distributed.barrier()
         time.sleep(REST_S)
         torch.distributed.destroy_process_group()
+
+
+class Interruption:
+    """Whether SIGINT (Ctrl-C) or SIGTERM has come; the first of them lets the current step end."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def requested(self, device: torch.device | str = "cpu") -> bool:
+        """Return whether to stop after this step, which all processes decide together."""
+        if not is_distributed():
+            return self.came
+        return bool(sum_over_processes(torch.tensor(float(self.came), device=device)))
+
+    def stop(self, step: int, folder: Path) -> NoReturn:
+        """End the training after its checkpoint is saved."""
+        raise KeyboardInterrupt(f"stopped at step {step}, which is saved in {folder}; the same command resumes.")
+
+
+@contextmanager
+def delayed_interruption() -> Iterator[Interruption]:
+    """Delay the first SIGINT or SIGTERM of a training loop to the end of the step; a second one stops at once.
+
+    An ignored signal, such as that of a background process, stays ignored.
+    """
+    interruption = Interruption()
+    before: dict[signal.Signals, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def wait(number: int, frame: Any) -> None:
+        interruption.came = True
+        restore()
+        if not process_rank():
+            sys.stderr.write("\nStopping after this step; a second signal stops at once.\n")
+
+    if threading.current_thread() is threading.main_thread():  # others cannot have handlers
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, wait)
+    try:
+        yield interruption
+    finally:
+        restore()

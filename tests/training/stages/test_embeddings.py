@@ -4,7 +4,7 @@ import torch
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.training.stages.embeddings import code_vectors, start_embeddings_
+from audiolm_hf.training.stages.initial import code_vectors, start_embeddings_
 from tests.conftest import tiny_stage_config
 
 

@@ -19,7 +19,7 @@ from audiolm_hf.stage_generation_audiolm import generate_parallel_codes
 from audiolm_hf.token_layout_audiolm import build_stage_example, hide_codes, pad_examples
 from audiolm_hf.training.assemble import AssembleConfig, assemble
 from audiolm_hf.training.stages.bits import stage_bits
-from audiolm_hf.training.stages.embeddings import start_embeddings_
+from audiolm_hf.training.stages.initial import start_embeddings_
 from audiolm_hf.training.stages.lora import LoraStageConfig, adapt_stage
 from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_parallel import parallel_audiolm, parallel_config, parallel_stage

@@ -20,12 +20,10 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.recipe import load_config
 from audiolm_hf.training.tokenizer import encoder_trainer, speaker_invariance
-from audiolm_hf.training.tokenizer.speaker_adversary import (
-    SpeakerAdversary,
-    SpeakerInvarianceModel,
-)
 from audiolm_hf.training.tokenizer.speaker_invariance import (
+    SpeakerAdversary,
     SpeakerInvarianceConfig,
+    SpeakerInvarianceModel,
     average_over_speakers,
     token_batch,
     token_targets,
@@ -176,7 +174,7 @@ def test_targets_are_clusters_of_the_averages(folder, tmp_path):
 
 def test_batches_begin_with_whole_tokens_and_know_their_speakers(folder, tmp_path, monkeypatch):
     table, speakers = spectra(folder)
-    monkeypatch.setattr(speaker_invariance, "VoiceChange", lambda *_: lambda features, rng: features)
+    monkeypatch.setattr(speaker_invariance.spectra, "VoiceChange", lambda *_: lambda features, rng: features)
     config = tiny_config(folder, tmp_path, crop_length_s=0.8, mask_share=0.5, batch_size=8)
     targets = np.arange(200)
     shares = []

@@ -20,13 +20,17 @@ from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL
 from audiolm_hf.training.checkpointing import newest_checkpoint
 from audiolm_hf.training.flops import decoder_flops_per_token
-from audiolm_hf.training.interruption import delayed_interruption
+from audiolm_hf.training.processes import delayed_interruption
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.config import StageTrainingConfig
-from audiolm_hf.training.stages.embeddings import code_vectors, start_embeddings_
-from audiolm_hf.training.stages.progress import PatienceCallback, ProgressCallback, StopCallback
-from audiolm_hf.training.stages.trainer import StageTrainer, training_arguments
-from audiolm_hf.training.stages.warm_start import warm_backbone_config, warm_start_
+from audiolm_hf.training.stages.initial import code_vectors, start_embeddings_, warm_backbone_config, warm_start_
+from audiolm_hf.training.stages.trainer import (
+    PatienceCallback,
+    ProgressCallback,
+    StageTrainer,
+    StopCallback,
+    training_arguments,
+)
 
 
 def build_stage_config(

@@ -1,15 +1,20 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Initialize a stage's embeddings with the vectors of the codebooks and centroids.
+"""The initial weights of a stage: embeddings from codebooks and centroids, and a decoder from a text language model.
 
 With random embeddings, a stage first has to learn which codes stand for similar latents. The initial embedding of a
-code is its codebook vector under a random rotation, plus a random vector for its level.
+code is its codebook vector under a random rotation, plus a random vector for its level. Language models give their
+decoder without their word embeddings, as in TWIST (arXiv 2305.13009) and Slam.
 """
+
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
+from audiolm_hf.checkpoint_audiolm import read_model_type
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase, AudioLMStageModel
 from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL, level_range
 
 
@@ -60,3 +65,39 @@ def _place(rows: Tensor, vectors: Tensor, generator: torch.Generator | None) -> 
     vectors = vectors / vectors.norm(dim=1).mean().clamp(min=1e-6)
     direction = torch.randn(rows.shape[1], generator=generator)
     rows.copy_(scale * (vectors + direction / direction.norm()) / 2**0.5)
+
+
+def warm_backbone_config(folder: str | Path, changes: dict[str, Any]) -> PreTrainedConfig:
+    """Return the configuration of a language model's decoder with `changes`, for a stage with the same sizes."""
+    model_type = read_model_type(folder)
+    if changes.get("model_type", model_type) != model_type:
+        raise ValueError(
+            f"backbone.model_type is {changes['model_type']!r}, but {folder} holds a {model_type!r}; leave it out."
+        )
+    config = AutoConfig.from_pretrained(folder)
+    if config.is_encoder_decoder or config.get_text_config() is not config:
+        raise ValueError(f"{folder} holds a {model_type!r}, which is not one decoder of text, such as Llama.")
+    config.dtype = torch.float32
+    for name, value in changes.items():
+        if name != "model_type":
+            setattr(config, name, value)
+    return config
+
+
+def warm_start_(model: AudioLMStageModel, folder: str | Path) -> None:
+    """Load a language model's decoder into a stage, in place; the embeddings and the head do not change."""
+    decoder = AutoModel.from_pretrained(folder, dtype="float32")
+    weights, expected = (_without_embeddings(part) for part in (decoder, model.model))
+    flaws = sorted(weights.keys() ^ expected.keys())
+    flaws += sorted(name for name in weights.keys() & expected.keys() if weights[name].shape != expected[name].shape)
+    if flaws:
+        raise ValueError(
+            f"The decoder in {folder} does not fit the stage's: {len(flaws)} weights are missing or of another shape, "
+            f"for example {flaws[0]}. Leave the sizes out of `backbone`; they are the language model's."
+        )
+    model.model.load_state_dict(weights, strict=False)
+
+
+def _without_embeddings(decoder: PreTrainedModel) -> dict[str, torch.Tensor]:
+    table = decoder.get_input_embeddings().weight.data_ptr()
+    return {name: tensor for name, tensor in decoder.state_dict().items() if tensor.data_ptr() != table}
