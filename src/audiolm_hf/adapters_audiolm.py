@@ -66,11 +66,7 @@ def _require_hub(source: str, options: Mapping[str, Any]) -> None:
 
 
 def find_base(base: str | None, adapter: str | os.PathLike) -> str:
-    """Return the folder, or the name on the Hub, of the base of an adapter.
-
-    `base` is `base_model_name_or_path`: name of a bundled checkpoint, folder relative to the adapter's or to the
-    working folder, or name on the Hub.
-    """
+    """Return the base of an adapter: a bundled checkpoint, a folder relative to the adapter's, or a Hub name."""
     bundled = BUNDLED / (base or "") / "config.json"
     for folder in [bundled.parent] if bundled.is_file() else [Path(adapter) / (base or ""), Path(base or "")]:
         if base and folder.is_dir():
@@ -109,10 +105,7 @@ def redirect_to_base(source: str | os.PathLike | None, kwargs: dict[str, Any]) -
 
 
 def read_adapter_notes(source: str | os.PathLike, **hub_options: Any) -> dict[str, Any]:
-    """Read `audiolm_adapter.json` of a folder or of a name on the Hub; empty where there is none.
-
-    It has `base_weights` and, if known, the `recordings` that the adapter was trained on.
-    """
+    """Read `audiolm_adapter.json`, with `base_weights` and `recordings` of an adapter; empty where there is none."""
     path = find_file(source, ADAPTER_FILE, hub_options)
     return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 

@@ -36,11 +36,7 @@ def checkpoint(name: str = DEFAULT_CHECKPOINT) -> str:
 
 
 def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
-    """Return the folder of a bundled checkpoint by its short name; return folders and Hub names as they are.
-
-    Raises:
-        ValueError: if it is a single word that is neither a folder nor a bundled checkpoint.
-    """
+    """Return the folder of a bundled checkpoint by its short name; return folders and Hub names as they are."""
     text = os.fspath(name_or_path)
     if text and Path(text).is_dir():
         return text
@@ -55,15 +51,7 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
 
 
 def resolve_detector(name_or_path: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
-    """Return the folder of a detector of generated audio.
-
-    Args:
-        name_or_path (`str` or `os.PathLike`, defaults to `"speech-tiny"`): folder of a detector, or folder or bundled
-            name of a checkpoint whose subfolder `detector` has one. Other names are those of the Hub, and returned.
-
-    Raises:
-        ValueError: the checkpoint has no detector, or it is a single word that names neither.
-    """
+    """Return the folder of a detector, or of the detector in a checkpoint's subfolder; Hub names are returned."""
     folder = Path(resolve_checkpoint(name_or_path))
     if (folder / "detector" / "config.json").is_file():
         return str(folder / "detector")

@@ -163,10 +163,7 @@ def _share_quantization(model: PreTrainedModel) -> None:
 
 
 def _without_capture(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a module with the same weights, but not the hooks that transformers adds in the first forward pass.
-
-    They are local functions, which cannot be pickled; transformers adds them again.
-    """
+    """Return a module without the hooks of transformers' first forward pass, which cannot be pickled."""
     copied = module.__class__.__new__(module.__class__)
     # A method of the module among its attributes (a patch that was undone, for instance) would bring the hooks back.
     copied.__dict__ = {
@@ -192,10 +189,7 @@ def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any
 
 
 def _require_kinds(model: PreTrainedModel, source: Any, stored: dict[str, Tensor]) -> None:
-    """Check that floats are stored as floats and integers as integers, because loading would convert them.
-
-    Older checkpoints in half precision have flags as numbers.
-    """
+    """Check that floats and integers, but for flags, are stored as such, because loading would convert them."""
     for name, own in model.state_dict().items():
         if name not in stored or own.dtype == torch.bool:
             continue

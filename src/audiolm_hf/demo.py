@@ -56,10 +56,7 @@ def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Fig
 
 
 def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Callable:
-    """Return the function behind the button, from prompt path, seconds and seed to the path of a file and a figure.
-
-    `folder` holds the newest result until the app has copied it.
-    """
+    """Return the function behind the button, which writes its newest result to `folder` until the app copies it."""
 
     def continuation(
         prompt: str | None,

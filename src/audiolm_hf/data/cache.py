@@ -9,10 +9,7 @@ Value = TypeVar("Value")
 
 
 class ByteCache(Generic[Value]):
-    """Values by key; those not used for longest make room. A copy, or one in another process, is empty.
-
-    `num_bytes` returns the size of a value; a single value larger than `max_bytes` is kept.
-    """
+    """Values by key; those not used for longest make room. A copy, or one in another process, is empty."""
 
     def __init__(self, max_bytes: int, num_bytes: Callable[[Value], int]) -> None:
         self.max_bytes, self.num_bytes = max_bytes, num_bytes

@@ -87,10 +87,7 @@ class ClipReader:
 
 
 def list_clips(paths: str | Path | Iterable[str | Path]) -> ClipList:
-    """List the recordings of parquet files, folders, datasets saved to disk, lists and audio files, in their order.
-
-    Parquet files have a column `audio` and perhaps labels. Folders are searched through links, too, by name.
-    """
+    """List the recordings of parquet files, folders, saved datasets, lists and audio files, in their order."""
     datasets: dict[Path, Dataset] = {}
     clips: list[Clip] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
@@ -108,10 +105,7 @@ def check_unique(source: ClipList) -> None:
 
 
 def recording_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """List the files that hold recordings, without reading audio, by names that do not depend on where they lie.
-
-    Paths and errors are those of [`list_clips`].
-    """
+    """List the files that hold recordings, as of [`list_clips`], by names that do not depend on where they lie."""
     named: dict[str, Path] = {}
     for place, path in enumerate(paths, start=1):
         _require(path)

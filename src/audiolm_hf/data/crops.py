@@ -73,10 +73,7 @@ def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) ->
 def build_example(
     record: TokenRecord, crop: Crop, grid: TimeGrid, config: AudioLMStageConfig, drop_condition: bool = False
 ) -> dict[str, Tensor]:
-    """Build the `input_ids` and `labels (sequence_length,)` of one crop, see [`build_stage_example`].
-
-    Semantic tokens and codes are cut at the same times.
-    """
+    """Build the `input_ids` and `labels (sequence_length,)` of one crop, cut at the same times."""
     semantic_tokens = torch.from_numpy(record.semantic_tokens[crop.tokens(grid)].astype(np.int64))
     audio_codes = torch.from_numpy(record.audio_codes[:, crop.frames(grid)].astype(np.int64))
     ends_recording = record.ends_recording and crop.start + crop.length >= record_units(record, grid)
@@ -197,10 +194,7 @@ def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
 
 
 def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch_tokens: int) -> list[list[Crop]]:
-    """Split crops into batches of like length, longest first, in their order but for local sorting.
-
-    A batch has at most `batch_tokens` ids, padding included; a single longer sequence still makes a batch.
-    """
+    """Split crops into batches of like length and at most `batch_tokens` ids; one longer sequence makes a batch."""
     sizes = [lengths(crop) for crop in crops]
     stride = max(1, int(BATCHES_PER_SORT * batch_tokens * len(crops) / sum(sizes)))
     batches: list[list[Crop]] = []
@@ -218,10 +212,7 @@ def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch
 
 
 def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_tokens: int) -> list[dict[str, Tensor]]:
-    """Build batches that hold every record once, in consecutive windows; arguments as for [`StageBatches`].
-
-    For the parallel stage, once for every level that is masked; the masks are always the same.
-    """
+    """Build batches of all records in consecutive windows; of the parallel stage, once for each level to mask."""
     check_agreement(tokens.info, config)
     grid = tokens.info.grid
     window, lengths = grid.units(config.window_length_s), SequenceLengths(tokens, grid, config)

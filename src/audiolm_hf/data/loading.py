@@ -61,10 +61,7 @@ _FLOAT32_TENSORS = ("centroids", "feature_mean", "feature_std", "codebook", "cou
 
 
 def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return a model's tensors as a compact checkpoint stores them.
-
-    Floating point tensors are rounded to float16, all but centroids, codebooks and how often codes were used.
-    """
+    """Return a model's tensors in float16 as a checkpoint stores them, but for centroids, codebooks and their use."""
     tensors = {}
     halves: dict[int, Tensor] = {}  # tied weights must stay one tensor, or they would be stored twice
     for name, tensor in model.state_dict().items():

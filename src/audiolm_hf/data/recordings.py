@@ -101,10 +101,7 @@ def read_labels(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(path: Path) -> list[Clip]:
-    """Read a list of recordings: a `.txt` file with paths, or a `.csv` or `.jsonl` file with `path` and labels.
-
-    `start` and `end` are in seconds. Paths are relative to the list; names of absolute ones to their common folder.
-    """
+    """Read a list of recordings: `.txt` with paths relative to it, or `.csv` or `.jsonl` with `path` and labels."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -40,10 +40,7 @@ def decoder_flops_per_token(decoder: PreTrainedModel, sequence_length: int) -> f
 
 
 def decoder_bytes_per_token(decoder: PreTrainedModel, bf16: bool, gradient_checkpointing: bool = False) -> float:
-    """Estimate the bytes per token that a decoder without its head keeps for the backward pass.
-
-    With `gradient_checkpointing`, these are the inputs of the layers, and all activations of one layer.
-    """
+    """Estimate the bytes per token that a decoder without its head keeps for the backward pass."""
     values = sum(layer.in_features + layer.out_features for layer in _linear_layers(decoder))
     kept = (1 + _OTHER_ACTIVATIONS[bf16]) * values * (2 if bf16 else 4)
     num_layers = decoder.config.num_hidden_layers

@@ -95,10 +95,7 @@ class Interruption:
 
 @contextmanager
 def delayed_interruption() -> Iterator[Interruption]:
-    """Delay the first SIGINT or SIGTERM of a training loop to the end of the step; a second one stops at once.
-
-    An ignored signal, such as that of a background process, stays ignored.
-    """
+    """Delay the first SIGINT or SIGTERM, unless ignored, to the end of the step; a second one stops at once."""
     interruption = Interruption()
     before: dict[signal.Signals, Any] = {}
 

@@ -156,9 +156,6 @@ def _load(path: str | Path, overrides: Sequence[str]) -> tuple[str, Any]:
 
 
 def run_training(path: str | Path, overrides: Sequence[str] = (), overwrite: bool = False) -> Path:
-    """Run or resume the training of a YAML file, see [`load_config`], and return the path of the result.
-
-    With `overwrite`, the content of the output folder is replaced if it is of another training.
-    """
+    """Run or resume the training of a YAML file, see [`load_config`], and return the path of the result."""
     kind, config = _load(path, overrides)
     return training_kind(kind)[1](config, overwrite=overwrite)

@@ -16,10 +16,7 @@ def warmup_of(warmup_steps: float, max_steps: int) -> int:
 def learning_rate_factor(
     step: int, max_steps: int, warmup_steps: float, decay_steps: int | None = None, floor: float = 0.0
 ) -> float:
-    """Return the learning rate of a step as a share of the peak.
-
-    The last `decay_steps` (by default all after the warmup) decay to the share `floor`; `step` counts from 0.
-    """
+    """Return the learning rate as a share of its peak; the last steps, by default all, decay to `floor`."""
     warmup = warmup_of(warmup_steps, max_steps)
     rise = min(1.0, (step + 1) / warmup)
     length = max_steps - warmup if decay_steps is None else decay_steps

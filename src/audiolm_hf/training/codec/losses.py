@@ -107,10 +107,7 @@ class OutputMagnitudeLoss(MagnitudeLoss):
 
 
 class PitchLoss(nn.Module):
-    """Cross-entropy of voicing, and of the bins of F0 in voiced frames.
-
-    The target of the bins is a Gaussian around the true F0, so that near bins cost less (CREPE, arXiv 1802.06182).
-    """
+    """Cross-entropy of voicing, and of a Gaussian around the bin of F0 in voiced frames (CREPE, arXiv 1802.06182)."""
 
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()

@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The pitch of recordings by Praat, for codecs that are trained to find it; measured once a recording and kept.
-
-Paper: Boersma 1993, accurate short-term analysis of the fundamental frequency.
-"""
+"""The pitch of recordings by Praat (Boersma 1993), measured once a recording and kept."""
 
 import hashlib
 import math

@@ -227,10 +227,7 @@ class CodecTrainer(TrainingLoop):
                 stop_diverged(f"the {name} loss is {value}", self.step, self.checkpoints)
 
     def metrics(self) -> dict[str, float]:
-        """Return the means of the losses since the last validation, and metrics of the validation crops.
-
-        Only the main process reconstructs these, and writes a few of them.
-        """
+        """Return the mean losses since the last validation and, in the main process, metrics of validation crops."""
         names, values = zip(*self.state["metrics"].items(), strict=True)
         means = torch.tensor([np.mean(each) for each in values], device=self.accelerator.device)
         metrics = dict(zip(names, mean_over_processes(means).tolist(), strict=True))

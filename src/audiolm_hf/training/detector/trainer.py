@@ -147,10 +147,7 @@ class DetectorTrainer(EncoderTrainer):
 
 @one_run("detector", "detector")
 def train_detector(config: DetectorTrainingConfig) -> None:
-    """Generate the clips and train a detector, or resume; the result is in `detector`.
-
-    `log.jsonl` has `validation_accuracy` and `validation_eer` of clips of 3 s without edits.
-    """
+    """Generate the clips and train a detector, or resume; the result is in `detector`, its EER in `log.jsonl`."""
     accelerator = start_accelerator(config, "detector")
     rows, output = own_rows(config.batch_size), Path(config.output_folder)
     with accelerator.main_process_first():  # the other processes read the files that it writes

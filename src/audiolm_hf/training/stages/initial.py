@@ -33,11 +33,7 @@ def start_embeddings_(
     centroids: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Initialize a stage's token embeddings, tied to its head, with the vectors of its tokens, in place.
-
-    `levels` are those of [`code_vectors`], and `centroids`, `(num_semantic_tokens, hidden_size)`, those of the
-    tokenizer.
-    """
+    """Initialize a stage's tied embeddings, in place, with vectors by level and centroids `(tokens, hidden_size)`."""
     table = model.get_input_embeddings().weight
     size = table.shape[1]
     if levels is not None:

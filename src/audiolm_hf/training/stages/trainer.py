@@ -38,10 +38,7 @@ NEARLY_FULL = 2**20  # free bytes, less than any file of a checkpoint that canno
 
 
 class StageTrainer(Trainer):
-    """transformers' Trainer for prepared batches, with the common schedule and validation in bits per level.
-
-    `flops_per_token` is for the MFU in the log, and `eval_dataset` is a list of batches of [`validation_batches`].
-    """
+    """transformers' Trainer for prepared batches (a list in `eval_dataset`), with MFU in the log."""
 
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
     control: TrainerControl
@@ -246,10 +243,7 @@ class StopCallback(TrainerCallback):
 
 
 class PatienceCallback(TrainerCallback):
-    """Ends the training after `patience` validations without a better one; `None` never ends it.
-
-    They are counted in the log, so that a resumed training ends where an uninterrupted one does.
-    """
+    """Ends the training after `patience` validations without a better one, counted in the log so that it resumes."""
 
     def __init__(self, patience: int | None) -> None:
         self.patience = patience

@@ -151,10 +151,7 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
 
 @one_run("stage", "final")
 def train_stage(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> None:
-    """Train a stage, or resume its training, and save the best checkpoint in `output_folder/final`.
-
-    A given `model` is trained instead of that of `config`; only the adapter of a `PeftModel` is trained and saved.
-    """
+    """Train a stage, or a given `model` such as a `PeftModel`, or resume; the best checkpoint is saved in `final`."""
     trainer = build_stage_trainer(config, model)
     output = Path(config.output_folder)
     parameters = trainer.model.num_parameters()

@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""K-means for the centroids of the semantic tokenizer and the targets of the semantic encoder.
-
-The features of a layer of a trained speech encoder are normalized and clustered. AudioLM (arXiv 2209.03143).
-"""
+"""K-means of an encoder's layer: centroids of the semantic tokenizer, and targets of the semantic encoder."""
 
 import itertools
 from collections.abc import Iterable

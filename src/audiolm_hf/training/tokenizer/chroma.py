@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Frame-wise features of music: pitch classes (chroma) and onset strength.
-
-They are the first targets of a semantic encoder for music, as MFCC are for speech.
-"""
+"""Pitch classes (chroma) and onset strength of music: first targets of a semantic encoder, as MFCC for speech."""
 
 import numpy as np
 

@@ -102,10 +102,7 @@ class MaskedPredictionModel(nn.Module):
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
     def forward(self, batch: spectra.CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the loss, and the cross-entropy and accuracy of masked frames.
-
-        Averaged over the processes, they are means over the frames of the whole batch.
-        """
+        """Return the loss, and cross-entropy and accuracy of masked frames, to be averaged over processes."""
         hidden_states = self.encoder(
             batch.input_features, attention_mask=batch.attention_mask, mask_time_indices=batch.masked
         ).last_hidden_state
@@ -121,10 +118,7 @@ class MaskedPredictionModel(nn.Module):
 
 @one_run("semantic_encoder", "encoder")
 def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
-    """Train an encoder in all iterations, or resume its training; the result is in `encoder`.
-
-    `log.jsonl` of each iteration has `validation_loss` (nats) and `validation_accuracy` of masked frames.
-    """
+    """Train an encoder in all iterations, or resume its training; the result is in `encoder`."""
     accelerator = start_accelerator(config, "semantic-encoder")
     rows = own_rows(config.batch_size)
     tables = [

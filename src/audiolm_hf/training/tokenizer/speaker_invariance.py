@@ -88,10 +88,7 @@ class SpeakerInvarianceModel(nn.Module):
         return self.log_scale.exp() * (2 * features @ self.centroids.T - self.centroids.square().sum(dim=1))
 
     def forward(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the loss, then the loss and the accuracy of the tokens, and the loss of the adversary.
-
-        Averaged over the processes, they are means over the whole batch.
-        """
+        """Return the loss, loss and accuracy of tokens, and the adversary's loss, to be averaged over processes."""
         hidden_states = self.encoder(
             batch.input_features,
             attention_mask=batch.attention_mask,

@@ -27,10 +27,7 @@ TOKENS_FRAMES = 2  # recordings are padded to whole tokens of 2 encoder frames, 
 
 @dataclass(frozen=True)
 class SpectrumTable:
-    """Concatenated input features of many recordings, float16 of shape `(frames, 160)`, 50 frames per second.
-
-    `starts` are the first frame of every recording, and the end of the last.
-    """
+    """Features of recordings, float16 `(frames, 160)` at 50 Hz; `starts` has their first frames, and the end."""
 
     features: np.ndarray
     starts: np.ndarray
@@ -79,10 +76,7 @@ def cepstral_features(features: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -> np.ndarray:
-    """Return a layer's `hidden_states` of a recording of a [`SpectrumTable`], float32 of `(frames, hidden_size)`.
-
-    They are computed in windows, because attention is slow for long recordings.
-    """
+    """Return a layer's `hidden_states` of a recording, float32 `(frames, hidden_size)`, computed in windows."""
     count = min(TARGET_WINDOW, len(features))
     windows = torch.from_numpy(features.astype(np.float32)).split(count)
     real = nn.utils.rnn.pad_sequence([torch.ones(len(window)) for window in windows], batch_first=True)
@@ -93,10 +87,7 @@ def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -
 
 
 def warp_vocal_tract(features: torch.Tensor, factors: torch.Tensor, sampling_rate: int = 16000) -> torch.Tensor:
-    """Warp the frequency axis of spectra `(batch, frames, 160)`, like a shorter or longer vocal tract.
-
-    `factors`, `(batch,)`, are frequency ratios; values above 1 sound like a larger speaker.
-    """
+    """Warp the frequencies of spectra `(batch, frames, 160)` by factors `(batch,)`; 1.1 is a larger speaker."""
     lowest, highest = _mel(torch.tensor(20.0)), _mel(torch.tensor(sampling_rate / 2))
     spacing = (highest - lowest) / (NUM_MEL_BINS + 1)
     centre_hz = 700 * (torch.exp((lowest + spacing * torch.arange(1, NUM_MEL_BINS + 1)) / 1127) - 1)

@@ -1,8 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Hidden states of a pretrained speech encoder, the targets that a small encoder is trained on.
-
-Any speech encoder of transformers with 50 frames a second: w2v-BERT 2.0, HuBERT, WavLM, the encoder of Whisper.
-"""
+"""Hidden states of a pretrained speech encoder of transformers with 50 frames a second, as training targets."""
 
 from pathlib import Path
 
