@@ -34,6 +34,7 @@ AudioFile = str | os.PathLike | bytes | BinaryIO
 _BLOCK = 2**16  # samples encoded at once; libvorbis crashes on some millions
 _UNKNOWN_LENGTH = b"\xff" * 4  # in the header of a WAV file that is still being made
 _TEXT_FIELDS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "genre")
+_METADATA_BYTES = 2**20  # at either end of a file
 _PARTIAL = "audiolm_hf.partial"
 
 
@@ -143,24 +144,21 @@ def _decode(source: AudioFile, decode: Callable[[str | bytes], Any]) -> Any:
         ) from None
 
 
-def read_comment(source: AudioFile) -> str:
-    """Return the comment in the metadata of a sound file, empty if there is none.
+def read_ends(source: AudioFile) -> bytes:
+    """Return the first and the last MiB of a sound file, where all formats have their metadata.
 
     Args:
-        source: see [`read_audio`], in a format of libsndfile.
+        source: see [`read_audio`].
 
     Raises:
         TypeError, FileNotFoundError, ValueError: see [`read_audio`].
     """
-    require_soundfile()
-    file, name = _locate(source)
-    try:
-        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
-            return opened.comment
-    except soundfile.SoundFileError:
-        raise ValueError(
-            f"The metadata of the file {name} cannot be read; give a WAV, FLAC, Ogg or MP3 file."
-        ) from None
+    file, _ = _locate(source)
+    check_audio(file)
+    with io.BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as opened:
+        first = opened.read(_METADATA_BYTES)
+        opened.seek(max(opened.tell(), opened.seek(0, io.SEEK_END) - _METADATA_BYTES))
+        return first + opened.read()
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

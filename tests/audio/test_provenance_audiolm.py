@@ -2,6 +2,8 @@
 """Generated files say what made them, in all formats, and what they say is read again."""
 
 import datetime
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -84,10 +86,29 @@ def test_a_comment_without_its_object_still_marks_the_file(tmp_path, rest):
 
 def test_what_is_no_sound_file_is_an_error_with_its_name(tmp_path):
     (tmp_path / "text.wav").write_text("no audio")
-    with pytest.raises(ValueError, match="text.wav' cannot be read; give a WAV, FLAC, Ogg or MP3 file"):
+    with pytest.raises(ValueError, match="text.wav' cannot be decoded"):
         read_provenance(tmp_path / "text.wav")
     with pytest.raises(FileNotFoundError, match=r"none.wav' does not exist"):
         read_provenance(tmp_path / "none.wav")
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize("name", ["b.mp3", "b.flac", "b.opus", "b.m4a", "b.ogg", "v3.mp3"])
+def test_the_mark_is_found_where_ffmpeg_copies_it(tmp_path, name):
+    path = audiolm_hf.write_audio(tmp_path / "a.wav", np.sin(np.arange(48000) / 9), 16000, provenance("tiny", 3))
+    options = ["-id3v2_version", "3"] if name == "v3.mp3" else []
+    command = ["ffmpeg", "-loglevel", "error", "-ss", "0.5", "-i", str(path), *options, str(tmp_path / name)]
+    subprocess.run(command, check=True)
+    assert read_provenance(tmp_path / name) == read_provenance(path) and read_provenance(path)["seed"] == 3
+    subprocess.run([*command[:-1], "-map_metadata", "-1", str(tmp_path / f"bare{name}")], check=True)
+    assert read_provenance(tmp_path / f"bare{name}") is None
+
+
+def test_a_mark_at_the_end_of_a_long_file_is_found(tmp_path):
+    content = audiolm_hf.write_audio(tmp_path / "a.wav", np.zeros(2_000_000), 16000).read_bytes()
+    assert read_provenance(content) is None
+    for encoding in ("ascii", "utf-16"):
+        assert read_provenance(content + b"LIST" + provenance("tiny", 3)["comment"].encode(encoding))["seed"] == 3
 
 
 def test_samples_that_are_cut_and_encoded_again_have_lost_the_mark(tmp_path):
