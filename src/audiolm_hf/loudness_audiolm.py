@@ -20,15 +20,7 @@ SOFT_LIMIT = 0.9  # amplitude from which samples are compressed, so that none pa
 
 
 def active_frames(audio: Tensor, frame_length: int) -> Tensor:
-    """Return a mask of the frames that are neither pauses nor rare bursts.
-
-    Args:
-        audio (`torch.FloatTensor` of shape `(num_samples,)`): at least one frame.
-        frame_length (`int`): samples per frame.
-
-    Returns:
-        `torch.BoolTensor` of shape `(num_samples // frame_length,)`, at least one of them `True`.
-    """
+    """Return a mask `(num_samples // frame_length,)` of the frames that are neither pauses nor rare bursts."""
     power, heard = _frame_power(audio, frame_length), ~_rare_bursts(audio, frame_length)
     return heard & (power >= power[heard].mean() * 10 ** (-ACTIVE_DB / 10))
 
@@ -69,13 +61,7 @@ class Loudness:
 
     @classmethod
     def of(cls, audio: Tensor, loudness_db: float, frame_length: int) -> "Loudness":
-        """Measure a prompt.
-
-        Args:
-            audio (`torch.FloatTensor` of shape `(num_samples,)`): the part of the prompt that is tokenized.
-            loudness_db (`float`): RMS of active frames that it is brought to, dB relative to full scale.
-            frame_length (`int`): samples per frame.
-        """
+        """Measure a prompt `(num_samples,)`, whose active frames are brought to `loudness_db` of full scale."""
         offset = audio.mean()
         bursts = _rare_bursts(audio - offset, frame_length)
         if bursts.any():

@@ -7,7 +7,7 @@ from transformers import get_wsd_schedule
 
 from audiolm_hf.settings import build
 from audiolm_hf.training.codec.config import CodecTrainingConfig
-from audiolm_hf.training.schedule import learning_rate_factor
+from audiolm_hf.training.config import learning_rate_factor
 
 
 def rates(**arguments):

@@ -1,7 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Shared parts of the trainings' configurations: data, optimization, and the keys of a model's configuration."""
+"""Shared parts of the trainings' configurations: data, optimization, its schedule, and a model's keys."""
 
 import dataclasses
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -122,3 +123,25 @@ def backbone_keys(backbone: dict[str, Any]) -> list[str]:
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"backbone: model_type is {model_type!r}{did_you_mean(str(model_type), CONFIG_MAPPING)}")
     return model_keys(CONFIG_MAPPING[model_type])
+
+
+def warmup_of(warmup_steps: float, max_steps: int) -> int:
+    """Return the number of warmup steps; a number below 1 is a share of all steps, as in `TrainingArguments`."""
+    return max(1, round(warmup_steps * max_steps if warmup_steps < 1 else warmup_steps))
+
+
+def learning_rate_factor(
+    step: int, max_steps: int, warmup_steps: float, decay_steps: int | None = None, floor: float = 0.0
+) -> float:
+    """Return the share of the peak learning rate; `decay_steps`, by default all after the warmup, decay to `floor`.
+
+    Unlike that of transformers' `get_wsd_schedule`, the rate of the first step is above 0, and the decay may begin
+    during the warmup; the bundled checkpoints depend on both.
+    """
+    warmup = warmup_of(warmup_steps, max_steps)
+    rise = min(1.0, (step + 1) / warmup)
+    length = max_steps - warmup if decay_steps is None else decay_steps
+    if not length:
+        return rise
+    progress = min(1.0, max(0.0, (step - max_steps + length) / length))
+    return rise * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -11,10 +11,9 @@ from torch import nn
 
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.training.checkpointing import append_log, load_training_state, rewind_log, save_training_state
-from audiolm_hf.training.config import TrainingConfig
+from audiolm_hf.training.config import TrainingConfig, learning_rate_factor
 from audiolm_hf.training.processes import announce, delayed_interruption
 from audiolm_hf.training.run import describe_config
-from audiolm_hf.training.schedule import learning_rate_factor
 
 
 class TrainingLoop:

@@ -15,8 +15,7 @@ from audiolm_hf.settings import (
     Settings,
     Share,
 )
-from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, model_keys
-from audiolm_hf.training.schedule import warmup_of
+from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, model_keys, warmup_of
 
 
 @dataclass

@@ -25,10 +25,10 @@ from audiolm_hf.compat_audiolm import CHECKPOINTING
 from audiolm_hf.files import write_json
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.training.checkpointing import remove_old_checkpoints, require_finite, seal_checkpoint, stop_diverged
+from audiolm_hf.training.config import learning_rate_factor
 from audiolm_hf.training.flops import peak_flops
 from audiolm_hf.training.loop import require_trackers
 from audiolm_hf.training.processes import Interruption, announce
-from audiolm_hf.training.schedule import learning_rate_factor
 from audiolm_hf.training.stages.bits import stage_bits
 from audiolm_hf.training.stages.config import StageTrainingConfig
 

@@ -42,8 +42,8 @@ from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer import spectra
 from audiolm_hf.training.tokenizer.centroids import assign_clusters
-from audiolm_hf.training.tokenizer.chroma import chroma_features
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
+from audiolm_hf.training.tokenizer.spectra import chroma_features
 from audiolm_hf.training.tokenizer.teacher import SAMPLING_RATE, Teacher
 
 logger = logging.get_logger(__name__)
