@@ -31,12 +31,7 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineMod
 from audiolm_hf.pipeline_audiolm import AudioContinuationPipeline
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.provenance_audiolm import VERSION, read_provenance
-from audiolm_hf.registration import (
-    register,
-    register_acoustic_codec,
-    register_semantic_tokenizer,
-    register_stage,
-)
+from audiolm_hf.registration import register, register_acoustic_codec, register_semantic_tokenizer, register_stage
 from audiolm_hf.stages_audiolm import Stage
 from audiolm_hf.streamer_audiolm import AudioIteratorStreamer
 from audiolm_hf.token_layout_audiolm import AudioLMStageCollator, build_stage_example

@@ -67,11 +67,7 @@ def open_saved_dataset(folder: Path) -> ClipList:
 
 
 def open_dataset(
-    name: str,
-    split: str | None,
-    config_name: str | None = None,
-    revision: str | None = None,
-    streaming: bool = False,
+    name: str, split: str | None, config_name: str | None = None, revision: str | None = None, streaming: bool = False
 ) -> ClipList | ClipStream:
     """Open a dataset by what `datasets.load_dataset` takes; `streaming` reads it without downloading it first."""
     if split is None:

@@ -29,13 +29,7 @@ from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import decode_clip
 from audiolm_hf.data.clips import ClipReader, check_unique
 from audiolm_hf.data.recordings import Clip, ClipList
-from audiolm_hf.data.tokenizers import (
-    LAST_SEGMENT_S,
-    SEGMENT_LENGTH_S,
-    TokenizerPair,
-    token_info,
-    tokenize_recording,
-)
+from audiolm_hf.data.tokenizers import LAST_SEGMENT_S, SEGMENT_LENGTH_S, TokenizerPair, token_info, tokenize_recording
 from audiolm_hf.data.tokens import (
     INFO_FILE,
     SKIPPED_FILE,

@@ -229,10 +229,6 @@ def _read_row_group(path: Path, group: int) -> list[TokenRecord]:
     table = pq.ParquetFile(path, memory_map=True).read_row_group(group, columns=_SCHEMA.names, use_threads=False)
     tokens, durations, codes = (table[name].to_numpy() for name in _SCHEMA.names[7:])
     return [
-        TokenRecord(
-            **fields,
-            semantic_tokens=np.repeat(tokens[row], durations[row]),
-            audio_codes=np.stack(codes[row]),
-        )
+        TokenRecord(**fields, semantic_tokens=np.repeat(tokens[row], durations[row]), audio_codes=np.stack(codes[row]))
         for row, fields in enumerate(table.select(_PLAIN_COLUMNS).to_pylist())
     ]

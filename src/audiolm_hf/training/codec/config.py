@@ -5,16 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
-from audiolm_hf.settings import (
-    Count,
-    CountOrNone,
-    InputPath,
-    LearningRate,
-    NotNegative,
-    Seconds,
-    Settings,
-    Share,
-)
+from audiolm_hf.settings import Count, CountOrNone, InputPath, LearningRate, NotNegative, Seconds, Settings, Share
 from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, model_keys, warmup_of
 
 

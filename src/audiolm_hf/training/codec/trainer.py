@@ -105,10 +105,7 @@ class CodecTrainer(TrainingLoop):
             self.model, discriminator, *optimizers
         )
         self.modules = {"codec": self.model, "discriminator": discriminator}
-        self.optimizers = {
-            "optimizer": self.optimizer,
-            "discriminator_optimizer": self.discriminator_optimizer,
-        }
+        self.optimizers = {"optimizer": self.optimizer, "discriminator_optimizer": self.discriminator_optimizer}
 
     def _check_crop_length(self, crop_length: int) -> None:
         needed = {

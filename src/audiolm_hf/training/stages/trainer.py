@@ -34,6 +34,10 @@ from audiolm_hf.training.stages.config import StageTrainingConfig
 
 ADAM_BETA2 = 0.95
 FINAL_SHARE = 0.01  # final learning rate as a share of the peak
+_SHARED_ARGUMENTS = (  # with transformers' `TrainingArguments`
+    *("max_steps", "learning_rate", "weight_decay", "max_grad_norm", "bf16", "seed"),
+    *("gradient_accumulation_steps", "eval_steps", "logging_steps"),
+)
 NEARLY_FULL = 2**20  # free bytes, less than any file of a checkpoint that cannot be written
 
 
@@ -161,26 +165,18 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
     """Return the `TrainingArguments` of a stage's configuration."""
     require_trackers(config)
     arguments = _TrainingArguments(
+        **{name: getattr(config, name) for name in _SHARED_ARGUMENTS},
         output_dir=str(Path(config.output_folder) / "checkpoints"),
-        max_steps=config.max_steps,
         per_device_train_batch_size=1,  # an item is a part of a batch
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
         adam_beta2=ADAM_BETA2,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
         use_cpu=config.use_cpu or not torch.accelerator.is_available(),
-        seed=config.seed,
         data_seed=config.seed,
         eval_strategy="steps",
         save_strategy="steps",
-        eval_steps=config.eval_steps,
         save_steps=config.eval_steps,
         load_best_model_at_end=True,
         metric_for_best_model="eval_bits",
         greater_is_better=False,
-        logging_steps=config.logging_steps,
         dataloader_num_workers=0,
         remove_unused_columns=False,
         use_cache=True,  # the Trainer saves this value in the configuration; the loss does not use a cache

@@ -25,16 +25,7 @@ from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import (
-    BatchSize,
-    Count,
-    CountOrNone,
-    Filled,
-    NamedInput,
-    NotNegative,
-    Seconds,
-    Settings,
-)
+from audiolm_hf.settings import BatchSize, Count, CountOrNone, Filled, NamedInput, NotNegative, Seconds, Settings
 from audiolm_hf.training.checkpointing import kept_tensors
 from audiolm_hf.training.config import MaskedTrainingConfig, check_model_keys, model_keys
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
