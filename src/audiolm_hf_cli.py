@@ -21,6 +21,7 @@ SUMMARIES = {
     "train": "train a part of AudioLM, or all parts, from a YAML file",
     "evaluate": "evaluate a checkpoint or a part of it",
     "benchmark": "measure the speed of generation",
+    "convert": "convert an adapter folder in the older format",
     "push": "upload a checkpoint to the Hugging Face Hub",
     "demo": "start the demo in a browser",
 }

@@ -43,7 +43,10 @@ def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
     _require_hub(os.fspath(source), hub_options)
     found = find_adapter_config_file(os.fspath(source), **hub_options)
     if found is None and (folder / ADAPTER_FILE).is_file():
-        raise ValueError(f"{source} is an adapter of an older form, with a folder for each stage; train it again.")
+        raise ValueError(
+            f"{source} is an adapter folder of the older form, with a sub-folder for each stage; convert it with: "
+            f"audiolm-hf convert {source} NEW_FOLDER"
+        )
     return found
 
 

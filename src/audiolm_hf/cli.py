@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluation"),
     "benchmark": ("benchmark", "train"),
+    "convert": ("convert", "train"),
     "push": ("push", None),
     "demo": ("demo", "space"),
 }

@@ -132,7 +132,10 @@ def test_every_command_is_understood(command):
 
 
 def test_there_are_commands_of_every_verb_in_the_readme():
-    assert {command[0] for command in commands()} == set(cli.VERBS) - {"checkpoints"}
+    assert {command[0] for command in commands()} == set(cli.VERBS) - {
+        "checkpoints",
+        "convert",
+    }  # configs/lora has the second
     assert "`audiolm-hf checkpoints`" in README
 
 

@@ -283,12 +283,12 @@ def test_missing_weights_are_an_error(folders, base, tmp_path):
     assert base.state_dict().keys() == tiny_model().state_dict().keys()
 
 
-def test_the_older_form_is_refused(folders, base, tmp_path):
+def test_the_older_form_is_refused_with_the_command_that_converts_it(folders, base, tmp_path):
     (tmp_path / "old" / "coarse").mkdir(parents=True)
     (tmp_path / "old" / ADAPTER_FILE).write_text(json.dumps({"base": "speech-tiny", "stages": {"coarse": [1.0]}}))
     shutil.copy(folders / "ann" / "config.json", tmp_path / "old")
     for load in (AudioLMModel.from_pretrained, AutoModel.from_pretrained, base.load_adapter, audiolm_hf.pipeline):
-        with pytest.raises(Exception, match="old is an adapter of an older form, .*train it again"):
+        with pytest.raises(Exception, match=r"convert it with: audiolm-hf convert .*old NEW_FOLDER"):
             load(str(tmp_path / "old"))
 
 

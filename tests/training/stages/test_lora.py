@@ -1,5 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +14,7 @@ from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file
 
 from audiolm_hf import AudioLMModel
-from audiolm_hf.adapters_audiolm import read_adapter_notes
+from audiolm_hf.adapters_audiolm import ADAPTER_FILE, read_adapter_notes
 from audiolm_hf.cli import main
 from audiolm_hf.settings import build
 from audiolm_hf.training.stages.lora import LoraTrainingConfig, adapt_stage, quantization_config, train_lora
@@ -127,6 +129,41 @@ def test_stages_of_other_ranks_are_joined(base, data, tmp_path):
         assert model.stages[name].model.layers[0].mlp.up_proj.r["default"] == rank
         alone = PeftModel.from_pretrained(getattr(tiny_model(), name), tmp_path / name / "final")
         assert torch.equal(model.stages[name](ids).logits, alone(ids).logits)
+
+
+@pytest.fixture
+def old_folder(trained, base, tmp_path):
+    """An adapter folder of the older form."""
+    for name in ("coarse", "fine"):
+        shutil.copytree(trained / name / "final", tmp_path / "old" / name)
+    norms = {name: getattr(tiny_model(), name).model.norm.weight[:16].tolist() for name in ("coarse", "fine")}
+    notes = {"base": os.path.relpath(base, tmp_path / "old"), "stages": norms, "recordings": {"speaker": "ann"}}
+    (tmp_path / "old" / ADAPTER_FILE).write_text(json.dumps(notes))
+    return tmp_path / "old"
+
+
+def test_a_folder_of_the_older_form_is_converted(trained, old_folder, tmp_path):
+    assert main(["convert", str(old_folder), str(tmp_path / "new")]) == 0
+    new, expected = adapter_tensors(tmp_path / "new"), adapter_tensors(trained / "adapter")
+    assert new.keys() == expected.keys() and all(tensor.equal(new[name]) for name, tensor in expected.items())
+    assert read_adapter_notes(tmp_path / "new")["recordings"] == {"speaker": "ann"}
+    ids = torch.randint(0, 20, (1, 6))
+    model, same = (AudioLMModel.from_pretrained(folder) for folder in (tmp_path / "new", trained / "adapter"))
+    assert all(torch.equal(stage(ids).logits, same.stages[name](ids).logits) for name, stage in model.stages.items())
+
+
+def test_what_cannot_be_converted_is_refused(trained, old_folder, tmp_path, capsys):
+    assert main(["convert", str(trained / "adapter"), str(tmp_path / "new")]) == 1
+    assert "is no adapter folder of the older form" in capsys.readouterr().err
+    assert main(["convert", str(old_folder), str(trained)]) == 1
+    assert "is there already; name a new folder" in capsys.readouterr().err
+    path = old_folder / ADAPTER_FILE
+    notes = json.loads(path.read_text())
+    notes["stages"]["fine"][3] += 0.1
+    path.write_text(json.dumps(notes))
+    assert main(["convert", str(old_folder), str(tmp_path / "new")]) == 1
+    assert "The fine stage of" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_resumed_training_equals_an_uninterrupted_one(trained, base, data, tmp_path):

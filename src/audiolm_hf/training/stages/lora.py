@@ -22,7 +22,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_mode
 from peft.utils import load_peft_weights, set_peft_model_state_dict
 from transformers import BitsAndBytesConfig, set_seed
 
-from audiolm_hf.adapters_audiolm import ADAPTER_FILE
+from audiolm_hf.adapters_audiolm import ADAPTER_FILE, find_base
 from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.config_values_audiolm import Within
@@ -235,3 +235,24 @@ def join_adapters(base: str, stages: Mapping[str, Path], folder: Path, recording
     AudioLMProcessor.from_pretrained(base).save_pretrained(folder)
     notes = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8")) | {"recordings": dict(recordings)}
     (folder / ADAPTER_FILE).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+
+
+def convert_adapter(old: Path, new: Path) -> None:
+    """Convert an adapter folder in the older format, with a subfolder for each stage, to PEFT's format."""
+    notes = json.loads((old / ADAPTER_FILE).read_text(encoding="utf-8")) if (old / ADAPTER_FILE).is_file() else {}
+    if "stages" not in notes:
+        raise ValueError(f"{old} is no adapter folder of the older form, whose {ADAPTER_FILE} lists stages.")
+    if new.exists():
+        raise ValueError(f"{new} is there already; name a new folder.")
+    base = find_base(notes["base"], old)
+    stages = AudioLMModel.from_pretrained(base, dtype="float32").stages
+    for stage, expected in notes["stages"].items():
+        norm = [weight for weight in stages[stage].parameters() if weight.dim() == 1][-1]
+        if not torch.allclose(norm[: len(expected)], torch.tensor(expected), rtol=1e-2, atol=1e-3):
+            raise ValueError(f"The {stage} stage of {base} is not the one that the adapter was trained on.")
+    replace_folder(
+        new,
+        lambda folder: join_adapters(
+            base, {name: old / name for name in notes["stages"]}, folder, notes["recordings"]
+        ),
+    )

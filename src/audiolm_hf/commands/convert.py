@@ -1,0 +1,24 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""`audiolm-hf convert`: convert an adapter folder in the older format to PEFT's format."""
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "convert",
+        help="convert an adapter folder in the older format",
+        description="Convert an adapter folder with a subfolder for each stage to one PEFT adapter of the whole "
+        "model. The old folder does not change.",
+    )
+    parser.add_argument("folder", type=Path, help="adapter folder in the older format")
+    parser.add_argument("output", type=Path, help="new folder")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from audiolm_hf.training.stages.lora import convert_adapter
+
+    convert_adapter(arguments.folder, arguments.output)
+    return 0
