@@ -251,10 +251,17 @@ def _continuation_options(parser: argparse.ArgumentParser) -> None:
 def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation
+    from audiolm_hf.evaluation.protocols.long_form import SHORTEST_S, evaluate_long_form, format_long_form
 
+    long = arguments.length_s is not None and arguments.length_s >= SHORTEST_S
+    if long and arguments.num_continuations > 1:
+        raise ValueError(f"From {SHORTEST_S:g} s on, each prompt is continued once; leave out --num-continuations.")
     model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
     lengths = (arguments.prompt_length_s, arguments.length_s)
+    if long:
+        drift = evaluate_long_form(model, source, arguments.num_prompts, *lengths, arguments.seed, arguments.kind)
+        return drift, format_long_form(drift)
     options = (arguments.seed, arguments.kind, arguments.num_continuations)
     report = evaluate_continuation(model, source, arguments.num_prompts, *lengths, *options)
     return report, format_continuation(report)
@@ -360,7 +367,8 @@ EVALUATIONS = {
         "speaker, prosody or harmony of continuations",
         "Measure loudness, silence, repetition and timbre of continuations, and speaker similarity, pauses and pitch "
         "of speech, or key, pitch classes and onsets of piano. They are compared with real continuations, other "
-        "speakers or pieces, noise and silence.",
+        "speakers or pieces, noise and silence. From 60 s on, every 10 s are compared with the prompt instead, "
+        "which shows drift.",
         _continuation_options,
         _evaluate_continuation,
     ),
