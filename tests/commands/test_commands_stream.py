@@ -2,6 +2,7 @@
 """`audiolm-hf continue --stream`: WAV while it is generated, to pipes and files."""
 
 import io
+import os
 import subprocess
 import sys
 import wave
@@ -106,3 +107,17 @@ def test_what_cannot_be_streamed_is_refused(run, monkeypatch, capsys, arguments,
     monkeypatch.setattr(continue_, "load", lambda *given: pytest.fail("loaded first"))
     assert run(*arguments, "--stream") == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(folder, tmp_path):
+    def peak(length_s):
+        command = [sys.executable, "-m", "audiolm_hf.cli", "continue", str(CLIP), "-o", "out.wav", "--stream"]
+        options = ["--length-s", str(length_s), "--checkpoint", str(folder), "--device", "cpu", "--no-use-fine-stage"]
+        process = subprocess.Popen([*command, *options], cwd=tmp_path, env=environment(tmp_path))
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss / 1024
+
+    assert peak(100) < peak(5) + 10  # MB; the audio alone is 6.4 MB in float32

@@ -2,6 +2,7 @@
 """The codec contract holds for every codec, with tiny random models."""
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -264,6 +265,28 @@ def test_windows_give_the_samples_of_one_pass(monkeypatch, variant, window):
     length = min(decoded.shape[1], expected.shape[1])
     assert length > 149 * codec.hop_length and not decoded[:, length:].any()
     torch.testing.assert_close(decoded[:, :length], expected[:, :length], rtol=1e-4, atol=1e-5 * float(expected.std()))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("num_known", [0, 1, 37])
+def test_codes_that_arrive_in_pieces_are_decoded_alike(monkeypatch, variant, num_known):
+    kind = variant.split()[0]
+    config = CONFIGS[kind]()
+    fields = {name: value for name, value in config.to_dict().items() if name != "hop_length"}
+    codec = filled_codec(type(config)(**fields | VARIANTS[variant]))
+    monkeypatch.setattr(acoustic_codec_audiolm, "STREAM_WINDOWS_S", (2 / codec.frame_rate, 8 / codec.frame_rate))
+    codes = torch.randint(8, (1, codec.num_codebooks, 90))
+    windows = [*codec.decode_windows(iter([codes]), num_known)]
+    for step in (1, 13):
+        assert torch.equal(
+            torch.cat([*codec.decode_windows(iter(codes.split(step, 2)), num_known)], 1), torch.cat(windows, 1)
+        )
+    if variant != "encodec normalized over time":  # of all frames
+        ends = [2, 6, *range(14, 90 - num_known, 8), 90 - num_known]
+        lengths = [num_known] * (num_known > 0) + [end - start for start, end in pairwise([0, *ends])]
+        assert [window.shape[1] / codec.hop_length for window in windows] == lengths
+    expected = codec.decode(codes)
+    torch.testing.assert_close(torch.cat(windows, 1), expected, rtol=1e-4, atol=1e-5 * float(expected.std()))
 
 
 @pytest.mark.parametrize("kind", ["encodec", "dac", "mimi"])

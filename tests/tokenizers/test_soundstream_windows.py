@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from audiolm_hf import modeling_soundstream_audiolm
+from audiolm_hf import acoustic_codec_audiolm, modeling_soundstream_audiolm
 from audiolm_hf.acoustic_codec_audiolm import wrap_acoustic_codec
 from tests.tokenizers.test_modeling_soundstream_audiolm import KINDS, PHASES, tiny_codec
 
@@ -42,6 +42,21 @@ def test_windows_give_the_samples_of_one_pass(monkeypatch, kind, num_codebooks, 
         assert torch.equal(
             codec.decode(codes, mask, num_samples=333).audio_values, codec.decode(codes, mask).audio_values[:, :333]
         )
+
+
+@pytest.mark.parametrize(("kind", "num_codebooks"), WINDOWED)
+@pytest.mark.parametrize("num_known", [0, 20])
+def test_codes_that_arrive_in_pieces_are_decoded_alike(monkeypatch, kind, num_codebooks, num_known):
+    codec = wrap_acoustic_codec(tiny_codec(**kind))
+    monkeypatch.setattr(acoustic_codec_audiolm, "STREAM_WINDOWS_S", (2 / codec.frame_rate, 8 / codec.frame_rate))
+    codes = torch.randint(16, (2, num_codebooks, 150))
+    with torch.no_grad():  # in one pass, with all rounds of phases over all frames
+        whole, _ = codec.model.decode_window(codes, None, None, 0, 150)
+    windows = torch.cat([*codec.decode_windows(iter([codes]), num_known)], 1)
+    assert torch.allclose(windows, whole, rtol=1e-3, atol=1e-4)
+    for step in (1, 11):
+        pieces = iter(codes.split(step, 2))
+        assert torch.equal(torch.cat([*codec.decode_windows(pieces, num_known)], 1), windows)
 
 
 @pytest.mark.parametrize(("kind", "num_codebooks"), WINDOWED)
