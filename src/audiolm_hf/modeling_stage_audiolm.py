@@ -61,6 +61,9 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         self.lm_head = nn.Linear(embeddings.weight.shape[1], config.vocab_size, bias=False)
         name = next(name for name, module in self.model.named_modules() if module is embeddings)
         self._tied_weights_keys = {"lm_head.weight": f"model.{name}.weight"}
+        # Read once: an attribute of a configuration takes longer than a small product.
+        levels = [*config.condition_levels, *config.predicted_levels]
+        self._level_ids = {level: (*level_range(config, level), forbidden_id(config, level)) for level in levels}
         self.post_init()
         if not self.model.tp_plan:  # the head is spread over processes where the backbone is
             self._tp_plan = {}
@@ -73,7 +76,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         They are of hidden states of the decoder's last layer, in float32: column i is id `level_range(config,
         level)[0] + i`; minus infinity for an id that is never chosen.
         """
-        start, stop = level_range(self.config, level)
+        start, stop, _ = self._level_ids[level]
         if self._head_has_rows:
             return self._restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
         return self._restrict(self.lm_head(hidden_states)[..., start:stop], level)
@@ -87,10 +90,10 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
 
     def _restrict(self, logits: Tensor, level: int) -> Tensor:
         """Return the logits of a level as float32, with minus infinity for ids that are never chosen."""
-        forbidden = forbidden_id(self.config, level)
+        start, stop, forbidden = self._level_ids[level]
         if forbidden is None:
             return logits.float()
-        never = torch.arange(*level_range(self.config, level), device=logits.device) == forbidden
+        never = torch.arange(start, stop, device=logits.device) == forbidden
         return logits.float().masked_fill(never, -torch.inf)
 
     def _target_losses(self, hidden_states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +117,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         sizes = counts.tolist()
         rows = states if scores is None else scores
         for level, group, group_targets in zip(groups.tolist(), rows.split(sizes), targets.split(sizes), strict=True):
-            start, stop = level_range(self.config, level)
+            start, stop, _ = self._level_ids[level]
             logits = self.level_logits(group, level) if scores is None else self._restrict(group[:, start:stop], level)
             local = group_targets - start
             losses.append(F.cross_entropy(logits, local, reduction="none"))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
+from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache, LlamaModel, MistralModel, PreTrainedModel, Qwen2Model
 from transformers.cache_utils import DynamicLayer
 
@@ -18,6 +19,7 @@ from .configuration_audiolm import AudioLMStageConfig
 
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # of the same computations, but for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
+MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
 _onednn: Any = torch.ops.mkldnn
 
 
@@ -110,6 +112,30 @@ class PackedDecoder:
         return _normalize(hidden, self.model.norm)
 
 
+class FastProducts(TorchFunctionMode):
+    """Lets oneDNN multiply the float32 inputs of linear layers on a CPU, within a `with` statement without gradients.
+
+    torch uses MKL, which takes twice as long on processors of AMD, and as long on those of Intel.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is F.linear and not kwargs and _suits_onednn(*args):
+            inputs, weight, bias = (*args, None)[:3]
+            return _onednn._linear_pointwise(inputs, weight, bias, "none", [], "")
+        return func(*args, **(kwargs or {}))
+
+
+def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    given = [inputs, weight] if bias is None else [inputs, weight, bias]
+    return (
+        inputs.numel() >= MIN_PRODUCT_ROWS * inputs.shape[-1]
+        and all(type(each) in (Tensor, nn.Parameter) and each.dtype == torch.float32 for each in given)
+        and all(each.device.type == "cpu" for each in given)
+        and torch.backends.mkldnn.is_available()
+        and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
+    )
+
+
 def _normalize(hidden: Tensor, norm: Any) -> Tensor:
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
@@ -143,6 +169,12 @@ def pack_decoder(
     return PackedDecoder(model, cache, position_ids + torch.arange(num_steps, device=position_ids.device), mask)
 
 
+def fast_dtypes() -> list[torch.dtype]:
+    """Return the dtypes of weights that this processor multiplies by itself."""
+    has_bfloat16 = torch.backends.mkldnn.is_available() and _onednn._is_mkldnn_bf16_supported()
+    return [torch.float32, torch.bfloat16] if has_bfloat16 else [torch.float32]
+
+
 def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
     """Return whether `PackedDecoder` computes what `forward` does, on the device of its weights.
 
@@ -154,11 +186,8 @@ def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
     modules = [module for module in model.modules() if module not in called]
     weights = list(model.parameters())
     dtype = weights[0].dtype
-    fast_dtypes = [torch.float32]
-    if torch.backends.mkldnn.is_available() and _onednn._is_mkldnn_bf16_supported():
-        fast_dtypes.append(torch.bfloat16)
     return (
-        dtype in fast_dtypes
+        dtype in fast_dtypes()
         and all(type(each) is nn.Parameter and each.device.type == "cpu" and each.dtype == dtype for each in weights)
         and all(_is_plain(module, model) for module in modules)
         and [type(layer) for layer in cache.layers] == [_GrowingLayer] * len(model.layers)

@@ -29,7 +29,7 @@ from transformers import (
 
 from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import AudioLMStageConfig
-from .packed_decoder_audiolm import build_cache, pack_decoder
+from .packed_decoder_audiolm import FastProducts, build_cache, pack_decoder
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -182,37 +182,37 @@ def sample_blocks(
     # Without padding no mask is needed, and attention kernels are faster without one.
     whole_mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
     cache = build_cache(config, prompt_length + num_tokens)
-    levels = config.predicted_levels
-    tokens = input_ids.new_full((batch, num_tokens), config.end_token_id)
+    levels, end_token_id = (
+        config.predicted_levels,
+        config.end_token_id,
+    )  # read once: reading takes as long as computing
+    first_ids = [level_range(config, level)[0] for level in levels]
+    tokens = input_ids.new_full((batch, num_tokens), end_token_id)
     ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
     unusable = ended.clone()
     decoder = None
     for step in range(num_tokens):
         if decoder is None:
             step_mask = None if whole_mask is None else whole_mask[:, : prompt_length + step]
-            outputs = model.model(
-                input_ids=input_ids,
-                **model.placed(input_ids, step_mask, position_ids, cache),
-                **{CACHE_NAME: cache},
-                use_cache=True,
-            )
+            placed = model.placed(input_ids, step_mask, position_ids, cache)
+            with FastProducts():
+                outputs = model.model(input_ids=input_ids, **placed, **{CACHE_NAME: cache}, use_cache=True)
             states = outputs.last_hidden_state[:, -1]
         else:
             states = decoder.step(input_ids[:, 0])
-        level = levels[step % len(levels)]
-        first_id = level_range(config, level)[0]
+        level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
         scores = model.level_logits(states, level).to(input_ids.device)
         if guided:
             conditional, unconditional = scores.log_softmax(-1).chunk(2)
             scores = unconditional + sampler.guidance_scale * (conditional - unconditional)
         if num_forbidden_ends is not None:
             forbidden = step < num_forbidden_ends
-            scores[:, config.end_token_id] = scores[:, config.end_token_id].masked_fill(forbidden, -torch.inf)
+            scores[:, end_token_id] = scores[:, end_token_id].masked_fill(forbidden, -torch.inf)
         unusable |= ~scores.amax(-1).isfinite()
         chosen = sampler.choose(scores, noise[:, step]) + first_id
         if level == SEMANTIC_LEVEL:
-            chosen = chosen.masked_fill(ended, config.end_token_id)
-            ended |= chosen == config.end_token_id
+            chosen = chosen.masked_fill(ended, end_token_id)
+            ended |= chosen == end_token_id
         tokens[:, step] = chosen
         if progress is not None:
             progress.advance(batch)
@@ -305,7 +305,8 @@ def fill_frames(
             num_accepted = counts[:, done] - counts[:, done + 1]
             if not num_accepted.any():  # few frames need fewer passes
                 continue
-            scores = _frame_scores(model, ids, mask, masked, level, sampler.guidance_scale)
+            with FastProducts():
+                scores = _frame_scores(model, ids, mask, masked, level, sampler.guidance_scale)
             unusable |= ~scores.isfinite().all()
             chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
             ranks = torch.full(masked.shape, -torch.inf, device=device).masked_scatter(masked, confidence)

@@ -1,16 +1,14 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+import sys
 
 import pytest
 import torch
 
 from audiolm_hf.cli import main
-from audiolm_hf.evaluation.speed import (
-    format_generation,
-    measure_generation,
-    sample,
-    stage_task,
-)
+from audiolm_hf.evaluation import speed_peers
+from audiolm_hf.evaluation.speed import TRANSFORMERS, format_generation, measure_generation, time_runs
+from audiolm_hf.evaluation.speed_tasks import sample, stage_task
 from audiolm_hf.token_layout_audiolm import level_mask
 from tests.helpers_parallel import parallel_audiolm
 
@@ -48,11 +46,50 @@ def test_metrics_follow_from_tokens_and_times(report):
         ("coarse", 1),
     ]
     assert len(report["stages"]) == 6
+    for row in [*report["stages"], *report["codec"]]:
+        assert row["realtime_factor"] == pytest.approx(row["seconds"] / row["audio_s"])
+        assert row["cpu_seconds"] > 0
     for row in report["stages"]:
         assert row["tokens_per_s"] == pytest.approx(row["tokens"] / row["seconds"])
-        assert row["realtime_factor"] == pytest.approx(row["seconds"] / row["audio_s"])
+        assert row["ms_per_step"] == pytest.approx(1000 * row["seconds"] / (row["tokens"] / row["batch"]))
     coarse = [row for row in report["stages"] if row["stage"] == "coarse"]
     assert [row["tokens"] for row in coarse] == [20, 60] and coarse[1]["audio_s"] == pytest.approx(0.6)
+    assert [row["part"] for row in report["codec"]] == ["encode", "decode"]
+    assert report["peak_memory_mib"] > 50
+
+
+def test_continuations_are_timed_in_each_mode_until_their_first_chunk_and_their_end():
+    model = parallel_audiolm()
+    report = measure_generation(model, length_s=0.4, batch_sizes=(1,), rounds=1, against=[TRANSFORMERS])
+    modes = ["hierarchical", "hierarchical, first chunk", "parallel", "parallel, first chunk"]
+    assert [row["mode"] for row in report["continuations"]] == modes
+    assert ["realtime_factor" in row for row in report["continuations"]] == [True, False] * 2
+    systems = [(row["stage"], row["system"]) for row in report["stages"]]
+    both = [(stage, system) for stage in ("semantic", "coarse", "fine") for system in ("audiolm-hf", TRANSFORMERS)]
+    assert sorted(systems) == sorted([*both, ("parallel", "audiolm-hf")])
+    assert report["skipped"] == {f"{TRANSFORMERS}, parallel stage": "transformers has no generate for masked tokens"}
+
+
+def test_what_is_not_there_is_skipped_with_the_reason(tiny_audiolm, monkeypatch):
+    monkeypatch.setitem(sys.modules, "audiolm_pytorch", None)
+    report = measure_generation(tiny_audiolm, 0.1, (1,), 1, [speed_peers.AUDIOLM_PYTORCH])
+    assert "sizes" not in report
+    assert report["skipped"]["parallel continuations"] == "the checkpoint has no stages for it"
+    assert "cannot be imported" in report["skipped"]["audiolm-pytorch"]
+    assert "skipped: audiolm-pytorch: cannot be imported" in format_generation(report)
+
+
+def test_stages_of_the_sizes_of_the_peer_sample_their_tokens():
+    for row, call in speed_peers._own_runs((32, 1), torch.float32):
+        assert call().shape == (1, row["tokens"])
+
+
+def test_runs_alternate_and_medians_are_without_the_first_round():
+    calls = []
+    runs = [({}, lambda: calls.append("a")), ({}, lambda: calls.append("b"))]
+    time_runs(runs, torch.device("cpu"), 2)
+    assert calls == ["a", "b"] * 3
+    assert all(row["seconds"] > 0 for row, _ in runs)
 
 
 def test_what_cannot_be_measured_is_an_error(tiny_audiolm):

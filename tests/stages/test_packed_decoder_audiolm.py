@@ -3,6 +3,7 @@
 
 import copy
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -267,3 +268,47 @@ def test_steps_without_onednn_are_the_same(run, monkeypatch):
     assert check_equal(run, model, [context_of(model.config, length) for length in (3, 6)]) > 0
     half = build().bfloat16()
     assert run(half, [context_of(half.config, 5)])[2] == 0
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """The shapes of the inputs that oneDNN multiplies."""
+    shapes, multiply = [], packed._onednn._linear_pointwise
+
+    def record(inputs, *arguments):
+        shapes.append(tuple(inputs.shape))
+        return multiply(inputs, *arguments)
+
+    monkeypatch.setattr(packed, "_onednn", SimpleNamespace(_linear_pointwise=record))
+    return shapes
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_fast_products_are_products(products, bias):
+    torch.manual_seed(0)
+    layer = nn.Linear(24, 40, bias=bias)
+    inputs = torch.randn(3, 50, 24)
+    with torch.no_grad():
+        expected = layer(inputs)
+        with packed.FastProducts():
+            torch.testing.assert_close(layer(inputs), expected)
+    assert products == [(3, 50, 24)]
+
+
+def test_fast_products_are_of_float32_without_gradients_alone(products):
+    layer, inputs = nn.Linear(24, 40), torch.randn(50, 24)
+    with packed.FastProducts():
+        layer(inputs).sum().backward()
+        with torch.no_grad():
+            layer(inputs[:2])
+            nn.Linear(24, 40).double()(inputs.double())
+            with torch.autocast("cpu", torch.bfloat16):
+                layer(inputs)
+    assert products == [] and layer.weight.grad is not None
+
+
+def test_a_long_prompt_takes_fast_products(products, run, monkeypatch):
+    model = build()
+    monkeypatch.setattr(packed, "can_pack", lambda *_: False)
+    assert run(model, [context_of(model.config, 40)])[2] == 0
+    assert (1, 42, 32) in products

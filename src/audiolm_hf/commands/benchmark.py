@@ -29,8 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     measures = parser.add_subparsers(dest="measure", required=True, metavar="measure")
     parser = measures.add_parser(
         "generation",
-        help="tokens per second and real-time factor of a checkpoint's stages",
-        description="Measure tokens per second and the real-time factor of every stage of a checkpoint.",
+        help="tokens per second and real-time factor of a checkpoint's stages, codec and continuations",
+        description="Measure tokens per second, real-time factors, time to the first audio and peak memory.",
     )
     add_checkpoint(parser)
     add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
@@ -44,6 +44,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="batch sizes (default 1 and 4)",
     )
     add_number(parser, "--rounds", "repetitions, of which the median is reported", 3)
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        choices=["transformers-generate", "audiolm-pytorch"],
+        help="others to measure in the same run (audiolm-pytorch must be installed, without its dependencies)",
+    )
     add_machine(parser)
     add_report(parser)
     parser.set_defaults(run=run_generation_benchmark)
@@ -60,7 +67,7 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     folder = resolve_checkpoint(arguments.checkpoint)
     model = AudioLMModel.from_pretrained(folder).eval().to(device)
     set_threads(model, arguments.threads)
-    report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds)
+    report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds, arguments.against)
     sys.stdout.write(format_generation(report) + "\n")
     write_report(arguments.output, to_json({"checkpoint": Path(folder).resolve().name, **report}))
     return 0

@@ -3,6 +3,7 @@
 
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,111 +12,191 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiolm_hf.evaluation.report import format_table
+from audiolm_hf.evaluation.report import format_table, join_parts
+from audiolm_hf.evaluation.speed_peers import AUDIOLM_PYTORCH, peer_runs
+from audiolm_hf.evaluation.speed_tasks import Run, sample, stage_task
 from audiolm_hf.modeling_audiolm import AudioLMModel
-from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
-from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise, row_noise, sample_tokens
-from audiolm_hf.token_layout_audiolm import IGNORE_INDEX, build_stage_example
 
-
-def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor, int, float]:
-    """Return the artificial input for timing a stage on at most a window of audio.
-
-    Returns:
-        `torch.LongTensor` of shape `(sequence_length,)`, ids of the condition; the number of tokens to sample; and
-            their
-        length in seconds of audio.
-    """
-    config, codec = model.stages[name].config, model.acoustic_codec
-    frames = max(1, int(codec.frame_rate * min(length_s, config.window_length_s)))
-    num_tokens = max(1, model.time_grid.tokens_within(frames))
-    semantic_tokens = (torch.arange(num_tokens) / config.mean_semantic_duration).long() % config.num_semantic_tokens
-    audio_codes = (torch.arange(frames) % codec.codebook_size).expand(codec.num_codebooks, -1)
-    example = build_stage_example(config, semantic_tokens, audio_codes, ends_recording=False)
-    predicted = example["labels"] != IGNORE_INDEX
-    return example["input_ids"][~predicted], int(predicted.sum()), frames / codec.frame_rate
-
-
-def sample(stage: AudioLMStageBase, context: Tensor, num_tokens: int, batch: int) -> Tensor:
-    """Sample tokens `(batch, num_tokens)` after a context, in rows with equal inputs and different random numbers."""
-    sampler = TokenSampler(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
-    if stage.config.layout.parallel:
-        return _fill(stage, context, sampler, batch)
-    noise = torch.stack([row_noise(0, (row,), num_tokens) for row in range(batch)]).to(stage.device)
-    never_end = None
-    if stage.config.layout.predicts_end:
-        never_end = torch.full((batch,), num_tokens, device=stage.device)
-    contexts = [context.to(stage.device)] * batch
-    return sample_tokens(stage, contexts, noise, sampler, num_forbidden_ends=never_end)
-
-
-def _fill(stage: Any, context: Tensor, sampler: TokenSampler, batch: int) -> Tensor:
-    """Predict all codes of the frames of a context, frame by frame in the result."""
-    width = stage.config.tokens_per_frame
-    condition = context.view(-1, width)
-    masks = torch.tensor(stage.config.mask_token_ids).expand(len(condition), -1)
-    rows = torch.cat([condition, masks], 1).to(stage.device)
-    passes = sampler.passes(masks.shape[1])
-    noise = [parallel_noise(0, (row,), len(rows), passes) for row in range(batch)]
-    filled = fill_frames(stage, [rows] * batch, [0] * batch, noise, sampler)
-    return torch.stack([ids[:, width:].flatten() for ids in filled])
+TRANSFORMERS = "transformers-generate"
+PEERS = (TRANSFORMERS, AUDIOLM_PYTORCH)
+PROMPT_LENGTH_S = 3.0
 
 
 def measure_generation(
-    model: AudioLMModel, length_s: float = 1.0, batch_sizes: Sequence[int] = (1, 4), rounds: int = 3
+    model: AudioLMModel,
+    length_s: float = 1.0,
+    batch_sizes: Sequence[int] = (1, 4),
+    rounds: int = 3,
+    against: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measure the speed of every stage of a checkpoint on some seconds of audio.
+    """Measure the speed of a checkpoint: of every stage, of the codec, and of whole continuations.
+
+    In each round everything is run once, one after the other, so that a busy machine slows all of it down alike.
+
+    Args:
+        model ([`AudioLMModel`]): the checkpoint.
+        length_s (`float`, defaults to 1.0): seconds of audio; a stage makes at most a window of it.
+        batch_sizes (`Sequence[int]`, defaults to `(1, 4)`): rows that a stage samples together.
+        rounds (`int`, defaults to 3): repetitions, of which the medians are reported.
+        against (`Sequence[str]`, *optional*): `"transformers-generate"`, the same stages sampled by `generate` of
+            transformers; `"audiolm-pytorch"`, that package with random weights beside stages of the same sizes.
 
     Returns:
-        `dict`: the device, and in `stages` a row for each stage and batch size with `tokens`, `audio_s`, `seconds`
-            (the
-        median of `rounds` repetitions), `tokens_per_s` and `realtime_factor`.
+        `dict`: the device, and rows in `stages` (by stage, batch and system: `tokens_per_s`, `ms_per_step`), `codec`
+        (`encode` and `decode`) and `continuations` (by acoustic mode: all of it, and the time until the first chunk
+        of `stream`), each with `seconds`, `cpu_seconds` of this process and, but for the first chunk,
+        `realtime_factor`; `peak_memory_mib` of the process or the GPU; and why something was `skipped`.
     """
     if not length_s > 0:
         raise ValueError(f"length_s is {length_s}; give seconds above 0.")
     if rounds < 1 or not batch_sizes or min(batch_sizes) < 1:
         raise ValueError(f"rounds is {rounds} and batch_sizes {list(batch_sizes)}; give 1 or more of each.")
-    rows = []
+    skipped: dict[str, str] = {}
+    sections = {
+        "stages": _stage_runs(model, length_s, batch_sizes, TRANSFORMERS in against, skipped),
+        "codec": _codec_runs(model, length_s),
+        "continuations": _continuation_runs(model, length_s, skipped),
+        "sizes": peer_runs(model, skipped) if AUDIOLM_PYTORCH in against else [],
+    }
+    time_runs([run for runs in sections.values() for run in runs], model.device, rounds)
+    return {
+        "device": _device_name(model.device),
+        "torch": torch.__version__,
+        "parameters": {name: stage.num_parameters() for name, stage in model.stages.items()},
+        **{section: [row for row, _ in runs] for section, runs in sections.items() if runs},
+        "peak_memory_mib": _peak_memory_mib(model.device),
+        "skipped": skipped,
+    }
+
+
+def time_runs(runs: Sequence[Run], device: torch.device, rounds: int) -> None:
+    """Add to each row the median seconds of its call, and what follows from them; calls alternate in each round."""
+    times: list[list[tuple[float, float]]] = [[] for _ in runs]
+    for done in range(rounds + 1):
+        for (_, call), found in zip(runs, times, strict=True):
+            timed = _seconds(call, device)
+            if done:  # the first call loads kernels
+                found.append(timed)
+    for (row, _), found in zip(runs, times, strict=True):
+        row["seconds"], row["cpu_seconds"] = (statistics.median(each) for each in zip(*found, strict=True))
+        if "audio_s" in row:
+            row["realtime_factor"] = row["seconds"] / row["audio_s"]
+        if "tokens" in row:
+            row["tokens_per_s"] = row["tokens"] / row["seconds"]
+            row["ms_per_step"] = 1000 * row["seconds"] * row["batch"] / row["tokens"]
+
+
+def _stage_runs(
+    model: AudioLMModel, length_s: float, batch_sizes: Sequence[int], with_transformers: bool, skipped: dict[str, str]
+) -> list[Run]:
+    runs: list[Run] = []
     for name, stage in model.stages.items():
         context, num_tokens, audio_s = stage_task(model, name, length_s)
         for batch in batch_sizes:
-            run = partial(sample, stage, context, num_tokens, batch)
-            _seconds(run, model.device)  # the first call loads kernels
-            seconds = statistics.median(_seconds(run, model.device) for _ in range(rounds))
-            rows.append(
-                {
-                    "stage": name,
-                    "batch": batch,
-                    "tokens": batch * num_tokens,
-                    "audio_s": batch * audio_s,
-                    "seconds": seconds,
-                    "tokens_per_s": batch * num_tokens / seconds,
-                    "realtime_factor": seconds / (batch * audio_s),
-                }
-            )
-    parameters = {name: stage.num_parameters() for name, stage in model.stages.items()}
-    return {"device": _device_name(model.device), "torch": torch.__version__, "parameters": parameters, "stages": rows}
+            row = {"stage": name, "batch": batch, "tokens": batch * num_tokens, "audio_s": batch * audio_s}
+            runs.append(({**row, "system": "audiolm-hf"}, partial(sample, stage, context, num_tokens, batch)))
+            if with_transformers and not stage.config.layout.parallel:
+                runs.append(({**row, "system": TRANSFORMERS}, partial(_generate, stage, context, num_tokens, batch)))
+        if with_transformers and stage.config.layout.parallel:
+            skipped[f"{TRANSFORMERS}, {name} stage"] = "transformers has no generate for masked tokens"
+    return runs
+
+
+def _generate(stage: Any, context: Tensor, num_tokens: int, batch: int) -> Tensor:
+    """Sample like `sample`, by transformers."""
+    ids = context.to(stage.device).expand(batch, -1)
+    options = {"max_new_tokens": num_tokens, "min_new_tokens": num_tokens, "do_sample": True, "top_k": 0}
+    return stage.generate(ids, attention_mask=torch.ones_like(ids), **options)
+
+
+def _codec_runs(model: AudioLMModel, length_s: float) -> list[Run]:
+    samples = _noise(model, length_s)
+    codes = model.acoustic_codec.encode(samples)
+    calls = {
+        "encode": partial(model.acoustic_codec.encode, samples),
+        "decode": partial(model.acoustic_codec.decode, codes),
+    }
+    return [({"part": part, "audio_s": samples.shape[1] / model.sampling_rate}, call) for part, call in calls.items()]
+
+
+def _continuation_runs(model: AudioLMModel, length_s: float, skipped: dict[str, str]) -> list[Run]:
+    runs: list[Run] = []
+    modes = model.config.acoustic_modes
+    for mode in ("hierarchical", "parallel"):
+        if mode not in modes:
+            skipped[f"{mode} continuations"] = "the checkpoint has no stages for it"
+            continue
+        options: dict[str, Any] = {"continuation_length_s": length_s, "min_continuation_length_s": length_s, "seed": 0}
+        options |= {"acoustic_mode": mode} if len(modes) > 1 else {}
+        prompt = _noise(model, PROMPT_LENGTH_S)
+        runs.append(({"mode": mode, "audio_s": length_s}, partial(model.generate, prompt, **options)))
+        runs.append(({"mode": f"{mode}, first chunk"}, partial(_first_chunk, model, prompt, options)))
+    return runs
+
+
+def _first_chunk(model: AudioLMModel, prompt: Tensor, options: dict[str, Any]) -> Tensor:
+    chunks = model.stream(prompt, **options)
+    return next(iter(chunks))
+
+
+def _noise(model: AudioLMModel, length_s: float) -> Tensor:
+    count = max(1, int(length_s * model.sampling_rate))
+    return 0.1 * torch.randn(1, count, generator=torch.Generator().manual_seed(0)).to(model.device)
 
 
 def format_generation(report: dict[str, Any]) -> str:
-    """Format the result of [`measure_generation`] as a table."""
+    """Format the result of [`measure_generation`] as tables."""
     parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in report["parameters"].items())
-    rows = [
-        [str(row[name]) for name in ("stage", "batch", "tokens")]
-        + [f"{row['tokens_per_s']:,.0f}", f"{row['realtime_factor']:.3f}"]
-        for row in report["stages"]
+    titles = {"stages": "stage", "codec": "part", "continuations": "mode", "sizes": "stage"}
+    tables = [
+        _format_rows(
+            report[section], [name, *(key for key in ("size", "system", "batch") if key in report[section][0])]
+        )
+        for section, name in titles.items()
+        if report.get(section)
     ]
-    table = format_table(["stage", "batch", "tokens", "tokens/s", "real-time factor"], rows)
-    return f"{report['device']}, torch {report['torch']}; parameters: {parts}\n\n{table}"
+    memory = f"peak memory: {report['peak_memory_mib']:,.0f} MiB" if report["peak_memory_mib"] else ""
+    skipped = "\n".join(f"skipped: {name}: {reason}" for name, reason in report["skipped"].items())
+    title = f"{report['device']}, torch {report['torch']}; parameters: {parts}"
+    return join_parts([title, *tables, memory, skipped]).rstrip("\n")
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of a call, including the work of the device."""
-    start = time.perf_counter()
+def _format_rows(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    metrics = {
+        "tokens_per_s": ("tokens/s", "{:,.0f}"),
+        "ms_per_step": ("ms a step", "{:.2f}"),
+        "seconds": ("seconds", "{:.3f}"),
+        "cpu_seconds": ("CPU seconds", "{:.3f}"),
+        "realtime_factor": ("real-time factor", "{:.3f}"),
+    }
+    shown = {key: texts for key, texts in metrics.items() if any(key in row for row in rows)}
+    cells = [
+        [str(row[name]) for name in names]
+        + [style.format(row[key]) if key in row else "-" for key, (_, style) in shown.items()]
+        for row in rows
+    ]
+    return format_table([*names, *(title for title, _ in shown.values())], cells)
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Return the seconds of a call, including the work of the device, and those of the processor for this process."""
+    start, cpu_start = time.perf_counter(), time.process_time()
     run()
     if device.type != "cpu":
         torch.accelerator.synchronize()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu_start
+
+
+def _peak_memory_mib(device: torch.device) -> float | None:
+    """Return the most memory that the GPU, or else the process, has used; `None` where it is not known."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _device_name(device: torch.device) -> str:
