@@ -170,7 +170,7 @@ def pack_decoder(
 
 
 def fast_dtypes() -> list[torch.dtype]:
-    """Return the dtypes of weights that this processor multiplies by itself."""
+    """Return the dtypes of weights that this processor multiplies without converting them."""
     has_bfloat16 = torch.backends.mkldnn.is_available() and _onednn._is_mkldnn_bf16_supported()
     return [torch.float32, torch.bfloat16] if has_bfloat16 else [torch.float32]
 
