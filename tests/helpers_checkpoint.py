@@ -50,11 +50,11 @@ def environment(home: Path, **changes: str) -> dict[str, str]:
     return {**os.environ, **offline, **changes}
 
 
-def run_python(code: str, *arguments: object, home: Path) -> str:
+def run_python(code: str, *arguments: object, home: Path, **changes: str) -> str:
     """Run code in a fresh process; returns what it wrote, and raises with what it said if it failed."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     result = subprocess.run(
-        command, cwd=home, env=environment(home), capture_output=True, text=True, check=False, timeout=600
+        command, cwd=home, env=environment(home, **changes), capture_output=True, text=True, check=False, timeout=600
     )
     if result.returncode:
         raise AssertionError(f"{result.stdout}\n{result.stderr}")

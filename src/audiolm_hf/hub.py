@@ -7,14 +7,18 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import transformers
 from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import logging
@@ -31,6 +35,7 @@ from audiolm_hf.registration import PARTS, Part
 _PACKAGE = Path(__file__).parent
 # Formats that run code when they are loaded; a checkpoint has none.
 _UNSAFE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+_ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])((?:/[\w.-]+){2,})")
 # All that is ever uploaded, beside the code of this package: what a checkpoint consists of, its card and the card's
 # pictures. What else lies in the folder (states of a training, keys, recordings) stays there.
 _UPLOADED = (
@@ -145,13 +150,13 @@ def push_checkpoint(
     """Upload a checkpoint to the Hub; its folder is not changed.
 
     Only configurations, safetensors, code of this package, `README.md`, `LICENSE` and the pictures in `samples` are
-    uploaded.
+    uploaded; [`list_upload`] returns them. If interrupted, the same call again only sends what has not arrived.
 
     Args:
         folder (`str` or `os.PathLike`): written by `save_pretrained` or [`export_checkpoint`].
         repo_id (`str`): `user/name`; created if it does not exist.
         private (`bool`, *optional*, defaults to `True`): whether a new repository is private.
-        revision (`str`, *optional*): branch; defaults to `main`.
+        revision (`str`, *optional*): branch, created if it does not exist; defaults to `main`.
         commit_message (`str`, *optional*): defaults to `"Upload <folder's name>"`.
         with_code (`bool`, defaults to `True`): upload the code with it, see [`add_code`].
         token (`str`, *optional*): of the Hub; by default that of `hf auth login`.
@@ -161,31 +166,71 @@ def push_checkpoint(
 
     Raises:
         FileNotFoundError: if the folder has no `config.json`.
+        PermissionError: if the Hub refuses the token, or it may not write there.
         ValueError: if it is no checkpoint of this package, holds weights in a format that runs code when loaded, a
-            file to upload is a link, or the base of an adapter is a folder of this machine.
+            file to upload is a link or names a path of this machine, or the base of an adapter is a folder of it.
     """
     if private not in (True, False, None):
         raise ValueError(f"private is {private!r}; give True or False.")
-    folder = Path(folder)
+    api, folder = HfApi(token=token), Path(folder)
+    with _uploaded_copy(folder, with_code) as copy:
+        try:
+            repo_id = api.create_repo(repo_id, private=private is not False, exist_ok=True).repo_id
+            if revision is not None and not revision.startswith("refs/"):
+                api.create_branch(repo_id, branch=revision, exist_ok=True)
+            commit = api.upload_folder(
+                folder_path=copy,
+                repo_id=repo_id,
+                revision=revision,
+                commit_message=commit_message or f"Upload {folder.resolve().name}",
+            )
+        except HfHubHTTPError as error:
+            if error.response.status_code not in (401, 403):
+                raise
+            raise PermissionError(
+                f"The Hub refuses the upload to {repo_id} ({error.server_message}); log in with `hf auth login` and a "
+                "token that may write there."
+            ) from error
+        except RuntimeError as error:
+            raise OSError(f"The upload to {repo_id} was interrupted: {error} Run it again to resume it.") from error
+    return str(commit)
+
+
+def list_upload(folder: str | os.PathLike, *, with_code: bool = True) -> dict[str, int]:
+    """Return the files that [`push_checkpoint`] would upload, with their sizes in bytes; the Hub is not asked."""
+    with _uploaded_copy(Path(folder), with_code) as copy:
+        return {path.relative_to(copy).as_posix(): path.stat().st_size for path in _files_of(copy)}
+
+
+@contextmanager
+def _uploaded_copy(folder: Path, with_code: bool) -> Iterator[Path]:
+    """Check a checkpoint and return a copy of what may be uploaded of it, for the time of the context."""
     _part_of(folder)
     _check_adapter(folder)
     unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in _UNSAFE_SUFFIXES)
     if unsafe:
         raise ValueError(f"{folder} holds {', '.join(unsafe)}; save weights as safetensors, and remove these files.")
-    api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "checkpoint"
         _copy_checkpoint(folder, copy)
         if with_code:
             add_code(copy)
-        repo_id = api.create_repo(repo_id, private=private is not False, exist_ok=True).repo_id
-        commit = api.upload_folder(
-            folder_path=copy,
-            repo_id=repo_id,
-            revision=revision,
-            commit_message=commit_message or f"Upload {folder.resolve().name}",
-        )
-    return str(commit)
+        _check_paths(folder, copy)
+        yield copy
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _check_paths(folder: Path, copy: Path) -> None:
+    """Check that cards and configurations name no absolute path of this machine."""
+    for path in _files_of(copy):
+        found = _ABSOLUTE_PATH.findall(path.read_text(encoding="utf-8")) if path.suffix in (".json", ".md") else []
+        for name in found:
+            if Path("/", name.split("/")[1]).exists():
+                where = folder / path.relative_to(copy)
+                raise ValueError(f"{where} names {name}, a path of this machine; remove it before the upload.")
 
 
 def _check_adapter(folder: Path) -> None:

@@ -6,38 +6,36 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from peft import LoraConfig
 
-from audiolm_hf import AudioLMModel, add_code, export_checkpoint, hub, pipeline, push_checkpoint
+from audiolm_hf import (
+    AudioLMModel,
+    add_code,
+    checkpoint,
+    export_checkpoint,
+    list_checkpoints,
+    pipeline,
+    push_checkpoint,
+)
+from audiolm_hf.hub import list_upload
 from tests.helpers_checkpoint import tiny_model, tiny_processor
+from tests.helpers_hub import SENDS_DATA, STRANGER_TOKEN, TOKEN, HubError, StandInHub, connect, serve_hub, set_token
+
+NAME = "somebody/audiolm"
+pytestmark = pytest.mark.filterwarnings(SENDS_DATA)
 
 
 @pytest.fixture
-def uploads(monkeypatch) -> list[dict]:
-    """Stand in for the Hub; what was uploaded, with the names and texts of its files."""
-    seen: list[dict] = []
-
-    class FakeApi:
-        def __init__(self, token: str | None = None) -> None:
-            self.token = token
-
-        def create_repo(self, repo_id: str, private: bool | None, exist_ok: bool) -> SimpleNamespace:
-            seen.append({"private": private, "exist_ok": exist_ok, "token": self.token})
-            return SimpleNamespace(repo_id=repo_id)
-
-        def upload_folder(self, folder_path: Path, **options: object) -> str:
-            root = Path(folder_path)
-            files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-            config = json.loads((Path(folder_path) / "config.json").read_text())
-            seen[-1] |= {"files": files, "config": config, **options}
-            return f"https://huggingface.co/{options['repo_id']}/commit/1"
-
-    monkeypatch.setattr(hub, "HfApi", FakeApi)
-    return seen
+def uploads(monkeypatch, tmp_path) -> Iterator[StandInHub]:
+    """A stand-in of the Hub, and a user who is logged in."""
+    with serve_hub() as hub:
+        connect(monkeypatch, hub, tmp_path / "cache")
+        yield hub
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +45,98 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+def uploaded(hub: StandInHub, revision: str = "main") -> set[str]:
+    return set(hub.repos[NAME].files(revision)) - {".gitattributes"}
+
+
 def test_a_checkpoint_is_uploaded_with_its_code_and_left_as_it_was(uploads, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    url = push_checkpoint(folder, "somebody/audiolm", private=True, token="secret")
-    (upload,) = uploads
-    assert url.startswith("https://huggingface.co/somebody/audiolm")
-    assert upload["private"] is True and upload["exist_ok"] is True and upload["token"] == "secret"
-    assert upload["repo_id"] == "somebody/audiolm" and upload["commit_message"] == "Upload my-checkpoint"
-    assert {"model.safetensors", "processing_audiolm.py", "modeling_audiolm.py"} <= upload["files"]
-    assert set(upload["config"]["custom_pipelines"]) == {"audio-continuation"}
+    planned = list_upload(folder)
+    assert not uploads.requests
+    url = push_checkpoint(folder, NAME)
+    repo = uploads.repos[NAME]
+    assert url == f"{uploads.endpoint}/{NAME}/commit/{repo.branches['main']}"
+    assert repo.messages == ["initial commit", "Upload my-checkpoint"]
+    files = repo.files()
+    assert {"model.safetensors", "processing_audiolm.py", "modeling_audiolm.py"} <= uploaded(uploads) == set(planned)
+    assert {name: len(files[name]) for name in planned} == planned
+    assert set(json.loads(files["config.json"])["custom_pipelines"]) == {"audio-continuation"}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_checkpoint_is_uploaded_as_it_is_where_asked(uploads, folder):
-    push_checkpoint(folder, "somebody/audiolm", with_code=False, revision="next", commit_message="Second")
-    (upload,) = uploads
-    assert upload["files"] == {path.name for path in folder.iterdir()}
-    assert upload["revision"] == "next" and upload["commit_message"] == "Second"
+    push_checkpoint(folder, NAME, with_code=False, revision="next", commit_message="Second")
+    assert uploaded(uploads, "next") == {path.name for path in folder.iterdir()} and not uploaded(uploads)
+    assert uploads.repos[NAME].messages[-1] == "Second"
+    push_checkpoint(folder, NAME, with_code=False, revision="main")
+    assert uploaded(uploads) == {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(("given", "private"), [({}, True), ({"private": None}, True), ({"private": False}, False)])
 def test_a_new_repository_is_private_unless_told_otherwise(uploads, folder, given, private):
-    push_checkpoint(folder, "somebody/audiolm", **given)
-    assert uploads[0]["private"] is private
+    push_checkpoint(folder, NAME, **given)
+    assert uploads.repos[NAME].private is private
     with pytest.raises(ValueError, match="private is 'no'"):
-        push_checkpoint(folder, "somebody/audiolm", private="no")
+        push_checkpoint(folder, NAME, private="no")
+
+
+def test_what_has_not_changed_is_not_sent_again(uploads, folder):
+    first = push_checkpoint(folder, NAME)
+    sent = len(uploads.requests)
+    assert push_checkpoint(folder, NAME) == first
+    assert not [line for line in uploads.requests[sent:] if "/commit/" in line or line.startswith("PUT")]
+
+
+def test_an_interrupted_upload_sends_only_the_rest(uploads, folder, tmp_path, monkeypatch):
+    copy = shutil.copytree(folder, tmp_path / "checkpoint")
+    (copy / "samples").mkdir()
+    (copy / "samples" / "sample_1.png").write_bytes(b"picture")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between huggingface_hub's own attempts
+
+    def fail():
+        if uploads.large_files:
+            raise HubError(500, "", "interrupted")
+
+    uploads.before_upload = fail
+    with pytest.raises(OSError, match=r"upload to somebody/audiolm was interrupted: .*Run it again"):
+        push_checkpoint(copy, NAME)
+    assert len(uploads.large_files) == 1 and not uploaded(uploads)
+    (arrived,) = uploads.large_files
+    del uploads.requests[:]
+    uploads.before_upload = lambda: None
+    push_checkpoint(copy, NAME)
+    assert uploaded(uploads) == set(list_upload(copy))
+    sent = [line for line in uploads.requests if line.startswith("PUT")]
+    assert len(sent) == 1 and arrived not in sent[0]
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "message"),
+    [
+        (None, NAME, r"refuses the upload to somebody/audiolm \(Invalid username or password\.\); log in"),
+        ("hf_unknown", NAME, r"refuses the upload .*Invalid username or password"),
+        (STRANGER_TOKEN, NAME, r"refuses the upload .*don't have the rights to create a model under somebody"),
+        (TOKEN, "other/audiolm", r"refuses the upload to other/audiolm .*don't have the rights"),
+        (TOKEN, "a/b/c", r"a/b/c"),
+    ],
+)
+def test_an_upload_that_is_not_allowed_is_one_clear_error(uploads, folder, monkeypatch, token, name, message):
+    set_token(monkeypatch, token)
+    with pytest.raises((PermissionError, ValueError), match=message):
+        push_checkpoint(folder, name)
+    assert not uploads.repos
+
+
+def test_the_token_given_is_used(uploads, folder, monkeypatch):
+    set_token(monkeypatch, None)
+    push_checkpoint(folder, NAME, token=TOKEN)
+    assert uploaded(uploads)
+    with pytest.raises(PermissionError, match="rights to write|rights to create"):
+        push_checkpoint(folder, NAME, token=STRANGER_TOKEN)
 
 
 def test_only_what_a_checkpoint_consists_of_is_uploaded(uploads, folder, tmp_path, caplog):
-    checkpoint = shutil.copytree(folder, tmp_path / "checkpoint")
+    copy = shutil.copytree(folder, tmp_path / "checkpoint")
     more = ["README.md", "samples/sample_1.png", "detector/config.json", "detector/model.safetensors"]
     names = {path.name for path in folder.iterdir()} | {*more}
     others = [
@@ -90,11 +151,38 @@ def test_only_what_a_checkpoint_consists_of_is_uploaded(uploads, folder, tmp_pat
     ]
     others += ["__pycache__/x.pyc", "notes.py", "training.safetensors", "checkpoint-3/model.safetensors", "token"]
     for name in [*more, *others]:
-        (checkpoint / name).parent.mkdir(exist_ok=True)
-        (checkpoint / name).write_text("x")
-    (checkpoint / "secret").symlink_to(tmp_path)
-    push_checkpoint(checkpoint, "somebody/audiolm", with_code=False)
-    assert uploads[0]["files"] == names
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text("x")
+    (copy / "secret").symlink_to(tmp_path)
+    push_checkpoint(copy, NAME, with_code=False)
+    assert uploaded(uploads) == names
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "found"),
+    [
+        ("README.md", "Trained on [this]({home}/DATA/train.parquet).", True),
+        ("processor_config.json", '{{"feature_extractor": {{"path": "{home}/model"}}}}', True),
+        ("generation_config.json", '{{"note": "https://example.org{home}/x and/or 3/4/5, application/json"}}', False),
+        ("README.md", "The endpoint `/continue/speech` of <https://example.org/a/b>.", False),
+    ],
+)
+def test_paths_of_this_machine_are_refused(uploads, folder, tmp_path, file, text, found):
+    copy = shutil.copytree(folder, tmp_path / "checkpoint")
+    (copy / file).write_text(text.format(home=tmp_path))
+    if not found:
+        assert list_upload(copy, with_code=False)
+        return
+    with pytest.raises(ValueError, match=rf"{file} names {tmp_path}/.*, a path of this machine"):
+        push_checkpoint(copy, NAME, with_code=False)
+    assert not uploads.requests
+
+
+@pytest.mark.parametrize("name", list_checkpoints())
+def test_the_bundled_checkpoints_can_be_uploaded(name):
+    assert {"config.json", "model.safetensors", "README.md", "samples/sample_1.png"} <= set(
+        list_upload(checkpoint(name))
+    )
 
 
 def test_an_adapter_is_uploaded_if_its_base_is_found_from_there(uploads, folder, tmp_path):
@@ -105,25 +193,25 @@ def test_an_adapter_is_uploaded_if_its_base_is_found_from_there(uploads, folder,
         push_checkpoint(tmp_path / "voice", "somebody/voice")
     path = tmp_path / "voice" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "somebody/base"}))
-    push_checkpoint(tmp_path / "voice", "somebody/voice")
-    assert {"adapter_config.json", "adapter_model.safetensors", "audiolm_adapter.json"} <= uploads[0]["files"]
+    push_checkpoint(tmp_path / "voice", NAME)
+    assert {"adapter_config.json", "adapter_model.safetensors", "audiolm_adapter.json"} <= uploaded(uploads)
 
 
 @pytest.mark.parametrize("name", ["README.md", "model.safetensors", "samples/sample_1.png", "samples"])
 def test_links_are_not_followed(uploads, folder, tmp_path, name):
-    checkpoint = shutil.copytree(folder, tmp_path / "checkpoint")
+    copy = shutil.copytree(folder, tmp_path / "checkpoint")
     target = tmp_path / "elsewhere"
     if name == "samples":
         target.mkdir()
         (target / "sample_1.png").write_text("x")
     else:
         target.write_text("x")
-        (checkpoint / name).parent.mkdir(exist_ok=True)
-        (checkpoint / name).unlink(missing_ok=True)
-    (checkpoint / name).symlink_to(target)
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to(target)
     with pytest.raises(ValueError, match=f"{name}.* is a link"):
-        push_checkpoint(checkpoint, "somebody/audiolm")
-    assert not uploads
+        push_checkpoint(copy, "somebody/audiolm")
+    assert not uploads.requests
 
 
 def test_weights_that_run_code_are_not_uploaded(uploads, tmp_path):
@@ -131,7 +219,7 @@ def test_weights_that_run_code_are_not_uploaded(uploads, tmp_path):
     (tmp_path / "optimizer.pt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"optimizer\.pt.*safetensors"):
         push_checkpoint(tmp_path, "somebody/audiolm")
-    assert not uploads
+    assert not uploads.requests
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"model_type": "bert"}'])
@@ -144,7 +232,7 @@ def test_what_is_no_checkpoint_is_refused(uploads, tmp_path, content, action):
         match=r"config\.json; give a folder|has model_type None|checkpoint; this package has",
     ):
         action(tmp_path)
-    assert not uploads
+    assert not uploads.requests
 
 
 def test_an_unknown_checkpoint_is_one_clear_error():

@@ -1,35 +1,61 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf push` and `demo` hand their options on."""
+"""`audiolm-hf push` uploads to a stand-in of the Hub, and `demo` hands its options on."""
 
 import socket
 
 import pytest
 from huggingface_hub import constants
 
-from audiolm_hf import cli, hub
+from audiolm_hf import cli, export_checkpoint
 from audiolm_hf.commands.options import find_device
+from audiolm_hf.hub import list_upload
+from tests.helpers_checkpoint import tiny_model
+from tests.helpers_hub import SENDS_DATA, connect, serve_hub, set_token
+
+NAME = "somebody/audiolm"
 
 
-def test_push_hands_its_options_on(monkeypatch, tmp_path, capsys):
-    seen = {}
-
-    def push(folder: str, repo_id: str, **options: object) -> str:
-        seen.update(folder=folder, repo_id=repo_id, **options)
-        return "https://huggingface.co/somebody/audiolm/commit/1"
-
-    monkeypatch.setattr(hub, "push_checkpoint", push)
-    assert cli.main(["push", str(tmp_path), "somebody/audiolm", "--private", "--without-code"]) == 0
-    assert capsys.readouterr().out == "https://huggingface.co/somebody/audiolm/commit/1\n"
-    assert seen["folder"] == str(tmp_path) and seen["repo_id"] == "somebody/audiolm"
-    assert seen["private"] is True and seen["with_code"] is False
+@pytest.fixture
+def hub_of_somebody(monkeypatch, tmp_path):
+    with serve_hub() as hub:
+        connect(monkeypatch, hub, tmp_path / "cache")
+        yield hub
 
 
-@pytest.mark.parametrize(("options", "private"), [([], True), (["--private"], True), (["--no-private"], False)])
-def test_a_new_repository_is_private_unless_told_otherwise(monkeypatch, tmp_path, options, private):
-    seen = {}
-    monkeypatch.setattr(hub, "push_checkpoint", lambda *arguments, **options: seen.update(options) or "")
-    cli.main(["push", str(tmp_path), "somebody/audiolm", *options])
-    assert seen["private"] is private and seen["with_code"] is True
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return export_checkpoint(tiny_model().codec, None, tmp_path_factory.mktemp("push") / "codec", with_code=False)
+
+
+@pytest.mark.filterwarnings(SENDS_DATA)
+def test_push_prints_the_commit(hub_of_somebody, folder, capsys):
+    assert cli.main(["push", str(folder), NAME]) == 0
+    repo = hub_of_somebody.repos[NAME]
+    assert capsys.readouterr().out == f"{hub_of_somebody.endpoint}/{NAME}/commit/{repo.branches['main']}\n"
+    assert repo.private and "modeling_soundstream_audiolm.py" in repo.files()
+    options = ["--no-private", "--without-code", "--revision", "next", "--message", "Second"]
+    assert cli.main(["push", str(folder), "somebody/open", *options]) == 0
+    repo = hub_of_somebody.repos["somebody/open"]
+    assert not repo.private and repo.messages[-1] == "Second"
+    assert set(repo.files("next")) == {".gitattributes", *(path.name for path in folder.iterdir())}
+
+
+def test_a_dry_run_lists_what_would_be_uploaded_and_asks_nobody(hub_of_somebody, folder, capsys):
+    assert cli.main(["push", str(folder), NAME, "--dry-run"]) == 0
+    *lines, total = capsys.readouterr().out.splitlines()
+    sizes = {name: int(size.replace(",", "")) for size, name in map(str.split, lines)}
+    assert sizes == list_upload(folder) and sizes["model.safetensors"] == (folder / "model.safetensors").stat().st_size
+    assert total.split() == [f"{sum(sizes.values()):,}", "bytes", "to", NAME]
+    assert cli.main(["push", str(folder), NAME, "--dry-run", "--without-code"]) == 0
+    assert ".py" not in capsys.readouterr().out
+    assert not hub_of_somebody.requests
+
+
+def test_a_push_without_token_is_one_line(hub_of_somebody, monkeypatch, folder, capsys):
+    set_token(monkeypatch, None)
+    assert cli.main(["push", str(folder), NAME]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"audiolm-hf: error: The Hub refuses the upload to {NAME} (") and "hf auth login" in error
 
 
 def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path, capsys):

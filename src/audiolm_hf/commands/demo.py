@@ -27,7 +27,8 @@ def check_address(host: str | None, port: int) -> None:
     try:
         socket.create_server((host or "127.0.0.1", port)).close()
     except OSError as error:
-        raise ValueError(f"The demo cannot listen at {host}, port {port} ({error.strerror}); give others.") from None
+        place = f"{host or 'this machine'}, port {port}"
+        raise ValueError(f"The demo cannot listen at {place} ({error.strerror}); give others.") from None
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -21,17 +21,24 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=True,
         help="whether a new repository is private; an existing one keeps its visibility",
     )
-    parser.add_argument("--revision", help="branch to upload to")
+    parser.add_argument("--revision", help="branch to upload to; created if it does not exist")
     parser.add_argument("--message", help="commit message")
     parser.add_argument("--without-code", action="store_true", help="upload no code; loading then needs the package")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and upload nothing")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from audiolm_hf.hub import push_checkpoint
+    from audiolm_hf.hub import list_upload, push_checkpoint
 
+    folder = resolve_checkpoint(arguments.folder)
+    if arguments.dry_run:
+        files = list_upload(folder, with_code=not arguments.without_code)
+        lines = [f"{size:>12,}  {name}\n" for name, size in files.items()]
+        sys.stdout.writelines([*lines, f"{sum(files.values()):>12,}  bytes to {arguments.repo_id}\n"])
+        return 0
     url = push_checkpoint(
-        resolve_checkpoint(arguments.folder),
+        folder,
         arguments.repo_id,
         private=arguments.private,
         revision=arguments.revision,
