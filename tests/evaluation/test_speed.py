@@ -84,6 +84,20 @@ def test_stages_of_the_sizes_of_the_peer_sample_their_tokens():
         assert call().shape == (1, row["tokens"])
 
 
+def test_the_table_has_rows_without_tokens_beside_others(report):
+    codec = {
+        "stage": "codec",
+        "size": "-",
+        "system": "peer",
+        "seconds": 1.0,
+        "cpu_seconds": 1.0,
+        "realtime_factor": 0.5,
+    }
+    sizes = [{**report["stages"][0], "size": "256x4"}, codec]
+    lines = [line.split() for line in format_generation(report | {"sizes": sizes}).splitlines()]
+    assert ["codec", "-", "peer", "-", "-", "-", "1.000", "1.000", "0.500"] in lines
+
+
 def test_runs_alternate_and_medians_are_without_the_first_round():
     calls = []
     runs = [({}, lambda: calls.append("a")), ({}, lambda: calls.append("b"))]

@@ -171,7 +171,7 @@ def _format_rows(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     }
     shown = {key: texts for key, texts in metrics.items() if any(key in row for row in rows)}
     cells = [
-        [str(row[name]) for name in names]
+        [str(row.get(name, "-")) for name in names]
         + [style.format(row[key]) if key in row else "-" for key, (_, style) in shown.items()]
         for row in rows
     ]
