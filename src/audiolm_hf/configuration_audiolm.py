@@ -165,7 +165,7 @@ class AudioLMConfig(StrictConfig):
             registered, by its `model_type`.
         codec_config ([`SoundStreamConfig`], `EncodecConfig`, `DacConfig`, `MimiConfig` or `dict`): or that of another
             codec that was registered, by its `model_type`.
-        semantic_config ([`AudioLMSemanticConfig`] or `dict`).
+        semantic_config ([`AudioLMSemanticConfig`] or `dict`): of the semantic stage.
         coarse_config ([`AudioLMCoarseConfig`] or `dict`): left out, it has its defaults, unless another stage is given
             that predicts codes from semantic tokens.
         fine_config ([`AudioLMFineConfig`] or `dict`, *optional*): left out, there is no fine stage.

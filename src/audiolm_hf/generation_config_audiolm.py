@@ -73,8 +73,8 @@ class AudioLMGenerationConfig(GenerationConfig):
         min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
         semantic_do_sample, coarse_do_sample, fine_do_sample, parallel_do_sample (`bool`, default to `True`): draw each
             token from its distribution; `False` takes the most likely one.
-        semantic_temperature, coarse_temperature, fine_temperature, parallel_temperature (`float`, default to 0.6, 0.8,
-            0.6, 1.0): divides the logits; those of AudioLM.
+        semantic_temperature, coarse_temperature, fine_temperature, parallel_temperature (`float`): divides the logits;
+            by default 0.6, 0.8, 0.6, those of AudioLM, and 1.0.
         semantic_top_k, coarse_top_k, fine_top_k, parallel_top_k (`int`, default to 0): draw among this many most
             likely; 0 is all.
         semantic_top_p, coarse_top_p, fine_top_p, parallel_top_p (`float`, default to 1.0): draw among the most likely

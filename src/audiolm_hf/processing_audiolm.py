@@ -91,7 +91,7 @@ class AudioLMProcessor(ProcessorMixin):
                 mixed and at different rates.
             kwargs: options, all of them optional, as follows.
             sampling_rate (`int`, *optional*): rate of recordings given as bare arrays, Hz; of others it is their own.
-            padding, max_length, truncation, pad_to_multiple_of, return_attention_mask: as in
+            padding, max_length, truncation, pad_to_multiple_of, return_attention_mask (*optional*): as in
                 [`AudioLMFeatureExtractor`].
             return_tensors (`str`, *optional*, defaults to `"pt"`): `"pt"` or `"np"`.
 

@@ -16,6 +16,7 @@ ENDINGS = {".md", ".yaml"}
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "src").rglob("*.md")),
     *sorted(path for folder in ("configs", "spaces") for path in (ROOT / folder).rglob("*") if path.suffix in ENDINGS),
 ]

@@ -10,10 +10,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "audiolm_hf"
 
-# Files that travel with a checkpoint, in the order of the flow, which is that of the README's picture: each imports
+# Files that travel with a checkpoint, in the order of the flow, which is that of docs/code.md: each imports
 # only from those before it.
 SHIPPED_FLOW = tuple(
-    re.findall(r"^  (\w+_audiolm)\.py ", (PACKAGE.parents[1] / "README.md").read_text(), re.MULTILINE)
+    re.findall(r"^  (\w+_audiolm)\.py ", (PACKAGE.parents[1] / "docs/code.md").read_text(), re.MULTILINE)
 )
 # The rest of the package, each folder or file with those that it may import besides the shipped files and itself.
 PACKAGE_FLOW = {
@@ -262,7 +262,7 @@ def test_shipped_file_runs_without_the_package(path: Path):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name_of)
 def test_shipped_file_imports_only_earlier_ones(path: Path):
-    assert path.stem in SHIPPED_FLOW, f"{path.name} is new: give it its place in the README"
+    assert path.stem in SHIPPED_FLOW, f"{path.name} is new: give it its place in docs/code.md"
     earlier = SHIPPED_FLOW[: SHIPPED_FLOW.index(path.stem)]
     parts = {own_part(module) for _, module in imported_modules(ast.parse(path.read_text()))}
     assert parts - {None} <= set(earlier)

@@ -1,0 +1,263 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""README and docs keep their promises: code runs, commands are understood, links and lists are what is there."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import yaml
+from peft import LoraConfig
+
+import audiolm_hf
+from audiolm_hf import cli
+from audiolm_hf.bundled import checkpoint, example_prompt, list_checkpoints
+from audiolm_hf.provenance_audiolm import checkpoint_hash
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+TEXTS = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), **PAGES}
+CODE = {
+    name: blocks
+    for name, text in TEXTS.items()
+    if (blocks := re.findall(r"(?:<!-- needs: (\w+) -->\n)?```python\n(.*?)```", text, re.DOTALL))
+}
+OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+PROGRAMS = {
+    *("audiolm-hf", "python", "python3", "pip", "hf", "git", "cd", "source", "ffmpeg", "ffplay", "aplay", "torchrun"),
+    *("accelerate", "pytest", "ruff", "mypy", "mkdocs", "pre-commit", ".ci/run", ".ci/versions"),
+}
+
+
+def run(arguments, folder):
+    return subprocess.run(arguments, cwd=folder, env=OFFLINE, capture_output=True, text=True, timeout=600)
+
+
+def make_adapter():
+    """Write an untrained adapter to where the training of the page writes it."""
+    model = audiolm_hf.AudioLMModel.from_pretrained(checkpoint())
+    model.add_adapter(LoraConfig(r=2, target_modules=r"coarse\.model\..*_proj"))
+    model.save_pretrained("runs/lora/voice/adapter")
+    audiolm_hf.AudioLMProcessor.from_pretrained(checkpoint()).save_pretrained("runs/lora/voice/adapter")
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_python_runs_as_printed(name, tmp_path, monkeypatch):
+    """From top to bottom of a page, in one process, as its reader does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    namespace = {"__name__": "__main__"}
+    for need, block in CODE[name]:
+        if need:
+            {"adapter": make_adapter}[need]()
+        exec(compile(block, name, "exec"), namespace)
+
+
+def test_there_is_python_in_the_readme_and_on_pages():
+    assert len(CODE["README.md"]) == 1 and len(CODE) >= 7
+
+
+@pytest.fixture(scope="module")
+def continuations(tmp_path_factory):
+    """The file of the README's first command, and that of a second run."""
+    folder = tmp_path_factory.mktemp("main")
+    block = re.search(r"<!-- main-command -->\n```bash\n(.*?)\n```", README, re.DOTALL).group(1)
+    install, command = block.split(" && ")
+    assert install == "pip install . -c constraints.txt"
+    program, *arguments = command.split()
+    assert program == "audiolm-hf"
+    results = [run([sys.executable, "-m", "audiolm_hf.cli", *arguments], folder) for _ in range(2)]
+    first = sf.read(folder / "continuation.wav", dtype="float32")
+    return results, first, folder
+
+
+def test_the_main_command_says_where_its_file_is(continuations):
+    results, _, folder = continuations
+    for result in results:
+        assert result.returncode == 0, result.stderr
+        assert str((folder / "continuation.wav").resolve()) in result.stdout
+
+
+def test_the_file_holds_the_prompt_and_seven_new_seconds(continuations):
+    _, (audio, sampling_rate), _ = continuations
+    prompt, _ = sf.read(example_prompt(), dtype="float32")
+    assert len(audio) == len(prompt) + 7 * sampling_rate
+    assert np.allclose(audio[: len(prompt)], prompt, atol=1 / 32000)
+
+
+def test_what_is_new_is_neither_silence_nor_noise_nor_the_prompt_again(continuations):
+    from audiolm_hf.evaluation.metrics.spectrograms import power_spectrogram
+
+    _, (audio, sampling_rate), _ = continuations
+    prompt, _ = sf.read(example_prompt(), dtype="float32")
+    new = audio[len(prompt) :]
+    level_db = 20 * np.log10(np.sqrt(np.mean(new**2)) / np.sqrt(np.mean(prompt**2)))
+    assert -12 < level_db < 12
+    # Speech changes in loudness from syllable to syllable; stationary noise does not.
+    loudness_db = 10 * np.log10(power_spectrogram(new).sum(1) + 1e-8)
+    assert loudness_db.std() > 4
+    # Most of speech's energy lies below 4 kHz; white noise has half of it there.
+    power = power_spectrogram(new).mean(0)
+    assert power[: len(power) // 2].sum() > 0.8 * power.sum()
+    # No stretch of a second is a copy of the prompt's sound at any shift.
+    for start in range(0, len(new) - sampling_rate, sampling_rate):
+        piece = new[start : start + sampling_rate]
+        correlation = np.correlate(prompt, piece, mode="valid")
+        energy = np.sqrt(np.convolve(prompt**2, np.ones(len(piece)), mode="valid") * np.sum(piece**2))
+        assert np.abs(correlation / (energy + 1e-6)).max() < 0.9
+
+
+@pytest.mark.parametrize("name", list_checkpoints())
+def test_the_card_is_there_with_its_pictures(name):
+    folder = Path(checkpoint(name))
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert (
+        card.startswith("---\n")
+        and "license:" in card
+        and f"audiolm-hf evaluate checkpoint --checkpoint {name}" in card
+    )
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
+    assert len(pictures) == 6 and all((folder / path).is_file() for path in pictures)
+
+
+def test_the_file_tree_is_what_is_there():
+    tree = re.search(r"<!-- file-tree -->\n```\n(.*?)```", TEXTS["docs/code.md"], re.DOTALL).group(1)
+    named = set(re.findall(r"\b[a-z_]+\.py\b", tree))
+    flat = {path.name for path in (ROOT / "src/audiolm_hf").glob("*.py")} - {"__init__.py"}
+    assert (
+        flat == {name for name in named if (ROOT / "src/audiolm_hf" / name).exists()}
+        and named - {"reference.py"} == flat
+    )
+    for folder in re.findall(r"^  (\w+)/ ", tree, re.MULTILINE):
+        assert (ROOT / "src/audiolm_hf" / folder).is_dir()
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every command of README and docs without its comment, as words, with the name of its text."""
+    found = []
+    for name, text in TEXTS.items():
+        blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        parts = [part.strip() for line in lines for part in re.split(r"&&|\|", re.split(r"(?:^|\s)#", line)[0])]
+        found += [(name, shlex.split(part)) for part in parts if part]
+    return found
+
+
+def own_arguments(words: list[str]) -> list[str] | None:
+    """Return the arguments of `audiolm-hf`, also where torchrun or accelerate start it."""
+    if words[0] == "audiolm-hf":
+        return words[1:]
+    return words[words.index("audiolm_hf.cli") + 1 :] if "audiolm_hf.cli" in words else None
+
+
+OWN = [arguments for _, words in commands() if (arguments := own_arguments(words))]
+
+
+@pytest.mark.parametrize("command", OWN, ids=" ".join)
+def test_every_command_is_understood(command):
+    if command[-1] == "--help":
+        with pytest.raises(SystemExit, match="^0$"):
+            cli.main(command)
+        return
+    arguments = cli.build_parser(command[:1]).parse_args(command)
+    config = vars(arguments).get("config")
+    assert config is None or str(config) == "X.yaml" or (ROOT / config).is_file()
+
+
+def test_other_commands_are_of_known_programs_and_packages():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, words in commands():
+        program = next(word for word in words if "=" not in word)
+        assert program in PROGRAMS, f"{name}: {words}"
+        if program == "pip":
+            assert set(re.findall(r"[a-z]+", " ".join(re.findall(r"\[(.*?)\]", " ".join(words))))) <= set(extras), (
+                words
+            )
+        for path in re.findall(r"\b(?:configs|tests|spaces|src)/[\w./-]+", " ".join(words)):
+            assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+def test_there_are_commands_of_every_verb():
+    assert {command[0] for command in OWN} == set(cli.VERBS) - {"checkpoints", "convert"}
+    assert "`audiolm-hf checkpoints`" in TEXTS["docs/index.md"]
+    assert "`audiolm-hf convert" in (ROOT / "configs/lora/README.md").read_text()
+
+
+def test_the_example_is_what_the_main_command_makes_with_the_bundled_checkpoint():
+    facts = audiolm_hf.read_provenance(ROOT / "docs/audio/continuation.mp3")
+    advice = "audiolm-hf continue -o docs/audio/continuation.mp3 --length-s 7 --seed 0 makes it again"
+    assert facts["checkpoint_sha256"] == checkpoint_hash(checkpoint()) and facts["seed"] == 0, advice
+    assert "audio/continuation.mp3" in README and "audio/continuation.mp3" in TEXTS["docs/index.md"]
+
+
+def test_the_measured_figures_are_those_of_the_cards():
+    cards = "".join((Path(checkpoint(name)) / "README.md").read_text() for name in list_checkpoints())
+    table = re.search(r"<!-- measured -->\n(.*?)\n\n", README, re.DOTALL).group(1)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert len(rows) >= 5
+    for title, value, others in rows:
+        found = [line for line in cards.splitlines() if line.startswith("| ") and f"| {value}" in line]
+        assert any(all(other in line for other in others.split(", another")[:1]) for line in found), title
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    """Local links are files, and their anchors headings; the build of the documentation checks those of classes."""
+    for target in re.findall(r"(?:\]\(|src=\")([^)\s\"]+)", TEXTS[name]):
+        path, _, anchor = target.partition("#")
+        if target.startswith(("http", "mailto:")):
+            continue
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), target
+        if anchor and not anchor.startswith("audiolm_hf."):
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
+                target
+            )
+
+
+def test_every_page_and_every_name_of_the_package_is_in_the_documentation():
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text().replace("!!python", ""))["nav"]
+    assert set(re.findall(r"[\w]+\.md", str(navigation))) == {Path(name).name for name in PAGES}
+    assert set(re.findall(r"^::: audiolm_hf\.(\w+)", PAGES["docs/api.md"], re.MULTILINE)) == set(audiolm_hf.__all__)
+    for name in PAGES.keys() - {"docs/api.md"}:
+        assert f"({name})" in README, name
+
+
+@pytest.mark.parametrize(("name", "levels"), [("speech-tiny", "levels 0-3"), ("piano-tiny", "levels 0 and 1")])
+def test_the_diagram_shows_what_the_checkpoints_run(name, levels):
+    folder = Path(checkpoint(name))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["fine_config"] is None and "fine" not in (folder / "generation_config.json").read_text()
+    count = config["coarse_config"]["num_coarse_codebooks"]
+    assert levels == {4: "levels 0-3", 2: "levels 0 and 1"}[count] and levels in TEXTS["docs/concepts.md"]
+    for text in (README, TEXTS["docs/concepts.md"]):
+        diagram = text.split("```")[1]
+        assert "[ semantic stage ]" in diagram and "[ coarse stage   ]" in diagram and "fine" not in diagram
+
+
+def test_the_versions_and_sizes_are_those_of_the_package():
+    text = TEXTS["docs/index.md"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert f"Python {' or '.join(versions)} (later ones install, but are not tested)" in text
+    assert project["requires-python"] == f">={versions[0]}" and f"Python {versions[0]}" in README
+    size = sum(path.stat().st_size for path in (ROOT / "src").rglob("*") if "__pycache__" not in path.parts)
+    assert abs(size / 1e6 - 70) < 10 and "about 70 MB" in text
+
+
+def test_only_contributors_install_in_place():
+    """What is installed first is not replaced by another kind of installation by a command of another page."""
+    installs = [(name, words) for name, words in commands() if words[:2] == ["pip", "install"]]
+    installs = [(name, words) for name, words in installs if "--no-deps" not in words and "torch" not in words]
+    assert len(installs) >= 6
+    assert {name for name, words in installs if "-e" in words} == {"CONTRIBUTING.md"}
+    assert all(words[-2:] == ["-c", "constraints.txt"] for _, words in installs)
