@@ -24,7 +24,7 @@ from audiolm_hf.provenance_audiolm import checkpoint_hash
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
-TEXTS = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), **PAGES}
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")} | PAGES
 CODE = {
     name: blocks
     for name, text in TEXTS.items()

@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 ENDINGS = {".md", ".yaml"}
 DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "src").rglob("*.md")),
     *sorted(path for folder in ("configs", "spaces") for path in (ROOT / folder).rglob("*") if path.suffix in ENDINGS),

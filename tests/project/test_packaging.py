@@ -17,11 +17,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from audiolm_hf.bundled import example_prompt, list_checkpoints
+from audiolm_hf.provenance_audiolm import VERSION
 from tests.conftest import CONSTRAINTS, TESTED_PYTHON, warning_filters
 from tests.project.test_layering import PACKAGE, SOURCES, imported_modules, name_of, nodes_in_functions, part_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+INFO = f"audiolm_hf-{VERSION}.dist-info"
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "parselmouth": "praat-parselmouth",
@@ -56,16 +58,16 @@ def members(wheel: Path) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def metadata(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as archive:
-        return Parser().parsestr(archive.read("audiolm_hf-0.1.0.dist-info/METADATA").decode())
+        return Parser().parsestr(archive.read(f"{INFO}/METADATA").decode())
 
 
 def test_wheel_holds_every_file_of_the_package_and_no_other(members: dict[str, int]):
     files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     expected = {str(path.relative_to(PACKAGE.parent)) for path in files} | {"audiolm_hf_cli.py"}
-    info = {name for name in members if name.startswith("audiolm_hf-0.1.0.dist-info/")}
+    info = {name for name in members if name.startswith(f"{INFO}/")}
     assert set(members) - info == expected
     assert "audiolm_hf/py.typed" in members
-    assert "audiolm_hf-0.1.0.dist-info/licenses/LICENSE" in info
+    assert f"{INFO}/licenses/LICENSE" in info
 
 
 @pytest.mark.parametrize("name", list_checkpoints())
@@ -81,7 +83,7 @@ def test_wheel_holds_no_pickles(members: dict[str, int]):
 
 
 def test_metadata_says_what_is_true(metadata: Message):
-    assert metadata["Version"] == PROJECT["version"]
+    assert metadata["Version"] == VERSION
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["License-File"] == "LICENSE"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -102,7 +104,7 @@ def test_unpacked_wheel_runs_away_from_the_repository(wheel: Path, tmp_path: Pat
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     version, *configs = result.stdout.split()
-    assert version == PROJECT["version"]
+    assert version == VERSION
     assert configs
     assert all(Path(config).is_file() for config in configs)
 
