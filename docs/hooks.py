@@ -32,13 +32,14 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Link names of classes and functions in docstrings to their descriptions on the same page."""
+    """Link names in docstrings to their descriptions on the same page, and show types without marks of Markdown."""
 
     def link(match: re.Match) -> str:
         anchor = f"audiolm_hf.{match[1]}"
         return f'<a href="#{anchor}"><code>{match[1]}</code></a>' if f'id="{anchor}"' in html else match[0][1:-1]
 
-    return re.sub(r"\[<code>~?(?:[a-z_]+\.)*(\w+)</code>\]", link, html)
+    html = re.sub(r"\[<code>~?(?:[a-z_]+\.)*(\w+(?:\.\w+)?)</code>\]", link, html)
+    return re.sub(r"<td>\s*<code>[^<]*`[^<]*</code>", lambda match: re.sub(r"\[?`\]?|\*", "", match[0]), html)
 
 
 def find_table(path: Path, first: str) -> str:
