@@ -76,8 +76,8 @@ WEIGHTS = {
     "one too many": ("fine", lambda weights: weights | {"more": torch.ones(2)}, "has no place for 1 weights, such as"),
     "NaN": ("coarse", with_first(torch.nan), "NaN or infinite"),
     "infinite": ("semantic_tokenizer", with_first(torch.inf), "NaN or infinite"),
-    "int8": ("codec", with_first(0, torch.int8), "as torch.int8, but the model has it as torch.float32"),
-    "bool": ("fine", with_first(0, torch.bool), "as torch.bool, but the model has it as torch.float32"),
+    "int8": ("codec", with_first(0, torch.int8), "as torch.int8, not torch.float32"),
+    "bool": ("fine", with_first(0, torch.bool), "as torch.bool, not torch.float32"),
 }
 
 
@@ -131,7 +131,7 @@ def test_integers_in_a_file_of_torch_or_in_a_state_dict_are_refused(folders):
         AudioLMCoarseModel.from_pretrained(None, config=config, state_dict=weights)
     (folders / "coarse" / "model.safetensors").unlink()
     torch.save(weights, folders / "coarse" / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=f"pytorch_model.bin holds {name} as torch.int16, .* as torch.float32"):
+    with pytest.raises(ValueError, match=f"pytorch_model.bin holds {name} as torch.int16, not torch.float32"):
         AutoModel.from_pretrained(folders / "coarse")
     (folders / "coarse" / "pytorch_model.bin").write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(ValueError, match="pytorch_model.bin is damaged"):
@@ -222,7 +222,7 @@ def test_a_configuration_of_the_callers_is_compared_too(folders):
 
 def test_other_shapes_are_named(folders):
     change_weights(folders / "coarse", lambda weights: weights | {"model.norm.weight": torch.ones(5)})
-    with pytest.raises(RuntimeError, match=r"model.norm.weight has shape \(5,\) in the file, \(32,\) by"):
+    with pytest.raises(RuntimeError, match=r"model.norm.weight has shape \(5,\), not \(32,\)"):
         AutoModel.from_pretrained(folders / "coarse")
 
 

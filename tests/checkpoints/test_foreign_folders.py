@@ -92,7 +92,7 @@ def test_a_folder_without_a_model_or_without_its_processor_is_named(tiny_audiolm
         with pytest.raises(ValueError, match=r"run has no config\.json with a model_type; give a folder"):
             load(tmp_path / "run")
     tiny_audiolm.save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"model has no processor_config\.json; save the processor beside the model"):
+    with pytest.raises(ValueError, match=r"model has no processor_config\.json; call processor\.save_pretrained"):
         audiolm_hf.pipeline(tmp_path / "model")
     processor = audiolm_hf.AudioLMProcessor(audiolm_hf.AudioLMFeatureExtractor())
     assert audiolm_hf.pipeline(tmp_path / "model", processor=processor).model is not None
