@@ -191,7 +191,7 @@ def _join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> T
 
 def regrouped(chunks: Iterator[Tensor], length: int) -> Iterator[Tensor]:
     """Cut samples that arrive in chunks into chunks of `length`; the last may be shorter."""
-    rest = torch.zeros(0)
+    rest = torch.zeros(0, device="cpu")
     for chunk in chunks:
         rest = torch.cat([rest.to(chunk), chunk])
         while len(rest) >= length:

@@ -58,6 +58,8 @@ def check_streamer(streamer: Any, num_rows: int, streamed: bool) -> None:
             raise TypeError(
                 f"streamer is a {type(streamer).__name__} without {name}(); give an AudioIteratorStreamer."
             )
+    if streamed and streamer is not None:
+        raise ValueError("streamer is an option of generate; stream returns the chunks itself, so leave it out.")
     if num_rows > 1 and (streamed or streamer is not None):
         raise ValueError(f"A stream is of one row, and here are {num_rows}; stream them one by one, or generate them.")
 

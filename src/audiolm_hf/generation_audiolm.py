@@ -8,6 +8,7 @@ Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and ac
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,6 @@ class AudioLMGenerationMixin(PartsMixin):
         """Seconds of the shortest prompt."""
         return self.time_grid.frames_of(1) / self.acoustic_codec.frame_rate
 
-    @torch.no_grad()
     @settled
     def generate(
         self,
@@ -130,33 +130,32 @@ class AudioLMGenerationMixin(PartsMixin):
             ValueError: if an option does not exist or is out of range, a prompt is empty, not finite or too short, or
                 there is not enough memory.
         """
-        run = self._begin(
-            input_values,
-            attention_mask,
-            semantic_tokens=semantic_tokens,
-            semantic_attention_mask=semantic_attention_mask,
-            num_return_sequences=num_return_sequences,
-            batch_size=batch_size,
-            seed=seed,
-            generator=generator,
-            progress=progress,
-            streamer=streamer,
-            generation_config=generation_config,
-            continuation_length_s=continuation_length_s,
-            min_continuation_length_s=min_continuation_length_s,
-            **stage_kwargs,
-        )
-        tokens, codes = _Record(run.tokens.source), _Record(iter(()))
-        run.tokens.source = iter(tokens)
-        codes.source = run.codes(in_turn=streamer is None)
-        if streamer is None:
-            audio = [[*run.audio(row, codes.values(row))] for row in range(len(run.rows))]
-        else:
-            audio = [[*_sent(run.audio(0, codes.values(0)), streamer)]]
-        return _output(run.rows, tokens, codes, audio)
+        with _ending(streamer):
+            run = self._begin(
+                input_values,
+                attention_mask,
+                semantic_tokens=semantic_tokens,
+                semantic_attention_mask=semantic_attention_mask,
+                num_return_sequences=num_return_sequences,
+                batch_size=batch_size,
+                seed=seed,
+                generator=generator,
+                progress=progress,
+                streamer=streamer,
+                generation_config=generation_config,
+                continuation_length_s=continuation_length_s,
+                min_continuation_length_s=min_continuation_length_s,
+                **stage_kwargs,
+            )
+            tokens, codes = _Record(run.tokens.source), _Record(iter(()))
+            run.tokens.source = iter(tokens)
+            codes.source = run.codes(in_turn=streamer is None)
+            if streamer is None:
+                audio = [[*run.audio(row, codes.values(row))] for row in range(len(run.rows))]
+            else:
+                audio = [[*_sent(run.audio(0, codes.values(0)), streamer)]]
+            return _output(run.rows, tokens, codes, audio)
 
-    @torch.no_grad()
-    @settled
     def stream(
         self,
         input_values: Tensor | None = None,
@@ -180,7 +179,7 @@ class AudioLMGenerationMixin(PartsMixin):
             attention_mask (`torch.LongTensor` of shape `(1, num_samples)`, *optional*): as for `generate`.
             chunk_s (`float`, *optional*): seconds of each chunk but the last; by default, chunks are of the lengths in
                 which the codec decodes, from 0.32 s on.
-            **options: those of `generate`, for one row.
+            **options: those of `generate` but for `streamer`, for one row.
 
         Returns:
             `Iterator[torch.FloatTensor]`: samples of shape `(num_samples,)`, without those of the prompt.
@@ -189,9 +188,13 @@ class AudioLMGenerationMixin(PartsMixin):
             TypeError, ValueError: as `generate`; or there are several rows.
         """
         Within(0, 1e7, above=True).check("chunk_s", chunk_s, optional=True)
-        run = self._begin(input_values, attention_mask, **options, bounded=True)
-        chunks = run.audio(0, (pieces[0].values for pieces in run.codes()))
+        chunks = self._stream(input_values, attention_mask, **options)
         return chunks if chunk_s is None else regrouped(chunks, max(1, round(chunk_s * self.sampling_rate)))
+
+    @settled
+    def _stream(self, input_values: Tensor | None, attention_mask: Tensor | None, **options: Any) -> Iterator[Tensor]:
+        run = self._begin(input_values, attention_mask, **options, bounded=True)
+        return run.audio(0, (pieces[0].values for pieces in run.codes()))
 
     def _begin(
         self,
@@ -273,7 +276,9 @@ class AudioLMGenerationMixin(PartsMixin):
             empty = torch.zeros(0, dtype=torch.int64, device=self.device)
             none = Prompt(empty.float(), empty, empty.expand(self.config.num_codebooks, 0))
             return [none] * (num_spoken or batch_size or 1)
-        recordings = _unpad(input_values.to(self.device, torch.float32), attention_mask, "attention_mask")
+        # Copied, because a stream reads them again after a caller may have written something else into them.
+        audio_values = input_values.to(self.device, torch.float32, copy=True)
+        recordings = _unpad(audio_values, attention_mask, "attention_mask")
         return [self._read_prompt(audio, row) for row, audio in enumerate(recordings)]
 
     def _read_prompt(self, audio: Tensor, row: int) -> Prompt:
@@ -297,7 +302,7 @@ class AudioLMGenerationMixin(PartsMixin):
     def _read_tokens(self, semantic_tokens: Tensor | None, attention_mask: Tensor | None) -> list[Tensor]:
         if semantic_tokens is None:
             return []
-        rows = _unpad(semantic_tokens.to(self.device), attention_mask, "semantic_attention_mask")
+        rows = _unpad(semantic_tokens.to(self.device, copy=True), attention_mask, "semantic_attention_mask")
         for row in rows:
             semantic_ids(row, self._semantic_stage.config)  # raises where a token is out of range
         return rows
@@ -329,13 +334,20 @@ class _Record:
         yield from (pieces[row].values for pieces in self)
 
 
-def _sent(chunks: Iterator[Tensor], streamer: BaseStreamer) -> Iterator[Tensor]:
+@contextmanager
+def _ending(streamer: BaseStreamer | None) -> Iterator[None]:
+    """Tell a streamer the end, whatever it is, so that nobody waits for more."""
     try:
-        for chunk in chunks:
-            streamer.put(chunk)
-            yield chunk
+        yield
     finally:
-        streamer.end()
+        if callable(end := getattr(streamer, "end", None)):
+            end()
+
+
+def _sent(chunks: Iterator[Tensor], streamer: BaseStreamer) -> Iterator[Tensor]:
+    for chunk in chunks:
+        streamer.put(chunk)
+        yield chunk
 
 
 def _output(rows: list[Prompt], tokens: _Record, codes: _Record, audio: list[list[Tensor]]) -> AudioLMGenerateOutput:

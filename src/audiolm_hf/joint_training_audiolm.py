@@ -118,7 +118,7 @@ def _learned_tokens(
     if SEMANTIC_LEVEL not in config.predicted_levels:
         return recording.learned[config.predicted_levels, frames].T.flatten()
     own = recording.semantic_tokens[tokens]
-    places = torch.arange(tokens.start, tokens.start + len(own), dtype=torch.float64)
+    places = torch.arange(tokens.start, tokens.start + len(own), dtype=torch.float64, device="cpu")
     starts = grid.frames_of_tokens(places).long().clamp(max=recording.learned.shape[1] - 1)
     learned = recording.learned.any(0)[starts.to(own.device)]
     if config.remove_repeats and len(own):

@@ -6,13 +6,20 @@ and the semantic tokenizer are therefore always float32.
 """
 
 import re
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+_MODES = threading.RLock()
+_IN_USE: WeakKeyDictionary[nn.Module, int] = (
+    WeakKeyDictionary()
+)  # modules in training mode, by how many calls use them
 
 
 class KeepsFloat32:
@@ -56,15 +63,21 @@ def require_one_dtype(model: nn.Module, name: str) -> None:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Set a model and its modules to evaluation mode, and restore their modes afterwards."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
+    """Set a model and its modules to evaluation mode, and restore their modes after the last thread that uses them."""
+    with _MODES:
+        modules = [module for module in model.modules() if module.training or module in _IN_USE]
+        for module in modules:
+            module.training = False
+            _IN_USE[module] = _IN_USE.get(module, 0) + 1
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        with _MODES:
+            for module in modules:
+                _IN_USE[module] -= 1
+                if not _IN_USE[module]:
+                    del _IN_USE[module]
+                    module.training = True
 
 
 def loaded(model: nn.Module) -> AbstractContextManager[None]:
@@ -113,11 +126,15 @@ def finite_parts(model: nn.Module, what: str) -> Iterator[None]:
 
 
 def settled(method: Callable) -> Callable:
-    """Run a model's method, or what it returns step by step, in evaluation mode and without autocast."""
+    """Run a model's method, or what it returns step by step, in evaluation mode, without autocast and gradients.
+
+    Steps may be asked for from several threads and modes, of which a tensor of `inference_mode` would fit only one.
+    """
 
     @contextmanager
     def settle(self: Any) -> Iterator[None]:
-        with evaluation_mode(self), torch.autocast(self.device.type, enabled=False):
+        autocast = torch.autocast(self.device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(self), autocast:
             yield
 
     def step(self: Any, results: Generator) -> Iterator[Any]:

@@ -291,14 +291,14 @@ def fill_frames(
     new = (frames >= torch.tensor(num_known, device=device)[:, None]) & (frames < lengths[:, None])
     num_new = [len(row) - known for row, known in zip(rows, num_known, strict=True)]
     passes = sampler.passes(len(config.predicted_levels))
-    drawn = torch.zeros(sum(number for number in passes if number > 1), 2, *new.shape)
+    drawn = noise[0].new_zeros(sum(number for number in passes if number > 1), 2, *new.shape)
     for row, (known, row_numbers) in enumerate(zip(num_known, noise, strict=True)):
         drawn[:, :, row, known : known + row_numbers.shape[2]] = row_numbers
     numbers = iter(drawn.to(device))
     unusable = torch.zeros((), dtype=torch.bool, device=device)
     for level, number in zip(config.predicted_levels, passes, strict=True):
         column = config.tokens_per_frame + level
-        counts = torch.tensor([masked_counts(count, number) for count in num_new])
+        counts = torch.tensor([masked_counts(count, number) for count in num_new], device="cpu")
         masked = new
         for done in range(number):
             draw = next(numbers) if number > 1 else None
@@ -309,7 +309,7 @@ def fill_frames(
                 scores = _frame_scores(model, ids, mask, masked, level, sampler.guidance_scale)
             unusable |= ~scores.isfinite().all()
             chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
-            ranks = torch.full(masked.shape, -torch.inf, device=device).masked_scatter(masked, confidence)
+            ranks = confidence.new_full(masked.shape, -torch.inf).masked_scatter(masked, confidence)
             ranks = ranks.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             accepted = masked & (ranks < num_accepted.to(device)[:, None])
             codes = torch.zeros_like(ids[..., column]).masked_scatter(masked, chosen + level_range(config, level)[0])

@@ -3,6 +3,7 @@
 
 import copy
 import json
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -16,7 +17,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.residual_quantizer_audiolm import ResidualVectorQuantizer
 from tests.conftest import randomise, tiny_config
-from tests.helpers_checkpoint import tiny_processor
+from tests.helpers_checkpoint import tiny_model, tiny_processor
 from tests.tokenizers.test_acoustic_codec_audiolm import CONFIGS
 
 OTHER_DTYPES = [torch.bfloat16, torch.float16, torch.float64]
@@ -337,3 +338,28 @@ def test_type_keeps_the_flags_of_the_codec(tiny_audiolm, prompt):
     model = copy.deepcopy(tiny_audiolm).type(torch.float16)
     assert model.semantic.dtype == torch.float16
     assert torch.equal(model.codec.encode(prompt).audio_codes, tiny_audiolm.codec.encode(prompt).audio_codes)
+
+
+def test_a_model_in_training_stays_in_evaluation_mode_until_its_last_thread_is_done():
+    model, modes = tiny_model().train(), []
+    before = [module.training for module in model.modules()]
+    first_runs, second_runs, first_is_done = (threading.Event() for _ in range(3))
+
+    def first(*done):
+        first_runs.set()
+        second_runs.wait(20)
+
+    def second(*done):
+        second_runs.set()
+        first_is_done.wait(20)
+        modes.append(model.coarse.training or model.coarse.model.training)
+
+    options = {"seed": 0, "batch_size": 1, "continuation_length_s": 0.1}
+    thread = threading.Thread(target=lambda: first_runs.wait(20) and model.generate(**options, progress=second))
+    thread.start()
+    model.generate(**options, progress=first)
+    assert not model.training  # the other thread still uses it
+    first_is_done.set()
+    thread.join()
+    assert modes and not any(modes)
+    assert [module.training for module in model.modules()] == before and model.coarse.training

@@ -3,7 +3,8 @@
 
 import gc
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import audiolm_hf
-from audiolm_hf import AudioIteratorStreamer, AudioLMModel, continuation_audiolm
+from audiolm_hf import AudioIteratorStreamer, AudioLMModel, continuation_audiolm, numerics_audiolm
 from tests.helpers_parallel import parallel_audiolm
 
 RATE = 16000
@@ -217,3 +218,62 @@ def test_a_pipeline_streams_what_it_returns(both, prompt):
         pipe.stream([clip, clip])
     with pytest.raises(ValueError, match="A stream is of one row, and here are 2"):
         pipe.stream(clip, num_return_sequences=2)
+
+
+@pytest.mark.parametrize("when", ["made", "first", "rest", "all"])
+def test_steps_of_a_stream_may_be_asked_for_in_any_mode(both, prompt, when):
+    options = {"continuation_length_s": 1.0, "min_continuation_length_s": 1.0, "seed": 0}
+    expected = whole(both, prompt, **options)
+    with torch.inference_mode(when in ("made", "all")):
+        stream = both.stream(prompt.clone().requires_grad_(when == "rest"), **options)
+    with torch.inference_mode(when in ("first", "all")):
+        first = next(stream)
+    with torch.inference_mode(when in ("rest", "all")):
+        chunks = [first, *stream]
+    assert not any(chunk.requires_grad or chunk.is_inference() for chunk in chunks)
+    assert torch.equal(torch.cat(chunks), expected)
+
+
+def test_a_stream_does_not_read_what_is_written_into_its_inputs_later(both, prompt):
+    given = {"input_values": prompt.clone(), "semantic_tokens": torch.randint(0, 20, (1, 70))}
+    expected = whole(both, given["input_values"], semantic_tokens=given["semantic_tokens"], seed=0)
+    stream = both.stream(**given, seed=0)
+    for values in given.values():
+        values.zero_()
+    assert torch.equal(torch.cat([*stream]), expected)
+
+
+def test_a_streamer_is_told_the_end_where_the_inputs_are_wrong(both, prompt):
+    streamer = AudioIteratorStreamer(timeout=1)
+    with pytest.raises(ValueError, match="needs at least"):
+        both.generate(prompt[:, :10], streamer=streamer)
+    assert [*streamer] == []
+
+
+def test_a_streamer_beside_a_stream_is_refused(both, prompt):
+    with pytest.raises(ValueError, match="streamer is an option of generate"):
+        both.stream(prompt, streamer=AudioIteratorStreamer())
+
+
+def test_short_chunks_cost_no_more_than_long_ones(both, prompt):
+    settings = []
+    with patch.object(numerics_audiolm, "evaluation_mode", lambda model: settings.append(model) or nullcontext()):
+        chunks = [*both.stream(prompt, chunk_s=1 / RATE, continuation_length_s=0.5, seed=0)]
+    assert len(settings) < 20 < len(chunks)
+
+
+@pytest.mark.parametrize("options", STAGES[:3])
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64, torch.device("meta")])
+def test_torchs_defaults_have_no_influence(both, prompt, options, default):
+    options = options | {"continuation_length_s": 1.0, "min_continuation_length_s": 1.0, "seed": 0}
+    expected = whole(both, prompt, **options)
+    is_device = isinstance(default, torch.device)
+    torch.set_default_device(default if is_device else None)
+    torch.set_default_dtype(torch.float32 if is_device else default)
+    try:
+        found = whole(both, prompt, **options)
+        chunks = [*both.stream(prompt, chunk_s=0.3, **options)]
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected) and torch.equal(torch.cat(chunks), expected)
