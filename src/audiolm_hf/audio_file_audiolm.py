@@ -35,6 +35,7 @@ _BLOCK = 2**16  # samples encoded at once; libvorbis crashes on some millions
 _UNKNOWN_LENGTH = b"\xff" * 4  # in the header of a WAV file that is still being made
 _TEXT_FIELDS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "genre")
 _METADATA_BYTES = 2**20  # at either end of a file
+_MOST_METADATA = 32_000  # bytes of text that are written
 _PARTIAL = "audiolm_hf.partial"
 
 
@@ -252,6 +253,9 @@ def encode_audio(
     for key, text in (metadata or {}).items():
         if key not in _TEXT_FIELDS or not isinstance(text, str) or not _is_plain_text(text):
             raise ValueError(f"metadata has {key!r}: {text!r}; give texts by the names {', '.join(_TEXT_FIELDS)}.")
+    size = sum(len(text.encode()) for text in (metadata or {}).values())
+    if size > _MOST_METADATA:  # of which libsndfile writes WAV and Opus files that cannot be read
+        raise ValueError(f"metadata has {size:,} bytes of text; give at most {_MOST_METADATA:,}.")
     format, subtype, _ = _FORMATS[suffix.lower()]
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", int(sampling_rate), 1, subtype, format=format) as file:

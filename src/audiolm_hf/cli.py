@@ -7,6 +7,7 @@ parsed arguments and returns the exit status. `audiolm_hf_cli` prints the overvi
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
@@ -78,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
             if stream is None:
                 streams.enter_context(redirect(streams.enter_context(Path(os.devnull).open("w"))))
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and labels can have letters that it has not
+            sys.stdout.reconfigure(errors="backslashreplace")
         return _run(argv)
 
 

@@ -258,3 +258,12 @@ def test_names_beyond_ascii_are_read_in_the_locale_c(tmp_path):
     command = [sys.executable, "-X", "utf8=0", "-c", code, tmp_path / "\u00fc.flac"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "(1, 16000) False", done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+def test_metadata_are_as_long_as_can_be_read_again(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_audio(path, np.zeros(1600), 16000, {"title": "t", "comment": "c" * 31_999})
+    assert read_audio(path, 16000)[0].shape[-1] >= 1600
+    with pytest.raises(ValueError, match="metadata has 64,000 bytes of text; give at most 32,000"):
+        write_audio(path, np.zeros(1600), 16000, {"comment": "ü" * 32_000})

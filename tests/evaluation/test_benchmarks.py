@@ -114,3 +114,11 @@ def test_item_files_are_read_and_their_damage_is_an_error_with_file_and_line(tmp
     path.write_text(ITEM)
     with pytest.raises(ValueError, match=r"dev.item, line 1: there are no items after it"):
         read_items(path)
+
+
+def test_sounds_that_only_differ_in_their_endings_are_refused(tmp_path):
+    folder = write_pairs(tmp_path)
+    first = next(folder.rglob("positive/a.*"))
+    first.with_suffix(".flac").write_bytes(first.read_bytes())
+    with pytest.raises(ValueError, match="positive has sounds that only differ in their endings"):
+        read_benchmark(folder)

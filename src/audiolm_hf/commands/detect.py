@@ -76,7 +76,9 @@ def _describe(result: dict[str, Any]) -> str:
         return f"{result['verdict']} (score {result['score']:.3f}; by second {seconds})"
     if result["metadata"] is None:
         return f"{UNMARKED}, which says nothing about how it was made; without --metadata, the detector does"
-    return f"{result['verdict']} ({', '.join(f'{name} {value}' for name, value in result['metadata'].items())})"
+    text = ", ".join(f"{name} {value}" for name, value in result["metadata"].items())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)  # anybody can write into metadata
+    return f"{result['verdict']} ({text})"
 
 
 def read_metadata(file: str) -> dict[str, Any]:

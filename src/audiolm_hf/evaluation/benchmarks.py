@@ -173,6 +173,8 @@ def _folder_tasks(folder: Path) -> Iterator[PairTask]:
         for side in (positive, positive.with_name("negative")):
             paths = sorted(path for path in side.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
             sides[side.name] = {str(path.relative_to(side).with_suffix("")): path for path in paths}
+            if len(sides[side.name]) < len(paths):
+                raise ValueError(f"{side} has sounds that only differ in their endings; give each another name.")
         odd = sorted(sides["positive"].keys() ^ sides["negative"].keys())
         if odd or not sides["positive"]:
             problem = f"{odd[0]!r} is in one of both" if odd else "there are none"

@@ -12,7 +12,7 @@ from PIL import Image
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, cli, export_checkpoint
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.speaker import speaker_embedding_is_available
-from audiolm_hf.evaluation.protocols.accents import format_accents, summarise_groups, worst_minus_best
+from audiolm_hf.evaluation.protocols.accents import format_accents, plot_groups, summarise_groups, worst_minus_best
 from tests.helpers_checkpoint import CLIP, DATA, OTHER_CLIP, tiny_model, tiny_processor
 
 needs_embedder = pytest.mark.skipif(not speaker_embedding_is_available(), reason="resemblyzer is not installed")
@@ -116,3 +116,9 @@ def test_the_table_names_what_is_above_chance():
     for cells in (["continuation", "a", "b", "-1.000"], ["bits", "b", "a", "+1.000"]):
         (line,) = (line for line in lines if line.split()[:4] == cells)
         assert line.endswith("yes")
+
+
+def test_labels_are_drawn_as_they_are(tmp_path):
+    rows = [{"group": group, "speaker": group, "recording": group, "continuation": 0.5} for group in (r"$a\b$", "$_{")]
+    plot_groups(summarise_groups(rows) | {"min_speakers": 5}, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000

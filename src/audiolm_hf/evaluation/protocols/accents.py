@@ -265,5 +265,5 @@ def plot_groups(result: dict[str, Any], path: Path) -> None:
         panel.set_title(title, fontsize=8)
         panel.tick_params(labelsize=7)
     labels = [f"{name} ({group['num_speakers']})" for name, group in groups.items()]
-    panels[0].set_yticks(range(len(groups)), labels)
+    panels[0].set_yticks(range(len(groups)), labels, parse_math=False)
     figure.savefig(path, dpi=110)
