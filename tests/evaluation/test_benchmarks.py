@@ -122,3 +122,19 @@ def test_sounds_that_only_differ_in_their_endings_are_refused(tmp_path):
     first.with_suffix(".flac").write_bytes(first.read_bytes())
     with pytest.raises(ValueError, match="positive has sounds that only differ in their endings"):
         read_benchmark(folder)
+
+
+ITEM_HEADER, ITEM_LINE = "#file onset offset #phone prev-phone next-phone speaker", "a 0.1 0.2 AA B C s"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"{ITEM_HEADER}\n{ITEM_LINE}\n{ITEM_LINE}", "line 3: the same item has a line before"),
+        (f"{ITEM_HEADER} speaker\n{ITEM_LINE} t", "line 1: the header has a column twice"),
+    ],
+)
+def test_items_and_columns_are_there_once(tmp_path, text, problem):
+    (tmp_path / "dev.item").write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        read_items(tmp_path / "dev.item")

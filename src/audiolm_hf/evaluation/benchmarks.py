@@ -75,6 +75,8 @@ def _read_rows(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[t
             missing = [name for name in columns if name not in header]
             if missing:
                 raise _bad(path, 1, f"the header has no {', '.join(missing)}")
+            if len(set(header)) < len(header):
+                raise _bad(path, 1, "the header has a column twice")
         elif len(cells) != len(header):
             raise _bad(path, number, f"it has {len(cells)} cells, and the header {len(header)}")
         else:
@@ -191,13 +193,16 @@ def read_items(path: str | Path) -> list[AbxItem]:
     Raises:
         ValueError: a line is not what it should be, which the error names.
     """
-    path, items = Path(path), []
+    path, items, seen = Path(path), list[AbxItem](), set[AbxItem]()
     for line, row in _read_rows(path, _ITEM, " "):
         onset, offset = (_number(path, line, name, row[name]) for name in ("onset", "offset"))
         if not 0 <= onset < offset:
             raise _bad(path, line, f"onset {onset:g} and offset {offset:g} are no interval")
         context = (row["prev-phone"], row["next-phone"])
         items.append(AbxItem(row["#phone"], context, row["speaker"], row["#file"], onset, offset))
+        if items[-1] in seen:  # its own copy would be the nearest
+            raise _bad(path, line, "the same item has a line before")
+        seen.add(items[-1])
     if not items:
         raise _bad(path, 1, "there are no items after it")
     return items
