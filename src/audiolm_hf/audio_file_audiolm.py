@@ -96,14 +96,17 @@ def _locate(source: AudioFile) -> tuple[str | bytes, str]:
     return bytes(source), f"given as {len(source)} bytes"
 
 
-def read_audio(source: AudioFile, sampling_rate: int | None = None) -> tuple[np.ndarray, int]:
-    """Read an audio file completely, even if its header has a wrong length.
+def read_audio(
+    source: AudioFile, sampling_rate: int | None = None, end_s: float | None = None
+) -> tuple[np.ndarray, int]:
+    """Read an audio file, by default completely, even if its header has a wrong length.
 
     Args:
         source (`str`, `os.PathLike`, `bytes` or binary file): WAV, FLAC, Ogg (Vorbis, Opus), MP3 and the other
             formats of libsndfile; where the program ffmpeg is installed also MP4 (.m4a), WebM, AAC, WMA and AMR.
         sampling_rate (`int`, *optional*): Hz. The file is mixed to mono and resampled to this rate block by block; by
             default it keeps its channels and rate.
+        end_s (`float`, *optional*): seconds from the beginning to read at most.
 
     Returns:
         `(np.ndarray, int)`: float32 samples of shape `(num_channels, num_samples)`, or `(num_samples,)` at
@@ -116,9 +119,9 @@ def read_audio(source: AudioFile, sampling_rate: int | None = None) -> tuple[np.
             samples of WAV and frames of MP3 have no checksums.
     """
     if sampling_rate is None:
-        return _decode(source, decode_file)
+        return _decode(source, lambda file: decode_file(file, end_s=end_s))
     rate = check_sampling_rate(sampling_rate)
-    return _decode(source, lambda file: decode_mono(file, rate)), rate
+    return _decode(source, lambda file: decode_mono(file, rate, end_s=end_s)), rate
 
 
 def check_audio(source: AudioFile) -> None:
@@ -130,7 +133,7 @@ def check_audio(source: AudioFile) -> None:
     Raises:
         TypeError, FileNotFoundError, ValueError: see [`read_audio`].
     """
-    _decode(source, lambda file: decode_file(file, end_s=0.1))
+    read_audio(source, end_s=0.1)
 
 
 def _decode(source: AudioFile, decode: Callable[[str | bytes], Any]) -> Any:

@@ -1,8 +1,16 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The Gradio app of the Space: upload or record a prompt, play its continuation, see where that begins."""
+"""The Gradio app of the Space: record or upload a prompt, and hear and see its continuations."""
 
+import contextlib
+import inspect
+import os
+import re
+import shutil
+import signal
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,120 +20,379 @@ import torch
 from matplotlib.figure import Figure
 from transformers.utils import logging
 
-from audiolm_hf.bundled import DEFAULT_CHECKPOINT, example_prompt, resolve_checkpoint
+from audiolm_hf.adapters_audiolm import find_file
+from audiolm_hf.audio_file_audiolm import encode_audio, read_audio
+from audiolm_hf.bundled import example_prompt, list_checkpoints, resolve_checkpoint
+from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.hub import pipeline
+from audiolm_hf.modeling_detector_audiolm import LABELS, REAL, AudioLMDetectorForAudioClassification
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
+from audiolm_hf.provenance_audiolm import VERSION
+from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
 
 logger = logging.get_logger(__name__)
 
-PROMPT_COLOR, CONTINUATION_COLOR = "#5b6472", "#e4572e"
-MAX_PROMPT_S = 30.0
-MAX_LENGTH_S = 20.0
+PROMPT_COLOR, CONTINUATION_COLOR = "#7a828e", "#e4572e"  # both readable on white and on black
+MAX_PROMPT_S, MAX_LENGTH_S, MAX_CONTINUATIONS = 30.0, 20.0, 4
+MAX_UPLOAD, MAX_QUEUE, KEEP_S = "20mb", 32, 3600  # of a file; visitors who wait; seconds until files are deleted
 DYNAMIC_RANGE_DB = 70.0  # of the spectrogram's colours
 
-EXAMPLE_LABEL = "An example (its source and licence: audiolm_hf/examples/README.md)"
 DESCRIPTION = """# Audio continuation
-Upload or record a few seconds of speech; [AudioLM](https://arxiv.org/abs/2209.03143) continues it in the same voice.
-It was trained on little audio and no text, so the speech has no intelligible words. The result is synthetic and is
-marked so in its file. Use your own voice, or one whose owner agrees.
+Record or upload a few seconds of speech or piano; [AudioLM](https://arxiv.org/abs/2209.03143) continues them in the
+same voice and room, or with the same instrument."""
+NOTICE = """**All continuations are synthetic**, and their files are marked so in the metadata. Only continue your own
+voice, or that of a person who agrees. Voices, accents and instruments that a checkpoint was not trained on are
+continued worse; *About this checkpoint* has its limits."""
+CSS = """
+.gradio-container { max-width: 1180px !important; margin: auto !important }
+#notice { border-left: 4px solid #e4572e; padding: 8px 14px; border-radius: 4px;
+  background: color-mix(in srgb, #e4572e 9%, transparent) }
+#notice p { margin: 0 }
+.stages { display: grid; grid-template-columns: auto 1fr 3.2em; gap: 6px 12px; align-items: center; padding: 10px 2px }
+.stages b { grid-column: 1 / -1 }
+.stages progress { width: 100%; height: 8px; appearance: none; border: 0; border-radius: 4px; overflow: hidden;
+  background: color-mix(in srgb, currentColor 15%, transparent) }
+.stages progress::-webkit-progress-bar { background: none }
+.stages progress::-webkit-progress-value { background: #e4572e; transition: width .3s }
+.stages progress::-moz-progress-bar { background: #e4572e }
+.stages progress + span { text-align: right; font-variant-numeric: tabular-nums }
+#version { opacity: .7; font-size: .85em }
 """
+SHOW_RESULTS = """() => { if (innerWidth < 800)
+  setTimeout(() => document.getElementById('results').scrollIntoView({behavior: 'smooth', block: 'start'}), 300) }"""
+NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint that the page offers: its `source`, a folder or a name on the Hub, loaded."""
+
+    source: str
+    pipe: Any
+    about: str
+    detector: AudioLMDetectorForAudioClassification | None = None
+    extractor: AudioLMFeatureExtractor | None = None
+
+    @classmethod
+    def load(cls, source: str, device: str | None) -> "Checkpoint":
+        """Load a checkpoint, and the detector in its sub-folder where it has one."""
+        loaded = cls(source, pipeline(source, device=device), describe(source))
+        if find_file(source, "detector/config.json", {}) is not None:
+            detector = AudioLMDetectorForAudioClassification.from_pretrained(
+                source, subfolder="detector", dtype="float32"
+            )
+            loaded.detector = detector.eval().to(loaded.pipe.device)
+            loaded.extractor = AudioLMFeatureExtractor.from_pretrained(source, subfolder="detector")
+        return loaded
+
+    @torch.inference_mode()
+    def judge(self, audio: np.ndarray) -> dict[str, str | float]:
+        """Return the detector's `verdict` and `score` of samples `(num_samples,)`; nothing without a detector."""
+        if self.detector is None or self.extractor is None:
+            return {}
+        inputs = self.extractor(audio, self.pipe.processor.sampling_rate, return_tensors="pt")
+        score = float(self.detector(**inputs.to(self.detector.device)).logits.softmax(-1)[0, REAL])
+        return {"verdict": LABELS[REAL] if score >= 0.5 else LABELS[1 - REAL], "score": round(score, 3)}
+
+
+@dataclass
+class Job:
+    """What a visitor asked for: a prompt `(num_samples,)`, the seed of the first continuation, options of sampling."""
+
+    checkpoint: Checkpoint
+    prompt: np.ndarray
+    length_s: float
+    seed: int
+    count: int
+    options: dict[str, Any]
+    shares: dict[str, float] = field(default_factory=dict)  # of each stage's tokens that are generated
+
+    def run(self, number: int, folder: str) -> Iterator[np.ndarray | dict[str, Any]]:
+        """Yield the prompt and a continuation chunk by chunk, then the paths of its files in `folder`, and facts."""
+        pipe, seed = self.checkpoint.pipe, self.seed + number
+        rate = pipe.processor.sampling_rate
+        sampling = pipe.model.check_generate_options(**self.options)
+        self.shares = dict.fromkeys(sampling.used_stages(pipe.model.config), 0.0)
+        chunks = []
+        for chunk in pipe.stream(
+            {"array": self.prompt, "sampling_rate": rate},
+            continuation_length_s=self.length_s,
+            min_continuation_length_s=self.length_s,
+            seed=seed,
+            progress=lambda stage, done, total: self.shares.update({stage: done / total}),
+            **self.options,
+        ):
+            chunks.append(chunk["audio"])
+            yield chunk["audio"]
+        audio, start = np.concatenate(chunks), len(chunks[0])
+        name = f"{folder}/continuation-seed-{seed}"
+        pipe.processor.save_audio([audio], [f"{name}.wav"], checkpoint=self.checkpoint.source, seed=seed)
+        plot_audio(audio, rate, start).savefig(f"{name}.png", transparent=True, dpi=160)
+        facts = {"seed": seed, "prompt_s": start / rate, "length_s": len(audio) / rate}
+        yield {"audio": f"{name}.wav", "picture": f"{name}.png", **facts, **self.checkpoint.judge(audio[start:])}
+
+
+def describe(source: str) -> str:
+    """Return what the model card of a checkpoint says first, and its limitations."""
+    path = find_file(source, "README.md", {})
+    card = "" if path is None else Path(path).read_text(encoding="utf-8")
+    first = re.search(r"^# .+\n+((?:.+\n)+)", card, re.MULTILINE)
+    limits = re.search(r"^## Limitations\n+(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    found = [part[1] for part in (first, limits) if part]
+    return "\n\n".join(found) or "This checkpoint has no model card that tells what it was trained on."
 
 
 def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Figure:
     """Plot waveform `(num_samples,)` and mel spectrogram, and mark the beginning of the continuation."""
     length_s, boundary_s = len(audio) / sampling_rate, prompt_length / sampling_rate
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(5, 3.8), layout="constrained")
     wave, mel = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
-    time = np.arange(len(audio)) / sampling_rate
-    wave.plot(time[:prompt_length], audio[:prompt_length], color=PROMPT_COLOR, linewidth=0.5)
-    wave.plot(time[prompt_length:], audio[prompt_length:], color=CONTINUATION_COLOR, linewidth=0.5)
+    seconds = np.arange(len(audio)) / sampling_rate
+    wave.plot(seconds[:prompt_length], audio[:prompt_length], color=PROMPT_COLOR, linewidth=0.5)
+    wave.plot(seconds[prompt_length:], audio[prompt_length:], color=CONTINUATION_COLOR, linewidth=0.5)
     wave.set(ylabel="amplitude", ylim=(-1.05, 1.05), xlim=(0, length_s))
     wave.set_title("prompt", loc="left", color=PROMPT_COLOR)
-    wave.set_title("continuation", loc="right", color=CONTINUATION_COLOR)
+    wave.set_title("continuation", color=CONTINUATION_COLOR)
 
     energy = log_mel_spectrogram(torch.from_numpy(audio)[None], sampling_rate)[0].T.numpy()
     decibel = 10 / np.log(10) * (energy - energy.max())
     extent = (0, length_s, 0, energy.shape[0])
     mel.imshow(decibel, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=-DYNAMIC_RANGE_DB, vmax=0)
     mel.set(xlabel="seconds", ylabel="mel bin")
-    for axis, color in ((wave, "black"), (mel, "white")):
+    for axis, color in ((wave, PROMPT_COLOR), (mel, "white")):
         axis.axvline(boundary_s, color=color, linestyle="--", linewidth=1.5)
+        axis.tick_params(colors=PROMPT_COLOR)
+        axis.xaxis.label.set_color(PROMPT_COLOR)
+        axis.yaxis.label.set_color(PROMPT_COLOR)
+        axis.spines[:].set_color(PROMPT_COLOR)
     wave.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def make_continuation(continue_audio: Any, checkpoint: str, folder: Path) -> Callable:
-    """Return the function behind the button, which writes its newest result to `folder` until the app copies it."""
+def show_stages(title: str, shares: dict[str, float]) -> str:
+    """Return HTML with a bar for each stage."""
+    bars = (
+        f'<span>{stage} stage</span><progress value="{share:.3f}"></progress><span>{share:.0%}</span>'
+        for stage, share in shares.items()
+    )
+    return f'<div class="stages" role="status"><b>{title}</b>{"".join(bars)}</div>'
 
-    def continuation(
-        prompt: str | None,
-        length_s: float,
-        seed: float | None,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - the form that Gradio looks for
-    ) -> tuple[str, Figure]:
-        def show(stage: str, done: int, total: int) -> None:
-            progress((done, total), desc=f"{stage} stage", unit="steps")
 
-        try:
-            path, figure = run(prompt, length_s, seed, show)
-        except (ValueError, TypeError, OSError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        return str(path), figure
+@contextlib.contextmanager
+def errors_on_page(folder: str) -> Iterator[None]:
+    """Show errors in what the visitor gave on the page, without paths of the server."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        text = re.sub(rf"{re.escape(folder)}\S*/", "", str(error))
+        raise gr.Error(text, print_exception=False) from error
 
-    def run(prompt: str | None, length_s: float, seed: float | None, show: Callable) -> tuple[Path, Figure]:
+
+class Page:
+    """The components of the page and its events.
+
+    Args:
+        checkpoints (`dict[str, Checkpoint]`): by the names that visitors choose from.
+        folder (`str`): for results until Gradio has copied them to its own folder.
+    """
+
+    def __init__(self, checkpoints: dict[str, Checkpoint], folder: str) -> None:
+        self.checkpoints, self.folder = checkpoints, folder
+        self.plays = shutil.which("ffmpeg") is not None  # with which Gradio encodes streams
+        gr.Markdown(DESCRIPTION)
+        gr.Markdown(NOTICE, elem_id="notice", container=False)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self._add_inputs()
+            with gr.Column(scale=3, min_width=300, elem_id="results"):
+                self._add_outputs()
+        gr.Markdown(f"audiolm_hf {VERSION}", elem_id="version")
+        self._add_events()
+
+    def _add_inputs(self) -> None:
+        names = [*self.checkpoints]
+        stages = {stage for loaded in self.checkpoints.values() for stage in loaded.pipe.model.config.stage_configs}
+        self.options = [f"{stage}_temperature" for stage in STAGES if stage in stages]
+        about, mode, *temperatures = self.show_checkpoint(names[0])
+        self.prompt = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Prompt", buttons=[])
+        self.checkpoint = gr.Radio(names, value=names[0], label="Checkpoint", visible=len(names) > 1)
+        examples = {example_prompt(loaded.source): name for name, loaded in reversed(self.checkpoints.items())}
+        gr.Examples(
+            [[path, name] for path, name in reversed(examples.items())],
+            [self.prompt, self.checkpoint],
+            example_labels=[f"Example for {name}" for name in reversed(examples.values())],
+            label="Examples (LibriSpeech, CC BY 4.0; piano-midi.de, CC BY-SA 3.0 DE)",
+        )
+        self.length_s = gr.Slider(1, MAX_LENGTH_S, value=7, step=0.5, label="Continuation, seconds")
+        with gr.Accordion("More options", open=False):
+            self.count = gr.Slider(
+                1, MAX_CONTINUATIONS, 1, step=1, label="Continuations", info="each has the next higher seed"
+            )
+            with gr.Row():
+                self.seed = gr.Number(value=0, minimum=0, precision=0, label="Seed", min_width=120)
+                dice = gr.Button("New seed", min_width=120)
+            dice.click(None, outputs=self.seed, js=NEW_SEED)
+            self.mode = gr.Radio(["hierarchical", "parallel"], label="Acoustic stages", **mode)
+            self.temperatures = [
+                gr.Number(label=f"Temperature of the {name.partition('_')[0]} stage", step=0.05, **update)
+                for name, update in zip(self.options, temperatures, strict=True)
+            ]
+        with gr.Row():
+            self.button = gr.Button("Continue", variant="primary", scale=3)
+            self.stop = gr.Button("Stop", scale=1, min_width=80)
+        with gr.Accordion("About this checkpoint", open=False):
+            self.about = gr.Markdown(**about)
+
+    def _add_outputs(self) -> None:
+        self.status = gr.HTML(show_stages("Nothing is generated yet.", {}))
+        label = "Plays while it is generated" if self.plays else "Playback while it is generated needs ffmpeg"
+        self.live = gr.Audio(streaming=True, autoplay=True, label=label, interactive=False, buttons=[])
+        self.groups, self.results = [], []
+        for _ in range(MAX_CONTINUATIONS):
+            with gr.Column(visible=False) as group:
+                audio = gr.Audio(interactive=False, buttons=["download"], type="filepath")
+                picture = gr.Image(show_label=False, interactive=False, buttons=["download", "fullscreen"])
+                verdict = gr.Markdown(visible=False, container=True)
+            self.groups.append(group)
+            self.results.append((audio, picture, verdict))
+
+    def _add_events(self) -> None:
+        inputs = [self.prompt, self.checkpoint, self.length_s, self.seed, self.count, self.mode]
+        inputs += self.temperatures
+        outputs = [self.status, self.live, *self.groups, *(part for parts in self.results for part in parts)]
+        limits: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
+        quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+        running = self.button.click(
+            self.show, inputs, outputs, show_progress_on=self.status, api_visibility="private", **limits
+        )
+        self.button.click(None, js=SHOW_RESULTS)
+        stopped = show_stages("Stopped.", {})
+        self.stop.click(lambda: stopped, outputs=self.status, cancels=[running], **quiet)
+        self.checkpoint.change(self.update, self.checkpoint, [self.about, self.mode, *self.temperatures], **quiet)
+        with gr.Column(visible=False):
+            files = gr.File(label="Audio files", file_count="multiple")
+            pictures = gr.File(label="Pictures", file_count="multiple")
+            facts = gr.JSON(label="Facts on each continuation")
+            endpoint, outputs = _named(self.continue_audio, self.options), [files, pictures, facts]
+            gr.Button().click(endpoint, inputs, outputs, api_name="continue_audio", **limits)
+
+    def show_checkpoint(self, name: str) -> list[dict[str, Any]]:
+        """Return what changes in the options with the checkpoint: its text, its stages and their temperatures."""
+        model = self.checkpoints[name].pipe.model
+        sampling, modes = model.check_generate_options(), [*model.config.acoustic_modes]
+        updates: list[dict[str, Any]] = [{"value": self.checkpoints[name].about}]
+        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{modes[0]} unless chosen"}]
+        for option in self.options:
+            own = getattr(sampling, option, None)
+            updates.append({"value": None, "visible": own is not None, "placeholder": f"{own} (the checkpoint's own)"})
+        return updates
+
+    def update(self, name: str) -> list[dict[str, Any]]:
+        """Show the options of a checkpoint."""
+        return [gr.update(**update) for update in self.show_checkpoint(name)]
+
+    def read(self, *inputs: Any) -> Job:
+        """Check what the visitor gave, and read the prompt."""
+        prompt, checkpoint, length_s, seed, count, acoustic_mode, *temperatures = inputs
         if not prompt:
-            raise ValueError("There is no prompt yet: upload or record a few seconds of speech first.")
-        if seed is None or seed < 0 or seed != int(seed):
-            raise ValueError(f"The seed is {seed}; give a whole number of 0 or more.")
-        if not 0 < length_s <= MAX_LENGTH_S:
-            raise ValueError(f"The length is {length_s} s; give more than 0 and at most {MAX_LENGTH_S:.0f} s.")
-        inputs = continue_audio.preprocess(prompt)
-        rate = continue_audio.processor.sampling_rate
-        prompt_s = inputs["input_values"].shape[-1] / rate
-        if prompt_s > MAX_PROMPT_S:
-            raise ValueError(f"The prompt lasts {prompt_s:.1f} s; give at most {MAX_PROMPT_S:.0f} s.")
-        outputs = continue_audio.forward(
-            inputs, continuation_length_s=length_s, min_continuation_length_s=length_s, seed=int(seed), progress=show
-        )
-        audio = continue_audio.postprocess(outputs)["audio"]
-        paths = continue_audio.processor.save_audio(
-            audio, folder / "continuation.wav", checkpoint=checkpoint, seed=int(seed)
-        )
-        return paths[0], plot_audio(audio, rate, int(outputs["prompt_lengths"]))
+            raise ValueError("There is no prompt yet: record, upload or pick a few seconds of audio first.")
+        if seed is None:
+            raise ValueError("There is no seed; give a whole number of 0 or more.")
+        loaded = self.checkpoints[checkpoint]
+        options = dict(zip(self.options, temperatures, strict=True)) | {"acoustic_mode": acoustic_mode}
+        options = {name: value for name, value in options.items() if value is not None}
+        loaded.pipe.model.check_generate_options(seed=seed, **options)
+        samples, rate = read_audio(prompt, loaded.pipe.processor.sampling_rate, MAX_PROMPT_S + 0.1)
+        if len(samples) > MAX_PROMPT_S * rate:
+            raise ValueError(f"The prompt lasts more than {MAX_PROMPT_S:.0f} s; cut it, or give a shorter one.")
+        return Job(loaded, samples, length_s, seed, int(count), options)
 
-    return continuation
+    def show(self, *inputs: Any) -> Iterator[dict[Any, Any]]:
+        """Play each continuation while it is generated, and show it when it is whole."""
+        start = time.monotonic()
+        with errors_on_page(self.folder), tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            job = self.read(*inputs)
+            yield {self.live: None, **{group: gr.update(visible=False) for group in self.groups}}
+            rate = job.checkpoint.pipe.processor.sampling_rate
+            for number in range(job.count):
+                made_s = -len(job.prompt) / rate
+                for piece in job.run(number, folder):
+                    if isinstance(piece, dict):
+                        yield self._show_result(number, piece)
+                        continue
+                    made_s += len(piece) / rate
+                    title = f"Continuation {number + 1} of {job.count}: {made_s:.1f} of {job.length_s:g} s"
+                    update = {self.status: show_stages(title, job.shares)}
+                    yield update | ({self.live: encode_audio(piece, rate)} if self.plays else {})
+            took = f"Generated in {time.monotonic() - start:.0f} s."
+            yield {self.status: show_stages(took, job.shares)}
+
+    def _show_result(self, number: int, result: dict[str, Any]) -> dict[Any, Any]:
+        audio, picture, verdict = self.results[number]
+        text = "Detector: the continuation is **{verdict}** (score {score:.2f}; 0 is generated, 1 is real)."
+        judged = {"visible": True, "value": text.format(**result)} if "score" in result else {"visible": False}
+        return {
+            self.groups[number]: gr.update(visible=True),
+            audio: gr.update(
+                value=result["audio"], label=f"Prompt + continuation {number + 1}, seed {result['seed']}"
+            ),
+            picture: gr.update(value=result["picture"]),
+            verdict: gr.update(**judged),
+        }
+
+    def continue_audio(self, *inputs: Any) -> Iterator[tuple[list[str], list[str], list[dict[str, Any]]]]:
+        """Continue a recording. Returns audio files of prompt and continuation, their pictures, and facts on each.
+
+        The files say in their metadata what made them. `seed` is that of the first continuation, the next has `seed +
+        1`. Temperatures and `acoustic_mode` are the checkpoint's own where they are left out.
+        """
+        with errors_on_page(self.folder), tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            job = self.read(*inputs)
+            pieces = [piece for number in range(job.count) for piece in job.run(number, folder)]
+            results = [piece for piece in pieces if isinstance(piece, dict)]
+            yield [one.pop("audio") for one in results], [one.pop("picture") for one in results], results
+
+
+def _named(function: Callable, temperatures: Sequence[str]) -> Callable:
+    """Give a function the names of its parameters that Gradio documents."""
+
+    def named(*inputs: Any) -> Iterator[Any]:
+        yield from function(*inputs)
+
+    names = ["prompt", "checkpoint", "length_s", "seed", "num_continuations", "acoustic_mode", *temperatures]
+    kind, defaults = inspect.Parameter.POSITIONAL_OR_KEYWORD, [inspect.Parameter.empty] * 5 + [None] * len(names)
+    parameters = [inspect.Parameter(name, kind, default=own) for name, own in zip(names, defaults, strict=False)]
+    named.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    named.__doc__ = function.__doc__
+    return named
 
 
 def build_demo(
-    checkpoint: str = DEFAULT_CHECKPOINT, device: str | None = None, threads: int | None = None
+    checkpoints: Sequence[str] | None = None, device: str | None = None, threads: int | None = None
 ) -> gr.Blocks:
-    """Load a checkpoint, by bundled name, folder or `user/name`, and build the page."""
-    continue_audio = pipeline(resolve_checkpoint(checkpoint), device=device)
-    logger.warning(f"{checkpoint} on {continue_audio.device}, {set_threads(continue_audio.model, threads)}")
+    """Load checkpoints, by bundled name, folder or `user/name` (by default all bundled ones), and build the page."""
+    sources = [resolve_checkpoint(name) for name in checkpoints or list_checkpoints()[::-1]]
+    loaded = {Path(source).name if Path(source).is_dir() else source: source for source in sources}
+    if len(loaded) < len(sources):
+        raise ValueError(f"Two of the checkpoints {', '.join(sources)} have the same name; rename a folder.")
+    offered = {name: Checkpoint.load(source, device) for name, source in loaded.items()}
+    largest = max((one.pipe.model for one in offered.values()), key=lambda model: model.num_parameters())
+    logger.warning(f"{', '.join(offered)} on {largest.device}, {set_threads(largest, threads)}")
     folder = tempfile.TemporaryDirectory(prefix="audiolm-hf-demo-")
-    with gr.Blocks(title="Audio continuation", analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+    os.environ["GRADIO_TEMP_DIR"] = f"{folder.name}/gradio"  # uploads, and results that are shown
+    with gr.Blocks(title="Audio continuation", analytics_enabled=False, delete_cache=(KEEP_S // 6, KEEP_S)) as demo:
         demo.temporary_folder = folder  # lives as long as the page, and is removed with it
-        gr.Markdown(DESCRIPTION)
-        with gr.Row():
-            with gr.Column(scale=2):
-                prompt = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Prompt")
-                length_s = gr.Slider(1, MAX_LENGTH_S, value=7, step=0.5, label="Continuation, seconds")
-                seed = gr.Number(value=0, minimum=0, precision=0, label="Seed of the continuation")
-                button = gr.Button("Continue", variant="primary")
-                gr.Examples([[example_prompt(checkpoint)]], inputs=[prompt], label=EXAMPLE_LABEL)
-            with gr.Column(scale=3):
-                audio = gr.Audio(label="Prompt + continuation", interactive=False, buttons=["download"])
-                figure = gr.Plot(label="Waveform and mel spectrogram")
-        button.click(
-            make_continuation(continue_audio, resolve_checkpoint(checkpoint), Path(folder.name)),
-            inputs=[prompt, length_s, seed],
-            outputs=[audio, figure],
-            api_name="continue_audio",
-        )
-    return demo
+        Page(offered, folder.name)
+    return demo.queue(max_size=MAX_QUEUE)
 
 
 def launch_demo(demo: gr.Blocks, host: str | None = None, port: int | None = None) -> None:
     """Serve the page until the process is stopped; by default for this machine (on a Space, all), from port 7860."""
-    demo.launch(server_name=host, server_port=port, share=False, ssr_mode=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with the files removed
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}  # none is fetched
+    theme = gr.themes.Default(primary_hue="orange", neutral_hue="slate", **fonts)
+    theme.set(button_primary_background_fill="#c2410c", button_primary_background_fill_dark="#c2410c")
+    demo.launch(
+        server_name=host, server_port=port, ssr_mode=False, max_file_size=MAX_UPLOAD, theme=theme, css=CSS, share=False
+    )

@@ -1,21 +1,30 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The Space: started by its one command, offline, and driven over the network of this machine."""
+"""The Space: started by its one command, offline, and driven over the network of this machine, also in a browser."""
 
+import contextlib
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
+import audiolm_hf
 from audiolm_hf import export_checkpoint, read_audio
 from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
+from tests.helpers_parallel import parallel_audiolm
 
 gradio_client = pytest.importorskip("gradio_client")
 SPACE = ROOT / "spaces" / "audio_continuation"
-START_S = 300
+START_S, WAIT_S = 300, 60
+PHONE, DESKTOP = (390, 844), (1280, 900)
 
 
 def free_port() -> int:
@@ -36,44 +45,272 @@ def wait_until_open(process: subprocess.Popen, port: int, log: Path) -> None:
     pytest.fail(f"app.py did not listen within {START_S} s:\n{log.read_text()}")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory):
-    home = tmp_path_factory.mktemp("space")
-    folder = export_checkpoint(tiny_model(), tiny_processor(), home / "tiny")
+def save_checkpoints(home: Path) -> list[Path]:
+    """A checkpoint with both acoustic modes and a detector that calls everything generated, and one with neither."""
+    both = export_checkpoint(parallel_audiolm(), tiny_processor(), home / "both", with_code=False)
+    config = audiolm_hf.AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    detector = audiolm_hf.AudioLMDetectorForAudioClassification(config)
+    detector.classifier.weight.data.zero_()
+    detector.classifier.bias.data[0] = 5.0
+    export_checkpoint(detector, None, both / "detector", with_code=False)
+    return [both, export_checkpoint(tiny_model(), tiny_processor(), home / "one", with_code=False)]
+
+
+@contextlib.contextmanager
+def serve(home: Path, checkpoints: list[Path]):
+    """Run app.py in `home/work`, with nothing of its own elsewhere; yields its address, and ends it like a Space."""
+    for name in ("work", "tmp", "user"):
+        (home / name).mkdir()
     port, log = free_port(), home / "log.txt"
-    command = [sys.executable, str(SPACE / "app.py"), "--checkpoint", str(folder), "--port", str(port)]
-    variables = environment(home, GRADIO_TEMP_DIR=str(home / "gradio"), TMPDIR=str(home))
+    command = [sys.executable, str(SPACE / "app.py"), "--port", str(port), "--checkpoint", *map(str, checkpoints)]
+    variables = environment(home / "hub", TMPDIR=str(home / "tmp"), HOME=str(home / "user"))
+    variables.pop("GRADIO_TEMP_DIR", None)
     with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=home, env=variables, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=home / "work", env=variables, stdout=file, stderr=subprocess.STDOUT)
         try:
             wait_until_open(process, port, log)
-            downloads = home / "downloads"
-            client = gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(downloads))
-            yield client
-            client.close()
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(30)
 
 
-def test_a_prompt_is_continued(client):
-    path, figure = client.predict(gradio_client.handle_file(str(CLIP)), 1.0, 0, api_name="/continue_audio")
-    audio, rate = read_audio(path)
-    assert rate == 16000 and audio.shape[1] == 40000 + 16000
-    assert figure["type"] == "matplotlib" and figure["plot"].startswith("data:image/")
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory):
+    home = tmp_path_factory.mktemp("space")
+    checkpoints = save_checkpoints(home)
+    with serve(home, checkpoints) as url:
+        yield SimpleNamespace(url=url, home=home, both=checkpoints[0], one=checkpoints[1])
+    assert files_in(home / "tmp") == [], "uploads and results are left after SIGTERM"
 
 
-def test_the_visitor_is_told_what_is_wrong(client):
-    with pytest.raises(Exception, match="no prompt yet"):
-        client.predict(None, 1.0, 0, api_name="/continue_audio")
-    with pytest.raises(Exception, match="cannot be decoded"):
-        client.predict(gradio_client.handle_file(str(ROOT / "LICENSE")), 1.0, 0, api_name="/continue_audio")
+def files_in(folder) -> list[Path]:
+    return [path for path in Path(folder).rglob("*") if path.is_file()]
+
+
+def connect(space):
+    downloads = space.home / "downloads"
+    return gradio_client.Client(space.url, verbose=False, download_files=str(downloads))
+
+
+@pytest.fixture(scope="module")
+def client(space):
+    client = connect(space)
+    yield client
+    client.close()
+
+
+def right_answer(pipe, seed, tmp_path):
+    """The samples of the file that the package itself writes for a seed."""
+    result = pipe(str(CLIP), continuation_length_s=1.0, min_continuation_length_s=1.0, seed=seed)
+    return read_audio(pipe.processor.save_audio(result, tmp_path / f"{seed}.wav")[0])[0]
+
+
+def test_the_endpoint_has_a_name_parameters_and_documentation(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert [*endpoints] == ["/continue_audio"]
+    endpoint = endpoints["/continue_audio"]
+    parameters = {part["parameter_name"]: part["parameter_default"] for part in endpoint["parameters"]}
+    assert parameters == {
+        "prompt": None,
+        "checkpoint": "both",
+        "length_s": 7,
+        "seed": 0,
+        "num_continuations": 1,
+        "acoustic_mode": None,
+        **{f"{stage}_temperature": None for stage in ("semantic", "coarse", "fine", "parallel")},
+    }
+    assert endpoint["description"].startswith("Continue a recording. Returns audio files of prompt and continuation")
+    assert [part["label"] for part in endpoint["returns"]] == ["Audio files", "Pictures", "Facts on each continuation"]
+
+
+def test_a_prompt_is_continued_by_name_with_all_else_left_out(client):
+    prompt = gradio_client.handle_file(str(CLIP))
+    (path,), (picture,), (facts,) = client.predict(prompt=prompt, length_s=1, seed=5, api_name="/continue_audio")
+    assert Path(path).name == "continuation-seed-5.wav" and read_audio(path)[0].shape[1] == 56000
+    assert facts == {"seed": 5, "prompt_s": 2.5, "length_s": 3.5, "verdict": "generated", "score": 0.007}
+    found = audiolm_hf.read_provenance(path)
+    assert found["seed"] == 5 and found["checkpoint"] == "both" and len(found["checkpoint_sha256"]) == 64
+    assert Path(picture).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_ten_visitors_at_once_each_get_the_samples_of_their_seed(space, tmp_path):
+    def visit(seed):
+        client = connect(space)
+        prompt = gradio_client.handle_file(str(CLIP))
+        files, _, _ = client.predict(prompt, "one", 1, seed, api_name="/continue_audio")
+        client.close()
+        return read_audio(files[0])[0]
+
+    with ThreadPoolExecutor(10) as pool:
+        made = [*pool.map(visit, range(10))]
+    pipe = audiolm_hf.pipeline(space.one, device="cpu")
+    for seed, audio in enumerate(made):
+        np.testing.assert_allclose(audio, right_answer(pipe, seed, tmp_path), atol=1.01 / 2**15)  # of 16 bits
+
+
+def test_the_client_is_told_what_is_wrong_without_paths_of_the_server(client, tmp_path):
+    def refused(path, *options):
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - gradio_client's own kind
+            client.predict(path and gradio_client.handle_file(str(path)), *options, api_name="/continue_audio")
+        assert str(tmp_path.parent) not in str(caught.value) and "/tmp" not in str(caught.value)
+        return str(caught.value)
+
+    (tmp_path / "notes.wav").write_text("no audio")
+    assert re.match("The audio file '?notes.wav'? cannot be decoded", refused(tmp_path / "notes.wav"))
+    assert "no prompt yet" in refused(None)
+    assert "greater than maximum value 20" in refused(CLIP, "one", 1000)
+    assert "is not in the list of choices" in refused(CLIP, "../secret")
+
+
+def test_too_large_uploads_are_refused(client, tmp_path):
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(21 * 2**20))
+    with pytest.raises(Exception, match="(?i)413|too large|size"):
+        client.predict(gradio_client.handle_file(str(large)), api_name="/continue_audio")
+
+
+def test_nothing_is_written_outside_the_folder_of_the_process(space, client):
+    client.predict(gradio_client.handle_file(str(CLIP)), "one", 1, api_name="/continue_audio")
+    (own,) = (space.home / "tmp").glob("audiolm-hf-demo-*")
+    assert files_in(space.home / "work") == [] and files_in(space.home / "tmp") == files_in(own)
+    assert [path.name for path in own.iterdir()] == ["gradio"], "results are left after Gradio has copied them"
 
 
 def test_the_header_is_that_of_a_space():
     header = yaml.safe_load((SPACE / "README.md").read_text().split("---")[1])
     assert header["sdk"] == "gradio" and header["license"] == "apache-2.0"
     assert (SPACE / header["app_file"]).is_file()
+    assert f"gradio=={header['sdk_version']}\n" in (ROOT / "constraints.txt").read_text()
     assert len(header["short_description"]) <= 60
     says, requirement = (SPACE / "requirements.txt").read_text().splitlines()
     assert says.startswith("# The released version.") and requirement == "audiolm_hf[space]"
+    assert (SPACE / "packages.txt").read_text().split() == ["ffmpeg"]
+
+
+# In a browser, as a visitor.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    programs = shutil.which("chromium"), shutil.which("chromedriver")
+    if not all(programs):
+        pytest.skip("chromium or chromedriver is missing (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    yield driver
+    driver.quit()
+
+
+class Visitor:
+    """What a person does with the page, by the words on it."""
+
+    def __init__(self, driver, url, size=DESKTOP, scheme="light"):
+        self.driver = driver
+        screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        driver.get(url)
+        self.wait("input[type=file]")
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def find(self, selector, text=""):
+        return [found for found in self.driver.find_elements("css selector", selector) if text in found.text]
+
+    def wait(self, selector, text=""):
+        return self.until(lambda: self.find(selector, text), f"{selector} with {text!r}")[0]
+
+    def until(self, condition, what):
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Exception):  # the page is changing
+                if found := condition():
+                    return found
+            time.sleep(0.1)
+        pytest.fail(f"The page has no {what} after {WAIT_S} s.")
+
+    def press(self, text):
+        button = self.wait("button", text)
+        self.run("arguments[0].scrollIntoView({block: 'center'})", button)
+        button.click()
+
+    def upload(self, path):
+        self.find("input[type=file]")[0].send_keys(str(path))
+
+    def prompt_is_shown(self):
+        self.until(lambda: not self.find("button", "Click to Upload"), "waveform of the prompt")
+
+
+@pytest.mark.browser
+def test_a_visitor_uploads_hears_sees_and_downloads_a_continuation(browser, space):
+    visitor = Visitor(browser, space.url)
+    assert visitor.find("#notice", "All continuations are synthetic")
+    visitor.upload(CLIP)
+    visitor.prompt_is_shown()
+    visitor.press("Continue")
+    for stage in ("semantic stage", "coarse stage", "fine stage"):
+        visitor.wait(".stages span", stage)
+    visitor.wait(".stages b", "Generated in")
+    picture = visitor.wait("#results img")
+    visitor.until(lambda: visitor.run("return arguments[0].naturalWidth", picture) == 800, "picture")
+    visitor.wait("#results", "Prompt + continuation 1, seed 0")
+    visitor.wait("#results", "Detector: the continuation is generated (score 0.01")
+    link = visitor.wait("#results a[download]").get_attribute("href")
+    text = "return fetch(arguments[0]).then(reply => reply.arrayBuffer()).then(data => [...new Uint8Array(data)])"
+    found = audiolm_hf.read_provenance(bytes(visitor.run(text, link)))
+    assert found["seed"] == 0 and found["checkpoint"] == "both"
+    if shutil.which("ffmpeg"):  # which encodes the stream
+        played = "return [...document.querySelectorAll('#results audio')].some(audio => audio.currentTime > 0.2)"
+        visitor.until(lambda: visitor.run(played), "audio that plays while it is generated")
+
+
+@pytest.mark.browser
+def test_a_visitor_is_told_that_a_text_is_no_audio(browser, space, tmp_path):
+    visitor = Visitor(browser, space.url)
+    (tmp_path / "notes.txt").write_text("no audio")
+    visitor.upload(tmp_path / "notes.txt")
+    visitor.wait(".toast-body", "Invalid file type: notes.txt")
+    (tmp_path / "notes.wav").write_text("no audio")
+    visitor.upload(tmp_path / "notes.wav")
+    visitor.prompt_is_shown()
+    visitor.press("Continue")
+    text = visitor.wait(".toast-body", "cannot be decoded").text
+    assert "notes.wav" in text
+    assert "/tmp" not in text and str(space.home) not in text
+
+
+@pytest.mark.browser
+def test_a_visitor_picks_an_example_another_checkpoint_and_a_new_seed(browser, space):
+    visitor = Visitor(browser, space.url)
+    visitor.press("More options")
+    visitor.wait("label", "Temperature of the parallel stage")
+    visitor.wait("label", "one").click()
+    visitor.until(lambda: not visitor.find("label", "Temperature of the parallel stage"), "options of the other")
+    visitor.press("New seed")
+    seed = "return Number(document.querySelector('input[aria-label=Seed]').value)"
+    visitor.until(lambda: visitor.run(seed) > 0, "new seed")
+    visitor.press("Example for both")
+    visitor.prompt_is_shown()
+    visitor.wait("label", "Temperature of the parallel stage")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_page_fits_the_screen_and_its_colours(browser, space, size, scheme):
+    visitor = Visitor(browser, space.url, size, scheme)
+    visitor.wait("button", "Continue")
+    assert visitor.run("return document.documentElement.scrollWidth") <= size[0]
+    wide = "return [...document.querySelectorAll('button, input, img, audio, label')].filter(part => part.offsetWidth)"
+    right = f"{wide}.map(part => part.getBoundingClientRect().right)"
+    assert max(visitor.run(right)) <= size[0]
+    color = visitor.run("return getComputedStyle(document.body).backgroundColor")
+    lightness = np.mean([int(part) for part in re.findall(r"\d+", color)[:3]])
+    assert lightness > 200 if scheme == "light" else lightness < 60

@@ -3,14 +3,20 @@
 
 import argparse
 import socket
+from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.options import Number, add_checkpoint, add_machine, find_device
+from audiolm_hf.commands.options import Number, add_machine, find_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command, which are also those of the Space's `app.py`."""
-    add_checkpoint(parser)
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        help="names of bundled checkpoints, folders (also of adapters) or user/name on the Hub, from which visitors "
+        "choose (default: all bundled ones)",
+    )
     parser.add_argument("--host", help="address to listen at (default: this machine only)")
     parser.add_argument(
         "--port",
@@ -37,12 +43,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    from audiolm_hf.demo import build_demo, launch_demo
+def build(arguments: argparse.Namespace) -> Any:
+    """Check the options, and build the page."""
+    from audiolm_hf.demo import build_demo
 
-    resolve_checkpoint(arguments.checkpoint)
+    for checkpoint in arguments.checkpoint or ():
+        resolve_checkpoint(checkpoint)
     device = find_device(arguments.device)
     if arguments.host is not None or arguments.port is not None:
         check_address(arguments.host, arguments.port or 0)
-    launch_demo(build_demo(arguments.checkpoint, device, arguments.threads), arguments.host, arguments.port)
+    return build_demo(arguments.checkpoint, device, arguments.threads)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from audiolm_hf.demo import launch_demo
+
+    launch_demo(build(arguments), arguments.host, arguments.port)
     return 0
