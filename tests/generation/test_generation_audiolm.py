@@ -42,7 +42,7 @@ TOKENS = torch.tensor([[1, 2, 3]])
         ({"input_values": PROMPT, "attention_mask": torch.full((1, 1280), -1)}, ValueError, "neither 0 nor 1"),
         ({"input_values": PROMPT, "attention_mask": torch.full((1, 1280), torch.nan)}, ValueError, "neither 0 nor 1"),
         ({"input_values": PROMPT, "attention_mask": torch.zeros(1, 1280)}, ValueError, "0 everywhere in row 0"),
-        ({"input_values": PROMPT, "attention_mask": torch.ones(2, 1280)}, ValueError, "must be equal"),
+        ({"input_values": PROMPT, "attention_mask": torch.ones(2, 1280)}, ValueError, "give that of its input"),
         ({"input_values": PROMPT, "attention_mask": [[1] * 1280]}, TypeError, "attention_mask is of type list"),
         ({"input_values": PROMPT.numpy()}, TypeError, "input_values is of type ndarray"),
         ({"input_values": PROMPT.to(torch.complex64)}, TypeError, "give floats"),
@@ -53,7 +53,7 @@ TOKENS = torch.tensor([[1, 2, 3]])
         ({"semantic_tokens": TOKENS[0]}, ValueError, "semantic_tokens has shape"),
         ({"semantic_tokens": TOKENS[:, :0]}, ValueError, "semantic_tokens has shape"),
         ({"semantic_tokens": TOKENS.bool()}, TypeError, "give integers"),
-        ({"semantic_tokens": -TOKENS}, ValueError, "allowed range is 0 to 19"),
+        ({"semantic_tokens": -TOKENS}, ValueError, "give 0 to 19"),
         ({"semantic_tokens": TOKENS, "semantic_attention_mask": torch.zeros(1, 3)}, ValueError, "0 everywhere"),
         (
             {"semantic_tokens": TOKENS, "semantic_attention_mask": torch.tensor([[0, 1, 1]])},

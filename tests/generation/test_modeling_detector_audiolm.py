@@ -111,7 +111,7 @@ def test_the_default_fits_into_three_megabytes():
         ({"input_values": torch.zeros(8000)}, ValueError, "give \\(batch, num_samples\\)"),
         ({"input_values": torch.zeros(1, 8000, dtype=torch.int16)}, TypeError, "give floats"),
         ({"input_values": np.zeros((1, 8000), np.float32)}, TypeError, "give a tensor"),
-        ({"labels": torch.tensor([2])}, ValueError, "labels has values from 2 to 2; the allowed range is 0 to 1"),
+        ({"labels": torch.tensor([2])}, ValueError, "labels has values from 2 to 2; give 0 to 1"),
         ({"labels": torch.tensor([[1]])}, ValueError, "labels has shape \\(1, 1\\)"),
         ({"labels": torch.tensor([1.0])}, TypeError, "give integers"),
     ],

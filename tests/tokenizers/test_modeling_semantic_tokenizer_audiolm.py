@@ -222,7 +222,7 @@ def test_half_precision_changes_few_tokens(tokenizer):
     [
         (torch.zeros(640), None, r"shape \(640,\)"),
         (torch.zeros(1, 0), None, "none of them 0"),
-        (torch.zeros(1, 640), torch.ones(1, 641), "must be equal"),
+        (torch.zeros(1, 640), torch.ones(1, 641), "give that of its input"),
         (torch.zeros(1, 4), torch.tensor([[0, 1, 1, 1]]), "on the right"),
         (torch.zeros(2, 4), torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]]), "row 1"),
     ],

@@ -93,7 +93,7 @@ def test_padding_gets_no_tokens_and_changes_none():
     ("wrong", "message"),
     [
         (lambda tokens: tokens[:, 1:], r"compute_tokens returned tokens of shape \(1, 18\); for a hop_length of 640"),
-        (lambda tokens: tokens + 20, "compute_tokens returned has .*allowed range is 0 to 19"),
+        (lambda tokens: tokens + 20, "compute_tokens returned has .*give 0 to 19"),
     ],
 )
 def test_a_tokenizer_that_breaks_the_contract_is_an_error(wrong, message):
