@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The Gradio app of the Space: record or upload a prompt, and hear and see its continuations."""
+"""The Gradio app of the Space: a prompt in, its continuations out, played while they are generated."""
 
 import contextlib
 import inspect
@@ -134,7 +134,7 @@ class Job:
 
 
 def describe(source: str) -> str:
-    """Return what the model card of a checkpoint says first, and its limitations."""
+    """Return the first paragraph of a checkpoint's model card, and its limitations."""
     path = find_file(source, "README.md", {})
     card = "" if path is None else Path(path).read_text(encoding="utf-8")
     first = re.search(r"^# .+\n+((?:.+\n)+)", card, re.MULTILINE)
@@ -355,7 +355,7 @@ class Page:
 
 
 def _named(function: Callable, temperatures: Sequence[str]) -> Callable:
-    """Give a function the names of its parameters that Gradio documents."""
+    """Return a function with the names of its parameters that Gradio documents."""
 
     def named(*inputs: Any) -> Iterator[Any]:
         yield from function(*inputs)
