@@ -336,7 +336,7 @@ class _Record:
 
 @contextmanager
 def _ending(streamer: BaseStreamer | None) -> Iterator[None]:
-    """Tell a streamer the end, whatever it is, so that nobody waits for more."""
+    """End a streamer whatever happens, so that nobody waits for more."""
     try:
         yield
     finally:

@@ -258,7 +258,11 @@ def test_progress_reports_every_stage_to_its_end(tiny_audiolm, prompt):
         ({"input_values": torch.zeros(1, 639)}, ValueError, r"Prompt 0 has 639 samples \(0.040 s\)"),
         ({"input_values": torch.full((1, 6400), torch.nan)}, ValueError, "NaN or infinite"),
         ({"input_values": torch.zeros(1, 6400, dtype=torch.int64)}, TypeError, "give floats"),
-        ({"input_values": torch.zeros(1, 640), "attention_mask": torch.ones(1, 3)}, ValueError, "give that of its input"),
+        (
+            {"input_values": torch.zeros(1, 640), "attention_mask": torch.ones(1, 3)},
+            ValueError,
+            "give that of its input",
+        ),
         ({"input_values": torch.zeros(1, 640), "attention_mask": torch.arange(640)[None]}, ValueError, "0 nor 1"),
         (
             {"input_values": torch.zeros(1, 2), "attention_mask": torch.tensor([[0, 1]])},
