@@ -27,7 +27,7 @@ CALIBRATION_S = 10.0  # seconds of a prompt that are decoded, to compare their l
 
 @dataclass
 class Prompt:
-    """A recording to continue, `(num_samples,)`; of its end tokens `(semantic_length,)`, codes `(levels, frames)`."""
+    """A recording, `(num_samples,)`; tokens `(semantic_length,)` and codes `(levels, frames)` of its end."""
 
     audio: Tensor
     semantic_tokens: Tensor
@@ -147,7 +147,7 @@ def mean_duration(model: Any) -> float:
 
 
 def _ceil(count: float) -> int:
-    """Round up, but not because of a float's last digits."""
+    """Round up, ignoring the rounding errors of floats."""
     return math.ceil(count - 1e-6)
 
 

@@ -57,7 +57,7 @@ def build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
 
 
 class PackedDecoder:
-    """Steps of a decoder, one id of every row at a time, that give the hidden states of its `forward`.
+    """Steps of a decoder, one id of every row at a time, that return the hidden states of its `forward`.
 
     The weights are copied in a layout that few rows are multiplied by fast. See `pack_decoder`.
 
@@ -113,7 +113,7 @@ class PackedDecoder:
 
 
 class FastProducts(TorchFunctionMode):
-    """Lets oneDNN multiply the float32 inputs of linear layers on a CPU, within a `with` statement without gradients.
+    """Context in which oneDNN multiplies the float32 inputs of linear layers on a CPU, without gradients.
 
     torch uses MKL, which takes twice as long on processors of AMD, and as long on those of Intel.
     """
@@ -141,7 +141,7 @@ def _normalize(hidden: Tensor, norm: Any) -> Tensor:
 
 
 def _pack(layers: Iterable[Any], rows: int) -> Callable[[Tensor], Tensor]:
-    """Return the function of linear layers with the same inputs, whose outputs stand side by side."""
+    """Return the function of linear layers with the same inputs, whose outputs are concatenated."""
     weight = torch.cat([layer.weight for layer in layers])
     bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
     if rows == 1 and weight.dtype == torch.float32:

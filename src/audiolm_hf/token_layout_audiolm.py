@@ -35,7 +35,7 @@ NO_LEVEL = -2  # the "level" of ids that are never predicted
 
 
 def remove_repeats(semantic_tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Return semantic tokens `(semantic_length,)` without consecutive repeats, and how often each was there.
+    """Return semantic tokens `(semantic_length,)` without consecutive repeats, and how often each occurred in a row.
 
     Paper: AudioLM (arXiv 2209.03143), stages 1 and 2.
     """

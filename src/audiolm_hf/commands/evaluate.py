@@ -382,7 +382,7 @@ EVALUATIONS = {
     "accents": Evaluation(
         "differences between groups of speakers",
         "Compare groups of speakers, by accent or another label: similarity of continuations and resyntheses, bits of "
-        "the stages, errors of a detector; with the largest gap and what chance gives.",
+        "the stages, errors of a detector; with the largest gap, and that of random groups.",
         evaluate_speech.accents_options,
         evaluate_speech.evaluate_groups,
         (".png",),

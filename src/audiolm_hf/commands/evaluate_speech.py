@@ -69,7 +69,7 @@ def accents_options(parser: argparse.ArgumentParser) -> None:
     add_data(parser, "recordings with labels")
     parser.add_argument("--group-by", default="accent", help="label: accent (default), speaker, or a column of --data")
     add_number(parser, "--num-clips", "recordings of each group at most", 12)
-    add_number(parser, "--min-speakers", "speakers of a group that is compared", 5)
+    add_number(parser, "--min-speakers", "least number of speakers of a group that is compared", 5)
     add_length(parser, "--prompt-length-s", "seconds of a prompt (default 2)", 2.0)
     add_length(parser, "--length-s", "seconds of a continuation (default 2)", 2.0)
     parser.add_argument("--detector", help="folder of a detector, or of a checkpoint that has one (default: none)")
