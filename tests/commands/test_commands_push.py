@@ -80,8 +80,8 @@ def test_demo_hands_its_options_on(monkeypatch, tmp_path, given):
     port = free_port()
     options = ["--host", "127.0.0.1", "--port", str(port), "--threads", "2", "--device", "cpu"]
     assert cli.main(["demo", *(["--checkpoint", str(tmp_path), *options] if given else [])]) == 0
-    expected = [(str(tmp_path), "cpu", 2), ("page", "127.0.0.1", port)]
-    assert seen == (expected if given else [("speech-tiny", find_device(None), None), ("page", None, None)])
+    expected = [([str(tmp_path)], "cpu", 2), ("page", "127.0.0.1", port)]
+    assert seen == (expected if given else [(None, find_device(None), None), ("page", None, None)])
 
 
 def free_port() -> int:
