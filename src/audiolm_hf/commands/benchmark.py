@@ -68,6 +68,6 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     model = AudioLMModel.from_pretrained(folder).eval().to(device)
     set_threads(model, arguments.threads)
     report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds, arguments.against)
-    sys.stdout.write(format_generation(report) + "\n")
     write_report(arguments.output, to_json({"checkpoint": Path(folder).resolve().name, **report}))
+    sys.stdout.write(format_generation(report) + "\n")
     return 0
