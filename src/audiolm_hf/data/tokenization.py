@@ -244,7 +244,8 @@ def _write_shards(made: _Made, output: Path, advance: Callable[[], Any]) -> None
                 write_json(output / STREAM_FILE, {"shard": shard.number + 1, "state": shard.state})
     except BrokenProcessPool as error:
         raise ChildProcessError(
-            "A worker ended before its work was done, perhaps for lack of memory; rerun with fewer --num-workers to resume."
+            "A worker ended before its work was done, perhaps for lack of memory; rerun with fewer --num-workers to "
+            "resume."
         ) from error
 
 
