@@ -1,14 +1,18 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The tiny trainings of codec and semantic encoder that are run on several processes, and killed, by the tests."""
 
+from functools import partial
 from unittest.mock import patch
 
 import torch
+from accelerate import PartialState
+from safetensors.torch import save_file
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.residual_quantizer_audiolm import EMACodebook
 from audiolm_hf.training.codec.trainer import CodecTrainer
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.processes import leave_processes, process_rank
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
 from audiolm_hf.training.tokenizer.semantic_encoder import IterationConfig, train_semantic_encoder
 from audiolm_hf.training.tokenizer.speaker_invariance import train_speaker_invariance
@@ -112,3 +116,17 @@ def replaced_codes(rank, count):
         own = slice(rank, None, count)
         level.train()(batch[own].flatten(0, 1), active[own].flatten(), len(batch[own]))
     return level.codebook
+
+
+def train_all(source, output):
+    """Train everything as one of two processes; each writes `NAME-RANK.safetensors` for every training."""
+    torch.set_num_threads(1)
+    PartialState(cpu=True)  # the processes find each other
+    rank = process_rank()
+    save_file({"codebook": replaced_codes(rank, 2)}, output / f"codebook-{rank}.safetensors")
+    trained = {name: partial(trained_codec, name) for name in CODECS}
+    trained |= {"encoder": trained_encoder, "invariance": trained_invariance}
+    for name, train in trained.items():
+        _, weights, batch = train(source, output / name)
+        save_file({**weights, "batch": batch}, output / f"{name}-{rank}.safetensors")
+    leave_processes()

@@ -3,6 +3,8 @@
 
 import io
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ import soundfile
 from audiolm_hf import audio_file_audiolm
 from audiolm_hf.audio_file_audiolm import read_audio, write_audio
 from audiolm_hf.provenance_audiolm import provenance, read_provenance
-from tests.helpers_checkpoint import run_python
+from tests.helpers_processes import call_in_fork
 
 CLIP = Path(__file__).parents[1] / "data" / "librispeech_19-198-0008.flac"
 
@@ -61,12 +63,8 @@ def test_loud_samples_are_clipped_and_do_not_wrap(tmp_path):
 
 def test_a_long_file_is_written_in_blocks(tmp_path):
     # libvorbis crashes on 131 s at once, and takes the process with it.
-    code = """
-import sys, numpy as np
-from audiolm_hf import write_audio
-write_audio(sys.argv[1], np.random.default_rng(0).uniform(-.1, .1, 131 * 16000).astype("float32"), 16000)
-"""
-    run_python(code, tmp_path / "long.ogg", home=tmp_path)
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 131 * 16000).astype("float32")
+    assert call_in_fork(write_audio, tmp_path / "long.ogg", noise, 16000) == tmp_path / "long.ogg"
     assert read_audio(tmp_path / "long.ogg")[0].shape == (1, 131 * 16000)
 
 
@@ -74,30 +72,24 @@ write_audio(sys.argv[1], np.random.default_rng(0).uniform(-.1, .1, 131 * 16000).
 def test_a_full_disk_leaves_the_old_file(tmp_path, suffix):
     path = write_audio(tmp_path / f"out{suffix}", np.full(1600, 0.5, np.float32), 16000)
     before = path.read_bytes()
-    code = """
-import resource, sys, numpy as np
-from audiolm_hf import write_audio
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-noise = np.random.default_rng(0).uniform(-1, 1, 160000).astype("float32")
-try:
-    write_audio(sys.argv[1], noise, 16000)
-except OSError as error:
-    print(error.strerror)
-"""
-    assert "File too large" in run_python(code, path, home=tmp_path)
+    noise = np.random.default_rng(0).uniform(-1, 1, 160000).astype("float32")
+
+    def write_with_a_limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        with pytest.raises(OSError, match="File too large"):
+            write_audio(path, noise, 16000)
+        return "refused"
+
+    assert call_in_fork(write_with_a_limit) == "refused"
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    code = """
-import os, sys, numpy as np
-from audiolm_hf import write_audio
-os.fsync = lambda descriptor: os.kill(os.getpid(), 9)
-write_audio(sys.argv[1], np.zeros(1000, "float32"), 16000)
-"""
-    with pytest.raises(AssertionError):
-        run_python(code, tmp_path / "a.wav", home=tmp_path)
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.kill(os.getpid(), signal.SIGKILL))
+        killed = call_in_fork(write_audio, tmp_path / "a.wav", np.zeros(1000, "float32"), 16000)
+    assert killed == -signal.SIGKILL
     assert len(list(tmp_path.glob(".*.partial"))) == 1
     write_audio(tmp_path / "b.wav", np.zeros(1000, np.float32), 16000)
     assert [path.name for path in tmp_path.iterdir()] == ["b.wav"]

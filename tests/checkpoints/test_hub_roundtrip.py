@@ -12,6 +12,8 @@ from safetensors import safe_open
 
 import audiolm_hf
 from audiolm_hf import (
+    AudioLMDetectorConfig,
+    AudioLMDetectorForAudioClassification,
     AudioLMFeatureExtractor,
     AudioLMModel,
     AudioLMProcessor,
@@ -86,10 +88,15 @@ def run_part(folder, name, auto, reads_audio):
     if reads_audio:
         is_remote(AutoFeatureExtractor.from_pretrained(folder, **trust), "AudioLMFeatureExtractor")
 
+def run_detector(folder):
+    scores = pipeline("audio-classification", model=folder, device="cpu", **trust)(clip)
+    return {each["label"]: each["score"] for each in scores}
+
 results = {}
 for case, arguments in cases.items():
     try:
         run = (run_whole, run_saved_again, run_saved_in_parts, run_part)[len(arguments) - 1]
+        run = run_detector if case == "detector" else run
         results[case] = run(*arguments)
     except Exception:
         results[case] = traceback.format_exc()
@@ -101,6 +108,12 @@ with open(report, "w") as file:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_checkpoint(tiny_model(), tiny_processor(), tmp_path_factory.mktemp("export") / "tiny")
+
+
+def tiny_detector() -> AudioLMDetectorForAudioClassification:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "kernel_size": 3}
+    return AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(**sizes)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +132,7 @@ def without_package(exported: Path, tmp_path_factory: pytest.TempPathFactory) ->
     for name, classes in PARTS.items():
         folder = export_checkpoint(getattr(tiny_model(), name), None, home / "parts" / name)
         cases[name] = [str(folder), *classes, name in ("codec", "semantic_tokenizer")]
+    cases["detector"] = [str(export_checkpoint(tiny_detector(), None, home / "detector"))]
     report = home / "report.json"
     run_python(WITHOUT_PACKAGE, json.dumps(cases), CLIP, json.dumps(OPTIONS), report, home=home)
     return json.loads(report.read_text())
@@ -133,6 +147,13 @@ def test_it_runs_without_the_package(without_package, expected, case):
 @pytest.mark.parametrize("case", PARTS)
 def test_every_part_is_loaded_alone_without_the_package(without_package, case):
     assert without_package[case] is None, without_package[case]
+
+
+def test_a_detector_classifies_without_the_package(without_package):
+    audio, _ = audiolm_hf.read_audio(CLIP)
+    with torch.no_grad():
+        score = float(tiny_detector()(torch.from_numpy(audio)).logits.softmax(-1)[0, 1])
+    assert without_package["detector"] == pytest.approx({"real": score, "generated": 1 - score}, abs=1e-4)
 
 
 def test_the_installed_package_needs_no_trust(exported, expected):

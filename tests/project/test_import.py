@@ -13,6 +13,8 @@ from audiolm_hf.registration import PARTS, register
 from tests.helpers_checkpoint import run_python
 
 IMPORT = """
+import warnings
+warnings.simplefilter("error")
 import json, logging, os, random, sys, threading, time, warnings
 import numpy as np
 import torch
@@ -43,6 +45,7 @@ print(json.dumps({
     "heavy": sorted(new & {"gradio", "matplotlib", "datasets", "sklearn", "peft", "accelerate", "pesq", "yaml"}),
     "seconds": seconds,
 }))
+transformers.pipeline("audio-continuation")(audiolm_hf.example_prompt(), continuation_length_s=0.1)
 """
 
 
@@ -51,7 +54,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(run_python(IMPORT, home=tmp_path_factory.mktemp("home")).splitlines()[-1])
 
 
-def test_nothing_outside_changes(imported):
+def test_nothing_outside_changes_and_neither_importing_nor_continuing_warns(imported):
     assert imported["changed"] == []
 
 

@@ -3,9 +3,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -19,7 +16,7 @@ from audiolm_hf.run_folder import (
     named_files,
     walk_files,
 )
-from tests.helpers_checkpoint import environment
+from tests.helpers_processes import fork_that_waits
 
 
 def hold(folder, learning_rate=0.1, files=None, **options):
@@ -160,27 +157,12 @@ def test_two_at_once_are_refused(tmp_path):
     run(tmp_path)
 
 
-HOLD = """
-import sys, time
-from audiolm_hf.run_folder import hold_folder
-with hold_folder(sys.argv[1], "codec", {}, {}):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "run")],
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        process.stdout.readline()
+    with fork_that_waits(lambda: hold_folder(tmp_path / "run", "codec", {}, {})) as process:
         with pytest.raises(BlockingIOError):
             hold_folder(tmp_path / "run", "codec", {}, {}).__enter__()
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         start = time.monotonic()
         with hold_folder(tmp_path / "run", "codec", {}, {}):
             assert time.monotonic() - start < 5

@@ -9,8 +9,15 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
-from tests.helpers_codec_training import CODECS, replaced_codes, trained_codec, trained_encoder, trained_invariance
-from tests.training.stages.test_distributed import run_on_two_processes
+from tests.helpers_codec_training import (
+    CODECS,
+    replaced_codes,
+    train_all,
+    trained_codec,
+    trained_encoder,
+    trained_invariance,
+)
+from tests.helpers_processes import train_on_two
 from tests.training.tokenizer.test_semantic_encoder import ENCODER
 
 KINDS = [*CODECS, "encoder", "invariance"]
@@ -34,7 +41,7 @@ def recordings(tmp_path_factory):
 def of_two(recordings, tmp_path_factory):
     """Folder with what each of two processes wrote after every training."""
     output = tmp_path_factory.mktemp("two")
-    run_on_two_processes("training/codec/distributed_worker.py", [str(recordings), str(output)], output)
+    train_on_two(train_all, output, recordings, output)
     return output
 
 

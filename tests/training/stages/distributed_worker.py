@@ -1,10 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """One of several processes that train stages together; `test_distributed.py` starts them.
 
-Called as `distributed_worker.py SOURCE OUTPUT CASE...`; every process writes what it ends with to
-`OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are
-the second process's watch runs fast; `files`, a whole training with a folder of its own for each process; and
-`resumed`, a whole training that is interrupted and goes on.
+Called as `distributed_worker.py SOURCE OUTPUT CASE...`, or by `run_cases`; every process writes what it ends with to
+`OUTPUT/CASE-N.safetensors`. Besides those of `helpers_stages`, the cases are `files`, a whole training with a folder
+of its own for each process, and `resumed`, a whole training that is interrupted and resumes.
 """
 
 import os
@@ -16,17 +15,15 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 
-from audiolm_hf.training.processes import leave_processes
+from audiolm_hf.training.processes import leave_processes, process_rank
 from audiolm_hf.training.stages import training as stages
 from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_stages import CASES, config_of, interrupted_after, resumed_config, run_case
 
-RANK = int(os.environ["RANK"])
-
 
 def run_files(source: Path, output: Path) -> dict[str, torch.Tensor]:
     folders = (source / "train", source / "validation")
-    train_stage(config_of(folders, output / str(RANK), stage="fine", window_length_s=0.2, max_steps=2))
+    train_stage(config_of(folders, output / str(process_rank()), stage="fine", window_length_s=0.2, max_steps=2))
     return {}
 
 
@@ -49,21 +46,19 @@ def shard_on_the_cpu() -> None:
     stages.training_arguments = make_and_tell
 
 
-def main() -> None:
-    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        shard_on_the_cpu()
+def run_cases(source: Path, output: Path, cases: list[str]) -> None:
     torch.set_num_threads(1)
-    source, output = Path(sys.argv[1]), Path(sys.argv[2])
-    for case in sys.argv[3:]:
+    for case in cases:
         if case in CASES:
             results = run_case(case, source, output / case)
         else:
             results = {"files": run_files, "resumed": run_resumed}[case](source, output / case)
-        save_file(
-            {name: tensor.contiguous() for name, tensor in results.items()}, output / f"{case}-{RANK}.safetensors"
-        )
+        tensors = {name: tensor.contiguous() for name, tensor in results.items()}
+        save_file(tensors, output / f"{case}-{process_rank()}.safetensors")
     leave_processes()
 
 
 if __name__ == "__main__":
-    main()
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        shard_on_the_cpu()
+    run_cases(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

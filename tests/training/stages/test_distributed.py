@@ -19,11 +19,12 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMFineModel
 from audiolm_hf.training.stages.training import train_stage
 from tests.conftest import TINY_BACKBONE, tiny_config, tiny_stage_config
+from tests.helpers_processes import TIMEOUT_S, train_on_two
 from tests.helpers_stages import CASES, resumed_config, run_case
 from tests.helpers_tokens import write_tokens
+from tests.training.stages.distributed_worker import run_cases
 
 ROOT = Path(__file__).parents[3]
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 SMALL = {
     "llama": TINY_BACKBONE,
     "qwen2": TINY_BACKBONE | {"model_type": "qwen2"},
@@ -36,16 +37,13 @@ SMALL = {
         "word_embed_proj_dim": 32,
     },
 }
-TIMEOUT_S = 600  # two processes that wait for each other would never end
 
 
-def run_on_two_processes(
-    worker: str, arguments: Sequence[str], output: Path, launcher: Sequence[str] = TORCHRUN
-) -> None:
-    """Run a script of `tests` as two processes, in the folder `output`."""
+def launch_cases(cases: Sequence[str], source: Path, output: Path, launcher: Sequence[str]) -> None:
+    """Run the script of the cases by a program that starts two processes."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
-        [*launcher, str(ROOT / "tests" / worker), *arguments],
+        [*launcher, str(ROOT / "tests/training/stages/distributed_worker.py"), str(source), str(output), *cases],
         cwd=output,
         env=environment,
         stdout=subprocess.PIPE,
@@ -62,9 +60,12 @@ def run_on_two_processes(
     assert process.returncode == 0, printed[-5000:]
 
 
-def run_cases(cases, source: Path, output: Path, launcher=TORCHRUN) -> dict[str, list[dict[str, torch.Tensor]]]:
+def run_on_two(cases, source: Path, output: Path, launcher=None) -> dict[str, list[dict[str, torch.Tensor]]]:
     """Run cases by two processes; what each of them ended with."""
-    run_on_two_processes("training/stages/distributed_worker.py", [str(source), str(output), *cases], output, launcher)
+    if launcher is None:
+        train_on_two(run_cases, output, source, output, cases)
+    else:
+        launch_cases(cases, source, output, launcher)
     return {case: [load_file(output / f"{case}-{rank}.safetensors") for rank in range(2)] for case in cases}
 
 
@@ -101,7 +102,7 @@ def check_equal_to_one_process(case: str, ranks: list[dict[str, torch.Tensor]], 
 
 
 def test_two_processes_learn_the_same_and_one_writes(source: Path, tmp_path: Path):
-    found = run_cases(["coarse", "files"], source, tmp_path)
+    found = run_on_two(["coarse", "files"], source, tmp_path)
     check_equal_to_one_process("coarse", found["coarse"], source, tmp_path)
     assert {"run.json", "report.json", "final"} <= {path.name for path in (tmp_path / "files/0").iterdir()}
     assert {path.name for path in (tmp_path / "files/1").iterdir()} == {"checkpoints"}  # the Trainer's random state
@@ -110,14 +111,14 @@ def test_two_processes_learn_the_same_and_one_writes(source: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_every_stage_learns_the_same_on_two_processes(source: Path, tmp_path: Path):
     cases = [case for case in CASES if case not in {"coarse", "sharded"}]
-    found = run_cases(cases, source, tmp_path, accelerate_launch("ddp"))
+    found = run_on_two(cases, source, tmp_path, accelerate_launch("ddp"))
     for case in cases:
         check_equal_to_one_process(case, found[case], source, tmp_path / case)
 
 
 @pytest.mark.slow
 def test_shards_of_a_stage_learn_the_same_and_go_on_from_a_checkpoint(source: Path, tmp_path: Path):
-    found = run_cases(["sharded", "resumed"], source, tmp_path, accelerate_launch("fsdp2"))
+    found = run_on_two(["sharded", "resumed"], source, tmp_path, accelerate_launch("fsdp2"))
     check_equal_to_one_process("sharded", found["sharded"], source, tmp_path)
     alone = train_stage(resumed_config(source, tmp_path / "whole"))
     weights = load_file(alone / "model.safetensors")
