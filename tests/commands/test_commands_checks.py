@@ -46,7 +46,6 @@ SINGLE = [
     ("continuation", ["--length-s", "1e9"], "--length-s is 1000000000.0; give a number above 0 and at most 86400"),
     ("continuation", ["--num-continuations", "1000000"], "--num-continuations is 1000000; give 1 or more and at most"),
     ("continuation", ["--seed", "-1"], "--seed is -1"),
-    ("voice", ["--skip-minutes", "inf"], "--skip-minutes is inf; give 0 or more"),
     ("voice", ["--data", "missing"], "There is no file or folder missing"),
     ("detector", ["--data", "missing"], "There is no file or folder missing"),
     ("detector", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),

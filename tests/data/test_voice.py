@@ -4,7 +4,7 @@ import pytest
 import soundfile as sf
 
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.data.voice import leave_out, read_voice, recording_name, skip_minutes, split_voice
+from audiolm_hf.data.voice import leave_out, read_voice, recording_name, split_voice
 
 SECOND = 1 / 60
 
@@ -36,8 +36,6 @@ def test_every_recording_has_one_use(source):
     train, validation = split_voice(read_voice(source), 2.5 * SECOND, 2 * SECOND)
     assert numbers(train) == [0, 1, 2]  # at least so long
     assert numbers(validation) == [3, 4]
-    assert numbers(skip_minutes(read_voice(source), 2.5 * SECOND)) == [3, 4, 5, 6, 7]
-    assert len(skip_minutes(read_voice(source), 0)) == 8
     assert numbers(split_voice(read_voice(source), 4 * SECOND, 4 * SECOND)[1]) == [4, 5, 6, 7]
 
 

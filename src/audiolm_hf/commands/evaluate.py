@@ -271,14 +271,6 @@ def _voice_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, default=None)
     add_data(parser)
     parser.add_argument("--speaker", help="label of the speaker (default: that of the adapter)")
-    parser.add_argument(
-        "--skip-minutes",
-        type=float,
-        default=0.0,
-        action=Number,
-        minimum=0,
-        help="minutes of the speaker's first recordings to exclude (default 0)",
-    )
     add_number(parser, "--num-prompts", "maximum number of prompts", 16)
     add_length(parser, "--prompt-length-s", "seconds of a prompt (default 3)", 3.0)
     add_length(parser, "--length-s", "seconds of a continuation (default 5)", 5.0)
@@ -290,7 +282,7 @@ def _voice_options(parser: argparse.ArgumentParser) -> None:
 def _evaluate_voice(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.adapters_audiolm import read_adapter_notes
     from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.data.voice import leave_out, read_voice, skip_minutes
+    from audiolm_hf.data.voice import leave_out, read_voice
     from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice
 
     folder = resolve_checkpoint(arguments.checkpoint)
@@ -298,7 +290,7 @@ def _evaluate_voice(arguments: argparse.Namespace, device: str) -> Result:
     speaker = arguments.speaker or learned.get("speaker")
     model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
-    voice = skip_minutes(read_voice(source, speaker), arguments.skip_minutes)
+    voice = read_voice(source, speaker)
     known = {*learned.get("train", []), *learned.get("validation", [])}
     others = [] if speaker is None else [record for record in source if record.speaker != speaker]
     lengths = (arguments.prompt_length_s, arguments.length_s)

@@ -52,11 +52,6 @@ def _take(records: Sequence[AudioRecord], minutes: float) -> tuple[list[AudioRec
     return [], list(records)
 
 
-def skip_minutes(records: Sequence[AudioRecord], minutes: float) -> list[AudioRecord]:
-    """Return the recordings after the first that together last so many minutes; all of them for 0."""
-    return _take(records, minutes)[1] if minutes > 0 else list(records)
-
-
 def leave_out(records: Sequence[AudioRecord], names: Collection[str]) -> list[AudioRecord]:
     """Return the recordings that are not among those named, see [`recording_name`]."""
     return [record for record in records if recording_name(record) not in names]

@@ -1,5 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+import re
 
 import numpy as np
 import pytest
@@ -82,8 +83,11 @@ def test_adapter_is_judged_on_what_it_did_not_learn(folders, tmp_path, capsys):
     assert report["speaker"] == "ann" and report["left_out"] == ["book/0", "book/1"]
     assert report["rows"]["base"] != report["rows"]["adapter"]
 
-    plain = [*arguments, "--checkpoint", str(folders / "base"), "-o", str(tmp_path / "base.json")]
-    assert main([*plain, "--speaker", "ann", "--skip-minutes", "0.05", "--num-prompts", "2"]) == 0
+    held_out = [line for line in (folders / "list.csv").read_text().splitlines() if not re.search("book/[01]$", line)]
+    (folders / "held_out.csv").write_text("\n".join(held_out))
+    plain = ["evaluate", "voice", "--data", str(folders / "held_out.csv"), *lengths, "--num-prompts", "2"]
+    plain += ["--checkpoint", str(folders / "base"), "-o", str(tmp_path / "base.json")]
+    assert main([*plain, "--speaker", "ann"]) == 0
     before = json.loads((tmp_path / "base.json").read_text())
     assert before["prompts"] == report["prompts"] and before["gain"] == {}
     assert before["rows"]["base"] == report["rows"]["base"]  # without the adapter, it is the base
