@@ -20,8 +20,7 @@ def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor,
 
     Returns:
         `torch.LongTensor` of shape `(sequence_length,)`, ids of the condition; the number of tokens to sample; and
-            their
-        length in seconds of audio.
+        their length in seconds of audio.
     """
     config, codec = model.stages[name].config, model.acoustic_codec
     frames = max(1, int(codec.frame_rate * min(length_s, config.window_length_s)))

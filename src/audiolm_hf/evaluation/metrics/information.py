@@ -36,8 +36,7 @@ def token_information(tokens: np.ndarray, labels: np.ndarray, seed: int = 0) -> 
 
     Returns:
         `dict`: `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (share of frames with the most
-            frequent
-        label of their token) and `cluster_purity` (share with the most frequent token of their label).
+        frequent label of their token) and `cluster_purity` (share with the most frequent token of their label).
     """
     pnmi, pnmi_shuffled = (normalised_information(each, labels) for each in (tokens, shuffled(tokens, seed)))
     counts = contingency_matrix(labels, tokens)  # (num_labels, num_tokens)

@@ -61,8 +61,7 @@ def evaluate_codec(
 
     Returns:
         `dict`: `systems`, the mean metrics of each system (`kbps` and the keys of `METRICS[kind]`); `codebooks`, the
-            use
-        of each level; `opus_note`, the reason if Opus is missing; and the settings.
+        use of each level; `opus_note`, the reason if Opus is missing; and the settings.
 
     Raises:
         ValueError: the sampling rates of the source and the codec differ, or a number of codebooks is out of range.

@@ -185,8 +185,7 @@ def evaluate_continuation(
 
     Returns:
         `dict`: `systems` (means of the keys of `TASKS[kind].metrics`), `intervals` (the same with bootstrap
-            intervals),
-        `differences` of the model and each system, `rows` (the metrics of every prompt) and settings.
+        intervals), `differences` of the model and each system, `rows` (the metrics of every prompt) and settings.
 
     Raises:
         ValueError: no recording is long enough.

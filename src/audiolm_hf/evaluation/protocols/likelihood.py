@@ -177,10 +177,8 @@ def evaluate_likelihood(
 
     Returns:
         `dict`: `stages` has the number of tokens and the bits per token of `stage`, `1-gram`, `2-gram` and so on for
-            each
-        stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have `other
-            condition`,
-        the bits with the conditioning tokens of another recording.
+        each stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have `other
+        condition`, the bits with the conditioning tokens of another recording.
 
     Raises:
         ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.

@@ -43,8 +43,7 @@ def evaluate_voice(
 
     Returns:
         `dict`: `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, the mean
-            `gain`
-        over the base with its 95 % interval (paired bootstrap over prompts); and the `rows` of all prompts.
+        `gain` over the base with its 95 % interval (paired bootstrap over prompts); and the `rows` of all prompts.
 
     Raises:
         ImportError: resemblyzer is not installed.
