@@ -158,13 +158,20 @@ def test_crops_come_with_their_own_pitch(recordings, tmp_path):
             assert abs(lowest - voiced.mean()) < 4
 
 
-def test_training_logs_the_losses_of_pitch_and_resumes_to_the_same_weights(recordings, tmp_path):
-    train_codec(training(recordings, tmp_path / "whole"))
-    entries = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+@pytest.fixture(scope="module")
+def finished(recordings, tmp_path_factory):
+    """Folder of a training that came to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    train_codec(training(recordings, folder))
+    return folder
+
+
+def test_training_logs_the_losses_of_pitch_and_resumes_to_the_same_weights(finished, recordings, tmp_path):
+    entries = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [2, 4]
     assert all(entry[name] > 0 for entry in entries for name in ("voicing", "pitch", "magnitude"))
-    assert len(list((tmp_path / "whole" / "pitch").iterdir())) == 1
-    train_step, parts = CodecTrainer._train_step, training(recordings, tmp_path / "parts")
+    assert len(list((finished / "pitch").iterdir())) == 1
+    train_step, parts = CodecTrainer._train_step, training(recordings, tmp_path)
 
     def killed_at_step_3(trainer):
         if trainer.step == 3:
@@ -175,14 +182,13 @@ def test_training_logs_the_losses_of_pitch_and_resumes_to_the_same_weights(recor
         train_codec(parts)
     torch.manual_seed(99)
     train_codec(parts)
-    whole, resumed = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("whole", "parts"))
+    whole, resumed = (load_file(folder / "final" / "model.safetensors") for folder in (finished, tmp_path))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_every_parameter_learns_and_levels_that_are_left_out_stay(recordings, tmp_path):
-    train_codec(training(recordings, tmp_path / "all"))
-    first = str(tmp_path / "all" / "final")
-    trainer = CodecTrainer(training(recordings, tmp_path / "coarse", codec={}, initial_weights=first, num_codebooks=2))
+def test_every_parameter_learns_and_levels_that_are_left_out_stay(finished, recordings, tmp_path):
+    changes = {"codec": {}, "initial_weights": str(finished / "final"), "num_codebooks": 2}
+    trainer = CodecTrainer(training(recordings, tmp_path, **changes))
     before = {name: value.clone() for name, value in trainer.codec.state_dict().items()}
     trainer._train_step()
     same = {name for name, value in trainer.codec.state_dict().items() if torch.equal(value, before[name])}

@@ -98,17 +98,24 @@ def test_shuffled_labels_stay_at_chance(tmp_path):
     assert fitted(tmp_path, training, halves) == pytest.approx(0.5, abs=0.15)
 
 
-def test_training_writes_clips_a_log_and_a_detector(checkpoint, tmp_path):
-    config = tiny_config(tmp_path / "run", checkpoint)
-    folder = train_detector(config)
-    training, validation = (read_clips(tmp_path / "run" / name) for name in ("training", "validation"))
+@pytest.fixture(scope="module")
+def finished(checkpoint, tmp_path_factory):
+    """Configuration and detector of a training that came to its end."""
+    config = tiny_config(tmp_path_factory.mktemp("finished"), checkpoint)
+    return config, train_detector(config)
+
+
+def test_training_writes_clips_a_log_and_a_detector(finished):
+    config, folder = finished
+    output = Path(config.output_folder)
+    training, validation = (read_clips(output / name) for name in ("training", "validation"))
     counts = {name: len(clips) for name, clips in training.items()}
     assert counts == {"continuation": 3, "unconditional": 1, "real": 2, "codec": 2, "coarse": 2}
     assert {len(clips) for clips in validation.values()} == {2}
     for name, clips in training.items():
         assert all(clip.dtype == np.int16 and 0.99 * RATE <= len(clip) <= 1.21 * RATE for clip in clips), name
         assert all(np.abs(clip).max() > 0 for clip in clips)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
     assert all(0 <= line[name] <= 1 for line in lines for name in ("validation_accuracy", "validation_eer"))
     detector = AudioLMDetectorForAudioClassification.from_pretrained(folder)
@@ -126,8 +133,8 @@ class KilledError(Exception):
     pass
 
 
-def test_resumed_training_equals_an_uninterrupted_one(checkpoint, tmp_path, monkeypatch):
-    expected = load_file(train_detector(tiny_config(tmp_path / "whole", checkpoint)) / "model.safetensors")
+def test_resumed_training_equals_an_uninterrupted_one(finished, checkpoint, tmp_path, monkeypatch):
+    expected = load_file(finished[1] / "model.safetensors")
     config = tiny_config(tmp_path / "resumed", checkpoint)
     generate, step, made = module.write_clips.__globals__["generate_clips"], module.DetectorTrainer._train_step, []
 

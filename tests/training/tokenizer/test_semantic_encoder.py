@@ -90,8 +90,9 @@ def tiny_config(folder: Path, output: Path, **changes) -> SemanticEncoderTrainin
 
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
-    """Configuration and last figures of a training that came to its end."""
-    config = tiny_config(folder, tmp_path_factory.mktemp("finished"), report_to=["tensorboard"])
+    """Configuration and last metrics of a training that came to its end, with random numbers in every layer."""
+    changes = {"encoder": ENCODER | {"hidden_dropout": 0.1}, "report_to": ["tensorboard"]}
+    config = tiny_config(folder, tmp_path_factory.mktemp("finished"), **changes)
     return config, last_figures(train_semantic_encoder(config))
 
 
@@ -174,10 +175,8 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(("calls", "by_signal"), [(3, False), (7, False), (3, True)])
-def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypatch, calls, by_signal):
-    dropout = {**ENCODER, "hidden_dropout": 0.1}  # its random numbers must be those of an uninterrupted run, too
-    expected = last_figures(train_semantic_encoder(tiny_config(folder, tmp_path / "whole", encoder=dropout)))
-    config = tiny_config(folder, tmp_path / "resumed", encoder=dropout)
+def test_resumed_training_equals_an_uninterrupted_one(finished, tmp_path, monkeypatch, calls, by_signal):
+    config, expected = replace(finished[0], output_folder=str(tmp_path), report_to=[]), finished[1]
     count = 0
     whole_step = encoder_trainer.EncoderTrainer._train_step
 
@@ -196,8 +195,8 @@ def test_resumed_training_equals_an_uninterrupted_one(folder, tmp_path, monkeypa
         with pytest.raises(error, match=message):
             train_semantic_encoder(config)
     assert last_figures(train_semantic_encoder(config)) == expected
-    first = load_file(tmp_path / "whole" / "encoder" / "model.safetensors")
-    second = load_file(tmp_path / "resumed" / "encoder" / "model.safetensors")
+    folders = (Path(finished[0].output_folder), tmp_path)
+    first, second = (load_file(folder / "iteration_2/encoder/model.safetensors") for folder in folders)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
