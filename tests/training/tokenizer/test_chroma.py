@@ -6,7 +6,8 @@ import pytest
 
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.evaluation.metrics.music import PITCH_CLASSES
-from audiolm_hf.training.tokenizer.spectra import SpectrumTable, chroma_features
+from audiolm_hf.training.tokenizer.chroma import chroma_features
+from audiolm_hf.training.tokenizer.spectrum_crops import SpectrumTable
 from tests.reference import pitch_classes
 
 RATE = 16000

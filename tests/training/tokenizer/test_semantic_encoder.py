@@ -19,14 +19,14 @@ from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import stacked_log_mel
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.recipe import load_config
-from audiolm_hf.training.tokenizer import encoder_trainer, spectra
+from audiolm_hf.training.tokenizer import encoder_trainer, spectrum_crops
 from audiolm_hf.training.tokenizer.semantic_encoder import (
     IterationConfig,
     MaskedPredictionModel,
     SemanticEncoderTrainingConfig,
     train_semantic_encoder,
 )
-from audiolm_hf.training.tokenizer.spectra import (
+from audiolm_hf.training.tokenizer.spectrum_crops import (
     CropBatch,
     SpectrumTable,
     cepstral_features,
@@ -298,8 +298,8 @@ def test_layer_features_are_windows_normalised_over_the_recording(monkeypatch):
     torch.manual_seed(0)
     encoder = AutoModel.from_config(Wav2Vec2BertConfig(**ENCODER)).eval()
     features = SpectrumTable.from_records([record(0, 20000)]).recording(0)  # 64 frames
-    monkeypatch.setattr(spectra, "TARGET_WINDOW", 40)
-    found = spectra.standardised(spectra.encoder_states(features, encoder, layer=1))
+    monkeypatch.setattr(spectrum_crops, "TARGET_WINDOW", 40)
+    found = spectrum_crops.standardised(spectrum_crops.encoder_states(features, encoder, layer=1))
     inputs = torch.from_numpy(features.astype(np.float32))[None]
     with torch.no_grad():
         windows = [encoder(part, output_hidden_states=True).hidden_states[1][0] for part in inputs.split(40, dim=1)]

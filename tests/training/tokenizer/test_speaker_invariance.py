@@ -29,7 +29,7 @@ from audiolm_hf.training.tokenizer.speaker_invariance import (
     token_targets,
     train_speaker_invariance,
 )
-from audiolm_hf.training.tokenizer.spectra import (
+from audiolm_hf.training.tokenizer.spectrum_crops import (
     ENVELOPE_WIDTH,
     IGNORED,
     CropBatch,
@@ -174,7 +174,7 @@ def test_targets_are_clusters_of_the_averages(folder, tmp_path):
 
 def test_batches_begin_with_whole_tokens_and_know_their_speakers(folder, tmp_path, monkeypatch):
     table, speakers = spectra(folder)
-    monkeypatch.setattr(speaker_invariance.spectra, "VoiceChange", lambda *_: lambda features, rng: features)
+    monkeypatch.setattr(speaker_invariance, "VoiceChange", lambda *_: lambda features, rng: features)
     config = tiny_config(folder, tmp_path, crop_length_s=0.8, mask_share=0.5, batch_size=8)
     targets = np.arange(200)
     shares = []

@@ -31,10 +31,18 @@ from audiolm_hf.training.config import MaskedTrainingConfig, check_model_keys, m
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.tokenizer import spectra
 from audiolm_hf.training.tokenizer.centroids import assign_clusters
+from audiolm_hf.training.tokenizer.chroma import chroma_features
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.tokenizer.spectra import chroma_features
+from audiolm_hf.training.tokenizer.spectrum_crops import (
+    CropBatch,
+    SpectrumTable,
+    cepstral_features,
+    encoder_states,
+    masked_batch,
+    num_table_frames,
+    standardised,
+)
 from audiolm_hf.training.tokenizer.teacher import SAMPLING_RATE, Teacher
 
 logger = logging.get_logger(__name__)
@@ -92,7 +100,7 @@ class MaskedPredictionModel(nn.Module):
         self.visible_weight = visible_weight
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
-    def forward(self, batch: spectra.CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss, and cross-entropy and accuracy of masked frames, to be averaged over processes."""
         hidden_states = self.encoder(
             batch.input_features, attention_mask=batch.attention_mask, mask_time_indices=batch.masked
@@ -113,7 +121,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
     accelerator = start_accelerator(config, "semantic-encoder")
     rows = own_rows(config.batch_size)
     tables = [
-        spectra.SpectrumTable.from_records(progress_bar(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
+        SpectrumTable.from_records(progress_bar(AudioSource(paths, SAMPLING_RATE), desc=f"{name} spectra"))
         for name, paths in zip(SPLITS, (config.data.train_paths, config.data.validation_paths), strict=True)
     ]
     for index in range(len(config.iterations)):
@@ -151,7 +159,7 @@ def _iteration_targets(
     config: SemanticEncoderTrainingConfig,
     index: int,
     encoder: PreTrainedModel,
-    tables: list[spectra.SpectrumTable],
+    tables: list[SpectrumTable],
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
     features = [
@@ -169,7 +177,7 @@ def _target_features(
     config: SemanticEncoderTrainingConfig,
     index: int,
     encoder: PreTrainedModel,
-    table: spectra.SpectrumTable,
+    table: SpectrumTable,
     paths: list[Path],
     device: torch.device,
 ) -> np.ndarray:
@@ -178,16 +186,14 @@ def _target_features(
     if kind in ("features", "mfcc"):
         recordings = progress_bar([table.recording(place) for place in range(len(table))], desc=kind)
         if kind == "mfcc":
-            return np.concatenate([spectra.cepstral_features(features) for features in recordings])
-        return np.concatenate(
-            [spectra.standardised(spectra.encoder_states(features, encoder, layer)) for features in recordings]
-        )
+            return np.concatenate([cepstral_features(features) for features in recordings])
+        return np.concatenate([standardised(encoder_states(features, encoder, layer)) for features in recordings])
     source = progress_bar(AudioSource(paths, SAMPLING_RATE), desc=kind)
     if config.teacher is None:
         return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
     teacher = Teacher(config.teacher, layer, device)
-    states = (teacher.states(record.array, spectra.num_table_frames(record)) for record in source)
-    return np.concatenate([spectra.standardised(rows).astype(np.float16) for rows in states]).astype(np.float32)
+    states = (teacher.states(record.array, num_table_frames(record)) for record in source)
+    return np.concatenate([standardised(rows).astype(np.float16) for rows in states]).astype(np.float32)
 
 
 def _train_iteration(
@@ -196,16 +202,16 @@ def _train_iteration(
     accelerator: Accelerator,
     rows: slice,
     encoder: PreTrainedModel,
-    tables: list[spectra.SpectrumTable],
+    tables: list[SpectrumTable],
     targets: list[np.ndarray],
 ) -> None:
 
-    def batch(part: int, step: int) -> spectra.CropBatch:
+    def batch(part: int, step: int) -> CropBatch:
         """Return this process's crops of a step."""
         # The last 0 is the stream of the bundled checkpoints.
         rng = np.random.default_rng([config.seed, index, part, step, 0])
         warp = 0.0 if part else config.vocal_tract_warp
-        drawn = spectra.masked_batch(tables[part], targets[part], rng, config, warp, rows)
+        drawn = masked_batch(tables[part], targets[part], rng, config, warp, rows)
         return drawn.map(lambda tensor: tensor.to(accelerator.device))
 
     torch.manual_seed(config.seed + index)  # for the initial weights of the classifier

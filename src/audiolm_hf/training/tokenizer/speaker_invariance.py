@@ -35,10 +35,18 @@ from audiolm_hf.training.config import MaskedTrainingConfig
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
-from audiolm_hf.training.tokenizer import spectra
 from audiolm_hf.training.tokenizer.centroids import assign_clusters
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
-from audiolm_hf.training.tokenizer.spectra import IGNORED, TOKENS_FRAMES, CropBatch
+from audiolm_hf.training.tokenizer.spectrum_crops import (
+    IGNORED,
+    TOKENS_FRAMES,
+    CropBatch,
+    SpectrumTable,
+    VoiceChange,
+    draw_crops,
+    encoder_states,
+    standardised,
+)
 
 CHUNK = 32768  # number of frames whose distances are computed at once
 FIRST_SCORE_RANGE = 3.0  # range of the initial scores of centroids, so that they are neither uniform nor certain
@@ -136,7 +144,7 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
     """Standardize features `(frames, hidden_size)`, and remove the subspace spanned by the means of the speakers."""
     names = np.unique(speakers)
-    standard = spectra.standardised(features)
+    standard = standardised(features)
     means = np.stack([standard[speakers == name].mean(axis=0) for name in names])
     _, lengths, directions = np.linalg.svd(means.astype(np.float64), full_matrices=False)
     kept = directions[lengths > 1e-4].astype(np.float32)
@@ -176,21 +184,21 @@ def average_over_speakers(
 
 
 def token_batch(
-    table: spectra.SpectrumTable,
+    table: SpectrumTable,
     targets: np.ndarray,
     speakers: np.ndarray,
     rng: np.random.Generator,
     config: SpeakerInvarianceConfig,
     rows: slice = slice(None),
-) -> spectra.CropBatch:
-    """Return some rows of [`spectra.draw_crops`] that begin with a token, with perturbed voices."""
-    drawn = spectra.draw_crops(table, targets, rng, config, spectra.TOKENS_FRAMES, speakers)
-    change = spectra.VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
+) -> CropBatch:
+    """Return some rows of [`draw_crops`] that begin with a token, with perturbed voices."""
+    drawn = draw_crops(table, targets, rng, config, TOKENS_FRAMES, speakers)
+    change = VoiceChange(config.vocal_tract_warp, config.pitch_warp, config.equalizer)
     return replace(drawn, input_features=change(drawn.input_features, rng)).map(lambda tensor: tensor[rows])
 
 
 def token_targets(
-    table: spectra.SpectrumTable,
+    table: SpectrumTable,
     speakers: np.ndarray,
     tokenizer: AudioLMSemanticTokenizer,
     config: SpeakerInvarianceConfig,
@@ -198,14 +206,14 @@ def token_targets(
     """Return the cluster of every token after averaging across speakers, and the mean feature of each cluster."""
     states, shared = [], []
     for index in progress_bar(range(len(table)), desc="features"):
-        rows = spectra.encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
+        rows = encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
         states.append(_pooled(rows))
-        shared.append(_pooled(spectra.standardised(rows)))
+        shared.append(_pooled(standardised(rows)))
     owners = np.repeat(speakers, [len(rows) for rows in states])
     shared_part = average_over_speakers(
         np.concatenate(shared), owners, config.averaging_rounds, config.frames_per_speaker, config.seed
     )
-    shared_part = spectra.standardised(shared_part)
+    shared_part = standardised(shared_part)
     chosen = np.random.default_rng(config.seed).permutation(len(shared_part))[: config.max_kmeans_frames]
     clusters = fit_kmeans(shared_part[chosen], tokenizer.config.num_semantic_tokens, config.seed)
     tokens = assign_clusters(shared_part, clusters)
@@ -219,7 +227,7 @@ def token_targets(
 
 
 def _pooled(rows: np.ndarray) -> np.ndarray:
-    return rows.reshape(len(rows) // spectra.TOKENS_FRAMES, spectra.TOKENS_FRAMES, -1).mean(axis=1)
+    return rows.reshape(len(rows) // TOKENS_FRAMES, TOKENS_FRAMES, -1).mean(axis=1)
 
 
 @one_run("speaker_invariance", "tokenizer")
@@ -238,7 +246,7 @@ def train_speaker_invariance(config: SpeakerInvarianceConfig) -> None:
     adversary = SpeakerAdversary(len(centroids), speakers.max() + 1, config.adversary_learning_rate_factor)
     model = SpeakerInvarianceModel(tokenizer, centroids, adversary, config.adversary_weight)
 
-    def batch(part: int, step: int) -> spectra.CropBatch:
+    def batch(part: int, step: int) -> CropBatch:
         rng = np.random.default_rng([config.seed, part, step])
         drawn = token_batch(table, tokens, speakers, rng, config, rows)
         return drawn.map(lambda tensor: tensor.to(accelerator.device))
@@ -270,15 +278,15 @@ def _load_tokenizer(config: SpeakerInvarianceConfig) -> AudioLMSemanticTokenizer
     tokenizer = AudioLMSemanticTokenizer.from_pretrained(
         config.tokenizer, attn_implementation={"encoder_config": config.attn_implementation}
     )
-    if tokenizer.encoder.main_input_name != "input_features" or tokenizer.config.pooling != spectra.TOKENS_FRAMES:
+    if tokenizer.encoder.main_input_name != "input_features" or tokenizer.config.pooling != TOKENS_FRAMES:
         raise ValueError(
             f"{config.tokenizer} has a {type(tokenizer.encoder).__name__} and pools {tokenizer.config.pooling} "
-            f"frames; give one with an encoder of spectra (Wav2Vec2BertModel) that pools {spectra.TOKENS_FRAMES}."
+            f"frames; give one with an encoder of spectra (Wav2Vec2BertModel) that pools {TOKENS_FRAMES}."
         )
     return tokenizer
 
 
-def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[spectra.SpectrumTable, np.ndarray]:
+def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[SpectrumTable, np.ndarray]:
     """Return the spectra of all recordings, and the index of the speaker of each."""
     names: list[str] = []
     source = AudioSource(config.data.train_paths, sampling_rate)
@@ -288,7 +296,7 @@ def _load_spectra(config: SpeakerInvarianceConfig, sampling_rate: int) -> tuple[
             names.append(record.speaker)
             yield record
 
-    table = spectra.SpectrumTable.from_records(records())
+    table = SpectrumTable.from_records(records())
     if not all(names) or len(set(names)) < 2:
         raise ValueError(
             f"The {len(names)} recordings of {config.data.train} name {len(set(names) - {''})} speakers, "

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Spectra of a dataset in memory, features of speech and music, and random crops with masks and perturbed voices."""
+"""Spectra of all recordings in memory, their features, and random crops of them with masks and perturbed voices."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.evaluation.baselines.token_systems import mfcc
-from audiolm_hf.evaluation.metrics.music import pitch_class_filters
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import NUM_MEL_BINS, STACKED_FRAMES, stacked_log_mel
 from audiolm_hf.training.config import MaskedTrainingConfig
 
@@ -24,11 +23,6 @@ HARMONICS_RANGE = (0.2, 1.3)  # gain of the harmonics, from almost whispered to 
 GAIN_SPREAD = 0.1  # standard deviation of the contrast, natural logarithm
 IGNORED = -100  # target of padding; the default of cross_entropy
 TOKENS_FRAMES = 2  # recordings are padded to whole tokens of 2 encoder frames, as in the semantic tokenizer
-_PITCH_WINDOW_S = 0.128  # resolves semitones above 520 Hz, and lower ones by their harmonics
-_RISE_WINDOW_S = 0.064
-_PITCH_RANGE_HZ = (63.5, 2093.0)  # C2 to C7
-_NUM_RISE_BANDS = 6  # octaves from 62.5 Hz
-_LEVEL_FLOOR = 1e-4  # energy of a band below which changes are ignored
 
 
 @dataclass(frozen=True)
@@ -228,36 +222,3 @@ def random_spans(rng: np.random.Generator, shape: tuple[int, int], share: float,
     begin = rng.random((shape[0], shape[1] + length - 1)) < 1 - (1 - share) ** (1 / length)
     covered = np.lib.stride_tricks.sliding_window_view(begin, length, axis=1)
     return np.any(covered, axis=2)
-
-
-def chroma_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Return pitch classes and onset strengths of a waveform at 50 Hz, float32 of shape `(frames, 18)`.
-
-    They are the square roots of the amplitudes of 12 pitch classes from C, normalized to length 1 (nearly 0 in
-    silence), and the increase of the energy of 6 octaves within 40 ms, in dB.
-    """
-    num_frames = -(-len(array) // (2 * sampling_rate // FRAME_RATE)) * 2
-    filters = pitch_class_filters(round(_PITCH_WINDOW_S * sampling_rate), sampling_rate, *_PITCH_RANGE_HZ)
-    classes = np.sqrt(_amplitudes(array, sampling_rate, num_frames, _PITCH_WINDOW_S) @ filters)
-    classes /= np.linalg.norm(classes, axis=1, keepdims=True) + 1e-3
-    power = _amplitudes(array, sampling_rate, num_frames, _RISE_WINDOW_S) ** 2
-    levels = 10 * np.log10(power @ _octave_filters(sampling_rate) + _LEVEL_FLOOR)
-    before = np.concatenate([levels[:2], levels[:-2]])
-    return np.concatenate([classes, np.maximum(levels - before, 0)], axis=1).astype(np.float32)
-
-
-def _amplitudes(array: np.ndarray, sampling_rate: int, num_frames: int, window_s: float) -> np.ndarray:
-    """Return amplitude spectra `(num_frames, frequencies)` of Hann windows centred on the frames."""
-    hop, window = sampling_rate // FRAME_RATE, round(window_s * sampling_rate)
-    left = (window - hop) // 2
-    padded = np.pad(array, (left, max(0, num_frames * hop + window - len(array))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: num_frames * hop : hop]
-    return np.abs(np.fft.rfft(frames * np.hanning(window + 1)[:-1].astype(np.float32), axis=1))
-
-
-def _octave_filters(sampling_rate: int) -> np.ndarray:
-    """Return the weights `(frequencies, 6)` of octaves from 62.5 Hz."""
-    window = round(_RISE_WINDOW_S * sampling_rate)
-    hertz = np.arange(window // 2 + 1)[:, None] * sampling_rate / window
-    edges = 62.5 * 2.0 ** np.arange(_NUM_RISE_BANDS + 1)
-    return ((hertz >= edges[:-1]) & (hertz < edges[1:])).astype(np.float64)
