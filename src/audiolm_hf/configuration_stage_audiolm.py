@@ -133,8 +133,8 @@ class AudioLMStageConfig(StrictConfig):
             without their semantic tokens. Above 0, the stage can be guided (`coarse_guidance_scale`); a scale
             of 0 generates without semantic tokens.
         condition_stride (`float`, *optional*): tokens predicted for each condition token; 8 for 25 semantic tokens and
-            4 levels of 50 codes a second. Positions of the condition then run beside those of what is predicted
-            (see [`~token_layout_audiolm.side_by_side_positions`]). By default they are counted up from the beginning.
+            4 levels of 50 codes a second. The condition then has the positions of what is predicted for the same time
+            (see [`~token_layout_audiolm.aligned_position_ids`]). By default, positions are consecutive.
     """
 
     stage: ClassVar[str]

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Loudness of prompts: brought to that of the training data before the tokenizers, undone in the continuation.
+"""Loudness of prompts: normalized to that of the training data before the tokenizers, restored in the continuation.
 
-Comes in: a prompt at any gain, with any constant offset. Goes out: the same prompt as the models were trained on, and,
-behind the codec, a continuation as loud as the prompt. The gain is fixed before the first sample of the continuation.
+In: a prompt of any loudness, with any constant offset; out: the prompt at the loudness of the training data and, after
+the codec, a continuation as loud as the given prompt. The gain is fixed before the first sample of the continuation.
 """
 
 import math
@@ -14,15 +14,15 @@ from torch import Tensor
 ACTIVE_DB = 25.0  # frames so far below the mean power are pauses
 BURST_DB = 20.0  # frames so far above the rest are a click or a thump, unless they are many:
 BURST_FRAMES = 0.03  # largest share of frames; more are the sound itself, such as a metronome
-SILENCE = 1e-6  # RMS, relative to full scale, below which there is nothing to bring to a loudness
-MAX_CORRECTION_DB = 6.0  # of what the codec adds or takes away
+SILENCE = 1e-6  # RMS relative to full scale; quieter prompts are not normalized
+MAX_CORRECTION_DB = 6.0  # of the codec's change of loudness
 SOFT_LIMIT = 0.9  # amplitude from which samples are compressed, so that none passes full scale
 
 
 def active_frames(audio: Tensor, frame_length: int) -> Tensor:
     """Return a mask `(num_samples // frame_length,)` of the frames that are neither pauses nor rare bursts."""
-    power, heard = _frame_power(audio, frame_length), ~_rare_bursts(audio, frame_length)
-    return heard & (power >= power[heard].mean() * 10 ** (-ACTIVE_DB / 10))
+    power, usual = _frame_power(audio, frame_length), ~_rare_bursts(audio, frame_length)
+    return usual & (power >= power[usual].mean() * 10 ** (-ACTIVE_DB / 10))
 
 
 def _frames(audio: Tensor, frame_length: int) -> Tensor:
@@ -61,7 +61,7 @@ class Loudness:
 
     @classmethod
     def of(cls, audio: Tensor, loudness_db: float, frame_length: int) -> "Loudness":
-        """Measure a prompt `(num_samples,)`, whose active frames are brought to `loudness_db` of full scale."""
+        """Return the normalization of a prompt `(num_samples,)` to `loudness_db`, the RMS of its active frames."""
         offset = audio.mean()
         bursts = _rare_bursts(audio - offset, frame_length)
         if bursts.any():

@@ -129,7 +129,7 @@ class ConvolutionalEncoder(nn.Module):
         return self.layers(input_values[:, None]).transpose(1, 2)
 
 
-class MirroredDecoder(nn.Module):
+class ConvolutionalDecoder(nn.Module):
     """Transposed causal convolutions that mirror the encoder (SoundStream, section III-B)."""
 
     def __init__(self, config: SoundStreamConfig) -> None:
@@ -157,7 +157,7 @@ class MirroredDecoder(nn.Module):
         return math.ceil(reach + 6 / rate), 0
 
 
-DECODERS: dict[str, Any] = {"istft": ISTFTDecoder, "harmonic": HarmonicDecoder, "mirrored": MirroredDecoder}
+DECODERS: dict[str, Any] = {"istft": ISTFTDecoder, "harmonic": HarmonicDecoder, "mirrored": ConvolutionalDecoder}
 
 
 class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):

@@ -27,11 +27,11 @@ from .sampling_audiolm import LevelLogitsProcessor
 from .token_layout_audiolm import (
     IGNORE_INDEX,
     NO_LEVEL,
+    aligned_position_ids,
     count_positions,
     forbidden_id,
     is_condition,
     level_range,
-    side_by_side_positions,
     token_levels,
 )
 
@@ -165,7 +165,8 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): ids of the stage.
             attention_mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 1 for real ids.
-            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): see `placed`.
+            position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): see
+                `mask_and_positions`.
             past_key_values (`Cache`, *optional*): keys and values of earlier ids.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*): or
                 `input_ids`.
@@ -187,7 +188,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         Raises:
             TypeError: ids, positions or labels are no integers, or something is no dense tensor.
             ValueError: inputs are missing or given twice, a shape does not fit, a value is out of range, a label is
-                never predicted, or the positions of a condition cannot be computed (see `placed`).
+                never predicted, or the positions of a condition cannot be computed (see `mask_and_positions`).
         """
         if cache is not None and past_key_values is not None:
             raise ValueError("past_key_values and cache are two names for the same thing; pass one of them.")
@@ -210,7 +211,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             use_cache = self.config.use_cache and labels is None and not is_packed(attention_mask, position_ids)
         outputs = self.model(
             input_ids=input_ids,
-            **self.placed(inputs, attention_mask, position_ids, cache),
+            **self.mask_and_positions(inputs, attention_mask, position_ids, cache),
             **{CACHE_NAME: cache},
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
@@ -243,7 +244,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             )
         return shift_labels
 
-    def placed(
+    def mask_and_positions(
         self,
         inputs: Tensor,
         attention_mask: Tensor | None,
@@ -270,7 +271,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         if inputs.is_floating_point() or inputs.shape[1] == 1:
             return {"attention_mask": attention_mask, "position_ids": position_ids}
         self._check_steps(attention_mask, position_ids)
-        position_ids = side_by_side_positions(inputs, position_ids, self.config, attention_mask)
+        position_ids = aligned_position_ids(inputs, position_ids, self.config, attention_mask)
         if attention_mask is None:  # without a mask, positions that step back are treated as packed sequences
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             attention_mask = inputs.new_ones(len(inputs), past + inputs.shape[1])
@@ -282,7 +283,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             raise ValueError(
                 f"The {self.config.stage} stage has condition_stride = {self.config.condition_stride}, and a part of "
                 "a sequence (or its embeddings) does not tell the positions of its condition; give position_ids from "
-                "side_by_side_positions of the whole sequence, or all ids up to the separator at once."
+                "aligned_position_ids of the whole sequence, or all ids up to the separator at once."
             )
 
     def _check_steps(self, attention_mask: Tensor | None, position_ids: Tensor) -> None:
@@ -308,7 +309,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         if ids.is_floating_point() or ids.shape[1] != position_ids.shape[1]:  # the rest is in the cache
             self._require_prediction(ids)
             return position_ids
-        return side_by_side_positions(ids, position_ids, self.config, model_kwargs.get("attention_mask"))
+        return aligned_position_ids(ids, position_ids, self.config, model_kwargs.get("attention_mask"))
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise an error, because `generate_batch` does not restrict tokens to their levels."""
@@ -325,8 +326,8 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         """
         check_tensor("labels", labels, "(batch, sequence_length)")
         check_sequences(input_ids, self.config.vocab_size, attention_mask=attention_mask, labels=labels)
-        placed = self.placed(input_ids, attention_mask)
-        hidden_states = self.model(input_ids=input_ids, **placed, use_cache=False)[0]
+        inputs = self.mask_and_positions(input_ids, attention_mask)
+        hidden_states = self.model(input_ids=input_ids, **inputs, use_cache=False)[0]
         positions, losses, correct = self._target_losses(hidden_states, _next_labels(labels))
         # The loss of a label stands at the label, one to the right of the state that predicts it.
         all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions + 1, losses)

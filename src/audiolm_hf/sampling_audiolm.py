@@ -194,9 +194,9 @@ def sample_blocks(
     for step in range(num_tokens):
         if decoder is None:
             step_mask = None if whole_mask is None else whole_mask[:, : prompt_length + step]
-            placed = model.placed(input_ids, step_mask, position_ids, cache)
+            inputs = model.mask_and_positions(input_ids, step_mask, position_ids, cache)
             with FastProducts():
-                outputs = model.model(input_ids=input_ids, **placed, **{CACHE_NAME: cache}, use_cache=True)
+                outputs = model.model(input_ids=input_ids, **inputs, **{CACHE_NAME: cache}, use_cache=True)
             states = outputs.last_hidden_state[:, -1]
         else:
             states = decoder.step(input_ids[:, 0])

@@ -195,15 +195,15 @@ def count_positions(inputs: Tensor, attention_mask: Tensor | None, past: int) ->
     return torch.arange(past, past + length, device=inputs.device)[None]
 
 
-def side_by_side_positions(
+def aligned_position_ids(
     input_ids: Tensor, position_ids: Tensor, config: AudioLMStageConfig, attention_mask: Tensor | None = None
 ) -> Tensor:
-    """Return positions with every condition token at the place where the tokens of its time are predicted.
+    """Return position ids in which each condition token has the position of the tokens predicted for the same time.
 
-    Counted up, the distance from a code to the semantic tokens of its time is another at every place, and attention
-    has to learn each of them. Side by side it is the same everywhere: condition token j of
-    `input_ids (batch, sequence_length)` is at the place of predicted token `floor(j * condition_stride)`. Positions of
-    rows without the beginning token or the separator, and those that are side by side already, do not change.
+    With consecutive positions, the distance between a code and the semantic tokens of its time grows along the
+    sequence, and attention has to learn every distance. Aligned, it is the same everywhere: condition token j of
+    `input_ids (batch, sequence_length)` has the position of predicted token `floor(j * condition_stride)`. Rows
+    without the beginning token or the separator, and rows that are already aligned, do not change.
     """
     if config.condition_stride is None:
         return position_ids

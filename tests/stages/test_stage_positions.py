@@ -7,7 +7,7 @@ from transformers import DataCollatorWithFlattening
 
 from audiolm_hf.compat_audiolm import CACHE_NAME
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel
-from audiolm_hf.token_layout_audiolm import build_stage_example, side_by_side_positions
+from audiolm_hf.token_layout_audiolm import aligned_position_ids, build_stage_example
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens
 
@@ -79,7 +79,7 @@ def test_candidates_of_an_assistant_or_of_the_prompt_change_nothing(stage):
 @pytest.mark.parametrize("cut", [3, 9, 13])
 def test_generating_from_a_cache_continues_it(stage, cut):
     ids = sequence_of(stage.config)["input_ids"][None]
-    places = side_by_side_positions(ids, torch.arange(ids.shape[1])[None], stage.config)
+    places = aligned_position_ids(ids, torch.arange(ids.shape[1])[None], stage.config)
     with torch.no_grad():
         before = stage(ids[:, :cut], position_ids=places[:, :cut], use_cache=True)
     tokens = generate(stage, ids, **{CACHE_NAME: before[CACHE_NAME]})
@@ -112,7 +112,7 @@ def test_a_part_of_a_condition_is_refused(stage_beside):
         stage_beside(inputs_embeds=embeddings)
     with pytest.raises(ValueError, match="does not tell the positions of its condition"):
         stage_beside.generate(inputs_embeds=embeddings, max_new_tokens=2)
-    places = side_by_side_positions(ids, torch.arange(ids.shape[1])[None], stage_beside.config)
+    places = aligned_position_ids(ids, torch.arange(ids.shape[1])[None], stage_beside.config)
     given = stage_beside(inputs_embeds=embeddings, position_ids=places, attention_mask=torch.ones_like(ids))
     torch.testing.assert_close(given.logits, stage_beside(ids).logits)
 
@@ -141,8 +141,8 @@ def test_packed_sequences_are_scored_one_by_one_or_refused(stage):
 
 def test_positions_that_are_placed_are_not_placed_again(stage_beside):
     ids = sequence_of(stage_beside.config)["input_ids"][None]
-    once = side_by_side_positions(ids, torch.arange(ids.shape[1])[None], stage_beside.config)
-    assert torch.equal(side_by_side_positions(ids, once, stage_beside.config), once)
+    once = aligned_position_ids(ids, torch.arange(ids.shape[1])[None], stage_beside.config)
+    assert torch.equal(aligned_position_ids(ids, once, stage_beside.config), once)
     assert not torch.equal(once, torch.arange(ids.shape[1])[None])
 
 

@@ -14,13 +14,13 @@ from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineCon
 from audiolm_hf.token_layout_audiolm import (
     NO_LEVEL,
     SEMANTIC_LEVEL,
+    aligned_position_ids,
     build_stage_example,
     code_ids,
     codes_of_ids,
     level_mask,
     level_range,
     remove_repeats,
-    side_by_side_positions,
     token_levels,
 )
 from tests.conftest import tiny_stage_config
@@ -154,9 +154,9 @@ def test_the_condition_stands_beside_what_is_predicted(condition, known, stride,
     ids = [config.begin_token_id, *range(condition), *middle, *codes]
     expected = torch.tensor([places_beside_the_prediction(ids, config)])
     counted = torch.arange(len(ids))[None]
-    assert torch.equal(side_by_side_positions(torch.tensor([ids]), counted, config), expected)
+    assert torch.equal(aligned_position_ids(torch.tensor([ids]), counted, config), expected)
     padded = torch.tensor([[config.pad_token_id] * 3 + ids])  # on the left, counted from the first real id
-    positions = side_by_side_positions(padded, torch.cat([torch.zeros(1, 3).long(), counted], 1), config)
+    positions = aligned_position_ids(padded, torch.cat([torch.zeros(1, 3).long(), counted], 1), config)
     assert torch.equal(positions[:, 3:], expected)
 
 
@@ -168,7 +168,7 @@ def test_strides_that_are_no_integers_are_exact(stride, dtype):
     ids = torch.tensor([[config.begin_token_id, *condition, config.separator_token_id, *codes]])
     torch.set_default_dtype(dtype)
     try:
-        places = side_by_side_positions(ids, torch.arange(ids.shape[1])[None], config)[0]
+        places = aligned_position_ids(ids, torch.arange(ids.shape[1])[None], config)[0]
     finally:
         torch.set_default_dtype(torch.float32)
     exact = Fraction(stride).limit_denominator(1000)

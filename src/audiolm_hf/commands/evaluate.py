@@ -356,7 +356,7 @@ EVALUATIONS = {
         (".scores",),
     ),
     "continuation": Evaluation(
-        "speaker, prosody or harmony of continuations",
+        "speaker and prosody, or key and notes, of continuations",
         "Measure loudness, silence, repetition and timbre of continuations, and speaker similarity, pauses and pitch "
         "of speech, or key, pitch classes and onsets of piano. They are compared with real continuations, other "
         "speakers or pieces, noise and silence. From 60 s on, every 10 s are compared with the prompt instead, "
