@@ -24,6 +24,7 @@ SUMMARIES = {
     "convert": "convert an adapter folder in the older format",
     "push": "upload a checkpoint to the Hugging Face Hub",
     "demo": "start the demo in a browser",
+    "card": "write the model card of a checkpoint from results",
 }
 INTERRUPTED = 130  # the shell's status after Ctrl-C
 

@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -34,6 +35,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "convert": ("convert", "train"),
     "push": ("push", None),
     "demo": ("demo", "space"),
+    "card": ("card", "evaluation"),
 }
 
 # If this environment variable is set, errors are shown with tracebacks.
@@ -89,6 +91,7 @@ def _run(argv: Sequence[str] | None) -> int:
     verbs = [verb for verb in argv[:1] if verb in VERBS]
     try:
         arguments = build_parser(verbs).parse_args(argv)
+        arguments.command = shlex.join(["audiolm-hf", *argv])
         status = arguments.run(arguments)
         sys.stdout.flush()
         return status

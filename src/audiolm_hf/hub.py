@@ -37,7 +37,7 @@ _PACKAGE = Path(__file__).parent
 _UNSAFE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])((?:/[\w.-]+){2,})")
 # All that is ever uploaded, beside the code of this package: what a checkpoint consists of, its card and the card's
-# pictures. What else lies in the folder (states of a training, keys, recordings) stays there.
+# examples. What else lies in the folder (states of a training, keys, recordings) stays there.
 _UPLOADED = (
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -52,6 +52,8 @@ _UPLOADED = (
     "README.md",
     "LICENSE",
     "samples/*.png",
+    "samples/*.opus",
+    "samples/*.mp3",
     "detector/config.json",
     "detector/model.safetensors",
     "detector/preprocessor_config.json",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
 from audiolm_hf.commands import evaluate_speech
@@ -31,6 +32,7 @@ from audiolm_hf.commands.options import (
     load_model,
     write_report,
 )
+from audiolm_hf.provenance_audiolm import checkpoint_hash
 from audiolm_hf.threads import set_threads
 
 
@@ -67,9 +69,23 @@ def _run(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
     report, text = evaluation.evaluate(arguments, find_device(arguments.device))
     sys.stdout.write(text)
     if output is not None:
-        write_report(output, to_json(report))
+        write_report(output, to_json(_origin(arguments) | report))
         sys.stdout.write(f"All metrics: {output}\n")
     return 0
+
+
+def _origin(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the results come from: evaluation, command, data files and the checkpoint's hash."""
+    names = getattr(arguments, "checkpoint", None) or arguments.codec
+    folder = Path(resolve_checkpoint(names[0] if isinstance(names, list) else names))
+    given = (getattr(arguments, name, None) for name in ("data", "test_tokens", "benchmark"))
+    data = next(filter(None, given), [])
+    return {
+        "evaluation": arguments.evaluation,
+        "command": arguments.command,
+        "data": ["/".join(path.parts[-2:]) for path in (data if isinstance(data, list) else [data])],
+        "checkpoint_sha256": checkpoint_hash(folder) if folder.is_dir() else None,
+    }
 
 
 def _add_kind(parser: argparse.ArgumentParser) -> None:
@@ -98,20 +114,13 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     add_seed(parser, "random seed (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace results of other settings or data")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file; Markdown is written next to it")
-    parser.add_argument(
-        "--card",
-        type=Path,
-        help="model card in which the lines between <!-- metrics --> and <!-- end of metrics --> are replaced",
-    )
+    add_removed(parser, "--card", "audiolm-hf card writes the model card from the file of --output")
 
 
 def _evaluate_checkpoint(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.evaluation.protocols.checkpoint import CheckpointEvaluation, format_checkpoint
-    from audiolm_hf.evaluation.report import replace_metrics
 
     output: Path = arguments.output
-    if arguments.card is not None:
-        replace_metrics(arguments.card.read_text(encoding="utf-8"), "")  # check the card before any work
     counts = ("num_prompts", "num_continuations", "num_clips", "num_samples", "train_minutes")
     fields = ("data", "kind", *counts, "train_tokens", "seed", "threads", "overwrite")
     evaluation = CheckpointEvaluation(
@@ -123,8 +132,7 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, device: str) -> Result:
     report = evaluation.run(arguments.protocols)
     text = format_checkpoint(report)
     write_report(output.with_suffix(".md"), text)
-    if arguments.card is not None:
-        write_report(arguments.card, replace_metrics(arguments.card.read_text(encoding="utf-8"), text))
+    report["data"] = report["test_files"]
     return report, f"{text}\nMarkdown: {output.with_suffix('.md')}\n"
 
 
@@ -261,7 +269,7 @@ def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result
     lengths = (arguments.prompt_length_s, arguments.length_s)
     if long:
         drift = evaluate_long_form(model, source, arguments.num_prompts, *lengths, arguments.seed, arguments.kind)
-        return drift, format_long_form(drift)
+        return drift | {"evaluation": "long_form"}, format_long_form(drift)
     options = (arguments.seed, arguments.kind, arguments.num_continuations)
     report = evaluate_continuation(model, source, arguments.num_prompts, *lengths, *options)
     return report, format_continuation(report)

@@ -11,10 +11,10 @@ from audiolm_hf.commands.options import (
     add_data,
     add_length,
     add_number,
+    add_removed,
     add_report,
     add_seed,
     load_model,
-    write_report,
 )
 
 Result = tuple[dict[str, Any], str]  # all metrics, and their table
@@ -33,6 +33,7 @@ def evaluate_benchmark(arguments: argparse.Namespace, stages: dict[str, Any], de
     tasks = read_benchmark(arguments.benchmark)
     folder = resolve_checkpoint(arguments.checkpoint[0])
     report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(folder, folder, device=device)), tasks)
+    report |= {"evaluation": "pairs"}
     text = format_pairs(report)
     if arguments.output is not None:
         scores = arguments.output.with_suffix(".scores")
@@ -75,23 +76,15 @@ def accents_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", help="folder of a detector, or of a checkpoint that has one (default: none)")
     add_seed(parser, "seed of the samples and intervals (default 0)")
     add_report(parser)
-    parser.add_argument(
-        "--card",
-        type=Path,
-        help="model card in which the lines between <!-- groups --> and <!-- end of groups --> are replaced",
-    )
+    add_removed(parser, "--card", "audiolm-hf card writes the model card from the file of --output")
 
 
 def evaluate_groups(arguments: argparse.Namespace, device: str) -> Result:
     """Compare groups of speakers; with --output, a plot is drawn next to it."""
     from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.evaluation.protocols.accents import CARD_MARKS, evaluate_accents, format_accents, plot_groups
-    from audiolm_hf.evaluation.report import replace_metrics
+    from audiolm_hf.evaluation.protocols.accents import evaluate_accents, format_accents, plot_groups
     from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 
-    card: Path | None = arguments.card
-    if card is not None:
-        replace_metrics(card.read_text(encoding="utf-8"), "", CARD_MARKS)  # check the card before any work
     detector = None
     if arguments.detector is not None:
         folder = resolve_detector(arguments.detector)
@@ -103,8 +96,6 @@ def evaluate_groups(arguments: argparse.Namespace, device: str) -> Result:
     report = evaluate_accents(model, source, *options)
     report |= {"checkpoint": Path(resolve_checkpoint(arguments.checkpoint)).resolve().name}
     text = format_accents(report)
-    if card is not None:
-        write_report(card, replace_metrics(card.read_text(encoding="utf-8"), f"```\n{text}```", CARD_MARKS))
     if arguments.output is not None:
         plot = arguments.output.with_suffix(".png")
         plot.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-CARD_MARKS = ("<!-- metrics -->", "<!-- end of metrics -->")
 Headline = tuple[str, str, str]  # metric, value, and the baselines' values
 
 
@@ -56,23 +55,18 @@ def headline(metric: str, name: str, systems: Mapping[str, Mapping[str, float]])
     return name, f"{own[1]:.3f}", ", ".join(f"{system}: {value:.3f}" for system, value in others)
 
 
+def format_headlines(headlines: Sequence[Headline]) -> str:
+    """Return the table of headlines in Markdown."""
+    return "\n".join(
+        ["| metric | value | baselines |", "|---|--:|---|", *(f"| {' | '.join(row)} |" for row in headlines)]
+    )
+
+
 def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping[str, str]) -> str:
     """Return Markdown with a sentence, the table of the headlines, and sections by title."""
-    lines = [title, "", "| metric | value | baselines |", "|---|--:|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in headlines]
-    for name, text in sections.items():
-        lines += ["", f"**{name}**", "", text]
-    return "\n".join(lines) + "\n"
-
-
-def replace_metrics(card: str, markdown: str, marks: tuple[str, str] = CARD_MARKS) -> str:
-    """Return a model card with the text between the two lines `marks`, which it must have once each, replaced."""
-    first, last = marks
-    before, found, rest = card.partition(f"{first}\n")
-    _, ends, after = rest.partition(f"{last}\n")
-    if not (found and ends) or first in rest or last in after:
-        raise ValueError(f"The model card needs the lines {first} and {last} once each, around what is measured.")
-    return f"{before}{found}\n{markdown}\n{ends}{after}"
+    return join_parts(
+        [title, format_headlines(headlines), *(f"**{name}**\n\n{text}" for name, text in sections.items())]
+    )
 
 
 def to_json(result: Any) -> str:

@@ -33,7 +33,6 @@ from audiolm_hf.time_grid_audiolm import TimeGrid
 
 NUM_RESAMPLES = 10_000
 UNLABELLED = ("", "unlabelled")
-CARD_MARKS = ("<!-- groups -->", "<!-- end of groups -->")
 BITS = " stage, bits/s"
 HIGHER_IS_BETTER = {  # of the metrics, by title; bits are better if lower
     "continuation": True,

@@ -226,7 +226,8 @@ def _evaluate_continuation(evaluation: CheckpointEvaluation) -> dict[str, Any]:
 def _save_samples(evaluation: CheckpointEvaluation) -> dict[str, Any]:
     folder = evaluation.results_folder / "samples"
     source = evaluation.source(evaluation.test_paths)
-    return save_samples(evaluation.model, source, folder, evaluation.num_samples, evaluation.seed, evaluation.kind)
+    options = (evaluation.num_samples, evaluation.seed, evaluation.kind, evaluation.folder)
+    return save_samples(evaluation.model, source, folder, *options)
 
 
 def _as_text(format_result: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:

@@ -29,7 +29,7 @@ from audiolm_hf.evaluation.detector_clips import (
 )
 from audiolm_hf.evaluation.metrics.acoustics import spectral_flatness
 from audiolm_hf.evaluation.metrics.detection import THRESHOLD, detection_metrics
-from audiolm_hf.evaluation.report import format_table, join_parts, systems_table
+from audiolm_hf.evaluation.report import Headline, format_table, join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 from audiolm_hf.progress import progress_bar
@@ -221,3 +221,20 @@ def format_detector(result: dict[str, Any]) -> str:
             format_table(["group", "clips", *(SYSTEMS[kind] for kind in kinds)], rows) if rows else "",
         ]
     )
+
+
+def detector_headlines(result: dict[str, Any]) -> list[Headline]:
+    """Return the rows of a card's table."""
+    flatness = result["floors"]["spectral flatness"]["eer"]
+    return [
+        row
+        for name, each in result["systems"].items()
+        for row in (
+            (f"detector against {name}, accuracy", f"{each['accuracy']:.3f}", "chance: 0.500"),
+            (
+                f"detector against {name}, EER",
+                f"{each['eer']:.3f} [{each['eer_low']:.3f}, {each['eer_high']:.3f}]",
+                f"spectral flatness, through the codec: {flatness:.3f}",
+            ),
+        )
+    ]

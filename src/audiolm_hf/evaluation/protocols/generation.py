@@ -19,7 +19,7 @@ from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.bootstrap import summarise
 from audiolm_hf.evaluation.metrics.words import error_rates
 from audiolm_hf.evaluation.protocols.continuation import RESYNTHESIS, resynthesize
-from audiolm_hf.evaluation.report import format_interval, join_parts, systems_table
+from audiolm_hf.evaluation.report import Headline, format_interval, headline, join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.progress import progress_bar
 
@@ -120,3 +120,12 @@ def format_generation(result: dict[str, Any]) -> str:
             f"{format_interval(result['agreement'])}",
         ]
     )
+
+
+def generation_headlines(result: dict[str, Any]) -> list[Headline]:
+    """Return the rows of a card's table."""
+    names = [name for name in METRICS if name in result["systems"]["model"]]
+    return [
+        headline(name, f"from semantic tokens, {METRICS[name].removesuffix(' %')}", result["systems"])
+        for name in names
+    ]
