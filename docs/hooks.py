@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 CARDS = "src/audiolm_hf/checkpoints"
 PLACES = {CARDS: "cards", "configs": "configs"}  # folder of the repository -> folder of the documentation
-SUFFIXES = {".md", ".png", ".yaml", ".csv", ".txt"}
+SUFFIXES = {".md", ".png", ".mp3", ".opus", ".yaml", ".csv", ".txt"}
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -91,7 +91,8 @@ def _run(argv: Sequence[str] | None) -> int:
     verbs = [verb for verb in argv[:1] if verb in VERBS]
     try:
         arguments = build_parser(verbs).parse_args(argv)
-        arguments.command = shlex.join(["audiolm-hf", *argv])
+        shown = ("/".join(Path(text).parts[-2:]) if Path(text).is_absolute() else text for text in argv)
+        arguments.command = shlex.join(["audiolm-hf", *shown])  # reports name no place of this machine
         status = arguments.run(arguments)
         sys.stdout.flush()
         return status

@@ -137,7 +137,14 @@ def test_the_token_given_is_used(uploads, folder, monkeypatch):
 
 def test_only_what_a_checkpoint_consists_of_is_uploaded(uploads, folder, tmp_path, caplog):
     copy = shutil.copytree(folder, tmp_path / "checkpoint")
-    more = ["README.md", "samples/sample_1.png", "detector/config.json", "detector/model.safetensors"]
+    more = [
+        "README.md",
+        "samples/sample_1.png",
+        "samples/sample_1.mp3",
+        "samples/sample_1.opus",
+        "detector/config.json",
+        "detector/model.safetensors",
+    ]
     names = {path.name for path in folder.iterdir()} | {*more}
     others = [
         "id_rsa",

@@ -51,7 +51,7 @@ SINGLE = [
     ("detector", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
     ("detector", ["--detector", "speech-huge"], "'speech-huge' is not found"),
     ("accents", ["--min-speakers", "0"], "--min-speakers is 0; give 1 or more"),
-    ("accents", ["--card", "text"], "needs the lines <!-- groups --> and <!-- end of groups -->"),
+    ("accents", ["--card", "text"], "--card is no longer there: audiolm-hf card writes"),
     ("accents", ["-o", "report.png"], "ends in .png, like another output"),
     ("words", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
     ("checkpoint", ["--data", "missing"], "There is no file or folder missing"),

@@ -4,8 +4,6 @@
 import json
 import math
 
-import pytest
-
 from audiolm_hf.evaluation.report import (
     format_interval,
     format_markdown,
@@ -13,7 +11,6 @@ from audiolm_hf.evaluation.report import (
     from_json,
     headline,
     join_parts,
-    replace_metrics,
     systems_table,
     to_json,
 )
@@ -44,12 +41,3 @@ def test_json_has_no_nan():
     text = to_json({"a": [float("inf"), 1.5], 2: {"b": float("nan")}})
     assert json.loads(text) == {"a": [None, 1.5], "2": {"b": None}}
     assert math.isnan(from_json(text)["2"]["b"]) and from_json(text)["a"][1] == 1.5
-
-
-def test_the_metrics_of_a_card_are_replaced_and_nothing_else():
-    card = "# Title\n<!-- metrics -->\nold\n<!-- end of metrics -->\n## Limits\n"
-    expected = "# Title\n<!-- metrics -->\n\nnew\n\n<!-- end of metrics -->\n## Limits\n"
-    assert replace_metrics(card, "new\n") == expected == replace_metrics(expected, "new\n")
-    for wrong in ("# Title\n", card.replace("<!-- metrics -->\n", ""), card + card):
-        with pytest.raises(ValueError, match="needs the lines <!-- metrics --> and <!-- end of metrics --> once each"):
-            replace_metrics(wrong, "new")

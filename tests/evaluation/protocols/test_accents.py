@@ -72,7 +72,7 @@ def test_labels_are_of_the_recordings_or_any_column_of_parquet_files(tmp_path):
 
 
 @needs_embedder
-def test_the_command_writes_table_plot_and_card(tmp_path, capsys, monkeypatch):
+def test_the_command_writes_table_and_plot(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("audiolm_hf.evaluation.protocols.accents.NUM_RESAMPLES", 100)
     tiny_model().save_pretrained(tmp_path / "tiny")
     tiny_processor().save_pretrained(tmp_path / "tiny")
@@ -83,11 +83,9 @@ def test_the_command_writes_table_plot_and_card(tmp_path, capsys, monkeypatch):
     names = zip([*clips, CLIP], ("north", "south", "south", "unlabelled"), strict=True)
     rows = [{"path": str(path), "accent": accent, "speaker": path.stem} for path, accent in names]
     (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    card = tmp_path / "README.md"
-    card.write_text("# Bias\n<!-- groups -->\nold\n<!-- end of groups -->\nrest\n")
     arguments = ["evaluate", "accents", "--checkpoint", str(tmp_path / "tiny"), "--data", str(tmp_path / "list.jsonl")]
     arguments += ["--prompt-length-s", "1.2", "--length-s", "1", "-o", str(tmp_path / "new" / "out.json")]
-    options = ["--detector", str(tmp_path / "tiny"), "--card", str(card), "--min-speakers", "1"]
+    options = ["--detector", str(tmp_path / "tiny"), "--min-speakers", "1"]
     assert cli.main([*arguments, *options]) == 0
     printed = capsys.readouterr().out
     assert "continuation / own" in printed and "coarse stage, bits/s" in printed and "called generated" in printed
@@ -96,13 +94,11 @@ def test_the_command_writes_table_plot_and_card(tmp_path, capsys, monkeypatch):
     assert {name: group["num_clips"] for name, group in report["groups"].items()} == {"north": 1, "south": 2}
     assert report["gaps"] == {}  # one speaker has no spread, whatever is asked for
     assert all(0 < row["coarse stage, bits/s"] < 10_000 for row in report["rows"])
-    text = card.read_text()
-    assert "old" not in text and text.endswith("<!-- end of groups -->\nrest\n") and "north" in text
+    assert report["command"].startswith("audiolm-hf evaluate accents") and report["data"][0].endswith("list.jsonl")
     with Image.open(tmp_path / "new" / "out.png") as image:
         assert image.width > 500
-    card.write_text("no marks")
-    assert cli.main([*arguments, "--card", str(card)]) == 1
-    assert "needs the lines <!-- groups --> and <!-- end of groups --> once each" in capsys.readouterr().err
+    assert cli.main([*arguments, "--card", "README.md"]) == 1
+    assert "--card is no longer there: audiolm-hf card writes the model card" in capsys.readouterr().err
     assert cli.main([*arguments, "--group-by", "age"]) == 1
     assert "has no label 'age'" in capsys.readouterr().err
     assert cli.main([*arguments, "--length-s", "30"]) == 1

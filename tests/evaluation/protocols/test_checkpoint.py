@@ -24,6 +24,7 @@ from audiolm_hf.evaluation.protocols.checkpoint import (
 from audiolm_hf.evaluation.protocols.tokens import METRICS, evaluate_tokens, format_tokens, token_headlines
 from audiolm_hf.evaluation.report import from_json, headline, systems_table, to_json
 from audiolm_hf.modeling_audiolm import AudioLMModel
+from audiolm_hf.provenance_audiolm import checkpoint_hash, read_provenance
 from tests.helpers_checkpoint import OTHER_CLIP
 from tests.helpers_sounds import EXAMPLES, RATE
 from tests.tokenizers.test_semantic_tokenizer_audiolm import LoudnessConfig, LoudnessTokenizer
@@ -78,11 +79,7 @@ def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsy
         "-o",
         str(tmp_path / "all.json"),
     ]
-    arguments += ["--protocols", "codec", "tokens", "--num-clips", "1", "--card", str(tmp_path / "README.md")]
-    (tmp_path / "README.md").write_text("# Tiny\n")
-    assert main(arguments) == 1
-    assert "needs the lines <!-- metrics -->" in capsys.readouterr().err
-    (tmp_path / "README.md").write_text("# Tiny\n<!-- metrics -->\n<!-- end of metrics -->\n")
+    arguments += ["--protocols", "codec", "tokens", "--num-clips", "1"]
     assert main(arguments) == 0
     report = json.loads((tmp_path / "all.json").read_text())
     assert list(report["protocols"]) == ["codec", "tokens"]
@@ -92,7 +89,10 @@ def test_codec_and_tokens_are_measured_once(checkpoint, corpora, tmp_path, capsy
         assert set(METRICS["speech"]) <= set(tokens["systems"][name])
     assert tokens["systems"]["k-means on MFCC"]["pnmi"] > tokens["systems"]["k-means on MFCC"]["pnmi_shuffled"]
     text = (tmp_path / "all.md").read_text()
-    assert text in capsys.readouterr().out and text in (tmp_path / "README.md").read_text()
+    assert text in capsys.readouterr().out
+    assert report["evaluation"] == "checkpoint" and report["data"] == ["librispeech/test.parquet"]
+    assert report["command"].endswith("--protocols codec tokens --num-clips 1")
+    assert report["checkpoint_sha256"] == checkpoint_hash(checkpoint)
     assert all(line in text for line in ("| metric | value | baselines |", "semantic tokens, PNMI", "**Codec**"))
     kept = tmp_path / "all.results" / "codec" / "report.json"
     time = kept.stat().st_mtime_ns
@@ -123,7 +123,10 @@ def test_likelihood_continuation_and_pictures(checkpoint, corpora, tmp_path):
     assert set(report["protocols"]["likelihood"]["stages"]) == {"semantic", "coarse", "fine"}
     assert report["protocols"]["continuation"]["num_prompts"] == 1
     (picture,) = report["protocols"]["samples"]["files"]
-    assert 1000 < (tmp_path / "results" / "samples" / picture).stat().st_size <= 80_000
+    path = tmp_path / "results" / "samples" / picture
+    assert 1000 < path.stat().st_size <= 80_000
+    assert read_provenance(path.with_suffix(".mp3"))["checkpoint"] == checkpoint.name
+    assert sf.info(path.with_suffix(".mp3")).duration == pytest.approx(10, abs=0.2)
     text = format_checkpoint(from_json(to_json(report)))
     assert f"(samples/{picture})" in text and "best n-gram" in text
 
