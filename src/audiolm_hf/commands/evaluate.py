@@ -79,7 +79,7 @@ def _origin(arguments: argparse.Namespace) -> dict[str, Any]:
     names = getattr(arguments, "checkpoint", None) or arguments.codec
     folder = Path(resolve_checkpoint(names[0] if isinstance(names, list) else names))
     given = (getattr(arguments, name, None) for name in ("data", "test_tokens", "benchmark"))
-    data = next(filter(None, given), [])
+    data: Any = next(filter(None, given), [])
     return {
         "evaluation": arguments.evaluation,
         "command": arguments.command,

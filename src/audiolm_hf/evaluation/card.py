@@ -163,12 +163,13 @@ def write_card(
     found = [Results(each, digest) for each in results]
     old = path.read_text(encoding="utf-8") if path.is_file() else f"# {folder.resolve().name}\n"
     card = ModelCard(old if old.startswith("---") else f"---\n{{}}\n---\n\n{old}")
-    card.data.license = license or card.data.license
-    if not card.data.license:
+    data: Any = card.data
+    data.license = license or data.license
+    if not data.license:
         raise ValueError(f"{path} states no licence; give its identifier on the Hub, such as --license cc-by-4.0.")
-    card.data.library_name, card.data.pipeline_tag = "transformers", card.data.pipeline_tag or "audio-to-audio"
-    card.data.model_name = folder.resolve().name
-    card.data.eval_results = list(_eval_results(found, card.data.pipeline_tag)) or None
+    data.library_name, data.pipeline_tag = "transformers", data.pipeline_tag or "audio-to-audio"
+    data.model_name = folder.resolve().name
+    data.eval_results = list(_eval_results(found, data.pipeline_tag)) or None
     first, sections = split_sections(card.text)
     pictures = {} if examples is None else find_examples(examples)
     plots = [plot for each in found if (plot := each.path.with_suffix(".png")).is_file()]
@@ -186,7 +187,7 @@ def write_card(
         (folder / "samples").mkdir(exist_ok=True)
         if not (copy := folder / "samples" / file.name).exists() or not copy.samefile(file):
             shutil.copyfile(file, copy)
-    text = f"---\n{card.data.to_yaml()}\n---\n\n{first}\n\n{body}"
+    text = f"---\n{data.to_yaml()}\n---\n\n{first}\n\n{body}"
     ModelCard(text)  # which checks the front matter
     write_text(path, text)
     return path
