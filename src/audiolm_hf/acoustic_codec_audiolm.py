@@ -205,19 +205,12 @@ class SoundStreamCodec(AcousticCodec):
 
 @dataclass
 class WindowState:
-    """What a [`WindowedCodec`] carries from one window to the next.
+    """What a [`WindowedCodec`] carries from one window to the next."""
 
-    Args:
-        latents (`torch.FloatTensor` of shape `(batch, channels, steps)`, *optional*): of frames around the next one.
-        before (`int`, defaults to 0): of these, frames before the next one.
-        ahead (`int`, defaults to 0): of these, frames from the next one on.
-        recurrent (*optional*): state of a recurrent layer or a transformer after these.
-    """
-
-    latents: Tensor | None = None
-    before: int = 0
-    ahead: int = 0
-    recurrent: Any = None
+    latents: Tensor | None = None  # (batch, channels, steps), of frames around the next one
+    before: int = 0  # of these, frames before the next one
+    ahead: int = 0  # of these, frames from the next one on
+    recurrent: Any = None  # state of a recurrent layer or a transformer after these
 
 
 class WindowedCodec(AcousticCodec):
@@ -227,6 +220,9 @@ class WindowedCodec(AcousticCodec):
     recurrent layer or a transformer keeps its state. A window is synthesized with the frames on either side that it
     depends on.
     """
+
+    def _encode(self, input_values: Tensor) -> Tensor:
+        return self.model.encode(input_values[:, None]).audio_codes
 
     def _context(self, num_codebooks: int) -> tuple[int, int]:
         reach = self._reach() + self._code_reach()
@@ -328,9 +324,6 @@ class DacCodec(WindowedCodec):
         """Levels of the residual quantizer."""
         return self.config.n_codebooks
 
-    def _encode(self, input_values: Tensor) -> Tensor:
-        return self.model.encode(input_values[:, None]).audio_codes
-
     def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
         return self.model.quantizer.from_codes(audio_codes[:, :, start:stop])[0], None
 
@@ -350,9 +343,6 @@ class MimiCodec(WindowedCodec):
     def hop_length(self) -> int:
         """Audio samples per frame of codes."""
         return self.config.frame_size
-
-    def _encode(self, input_values: Tensor) -> Tensor:
-        return self.model.encode(input_values[:, None]).audio_codes
 
     def _parts(self) -> tuple[nn.Module, nn.Module, nn.Module]:
         """Return what upsamples latents, the transformer, and the convolutions behind it."""
