@@ -275,39 +275,6 @@ def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result
     return report, format_continuation(report)
 
 
-def _voice_options(parser: argparse.ArgumentParser) -> None:
-    add_checkpoint(parser, default=None)
-    add_data(parser)
-    parser.add_argument("--speaker", help="label of the speaker (default: that of the adapter)")
-    add_number(parser, "--num-prompts", "maximum number of prompts", 16)
-    add_length(parser, "--prompt-length-s", "seconds of a prompt (default 3)", 3.0)
-    add_length(parser, "--length-s", "seconds of a continuation (default 5)", 5.0)
-    add_continuations(parser)
-    add_seed(parser, "seed of the samples and of the bootstrap (default 0)")
-    add_report(parser)
-
-
-def _evaluate_voice(arguments: argparse.Namespace, device: str) -> Result:
-    from audiolm_hf.adapters_audiolm import read_adapter_notes
-    from audiolm_hf.data.audio import AudioSource
-    from audiolm_hf.data.voice import leave_out, read_voice
-    from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice
-
-    folder = resolve_checkpoint(arguments.checkpoint)
-    learned = read_adapter_notes(folder).get("recordings", {})
-    speaker = arguments.speaker or learned.get("speaker")
-    model = load_model(arguments, device)
-    source = AudioSource(arguments.data, model.sampling_rate)
-    voice = read_voice(source, speaker)
-    known = {*learned.get("train", []), *learned.get("validation", [])}
-    others = [] if speaker is None else [record for record in source if record.speaker != speaker]
-    lengths = (arguments.prompt_length_s, arguments.length_s)
-    options = (arguments.num_prompts, *lengths, arguments.num_continuations, arguments.seed)
-    report = evaluate_voice(model, leave_out(voice, known), others, *options)
-    report |= {"checkpoint": Path(folder).resolve().name, "speaker": speaker, "left_out": sorted(known)}
-    return report, format_voice(report)
-
-
 def _detector_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     parser.add_argument("--detector", help="folder of the detector (default: that of the checkpoint)")
@@ -391,8 +358,8 @@ EVALUATIONS = {
         "speaker similarity of continuations of a voice, with and without an adapter",
         "Continue recordings of a speaker. If the checkpoint is an adapter folder, the recordings it was trained on "
         "are excluded, and the base is evaluated with the same seeds.",
-        _voice_options,
-        _evaluate_voice,
+        evaluate_speech.voice_options,
+        evaluate_speech.evaluate_speaker,
     ),
     "detector": Evaluation(
         "error rates of the detector of generated audio",

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The evaluations of `audiolm-hf evaluate` by benchmarks, speech recognition and groups of speakers."""
+"""The evaluations of `audiolm-hf evaluate` by benchmarks, speech recognition, groups of speakers and one speaker."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
 from audiolm_hf.commands.options import (
     add_checkpoint,
+    add_continuations,
     add_data,
     add_length,
     add_number,
@@ -102,3 +103,38 @@ def evaluate_groups(arguments: argparse.Namespace, device: str) -> Result:
         plot_groups(report, plot)
         text += f"Plot: {plot}\n"
     return report, text
+
+
+def voice_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_speaker`]."""
+    add_checkpoint(parser, default=None)
+    add_data(parser)
+    parser.add_argument("--speaker", help="label of the speaker (default: that of the adapter)")
+    add_number(parser, "--num-prompts", "maximum number of prompts", 16)
+    add_length(parser, "--prompt-length-s", "seconds of a prompt (default 3)", 3.0)
+    add_length(parser, "--length-s", "seconds of a continuation (default 5)", 5.0)
+    add_continuations(parser)
+    add_seed(parser, "seed of the samples and of the bootstrap (default 0)")
+    add_report(parser)
+
+
+def evaluate_speaker(arguments: argparse.Namespace, device: str) -> Result:
+    """Evaluate continuations of one speaker, with and without the adapter."""
+    from audiolm_hf.adapters_audiolm import read_adapter_notes
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.data.voice import leave_out, read_voice
+    from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice
+
+    folder = resolve_checkpoint(arguments.checkpoint)
+    learned = read_adapter_notes(folder).get("recordings", {})
+    speaker = arguments.speaker or learned.get("speaker")
+    model = load_model(arguments, device)
+    source = AudioSource(arguments.data, model.sampling_rate)
+    voice = read_voice(source, speaker)
+    known = {*learned.get("train", []), *learned.get("validation", [])}
+    others = [] if speaker is None else [record for record in source if record.speaker != speaker]
+    lengths = (arguments.prompt_length_s, arguments.length_s)
+    options = (arguments.num_prompts, *lengths, arguments.num_continuations, arguments.seed)
+    report = evaluate_voice(model, leave_out(voice, known), others, *options)
+    report |= {"checkpoint": Path(folder).resolve().name, "speaker": speaker, "left_out": sorted(known)}
+    return report, format_voice(report)
