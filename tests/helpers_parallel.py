@@ -32,6 +32,13 @@ def parallel_example(config, num_frames, seed=0):
     return build_stage_example(config, tokens, codes)
 
 
+def masked_rows(config, num_frames, num_known, seed=0):
+    """Rows of ids of which all codes after the known frames are masked."""
+    rows = parallel_example(config, num_frames, seed)["input_ids"]
+    rows[num_known:, 1:] = torch.tensor(config.mask_token_ids)
+    return rows
+
+
 def parallel_audiolm(**parts):
     """A whole with a parallel stage beside the others, or in place of those set to None."""
     torch.manual_seed(0)

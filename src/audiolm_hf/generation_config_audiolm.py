@@ -82,11 +82,11 @@ class AudioLMGenerationConfig(GenerationConfig):
         coarse_guidance_scale, parallel_guidance_scale (`float`, default to 1.0): weight of the semantic tokens, by
             classifier-free guidance; 1 is off, at half the cost. Needs a stage trained with some of its conditions
             dropped.
-        parallel_num_passes (`int` or `list[int]`, defaults to 16): passes of the parallel stage over the first level,
-            with one over each other level, as in SoundStorm; or those over each level. A level with one pass has the
-            most likely codes.
-        parallel_choice_temperature (`float`, defaults to 4.5): of the noise in the order in which the codes of a level
-            are decided, which fades with the passes, as in MaskGIT; 0 is always the most confident ones first.
+        parallel_num_passes (`int` or `list[int]`, defaults to 6): passes of the parallel stage over the first level,
+            with one over each other level; or those over each level. A level with one pass has the most likely codes.
+        parallel_choice_temperature (`float`, defaults to 1.6): of the noise in the order in which the codes of a level
+            are decided, which fades with the passes, as in MaskGIT; 0 is always the most confident ones first. More
+            passes need more: the 16 of SoundStorm about 4.5.
         fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
         use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
             the fine stage could not learn more than how often each code occurs. A model without a fine stage always

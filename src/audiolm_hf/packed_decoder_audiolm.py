@@ -76,10 +76,10 @@ class PackedDecoder:
         rows = len(position_ids)
         for layer, kept in zip(model.layers, cache.layers, strict=True):
             attention, mlp = layer.self_attn, layer.mlp
-            qkv = _pack((attention.q_proj, attention.k_proj, attention.v_proj), rows)
-            gate_up = _pack((mlp.gate_proj, mlp.up_proj), rows)
+            qkv = pack((attention.q_proj, attention.k_proj, attention.v_proj), rows)
+            gate_up = pack((mlp.gate_proj, mlp.up_proj), rows)
             self.layers.append(
-                (layer, kept, qkv, _pack((attention.o_proj,), rows), gate_up, _pack((mlp.down_proj,), rows))
+                (layer, kept, qkv, pack((attention.o_proj,), rows), gate_up, pack((mlp.down_proj,), rows))
             )
         weight = model.embed_tokens.weight
         cos, sin = model.rotary_emb(weight, position_ids=position_ids)
@@ -97,7 +97,7 @@ class PackedDecoder:
         for layer, kept, qkv, output, gate_up, down in self.layers:
             attention = layer.self_attn
             num_keys = kept.key_room.shape[1]
-            heads = qkv(_normalize(hidden, layer.input_layernorm)).view(rows, -1, 2 * self.half)
+            heads = qkv(normalize(hidden, layer.input_layernorm)).view(rows, -1, 2 * self.half)
             rotated = heads[:, :-num_keys]
             rotated = torch.addcmul(rotated * cos, rotated.roll(self.half, -1), sin)
             kept.key_room[:, :, last] = rotated[:, -num_keys:]
@@ -107,9 +107,9 @@ class PackedDecoder:
             keys, values = kept.key_room[:, :, : self.length], kept.value_room[:, :, : self.length]
             attended = F.scaled_dot_product_attention(queries, keys, values, mask, scale=attention.scaling)
             hidden = hidden + output(attended.reshape(rows, -1))
-            gate, up = gate_up(_normalize(hidden, layer.post_attention_layernorm)).chunk(2, -1)
+            gate, up = gate_up(normalize(hidden, layer.post_attention_layernorm)).chunk(2, -1)
             hidden = hidden + down(layer.mlp.act_fn(gate) * up)
-        return _normalize(hidden, self.model.norm)
+        return normalize(hidden, self.model.norm)
 
 
 class FastProducts(TorchFunctionMode):
@@ -121,7 +121,7 @@ class FastProducts(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func is F.linear and not kwargs and _suits_onednn(*args):
             inputs, weight, bias = (*args, None)[:3]
-            return _onednn._linear_pointwise(inputs, weight, bias, "none", [], "")
+            return multiply(inputs, weight, bias)
         return func(*args, **(kwargs or {}))
 
 
@@ -136,11 +136,19 @@ def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     )
 
 
-def _normalize(hidden: Tensor, norm: Any) -> Tensor:
+def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return `F.linear` of a CPU's tensors, by oneDNN if torch has it."""
+    if torch.backends.mkldnn.is_available():
+        return _onednn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return F.linear(inputs, weight, bias)
+
+
+def normalize(hidden: Tensor, norm: Any) -> Tensor:
+    """Return the result of an RMSNorm."""
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
-def _pack(layers: Iterable[Any], rows: int) -> Callable[[Tensor], Tensor]:
+def pack(layers: Iterable[Any], rows: int) -> Callable[[Tensor], Tensor]:
     """Return the function of linear layers with the same inputs, whose outputs are concatenated."""
     weight = torch.cat([layer.weight for layer in layers])
     bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
@@ -149,8 +157,7 @@ def _pack(layers: Iterable[Any], rows: int) -> Callable[[Tensor], Tensor]:
         return lambda inputs: inputs @ weight if bias is None else torch.addmm(bias, inputs, weight)
     if torch.backends.mkldnn.is_available():
         weight = _onednn._reorder_linear_weight(weight, rows)
-        return lambda inputs: _onednn._linear_pointwise(inputs, weight, bias, "none", [], "")
-    return lambda inputs: F.linear(inputs, weight, bias)
+    return lambda inputs: multiply(inputs, weight, bias)
 
 
 def _bias(layer: Any) -> Tensor:
@@ -176,11 +183,20 @@ def fast_dtypes() -> list[torch.dtype]:
 
 
 def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
-    """Return whether `PackedDecoder` computes what `forward` does, on the device of its weights.
+    """Return whether `PackedDecoder` computes what `forward` does, on the device of its weights."""
+    return (
+        reads_weights_alone(model, _DECODERS)
+        and [type(layer) for layer in cache.layers] == [_GrowingLayer] * len(model.layers)
+        and model.rotary_emb.rope_type not in _MOVING_POSITIONS
+    )
 
-    A decoder with adapters, hooks, quantized, sharded, offloaded or compiled parts is left to transformers.
+
+def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
+    """Return whether a model is one of some kinds, on the CPU, and its weights tell what its `forward` computes.
+
+    A model with adapters, hooks, quantized, sharded, offloaded or compiled parts is left to transformers.
     """
-    if type(model) not in _DECODERS or _global_forward_hooks or _global_forward_pre_hooks:
+    if type(model) not in kinds or _global_forward_hooks or _global_forward_pre_hooks:
         return False
     called = {layer.mlp.act_fn for layer in model.layers}  # as they are, whatever they are
     modules = [module for module in model.modules() if module not in called]
@@ -190,10 +206,8 @@ def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
         dtype in fast_dtypes()
         and all(type(each) is nn.Parameter and each.device.type == "cpu" and each.dtype == dtype for each in weights)
         and all(_is_plain(module, model) for module in modules)
-        and [type(layer) for layer in cache.layers] == [_GrowingLayer] * len(model.layers)
         and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
         and model.config._attn_implementation in ("eager", "sdpa")
-        and model.rotary_emb.rope_type not in _MOVING_POSITIONS
     )
 
 

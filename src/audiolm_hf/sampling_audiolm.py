@@ -30,6 +30,7 @@ from transformers import (
 from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import AudioLMStageConfig
 from .packed_decoder_audiolm import FastProducts, build_cache, pack_decoder
+from .packed_encoder_audiolm import PackedEncoder, pack_encoder
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -45,8 +46,8 @@ class TokenSampler:
     top_p: float
     guidance_scale: float = 1.0
     batch_size: int | None = None
-    num_passes: int | list[int] = 16
-    choice_temperature: float = 4.5
+    num_passes: int | list[int] = 6
+    choice_temperature: float = 1.6
     warpers: LogitsProcessorList = field(init=False)
 
     def __post_init__(self) -> None:
@@ -296,6 +297,7 @@ def fill_frames(
         drawn[:, :, row, known : known + row_numbers.shape[2]] = row_numbers
     numbers = iter(drawn.to(device))
     unusable = torch.zeros((), dtype=torch.bool, device=device)
+    encoder = pack_encoder(model.model, lengths.tolist() * (1 if sampler.guidance_scale == 1 else 2))
     for level, number in zip(config.predicted_levels, passes, strict=True):
         column = config.tokens_per_frame + level
         counts = torch.tensor([masked_counts(count, number) for count in num_new], device="cpu")
@@ -306,7 +308,7 @@ def fill_frames(
             if not num_accepted.any():  # few frames need fewer passes
                 continue
             with FastProducts():
-                scores = _frame_scores(model, ids, mask, masked, level, sampler.guidance_scale)
+                scores = _frame_scores(model, encoder, ids, mask, masked, level, sampler.guidance_scale)
             unusable |= ~scores.isfinite().all()
             chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
             ranks = confidence.new_full(masked.shape, -torch.inf).masked_scatter(masked, confidence)
@@ -322,16 +324,30 @@ def fill_frames(
 
 
 def _frame_scores(
-    model: PreTrainedModel, ids: Tensor, mask: Tensor | None, masked: Tensor, level: int, guidance_scale: float
+    model: PreTrainedModel,
+    encoder: PackedEncoder | None,
+    ids: Tensor,
+    mask: Tensor | None,
+    masked: Tensor,
+    level: int,
+    guidance_scale: float,
 ) -> Tensor:
     """Return the scores `(codes, codebook_size)` of the codes of a level at the masked frames, row by row."""
-    if guidance_scale == 1:
-        return model.level_logits(model.encode(ids, mask)[masked], level).to(ids.device)
-    unconditional = ids.clone()
-    unconditional[..., : model.config.tokens_per_frame] = model.config.absent_token_id
-    states = model.encode(torch.cat([ids, unconditional]), None if mask is None else mask.repeat(2, 1))
-    scores = model.level_logits(states[masked.repeat(2, 1)], level).to(ids.device).log_softmax(-1)
-    with_condition, without = scores.chunk(2)
+    guided = guidance_scale != 1
+    if guided:
+        unconditional = ids.clone()
+        unconditional[..., : model.config.tokens_per_frame] = model.config.absent_token_id
+        ids, masked = torch.cat([ids, unconditional]), masked.repeat(2, 1)
+        mask = None if mask is None else mask.repeat(2, 1)
+    if encoder is None:
+        states = model.encode(ids, mask)[masked]
+    else:
+        real = torch.ones_like(masked) if mask is None else mask.bool()
+        states = encoder.states(model.embed(ids)[real], masked[real])
+    scores = model.level_logits(states, level).to(ids.device)
+    if not guided:
+        return scores
+    with_condition, without = scores.log_softmax(-1).chunk(2)
     return without + guidance_scale * (with_condition - without)
 
 

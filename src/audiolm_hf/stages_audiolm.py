@@ -96,8 +96,8 @@ register_stage(
         AudioLMParallelModel,
         generate_parallel_codes,
         options={
-            "num_passes": (16, EachWithin(Within(1, 1000, whole=True))),
-            "choice_temperature": (4.5, Within(0, 1e4)),
+            "num_passes": (6, EachWithin(Within(1, 1000, whole=True))),
+            "choice_temperature": (1.6, Within(0, 1e4)),
             "guidance_scale": (1.0, Within(0, 1000)),
         },
     )

@@ -13,7 +13,7 @@ from audiolm_hf import stage_generation_audiolm as generation
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, fill_frames, masked_counts, parallel_noise
 from audiolm_hf.stage_generation_audiolm import generate_parallel_codes
 from tests.conftest import tiny_config
-from tests.helpers_parallel import parallel_audiolm, parallel_example, parallel_fields, parallel_stage
+from tests.helpers_parallel import masked_rows, parallel_audiolm, parallel_fields, parallel_stage
 from tests.helpers_tokens import code_rows, collected
 from tests.reference import filled_rows
 from tests.stages.test_stage_generation_audiolm import SEEDS
@@ -25,12 +25,6 @@ SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 0, "top_p": 1.0}
 @pytest.fixture(scope="module")
 def stage():
     return parallel_stage(condition_dropout=0.1)
-
-
-def masked_rows(config, num_frames, num_known, seed=0):
-    rows = parallel_example(config, num_frames, seed)["input_ids"]
-    rows[num_known:, 1:] = torch.tensor(config.mask_token_ids)
-    return rows
 
 
 def test_the_schedule_is_a_cosine_that_ends_at_zero():

@@ -1,0 +1,114 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The packed passes: what transformers' forward computes for real frames, and never of older weights."""
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from audiolm_hf import packed_encoder_audiolm as packed
+from audiolm_hf import sampling_audiolm as sampling
+from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise
+from tests.helpers_parallel import ENCODER, masked_rows, parallel_stage
+
+SAMPLED = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+
+
+def drawn_stage(draw):
+    """Any encoder that is packed."""
+    heads = draw.choice([1, 2, 4, 6])
+    changes = {
+        "hidden_size": heads * draw.choice([4, 8, 12]),
+        "num_attention_heads": heads,
+        "num_key_value_heads": draw.choice([each for each in (1, 2, 3, 6) if heads % each == 0]),
+        "num_hidden_layers": draw.choice([1, 3]),
+        "head_dim": draw.choice([4, 8, 16]),
+        "attention_bias": draw.random() < 0.5,
+        "mlp_bias": draw.random() < 0.5,
+        "hidden_act": draw.choice(["silu", "gelu"]),
+        "rope_parameters": {"rope_type": "linear", "factor": draw.choice([1.0, 2.0]), "rope_theta": 100.0},
+    }
+    stage = parallel_stage(backbone_config=ENCODER | changes, tie_word_embeddings=draw.random() < 0.5)
+    stage.set_attn_implementation(draw.choice(["eager", "sdpa"]))
+    return stage
+
+
+@torch.no_grad()
+def both_states(stage, lengths, seed=0):
+    """States of some frames of rows, packed and by `encode`."""
+    rows = [masked_rows(stage.config, length, length // 2, seed + length) for length in lengths]
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=stage.config.padding_token_id)
+    real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    wanted = real & (torch.rand(real.shape, generator=torch.Generator().manual_seed(seed)) < 0.5)
+    wanted[0] = False  # a row may be complete before the others
+    encoder = packed.pack_encoder(stage.model, lengths)
+    return encoder.states(stage.embed(ids)[real], wanted[real]), stage.encode(ids, real.long())[wanted]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_states_are_those_of_transformers(seed):
+    draw = random.Random(seed)
+    stage = drawn_stage(draw)
+    found, expected = both_states(stage, draw.choice([[1, 7], [5, 9, 9], [40, 33]]), seed)
+    assert len(found) > 0
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_bfloat16_is_as_close_to_float32_as_that_of_transformers():
+    half = parallel_stage(backbone_config=ENCODER | {"hidden_size": 128, "num_hidden_layers": 4}).bfloat16()
+    if packed.pack_encoder(half.model, [4]) is None:
+        pytest.skip("this processor has no bfloat16")
+    _, exact = both_states(copy.deepcopy(half).float(), [30, 50])
+    ours, theirs = (float((each - exact).square().mean().sqrt()) for each in both_states(half, [30, 50]))
+    assert 0 < ours < 1.2 * theirs
+
+
+def filled(stage, guidance_scale=1.0):
+    sampler = TokenSampler(**SAMPLED, num_passes=3, guidance_scale=guidance_scale)
+    rows, known = [masked_rows(stage.config, frames, known, frames) for frames, known in ((11, 4), (6, 0))], [4, 0]
+    counts = [len(ids) - count for ids, count in zip(rows, known, strict=True)]
+    noise = [parallel_noise(5, (row,), count, sampler.passes(5)) for row, count in enumerate(counts)]
+    return torch.cat(fill_frames(stage, rows, known, noise, sampler))
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_codes_are_those_of_transformers(monkeypatch, guidance_scale):
+    stage, calls = parallel_stage(condition_dropout=0.1), []
+    monkeypatch.setattr(stage, "encode", lambda *inputs: calls.append(1) or type(stage).encode(stage, *inputs))
+    found = filled(stage, guidance_scale)
+    assert not calls
+    monkeypatch.setattr(sampling, "pack_encoder", lambda *_: None)
+    assert torch.equal(found, filled(stage, guidance_scale))
+    assert calls
+
+
+def test_changed_weights_count_at_once():
+    stage = parallel_stage()
+    before = filled(stage)
+    with torch.no_grad():
+        stage.model.layers[0].mlp.down_proj.weight.mul_(-3)
+    assert not torch.equal(filled(stage), before)
+
+
+def hooked(stage):
+    stage.model.layers[1].register_forward_hook(lambda module, inputs, outputs: None)
+
+
+def replaced(stage):
+    stage.model.layers[0].mlp.up_proj = nn.Sequential(stage.model.layers[0].mlp.up_proj)
+
+
+def other_attention(stage):
+    AttentionInterface.register("own", AttentionInterface._global_mapping["sdpa"])
+    stage.set_attn_implementation("own")
+
+
+@pytest.mark.parametrize("change", [hooked, replaced, other_attention, nn.Module.double, nn.Module.train])
+def test_other_encoders_are_left_to_transformers(change):
+    stage = parallel_stage()
+    assert packed.pack_encoder(stage.model, [4]) is not None
+    change(stage)
+    assert packed.pack_encoder(stage.model, [4]) is None
