@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 import torch
 
+import audiolm_hf
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, bundled, cli, export_checkpoint
 from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.provenance_audiolm import provenance
@@ -126,3 +127,16 @@ def test_metadata_and_names_of_any_letters_are_printed_in_a_line(tmp_path, monke
     assert cli.main(["detect", "--metadata", str(made)]) == 3
     (line,) = stdout.buffer.getvalue().decode("latin-1").splitlines()
     assert line.endswith("\\udcff-ü.wav: generated (checkpoint a??[2J?\\u65e5\\u672c)")
+
+
+def test_the_bundled_detector_of_piano_is_small_and_tells_generated_from_real(tmp_path, capsys):
+    whole = bundled.Path(bundled.checkpoint("piano-tiny"))
+    assert sum(path.stat().st_size for path in (whole / "detector").iterdir()) <= 3_000_000
+    pipe = audiolm_hf.pipeline("piano-tiny")
+    output = pipe.model.generate(continuation_length_s=4.0, seed=0)
+    made = str(tmp_path / "made.wav")
+    pipe.processor.save_audio(output, made)
+    assert cli.main(["detect", bundled.example_prompt("piano-tiny"), "--detector", "piano-tiny"]) == 0
+    assert ": real (" in capsys.readouterr().out
+    assert cli.main(["detect", made, "--detector", "piano-tiny"]) == 3
+    assert ": generated (" in capsys.readouterr().out

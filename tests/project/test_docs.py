@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import soundfile as sf
 import yaml
+from huggingface_hub import ModelCard
 from peft import LoraConfig
 
 import audiolm_hf
 from audiolm_hf import cli
 from audiolm_hf.bundled import checkpoint, example_prompt, list_checkpoints
+from audiolm_hf.evaluation.card import NOT_STATED
 from audiolm_hf.provenance_audiolm import checkpoint_hash
 
 ROOT = Path(__file__).parents[2]
@@ -120,16 +122,16 @@ def test_what_is_new_is_neither_silence_nor_noise_nor_the_prompt_again(continuat
 
 
 @pytest.mark.parametrize("name", list_checkpoints())
-def test_the_card_is_there_with_its_pictures(name):
+def test_the_card_is_made_from_results_of_these_weights(name):
     folder = Path(checkpoint(name))
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    assert (
-        card.startswith("---\n")
-        and "license:" in card
-        and f"audiolm-hf evaluate checkpoint --checkpoint {name}" in card
-    )
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
-    assert len(pictures) == 6 and all((folder / path).is_file() for path in pictures)
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.license and len(card.data.eval_results) >= 7 and NOT_STATED not in card.text
+    assert f"audiolm-hf evaluate checkpoint --checkpoint {name}" in card.text
+    assert f"`{checkpoint_hash(folder)}`" in card.text, "write it again with audiolm-hf card"
+    for kind, count in (("png", 6), ("mp3", 6)):
+        files = re.findall(rf"\((samples/sample_\d\.{kind})\)", card.text)
+        assert len(files) == count and all((folder / path).is_file() for path in files)
+        assert all((folder / path).stat().st_size < 100_000 for path in files)
 
 
 def test_the_file_tree_is_what_is_there():

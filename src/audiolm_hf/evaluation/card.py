@@ -9,6 +9,7 @@ import json
 import math
 import re
 import shutil
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -311,9 +312,9 @@ def _detector(found: Sequence[Results], folder: Path) -> str:
 
 
 def _provenance(digest: str) -> str:
-    return (
+    text = (
         "Files that the program, `processor.save_audio` and the Space write state in their metadata that they are "
-        "generated, software and version, time, seed, and the checkpoint with its SHA-256, here\n"
-        f"`{digest}`. `audiolm-hf detect --metadata FILE` reads them; many "
-        "programs drop them."
+        "generated, software and version, time, seed, and the checkpoint with its SHA-256. "
+        "`audiolm-hf detect --metadata FILE` reads them; many programs drop metadata."
     )
+    return f"{textwrap.fill(text, 110, break_long_words=False)}\n\nSHA-256: `{digest}`"
