@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
 import sys
+import warnings
 
 import pytest
 import torch
@@ -77,6 +78,27 @@ def test_what_is_not_there_is_skipped_with_the_reason(tiny_audiolm, monkeypatch)
     assert report["skipped"]["parallel continuations"] == "the checkpoint has no stages for it"
     assert "cannot be imported" in report["skipped"]["audiolm-pytorch"]
     assert "skipped: audiolm-pytorch: cannot be imported" in format_generation(report)
+
+
+def test_packages_that_the_peer_does_not_need_are_replaced_while_it_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "audiolm_pytorch").mkdir()
+    (tmp_path / "audiolm_pytorch" / "__init__.py").write_text(
+        "import warnings, fairseq, torchaudio.transforms as T\nfrom torchaudio.functional import resample\n"
+        "from . import audiolm_pytorch\nwarnings.warn = print\nspectrogram = T.MelSpectrogram(n_fft=8)\n"
+    )
+    (tmp_path / "audiolm_pytorch" / "audiolm_pytorch.py").write_text("get_encoded_dim = None\n")
+    monkeypatch.setattr(
+        speed_peers, "UNUSED", ("fairseq", "torchaudio", "torchaudio.functional", "torchaudio.transforms")
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    warn = warnings.warn
+    peer = speed_peers._import_peer()
+    for name in ("audiolm_pytorch", "audiolm_pytorch.audiolm_pytorch"):
+        del sys.modules[name]
+    assert warnings.warn is warn
+    assert not {"fairseq", "torchaudio"} & {name.partition(".")[0] for name in sys.modules}
+    assert isinstance(peer.spectrogram, torch.nn.Identity)
+    assert peer.audiolm_pytorch.get_encoded_dim("t5") == speed_peers.T5_SIZE
 
 
 def test_stages_of_the_sizes_of_the_peer_sample_their_tokens():
