@@ -214,22 +214,6 @@ def test_the_measured_figures_are_those_of_the_cards():
         assert any(all(other in line for other in others.split(", another")[:1]) for line in found), title
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_links_lead_somewhere(name):
-    """Local links are files, and their anchors headings; the build of the documentation checks those of classes."""
-    for target in re.findall(r"(?:\]\(|src=\")([^)\s\"]+)", TEXTS[name]):
-        path, _, anchor = target.partition("#")
-        if target.startswith(("http", "mailto:")):
-            continue
-        file = (ROOT / name).parent / path if path else ROOT / name
-        assert file.exists(), target
-        if anchor and not anchor.startswith("audiolm_hf."):
-            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
-                target
-            )
-
-
 def test_every_page_and_every_name_of_the_package_is_in_the_documentation():
     navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text().replace("!!python", ""))["nav"]
     assert set(re.findall(r"[\w]+\.md", str(navigation))) == {Path(name).name for name in PAGES}
