@@ -183,3 +183,21 @@ def test_imports_are_declared(path: Path):
         name = canonicalize_name(DISTRIBUTIONS.get(top, top))
         if name not in ("audiolm-hf", "audiolm-hf-cli") and top not in sys.stdlib_module_names:
             assert name in (declared if node in later else allowed), f"line {node.lineno}: {module}"
+
+
+def test_what_training_takes_from_the_evaluation_is_installed_with_it():
+    """Also what these functions import when they are called."""
+    taken, allowed = 0, set(requirements()) | set(requirements("train"))
+    for path in sorted((PACKAGE / "training").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("audiolm_hf.evaluation."):
+                continue
+            source = ast.parse((PACKAGE.parent / f"{node.module.replace('.', '/')}.py").read_text())
+            names = {alias.name for alias in node.names}
+            functions = [part for part in source.body if isinstance(part, ast.FunctionDef) and part.name in names]
+            taken += len(functions)
+            for _, module in (found for function in functions for found in imported_modules(function)):
+                top = module.partition(".")[0]
+                name = canonicalize_name(DISTRIBUTIONS.get(top, top))
+                assert name in allowed or name == "audiolm-hf", f"{path.name} calls what needs {top}"
+    assert taken >= 4

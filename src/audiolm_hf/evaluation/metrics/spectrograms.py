@@ -70,7 +70,7 @@ def save_spectrograms(
 
     A line is drawn at `boundary_s` seconds (the end of a prompt). Fewer colours make a smaller file.
     """
-    from matplotlib.figure import Figure  # from the extra `evaluation`
+    from matplotlib.figure import Figure  # from the extra `train`
     from PIL import Image
 
     figure = Figure(figsize=(10, 2.2 * len(arrays)), layout="constrained")
