@@ -3,6 +3,7 @@
 
 import signal
 import sys
+import tempfile
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -103,6 +104,18 @@ def randomise(model, scale=0.3):
 def tiny_audiolm():
     torch.manual_seed(0)
     return randomise(AudioLMModel(tiny_config()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folder_for_temporary_files(tmp_path_factory):
+    """Keep what libraries and killed subprocesses leave behind out of the machine's folder for temporary files."""
+    folder = tmp_path_factory.mktemp("tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", None)  # found again from TMPDIR
+        yield
+    left = [path.name for path in folder.glob("audiolm-hf-*")]
+    assert not left, f"the tests left {left}"
 
 
 @pytest.fixture(scope="session", autouse=True)

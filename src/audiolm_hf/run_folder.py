@@ -72,7 +72,7 @@ def hold_folder(
         raise NotADirectoryError(f"{path} is a file; give another output folder.")
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        _lock(path, stack)
+        lock_folder(path, stack)
         old = _read_record(path)
         if old is None and not shared and _has_content(path):
             raise ValueError(f"{path} holds files and no {RECORD_FILE}, so no run wrote it; give another folder.")
@@ -108,8 +108,8 @@ def holds_finished(
     return not _differences(old, _describe(kind, settings, inputs, old))
 
 
-def _lock(path: Path, stack: ExitStack) -> None:
-    """Lock the folder; the lock ends with the process, even if it is killed."""
+def lock_folder(path: Path, stack: ExitStack) -> None:
+    """Lock a folder for a context or raise `BlockingIOError`; the lock ends with the process, even if it is killed."""
     try:
         stack.enter_context(WeakFileLock(path / _LOCK_FILE, timeout=0.5))
     except TimeoutError as error:
@@ -258,7 +258,7 @@ def _empty(path: Path) -> None:
     with ExitStack() as stack:
         for lock in path.rglob(_LOCK_FILE):
             if lock != path / _LOCK_FILE:
-                _lock(lock.parent, stack)
+                lock_folder(lock.parent, stack)
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +18,21 @@ import pytest
 import yaml
 
 import audiolm_hf
-from audiolm_hf import export_checkpoint, read_audio
+from audiolm_hf import export_checkpoint, read_audio, write_audio
 from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
 from tests.helpers_parallel import parallel_audiolm
 
 gradio_client = pytest.importorskip("gradio_client")
 SPACE = ROOT / "spaces" / "audio_continuation"
 START_S, WAIT_S = 300, 60
+KEEP_S = 6  # of the page whose files are deleted soon
+DEMO_THAT_DELETES_SOON = f"""
+import sys
+import audiolm_hf.demo
+audiolm_hf.demo.KEEP_S = {KEEP_S}
+from audiolm_hf.cli import main
+sys.exit(main(["demo", *sys.argv[1:]]))
+"""
 PHONE, DESKTOP = (390, 844), (1280, 900)
 
 
@@ -57,12 +66,12 @@ def save_checkpoints(home: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def serve(home: Path, checkpoints: list[Path]):
+def serve(home: Path, checkpoints: list[Path], program=(str(SPACE / "app.py"),)):
     """Run app.py in `home/work`, with nothing of its own elsewhere; yields its address, and ends it like a Space."""
     for name in ("work", "tmp", "user"):
         (home / name).mkdir()
     port, log = free_port(), home / "log.txt"
-    command = [sys.executable, str(SPACE / "app.py"), "--port", str(port), "--checkpoint", *map(str, checkpoints)]
+    command = [sys.executable, *program, "--port", str(port), "--checkpoint", *map(str, checkpoints)]
     variables = environment(home / "hub", TMPDIR=str(home / "tmp"), HOME=str(home / "user"))
     variables.pop("GRADIO_TEMP_DIR", None)
     with log.open("w") as file:
@@ -174,7 +183,27 @@ def test_nothing_is_written_outside_the_folder_of_the_process(space, client):
     client.predict(gradio_client.handle_file(str(CLIP)), "one", 1, api_name="/continue_audio")
     (own,) = (space.home / "tmp").glob("audiolm-hf-demo-*")
     assert files_in(space.home / "work") == [] and files_in(space.home / "tmp") == files_in(own)
-    assert [path.name for path in own.iterdir()] == ["gradio"], "results are left after Gradio has copied them"
+    assert {path.name for path in own.iterdir()} == {"gradio", ".lock"}, (
+        "results are left after Gradio has copied them"
+    )
+
+
+def test_uploads_and_results_are_deleted_in_time_and_examples_stay(tmp_path):
+    checkpoints = [export_checkpoint(tiny_model(), tiny_processor(), tmp_path / "one", with_code=False)]
+    with serve(tmp_path, checkpoints, ("-c", DEMO_THAT_DELETES_SOON)) as url:
+        client = connect(SimpleNamespace(url=url, home=tmp_path))
+        client.predict(gradio_client.handle_file(str(CLIP)), length_s=1, api_name="/continue_audio")
+        (own,) = (tmp_path / "tmp").glob("audiolm-hf-demo-*")
+        assert {path.suffix for path in files_in(own / "gradio")} == {".flac", ".wav", ".png"}
+        deadline = time.monotonic() + WAIT_S
+        while files_in(own / "gradio") and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert files_in(own / "gradio") == []
+        (samples,) = (part["props"]["samples"] for part in client.config["components"] if part["type"] == "dataset")
+        assert len(samples) == 1
+        with urllib.request.urlopen(f"{url}/gradio_api/file={samples[0][0]['path']}") as reply:
+            assert reply.read() == Path(audiolm_hf.example_prompt()).read_bytes()
+        client.close()
 
 
 def test_the_header_is_that_of_a_space():
@@ -192,15 +221,17 @@ def test_the_header_is_that_of_a_space():
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(tmp_path_factory):
     webdriver = pytest.importorskip("selenium.webdriver")
     programs = shutil.which("chromium"), shutil.which("chromedriver")
     if not all(programs):
         pytest.skip("chromium or chromedriver is missing (Debian: chromium, chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
+    speech = write_audio(tmp_path_factory.mktemp("microphone") / "speech.wav", *read_audio(CLIP, 48000))
+    arguments = ["headless=new", "no-sandbox", "disable-dev-shm-usage", f"use-file-for-fake-audio-capture={speech}"]
+    for argument in (*arguments, "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"):
+        options.add_argument(f"--{argument}")
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
     yield driver
     driver.quit()
@@ -241,6 +272,18 @@ class Visitor:
         self.run("arguments[0].scrollIntoView({block: 'center'})", button)
         button.click()
 
+    def press_labelled(self, label):
+        self.wait(f"button[aria-label='{label}']").click()
+
+    def set_length(self, seconds):
+        field = self.wait("input[type=number][aria-label*='Continuation, seconds']")
+        field.clear()
+        field.send_keys(f"{seconds}\t")
+
+    def download(self, address):
+        text = "return fetch(arguments[0]).then(reply => reply.arrayBuffer()).then(data => [...new Uint8Array(data)])"
+        return bytes(self.run(text, address))
+
     def upload(self, path):
         self.find("input[type=file]")[0].send_keys(str(path))
 
@@ -263,12 +306,45 @@ def test_a_visitor_uploads_hears_sees_and_downloads_a_continuation(browser, spac
     visitor.wait("#results", "Prompt + continuation 1, seed 0")
     visitor.wait("#results", "Detector: the continuation is generated (score 0.01")
     link = visitor.wait("#results a[download]").get_attribute("href")
-    text = "return fetch(arguments[0]).then(reply => reply.arrayBuffer()).then(data => [...new Uint8Array(data)])"
-    found = audiolm_hf.read_provenance(bytes(visitor.run(text, link)))
+    found = audiolm_hf.read_provenance(visitor.download(link))
     assert found["seed"] == 0 and found["checkpoint"] == "both"
     if shutil.which("ffmpeg"):  # which encodes the stream
         played = "return [...document.querySelectorAll('#results audio')].some(audio => audio.currentTime > 0.2)"
         visitor.until(lambda: visitor.run(played), "audio that plays while it is generated")
+
+
+@pytest.mark.browser
+def test_a_visitor_records_with_the_microphone(browser, space):
+    visitor = Visitor(browser, space.url)
+    visitor.press_labelled("Record audio")
+    visitor.wait("button.record-button", "Record").click()
+    time.sleep(3)
+    visitor.wait("button.stop-button", "Stop").click()
+    visitor.until(lambda: not visitor.find("button.record-button", "Record"), "waveform of the recording")
+    visitor.press("Continue")
+    visitor.wait(".stages b", "Generated in")
+    link = visitor.wait("#results a[download]").get_attribute("href")
+    audio, rate = read_audio(visitor.download(link))
+    recorded = audio[0, : audio.shape[1] - 7 * rate]
+    assert len(recorded) > 2 * rate and np.abs(recorded).max() > 0.05  # the file plays in a loop; not silence
+
+
+@pytest.mark.browser
+def test_a_visitor_stops_and_the_next_is_served(browser, space):
+    visitor = Visitor(browser, space.url)
+    visitor.upload(CLIP)
+    visitor.prompt_is_shown()
+    visitor.set_length(20)
+    visitor.press("Continue")
+    visitor.wait(".stages b", "Continuation 1 of 1")
+    visitor.press("Stop")
+    visitor.wait(".stages b", "Stopped.")
+    (own,) = (space.home / "tmp").glob("audiolm-hf-demo-*")
+    visitor.until(lambda: {path.name for path in own.iterdir()} == {"gradio", ".lock"}, "end of the stopped one")
+    assert visitor.find(".stages b", "Stopped.") and not visitor.find("#results img")
+    visitor.set_length(1)
+    visitor.press("Continue")
+    visitor.wait(".stages b", "Generated in")
 
 
 @pytest.mark.browser
