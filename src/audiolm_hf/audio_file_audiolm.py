@@ -277,6 +277,8 @@ def write_audio(
 ) -> Path:
     """Write a mono audio file atomically, so that there is always the old or the complete new file.
 
+    An existing file is replaced, as by `soundfile.write`.
+
     Args:
         path (`str` or `os.PathLike`): ends in .wav, .flac (both 16 bit), .ogg (Vorbis), .opus or .mp3.
         audio (`np.ndarray`, `torch.Tensor` or list, of shape `(num_samples,)`): floats, of which what exceeds [-1, 1]

@@ -52,7 +52,14 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
 
 def resolve_detector(name_or_path: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
     """Return the folder of a detector, or of the detector in a checkpoint's subfolder; Hub names are returned."""
-    folder = Path(resolve_checkpoint(name_or_path))
+    try:
+        folder = Path(resolve_checkpoint(name_or_path))
+    except ValueError:
+        raise ValueError(
+            f"The detector {str(name_or_path)!r} is not found. Give the folder of a detector, user/name of one on the "
+            "Hub, or the folder or bundled name of a checkpoint that has one in its subfolder detector; there are "
+            f"{list_checkpoints()}."
+        ) from None
     if (folder / "detector" / "config.json").is_file():
         return str(folder / "detector")
     if str(folder) in map(bundled_folder, list_checkpoints()):

@@ -166,7 +166,7 @@ class AudioLMProcessor(ProcessorMixin):
         checkpoint: str | None = None,
         seed: int | None = None,
     ) -> list[Path]:
-        """Write generated audio to files that are marked as generated in their metadata.
+        """Write generated audio to files that are marked as generated in their metadata. Existing files are replaced.
 
         Args:
             audio: an array or tensor of shape `(num_samples,)`, a pipeline result (`{"audio", "sampling_rate"}`), a
