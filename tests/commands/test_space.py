@@ -81,7 +81,7 @@ def serve(home: Path, checkpoints: list[Path], program=(str(SPACE / "app.py"),))
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(WAIT_S)
 
 
 @pytest.fixture(scope="module")
