@@ -352,6 +352,10 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
             partial.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # such as of a full disk
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

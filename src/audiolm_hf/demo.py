@@ -28,7 +28,7 @@ from audiolm_hf.hub import pipeline
 from audiolm_hf.modeling_detector_audiolm import LABELS, REAL, AudioLMDetectorForAudioClassification
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
 from audiolm_hf.provenance_audiolm import VERSION
-from audiolm_hf.run_folder import lock_folder
+from audiolm_hf.run_folder import temporary_folder
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
 
@@ -37,7 +37,6 @@ logger = logging.get_logger(__name__)
 PROMPT_COLOR, CONTINUATION_COLOR = "#7a828e", "#e4572e"  # both readable on white and on black
 MAX_PROMPT_S, MAX_LENGTH_S, MAX_CONTINUATIONS = 30.0, 20.0, 4
 MAX_UPLOAD, MAX_QUEUE, KEEP_S = "20mb", 32, 3600  # of a file; visitors who wait; seconds until files are deleted
-FOLDER_PREFIX = "audiolm-hf-demo-"  # of the folder of a process
 DYNAMIC_RANGE_DB = 70.0  # of the spectrogram's colours
 
 DESCRIPTION = """# Audio continuation
@@ -328,8 +327,7 @@ class Page:
                     title = f"Continuation {number + 1} of {job.count}: {made_s:.1f} of {job.length_s:g} s"
                     update = {self.status: show_stages(title, job.shares)}
                     yield update | ({self.live: encode_audio(piece, rate)} if self.plays else {})
-            took = f"Generated in {time.monotonic() - start:.0f} s."
-            yield {self.status: show_stages(took, job.shares)}
+            yield {self.status: show_stages(f"Generated in {time.monotonic() - start:.0f} s.", job.shares)}
 
     def _show_result(self, number: int, result: dict[str, Any]) -> dict[Any, Any]:
         audio, picture, verdict = self.results[number]
@@ -371,19 +369,6 @@ def _named(function: Callable, temperatures: Sequence[str]) -> Callable:
     return named
 
 
-def _make_folder() -> tuple[tempfile.TemporaryDirectory, contextlib.ExitStack]:
-    """Make the locked folder of this page, and remove those of processes that were killed."""
-    for old in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # in use, or another user's
-            if time.time() - old.stat().st_mtime > 60:  # and not just made
-                lock_folder(old, stack)
-                shutil.rmtree(old)
-    folder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
-    lock = contextlib.ExitStack()
-    lock_folder(Path(folder.name), lock)
-    return folder, lock
-
-
 def build_demo(
     checkpoints: Sequence[str] | None = None, device: str | None = None, threads: int | None = None
 ) -> gr.Blocks:
@@ -395,7 +380,7 @@ def build_demo(
     offered = {name: Checkpoint.load(source, device) for name, source in loaded.items()}
     largest = max((one.pipe.model for one in offered.values()), key=lambda model: model.num_parameters())
     logger.warning(f"{', '.join(offered)} on {largest.device}, {set_threads(largest, threads)}")
-    folder, lock = _make_folder()
+    folder, lock = temporary_folder("audiolm-hf-demo-")
     os.environ["GRADIO_TEMP_DIR"] = f"{folder.name}/gradio"  # uploads, and results that are shown
     with gr.Blocks(title="Audio continuation", analytics_enabled=False, delete_cache=(KEEP_S // 6, KEEP_S)) as demo:
         demo.temporary_folder, demo.lock = folder, lock  # live as long as the page; the folder is removed with it
@@ -405,9 +390,8 @@ def build_demo(
 
 def launch_demo(demo: gr.Blocks, host: str | None = None, port: int | None = None) -> None:
     """Serve the page until the process is stopped; by default for this machine (on a Space, all), from port 7860."""
-    for name in ("SIGTERM", "SIGHUP"):  # end like Ctrl-C, with the files removed
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+    for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:  # end like Ctrl-C, with the files removed
+        signal.signal(getattr(signal, name), signal.default_int_handler)
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}  # none is fetched
     theme = gr.themes.Default(primary_hue="orange", neutral_hue="slate", **fonts)
     theme.set(button_primary_background_fill="#c2410c", button_primary_background_fill_dark="#c2410c")

@@ -26,6 +26,10 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
         write(partial)
         _force_to_disk(partial)
         partial.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # such as of a full disk
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
     _force_to_disk(path.parent)

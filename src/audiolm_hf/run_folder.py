@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,7 @@ def hold_folder(
         raise NotADirectoryError(f"{path} is a file; give another output folder.")
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        lock_folder(path, stack)
+        _lock(path, stack)
         old = _read_record(path)
         if old is None and not shared and _has_content(path):
             raise ValueError(f"{path} holds files and no {RECORD_FILE}, so no run wrote it; give another folder.")
@@ -108,12 +110,24 @@ def holds_finished(
     return not _differences(old, _describe(kind, settings, inputs, old))
 
 
-def lock_folder(path: Path, stack: ExitStack) -> None:
+def _lock(path: Path, stack: ExitStack) -> None:
     """Lock a folder for a context or raise `BlockingIOError`; the lock ends with the process, even if it is killed."""
     try:
         stack.enter_context(WeakFileLock(path / _LOCK_FILE, timeout=0.5))
     except TimeoutError as error:
         raise BlockingIOError(f"Another process is at work in {path}; wait for it, or give another folder.") from error
+
+
+def temporary_folder(prefix: str) -> tuple[tempfile.TemporaryDirectory, ExitStack]:
+    """Make a temporary folder with its lock, and remove those of this prefix whose processes were killed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with suppress(OSError), ExitStack() as stack:  # in use, or another user's
+            if time.time() - old.stat().st_mtime > 60:  # and not just made
+                _lock(old, stack)
+                shutil.rmtree(old)
+    folder, lock = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True), ExitStack()
+    _lock(Path(folder.name), lock)
+    return folder, lock
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
@@ -258,7 +272,7 @@ def _empty(path: Path) -> None:
     with ExitStack() as stack:
         for lock in path.rglob(_LOCK_FILE):
             if lock != path / _LOCK_FILE:
-                lock_folder(lock.parent, stack)
+                _lock(lock.parent, stack)
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

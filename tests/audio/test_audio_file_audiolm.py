@@ -76,7 +76,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, suffix):
 
     def write_with_a_limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match=f"File too large: '{path}'"):
             write_audio(path, noise, 16000)
         return "refused"
 

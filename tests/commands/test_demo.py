@@ -3,9 +3,6 @@
 
 import asyncio
 import math
-import os
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -203,18 +200,3 @@ def test_visitors_wait_in_a_queue_and_their_files_are_deleted_after_an_hour(monk
         assert all(f"{folder}/gradio" == part.GRADIO_CACHE for part in page.blocks.values())
     limits = [call.concurrency_limit for call in page.fns.values() if call.concurrency_id == "model"]
     assert limits == [1, 1] and page._queue.max_size == 32
-
-
-def test_a_page_removes_the_folders_of_killed_processes_and_no_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    killed, young = (tmp_path / f"{demo.FOLDER_PREFIX}{name}" for name in ("killed", "young"))
-    for folder in (killed, young):
-        (folder / "gradio").mkdir(parents=True)
-        (folder / "gradio" / "voice.wav").write_bytes(b"private")
-    live, lock = demo._make_folder()
-    old = time.time() - 100
-    for path in (killed, live.name):
-        os.utime(path, (old, old))
-    with lock, demo._make_folder()[1]:
-        assert not killed.exists() and (young / "gradio" / "voice.wav").is_file() and Path(live.name).is_dir()
-    live.cleanup()

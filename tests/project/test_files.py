@@ -64,6 +64,16 @@ def test_a_file_is_replaced_only_when_the_new_one_is_written(tmp_path):
     assert path.read_text() == "old"
 
 
+def test_the_error_of_a_full_disk_names_the_file(tmp_path):
+    def fail(unfinished):
+        with open("/dev/full", "wb") as full:
+            full.write(b"w")
+
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'report.json'}'"):
+        replace_file(tmp_path / "report.json", fail)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_kept_folder_has_its_last_file_only_when_all_others_are_there(tmp_path):
     (tmp_path / "mine").write_text("m")
 

@@ -29,7 +29,7 @@ PACKAGE_FLOW = {
     "data": {"files", "progress", "run_folder", "settings"},
     "evaluation": {"data", "files", "progress", "run_folder", "settings", "threads"},
     "training": {"bundled", "data", "evaluation", "files", "progress", "run_folder", "settings", "threads"},
-    "demo": {"bundled", "hub", "threads"},
+    "demo": {"bundled", "hub", "run_folder", "threads"},
     "commands": {
         "__init__",
         "bundled",

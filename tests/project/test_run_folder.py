@@ -3,6 +3,7 @@
 
 import json
 import os
+import tempfile
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from audiolm_hf.run_folder import (
     hold_folder,
     holds_finished,
     named_files,
+    temporary_folder,
     walk_files,
 )
 from tests.helpers_processes import fork_that_waits
@@ -166,3 +168,19 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         start = time.monotonic()
         with hold_folder(tmp_path / "run", "codec", {}, {}):
             assert time.monotonic() - start < 5
+
+
+def test_temporary_folders_of_killed_processes_are_removed_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, young, foreign = (tmp_path / name for name in ("own-killed", "own-young", "foreign"))
+    for folder in (killed, young, foreign):
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner" / "voice.wav").write_bytes(b"private")
+    live, lock = temporary_folder("own-")
+    old = time.time() - 100
+    for path in (killed, foreign, live.name):
+        os.utime(path, (old, old))
+    with lock, temporary_folder("own-")[1]:
+        assert not killed.exists() and Path(live.name).is_dir()
+        assert all((folder / "inner" / "voice.wav").is_file() for folder in (young, foreign))
+    live.cleanup()
