@@ -203,7 +203,7 @@ def test_uploads_and_results_are_deleted_in_time_and_examples_stay(tmp_path):
         assert files_in(own / "gradio") == []
         (samples,) = (part["props"]["samples"] for part in client.config["components"] if part["type"] == "dataset")
         assert len(samples) == 1
-        with urllib.request.urlopen(f"{url}/gradio_api/file={samples[0][0]['path']}") as reply:
+        with urllib.request.urlopen(f"{url}/gradio_api/file={samples[0][0]}") as reply:
             assert reply.read() == Path(audiolm_hf.example_prompt()).read_bytes()
         client.close()
 

@@ -1,5 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,8 +67,7 @@ def test_a_file_is_replaced_only_when_the_new_one_is_written(tmp_path):
 
 def test_the_error_of_a_full_disk_names_the_file(tmp_path):
     def fail(unfinished):
-        with open("/dev/full", "wb") as full:
-            full.write(b"w")
+        Path("/dev/full").write_bytes(b"w")
 
     with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'report.json'}'"):
         replace_file(tmp_path / "report.json", fail)

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -180,7 +181,9 @@ def test_temporary_folders_of_killed_processes_are_removed_and_no_others(tmp_pat
     old = time.time() - 100
     for path in (killed, foreign, live.name):
         os.utime(path, (old, old))
-    with lock, temporary_folder("own-")[1]:
+    other, lock_of_other = temporary_folder("own-")
+    with lock, lock_of_other:
         assert not killed.exists() and Path(live.name).is_dir()
         assert all((folder / "inner" / "voice.wav").is_file() for folder in (young, foreign))
     live.cleanup()
+    other.cleanup()
