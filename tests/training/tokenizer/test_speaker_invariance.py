@@ -355,6 +355,6 @@ def test_another_pooling_is_refused(folder, tmp_path):
 
 def test_recipe_loads():
     config = load_config(
-        Path(__file__).parents[3] / "configs/tiny/speech/speaker_invariance.yaml", ["data.folder=data"]
+        Path(__file__).parents[3] / "configs/tiny/speech/textless/speaker_invariance.yaml", ["data.folder=data"]
     )
     assert isinstance(config, SpeakerInvarianceConfig)
