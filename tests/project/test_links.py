@@ -22,9 +22,13 @@ ALONE = (*(ROOT / "src/audiolm_hf/checkpoints").iterdir(), ROOT / "spaces/audio_
 HOSTS = {
     *("arxiv.org", "creativecommons.org", "huggingface.co", "download.pytorch.org", "keepachangelog.com"),
     *("www.contributor-covenant.org", "www.openslr.org", "keithito.com", "data.keithito.com", "www.piano-midi.de"),
-    *("github.com", "cv.iptc.org", "semver.org"),
+    *("github.com", "cv.iptc.org", "semver.org", "commonvoice.mozilla.org"),
 }
-REPOSITORIES = {ADDRESS, "https://github.com/cheriell/ClassicalPianoMIDI-dataset"}
+REPOSITORIES = {
+    ADDRESS,
+    "https://github.com/cheriell/ClassicalPianoMIDI-dataset",
+    "https://github.com/Picovoice/speech-to-intent-benchmark",
+}
 PAPERS = {
     "1505.07818": "Domain-Adversarial Training of Neural Networks",
     "1802.06182": "CREPE",

@@ -20,6 +20,7 @@ from audiolm_hf.evaluation.protocols.continuation import (
     format_continuation,
 )
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP
+from tests.helpers_parallel import parallel_audiolm, parallel_fields
 from tests.helpers_sounds import C_MAJOR, EXAMPLES, RATE, needs_resemblyzer, notes
 
 
@@ -93,6 +94,15 @@ def test_the_sound_alone_goes_on_where_the_stage_learned_to_and_decodes_as_the_m
     without = evaluate_continuation(model, source, 2, 1.2, 1.2, kind="piano", seed=1, coarse_guidance_scale=0.0)
     assert report["rows"][ACOUSTIC_ONLY] == without["rows"]["model"] != report["rows"]["model"]
     assert report["rows"]["resynthesis"] != report["rows"]["resynthesis, coarse codes"]
+
+
+def test_the_sound_alone_is_that_of_the_stages_which_generate(tmp_path):
+    model = parallel_audiolm(parallel_config=parallel_fields(condition_dropout=0.5))
+    clips = [(f"piece {key}", notes([pitch + key for pitch in C_MAJOR * 2], 0.1)) for key in (0, 6)]
+    source = write_source(tmp_path, clips)
+    for mode, has_floor in (("hierarchical", False), ("parallel", True)):
+        report = evaluate_continuation(model, source, 2, 1.2, 1.2, kind="piano", acoustic_mode=mode)
+        assert (ACOUSTIC_ONLY in report["systems"]) == has_floor
 
 
 def test_metrics_are_those_of_the_seed(tiny_audiolm, tmp_path):

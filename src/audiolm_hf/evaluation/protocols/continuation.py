@@ -227,10 +227,11 @@ def _speaker_verifier(kind: ContinuationKind, source: AudioSource) -> SpeakerVer
 
 def _variants(model: AudioLMModel, stage_kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the options of the model's systems: the model and, if it was trained for that, the acoustic-only one."""
+    stages = model.config.stage_configs
     scales = {
         f"{name}_guidance_scale": 0.0
-        for name, stage in model.config.stage_configs.items()
-        if stage.condition_dropout and "guidance_scale" in STAGES[name].options
+        for name in model.check_generate_options(**stage_kwargs).used_stages(model.config)
+        if stages[name].condition_dropout and "guidance_scale" in STAGES[name].options
     }
     return {"model": stage_kwargs} | ({ACOUSTIC_ONLY: stage_kwargs | scales} if scales else {})
 
