@@ -49,6 +49,9 @@ def generation_options(parser: argparse.ArgumentParser) -> None:
     add_data(parser, "recordings of at most 30 s, with transcripts (`text`) for --asr")
     add_number(parser, "--num-clips", "recordings", 24)
     parser.add_argument("--asr", help="speech recognizer of transformers, folder or user/name on the Hub")
+    add_length(
+        parser, "--prompt-length-s", "seconds of a prompt, from another recording of the speaker (default: none)"
+    )
     add_seed(parser, "seed of the samples (default 0)")
     add_report(parser)
 
@@ -61,7 +64,9 @@ def evaluate_generated(arguments: argparse.Namespace, device: str) -> Result:
     recognize = None if arguments.asr is None else load_recognizer(arguments.asr, device)
     model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
-    report = evaluate_generation(model, source, arguments.num_clips, arguments.seed, recognize)
+    report = evaluate_generation(
+        model, source, arguments.num_clips, arguments.seed, recognize, arguments.prompt_length_s
+    )
     return report, format_generation(report)
 
 

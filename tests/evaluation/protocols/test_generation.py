@@ -44,6 +44,29 @@ def test_words_are_compared_with_the_transcripts(transcribed):
     assert "words of 2 transcripts" in text and "100.0" in text
 
 
+def test_audio_is_generated_in_the_voice_of_another_recording(tmp_path, monkeypatch):
+    path = tmp_path / "list.jsonl"
+    clips = ((CLIP, "a"), (OTHER_CLIP, "b"), (CLIP, "b"), (OTHER_CLIP, "a"))
+    path.write_text("\n".join(json.dumps({"path": str(clip), "speaker": speaker}) for clip, speaker in clips))
+    source, model, given = AudioSource(path), tiny_model().eval(), []
+    generate = model.generate
+
+    def watched(prompt, **options):
+        output = generate(prompt, **options)
+        given.append(
+            (prompt, options["semantic_tokens"].shape[1], int(output.audio_lengths[0] - output.prompt_lengths[0]))
+        )
+        return output
+
+    monkeypatch.setattr(model, "generate", watched)
+    report = evaluate_generation(model, source, 4, prompt_length_s=0.5)
+    for number, other in enumerate((3, 2, 1, 0)):
+        assert torch.equal(given[number], torch.from_numpy(source[other].array[:8000]))
+    assert report["prompt_length_s"] == 0.5 and "after 0.5 s of another recording" in format_generation(report)
+    with pytest.raises(ValueError, match="speaker 'a', of whom no other recording is long enough for a prompt"):
+        evaluate_generation(model, source, 3, prompt_length_s=0.5)
+
+
 def test_the_command_without_a_recognizer_and_without_texts(tmp_path, capsys):
     tiny_model().save_pretrained(tmp_path / "tiny")
     tiny_processor().save_pretrained(tmp_path / "tiny")

@@ -1,9 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Generation protocol: how much of what is said remains in audio generated from the semantic tokens of recordings?
 
-The stages after the semantic one generate audio in a voice of their own from a recording's semantic tokens. Its own
-tokens are compared with those given, frame by frame, and, with a speech recognizer, its words with the transcript. The
-topline is the recording itself, and the floor the tokens of another recording.
+The stages after the semantic one generate audio from a recording's semantic tokens, in a voice of their own or in that
+of a prompt, the beginning of another recording of the speaker. Its own tokens are compared with those given, frame
+by frame, and, with a speech recognizer, its words with the transcript. The topline is the recording itself, and the
+floor the tokens of another recording.
 
 Paper: AudioLM (arXiv 2209.03143), acoustic generation, table II.
 """
@@ -55,8 +56,11 @@ def evaluate_generation(
     num_clips: int = 24,
     seed: int = 0,
     recognize: Recognizer | None = None,
+    prompt_length_s: float | None = None,
 ) -> dict[str, Any]:
     """Generate audio from the semantic tokens of the first recordings of at most `LONGEST_S`.
+
+    With a `prompt_length_s`, each is generated after the first seconds of the next recording of its speaker.
 
     Returns:
         `dict`: `systems`, the share of tokens that stay the same and, with a recognizer, `wer` and `cer` over all
@@ -64,7 +68,7 @@ def evaluate_generation(
         settings.
 
     Raises:
-        ValueError: no recording is short enough, or none has a text to recognize.
+        ValueError: no recording is short enough, none has a text to recognize, or a speaker has no other recording.
     """
     places = [place for place, duration in enumerate(source.durations) if duration <= LONGEST_S][:num_clips]
     if not places:
@@ -72,13 +76,16 @@ def evaluate_generation(
     records = [source[place] for place in places]
     if recognize is not None and not any(record.text for record in records):
         raise ValueError("No recording has a `text`; give transcribed recordings, or leave out --asr.")
+    prompts = _prompts(records, None if prompt_length_s is None else round(prompt_length_s * model.sampling_rate))
     tokenize = model.semantic_tokenizer.tokenize
     given = [_tokens(tokenize, record.array, record) for record in records]
     rows: dict[str, list[float]] = {}
     texts: dict[str, list[str]] = {}
     for number, record in enumerate(progress_bar(records, desc="generate", unit="recording")):
-        output = model.generate(semantic_tokens=given[number][None], seed=seed + number)
-        made = output.audio_values[0, : int(output.audio_lengths[0])].float().cpu().numpy()
+        output = model.generate(prompts[number], semantic_tokens=given[number][None], seed=seed + number)
+        made = (
+            output.audio_values[0, int(output.prompt_lengths[0]) : int(output.audio_lengths[0])].float().cpu().numpy()
+        )
         sounds = {"model": made, RESYNTHESIS: resynthesize(model, record.array), "real": record.array}
         for name, array in sounds.items():
             tokens = given[number] if name == "real" else _tokens(tokenize, array, record)
@@ -100,8 +107,27 @@ def evaluate_generation(
         "texts": {"reference": references} | texts if texts else {},
         "num_clips": len(records),
         "seconds": sum(record.duration for record in records),
+        "prompt_length_s": prompt_length_s,
         "seed": seed,
     }
+
+
+def _prompts(records: Sequence[AudioRecord], num_samples: int | None) -> list[torch.Tensor | None]:
+    """Return the first samples `(1, num_samples)` of the next recording of each speaker, or None for each."""
+    if num_samples is None:
+        return [None] * len(records)
+    prompts: list[torch.Tensor | None] = []
+    for number, record in enumerate(records):
+        following = [*records[number + 1 :], *records[:number]]
+        others = (other for other in following if record.speaker and other.speaker == record.speaker)
+        other = next((other for other in others if len(other.array) >= num_samples), None)
+        if other is None:
+            raise ValueError(
+                f"{record.id} has the speaker {record.speaker!r}, of whom no other recording is long enough for a "
+                "prompt. Give more recordings, with `speaker`, or leave out the length of prompts."
+            )
+        prompts.append(torch.from_numpy(other.array[None, :num_samples]))
+    return prompts
 
 
 def _tokens(tokenize: Callable[..., Any], array: np.ndarray, record: AudioRecord) -> torch.Tensor:
@@ -111,10 +137,12 @@ def _tokens(tokenize: Callable[..., Any], array: np.ndarray, record: AudioRecord
 def format_generation(result: dict[str, Any]) -> str:
     """Format the result of [`evaluate_generation`] as a table."""
     words: Sequence[str] = result["texts"].get("reference", ())
+    length_s = result["prompt_length_s"]
+    prompt = "without a prompt" if length_s is None else f"after {length_s:g} s of another recording of the speaker"
     return join_parts(
         [
             f"Audio generated from the semantic tokens of {result['num_clips']} recordings, {result['seconds']:.0f} "
-            f"s, without a prompt, seed {result['seed']}; words of {len(words)} transcripts",
+            f"s, {prompt}, seed {result['seed']}; words of {len(words)} transcripts",
             systems_table(result["systems"], METRICS if words else {"token_agreement": METRICS["token_agreement"]}),
             f"Share of the model's tokens that stay the same, with its 95 % bootstrap interval over the recordings: "
             f"{format_interval(result['agreement'])}",
