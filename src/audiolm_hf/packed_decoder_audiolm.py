@@ -5,14 +5,16 @@ In: a decoder, and its cache after the prompt; out: the last hidden state of eac
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 from torch.overrides import TorchFunctionMode
-from transformers import DynamicCache, LlamaModel, MistralModel, PreTrainedModel, Qwen2Model
+from transformers import DynamicCache, LlamaModel, MistralModel, PreTrainedModel, Qwen2Model, StaticCache
 from transformers.cache_utils import DynamicLayer
 
 from .configuration_audiolm import AudioLMStageConfig
@@ -54,6 +56,45 @@ def build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
     cache = DynamicCache(config=config.backbone_config)
     cache.layers = [_GrowingLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def has_fixed_shapes(model: PreTrainedModel) -> bool:
+    """Return whether a backbone was compiled by its `compile`: its shapes then change as little as possible."""
+    return model._compiled_call_impl is not None and model._can_compile_fullgraph
+
+
+def fixed_length(length: int) -> int:
+    """Return the length to which a sequence is padded for a compiled backbone: a power of two, at least 64."""
+    return max(64, 1 << (length - 1).bit_length())
+
+
+class FixedCache(StaticCache):
+    """A cache of fixed shape for a compiled decoder, which `take` and `keep` reuse, as CUDA graphs hold its addresses.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): the decoder.
+        rows (`int`): rows of the batch.
+        capacity (`int`): most ids of a row.
+    """
+
+    _kept: ClassVar[WeakKeyDictionary[nn.Module, "FixedCache"]] = WeakKeyDictionary()
+
+    def __init__(self, model: PreTrainedModel, rows: int, capacity: int) -> None:
+        super().__init__(config=model.config, max_cache_len=capacity)
+        self.fits = (rows, capacity, model.dtype, model.device)
+
+    @classmethod
+    def take(cls, model: PreTrainedModel, rows: int, capacity: int) -> "FixedCache":
+        """Return an empty cache, which is the one last kept if it fits."""
+        new, kept = cls(model, rows, capacity), cls._kept.pop(model, None)
+        if kept is None or kept.fits != new.fits:
+            return new
+        kept.reset()
+        return kept
+
+    def keep(self, model: PreTrainedModel) -> None:
+        """Hold this cache for a later sequence of a decoder."""
+        self._kept[model] = self
 
 
 class PackedDecoder:
@@ -123,6 +164,11 @@ class FastProducts(TorchFunctionMode):
             inputs, weight, bias = (*args, None)[:3]
             return multiply(inputs, weight, bias)
         return func(*args, **(kwargs or {}))
+
+
+def fast_products(model: PreTrainedModel) -> AbstractContextManager:
+    """Return the context for a backbone's `forward`: [`FastProducts`], which compilers do not trace."""
+    return nullcontext() if has_fixed_shapes(model) else FastProducts()
 
 
 def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
@@ -29,7 +30,14 @@ from transformers import (
 
 from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import AudioLMStageConfig
-from .packed_decoder_audiolm import FastProducts, build_cache, pack_decoder
+from .packed_decoder_audiolm import (
+    FixedCache,
+    build_cache,
+    fast_products,
+    fixed_length,
+    has_fixed_shapes,
+    pack_decoder,
+)
 from .packed_encoder_audiolm import PackedEncoder, pack_encoder
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
@@ -180,9 +188,12 @@ def sample_blocks(
     noise = noise.to(input_ids.device)
     prompt_length = input_ids.shape[1]
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+    fixed, room = has_fixed_shapes(model.model), prompt_length + num_tokens
+    room = fixed_length(room) if fixed else room
     # Without padding no mask is needed, and attention kernels are faster without one.
-    whole_mask = None if mask.all() else torch.cat([mask, mask.new_ones(len(mask), num_tokens)], 1)
-    cache = build_cache(config, prompt_length + num_tokens)
+    no_mask = not fixed and bool(mask.all())
+    whole_mask = None if no_mask else torch.cat([mask, mask.new_ones(len(mask), room - prompt_length)], 1)
+    cache = FixedCache.take(model.model, len(mask), room) if fixed else build_cache(config, room)
     levels, end_token_id = (
         config.predicted_levels,
         config.end_token_id,
@@ -194,10 +205,14 @@ def sample_blocks(
     decoder = None
     for step in range(num_tokens):
         if decoder is None:
-            step_mask = None if whole_mask is None else whole_mask[:, : prompt_length + step]
+            length = room if fixed and step else prompt_length + step
+            step_mask = None if whole_mask is None else whole_mask[:, :length]
             inputs = model.mask_and_positions(input_ids, step_mask, position_ids, cache)
-            with FastProducts():
-                outputs = model.model(input_ids=input_ids, **inputs, **{CACHE_NAME: cache}, use_cache=True)
+            call = (
+                model.model._call_impl if fixed and not step else model.model
+            )  # prompts differ in length: not compiled
+            with fast_products(model.model):
+                outputs = call(input_ids=input_ids, **inputs, **{CACHE_NAME: cache}, use_cache=True)
             states = outputs.last_hidden_state[:, -1]
         else:
             states = decoder.step(input_ids[:, 0])
@@ -228,6 +243,8 @@ def sample_blocks(
         if step == 0:
             decoder = pack_decoder(model.model, cache, position_ids, num_tokens - 1, whole_mask)
     _require_usable(unusable, config)
+    if isinstance(cache, FixedCache):
+        cache.keep(model.model)
     yield tokens[:, yielded:]
 
 
@@ -286,9 +303,12 @@ def fill_frames(
     """
     config, device = model.config, rows[0].device
     lengths = torch.tensor([len(row) for row in rows], device=device)
-    frames = torch.arange(int(lengths.max()), device=device)
+    longest, fixed = int(lengths.max()), has_fixed_shapes(model.model)
+    frames = torch.arange(fixed_length(longest) if fixed else longest, device=device)
     ids = pad_sequence(rows, batch_first=True, padding_value=config.padding_token_id)
-    mask = None if bool((lengths == len(frames)).all()) else (frames < lengths[:, None]).long()
+    ids = F.pad(ids, (0, 0, 0, len(frames) - longest), value=config.padding_token_id)
+    whole = not fixed and bool((lengths == longest).all())
+    mask = None if whole else (frames < lengths[:, None]).long()
     new = (frames >= torch.tensor(num_known, device=device)[:, None]) & (frames < lengths[:, None])
     num_new = [len(row) - known for row, known in zip(rows, num_known, strict=True)]
     passes = sampler.passes(len(config.predicted_levels))
@@ -307,7 +327,7 @@ def fill_frames(
             num_accepted = counts[:, done] - counts[:, done + 1]
             if not num_accepted.any():  # few frames need fewer passes
                 continue
-            with FastProducts():
+            with fast_products(model.model):
                 scores = _frame_scores(model, encoder, ids, mask, masked, level, sampler.guidance_scale)
             unusable |= ~scores.isfinite().all()
             chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
