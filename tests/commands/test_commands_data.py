@@ -24,6 +24,7 @@ def run(*arguments):
     for command in (train, tokenize, evaluate):
         command.add_parser(subparsers)
     parsed = parser.parse_args([str(argument) for argument in arguments])
+    parsed.command = "audiolm-hf"  # which the program sets
     return parsed.run(parsed)
 
 
