@@ -4,6 +4,7 @@
 In: a decoder, and its cache after the prompt; out: the last hidden state of each id that follows.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
@@ -139,17 +140,20 @@ class PackedDecoder:
             attention = layer.self_attn
             num_keys = kept.key_room.shape[1]
             heads = qkv(normalize(hidden, layer.input_layernorm)).view(rows, -1, 2 * self.half)
-            rotated = heads[:, :-num_keys]
+            # Views by methods take less time than those by indices.
+            num_others = heads.shape[1] - num_keys
+            rotated, new_values = heads.split((num_others, num_keys), 1)
             rotated = torch.addcmul(rotated * cos, rotated.roll(self.half, -1), sin)
-            kept.key_room[:, :, last] = rotated[:, -num_keys:]
-            kept.value_room[:, :, last] = heads[:, -num_keys:]
+            queries, new_keys = rotated.split((num_others - num_keys, num_keys), 1)
+            kept.key_room.select(2, last).copy_(new_keys)
+            kept.value_room.select(2, last).copy_(new_values)
             # The queries that share keys are the rows of one matrix.
-            queries = rotated[:, :-num_keys].unflatten(1, (num_keys, -1))
-            keys, values = kept.key_room[:, :, : self.length], kept.value_room[:, :, : self.length]
+            queries = queries.view(rows, num_keys, -1, 2 * self.half)
+            keys, values = kept.key_room.narrow(2, 0, self.length), kept.value_room.narrow(2, 0, self.length)
             attended = F.scaled_dot_product_attention(queries, keys, values, mask, scale=attention.scaling)
-            hidden = hidden + output(attended.reshape(rows, -1))
+            hidden = output(attended.reshape(rows, -1)).add_(hidden)
             gate, up = gate_up(normalize(hidden, layer.post_attention_layernorm)).chunk(2, -1)
-            hidden = hidden + down(layer.mlp.act_fn(gate) * up)
+            hidden = down(layer.mlp.act_fn(gate) * up).add_(hidden)
         return normalize(hidden, self.model.norm)
 
 
@@ -191,7 +195,11 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 def normalize(hidden: Tensor, norm: Any) -> Tensor:
     """Return the result of an RMSNorm."""
-    return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
+    if len(hidden) > 1 or hidden.dtype != torch.float32:
+        return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
+    row = hidden.view(-1)  # by 4 operations in place of 7
+    mean = torch.dot(row, row).item() / len(row)
+    return (hidden * norm.weight).div_(math.sqrt(mean + norm.variance_epsilon))
 
 
 def pack(layers: Iterable[Any], rows: int) -> Callable[[Tensor], Tensor]:
