@@ -11,15 +11,19 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
 
 from audiolm_hf.commands.options import Parser
+from audiolm_hf.run_folder import Interrupted
 from audiolm_hf_cli import build_overview
 
 # Verb -> (module of `commands`, extra of the package that installs what it needs beyond the core).
@@ -43,7 +47,7 @@ TRACEBACK_VARIABLE = "AUDIOLM_HF_TRACEBACK"
 # Errors whose messages are for users. For all others, the type and a hint on the traceback are added.
 _USER_ERRORS = (ValueError, TypeError, OSError, ImportError, StrictDataclassError, SafetensorError)
 _HTTP_ERROR = HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever huggingface_hub is built on
-INTERRUPTED = 130  # the shell's status after Ctrl-C
+SIGNALLED = 128  # the shell's status after a signal, such as 130 after Ctrl-C, is this and the signal's number
 BROKEN_PIPE = 141  # and after a reader that has gone
 
 
@@ -77,13 +81,31 @@ def build_parser(verbs: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program, also where its output was closed, and return the exit status."""
-    with ExitStack() as streams:
+    with ExitStack() as streams, _terminable():
         for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
             if stream is None:
                 streams.enter_context(redirect(streams.enter_context(Path(os.devnull).open("w"))))
         if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and labels can have letters that it has not
             sys.stdout.reconfigure(errors="backslashreplace")
         return _run(argv)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, unless ignored, end a context like Ctrl-C, so that nothing unfinished is left."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Interrupted(number=number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # others cannot have handlers
+        numbers = []
+    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -97,9 +119,8 @@ def _run(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as error:
-        if error.args:  # of a training, which tells how to resume it
-            sys.stderr.write(f"audiolm-hf: {error}\n")
-        return INTERRUPTED
+        sys.stderr.write(f"audiolm-hf: {str(error) or 'interrupted.'}\n")
+        return SIGNALLED + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest of the buffer
         return BROKEN_PIPE

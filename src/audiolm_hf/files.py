@@ -83,7 +83,7 @@ def _write_partial(folder: Path, parent: Path, write: Callable[[Path], Any]) -> 
     partial.mkdir(parents=True)
     try:
         write(partial)
-    except Exception:
+    except BaseException:
         shutil.rmtree(partial)
         raise
     for path in [*partial.rglob("*"), partial]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +29,17 @@ HASHED_BYTES = 4 * 2**30  # of an input's files; larger inputs are compared by m
 _SHOWN_LENGTH = 40  # characters of a value in an error
 _SHOWN_FILES = 3
 
+_STOPPED = "stopped; the same command resumes from what is finished in {}."
+
 FileStates = dict[str, list[Any]]  # size, time in nanoseconds and hash of files, by their names in an input
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interruption by a signal, and how to resume."""
+
+    def __init__(self, message: str = "", number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 @dataclass
@@ -90,7 +101,11 @@ def hold_folder(
         if old is not None and not different:
             new["result"] = old.get("result")
         write_json(path / RECORD_FILE, new)
-        yield RunFolder(path, new)
+        try:
+            yield RunFolder(path, new)
+        except KeyboardInterrupt as error:
+            number = getattr(error, "number", signal.SIGINT)
+            raise Interrupted(str(error) or _STOPPED.format(path), number) from None
 
 
 def kept_result(folder: Path) -> FileStates:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -95,7 +96,8 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
         if key not in fields and key in RENAMED_KEYS:
             raise ValueError(f"{where}: the old key {key!r} is now {RENAMED_KEYS[key]}.")
         if key not in fields:
-            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), fields)}")
+            known = [f"{path}.{key}" for path in _paths_with(config_class, key, values)] or fields
+            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -106,6 +108,17 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
         return config_class(**converted)
     except ValueError as error:  # of fields that do not fit each other
         raise ValueError(f"{where}: {error}") from error
+
+
+def _paths_with(config_class: type, key: str, values: dict[str, Any]) -> Iterator[str]:
+    """Return the paths of a dataclass's inner ones that have a key; `values` have the names in dictionaries."""
+    for name, hint in typing.get_type_hints(config_class).items():
+        for inner in filter(dataclasses.is_dataclass, (hint, *typing.get_args(hint))):
+            if key in [field.name for field in dataclasses.fields(inner)]:
+                given = values.get(name)
+                names = given if typing.get_origin(hint) is dict and isinstance(given, dict) else ()
+                places = names if names else ("0",) if typing.get_origin(hint) is list else ()
+                yield from [f"{name}.{each}" for each in places] or [name]
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:

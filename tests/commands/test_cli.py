@@ -7,8 +7,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tomllib
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from huggingface_hub.errors import StrictDataclassFieldValidationError
@@ -72,12 +75,14 @@ def test_misuse_ends_with_the_usage(argv, capsys):
     assert "usage: audiolm-hf" in capsys.readouterr().err
 
 
-def stand_in(monkeypatch, error: BaseException | None) -> None:
-    """Replace the verb `checkpoints` by one that raises."""
+def stand_in(monkeypatch, error: BaseException | Callable | None) -> None:
+    """Replace the verb `checkpoints` by one that raises, or calls a function."""
 
     def add_parser(subparsers: argparse._SubParsersAction) -> None:
         def run(arguments: argparse.Namespace) -> int:
-            if error is not None:
+            if callable(error):
+                error()
+            elif error is not None:
                 raise error
             return 0
 
@@ -182,7 +187,13 @@ def test_success_and_interruption_have_their_status(monkeypatch, capsys):
     assert cli.main(["checkpoints"]) == 0
     stand_in(monkeypatch, KeyboardInterrupt())
     assert cli.main(["checkpoints"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "audiolm-hf: interrupted.\n"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        before = signal.signal(number, signal.SIG_DFL)
+        stand_in(monkeypatch, partial(signal.raise_signal, number))
+        assert cli.main(["checkpoints"]) == 128 + number
+        assert capsys.readouterr().err == "audiolm-hf: interrupted.\n"
+        assert signal.signal(number, before) == signal.SIG_DFL
     stand_in(monkeypatch, KeyboardInterrupt("stopped at step 3"))
     assert cli.main(["checkpoints"]) == 130
     assert capsys.readouterr().err == "audiolm-hf: stopped at step 3\n"

@@ -3,8 +3,10 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 import wave
 
 import numpy as np
@@ -35,9 +37,9 @@ def run(folder, tmp_path, monkeypatch):
     return run
 
 
-def pipe(folder, tmp_path, length_s):
-    """Begin a stream to a pipe."""
-    command = [sys.executable, "-m", "audiolm_hf.cli", "continue", str(CLIP), "-o", "-", "--stream", "--quiet"]
+def pipe(folder, tmp_path, length_s, output="-"):
+    """Begin a stream to a pipe, or a file."""
+    command = [sys.executable, "-m", "audiolm_hf.cli", "continue", str(CLIP), "-o", output, "--stream", "--quiet"]
     return subprocess.Popen(
         [*command, "--length-s", str(length_s), "--checkpoint", str(folder), "--device", "cpu", "--seed", "3"],
         cwd=tmp_path,
@@ -94,6 +96,18 @@ def test_an_interrupted_stream_leaves_no_file(run, tmp_path, monkeypatch):
     monkeypatch.setattr(continue_, "wav_pieces", interrupted)
     assert run("-o", "out.wav", "--stream", "--length-s", 5) == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_stream_to_a_file_in_one_line_with_its_status_and_no_file(folder, tmp_path, number):
+    with pipe(folder, tmp_path, 1000, "out.wav") as process:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size > 1000 for path in tmp_path.glob(".*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number
+        assert process.stderr.read() == b"audiolm-hf: interrupted.\n"
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
 @pytest.mark.parametrize(

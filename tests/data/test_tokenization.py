@@ -111,7 +111,7 @@ def test_tokens_are_those_of_the_tokenizers(audio, load, tmp_path):
 def test_interrupted_run_goes_on_without_loss_or_doubles(audio, load, whole, tmp_path, monkeypatch, capsys):
     asked = stop_at(4, monkeypatch)
     output = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped; the same command resumes from what is finished in .*/out"):
         tokenize_recordings(list_clips(audio), load, output, PLAN)
     assert [path.name for path in output.glob("*.parquet")] == ["tokens-00000.parquet"]
     with pytest.raises(ValueError, match="1 of 3 shards; run"):

@@ -46,7 +46,7 @@ def test_a_folder_is_replaced_only_when_the_new_one_is_written(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         replace_folder(folder, fail)
-    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in folder.iterdir()] == ["old"] and [*tmp_path.iterdir()] == [folder]
     replace_folder(folder, lambda path: (path / "new").write_text("2"))
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -1,5 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,9 @@ from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, training_kind
 from audiolm_hf.training.recipe import load_config
 from audiolm_hf.training.yaml_files import read_yaml
 
+ROOT = Path(__file__).parents[2]
+CODEC = "kind: codec\noutput_folder: o\ndata: {folder: d, train: [a]}\n"
+DETECTOR = CODEC.replace("codec", "detector") + "checkpoint: c\n"
 ENCODER = "kind: semantic_encoder\noutput_folder: o\niterations: [{num_clusters: 4, max_steps: 2}]\n"
 
 
@@ -16,14 +20,14 @@ def stage_file(tmp_path):
     path = tmp_path / "stage.yaml"
     path.write_text(
         "kind: stage\nstage: coarse\noutput_folder: out\ntrain_tokens: [a]\nvalidation_tokens: [b]\n"
-        "window_length_s: 2\nmax_steps: 10\nbackbone: {hidden_size: 8}\n"
+        "window_length_s: 2\nmax_steps: 10\nbackbone: {hidden_size: 8, num_attention_heads: 2}\n"
     )
     return path
 
 
 def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
     config = load_config(stage_file, ["backbone.hidden_size=16", "backbone.hidden_act=relu", "train_tokens=[c, d]"])
-    assert config.backbone == {"hidden_size": 16, "hidden_act": "relu"}
+    assert config.backbone == {"hidden_size": 16, "num_attention_heads": 2, "hidden_act": "relu"}
     assert config.train_tokens == ["c", "d"]
     assert config.window_length_s == 2.0
 
@@ -38,6 +42,16 @@ def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
         ("max_steps.deep=3", "reaches into 'max_steps'"),
         ("max_steps=many", "max_steps is 'many'"),
         ("kind=stages", "did you mean 'stage'"),
+        ("seed=1 2024-13-45", "seed is '1 2024-13-45'"),
+        ("seed=2024-13-45", "not valid YAML after the =: month must be in 1..12"),
+        ("backbone={hidden_size: 8, hidden_size: 16}", "the key 'hidden_size' stands twice"),
+        ("phase=more", "The phase of .* is 'more', but it has no `phases`; leave out phase=more"),
+        ("kind=[]", r"stage.yaml: kind is \[\]; known are"),
+        ("backbone.hidden_size=many", "stage.yaml: backbone, .*'hidden_size'.* got str"),
+        ("backbone.hidden_size=10.5", "stage.yaml: backbone, .*'hidden_size'.* got float"),
+        ("backbone.num_hidden_layers=0", "stage.yaml: backbone, .*num_hidden_layers is 0, which is out of range"),
+        ("backbone.num_attention_heads=0", "stage.yaml: backbone, .*'num_attention_heads': 0"),
+        ("backbone.num_attention_heads=3", "stage.yaml: backbone, .*not a multiple"),
         ("backbone.hiden_size=3", "backbone: unknown key 'hiden_size'; did you mean 'hidden_size'"),
         ("backbone.model_type=lama", "model_type is 'lama'; did you mean 'llama'"),
         ("backbone={a: [}", "not valid YAML after the ="),
@@ -57,9 +71,18 @@ def test_keys_of_models_are_held_to_their_configurations(stage_file, tmp_path):
     assemble = "kind: assemble\nsemantic_tokenizer: t\ncodec: c\noutput_folder: o\n"
     stages = "stages: {semantic: s, coarse: c, fine: f}\n"
     files = {
-        "kind: codec\noutput_folder: o\ndata: {folder: d, train: [a]}\ncodec: {num_codebook: 3}": "'num_codebooks'",
+        CODEC + "codec: {num_codebook: 3}": "'num_codebooks'",
         ENCODER + "data: {folder: d, train: [a]}\nencoder: {layers: 3}": "encoder: unknown key 'layers'",
         assemble + stages + "generation: {semantic_temprature: 1}": "did you mean 'semantic_temperature'",
+        CODEC + "codec: {hidden_size: -3}": "codec, .*-3 is out of",
+        CODEC + "mel_bands: []": "mel_bands is \\[\\]; give",
+        CODEC + "mel_bands: [8]": "mel_bands 1 values; give as many",
+        ENCODER + "data: {folder: d, train: [a]}\nencoder: {hidden_act: rely}": "encoder, .*hidden_act is 'rely'",
+        ENCODER
+        + "data: {folder: d, train: [a]}\nencoder: {}\nattn_implementation: fast": "attn_implementation is 'fast'",
+        DETECTOR + "detector: {kernel_size: a}": ("detector, .*'kernel_size'"),
+        DETECTOR + "clips: {acoustic_modes: [a]}": (r"clips: acoustic_modes\[0\] is 'a'"),
+        assemble + stages + "generation: {semantic_temperature: hot}": "generation, .*semantic_temperature",
         assemble + "semantic: s": "the old key 'semantic' is now stages.semantic",
     }
     for text, message in files.items():
@@ -92,6 +115,12 @@ def test_files_that_are_no_training_are_errors(tmp_path):
     for text, message in (
         ("a: [", "not valid YAML"),
         ("- a", "holds list"),
+        ("", "x.yaml holds NoneType"),
+        ("a: 2024-13-45", r"x.yaml is not valid YAML: month must be in 1\.\.12"),
+        ("a: " + "9" * 5000, "x.yaml is not valid YAML: Exceeds the limit"),
+        ("a: &itself [*itself]", "x.yaml is nested too deeply, or a value holds itself by an alias"),
+        ("[" * 5000, "x.yaml is nested too deeply"),
+        ("1: 2\nkind: stage", "unknown key 1"),
         ("a: 1", "no key `kind`"),
         ("kind: [stage]", r"kind is \['stage'\]; did you mean 'stage'"),
     ):
@@ -108,6 +137,10 @@ def test_one_phase_of_a_file_is_chosen(tmp_path):
     for overrides, name in (([], "None"), (["phase=three"], "'three'")):
         with pytest.raises(ValueError, match=f"The phase of .* is {name}; choose one: phase=one, two"):
             read_yaml(path, overrides)
+    assert read_yaml(path, ["phase=one", "phase=two"])["backbone"]["b"] == 3  # the last one, as of other overrides
+    path.write_text("kind: stage\nphase: one\n")
+    with pytest.raises(ValueError, match="The phase of .* is 'one', but it has no `phases`"):
+        read_yaml(path)
     path.write_text("kind: stage\nphases: [a]\n")
     with pytest.raises(ValueError, match="phases in .* is list"):
         read_yaml(path, ["phase=a"])
@@ -134,3 +167,16 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     path.write_text("kind: codec\ncodec: {strides: [2], strides: [4]}\n")
     with pytest.raises(ValueError, match="the key 'strides' stands twice"):
         read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "path"),
+    [
+        ("voice", "max_steps=2", "did you mean 'stages.coarse.max_steps'"),
+        ("voice", "speaker=a", "did you mean 'data.speaker'"),
+        ("recordings", "rank=2", "known are stages.coarse.rank, stages.semantic.rank"),
+    ],
+)
+def test_a_key_of_an_inner_part_is_suggested_with_its_path(name, override, path):
+    with pytest.raises(ValueError, match=f"unknown key .*; {path}"):
+        load_config(ROOT / "configs" / "lora" / f"{name}.yaml", ["data.folder=d", override])

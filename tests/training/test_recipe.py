@@ -202,6 +202,19 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
         ([stage("a")], ["steps.a=1"], "ends in a list"),
         ([stage("a")], ["stepz.a.seed=1"], "has the key 'stepz'; did you mean 'steps'"),
         ([stage("a", seed="one")], [], "step a: seed is 'one'"),
+        ([stage("a", kind=3)], [], "step a: kind is 3; known are"),
+        ([{"name": "a", 1: 2}], [], "step a has neither `kind` nor `config` but 1"),
+        (
+            [stage("a"), stage("b", backbone={"num_hidden_layers": "two"})],
+            [],
+            "step b: backbone, .*'num_hidden_layers'",
+        ),
+        ([stage("a")], ["1=2"], "neither the recipe nor a step has the key '1'"),
+        (
+            [{"name": "a", "config": str(ROOT / "configs/debug.yaml"), "phase": "b"}],
+            [],
+            "phase of .* is 'b', but it has",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_before_anything_runs(recipe_file, tmp_path, steps, overrides, message):

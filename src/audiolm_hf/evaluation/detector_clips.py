@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class DetectorClipsConfig(Settings):
     # lowest and highest temperature of all stages. Every second batch keeps the temperatures of the checkpoint.
     temperature: list[_Temperature] = field(default_factory=lambda: [0.7, 1.1])
     # values of the option `acoustic_mode` of `generate` to draw from; by default all that the checkpoint has
-    acoustic_modes: list[str] = field(default_factory=list)
+    acoustic_modes: list[Literal["hierarchical", "parallel"]] = field(default_factory=list)
     batch_size: BatchSize = 8  # clips that are generated at once
     seed: Seed = 0  # random seed
 

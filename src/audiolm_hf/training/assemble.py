@@ -41,7 +41,7 @@ class AssembleConfig(Settings):
     # fields of [`AudioLMGenerationConfig`] that differ from its defaults
     generation: dict[str, Any] = field(default_factory=dict)
     # recordings on which tokens before and after storing are compared
-    check_data: Annotated[list[str], Use.FREE] = field(default_factory=list)
+    check_data: Annotated[list[Annotated[str, Filled()]], Use.FREE] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +49,8 @@ class AssembleConfig(Settings):
         for kind in ("semantic", "coarse"):
             if not any(kind in STAGES[name].config_class.layout.predicted for name in self.stages):
                 raise ValueError(f"stages has {', '.join(self.stages)}, none of which predicts {kind} tokens; add it.")
-        check_model_keys("generation", self.generation, AudioLMGenerationConfig.option_names())
+        build = partial(AudioLMGenerationConfig, **self.generation)
+        check_model_keys("generation", self.generation, AudioLMGenerationConfig.option_names(), build)
 
 
 @one_run("assemble", alone=True)

@@ -3,7 +3,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,7 +90,8 @@ class MaskedTrainingConfig(CropTrainingConfig):
     mask_length_s: Seconds = 0.2  # length of a masked span in seconds
     # maximum relative warp of the frequency axis of a crop
     vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
-    attn_implementation: str = "sdpa"  # attention implementation of the encoder during training
+    # attention implementation of the encoder during training
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
     max_kmeans_frames: Count = 200_000  # maximum number of frames, or tokens, for the k-means of the targets
 
 
@@ -102,11 +103,19 @@ def ordered_stages(stages: dict[str, Any]) -> dict[str, Any]:
     return {name: stages[name] for name in STAGES if name in stages}
 
 
-def check_model_keys(name: str, values: Collection[str], known: Collection[str]) -> None:
-    """Check the `values` of the key `name` for keys that a model does not have; transformers accepts any."""
+def check_model_keys(name: str, values: dict[str, Any], known: Collection[str], build: Callable | None = None) -> None:
+    """Check the `values` of the key `name` for keys that a model does not have; transformers accepts any.
+
+    `build` builds the model's configuration, which checks the values.
+    """
     for key in values:
         if known and key not in known:
             raise ValueError(f"{name}: unknown key {key!r}{did_you_mean(str(key), known)}")
+    try:
+        if build is not None:
+            build()
+    except Exception as error:  # of any kind: transformers divides by sizes that are 0
+        raise ValueError(f"{name}, {values}: {' '.join(str(error).split())}") from error
 
 
 def model_keys(config_class: Any) -> list[str]:

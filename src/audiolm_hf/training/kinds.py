@@ -37,10 +37,10 @@ _WIDTH = 110  # of the help
 _FIELD = re.compile(r"^    (?:(\w+):[^#\n]*)?(?:# (.*))?$", re.MULTILINE)
 
 
-def training_kind(kind: str) -> tuple[type, Callable[..., Path]]:
-    """Return the configuration class and the function of a training; an unknown kind is an error."""
+def training_kind(kind: str, where: str = "") -> tuple[type, Callable[..., Path]]:
+    """Return the configuration class and the function of a training; an unknown kind is an error, after `where`."""
     if kind not in TRAINING_KINDS:
-        raise ValueError(f"kind is {kind!r}{did_you_mean(str(kind), TRAINING_KINDS)}")
+        raise ValueError(f"{where}kind is {kind!r}{did_you_mean(str(kind), TRAINING_KINDS)}")
     module, config_class, run = _TRAININGS[kind]
     found = import_module(f"audiolm_hf.training.{module}")
     return getattr(found, config_class), getattr(found, run)
@@ -54,7 +54,7 @@ def own_settings(values: dict[str, Any]) -> dict[str, Any]:
 
 def build_training(values: dict[str, Any], where: str) -> Any:
     """Build the configuration of a training from the content of its file."""
-    return build(training_kind(values["kind"])[0], own_settings(values), where)
+    return build(training_kind(values["kind"], f"{where}: ")[0], own_settings(values), where)
 
 
 def describe_keys(config_class: type) -> str:

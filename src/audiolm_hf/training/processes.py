@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
+from audiolm_hf.run_folder import Interrupted
+
 logger = logging.get_logger(__name__)
 
 REST_S = 0.2  # what gloo's threads need to release their last tensors
@@ -80,17 +82,18 @@ class Interruption:
     """Whether SIGINT (Ctrl-C) or SIGTERM has come; the first of them lets the current step end."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.number = 0
 
     def requested(self, device: torch.device | str = "cpu") -> bool:
         """Return whether to stop after this step, which all processes decide together."""
         if not is_distributed():
-            return self.came
-        return bool(sum_over_processes(torch.tensor(float(self.came), device=device)))
+            return bool(self.number)
+        return bool(sum_over_processes(torch.tensor(float(self.number), device=device)))
 
     def stop(self, step: int, folder: Path) -> NoReturn:
         """End the training after its checkpoint is saved."""
-        raise KeyboardInterrupt(f"stopped at step {step}, which is saved in {folder}; the same command resumes.")
+        message = f"stopped at step {step}, which is saved in {folder}; the same command resumes."
+        raise Interrupted(message, self.number or signal.SIGINT)
 
 
 @contextmanager
@@ -104,7 +107,7 @@ def delayed_interruption() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
     def wait(number: int, frame: Any) -> None:
-        interruption.came = True
+        interruption.number = number
         restore()
         if not process_rank():
             sys.stderr.write("\nStopping after this step; a second signal stops at once.\n")

@@ -77,7 +77,9 @@ def resolve_steps(recipe: RecipeConfig) -> list[Step]:
             raise ValueError(f"the old key {key!r} is now {RENAMED_KEYS[key]}.")
         if key not in known:
             names = [field.name for field in dataclasses.fields(RecipeConfig) if field.name != "every_step"]
-            raise ValueError(f"neither the recipe nor a step has the key {key!r}{did_you_mean(key, [*names, *known])}")
+            raise ValueError(
+                f"neither the recipe nor a step has the key {key!r}{did_you_mean(str(key), [*names, *known])}"
+            )
     return steps
 
 
@@ -87,12 +89,15 @@ def _resolve_step(recipe: RecipeConfig, name: str, values: dict[str, Any]) -> tu
         path = here / str(values["config"])
         where, here = f"step {name} ({path})", path.parent
         own = {key: value for key, value in values.items() if key not in ("config", "phase")}
-        values = merge(read_yaml(path, phase=values.get("phase", name)), own)
+        chosen = [f"phase={values['phase']}"] if "phase" in values else []
+        values = merge(read_yaml(path, chosen, phase=name), own)
     if "kind" not in values:
-        raise ValueError(f"{where} has neither `kind` nor `config` but {', '.join(values)}; give one of the two.")
+        raise ValueError(
+            f"{where} has neither `kind` nor `config` but {', '.join(map(str, values))}; give one of the two."
+        )
     if values["kind"] == RECIPE:
         raise ValueError(f"{where} is a recipe itself; put its steps into this one.")
-    keys = {field.name for field in dataclasses.fields(training_kind(values["kind"])[0])}
+    keys = {field.name for field in dataclasses.fields(training_kind(values["kind"], f"{where}: ")[0])}
     values = merge(values, {key: value for key, value in recipe.every_step.items() if key in keys})
     values.pop("output", None)
     names = {"output": recipe.output_folder, "here": str(here)}

@@ -22,7 +22,6 @@ from audiolm_hf.run_folder import RunFolder, hold_folder, holds_finished, named_
 from audiolm_hf.settings import Settings, Use
 from audiolm_hf.training.processes import announce, process_rank
 
-_STOPPED = "stopped; the same command resumes from what is finished in {}."
 POLL_S = 1.0  # seconds between checks for the end of another process's work
 
 
@@ -57,10 +56,7 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
                 if logging.is_progress_bar_enabled():  # of transformers' loading and saving
                     logging.disable_progress_bar()
                     stack.callback(logging.enable_progress_bar)
-                try:
-                    train(config, *arguments)
-                except KeyboardInterrupt as error:
-                    raise error if error.args else KeyboardInterrupt(_STOPPED.format(folder)) from None
+                train(config, *arguments)
                 if not process_rank():
                     held.finish(folder / result if (folder / result).is_dir() else folder)
             announce(f"Done after {(time.monotonic() - start) / 60:.1f} min: {folder / result}")

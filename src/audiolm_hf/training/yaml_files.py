@@ -33,28 +33,40 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; give the YAML file of a training.")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # copied, so that an override affects only one of several values that share an object by YAML's `*alias`
+        values = copied(_parse(path.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise ValueError(f"{path} is not valid YAML: {error}.") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply, or a value holds itself by an alias.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {type(values).__name__}; it must hold `key: value` lines.")
-    values = copied(values)  # an override affects only one of several values that share an object by YAML's `*alias`
-    chosen = [override.partition("=")[2] for override in overrides if override.startswith("phase=")]
-    values = _choose_phase(values, [*chosen, values.pop("phase", None), phase], path)
+    chosen = [override.partition("=")[2] for override in overrides if override.startswith("phase=")][::-1]
+    values = _choose_phase(values, [*chosen, values.pop("phase", None)], phase, path)
     for override in overrides:
         if not override.startswith("phase="):
             _apply_override(values, override)
     return values
 
 
-def _choose_phase(values: dict[str, Any], chosen: list[Any], path: Path) -> dict[str, Any]:
-    """Merge the selected phase into the other keys."""
-    phases = values.pop("phases", None)
+def _parse(text: str) -> Any:
+    """Return the value of YAML; all flaws, such as of dates and long numbers, are a ValueError."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _choose_phase(values: dict[str, Any], chosen: list[Any], default: str | None, path: Path) -> dict[str, Any]:
+    """Merge the selected phase, or the default one, into the other keys."""
+    phases, name = values.pop("phases", None), next((name for name in chosen if name is not None), None)
     if phases is None:
+        if name is not None:
+            raise ValueError(f"The phase of {path} is {name!r}, but it has no `phases`; leave out phase={name}.")
         return values
     if not isinstance(phases, dict) or not all(isinstance(changes, dict) for changes in phases.values()):
         raise ValueError(f"phases in {path} is {type(phases).__name__}; give the keys of each phase under its name.")
-    name = next((name for name in chosen if name is not None), None)
+    name = default if name is None else name
     if name not in phases:
         raise ValueError(f"The phase of {path} is {name!r}; choose one: phase={', '.join(map(str, phases))}.")
     return merge(values, phases[name])
@@ -96,8 +108,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if isinstance(inner, list):
         raise ValueError(f"The override {override!r} ends in a list; give the list whole, or reach into an item.")
     try:
-        inner[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        inner[last] = _parse(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"The override {override!r} is not valid YAML after the =: {error}.") from error
 
 

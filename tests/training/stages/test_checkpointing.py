@@ -191,8 +191,10 @@ def train_with_signals(config, *numbers, after=3):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_finishes_its_step_and_resumes(whole, folders, tmp_path, capsys, number):
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt, match=r"stopped at step 4, which is saved in .*; the same command resumes"):
+    message = r"stopped at step 4, which is saved in .*; the same command resumes"
+    with pytest.raises(KeyboardInterrupt, match=message) as stopped:
         train_with_signals(config_of(folders, tmp_path, **SETTINGS), number)
+    assert stopped.value.number == number  # decides the exit status
     assert "Stopping after this step" in capsys.readouterr().err
     assert newest_checkpoint(tmp_path / "checkpoints").name == "checkpoint-4"
     assert not (tmp_path / "final").exists() and signal.getsignal(number) == before

@@ -2,10 +2,21 @@
 """Configuration of the codec training."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
-from audiolm_hf.settings import Count, CountOrNone, InputPath, LearningRate, NotNegative, Seconds, Settings, Share
+from audiolm_hf.settings import (
+    Count,
+    CountOrNone,
+    Filled,
+    InputPath,
+    LearningRate,
+    NotNegative,
+    Seconds,
+    Settings,
+    Share,
+)
 from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, model_keys, warmup_of
 
 
@@ -45,8 +56,9 @@ class CodecTrainingConfig(CropTrainingConfig):
     warmup_steps: NotNegative = 200.0
     learning_rate: LearningRate = 5e-4
     # scales of the mel loss
-    mel_window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    mel_bands: list[Count] = field(default_factory=lambda: [160, 80, 40, 20, 10])  # scales of the mel loss
+    mel_window_lengths: Annotated[list[Count], Filled()] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    # scales of the mel loss
+    mel_bands: Annotated[list[Count], Filled()] = field(default_factory=lambda: [160, 80, 40, 20, 10])
     mel_weight: NotNegative = 15.0  # weights of the losses
     waveform_weight: NotNegative = 2.0  # weights of the losses
     commitment_weight: NotNegative = 0.25  # weights of the losses
@@ -71,7 +83,14 @@ class CodecTrainingConfig(CropTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_model_keys("codec", self.codec, model_keys(SoundStreamConfig))
+        # The other values of a trained codec's configuration are only known when it is loaded.
+        build = None if self.initial_weights else partial(SoundStreamConfig, **self.codec)
+        check_model_keys("codec", self.codec, model_keys(SoundStreamConfig), build)
+        if len(self.mel_window_lengths) != len(self.mel_bands):
+            raise ValueError(
+                f"mel_window_lengths has {len(self.mel_window_lengths)} and mel_bands {len(self.mel_bands)} values; "
+                "give as many."
+            )
         warmup = warmup_of(self.warmup_steps, self.max_steps) if self.warmup_steps else 0
         if self.decay_steps + warmup > self.max_steps:
             raise ValueError(

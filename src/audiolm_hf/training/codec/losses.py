@@ -28,10 +28,6 @@ class MultiScaleMelLoss(nn.Module):
 
     def __init__(self, sampling_rate: int, window_lengths: Sequence[int], num_mels: Sequence[int]) -> None:
         super().__init__()
-        if len(window_lengths) != len(num_mels):
-            raise ValueError(
-                f"mel_window_lengths has {len(window_lengths)} and mel_bands {len(num_mels)} values; give as many."
-            )
         self.window_lengths = list(window_lengths)
         self.min_num_samples = max(window_lengths)
         for length, bands in zip(window_lengths, num_mels, strict=True):

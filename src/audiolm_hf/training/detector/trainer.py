@@ -74,7 +74,8 @@ class DetectorTrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_model_keys("detector", self.detector, model_keys(AudioLMDetectorConfig))
+        build = partial(AudioLMDetectorConfig, **self.detector)
+        check_model_keys("detector", self.detector, model_keys(AudioLMDetectorConfig), build)
         check_range("crop_length_s", self.crop_length_s)
         if self.clips.length_s[0] < 2 * MIN_LENGTH_S:
             raise ValueError(f"clips.length_s is {self.clips.length_s}; give {2 * MIN_LENGTH_S:g} s or more.")

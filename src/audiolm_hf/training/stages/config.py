@@ -2,6 +2,7 @@
 """Configuration of the training of a stage."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from audiolm_hf.settings import Count, CountOrNone, Decay, Filled, InputPath, NamedInput, Seconds, Share, Use
@@ -56,8 +57,11 @@ class StageTrainingConfig(TrainingConfig):
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}; it must be one of {', '.join(map(repr, STAGES))}.")
         backbone = {"model_type": STAGES[self.stage].backbone_type} | self.backbone
-        check_model_keys("backbone", self.backbone, backbone_keys(backbone))
         layout = STAGES[self.stage].config_class.layout
+        # A language model's other values are only known when it is loaded, and so are the numbers of tokens.
+        smallest = {"num_semantic_tokens": 1, "codebook_size": 1, "backbone_config": backbone}
+        checked = None if self.warm_start else partial(STAGES[self.stage].config_class, **smallest)
+        check_model_keys("backbone", self.backbone, backbone_keys(backbone), checked if self.backbone else None)
         if self.condition_dropout and "semantic" not in layout.condition:
             raise ValueError(
                 f"condition_dropout is {self.condition_dropout} for the {self.stage} stage; only a stage that is "

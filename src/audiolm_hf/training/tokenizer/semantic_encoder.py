@@ -21,6 +21,7 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2BertConfig
 from transformers.utils import logging
 
+from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
@@ -83,7 +84,9 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_model_keys("encoder", self.encoder, model_keys(Wav2Vec2BertConfig))
+        encoder = {"model_type": "wav2vec2-bert"} | self.encoder
+        build = partial(AudioLMSemanticTokenizerConfig, encoder_config=encoder, layer=0)
+        check_model_keys("encoder", self.encoder, model_keys(Wav2Vec2BertConfig), build)
         if (self.first_targets == "teacher") != (self.teacher is not None):
             raise ValueError(
                 f"first_targets is {self.first_targets!r} and teacher {self.teacher!r}; a teacher needs "
