@@ -7,15 +7,33 @@ does the same for audio files.
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 PARTIAL = ".partial-"  # prefix of files and folders that are incomplete or being removed
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Name a file or folder in errors that name none, such as of a full disk."""
+    try:
+        yield
+    except SafetensorError as error:
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+        raise
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
@@ -23,13 +41,10 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{path.name}")
     try:
-        write(partial)
-        _force_to_disk(partial)
-        partial.replace(path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # such as of a full disk
-            error.filename = str(path)
-        raise
+        with _named_errors(path):
+            write(partial)
+            _force_to_disk(partial)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     _force_to_disk(path.parent)
@@ -82,7 +97,8 @@ def _write_partial(folder: Path, parent: Path, write: Callable[[Path], Any]) -> 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        write(partial)
+        with _named_errors(folder):
+            write(partial)
     except BaseException:
         shutil.rmtree(partial)
         raise

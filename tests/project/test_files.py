@@ -1,10 +1,11 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+import resource
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from audiolm_hf.files import (
     fill_folder,
@@ -15,6 +16,7 @@ from audiolm_hf.files import (
     write_tensors,
     write_text,
 )
+from tests.helpers_processes import call_in_fork
 
 
 def test_file_is_written_whole_or_not_at_all(tmp_path):
@@ -93,3 +95,21 @@ def test_a_kept_folder_has_its_last_file_only_when_all_others_are_there(tmp_path
     with pytest.raises(ValueError, match="too large"):
         fill_folder(tmp_path, fail)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "stage"]
+
+
+def test_the_error_of_a_full_disk_in_the_middle_of_tensors_names_the_file_or_folder_and_the_old_one_stays(tmp_path):
+    large = {"weight": torch.zeros(100_000)}
+    write_tensors(tmp_path / "a.safetensors", {"weight": torch.ones(1)})
+    replace_folder(tmp_path / "step-1", lambda path: (path / "old").write_text("1"))
+
+    def write_with_a_limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path / 'a.safetensors'}'"):
+            write_tensors(tmp_path / "a.safetensors", large)
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path / 'step-1'}'"):
+            replace_folder(tmp_path / "step-1", lambda path: save_file(large, path / "codec.safetensors"))
+        return "refused"
+
+    assert call_in_fork(write_with_a_limit) == "refused"
+    assert load_file(tmp_path / "a.safetensors")["weight"].tolist() == [1.0]
+    assert {path.name for path in tmp_path.rglob("*")} == {"a.safetensors", "step-1", "old"}
