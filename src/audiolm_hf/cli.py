@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP, unless ignored, end a context like Ctrl-C, so that nothing unfinished is left."""
+    """End a context by SIGTERM and SIGHUP, unless ignored, like by Ctrl-C, so that nothing unfinished is left."""
 
     def end(number: int, frame: Any) -> None:
         raise Interrupted(number=number)

@@ -390,9 +390,8 @@ def build_demo(
 
 def launch_demo(demo: gr.Blocks, host: str | None = None, port: int | None = None) -> None:
     """Serve the page until the process is stopped; by default for this machine (on a Space, all), from port 7860."""
-    for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:  # end like Ctrl-C, with the files removed
-        if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # to end like Ctrl-C
+        signal.signal(number, signal.getsignal(number) or signal.default_int_handler)
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}  # none is fetched
     theme = gr.themes.Default(primary_hue="orange", neutral_hue="slate", **fonts)
     theme.set(button_primary_background_fill="#c2410c", button_primary_background_fill_dark="#c2410c")

@@ -44,7 +44,7 @@ PACKAGE_FLOW = {
         "threads",
         "training",
     },
-    "cli": {"__init__", "commands"},
+    "cli": {"__init__", "commands", "run_folder"},
 }
 SHIPPED_LIBRARIES = {"torch", "numpy", "transformers", "huggingface_hub"}
 GUARDED_LIBRARIES = {"soundfile", "soxr", "peft"}  # only inside try, so that a checkpoint also loads without them
