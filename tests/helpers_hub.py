@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from huggingface_hub import constants
+from transformers.utils import hub as transformers_hub
 
 from audiolm_hf import adapters_audiolm
 
@@ -295,6 +296,7 @@ def connect(patch: pytest.MonkeyPatch, hub: StandInHub, cache: Path, token: str 
     patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     for module in (constants, adapters_audiolm):
         patch.setattr(module, "HF_HUB_OFFLINE", False)
+    patch.setattr(transformers_hub, "_hf_api", None, raising=False)  # kept from the first call on, with its endpoint
     set_token(patch, token)
 
 
