@@ -134,7 +134,7 @@ def _lock(path: Path, stack: ExitStack) -> None:
 
 
 def temporary_folder(prefix: str) -> tuple[tempfile.TemporaryDirectory, ExitStack]:
-    """Make a temporary folder with its lock, and remove those of this prefix whose processes were killed."""
+    """Return a new temporary folder and its lock, after removing those of the prefix whose processes were killed."""
     for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with suppress(OSError), ExitStack() as stack:  # in use, or another user's
             if time.time() - old.stat().st_mtime > 60:  # and not just made

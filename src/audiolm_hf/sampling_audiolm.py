@@ -208,9 +208,8 @@ def sample_blocks(
             length = room if fixed and step else prompt_length + step
             step_mask = None if whole_mask is None else whole_mask[:, :length]
             inputs = model.mask_and_positions(input_ids, step_mask, position_ids, cache)
-            call = (
-                model.model._call_impl if fixed and not step else model.model
-            )  # prompts differ in length: not compiled
+            is_prompt = fixed and not step  # prompts differ in length, so they are not compiled
+            call = model.model._call_impl if is_prompt else model.model
             with fast_products(model.model):
                 outputs = call(input_ids=input_ids, **inputs, **{CACHE_NAME: cache}, use_cache=True)
             states = outputs.last_hidden_state[:, -1]
