@@ -28,17 +28,10 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from .compat_audiolm import CACHE_NAME
 from .configuration_audiolm import AudioLMStageConfig
-from .packed_decoder_audiolm import (
-    FixedCache,
-    build_cache,
-    fast_products,
-    fixed_length,
-    has_fixed_shapes,
-    pack_decoder,
-)
+from .packed_decoder_audiolm import fast_products, fixed_length, has_fixed_shapes
 from .packed_encoder_audiolm import PackedEncoder, pack_encoder
+from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -136,16 +129,6 @@ class Progress:
             self.callback(self.stage, self.done, self.total)
 
 
-def _left_pad(contexts: list[Tensor], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    length = max(len(context) for context in contexts)
-    input_ids = contexts[0].new_full((len(contexts), length), pad_token_id)
-    for row, context in enumerate(contexts):
-        input_ids[row, length - len(context) :] = context
-    lengths = torch.tensor([len(context) for context in contexts], device=input_ids.device)
-    mask = torch.arange(length, device=input_ids.device) >= length - lengths[:, None]
-    return input_ids, mask.long()
-
-
 def sample_tokens(*args: Any, **kwargs: Any) -> Tensor:
     """Return all tokens `(batch, num_tokens)` of [`sample_blocks`]."""
     return torch.cat([*sample_blocks(*args, **kwargs)], 1)
@@ -184,39 +167,18 @@ def sample_blocks(
     batch, num_tokens = noise.shape
     block, yielded = block or num_tokens, 0
     guided = unconditional_contexts is not None
-    input_ids, mask = _left_pad(contexts + (unconditional_contexts or []), config.padding_token_id)
-    noise = noise.to(input_ids.device)
-    prompt_length = input_ids.shape[1]
-    position_ids = (mask.cumsum(1) - 1).clamp(min=0)
-    fixed, room = has_fixed_shapes(model.model), prompt_length + num_tokens
-    room = fixed_length(room) if fixed else room
-    # Without padding no mask is needed, and attention kernels are faster without one.
-    no_mask = not fixed and bool(mask.all())
-    whole_mask = None if no_mask else torch.cat([mask, mask.new_ones(len(mask), room - prompt_length)], 1)
-    cache = FixedCache.take(model.model, len(mask), room) if fixed else build_cache(config, room)
-    levels, end_token_id = (
-        config.predicted_levels,
-        config.end_token_id,
-    )  # read once: reading takes as long as computing
+    steps = StageSteps(model, contexts + (unconditional_contexts or []), num_tokens)
+    device = steps.input_ids.device
+    noise = noise.to(device)
+    levels, end_token_id = config.predicted_levels, config.end_token_id  # once: reading takes as long as computing
     first_ids = [level_range(config, level)[0] for level in levels]
-    tokens = input_ids.new_full((batch, num_tokens), end_token_id)
-    ended = torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
-    unusable = ended.clone()
-    decoder = None
+    tokens = torch.full((batch, num_tokens), end_token_id, device=device)
+    ended = torch.zeros(batch, dtype=torch.bool, device=device)
+    unusable, ids = ended.clone(), None
     for step in range(num_tokens):
-        if decoder is None:
-            length = room if fixed and step else prompt_length + step
-            step_mask = None if whole_mask is None else whole_mask[:, :length]
-            inputs = model.mask_and_positions(input_ids, step_mask, position_ids, cache)
-            is_prompt = fixed and not step  # prompts differ in length, so they are not compiled
-            call = model.model._call_impl if is_prompt else model.model
-            with fast_products(model.model):
-                outputs = call(input_ids=input_ids, **inputs, **{CACHE_NAME: cache}, use_cache=True)
-            states = outputs.last_hidden_state[:, -1]
-        else:
-            states = decoder.step(input_ids[:, 0])
+        states = steps.read_contexts() if ids is None else steps.follow(ids)
         level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
-        scores = model.level_logits(states, level).to(input_ids.device)
+        scores = model.level_logits(states, level).to(device)
         if guided:
             conditional, unconditional = scores.log_softmax(-1).chunk(2)
             scores = unconditional + sampler.guidance_scale * (conditional - unconditional)
@@ -237,13 +199,9 @@ def sample_blocks(
             _require_usable(unusable, config)  # asked once a block: an accelerator has to be waited for
             yield tokens[:, yielded : step + 1]
             yielded = step + 1
-        input_ids = (chosen.repeat(2) if guided else chosen)[:, None]
-        position_ids = position_ids[:, -1:] + 1
-        if step == 0:
-            decoder = pack_decoder(model.model, cache, position_ids, num_tokens - 1, whole_mask)
+        ids = chosen.repeat(2) if guided else chosen
     _require_usable(unusable, config)
-    if isinstance(cache, FixedCache):
-        cache.keep(model.model)
+    steps.keep_cache()
     yield tokens[:, yielded:]
 
 

@@ -119,7 +119,7 @@ class CodeRows:
 
     Args:
         semantic_tokens ([`TimedTokens`]): of all rows, from their first frames on.
-        known_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
+        prompt_codes (`list[torch.LongTensor]`): codes of shape `(num_codebooks, frames)` of each row's prompt.
         most_frames (`list[int]`): frames that each row can have in all.
         seeds (`list[tuple[int, ...]]`): seed and path of each row, see [`RowNoise`].
         codes (`Iterator[list[Piece]]`): codes that follow the prompts, from the stage before, if that is one of codes.
@@ -127,7 +127,7 @@ class CodeRows:
     """
 
     semantic_tokens: TimedTokens
-    known_codes: list[Tensor]
+    prompt_codes: list[Tensor]
     most_frames: list[int]
     seeds: list[tuple[int, ...]]
     codes: Pieces = field(default_factory=lambda: iter(()))
@@ -140,7 +140,7 @@ class CodeRows:
 
     def progress(self, config: AudioLMStageConfig) -> Progress:
         """Return a report of the codes of a stage."""
-        pairs = zip(self.most_frames, self.known_codes, strict=True)
+        pairs = zip(self.most_frames, self.prompt_codes, strict=True)
         num_new = sum(max(0, most - codes.shape[1]) for most, codes in pairs)
         return Progress(self.callback, config.stage, len(config.predicted_levels) * num_new)
 
@@ -156,7 +156,7 @@ class _CodeWindows:
     def __init__(self, config: AudioLMStageConfig, given: CodeRows) -> None:
         self.config, self.given, self.grid = config, given, given.grid
         self.length = self.grid.frames_of(max(2, self.grid.units(config.window_length_s)))
-        self.codes = [codes[: len(config.predicted_levels)] for codes in given.known_codes]
+        self.codes = [codes[: len(config.predicted_levels)] for codes in given.prompt_codes]
         self.starts, self.stops = [0] * len(self.codes), [0] * len(self.codes)
 
     def known(self, row: int) -> int:
@@ -169,7 +169,7 @@ class _CodeWindows:
 
     def _move(self, row: int) -> bool:
         tokens, known, start = self.given.semantic_tokens, self.known(row), self.starts[row]
-        first = known == self.given.known_codes[row].shape[1]
+        first = known == self.given.prompt_codes[row].shape[1]
         tokens.reach_frame(row, max(known, start + self.length))
         if known >= tokens.num_frames(row):
             return False
@@ -259,9 +259,9 @@ class _Chunks:
     The first chunk of a row begins in its prompt, up to a third of a window before the first new frame.
     """
 
-    def __init__(self, feed: Feed, num_known: list[int], window: int) -> None:
-        self.feed, self.num_known, self.window = feed, num_known, window
-        self.next = [0] * len(num_known)
+    def __init__(self, feed: Feed, prompt_lengths: list[int], window: int) -> None:
+        self.feed, self.prompt_lengths, self.window = feed, prompt_lengths, window
+        self.next = [0] * len(prompt_lengths)
 
     def take(self, most: int) -> list[_Chunk]:
         """Wait for the next chunks of every row, at most so many of each."""
@@ -269,7 +269,7 @@ class _Chunks:
         return [chunk for chunk in chunks if chunk is not None]
 
     def _take(self, row: int) -> _Chunk | None:
-        known, index = self.num_known[row], self.next[row]
+        known, index = self.prompt_lengths[row], self.next[row]
         start = known - min(known, self.window // 3) + index * self.window
         self.feed.reach(row, start + self.window + 1)  # by one more, it is not the last chunk
         new, stop = max(start, known), min(self.feed.count(row), start + self.window)
@@ -291,11 +291,11 @@ def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenS
     """
     config, progress = model.config, given.progress(model.config)
     num_condition, size = len(config.condition_levels), sampler.batch_size or 1
-    feed = Feed([codes[:num_condition] for codes in given.known_codes], given.codes)
+    feed = Feed([codes[:num_condition] for codes in given.prompt_codes], given.codes)
     window = _window_tokens(config, float(1 / given.grid.frame_s))
-    chunks, most = _Chunks(feed, [codes.shape[1] for codes in given.known_codes], window), 1
+    chunks, most = _Chunks(feed, [codes.shape[1] for codes in given.prompt_codes], window), 1
     while taken := chunks.take(most):
-        made: list[list[Tensor]] = [[] for _ in given.known_codes]
+        made: list[list[Tensor]] = [[] for _ in given.prompt_codes]
         ordered = sorted(taken, key=lambda chunk: chunk.stop - chunk.new)  # of like length together
         codes = {}
         for group in (ordered[index : index + size] for index in range(0, len(ordered), size)):
@@ -306,7 +306,7 @@ def generate_fine_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenS
             made[chunk.row].append(codes[chunk.row, chunk.index])
             last[chunk.row] = chunks.is_last(chunk)
             feed.forget(chunk.row, chunk.stop)
-        none = given.known_codes[0].new_zeros(num_condition + len(config.predicted_levels), 0)
+        none = given.prompt_codes[0].new_zeros(num_condition + len(config.predicted_levels), 0)
         yield [Piece(torch.cat([none, *row], 1), end) for row, end in zip(made, last, strict=True)]
         most = min(2 * most, size)
     progress.advance(progress.total)
@@ -324,7 +324,7 @@ def _fine_codes(
     config, levels = model.config, len(model.config.predicted_levels)
     steps, contexts, noise = levels * max(chunk.stop - chunk.new for chunk in group), [], []
     for chunk in group:
-        known = given.known_codes[chunk.row][:, chunk.start : chunk.new]
+        known = given.prompt_codes[chunk.row][:, chunk.start : chunk.new]
         condition = code_ids(feed.between(chunk.row, chunk.start, chunk.stop), config.condition_levels, config)
         contexts.append(stage_context(condition, code_ids(known, config.predicted_levels, config), config))
         seed, *path = given.seeds[chunk.row]

@@ -87,12 +87,12 @@ class TimedTokens(Feed):
         num_frames: Callable[[int, int], int],
     ) -> None:
         super().__init__(known, source)
-        self.num_known = [len(tokens) for tokens in known]
+        self.prompt_lengths = [len(tokens) for tokens in known]
         self.grid, self.duration, self._num_frames = grid, duration, num_frames
 
     def num_new(self, row: int) -> int:
         """Return how many tokens follow the prompt of a row so far."""
-        return self.count(row) - self.num_known[row]
+        return self.count(row) - self.prompt_lengths[row]
 
     def num_frames(self, row: int) -> int:
         """Return how many frames a row has, or at least has."""
@@ -100,8 +100,8 @@ class TimedTokens(Feed):
 
     def starts(self, row: int, first: int, stop: int) -> Tensor:
         """Return, on the CPU, the codec frames to which the tokens from `first` to `stop` belong."""
-        places, known = torch.arange(first, stop, dtype=torch.float64, device="cpu"), self.num_known[row]
-        return self.grid.frames_of_tokens(places.where(places < known, known + (places - known) * self.duration))
+        places, prompt = torch.arange(first, stop, dtype=torch.float64, device="cpu"), self.prompt_lengths[row]
+        return self.grid.frames_of_tokens(places.where(places < prompt, prompt + (places - prompt) * self.duration))
 
     def reach_frame(self, row: int, frame: int) -> None:
         """Wait until a row has all tokens of the frames before `frame`, and more frames than that, or has ended."""

@@ -1,0 +1,84 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Steps of a causal stage: hidden states of contexts of any lengths, and of the ids that follow them one by one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .compat_audiolm import CACHE_NAME
+from .packed_decoder_audiolm import (
+    FixedCache,
+    build_cache,
+    fast_products,
+    fixed_length,
+    has_fixed_shapes,
+    pack_decoder,
+)
+
+
+class StageSteps:
+    """Hidden states `(rows, hidden_size)` of the contexts of a causal stage, and of the ids that follow one by one.
+
+    Args:
+        model ([`AudioLMStageModel`]): the stage.
+        contexts (`list[torch.LongTensor]`): ids of each row.
+        num_tokens (`int`): ids to come, for which the cache has room.
+    """
+
+    def __init__(self, model: PreTrainedModel, contexts: list[Tensor], num_tokens: int) -> None:
+        self.model, self.num_tokens = model, num_tokens
+        self.input_ids, mask = _left_pad(contexts, model.config.padding_token_id)
+        self.position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+        self.length = self.input_ids.shape[1]
+        self.fixed, room = has_fixed_shapes(model.model), self.length + num_tokens
+        self.room = fixed_length(room) if self.fixed else room
+        # Without padding no mask is needed, and attention kernels are faster without one.
+        no_mask = not self.fixed and bool(mask.all())
+        self.mask = None if no_mask else F.pad(mask, (0, self.room - self.length), value=1)
+        if self.fixed:
+            self.cache = FixedCache.take(model.model, len(mask), self.room)
+        else:
+            self.cache = build_cache(model.config, self.room)
+
+    def read_contexts(self) -> Tensor:
+        """Return the states of the contexts' last ids."""
+        call = self.model.model._call_impl if self.fixed else self.model.model  # not compiled, as lengths differ
+        states = self._states(call, self.length)
+        self.position_ids = self.position_ids[:, -1:] + 1
+        self.decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
+        return states
+
+    def follow(self, ids: Tensor) -> Tensor:
+        """Add an id `(rows,)` to each row, and return its states."""
+        if self.decoder is not None:
+            return self.decoder.step(ids)
+        self.input_ids, self.length = ids[:, None], self.length + 1
+        states = self._states(self.model.model, self.room if self.fixed else self.length)
+        self.position_ids = self.position_ids + 1
+        return states
+
+    def _states(self, call: Callable[..., Any], length: int) -> Tensor:
+        mask = None if self.mask is None else self.mask[:, :length]
+        inputs = self.model.mask_and_positions(self.input_ids, mask, self.position_ids, self.cache)
+        with fast_products(self.model.model):
+            outputs = call(input_ids=self.input_ids, **inputs, **{CACHE_NAME: self.cache}, use_cache=True)
+        return outputs.last_hidden_state[:, -1]
+
+    def keep_cache(self) -> None:
+        """Keep a cache of fixed shapes for the next call."""
+        if self.fixed:
+            self.cache.keep(self.model.model)
+
+
+def _left_pad(contexts: list[Tensor], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    length = max(len(context) for context in contexts)
+    input_ids = contexts[0].new_full((len(contexts), length), pad_token_id)
+    for row, context in enumerate(contexts):
+        input_ids[row, length - len(context) :] = context
+    lengths = torch.tensor([len(context) for context in contexts], device=input_ids.device)
+    mask = torch.arange(length, device=input_ids.device) >= length - lengths[:, None]
+    return input_ids, mask.long()
