@@ -27,6 +27,7 @@ RENAMED_KEYS = {
     "log_steps": "logging_steps",
     "max_gradient_norm": "max_grad_norm",
     "mixed_precision": "bf16, true or false",
+    "device": "use_cpu, true or false",
     "warmup_share": "warmup_steps, a number below 1",
     "schedule": "decay_steps, which is 0 for a constant learning rate",
     "max_minutes": "max_steps",

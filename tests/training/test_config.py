@@ -83,6 +83,7 @@ def test_keys_of_models_are_held_to_their_configurations(stage_file, tmp_path):
         DETECTOR + "detector: {kernel_size: a}": ("detector, .*'kernel_size'"),
         DETECTOR + "clips: {acoustic_modes: [a]}": (r"clips: acoustic_modes\[0\] is 'a'"),
         assemble + stages + "generation: {semantic_temperature: hot}": "generation, .*semantic_temperature",
+        CODEC.replace("codec", "centroids") + "encoder: e\nlayer: 1\ndevice: x": "the old key 'device' is now use_cpu",
         assemble + "semantic: s": "the old key 'semantic' is now stages.semantic",
     }
     for text, message in files.items():

@@ -3,9 +3,11 @@ import dataclasses
 import typing
 
 import pytest
+import torch
 
 from audiolm_hf.cli import main
 from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, key_texts, training_kind
+from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.recipe import RecipeConfig
 
 
@@ -24,6 +26,15 @@ def test_every_key_has_its_text_and_no_text_is_of_nothing(kind):
         names = {field.name for field in dataclasses.fields(config_class)}
         assert key_texts(config_class).keys() == names
         assert all(key_texts(config_class).values())
+
+
+def test_what_computes_uses_an_accelerator_unless_use_cpu_is_set(monkeypatch):
+    for kind in sorted({*TRAINING_KINDS} - {"assemble", "render", RECIPE}):
+        (field,) = [each for each in dataclasses.fields(training_kind(kind)[0]) if each.name == "use_cpu"]
+        assert field.default is False, kind
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    assert [training_device(use_cpu).type for use_cpu in (False, True)] == ["cuda", "cpu"]
 
 
 def shown(options, capsys):

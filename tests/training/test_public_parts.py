@@ -16,7 +16,7 @@ from tests.helpers_rates import CODECS, ENCODERS, filled_codec
 SMALL = """
 data.folder={data} data.train=[a.flac,b.flac] data.validation=[c.flac]
 output_folder={runs}
-steps.centroids.encoder={models}/encoder steps.centroids.layer=2 steps.centroids.device=cpu
+steps.centroids.encoder={models}/encoder steps.centroids.layer=2
 steps.centroids.num_semantic_tokens=16 steps.centroids.max_features=1000
 steps.tokens.codec={models}/codec steps.checkpoint.codec={models}/codec
 steps.semantic.warm_start={models}/text

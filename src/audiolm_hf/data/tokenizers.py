@@ -62,7 +62,7 @@ class TokenizerPair:
 
 
 def load_tokenizers(
-    semantic_tokenizer: str | Path, codec: str | Path, float16: bool = False, device: str = "cpu"
+    semantic_tokenizer: str | Path, codec: str | Path, float16: bool = False, device: str | torch.device = "cpu"
 ) -> TokenizerPair:
     """Load both tokenizers for inference; `float16` rounds their weights first, as `assemble` stores them."""
     pair = TokenizerPair(load_semantic_tokenizer(semantic_tokenizer), load_codec(codec))

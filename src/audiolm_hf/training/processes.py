@@ -41,6 +41,12 @@ def process_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def training_device(use_cpu: bool) -> torch.device:
+    """Return the accelerator of this machine, or the CPU without one or if asked for."""
+    accelerator = None if use_cpu or not torch.accelerator.is_available() else torch.accelerator.current_accelerator()
+    return accelerator or torch.device("cpu")
+
+
 def announce(text: str) -> None:
     """Log the progress of a training in the main process; `transformers.logging` can disable it."""
     if not process_rank():

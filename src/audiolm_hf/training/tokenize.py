@@ -4,12 +4,14 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import load_tokenizers
-from audiolm_hf.settings import InputPath, OutputPath, Settings
+from audiolm_hf.settings import InputPath, OutputPath, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.run import one_run
 
 
@@ -22,12 +24,14 @@ class TokenizeConfig(Settings):
     codec: InputPath  # folder of the codec
     output_folder: OutputPath  # folder for the token datasets `train` and, if there is validation data, `validation`
     float16: bool = False  # round the tokenizers' weights to float16 first, as `assemble` stores them
+    use_cpu: Annotated[bool, Use.FREE] = False  # use the CPU even if there is an accelerator
 
 
 @one_run("tokenize", alone=True, shared=True)
 def tokenize(config: TokenizeConfig) -> None:
     """Tokenize recordings; shards of an earlier run are kept."""
-    load = partial(load_tokenizers, config.semantic_tokenizer, config.codec, config.float16)
+    device = training_device(config.use_cpu)
+    load = partial(load_tokenizers, config.semantic_tokenizer, config.codec, config.float16, device)
     output = Path(config.output_folder)
     for name, paths in (("train", config.data.train_paths), ("validation", config.data.validation_paths)):
         if paths:

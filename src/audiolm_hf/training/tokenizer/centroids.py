@@ -18,8 +18,9 @@ from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import fill_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer, nearest_centroid
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import Count, CountOrNone, Filled, NamedInput, OutputPath, Seed, Settings, Use
+from audiolm_hf.settings import Count, CountOrNone, NamedInput, OutputPath, Seed, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.run import one_run
 
 BATCH_SIZE = 8  # recordings per pass of the encoder
@@ -38,7 +39,7 @@ class CentroidsTrainingConfig(Settings):
     pooling: Count = 2  # encoder frames per token
     max_features: Count = 500_000  # maximum number of pooled frames, from recordings in random order
     num_epochs: Count = 20  # maximum number of epochs of k-means
-    device: Annotated[str, Filled(), Use.FREE] = "cpu"  # device of the encoder
+    use_cpu: Annotated[bool, Use.FREE] = False  # run the encoder on the CPU even if there is an accelerator
     seed: Seed = 0  # random seed of the order and of the initial centroids
 
 
@@ -96,7 +97,7 @@ def _collect_features(
 @one_run("centroids", alone=True)
 def train_centroids(config: CentroidsTrainingConfig) -> None:
     """Fit a semantic tokenizer on recordings and save it."""
-    encoder = AutoModel.from_pretrained(config.encoder).to(config.device)
+    encoder = AutoModel.from_pretrained(config.encoder).to(training_device(config.use_cpu))
     tokenizer = AudioLMSemanticTokenizer.from_encoder(
         encoder, layer=config.layer, num_semantic_tokens=config.num_semantic_tokens, pooling=config.pooling
     )
