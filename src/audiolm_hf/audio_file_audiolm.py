@@ -213,7 +213,7 @@ def check_folder(path: str | os.PathLike) -> None:
         IsADirectoryError: the path is a folder.
         PermissionError: its folder is not writable.
     """
-    path = Path(os.fsdecode(path))
+    path = Path(os.path.realpath(os.fsdecode(path)))  # writing follows symbolic links
     if len(os.fsencode(path.name)) > 255:
         raise ValueError(f"The output file's name has {len(os.fsencode(path.name))} bytes; at most 255 are possible.")
     if path.is_dir():
@@ -277,7 +277,7 @@ def write_audio(
 ) -> Path:
     """Write a mono audio file atomically, so that there is always the old or the complete new file.
 
-    An existing file is replaced, as by `soundfile.write`.
+    An existing file is replaced, and a symbolic link is followed, as by `soundfile.write`.
 
     Args:
         path (`str` or `os.PathLike`): ends in .wav, .flac (both 16 bit), .ogg (Vorbis), .opus or .mp3.
@@ -343,7 +343,8 @@ def write_wav_pieces(path: str | os.PathLike, pieces: Iterable[bytes]) -> Path:
 
 
 def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under another name, and rename it when it is on the disk."""
+    """Write a file, or the one that a symbolic link leads to, under another name; rename it when it is on the disk."""
+    path = Path(os.path.realpath(path))
     _remove_partials(path.parent)
     partial = path.with_name(f".{secrets.token_hex(8)}.{_PARTIAL}")
     try:

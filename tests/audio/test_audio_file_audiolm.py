@@ -4,6 +4,7 @@
 import io
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,6 +189,21 @@ def test_a_place_where_no_file_can_be_is_one_clear_error(tmp_path, name, error, 
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(error, match=message):
         write_audio(tmp_path / name, np.zeros(10, np.float32), 16000)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_is_written_through(tmp_path, exists):
+    real, link = tmp_path / "there" / "real.wav", tmp_path / "link.wav"
+    real.parent.mkdir()
+    link.symlink_to("there/real.wav")
+    if exists:
+        write_audio(real, np.zeros(10, np.float32), 16000)
+    assert write_audio(link, np.full(20, 0.5, np.float32), 16000) == link
+    assert link.is_symlink() and read_audio(real)[0].shape == (1, 20)
+    assert [path.name for path in real.parent.iterdir()] == ["real.wav"]
+    shutil.rmtree(real.parent)
+    with pytest.raises(FileNotFoundError, match="there' of the output file is not there; make it first"):
+        write_audio(link, np.zeros(10, np.float32), 16000)
 
 
 def test_open_files_and_pipes_are_read(tmp_path):

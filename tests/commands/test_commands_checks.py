@@ -5,6 +5,7 @@ import pytest
 from transformers import PreTrainedModel
 
 from audiolm_hf import cli
+from audiolm_hf.commands.options import write_report
 from tests.helpers_checkpoint import CLIP
 
 DATA = str(CLIP)
@@ -84,3 +85,10 @@ def test_misuse_is_one_line_before_any_model(tmp_path, monkeypatch, capsys, comm
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("audiolm-hf: error: ") and message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["binary", "text"]
+
+
+def test_a_report_is_written_through_a_symbolic_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "report.json").symlink_to("there/real.json")
+    write_report(tmp_path / "report.json", "{}")
+    assert (tmp_path / "report.json").is_symlink() and (tmp_path / "there" / "real.json").read_text() == "{}"

@@ -65,6 +65,13 @@ def test_python_runs_as_printed(name, tmp_path, monkeypatch):
         exec(compile(block, name, "exec"), namespace)
 
 
+def test_pages_agree_on_how_much_speech_the_checkpoint_was_trained():
+    found = {name: re.findall(r"(\w+) hours of (?:English|training data)", text) for name, text in TEXTS.items()}
+    assert {name: hours for name, hours in found.items() if hours} == {
+        name: ["nine"] for name in ("README.md", "docs/index.md", "docs/troubleshooting.md")
+    }
+
+
 def test_there_is_python_in_the_readme_and_on_pages():
     assert len(CODE["README.md"]) == 1 and len(CODE) >= 7
 

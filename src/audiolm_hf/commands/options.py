@@ -178,6 +178,6 @@ def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
 
 
 def write_report(output: Path | None, text: str) -> None:
-    """Write a report in one step; without a path, do nothing."""
+    """Write a report in one step, through a symbolic link; without a path, do nothing."""
     if output is not None:
-        write_text(output, text)
+        write_text(output.resolve(), text)
