@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """A tiny AudioLM with random weights for the whole run, and the same random numbers for every test."""
 
+import gc
 import signal
 import sys
 import tempfile
@@ -48,6 +49,16 @@ def pytest_configure(config):
     versions = {canonicalize_name(found.metadata["Name"]): found.version for found in distributions()}
     for line in warning_filters(versions, sys.version_info[:2]):
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_collection_finish():
+    """Take what the imports made out of garbage collection, of which every training with Trainer has a full one."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()  # for Hypothesis, which asks who refers to what, and may be imported only now
 
 
 def tiny_stage_config(**changes):

@@ -84,9 +84,6 @@ def gradients(model, folder, examples, collator, **batches):
     return {name: before[name] - weight.detach() for name, weight in model.named_parameters()}
 
 
-ACCUMULATED = [(4, 2), (2, 4), (1, 8)]
-
-
 @pytest.mark.parametrize("plain_labels", [False, True])
 def test_accumulated_batches_have_the_gradient_of_one(stage, tmp_path, plain_labels):
     examples = own_dataset(stage.config)
@@ -98,7 +95,7 @@ def test_accumulated_batches_have_the_gradient_of_one(stage, tmp_path, plain_lab
     whole = copy.deepcopy(stage).train()
     whole(**collator(examples)).loss.backward()
     expected = {name: weight.grad for name, weight in whole.named_parameters()}
-    for size, steps in [(8, 1), *ACCUMULATED]:
+    for size, steps in [(8, 1), (2, 4)]:
         batches = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
         found = gradients(stage, tmp_path, examples, collator, **batches)
         for name, gradient in expected.items():
