@@ -202,6 +202,22 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
+def anchored_windows(known, total, window, anchor):
+    """Frames that each window of a stage of codes begins with, and those that it adds; two frames for a token."""
+    windows, start = [], 0
+    if total > window:
+        start = max(0, known - window // 2) // 2 * 2
+    kept, first = [], start
+    while known < total:
+        if windows:
+            kept = list(range(first, first + anchor))
+            start = (known - (window - anchor) // 2) // 2 * 2
+        stop = min(total, start + window - len(kept))
+        windows.append((kept + list(range(start, known)), list(range(known, stop))))
+        known = stop
+    return windows
+
+
 def slow_stage_losses(model, tokens, codes):
     """Mean loss of each stage on one recording that fits into a window; `codes[level][frame]`."""
     semantic, coarse, fine = model.semantic.config, model.coarse.config, model.fine.config

@@ -126,6 +126,9 @@ class AudioLMStageConfig(StrictConfig):
             there is none.
         window_length_s (`float`): seconds of audio seen at once in training and in generation (30 / 10 / 3 for the
             semantic / coarse / fine stage in AudioLM).
+        anchor_length_s (`float`, defaults to 0.0): seconds at the beginning of the first window, most often of the
+            prompt, that stay at the beginning of all later windows of the coarse or parallel stage, so that they have
+            its voice and recording conditions.
         remove_repeats (`bool`, defaults to `False`): the semantic tokens of this stage have no consecutive repeats.
         mean_semantic_duration (`float`, defaults to 1.0): tokens before removal per token after it, measured on the
             training data; turns seconds into numbers of tokens when `remove_repeats` is set.
@@ -150,6 +153,7 @@ class AudioLMStageConfig(StrictConfig):
     num_coarse_codebooks: int = checked(4, LEVELS, trained=True)
     num_fine_codebooks: int = checked(8, Within(0, LEVELS.high, whole=True), trained=True)
     window_length_s: float | int = checked(30.0, _SECONDS)
+    anchor_length_s: float | int = checked(0.0, Within(0, 3600))
     remove_repeats: bool = checked(False, trained=True)
     mean_semantic_duration: float | int = checked(1.0, Within(1, 1e6))
     condition_dropout: float | int = checked(0.0, SHARE)
@@ -182,6 +186,8 @@ class AudioLMStageConfig(StrictConfig):
         """Check that the vocabulary holds the layout, and is of a size that can be."""
         if self.condition_stride is not None:
             self._validate_condition_stride()
+        if self.anchor_length_s:
+            self._validate_anchor()
         if not self.predicted_levels:
             raise ValueError(
                 f"{type(self).__name__}.num_fine_codebooks is {self.num_fine_codebooks}, so the {self.stage} stage "
@@ -200,6 +206,17 @@ class AudioLMStageConfig(StrictConfig):
         reason = reason if self.layout.condition else f"the {self.stage} stage has no condition"
         if reason:
             raise ValueError(f"condition_stride is {self.condition_stride}, but {reason}; leave it out.")
+
+    def _validate_anchor(self) -> None:
+        reason = ""
+        if self.layout.condition != ("semantic",):
+            reason = f"the {self.stage} stage has none; leave it out"
+        elif self.remove_repeats:
+            reason = "tokens without repeats have no times; leave it out"
+        elif self.anchor_length_s > self.window_length_s / 2:
+            reason = f"window_length_s is {self.window_length_s}; give at most half of it"
+        if reason:
+            raise ValueError(f"{type(self).__name__}.anchor_length_s is {self.anchor_length_s}, but {reason}.")
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The decoder's configuration, for code that sizes caches and embeddings."""

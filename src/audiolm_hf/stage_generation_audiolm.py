@@ -35,15 +35,16 @@ from .token_layout_audiolm import code_ids, codes_of_ids, frame_rows, semantic_i
 BLOCK_S = 0.16  # seconds of tokens after which a stage hands them over
 
 
-def _fitted_start(start: int, known: int, target: int, window: int, first: bool) -> int:
+def _fitted_start(start: int, known: int, target: int, window: int, first: bool, anchor: int = 0) -> int:
     """Move a window's start so that something fits after what is known: half a window of it stays as context.
 
-    A window moves before the first token if the rest does not fit, and afterwards when it is full.
+    A window moves before the first token if the rest does not fit, and afterwards when it is full; then an anchor
+    takes a part of it.
     """
     room = start + window - known
     if room >= target - known or (room > 0 and not first):
         return start
-    return max(start, known - window // 2)
+    return max(start, known - (window - anchor) // 2)
 
 
 def _window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
@@ -148,6 +149,8 @@ class CodeRows:
 class _CodeWindows:
     """The windows of a stage of codes, which begin where units of the grid begin, and the codes in them.
 
+    A window that is full moves. The beginning of the first one, the anchor, stays before what is left of it.
+
     Args:
         config ([`AudioLMStageConfig`]): of the stage, which predicts levels from 0 on.
         given ([`CodeRows`]): the rows.
@@ -158,6 +161,10 @@ class _CodeWindows:
         self.length = self.grid.frames_of(max(2, self.grid.units(config.window_length_s)))
         self.codes = [codes[: len(config.predicted_levels)] for codes in given.prompt_codes]
         self.starts, self.stops = [0] * len(self.codes), [0] * len(self.codes)
+        units = self.grid.units(config.anchor_length_s) if config.anchor_length_s else 0
+        self.anchor_length = self.grid.frames_of(units)
+        tokens = given.semantic_tokens
+        self._anchors = [(codes[:, :0], *tokens.between_frames(row, 0, 0)) for row, codes in enumerate(self.codes)]
 
     def known(self, row: int) -> int:
         """Return how many frames of a row have codes."""
@@ -169,20 +176,32 @@ class _CodeWindows:
 
     def _move(self, row: int) -> bool:
         tokens, known, start = self.given.semantic_tokens, self.known(row), self.starts[row]
-        first = known == self.given.prompt_codes[row].shape[1]
-        tokens.reach_frame(row, max(known, start + self.length))
+        first, length = known == self.given.prompt_codes[row].shape[1], self._length(row)
+        tokens.reach_frame(row, max(known, start + length))
         if known >= tokens.num_frames(row):
             return False
-        start = self.grid.unit_start(_fitted_start(start, known, tokens.num_frames(row), self.length, first))
-        tokens.reach_frame(row, start + self.length)
-        self.stops[row] = min(tokens.num_frames(row), start + self.length)
-        self.codes[row], self.starts[row] = self.codes[row][:, start - self.starts[row] :], start
-        tokens.forget_frames(row, start)
+        anchor = 0 if first or length < self.length else self.anchor_length  # that the window does not have yet
+        moved = self.grid.unit_start(_fitted_start(start, known, tokens.num_frames(row), length, first, anchor))
+        if anchor and moved > start:
+            stop = self.grid.unit_start(start + anchor)
+            self._anchors[row] = (self.codes[row][:, : stop - start], *tokens.between_frames(row, start, stop))
+        length = self._length(row)
+        tokens.reach_frame(row, moved + length)
+        self.stops[row] = min(tokens.num_frames(row), moved + length)
+        self.codes[row], self.starts[row] = self.codes[row][:, moved - start :], moved
+        tokens.forget_frames(row, moved)
         return True
 
-    def tokens(self, row: int) -> tuple[Tensor, Tensor]:
-        """Return the semantic tokens in the window of a row, and their frames from its start."""
-        return self.given.semantic_tokens.between_frames(row, self.starts[row], self.stops[row])
+    def _length(self, row: int) -> int:
+        """Return the frames of a row's window that follow its anchor."""
+        return self.length - self._anchors[row][0].shape[1]
+
+    def context(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the codes in the window of a row, its semantic tokens, and their frames from its beginning."""
+        codes, tokens, frames = self._anchors[row]
+        new_tokens, new_frames = self.given.semantic_tokens.between_frames(row, self.starts[row], self.stops[row])
+        pairs = (tokens, new_tokens), (frames, new_frames + codes.shape[1])
+        return torch.cat([codes, self.codes[row]], 1), *(torch.cat(pair) for pair in pairs)
 
     def add(self, active: list[int], ids: Iterable[Tensor]) -> list[Piece]:
         """Add ids of whole frames, one after the other, to the windows of active rows; return them as pieces."""
@@ -205,8 +224,9 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
     noise, progress = [RowNoise(seed, path) for seed, *path in given.seeds], given.progress(config)
     while active := windows.move():
         steps = levels * min(windows.stops[row] - windows.known(row) for row in active)
-        known_ids = [code_ids(windows.codes[row], predicted, config) for row in active]
-        semantic = [semantic_ids(windows.tokens(row)[0], config) for row in active]
+        contexts = [windows.context(row) for row in active]
+        known_ids = [code_ids(codes, predicted, config) for codes, _, _ in contexts]
+        semantic = [semantic_ids(tokens, config) for _, tokens, _ in contexts]
         blocks = sample_blocks(
             model,
             [stage_context(*pair, config) for pair in zip(semantic, known_ids, strict=True)],
@@ -230,11 +250,11 @@ def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: To
     while active := windows.move():
         ids, num_known, noise = [], [], []
         for row in active:
-            known, length = windows.codes[row], windows.stops[row] - windows.starts[row]
-            ids.append(frame_rows(*windows.tokens(row), known, length, config))
+            (known, *tokens), num_new = windows.context(row), windows.stops[row] - windows.known(row)
+            ids.append(frame_rows(*tokens, known, known.shape[1] + num_new, config))
             num_known.append(known.shape[1])
             seed, *path = given.seeds[row]
-            noise.append(parallel_noise(seed, [*path, place], length - num_known[-1], passes))
+            noise.append(parallel_noise(seed, [*path, place], num_new, passes))
         filled = fill_frames(model, ids, num_known, noise, sampler, progress=progress)
         new = zip(num_known, filled, strict=True)
         yield windows.add(active, (row_ids[count:, config.tokens_per_frame :].flatten() for count, row_ids in new))

@@ -78,6 +78,7 @@ def test_unknown_keys_and_impossible_parts_are_refused(config_class, values, mes
         (AudioLMSemanticConfig, "window_length_s", 0),
         (AudioLMSemanticConfig, "remove_repeats", "false"),
         (AudioLMSemanticConfig, "num_semantic_tokens", 2**40),
+        (AudioLMCoarseConfig, "anchor_length_s", -1.0),
         (AudioLMCoarseConfig, "condition_dropout", 1.5),
         (AudioLMCoarseConfig, "condition_stride", -4.0),
         (AudioLMCoarseConfig, "mean_semantic_duration", 0),
@@ -99,6 +100,20 @@ def test_the_error_names_the_value_and_the_range():
         SoundStreamConfig(num_codebooks=2**40)
     with pytest.raises(StrictDataclassError, match="give one or more, each an integer from 1 to 4,096"):
         SoundStreamConfig(strides=[0, 8])
+
+
+@pytest.mark.parametrize(
+    ("config_class", "fields", "message"),
+    [
+        (AudioLMSemanticConfig, {}, "the semantic stage has none; leave it out"),
+        (AudioLMFineConfig, {}, "the fine stage has none; leave it out"),
+        (AudioLMCoarseConfig, {"remove_repeats": True}, "tokens without repeats have no times; leave it out"),
+        (AudioLMCoarseConfig, {"window_length_s": 1.9}, "window_length_s is 1.9; give at most half of it"),
+    ],
+)
+def test_an_anchor_that_cannot_be_is_refused(config_class, fields, message):
+    with pytest.raises(StrictDataclassError, match=rf"anchor_length_s is 1.0, but {message}"):
+        config_class(anchor_length_s=1.0, **fields)
 
 
 def test_the_vocabulary_is_bounded():

@@ -1,4 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import collections
 import dataclasses
 
 import numpy as np
@@ -16,6 +17,7 @@ from audiolm_hf.data.crops import (
     group_by_length,
     longest_sequence,
     random_crops,
+    split_crop,
     validation_batches,
 )
 from audiolm_hf.data.tokens import TokenDataset
@@ -40,7 +42,7 @@ def tokens(tmp_path):
 def test_semantic_tokens_and_codes_of_a_crop_are_of_the_same_time():
     record = made_up_record("a", 30, np.random.default_rng(0))
     config = CONFIGS["coarse"]
-    ids = build_example(record, Crop(0, 4, 10), GRID, config)["input_ids"]
+    ids = build_example(record, [Crop(0, 4, 10)], GRID, config)["input_ids"]
     separator = ids.tolist().index(config.separator_token_id)
     assert ids[1:separator].tolist() == record.semantic_tokens[4:14].tolist()
     codes = codes_of_ids(ids[None, separator + 1 :], config.predicted_levels, config)
@@ -52,7 +54,7 @@ def test_end_token_is_learned_only_where_the_recording_ends():
     record = made_up_record("a", 30, np.random.default_rng(0))
     cut = made_up_record("a", 30, np.random.default_rng(0), ends_recording=False)
     ends = [
-        config.eos_token_id in build_example(of, crop, GRID, config)["labels"].tolist()
+        config.eos_token_id in build_example(of, [crop], GRID, config)["labels"].tolist()
         for of, crop in ((record, Crop(0, 20, 10)), (record, Crop(0, 19, 10)), (cut, Crop(0, 20, 10)))
     ]
     assert ends == [True, False, False]
@@ -75,6 +77,45 @@ def test_random_crops_see_every_unit_about_equally_often():
     assert seen.mean() / 2000 == pytest.approx(1, abs=0.02)
     assert seen.min() / 2000 > 0.35
     assert seen.max() / 2000 < 1.5
+
+
+@pytest.mark.parametrize("start", [0, 3, 18, 28])
+def test_an_anchor_comes_from_any_place_beside_the_rest_of_its_crop(start):
+    rng, seen = np.random.default_rng(0), collections.Counter()
+    for _ in range(4000):
+        crops = split_crop(Crop(0, start, 12), 40, 5, rng)
+        if len(crops) == 1:
+            assert crops == [Crop(0, start, 12)]
+            continue
+        anchor, rest = crops
+        assert rest == Crop(0, start + 5, 7) and anchor.length == 5
+        seen[anchor.start] += 1
+    rest = set(range(start + 5, start + 12))
+    places = [place for place in range(36) if not rest & set(range(place, place + 5))]
+    assert sorted(seen) == places
+    assert sum(seen.values()) == pytest.approx(2000, abs=150)
+    assert min(seen.values()) > 0.6 * 2000 / len(places)
+
+
+def test_a_crop_that_is_all_anchor_stays_whole():
+    crops = {tuple(split_crop(Crop(0, 0, 5), 5, 5, np.random.default_rng(seed))) for seed in range(20)}
+    assert crops == {(Crop(0, 0, 5),)}
+
+
+def test_batches_with_anchors_have_the_sizes_of_those_without(tokens):
+    plain, anchored = (
+        StageBatches(tokens, AudioLMCoarseConfig(**fields), batch_tokens=200, num_batches=9)
+        for fields in (
+            tiny_stage_config(window_length_s=0.4),
+            tiny_stage_config(window_length_s=0.4, anchor_length_s=0.16),
+        )
+    )
+    pairs = [(plain[index], anchored[index]) for index in range(9)]
+    assert all(one["input_ids"].shape == other["input_ids"].shape for one, other in pairs)
+    same = [
+        torch.equal(row, other) for pair in pairs for row, other in zip(*(b["input_ids"] for b in pair), strict=True)
+    ]
+    assert 0.3 < sum(same) / len(same) < 0.8
 
 
 @pytest.mark.parametrize("stage", list(CONFIGS))
@@ -178,7 +219,7 @@ def test_lengths_are_those_of_the_sequences(tmp_path, stage, remove_repeats):
     record = dataclasses.replace(record, semantic_tokens=np.repeat(record.semantic_tokens, 2)[:31])
     lengths = SequenceLengths([record], GRID, config)
     for crop in (Crop(0, 0, 31), Crop(0, 3, 10), Crop(0, 4, 10), Crop(0, 30, 1)):
-        length = len(build_example(record, crop, GRID, config)["input_ids"])
+        length = len(build_example(record, [crop], GRID, config)["input_ids"])
         assert lengths(crop) - length == (config.stage == "semantic")  # room for the end token
     assert longest_sequence(INFO, config) == {"semantic": 12, "coarse": 52, "fine": 102}[stage]
 

@@ -12,10 +12,11 @@ from audiolm_hf import AudioLMGenerationConfig, AudioLMModel
 from audiolm_hf import stage_generation_audiolm as generation
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, fill_frames, masked_counts, parallel_noise
 from audiolm_hf.stage_generation_audiolm import generate_parallel_codes
+from audiolm_hf.token_layout_audiolm import codes_of_ids
 from tests.conftest import tiny_config
 from tests.helpers_parallel import masked_rows, parallel_audiolm, parallel_fields, parallel_stage
 from tests.helpers_tokens import code_rows, collected
-from tests.reference import filled_rows
+from tests.reference import anchored_windows, filled_rows
 from tests.stages.test_stage_generation_audiolm import SEEDS
 
 GREEDY = {"do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -129,6 +130,27 @@ def test_windows_overlap_by_half_and_begin_with_a_token(stage, seen_windows):
     assert codes.shape == (5, 120) and int(codes.max()) < 8
     assert seen_windows == [[(50, 5)], [(50, 26)], [(50, 26)], [(48, 26)]][: len(seen_windows)]
     assert sum(length - kept for ((length, kept),) in seen_windows) == 115
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 120), (5, 130), (31, 100), (90, 200)])
+def test_windows_keep_the_beginning_of_the_first(monkeypatch, count, total):
+    stage, seen, original = parallel_stage(anchor_length_s=0.4), [], generation.fill_frames
+
+    def spy(model, rows, *args, **kwargs):
+        filled = original(model, rows, *args, **kwargs)
+        seen.append(filled[0])
+        return filled
+
+    monkeypatch.setattr(generation, "fill_frames", spy)
+    known = torch.randint(0, 8, (5, count))
+    given = code_rows([total // 2], [known], [total], SEEDS[:1])
+    (codes,) = collected(generate_parallel_codes(stage, given, TokenSampler(**SAMPLED, num_passes=2)), [known])
+    tokens = (torch.arange(total // 2) % 20).repeat_interleave(2)
+    for rows, (before, new) in zip(seen, anchored_windows(count, total, 50, 20), strict=True):
+        assert torch.equal(rows[:, 0], tokens[before + new])
+        assert torch.equal(
+            codes_of_ids(rows[None, :, 1:].flatten(1), range(5), stage.config)[0], codes[:, before + new]
+        )
 
 
 @pytest.mark.parametrize("step", [None, 1, 7])

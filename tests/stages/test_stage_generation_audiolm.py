@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Each stage in windows."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,9 @@ from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.sampling_audiolm import TokenSampler
 from audiolm_hf.stage_generation_audiolm import generate_coarse_codes, generate_fine_codes, generate_semantic_tokens
 from audiolm_hf.token_feed_audiolm import Feed, Piece, TimedTokens
+from audiolm_hf.token_layout_audiolm import code_ids, stage_context
 from tests.helpers_tokens import INFO, code_rows, collected
+from tests.reference import anchored_windows
 
 SEEDS = [(0, 0), (0, 1), (0, 2)]
 
@@ -114,16 +118,42 @@ def test_coarse_windows_are_aligned_with_semantic_tokens(tiny_audiolm, seen_cont
     assert seen_contexts[1] == ([2 + 25 + 2 * 26], 2 * 24)
 
 
-@pytest.mark.parametrize("step", [None, 1, 7])
-def test_coarse_rows_do_not_depend_on_each_other_or_when_tokens_arrive(tiny_audiolm, step):
+@pytest.mark.parametrize("anchor", [0, 20])
+@pytest.mark.parametrize(("count", "total"), [(0, 120), (5, 130), (6, 50), (31, 100), (90, 200)])
+def test_windows_keep_the_beginning_of_the_first(tiny_audiolm, monkeypatch, anchor, count, total):
+    coarse = copy.deepcopy(tiny_audiolm.coarse)
+    coarse.config.anchor_length_s = anchor / 50
+    known, seen, original = torch.randint(0, 8, (2, count)), [], generation.sample_blocks
+
+    def spy(model, contexts, noise, *args, **kwargs):
+        seen.append((contexts[0], noise.shape[1]))
+        return original(model, contexts, noise, *args, **kwargs)
+
+    monkeypatch.setattr(generation, "sample_blocks", spy)
+    given = code_rows([total // 2], [known], [total], SEEDS[:1], 3)
+    (codes,) = collected(generate_coarse_codes(coarse, given, sampler_of("coarse")), [known])
+    tokens, expected = torch.arange(total // 2) % 20, []
+    for before, new in anchored_windows(count, total, 50, anchor):
+        frames = torch.tensor(before + new)
+        semantic = tokens[frames[frames % 2 == 0] // 2]
+        ids = code_ids(codes[:, before], [0, 1], coarse.config)
+        expected.append((stage_context(semantic, ids, coarse.config), 2 * len(new)))
+    assert [length for _, length in seen] == [length for _, length in expected]
+    assert all(torch.equal(*pair) for pair in zip((c for c, _ in seen), (c for c, _ in expected), strict=True))
+
+
+@pytest.mark.parametrize(("step", "anchor_s"), [(None, 0.0), (1, 0.0), (7, 0.4), (1, 0.5)])
+def test_coarse_rows_do_not_depend_on_each_other_or_when_tokens_arrive(tiny_audiolm, step, anchor_s):
+    coarse = copy.deepcopy(tiny_audiolm.coarse)
+    coarse.config.anchor_length_s = anchor_s
     counts, lengths = [40, 25, 55], [80, 50, 110]
     known = [torch.randint(0, 8, (2, count)) for count in (6, 0, 60)]
     sampler = sampler_of("coarse")
     rows = code_rows(counts, known, lengths, SEEDS, step)
-    batched = collected(generate_coarse_codes(tiny_audiolm.coarse, rows, sampler), known)
+    batched = collected(generate_coarse_codes(coarse, rows, sampler), known)
     for row in range(3):
         alone = code_rows(*([values[row]] for values in (counts, known, lengths, SEEDS)))
-        single = collected(generate_coarse_codes(tiny_audiolm.coarse, alone, sampler), [known[row]])
+        single = collected(generate_coarse_codes(coarse, alone, sampler), [known[row]])
         assert batched[row].shape == (2, lengths[row]) and torch.equal(batched[row], single[0])
 
 

@@ -29,6 +29,7 @@ from audiolm_hf.token_layout_audiolm import (
     token_levels,
 )
 
+ANCHOR_SHARE = 0.5  # of the crops that begin with an anchor from elsewhere in the recording
 EDGE_SHARE = 0.5  # of a window: how far past the ends of a recording a crop is aimed, so that ends are seen as often
 BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length together
 
@@ -70,13 +71,32 @@ def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) ->
     return crops
 
 
+def split_crop(crop: Crop, units: int, anchor: int, rng: np.random.Generator) -> list[Crop]:
+    """Replace the first `anchor` grid units of a crop by others of its record, of `units`, before or after the rest.
+
+    As in generation, where a window that has moved begins with its anchor (see `anchor_length_s` of
+    [`AudioLMStageConfig`]). A share of the crops, and those without a rest, stay as they are.
+    """
+    if rng.random() >= ANCHOR_SHARE or crop.length <= anchor:
+        return [crop]
+    rest = Crop(crop.record, crop.start + anchor, crop.length - anchor)
+    place = int(rng.integers(crop.start + 1 + max(0, units - anchor - rest.start - rest.length + 1)))
+    start = place if place <= crop.start else rest.start + rest.length + place - crop.start - 1
+    return [Crop(crop.record, start, anchor), rest]
+
+
 def build_example(
-    record: TokenRecord, crop: Crop, grid: TimeGrid, config: AudioLMStageConfig, drop_condition: bool = False
+    record: TokenRecord,
+    crops: Sequence[Crop],
+    grid: TimeGrid,
+    config: AudioLMStageConfig,
+    drop_condition: bool = False,
 ) -> dict[str, Tensor]:
-    """Build the `input_ids` and `labels (sequence_length,)` of one crop, cut at the same times."""
-    semantic_tokens = torch.from_numpy(record.semantic_tokens[crop.tokens(grid)].astype(np.int64))
-    audio_codes = torch.from_numpy(record.audio_codes[:, crop.frames(grid)].astype(np.int64))
-    ends_recording = record.ends_recording and crop.start + crop.length >= record_units(record, grid)
+    """Build the `input_ids` and `labels (sequence_length,)` of crops one after the other, cut at the same times."""
+    tokens = np.concatenate([record.semantic_tokens[crop.tokens(grid)] for crop in crops])
+    codes = np.concatenate([record.audio_codes[:, crop.frames(grid)] for crop in crops], axis=1)
+    semantic_tokens, audio_codes = (torch.from_numpy(ids.astype(np.int64)) for ids in (tokens, codes))
+    ends_recording = record.ends_recording and crops[-1].start + crops[-1].length >= record_units(record, grid)
     return build_stage_example(
         config, semantic_tokens, audio_codes, ends_recording=ends_recording, drop_condition=drop_condition
     )
@@ -141,7 +161,11 @@ class StageBatches(Dataset):
         """Build one row of a batch; its random numbers are its own."""
         rng = np.random.default_rng([self.seed, 1, number, row])
         drop = rng.random() < self.condition_dropout
-        example = build_example(self.tokens[crop.record], crop, self.grid, self.config, drop)
+        crops = [crop]
+        if self.config.anchor_length_s:
+            units, anchor = self._lengths.units[crop.record], self.grid.units(self.config.anchor_length_s)
+            crops = split_crop(crop, units, anchor, rng)
+        example = build_example(self.tokens[crop.record], crops, self.grid, self.config, drop)
         example = hide_codes(example, self.config, rng)
         return example | {"input_ids": corrupt_inputs(example["input_ids"], self.config, self.corruption, rng)}
 
@@ -224,7 +248,7 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
 
     def build(crop: Crop, level: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([crop.record, crop.start, level])
-        return hide_codes(build_example(tokens[crop.record], crop, grid, config), config, rng, level)
+        return hide_codes(build_example(tokens[crop.record], [crop], grid, config), config, rng, level)
 
     return [
         pad_examples([build(crop, level) for crop in batch], config)

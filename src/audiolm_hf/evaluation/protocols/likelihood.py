@@ -132,7 +132,7 @@ def record_token_bits(
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
     bits: dict[int, list[np.ndarray]] = {level: [] for level in config.predicted_levels}
     for crop, context_units in scored_crops(record_units(record, grid), window, stride):
-        example = build_example(record, crop, grid, config)
+        example = build_example(record, [crop], grid, config)
         labels = example["labels"]
         predicted = torch.nonzero(labels != IGNORE_INDEX)[:, 0]
         context = Crop(crop.record, crop.start, context_units)

@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
-from audiolm_hf.settings import Count, CountOrNone, Decay, Filled, InputPath, NamedInput, Seconds, Share, Use
+from audiolm_hf.settings import (
+    Count,
+    CountOrNone,
+    Decay,
+    Filled,
+    InputPath,
+    NamedInput,
+    NotNegative,
+    Seconds,
+    Share,
+    Use,
+)
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys
 
@@ -18,6 +29,9 @@ class StageTrainingConfig(TrainingConfig):
     train_tokens: Annotated[list[InputPath], Filled()]  # token datasets of the training data
     validation_tokens: Annotated[list[InputPath], Filled()]  # token datasets that choose the best checkpoint
     window_length_s: Seconds  # length of the crops, and of the windows in generation, in seconds
+    # seconds of every window of the coarse or parallel stage that come from elsewhere in the recording, in half of the
+    # crops, and in generation from the beginning of the first window, so that later windows have its voice
+    anchor_length_s: NotNegative = 0.0
     # `model_type` of the decoder (by default `"llama"`; of the parallel stage's encoder `"eurobert"`) and fields of
     # its configuration. With `warm_start`, fields that differ from those of the language model.
     backbone: dict[str, Any] = field(default_factory=dict)

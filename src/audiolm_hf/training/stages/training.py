@@ -55,6 +55,7 @@ def build_stage_config(
         num_coarse_codebooks=config.num_coarse_codebooks,
         num_fine_codebooks=num_others,
         window_length_s=config.window_length_s,
+        anchor_length_s=config.anchor_length_s,
         remove_repeats=config.remove_repeats,
         mean_semantic_duration=mean_semantic_duration,
         condition_dropout=config.condition_dropout,
