@@ -200,8 +200,8 @@ class _CodeWindows:
         """Return the codes in the window of a row, its semantic tokens, and their frames from its beginning."""
         codes, tokens, frames = self._anchors[row]
         new_tokens, new_frames = self.given.semantic_tokens.between_frames(row, self.starts[row], self.stops[row])
-        pairs = (tokens, new_tokens), (frames, new_frames + codes.shape[1])
-        return torch.cat([codes, self.codes[row]], 1), *(torch.cat(pair) for pair in pairs)
+        frames = torch.cat([frames, new_frames + codes.shape[1]])
+        return torch.cat([codes, self.codes[row]], 1), torch.cat([tokens, new_tokens]), frames
 
     def add(self, active: list[int], ids: Iterable[Tensor]) -> list[Piece]:
         """Add ids of whole frames, one after the other, to the windows of active rows; return them as pieces."""
@@ -250,8 +250,9 @@ def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: To
     while active := windows.move():
         ids, num_known, noise = [], [], []
         for row in active:
-            (known, *tokens), num_new = windows.context(row), windows.stops[row] - windows.known(row)
-            ids.append(frame_rows(*tokens, known, known.shape[1] + num_new, config))
+            known, tokens, frames = windows.context(row)
+            num_new = windows.stops[row] - windows.known(row)
+            ids.append(frame_rows(tokens, frames, known, known.shape[1] + num_new, config))
             num_known.append(known.shape[1])
             seed, *path = given.seeds[row]
             noise.append(parallel_noise(seed, [*path, place], num_new, passes))
