@@ -5,8 +5,9 @@ In: a decoder, and its cache after the prompt; out: the last hidden state of eac
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -101,60 +102,85 @@ class FixedCache(StaticCache):
 class PackedDecoder:
     """Steps of a decoder, one id of every row at a time, that return the hidden states of its `forward`.
 
-    The weights are copied in a layout that few rows are multiplied by fast. See `pack_decoder`.
+    The weights are copied in a layout that few rows are multiplied by fast, and all steps compute in the same buffers,
+    because calls of torch take most of the time of a small decoder. See `pack_decoder`.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): the decoder.
-        cache ([`~transformers.DynamicCache`]): that of `build_cache`, after the prompt; extended by each step.
+        cache ([`~transformers.DynamicCache`]): that of `build_cache`, after the prompt; its layers are removed.
         position_ids (`torch.LongTensor` of shape `(batch, num_steps)`): positions of the ids to come.
         mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 0 for padding of the prompt, 1
             elsewhere, also for the ids to come.
     """
 
     def __init__(self, model: Any, cache: DynamicCache, position_ids: Tensor, mask: Tensor | None) -> None:
-        self.model, self.layers = model, []
-        self.mask = None if mask is None else mask[:, None, None].bool()
+        self.model, self.mask = model, None if mask is None else mask[:, None, None].bool()
         self.start = self.length = cache.get_seq_length()
-        rows = len(position_ids)
-        for layer, kept in zip(model.layers, cache.layers, strict=True):
-            attention, mlp = layer.self_attn, layer.mlp
-            qkv = pack((attention.q_proj, attention.k_proj, attention.v_proj), rows)
-            gate_up = pack((mlp.gate_proj, mlp.up_proj), rows)
-            self.layers.append(
-                (layer, kept, qkv, pack((attention.o_proj,), rows), gate_up, pack((mlp.down_proj,), rows))
-            )
-        weight = model.embed_tokens.weight
-        cos, sin = model.rotary_emb(weight, position_ids=position_ids)
-        self.half = cos.shape[-1] // 2
-        self.cos = cos.transpose(0, 1)[:, :, None].contiguous()
-        sin = torch.cat([-sin[..., : self.half], sin[..., self.half :]], -1)  # of the halves of a head, exchanged
-        self.sin = sin.transpose(0, 1)[:, :, None].contiguous()
+        rows, num_keys, capacity, size = cache.layers[0].key_room.shape
+        attention, weight = model.layers[0].self_attn, model.embed_tokens.weight
+        self.scale, num_queries = attention.scaling, attention.q_proj.out_features // size
+        self.hidden = weight.new_empty(rows, weight.shape[1])
+        self.heads = torch.empty(rows, num_queries + 2 * num_keys, size, device="cpu", dtype=torch.float32)
+        self.queries = self.heads[:, :num_queries].view(rows, num_keys, -1, size)  # of the same keys: one matrix
+        self.new = self.heads[:, num_queries:].view(rows, 2, num_keys, size).transpose(0, 1)  # keys and values
+        # A product rotates complex numbers, whose parts are neighbours: here, in weights and in the keys.
+        self.pairs = torch.view_as_complex(self.heads[:, : num_queries + num_keys].unflatten(-1, (-1, 2)))
+        cos, sin = (each[..., : size // 2] for each in model.rotary_emb(self.heads, position_ids=position_ids))
+        self.turns = torch.complex(cos, sin).transpose(0, 1)[:, :, None].contiguous()
+        self.room = weight.new_empty(2, len(model.layers), rows, num_keys, capacity, size)
+        for keys, values in zip(*self.room[..., : self.start, :], strict=True):
+            kept: Any = cache.layers.pop(0)
+            keys.copy_(_paired(kept.keys))
+            values.copy_(kept.values)
+        self.nothing = weight.new_empty(1, 1, 1)
+        self.attended = weight.new_empty(rows, num_keys, num_queries // num_keys, size)
+        places = torch.arange(self.heads[0].numel(), device="cpu").view(-1, size)
+        order = torch.cat([_paired(places[: num_queries + num_keys]), places[num_queries + num_keys :]]).flatten()
+        if _is_row(self.hidden):
+            self.queries, self.new, self.room = self.queries[0], self.new[:, 0], self.room[:, :, 0]
+        self.layers = [self._pack(layer, order) for layer in model.layers]
+
+    def _pack(self, layer: Any, order: Tensor) -> tuple[Callable[[], Tensor], ...]:
+        """Return the parts of a layer between its attention: from buffer to buffer, in order."""
+        attention, mlp, hidden = layer.self_attn, layer.mlp, self.hidden
+        gate_up = hidden.new_empty(len(hidden), 2 * mlp.up_proj.out_features)
+        (gate, up), gated = gate_up.chunk(2, -1), torch.empty_like(gate_up[:, ::2])
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        return (
+            _normed(hidden, layer.input_layernorm, projections, self.heads.flatten(1), order),
+            _added(hidden, self.attended.flatten(1), attention.o_proj),
+            _normed(hidden, layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj), gate_up),
+            lambda: torch.mul(mlp.act_fn(gate), up, out=gated),
+            _added(hidden, gated, mlp.down_proj),
+        )
 
     def step(self, input_ids: Tensor) -> Tensor:
         """Return the last hidden states `(batch, hidden_size)` of the next ids `(batch,)`."""
-        hidden = self.model.embed_tokens(input_ids)
-        rows, cos, sin = len(hidden), self.cos[self.length - self.start], self.sin[self.length - self.start]
         last, self.length = self.length, self.length + 1
         mask = None if self.mask is None else self.mask[..., : self.length]
-        for layer, kept, qkv, output, gate_up, down in self.layers:
-            attention = layer.self_attn
-            num_keys = kept.key_room.shape[1]
-            heads = qkv(normalize(hidden, layer.input_layernorm)).view(rows, -1, 2 * self.half)
-            # Views by methods take less time than those by indices.
-            num_others = heads.shape[1] - num_keys
-            rotated, new_values = heads.split((num_others, num_keys), 1)
-            rotated = torch.addcmul(rotated * cos, rotated.roll(self.half, -1), sin)
-            queries, new_keys = rotated.split((num_others - num_keys, num_keys), 1)
-            kept.key_room.select(2, last).copy_(new_keys)
-            kept.value_room.select(2, last).copy_(new_values)
-            # The queries that share keys are the rows of one matrix.
-            queries = queries.view(rows, num_keys, -1, 2 * self.half)
-            keys, values = kept.key_room.narrow(2, 0, self.length), kept.value_room.narrow(2, 0, self.length)
-            attended = F.scaled_dot_product_attention(queries, keys, values, mask, scale=attention.scaling)
-            hidden = output(attended.reshape(rows, -1)).add_(hidden)
-            gate, up = gate_up(normalize(hidden, layer.post_attention_layernorm)).chunk(2, -1)
-            hidden = down(layer.mlp.act_fn(gate) * up).add_(hidden)
-        return normalize(hidden, self.model.norm)
+        turns = self.turns[last - self.start]
+        self.hidden.copy_(self.model.embed_tokens(input_ids))
+        # Tensors are iterated over by one call.
+        known, room = self.room.narrow(-2, 0, self.length), self.room.select(-2, last).unbind(1)
+        layers = zip(self.layers, *known, room, strict=True)
+        for (project, output, widen, gate, down), keys, values, new in layers:
+            project()
+            self.pairs.mul_(turns)
+            new.copy_(self.new)
+            self._attend(keys, values, mask)
+            output()
+            widen()
+            gate()
+            down()
+        return normalize(self.hidden, self.model.norm)
+
+    def _attend(self, keys: Tensor, values: Tensor, mask: Tensor | None) -> None:
+        if keys.dim() == 3:  # of one row
+            shares = torch.baddbmm(self.nothing, self.queries, keys.mT, beta=0, alpha=self.scale).softmax(-1)
+            torch.bmm(shares, values, out=self.attended[0])
+        else:
+            queries = self.queries.to(keys.dtype)
+            self.attended.copy_(F.scaled_dot_product_attention(queries, keys, values, mask, scale=self.scale))
 
 
 class FastProducts(TorchFunctionMode):
@@ -195,23 +221,61 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 def normalize(hidden: Tensor, norm: Any) -> Tensor:
     """Return the result of an RMSNorm."""
-    if len(hidden) > 1 or hidden.dtype != torch.float32:
-        return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
-    row = hidden.view(-1)  # by 4 operations in place of 7
-    mean = torch.dot(row, row).item() / len(row)
-    return (hidden * norm.weight).div_(math.sqrt(mean + norm.variance_epsilon))
+    return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
-def pack(layers: Iterable[Any], rows: int) -> Callable[[Tensor], Tensor]:
-    """Return the function of linear layers with the same inputs, whose outputs are concatenated."""
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
-    if rows == 1 and weight.dtype == torch.float32:
-        weight = weight.t().contiguous()
-        return lambda inputs: inputs @ weight if bias is None else torch.addmm(bias, inputs, weight)
+def _is_row(hidden: Tensor) -> bool:
+    """Return whether hidden states are one row in float32, which BLAS multiplies faster than oneDNN."""
+    return len(hidden) == 1 and hidden.dtype == torch.float32
+
+
+def _paired(values: Tensor) -> Tensor:
+    """Return the halves of the last dimension, real and imaginary parts, as pairs."""
+    return values.unflatten(-1, (2, -1)).mT.flatten(-2)
+
+
+def _normed(
+    hidden: Tensor, norm: Any, layers: Sequence[Any], out: Tensor, order: Tensor | None = None
+) -> Callable[[], Tensor]:
+    """Return the function that writes what linear layers compute of the normalized hidden states to `out`."""
+    if not _is_row(hidden):
+        product = pack(layers, len(hidden), order)
+        return lambda: out.copy_(product(normalize(hidden, norm)))
+    weight, bias = _joined(layers, order)
+    weight = weight.t().contiguous().mul_(norm.weight[:, None])
+    added, beta = (out, 0) if bias is None else (bias, 1)
+    row, epsilon = hidden[0].numpy(), norm.variance_epsilon
+
+    def product_of_row() -> Tensor:
+        scale = 1 / math.sqrt(float(row.dot(row)) / len(row) + epsilon)
+        return torch.addmm(added, hidden, weight, beta=beta, alpha=scale, out=out)
+
+    return product_of_row
+
+
+def _added(hidden: Tensor, inputs: Tensor, layer: Any) -> Callable[[], Tensor]:
+    """Return the function that adds what a linear layer computes of `inputs` to the hidden states."""
+    if not _is_row(hidden):
+        product = pack((layer,), len(hidden))
+        return lambda: hidden.add_(product(inputs))
+    weight, bias = layer.weight.t().contiguous(), layer.bias
+    if bias is None:
+        return partial(hidden.addmm_, inputs, weight)
+    return lambda: hidden.addmm_(inputs, weight).add_(bias)
+
+
+def pack(layers: Sequence[Any], rows: int, order: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """Return the function of linear layers with the same inputs, whose outputs are concatenated, in some order."""
+    weight, bias = _joined(layers, order)
     if torch.backends.mkldnn.is_available():
         weight = _onednn._reorder_linear_weight(weight, rows)
     return lambda inputs: multiply(inputs, weight, bias)
+
+
+def _joined(layers: Sequence[Any], order: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    weight = torch.cat([layer.weight for layer in layers])
+    bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
+    return (weight, bias) if order is None else (weight[order], None if bias is None else bias[order])
 
 
 def _bias(layer: Any) -> Tensor:

@@ -65,9 +65,9 @@ class TokenSampler:
         if not self.do_sample:
             return scores.argmax(-1)
         # The inverse of the cumulative distribution: one number a row, and the same on every device.
-        precise = torch.float32 if scores.device.type == "mps" else torch.float64
-        cumulative = self.warpers(None, scores).softmax(-1, dtype=precise).cumsum(-1)
-        drawn = noise[:, None].to(precise) * cumulative[:, -1:]
+        noise = noise.to(_precise(scores.device))
+        cumulative = self.warpers(None, scores).softmax(-1, dtype=noise.dtype).cumsum(-1)
+        drawn = noise[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
 
     def passes(self, num_levels: int) -> list[int]:
@@ -75,6 +75,10 @@ class TokenSampler:
         if isinstance(self.num_passes, int):
             return [self.num_passes] + [1] * (num_levels - 1)
         return self.num_passes
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class LevelLogitsProcessor(LogitsProcessor):
@@ -169,12 +173,12 @@ def sample_blocks(
     guided = unconditional_contexts is not None
     steps = StageSteps(model, contexts + (unconditional_contexts or []), num_tokens)
     device = steps.input_ids.device
-    noise = noise.to(device)
+    noise = noise.to(device, _precise(device))
     levels, end_token_id = config.predicted_levels, config.end_token_id  # once: reading takes as long as computing
     first_ids = [level_range(config, level)[0] for level in levels]
     tokens = torch.full((batch, num_tokens), end_token_id, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    unusable, ids = ended.clone(), None
+    highest, ids = torch.zeros(num_tokens, batch, device=device), None
     for step in range(num_tokens):
         states = steps.read_contexts() if ids is None else steps.follow(ids)
         level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
@@ -185,7 +189,7 @@ def sample_blocks(
         if num_forbidden_ends is not None:
             forbidden = step < num_forbidden_ends
             scores[:, end_token_id] = scores[:, end_token_id].masked_fill(forbidden, -torch.inf)
-        unusable |= ~scores.amax(-1).isfinite()
+        torch.amax(scores, -1, out=highest[step])
         chosen = sampler.choose(scores, noise[:, step]) + first_id
         if level == SEMANTIC_LEVEL:
             chosen = chosen.masked_fill(ended, end_token_id)
@@ -196,17 +200,17 @@ def sample_blocks(
         if level == SEMANTIC_LEVEL and ended.all():
             break
         if step + 1 - yielded == block and step + 1 < num_tokens:
-            _require_usable(unusable, config)  # asked once a block: an accelerator has to be waited for
+            _require_usable(highest.isfinite(), config)  # asked once a block: an accelerator has to be waited for
             yield tokens[:, yielded : step + 1]
             yielded = step + 1
         ids = chosen.repeat(2) if guided else chosen
-    _require_usable(unusable, config)
+    _require_usable(highest.isfinite(), config)
     steps.keep_cache()
     yield tokens[:, yielded:]
 
 
-def _require_usable(unusable: Tensor, config: AudioLMStageConfig) -> None:
-    if unusable.any():
+def _require_usable(usable: Tensor, config: AudioLMStageConfig) -> None:
+    if not usable.all():
         raise ValueError(
             f"The {config.stage} stage's scores are NaN or infinite, so nothing can be sampled from them. Check its "
             'weights and options, or load it with dtype="float32".'
@@ -273,7 +277,7 @@ def fill_frames(
     for row, (known, row_numbers) in enumerate(zip(num_known, noise, strict=True)):
         drawn[:, :, row, known : known + row_numbers.shape[2]] = row_numbers
     numbers = iter(drawn.to(device))
-    unusable = torch.zeros((), dtype=torch.bool, device=device)
+    usable = torch.ones((), dtype=torch.bool, device=device)
     encoder = pack_encoder(model.model, lengths.tolist() * (1 if sampler.guidance_scale == 1 else 2))
     for level, number in zip(config.predicted_levels, passes, strict=True):
         column = config.tokens_per_frame + level
@@ -286,7 +290,7 @@ def fill_frames(
                 continue
             with fast_products(model.model):
                 scores = _frame_scores(model, encoder, ids, mask, masked, level, sampler.guidance_scale)
-            unusable |= ~scores.isfinite().all()
+            usable &= scores.isfinite().all()
             chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
             ranks = confidence.new_full(masked.shape, -torch.inf).masked_scatter(masked, confidence)
             ranks = ranks.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
@@ -296,7 +300,7 @@ def fill_frames(
             masked = masked & ~accepted
             if progress is not None:
                 progress.advance(int(num_accepted.sum()))
-    _require_usable(unusable, config)
+    _require_usable(usable, config)
     return [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
 
 
