@@ -178,7 +178,7 @@ def sample_blocks(
     first_ids = [level_range(config, level)[0] for level in levels]
     tokens = torch.full((batch, num_tokens), end_token_id, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    highest, ids = torch.zeros(num_tokens, batch, device=device), None
+    highest, ids = torch.zeros(num_tokens, batch, device=device, dtype=torch.float32), None
     for step in range(num_tokens):
         states = steps.read_contexts() if ids is None else steps.follow(ids)
         level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
