@@ -51,10 +51,15 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", line)
 
 
-def pytest_collection_finish():
-    """Take what the imports made out of garbage collection, of which every training with Trainer has a full one."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keep what imports make out of garbage collection, of which every training with Trainer has a full one."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_sessionfinish():

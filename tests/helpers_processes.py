@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from audiolm_hf import cli
+
 TIMEOUT_S = 600  # two processes that wait for each other would never end
 _FORK = multiprocessing.get_context("fork")
 
@@ -50,6 +52,36 @@ def fork_that_waits(work: Callable[[], Any]) -> Iterator[multiprocessing.Process
     finally:
         process.kill()
         process.join()
+
+
+class ForkedProgram:
+    """The program `audiolm-hf` in a fork of this process, in a folder; its output is read from pipes."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        pipes = [os.pipe(), os.pipe()]
+        self.process = _FORK.Process(target=_as_program, args=(folder, arguments, pipes))
+        self.process.start()
+        for _, writing in pipes:
+            os.close(writing)
+        self.stdout, self.stderr = (os.fdopen(reading, "rb") for reading, _ in pipes)
+
+    def wait(self) -> int | None:
+        """Close the pipes, and return the exit status, or None if the program does not end."""
+        self.process.join(60)
+        self.process.kill()
+        self.stdout.close()
+        self.stderr.close()
+        return self.process.exitcode
+
+
+def _as_program(folder: Path, arguments: tuple[str, ...], pipes: list[tuple[int, int]]) -> None:
+    os.chdir(folder)
+    for (reading, writing), name, number in zip(pipes, ("stdout", "stderr"), (1, 2), strict=True):
+        os.close(reading)
+        os.dup2(writing, number)
+        os.close(writing)
+        setattr(sys, name, os.fdopen(number, "w", closefd=False))
+    sys.exit(cli.main(arguments))
 
 
 def train_on_two(work: Callable[..., None], output: Path, *arguments: Any) -> None:

@@ -19,6 +19,7 @@ from audiolm_hf.cli import BROKEN_PIPE
 from audiolm_hf.commands import continue_
 from audiolm_hf.provenance_audiolm import read_provenance
 from tests.helpers_checkpoint import CLIP, environment, tiny_model, tiny_processor
+from tests.helpers_processes import ForkedProgram
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +38,10 @@ def run(folder, tmp_path, monkeypatch):
     return run
 
 
-def pipe(folder, tmp_path, length_s, output="-"):
-    """Begin a stream to a pipe, or a file."""
-    command = [sys.executable, "-m", "audiolm_hf.cli", "continue", str(CLIP), "-o", output, "--stream", "--quiet"]
-    return subprocess.Popen(
-        [*command, "--length-s", str(length_s), "--checkpoint", str(folder), "--device", "cpu", "--seed", "3"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def stream(folder, length_s, output="-"):
+    """The arguments of a stream to a pipe, or a file."""
+    options = ["--length-s", str(length_s), "--checkpoint", str(folder), "--device", "cpu", "--seed", "3"]
+    return ["continue", str(CLIP), "-o", output, "--stream", "--quiet", *options]
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -66,13 +61,12 @@ def test_a_streamed_file_has_the_samples_of_a_whole_one(run, tmp_path, capsys, a
 
 
 def test_a_pipe_is_filled_while_the_program_runs(run, folder, tmp_path):
-    process = pipe(folder, tmp_path, 4)
-    with process:
-        first = process.stdout.read(44 + 2 * 40000 + 2 * 320 * 16)
-        assert process.poll() is None  # the pipe holds less than the rest
-        data = first + process.stdout.read()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
+    program = ForkedProgram(tmp_path, *stream(folder, 4))
+    first = program.stdout.read(44 + 2 * 40000 + 2 * 320 * 16)
+    assert program.process.is_alive()  # the pipe holds less than the rest
+    data = first + program.stdout.read()
+    assert program.stderr.read() == b""
+    assert program.wait() == 0
     assert run("-o", "whole.wav", "--length-s", 4) == 0
     expected = soundfile.read("whole.wav", dtype="int16")[0]
     np.testing.assert_array_equal(soundfile.read(io.BytesIO(data), dtype="int16")[0], expected)
@@ -80,7 +74,9 @@ def test_a_pipe_is_filled_while_the_program_runs(run, folder, tmp_path):
 
 
 def test_a_reader_may_leave(folder, tmp_path):
-    with pipe(folder, tmp_path, 1000) as process:
+    command = [sys.executable, "-m", "audiolm_hf.cli", *stream(folder, 1000)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), **pipes) as process:
         process.stdout.read(44 + 2 * 40000 + 2 * 320 * 16)
         process.stdout.close()
         assert process.wait(timeout=60) == BROKEN_PIPE
@@ -100,13 +96,13 @@ def test_an_interrupted_stream_leaves_no_file(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_stream_to_a_file_in_one_line_with_its_status_and_no_file(folder, tmp_path, number):
-    with pipe(folder, tmp_path, 1000, "out.wav") as process:
-        deadline = time.monotonic() + 60
-        while not any(path.stat().st_size > 1000 for path in tmp_path.glob(".*")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(timeout=60) == 128 + number
-        assert process.stderr.read() == b"audiolm-hf: interrupted.\n"
+    program = ForkedProgram(tmp_path, *stream(folder, 1000, "out.wav"))
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 1000 for path in tmp_path.glob(".*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(program.process.pid, number)
+    assert program.stderr.read() == b"audiolm-hf: interrupted.\n"
+    assert program.wait() == 128 + number
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
