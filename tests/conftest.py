@@ -9,12 +9,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from audiolm_hf.configuration_audiolm import AudioLMConfig
-from audiolm_hf.modeling_audiolm import AudioLMModel
+# What is imported in functions, torch above all, is not imported by the process that starts pytest-xdist's workers.
 
 TINY_BACKBONE = {
     "model_type": "llama",
@@ -73,6 +71,8 @@ def tiny_stage_config(**changes):
 
 def tiny_config(**changes):
     """Configuration of a whole AudioLM at 16 kHz: 25 semantic tokens and 50 frames a second."""
+    from audiolm_hf.configuration_audiolm import AudioLMConfig
+
     parts = {
         "semantic_tokenizer_config": {
             "encoder_config": {
@@ -106,6 +106,8 @@ def tiny_config(**changes):
 
 def randomise(model, scale=0.3):
     """Give every stage weights large enough that its choices differ, and the codec's codebooks some content."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if "norm" not in name:
@@ -118,6 +120,10 @@ def randomise(model, scale=0.3):
 
 @pytest.fixture(scope="session")
 def tiny_audiolm():
+    import torch
+
+    from audiolm_hf.modeling_audiolm import AudioLMModel
+
     torch.manual_seed(0)
     return randomise(AudioLMModel(tiny_config()))
 
@@ -143,4 +149,6 @@ def _interruptible():
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers():
+    import torch
+
     torch.manual_seed(0)
