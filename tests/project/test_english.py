@@ -5,7 +5,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,19 +88,21 @@ def wrong_phrases(parts: Iterator[tuple[int, str]]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_docstrings_begin_with_what_is_done(path: Path):
-    assert wrong_first_words(path.read_text(encoding="utf-8")) == []
+def check_all(paths: list[Path], find: Callable[[str], list[str]]) -> None:
+    wrong = {str(path.relative_to(ROOT)): find(path.read_text(encoding="utf-8")) for path in paths}
+    assert {name: found for name, found in wrong.items() if found} == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_code_is_in_plain_english(path: Path):
-    assert wrong_phrases(texts(path.read_text(encoding="utf-8"))) == []
+def test_docstrings_begin_with_what_is_done():
+    check_all(SOURCES, wrong_first_words)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_documents_are_in_plain_english(path: Path):
-    assert wrong_phrases(enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)) == []
+def test_code_is_in_plain_english():
+    check_all(SOURCES, lambda source: wrong_phrases(texts(source)))
+
+
+def test_documents_are_in_plain_english():
+    check_all(DOCUMENTS, lambda text: wrong_phrases(enumerate(text.splitlines(), start=1)))
 
 
 @pytest.mark.parametrize(

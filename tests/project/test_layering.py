@@ -1,6 +1,7 @@
 """The walls of the house, read from the source: which file may import which, and what no file of src may contain."""
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -63,6 +64,11 @@ SHIPPED = [path for path in SOURCES if path.parent == PACKAGE and path.stem.ends
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def part_of(path: Path) -> str:
@@ -205,7 +211,7 @@ def own_classes() -> set[str]:
     bases = {
         node.name: {ast.unparse(base).rpartition(".")[2] for base in node.bases}
         for path in SHIPPED
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef)
     }
     roots = {"PreTrainedConfig", "PreTrainedModel"}
@@ -246,44 +252,44 @@ IN_SHIPPED = (unshippable_imports, postponed_annotations, isinstance_on(own_clas
 
 
 def complaints(path: Path, checks: tuple[Callable, ...]) -> list[str]:
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     return [f"{name_of(path)}:{line}: {text}" for check in checks for line, text in check(tree)]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_source_keeps_the_rules(path: Path):
-    assert complaints(path, EVERYWHERE) == []
+def test_sources_keep_the_rules():
+    assert [complaint for path in SOURCES for complaint in complaints(path, EVERYWHERE)] == []
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name_of)
-def test_shipped_file_runs_without_the_package(path: Path):
-    assert complaints(path, IN_SHIPPED) == []
+def test_shipped_files_run_without_the_package():
+    assert [complaint for path in SHIPPED for complaint in complaints(path, IN_SHIPPED)] == []
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name_of)
-def test_shipped_file_imports_only_earlier_ones(path: Path):
-    assert path.stem in SHIPPED_FLOW, f"{path.name} is new: give it its place in docs/code.md"
-    earlier = SHIPPED_FLOW[: SHIPPED_FLOW.index(path.stem)]
-    parts = {own_part(module) for _, module in imported_modules(ast.parse(path.read_text()))}
-    assert parts - {None} <= set(earlier)
+def test_shipped_files_import_only_earlier_ones():
+    for path in SHIPPED:
+        assert path.stem in SHIPPED_FLOW, f"{path.name} is new: give it its place in docs/code.md"
+        earlier = SHIPPED_FLOW[: SHIPPED_FLOW.index(path.stem)]
+        parts = {own_part(module) for _, module in imported_modules(tree_of(path))}
+        assert parts - {None} <= set(earlier), path.name
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name_of)
-def test_scan_of_the_text_finds_the_imports_of_the_code(path: Path):
+def test_scan_of_the_text_finds_the_imports_of_the_code():
     # transformers copies what a regular expression finds, in docstrings too; it must find what Python imports.
     from transformers.dynamic_module_utils import get_relative_imports
 
-    own = {own_part(module) for _, module in imported_modules(ast.parse(path.read_text()))} - {None}
-    assert set(get_relative_imports(path)) == own
+    for path in SHIPPED:
+        own = {own_part(module) for _, module in imported_modules(tree_of(path))} - {None}
+        assert set(get_relative_imports(path)) == own, path.name
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path not in SHIPPED], ids=name_of)
-def test_package_imports_go_one_way(path: Path):
-    part = part_of(path)
-    assert part in PACKAGE_FLOW, f"{part} is new: give it its place in PACKAGE_FLOW"
-    package = ("audiolm_hf", *path.relative_to(PACKAGE).parts[:-1])
-    parts = {own_part(module) for _, module in imported_modules(ast.parse(path.read_text()), package)} - {None}
-    assert parts <= {part, *SHIPPED_FLOW, *PACKAGE_FLOW[part]}
+def test_package_imports_go_one_way():
+    for path in SOURCES:
+        if path in SHIPPED:
+            continue
+        part = part_of(path)
+        assert part in PACKAGE_FLOW, f"{part} is new: give it its place in PACKAGE_FLOW"
+        package = ("audiolm_hf", *path.relative_to(PACKAGE).parts[:-1])
+        parts = {own_part(module) for _, module in imported_modules(tree_of(path), package)} - {None}
+        assert parts <= {part, *SHIPPED_FLOW, *PACKAGE_FLOW[part]}, name_of(path)
 
 
 def test_no_module_imports_itself_through_others():
@@ -292,7 +298,7 @@ def test_no_module_imports_itself_through_others():
     for path in SOURCES:
         relative = path.relative_to(PACKAGE).with_suffix("")
         own = ".".join(("audiolm_hf", *relative.parts)).removesuffix(".__init__")
-        imports = imported_modules(ast.parse(path.read_text()), ("audiolm_hf", *relative.parts[:-1]))
+        imports = imported_modules(tree_of(path), ("audiolm_hf", *relative.parts[:-1]))
         graph[own] = {module for _, module in imports}
     for own, modules in graph.items():
         seen, todo = set(), [module for module in modules if module in graph]
@@ -304,11 +310,11 @@ def test_no_module_imports_itself_through_others():
         assert own not in seen, f"{own} imports itself through {sorted(seen)}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_file_is_short_and_named(path: Path):
-    lines = path.read_text().splitlines()
-    assert lines[0] == "# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0"
-    assert len(lines) <= MAX_LINES
+def test_files_are_short_and_named():
+    for path in SOURCES:
+        lines = path.read_text().splitlines()
+        assert lines[0] == "# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0", path
+        assert len(lines) <= MAX_LINES, path
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS, *FOLDERS_OF_TESTS], ids=lambda folder: folder.name)
@@ -316,9 +322,9 @@ def test_folder_is_small(folder: Path):
     assert len(list(folder.glob("*.py"))) <= MAX_FILES
 
 
-@pytest.mark.parametrize("path", SOURCES_OF_TRAINING, ids=name_of)
-def test_training_is_in_short_functions(path: Path):
-    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+def test_training_is_in_short_functions():
+    nodes = [node for path in SOURCES_OF_TRAINING for node in ast.walk(tree_of(path))]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     assert [node.name for node in functions if node.end_lineno - node.lineno >= 60] == []
 
 

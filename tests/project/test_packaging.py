@@ -19,7 +19,7 @@ from packaging.version import Version
 from audiolm_hf.bundled import example_prompt, list_checkpoints
 from audiolm_hf.provenance_audiolm import VERSION
 from tests.conftest import CONSTRAINTS, TESTED_PYTHON, warning_filters
-from tests.project.test_layering import PACKAGE, SOURCES, imported_modules, name_of, nodes_in_functions, part_of
+from tests.project.test_layering import PACKAGE, SOURCES, imported_modules, nodes_in_functions, part_of, tree_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -170,19 +170,19 @@ def test_torch_stays_below_the_first_untested_version():
     assert "2.14.0" not in torch
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_imports_are_declared(path: Path):
+def test_imports_are_declared():
     """At module level only what the part's own extras install; inside functions anything declared at all."""
-    tree = ast.parse(path.read_text())
-    extras = EXTRAS_OF_PART.get(part_of(path), set())
-    allowed = set(requirements()).union(*(requirements(extra) for extra in extras))
-    declared = allowed.union(*(requirements(extra) for extra in PROJECT["optional-dependencies"]), LEFT_TO_THE_USER)
-    later = nodes_in_functions(tree)
-    for node, module in imported_modules(tree):
-        top = module.partition(".")[0]
-        name = canonicalize_name(DISTRIBUTIONS.get(top, top))
-        if name not in ("audiolm-hf", "audiolm-hf-cli") and top not in sys.stdlib_module_names:
-            assert name in (declared if node in later else allowed), f"line {node.lineno}: {module}"
+    of_extra = {extra: set(requirements(extra)) for extra in [None, *PROJECT["optional-dependencies"]]}
+    declared = LEFT_TO_THE_USER.union(*of_extra.values())
+    for path in SOURCES:
+        tree = tree_of(path)
+        allowed = of_extra[None].union(*(of_extra[extra] for extra in EXTRAS_OF_PART.get(part_of(path), ())))
+        later = nodes_in_functions(tree)
+        for node, module in imported_modules(tree):
+            top = module.partition(".")[0]
+            name = canonicalize_name(DISTRIBUTIONS.get(top, top))
+            if name not in ("audiolm-hf", "audiolm-hf-cli") and top not in sys.stdlib_module_names:
+                assert name in (declared if node in later else allowed), f"{path}, line {node.lineno}: {module}"
 
 
 def test_what_training_takes_from_the_evaluation_is_installed_with_it():
