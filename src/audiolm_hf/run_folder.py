@@ -64,6 +64,17 @@ class RunFolder:
         write_json(self.path / RECORD_FILE, self.record | {"result": states})
 
 
+def check_writable(folder: Path, name: str = "") -> None:
+    """Check that files, whose `name` may be too long, can be created in a folder, which may not exist yet."""
+    found = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not found.is_dir():
+        raise NotADirectoryError(f"{found} is a file; give another output folder.")
+    try:
+        tempfile.TemporaryFile(dir=found, prefix=name).close()
+    except OSError as error:
+        raise PermissionError(f"In the folder {found} no file can be written ({error.strerror}).") from None
+
+
 @contextmanager
 def hold_folder(
     folder: str | Path,
@@ -81,8 +92,7 @@ def hold_folder(
     `shared` allows files of others in it.
     """
     path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file; give another output folder.")
+    check_writable(path)
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         _lock(path, stack)

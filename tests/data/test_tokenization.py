@@ -240,6 +240,11 @@ def test_second_process_in_a_folder_is_refused(audio, load, tmp_path):
     assert len(tokenize_recordings(list_clips(audio), load, tmp_path, PLAN)) == 5
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_loaded(audio):
+    with pytest.raises(PermissionError, match="In the folder /proc no file can be written"):
+        tokenize_recordings(list_clips(audio), None, "/proc/tokens")
+
+
 def test_sources_without_tokens_are_clear_errors(audio, load, tmp_path):
     with pytest.raises(ValueError, match="There are no recordings"):
         tokenize_recordings(ClipList([]), load, tmp_path / "a")

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from audiolm_hf.run_folder import (
     temporary_folder,
     walk_files,
 )
+from audiolm_hf.training.run import one_run
 from tests.helpers_processes import fork_that_waits
 
 
@@ -152,6 +154,14 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(NotADirectoryError, match="run is a file; give another"):
         run(tmp_path / "run")
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_inputs_are_read(monkeypatch):
+    with pytest.raises(PermissionError, match="In the folder /proc no file can be written"):
+        run("/proc/runs/first")
+    monkeypatch.setattr("audiolm_hf.training.run.describe_config", None)
+    with pytest.raises(PermissionError, match="In the folder /proc no file can be written"):
+        one_run("codec")(print)(SimpleNamespace(output_folder="/proc/run"))
 
 
 def test_two_at_once_are_refused(tmp_path):

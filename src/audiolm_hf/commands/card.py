@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.options import check_inputs, check_writable
+from audiolm_hf.commands.options import check_inputs
+from audiolm_hf.run_folder import check_writable
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiolm_hf.commands.options import check_writable
+from audiolm_hf.run_folder import check_writable
 
 if TYPE_CHECKING:
     from audiolm_hf.data.corpora import Corpus, Recording

@@ -3,7 +3,6 @@
 
 import argparse
 import math
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_checkpoint
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.files import write_text
+from audiolm_hf.run_folder import check_writable
 from audiolm_hf.threads import set_threads
 
 LARGEST_SEED = 2**63 - 1
@@ -153,14 +153,6 @@ def check_inputs(paths: Iterable[Path | None]) -> None:
     for path in paths:
         if path is not None and not path.exists():
             raise FileNotFoundError(f"There is no file or folder {path}; check the path.")
-
-
-def check_writable(folder: Path, name: str = "") -> None:
-    """Check that a file, whose `name` may be too long, can be created in an existing folder."""
-    try:
-        tempfile.TemporaryFile(dir=folder, prefix=name).close()
-    except OSError as error:
-        raise ValueError(f"In the folder {folder} no file can be written ({error.strerror}).") from None
 
 
 def check_report(output: Path | None, others: Sequence[str] = ()) -> None:

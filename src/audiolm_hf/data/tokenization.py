@@ -44,7 +44,7 @@ from audiolm_hf.data.tokens import (
 )
 from audiolm_hf.files import write_json, write_text
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.run_folder import hold_folder
+from audiolm_hf.run_folder import check_writable, hold_folder
 from audiolm_hf.settings import Count, NotNegative, Settings
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def tokenize_recordings(
     something that other processes can import.
     """
     plan, output = plan or TokenizationPlan(), Path(output)
+    check_writable(output)
     if isinstance(source, ClipList):
         check_unique(source)
     tokenizers = load_tokenizers()

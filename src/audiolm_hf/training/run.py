@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from audiolm_hf.bundled import checkpoint, list_checkpoints
 from audiolm_hf.data.clips import recording_files
-from audiolm_hf.run_folder import RunFolder, hold_folder, holds_finished, named_files
+from audiolm_hf.run_folder import RunFolder, check_writable, hold_folder, holds_finished, named_files
 from audiolm_hf.settings import Settings, Use
 from audiolm_hf.training.processes import announce, process_rank
 
@@ -37,6 +37,7 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
         @functools.wraps(train)
         def run(config: Any, *arguments: Any, overwrite: bool = False) -> Path:
             folder = Path(config.output_folder)
+            check_writable(folder)
             settings, inputs = describe_config(config)
             if alone and process_rank():
                 while not holds_finished(folder, kind, settings, inputs):
