@@ -14,6 +14,7 @@ from audiolm_hf.token_layout_audiolm import build_stage_example
 from tests.helpers_rates import CODECS, whole_model
 
 PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
+OPTIONS = {"seed": 1, "continuation_length_s": 0.2, "min_continuation_length_s": 0.2}
 IN_MEMORY = dict.fromkeys(PARTS, "cpu")
 MAPS = {
     **{f"{name} on disk": {part: "disk" if part == name else "cpu" for part in PARTS} for name in PARTS},
@@ -38,7 +39,7 @@ def saved(tiny_audiolm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     tiny_audiolm.save_pretrained(folder)
     prompt = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
-    return folder, prompt, AudioLMModel.from_pretrained(folder).generate(prompt, seed=1, continuation_length_s=0.2)
+    return folder, prompt, AudioLMModel.from_pretrained(folder).generate(prompt, **OPTIONS)
 
 
 def check_same_samples(saved, tmp_path, **options):
@@ -46,10 +47,23 @@ def check_same_samples(saved, tmp_path, **options):
     model = AudioLMModel.from_pretrained(folder, offload_folder=tmp_path, **options)
     assert any(parameter.device.type == "meta" for parameter in model.parameters())
     assert model.device == torch.device("cpu")
-    output = model.generate(prompt, seed=1, continuation_length_s=0.2)
+    output = model.generate(prompt, **OPTIONS)
     assert torch.equal(output.semantic_tokens, expected.semantic_tokens)
     assert torch.equal(output.audio_codes, expected.audio_codes)
     torch.testing.assert_close(output.audio_values, expected.audio_values)
+    check_stream(model, prompt, output)
+
+
+def check_stream(model, prompt, output):
+    """Streamed, and after a stream that was left, the samples are the same, and the weights stay where they are."""
+    elsewhere = [name for name, tensor in model.state_dict().items() if tensor.is_meta]
+    left = model.stream(prompt, **OPTIONS, chunk_s=0.05)
+    assert len(next(left)) == 800
+    left.close()
+    chunks = torch.cat([*model.stream(prompt, **OPTIONS, chunk_s=0.05)])
+    assert len(chunks) == 3200
+    assert torch.equal(chunks, output.audio_values[0, prompt.shape[1] :])
+    assert [name for name, tensor in model.state_dict().items() if tensor.is_meta] == elsewhere
 
 
 @pytest.mark.parametrize("name", MAPS)
