@@ -2,6 +2,7 @@
 """A tiny AudioLM with random weights for the whole run, and the same random numbers for every test."""
 
 import gc
+import os
 import signal
 import sys
 import tempfile
@@ -138,6 +139,14 @@ def _own_folder_for_temporary_files(tmp_path_factory):
         yield
     left = [path.name for path in folder.glob("audiolm-hf-*")]
     assert not left, f"the tests left {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """Leave what is written to the system, as no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

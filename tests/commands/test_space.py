@@ -188,6 +188,7 @@ def test_nothing_is_written_outside_the_folder_of_the_process(space, client):
     )
 
 
+@pytest.mark.slow  # waits; that the page is told when to delete is in test_demo.py
 def test_uploads_and_results_are_deleted_in_time(tmp_path):
     checkpoints = [export_checkpoint(tiny_model(), tiny_processor(), tmp_path / "one", with_code=False)]
     with serve(tmp_path, checkpoints, ("-c", DEMO_THAT_DELETES_SOON)) as url:

@@ -118,6 +118,7 @@ def test_rates_must_agree(detector, labelled):
 def test_the_command_prints_and_writes(detector, labelled, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
     monkeypatch.setattr(module, "LENGTHS_S", (1.0,))
+    monkeypatch.setattr(module, "EDITS", {"gain": EDITS["gain"]})
     monkeypatch.setattr(module.evaluate_detector, "__defaults__", (3, 1.0, 0, (1.0,)))
     tiny_model().save_pretrained(tmp_path / "model")
     tiny_processor().save_pretrained(tmp_path / "model")
