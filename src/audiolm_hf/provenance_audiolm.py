@@ -41,8 +41,7 @@ def checkpoint_hash(folder: str | os.PathLike) -> str:
         if (path / name).is_file():
             total.update(name.encode())
             with (path / name).open("rb") as file:
-                while block := file.read(2**20):
-                    total.update(block)
+                hashlib.file_digest(file, lambda: total)
     return total.hexdigest()
 
 
