@@ -22,6 +22,7 @@ from audiolm_hf import cli
 from audiolm_hf.bundled import checkpoint, example_prompt, list_checkpoints
 from audiolm_hf.evaluation.card import NOT_STATED
 from audiolm_hf.provenance_audiolm import checkpoint_hash
+from audiolm_hf.training.recipe import load_config, resolve_steps
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -166,6 +167,26 @@ def own_arguments(words: list[str]) -> list[str] | None:
 
 
 OWN = [arguments for _, words in commands() if (arguments := own_arguments(words))]
+
+
+def test_what_trains_on_the_data_folder_reads_what_the_data_command_builds():
+    corpora = yaml.safe_load((ROOT / "configs/data/speech.yaml").read_text(encoding="utf-8"))["corpora"]
+    built = {f"{name}/{split}.parquet" for name, corpus in corpora.items() for split in corpus["splits"]}
+    read = set()
+    for name, words in commands():
+        if name in ("docs/train.md", "docs/detect.md", "docs/lora.md") and "data.folder=DATA" in words:
+            config = load_config(ROOT / words[words.index("--config") + 1], words[words.index("data.folder=DATA") :])
+            for each in [step.config for step in resolve_steps(config)] if hasattr(config, "steps") else [config]:
+                data = vars(each).get("data")
+                read.update(
+                    *(vars(data).get(key, []) for key in ("train", "validation", "recordings")) if data else ()
+                )
+    assert read <= built and len(read) >= 4
+
+
+def test_every_page_says_what_its_data_folder_is():
+    for name, text in TEXTS.items():
+        assert "DATA" not in text or "`DATA" in text or "DATA as in" in text, name
 
 
 @pytest.mark.parametrize("command", OWN, ids=" ".join)
