@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -159,7 +160,7 @@ class PackedDecoder:
         last, self.length = self.length, self.length + 1
         mask = None if self.mask is None else self.mask[..., : self.length]
         turns = self.turns[last - self.start]
-        self.hidden.copy_(self.model.embed_tokens(input_ids))
+        torch.index_select(self.model.embed_tokens.weight, 0, input_ids, out=self.hidden)
         # Tensors are iterated over by one call.
         known, room = self.room.narrow(-2, 0, self.length), self.room.select(-2, last).unbind(1)
         layers = zip(self.layers, *known, room, strict=True)
@@ -221,7 +222,14 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 def normalize(hidden: Tensor, norm: Any) -> Tensor:
     """Return the result of an RMSNorm."""
+    if _is_row(hidden):  # by fewer calls
+        return (hidden * norm.weight).mul_(_scale(hidden[0].numpy(), norm))
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
+
+
+def _scale(row: np.ndarray, norm: Any) -> float:
+    """Return what an RMSNorm multiplies a row by, before its weights."""
+    return 1 / math.sqrt(float(row.dot(row)) / len(row) + norm.variance_epsilon)
 
 
 def _is_row(hidden: Tensor) -> bool:
@@ -244,13 +252,8 @@ def _normed(
     weight, bias = _joined(layers, order)
     weight = weight.t().contiguous().mul_(norm.weight[:, None])
     added, beta = (out, 0) if bias is None else (bias, 1)
-    row, epsilon = hidden[0].numpy(), norm.variance_epsilon
-
-    def product_of_row() -> Tensor:
-        scale = 1 / math.sqrt(float(row.dot(row)) / len(row) + epsilon)
-        return torch.addmm(added, hidden, weight, beta=beta, alpha=scale, out=out)
-
-    return product_of_row
+    row = hidden[0].numpy()
+    return lambda: torch.addmm(added, hidden, weight, beta=beta, alpha=_scale(row, norm), out=out)
 
 
 def _added(hidden: Tensor, inputs: Tensor, layer: Any) -> Callable[[], Tensor]:
