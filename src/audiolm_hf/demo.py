@@ -58,7 +58,7 @@ CSS = """
 .stages progress::-webkit-progress-value { background: #e4572e; transition: width .3s }
 .stages progress::-moz-progress-bar { background: #e4572e }
 .stages progress + span { text-align: right; font-variant-numeric: tabular-nums }
-#version { opacity: .7; font-size: .85em }
+#version { opacity: .7; font-size: .85em } .dark audio { color-scheme: dark }
 """
 SHOW_RESULTS = """() => { if (innerWidth < 800)
   setTimeout(() => document.getElementById('results').scrollIntoView({behavior: 'smooth', block: 'start'}), 300) }"""
@@ -187,7 +187,7 @@ def errors_on_page(folder: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, OSError) as error:
         text = re.sub(rf"{re.escape(folder)}\S*/", "", str(error))
-        raise gr.Error(text, print_exception=False) from error
+        raise gr.Error(text, duration=None, print_exception=False) from error
 
 
 class Page:
@@ -236,8 +236,8 @@ class Page:
                 dice = gr.Button("New seed", min_width=120)
             dice.click(None, outputs=self.seed, js=NEW_SEED)
             self.mode = gr.Radio(["hierarchical", "parallel"], label="Acoustic stages", **mode)
-            self.temperatures = [
-                gr.Number(label=f"Temperature of the {name.partition('_')[0]} stage", step=0.05, **update)
+            self.temperatures = [  # without values, which would be the endpoint's defaults for all checkpoints
+                gr.Number(label=f"Temperature of the {name.split('_')[0]} stage", step=0.05, visible=update["visible"])
                 for name, update in zip(self.options, temperatures, strict=True)
             ]
         with gr.Row():
@@ -260,8 +260,7 @@ class Page:
             self.results.append((audio, picture, verdict))
 
     def _add_events(self) -> None:
-        inputs = [self.prompt, self.checkpoint, self.length_s, self.seed, self.count, self.mode]
-        inputs += self.temperatures
+        inputs = [self.prompt, self.checkpoint, self.length_s, self.seed, self.count, self.mode, *self.temperatures]
         outputs = [self.status, self.live, *self.groups, *(part for parts in self.results for part in parts)]
         limits: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
         quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
@@ -269,9 +268,10 @@ class Page:
             self.show, inputs, outputs, show_progress_on=self.status, api_visibility="private", **limits
         )
         self.button.click(None, js=SHOW_RESULTS)
-        stopped = show_stages("Stopped.", {})
-        self.stop.click(lambda: stopped, outputs=self.status, cancels=[running], **quiet)
-        self.checkpoint.change(self.update, self.checkpoint, [self.about, self.mode, *self.temperatures], **quiet)
+        failed = f"shown => shown.includes('Stopped.') ? shown : {show_stages('Nothing was generated.', {})!r}"
+        running.failure(lambda shown: shown, self.status, self.status, js=failed, **quiet)  # also if it was stopped
+        self.stop.click(lambda: show_stages("Stopped.", {}), outputs=self.status, cancels=[running], **quiet)
+        gr.on(None, self.update, self.checkpoint, [self.about, self.mode, *self.temperatures], **quiet)
         with gr.Column(visible=False):
             files = gr.File(label="Audio files", file_count="multiple")
             pictures = gr.File(label="Pictures", file_count="multiple")
@@ -285,13 +285,12 @@ class Page:
         sampling, modes = model.check_generate_options(), [*model.config.acoustic_modes]
         updates: list[dict[str, Any]] = [{"value": self.checkpoints[name].about}]
         updates += [{"value": None, "visible": len(modes) > 1, "info": f"{modes[0]} unless chosen"}]
-        for option in self.options:
-            own = getattr(sampling, option, None)
-            updates.append({"value": None, "visible": own is not None, "placeholder": f"{own} (the checkpoint's own)"})
+        own = [getattr(sampling, option, None) for option in self.options]  # an empty field becomes 0 when shown
+        updates += [{"value": temperature, "visible": temperature is not None} for temperature in own]
         return updates
 
     def update(self, name: str) -> list[dict[str, Any]]:
-        """Show the options of a checkpoint."""
+        """Show the options of a checkpoint, when the page is loaded and when another one is chosen."""
         return [gr.update(**update) for update in self.show_checkpoint(name)]
 
     def read(self, *inputs: Any) -> Job:
@@ -303,7 +302,8 @@ class Page:
             raise ValueError("There is no seed; give a whole number of 0 or more.")
         loaded = self.checkpoints[checkpoint]
         options = dict(zip(self.options, temperatures, strict=True)) | {"acoustic_mode": acoustic_mode}
-        options = {name: value for name, value in options.items() if value is not None}
+        own = vars(loaded.pipe.model.check_generate_options())
+        options = {name: value for name, value in options.items() if value not in (None, own.get(name))}
         loaded.pipe.model.check_generate_options(seed=seed, **options)
         samples, rate = read_audio(prompt, loaded.pipe.processor.sampling_rate, MAX_PROMPT_S + 0.1)
         if len(samples) > MAX_PROMPT_S * rate:
@@ -381,7 +381,7 @@ def build_demo(
     largest = max((one.pipe.model for one in offered.values()), key=lambda model: model.num_parameters())
     logger.warning(f"{', '.join(offered)} on {largest.device}, {set_threads(largest, threads)}")
     folder, lock = temporary_folder("audiolm-hf-demo-")
-    os.environ["GRADIO_TEMP_DIR"] = f"{folder.name}/gradio"  # uploads, and results that are shown
+    os.environ["GRADIO_TEMP_DIR"] = gr.routes.DEFAULT_TEMP_DIR = f"{folder.name}/gradio"  # uploads and results
     with gr.Blocks(title="Audio continuation", analytics_enabled=False, delete_cache=(KEEP_S // 6, KEEP_S)) as demo:
         demo.temporary_folder, demo.lock = folder, lock  # live as long as the page; the folder is removed with it
         Page(offered, folder.name)

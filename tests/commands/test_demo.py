@@ -116,7 +116,7 @@ def test_the_options_shown_are_those_of_the_chosen_checkpoint(page):
     assert page.options == [f"{stage}_temperature" for stage in ("semantic", "coarse", "fine", "parallel")]
     assert shown("both") == ("both", True, [True] * 4)
     assert shown("one") == ("one", False, [True, True, True, False])
-    assert page.show_checkpoint("one")[3]["placeholder"] == "0.8 (the checkpoint's own)"
+    assert page.show_checkpoint("one")[3]["value"] == 0.8
 
 
 def test_the_page_has_what_the_card_says_of_the_checkpoint_and_its_limits(tmp_path):

@@ -89,7 +89,7 @@ def space(tmp_path_factory: pytest.TempPathFactory):
     checkpoints = save_checkpoints(home)
     with serve(home, checkpoints) as url:
         yield SimpleNamespace(url=url, home=home, both=checkpoints[0], one=checkpoints[1])
-    assert files_in(home / "tmp") == [], "uploads and results are left after SIGTERM"
+    assert [*(home / "tmp").iterdir()] == [], "uploads and results are left after SIGTERM"
 
 
 def files_in(folder) -> list[Path]:
@@ -269,6 +269,9 @@ class Visitor:
     def press(self, text):
         button = self.wait("button", text)
         self.run("arguments[0].scrollIntoView({block: 'center'})", button)
+        rectangle = "JSON.stringify(arguments[0].getBoundingClientRect())"
+        place = f"return new Promise(tell => setTimeout(() => tell({rectangle}), 150))"
+        self.until(lambda: self.run(place, button) == self.run(place, button), f"button {text} that stands still")
         button.click()
 
     def press_labelled(self, label):
@@ -358,6 +361,8 @@ def test_a_visitor_is_told_that_a_text_is_no_audio(browser, space, tmp_path):
     visitor.press("Continue")
     text = visitor.wait(".toast-body", "cannot be decoded").text
     assert "notes.wav" in text
+    visitor.wait(".stages b", "Nothing was generated.")
+    assert not visitor.find("#results .error")  # which would cover it
     assert "/tmp" not in text and str(space.home) not in text
 
 
@@ -374,6 +379,9 @@ def test_a_visitor_picks_an_example_another_checkpoint_and_a_new_seed(browser, s
     visitor.press("Example for both")
     visitor.prompt_is_shown()
     visitor.wait("label", "Temperature of the parallel stage")
+    visitor.set_length(1)
+    visitor.press("Continue")
+    visitor.wait(".stages b", "Generated in")
 
 
 @pytest.mark.browser
