@@ -1,8 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The detector of generated audio: a small convolutional classifier of log-mel spectra.
+"""The detector of generated audio: a small convolutional classifier of log-mel spectra and of single harmonics.
 
-Every frame of 20 ms has logits; those of a clip, and of each of its seconds, are the means over their frames. A higher
-score is more real (bona fide), as in ASVspoof.
+Sampled codes make pitch and harmonics waver, which the bands of log-mel spectra average out. Windows of 64 ms resolve
+single harmonics below 2 kHz, whose differences from bin to bin and from frame to frame show it. Every frame of 20 ms
+has logits; those of a clip, and of each of its seconds, are the means over their frames. A higher score is more real
+(bona fide), as in ASVspoof.
 """
 
 import math
@@ -17,7 +19,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
-from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within
+from .config_values_audiolm import COUNT, LAYERS, SHARE, Within
 from .input_checks_audiolm import check_ids, check_waveform, length_mask, row_lengths
 from .modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
 from .spectral_codec_audiolm import LAYER_SCALE, CausalConvNeXtBlock
@@ -28,8 +30,11 @@ REAL = LABELS.index("real")
 MIN_LENGTH_S = 0.5
 NUM_MEL_BINS = 80  # of `log_mel_spectrogram`, whose windows begin every 10 ms
 FRAME_RATE = 50  # Hz; a frame is two windows
+LOW_WINDOW_S, NUM_LOW_BINS = 0.064, 128  # bins of 15.6 Hz, below 2 kHz
+LOW_AHEAD_S = 0.0145  # from the beginning of these windows to that of a frame, which centres them on it
 DYNAMIC_RANGE = 18.0  # nepers of power below the loudest bin of a clip, 78 dB; what is softer is noise floor
 FEATURE_SCALE = 4.0  # about the standard deviation of log-mel spectra
+POWER_FLOOR = 1e-10  # of a bin's power, which only silence reaches
 _CHUNK = 6000  # windows that are transformed at once, which only limits the memory
 
 
@@ -38,7 +43,7 @@ class AudioLMDetectorConfig(StrictConfig):
     """Configuration of [`AudioLMDetectorForAudioClassification`].
 
     Args:
-        sampling_rate (`int`, defaults to 16000): samples per second of the audio, Hz.
+        sampling_rate (`int`, defaults to 16000): samples per second of the audio, Hz; at least 4000.
         hidden_size (`int`, defaults to 192): width of the ConvNeXt blocks.
         intermediate_size (`int`, defaults to 448): inner width of the ConvNeXt blocks.
         num_hidden_layers (`int`, defaults to 6): ConvNeXt blocks.
@@ -48,7 +53,7 @@ class AudioLMDetectorConfig(StrictConfig):
 
     model_type = "audiolm_detector"
 
-    sampling_rate: int = checked(16000, RATE, trained=True)
+    sampling_rate: int = checked(16000, Within(4000, 768_000, whole=True), trained=True)
     hidden_size: int = checked(192, COUNT, trained=True)
     intermediate_size: int = checked(448, COUNT, trained=True)
     num_hidden_layers: int = checked(6, LAYERS, trained=True)
@@ -81,6 +86,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
         self.in_proj = nn.Conv1d(NUM_MEL_BINS, config.hidden_size, 5, stride=2, padding=2)
+        self.low_proj = nn.Linear(3 * NUM_LOW_BINS, config.hidden_size)
         self.in_norm = nn.LayerNorm(config.hidden_size)
         self.blocks = nn.ModuleList(CausalConvNeXtBlock(config, centred=True) for _ in range(config.num_hidden_layers))
         self.out_norm = nn.LayerNorm(config.hidden_size)
@@ -157,9 +163,9 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         check_waveform(input_values)
         lengths = row_lengths(input_values, attention_mask)
         self._check_lengths(lengths)
-        mel, num_windows = self._features(input_values, lengths)
-        hidden_states = self.in_proj(mel.transpose(1, 2).to(self.in_proj.weight.dtype)).transpose(1, 2)
-        mask = length_mask(-(-num_windows // 2), hidden_states.shape[1])
+        mel, low, mask = self._features(input_values, lengths)
+        dtype = self.in_proj.weight.dtype
+        hidden_states = self.in_proj(mel.transpose(1, 2).to(dtype)).transpose(1, 2) + self.low_proj(low.to(dtype))
         hidden_states = self.in_norm(hidden_states) * mask[..., None]
         for block in self.blocks:  # convolutions pad with zeros, which padding is set to
             hidden_states = block(hidden_states) * mask[..., None]
@@ -175,8 +181,12 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
-    def _features(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log-mel spectra `(batch, windows, 80)` of mean 0 over time, 0 in padding, and the rows' windows."""
+    def _features(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the spectra of windows and of frames, and the mask `(batch, frames)` of real frames.
+
+        The former are log-mel spectra `(batch, windows, 80)`. The latter `(batch, frames, 384)` are log spectra below
+        2 kHz, and their absolute differences from the frame and from the bin before. Spectra have mean 0 over time.
+        """
         rate = self.config.sampling_rate
         window, hop = rate // 40, rate // 100
         total = 1 + (input_values.shape[1] - window) // hop
@@ -184,7 +194,31 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         spans = ((start * hop, (min(start + _CHUNK, total) - 1) * hop + window) for start in starts)
         mel = torch.cat([log_mel_spectrogram(input_values[:, start:stop], rate) for start, stop in spans], dim=1)
         num_windows = 1 + (lengths - window) // hop
-        mask = length_mask(num_windows, total)[..., None]
-        peak = mel.masked_fill(~mask, -math.inf).amax((1, 2), keepdim=True)
-        mel = torch.maximum(mel, peak - DYNAMIC_RANGE) * mask
-        return (mel - mel.sum(1, keepdim=True) / num_windows[:, None, None]) * mask / FEATURE_SCALE, num_windows
+        mel_mask, mask = length_mask(num_windows, total), length_mask(-(-num_windows // 2), -(-total // 2))
+        clip = input_values.float() * length_mask(lengths, input_values.shape[1])
+        low = _limited(_low_spectrum(clip, rate, mask.shape[1]), mask)
+        over_time = F.pad(low[:, 1:] - low[:, :-1], (0, 0, 1, 0)).abs()
+        over_bins = F.pad(low[..., 1:] - low[..., :-1], (1, 0)).abs()
+        low = torch.cat([_centred(low, mask) / FEATURE_SCALE, over_time, over_bins], dim=-1) * mask[..., None]
+        return _centred(_limited(mel, mel_mask), mel_mask) / FEATURE_SCALE, low, mask
+
+
+def _low_spectrum(clip: Tensor, rate: int, num_frames: int) -> Tensor:
+    """Return the logarithm of the power of bins `(batch, frames, 128)` of clips `(batch, num_samples)`."""
+    length = round(LOW_WINDOW_S * rate)
+    windows = F.pad(clip, (round(LOW_AHEAD_S * rate), length)).unfold(1, length, rate // FRAME_RATE)[:, :num_frames]
+    shape = torch.hann_window(length, device=clip.device, dtype=torch.float32)
+    parts = [torch.fft.rfft(part * shape)[..., 1 : 1 + NUM_LOW_BINS] for part in windows.split(_CHUNK, dim=1)]
+    return (torch.cat(parts, dim=1).abs().square() + POWER_FLOOR).log()
+
+
+def _limited(spectrum: Tensor, mask: Tensor) -> Tensor:
+    """Return log spectra `(batch, length, bins)` within `DYNAMIC_RANGE` of the loudest bin of a clip."""
+    peak = spectrum.masked_fill(~mask[..., None], -math.inf).amax((1, 2), keepdim=True)
+    return torch.maximum(spectrum, peak - DYNAMIC_RANGE)
+
+
+def _centred(spectrum: Tensor, mask: Tensor) -> Tensor:
+    """Return log spectra `(batch, length, bins)` less their mean over time, 0 in padding."""
+    spectrum = spectrum * mask[..., None]
+    return (spectrum - spectrum.sum(1, keepdim=True) / mask.sum(1)[:, None, None]) * mask[..., None]

@@ -64,6 +64,23 @@ def test_scores_are_those_of_slow_loops(detector, clips):
     assert np.isclose(float(detector(values).logits.softmax(-1)[0, module.REAL].detach()), whole, atol=1e-5)
 
 
+def test_low_spectra_are_those_of_slow_loops(detector, clips):
+    values, mask = clips
+    mel, low, frame_mask = detector._features(values, mask.sum(1))
+    assert mel.shape == (2, 186, 80) and low.shape == (2, 93, 384) and frame_mask.sum(1).tolist() == [93, 38]
+    clip, window = (
+        np.pad(values[1, :12345].double().numpy(), (232, 1024)),
+        0.5 - 0.5 * np.cos(np.arange(1024) * np.pi / 512),
+    )
+    power = [np.abs(np.fft.rfft(clip[320 * frame :][:1024] * window)[1:129]) ** 2 for frame in range(38)]
+    spectrum = np.log(np.array(power) + 1e-10)
+    spectrum = np.maximum(spectrum, spectrum.max() - 18)
+    expected = np.concatenate([(spectrum - spectrum.mean(0)) / 4, 0 * spectrum, 0 * spectrum], axis=1)
+    expected[1:, 128:256] = np.abs(spectrum[1:] - spectrum[:-1])
+    expected[:, 257:] = np.abs(spectrum[:, 1:] - spectrum[:, :-1])
+    assert np.allclose(low[1, :38], expected, atol=2e-3) and not low[1, 38:].any()
+
+
 def test_spectra_of_long_clips_are_made_in_parts_without_a_change(detector, clips, monkeypatch):
     whole = detector(*clips).logits
     monkeypatch.setattr(module, "_CHUNK", 7)
@@ -129,6 +146,7 @@ def test_silence_has_a_finite_score(detector):
         ({"num_labels": 3}, "id2label is .*LABEL_2.*the detector has"),
         ({"id2label": {0: "real", 1: "generated"}}, "id2label is"),
         ({"hidden_size": 0}, "out of range"),
+        ({"sampling_rate": 2000}, "sampling_rate"),
         ({"num_layers": 3}, "has no key 'num_layers'; did you mean"),
     ],
 )

@@ -149,10 +149,14 @@ def real_clips(
     records = excerpts(source, count, lengths[0] if least_s is None else least_s + LEAD_S, lengths, rng)
     coarse = min(count for stage in model.config.stage_configs.values() if (count := stage.num_stage_codebooks))
     levels = {"codec": model.acoustic_codec.num_codebooks, "coarse": coarse}
-    groups = {"real": records}
-    for name, num_codebooks in levels.items():
-        if name == "codec" or num_codebooks < levels["codec"]:
-            groups[name] = [replace(each, array=resynthesize(model, each.array, num_codebooks)) for each in records]
+    if coarse == levels["codec"]:
+        del levels["coarse"]
+    made = [resynthesize(model, each.array, *levels.values()) for each in records]
+    copies = {name: [arrays[place] for arrays in made] for place, name in enumerate(levels)}
+    groups = {"real": records} | {
+        name: [replace(each, array=array) for each, array in zip(records, arrays, strict=True)]
+        for name, arrays in copies.items()
+    }
     return {name: [replace(each, array=each.array[lead:]) for each in group] for name, group in groups.items()}
 
 

@@ -116,10 +116,12 @@ def choose_recordings(source: AudioSource, num_samples: int, count: int) -> list
     return [source[place] for _, place in sorted(turns)[:count]]
 
 
-def resynthesize(model: AudioLMModel, array: np.ndarray, num_codebooks: int | None = None) -> np.ndarray:
-    """Return a waveform `(num_samples,)` decoded from the first levels (by default all) of its codes."""
-    codes = model.acoustic_codec.encode(torch.from_numpy(array)[None].to(model.device))[:, :num_codebooks]
-    return model.acoustic_codec.decode(codes)[0, : len(array)].float().cpu().numpy()
+def resynthesize(model: AudioLMModel, array: np.ndarray, *num_codebooks: int) -> list[np.ndarray]:
+    """Return waveforms `(num_samples,)` decoded from the codes, one for each number of levels, by default all."""
+    codec = model.acoustic_codec
+    codes = codec.encode(torch.from_numpy(array)[None].to(model.device))
+    made = [codec.decode(codes[:, :count]) for count in num_codebooks or [codec.num_codebooks]]
+    return [values[0, : len(array)].float().cpu().numpy() for values in made]
 
 
 def continue_prompts(
@@ -153,10 +155,10 @@ def baselines(
     """Return the toplines and floors of a continuation, each as long as the real continuation."""
     loudness = np.sqrt((prompt.astype(np.float64) ** 2).mean())
     noise = np.random.default_rng(seed).standard_normal(len(real))
-    systems = {"real": [real], RESYNTHESIS: [resynthesize(model, real)]}
+    systems = {"real": [real], RESYNTHESIS: resynthesize(model, real)}
     levels = model.num_generated_codebooks()  # all that a continuation is decoded from
     if levels < model.acoustic_codec.num_codebooks:
-        systems[COARSE_RESYNTHESIS] = [resynthesize(model, real, levels)]
+        systems[COARSE_RESYNTHESIS] = resynthesize(model, real, levels)
     if others:
         systems[floor] = list(others)
     return systems | {

@@ -86,7 +86,7 @@ def evaluate_generation(
         made = (
             output.audio_values[0, int(output.prompt_lengths[0]) : int(output.audio_lengths[0])].float().cpu().numpy()
         )
-        sounds = {"model": made, RESYNTHESIS: resynthesize(model, record.array), "real": record.array}
+        sounds = {"model": made, RESYNTHESIS: resynthesize(model, record.array)[0], "real": record.array}
         for name, array in sounds.items():
             tokens = given[number] if name == "real" else _tokens(tokenize, array, record)
             rows.setdefault(name, []).append(token_agreement(given[number], tokens))

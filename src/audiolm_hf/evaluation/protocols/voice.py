@@ -64,7 +64,7 @@ def evaluate_voice(
     }
     systems = _continue_all(model, prompts, (continuation_length_s, seed, num_continuations))
     real = [record.array[boundary:end] for record in chosen]
-    systems |= {"real": [[array] for array in real], RESYNTHESIS: [[resynthesize(model, array)] for array in real]}
+    systems |= {"real": [[array] for array in real], RESYNTHESIS: [resynthesize(model, array) for array in real]}
     strangers = [record.array[boundary:end] for record in others if len(record.array) >= end][: len(chosen)]
     if len(strangers) == len(chosen):
         systems["another speaker"] = [[array] for array in strangers]
