@@ -34,6 +34,7 @@ LOW_WINDOW_S, NUM_LOW_BINS = 0.064, 128  # bins of 15.6 Hz, below 2 kHz
 LOW_AHEAD_S = 0.0145  # from the beginning of these windows to that of a frame, which centres them on it
 DYNAMIC_RANGE = 18.0  # nepers of power below the loudest bin of a clip, 78 dB; what is softer is noise floor
 FEATURE_SCALE = 4.0  # about the standard deviation of log-mel spectra
+MEAN_DIFFERENCE = 1.0  # about that of neighbouring bins and frames
 POWER_FLOOR = 1e-10  # of a bin's power, which only silence reaches
 _CHUNK = 6000  # windows that are transformed at once, which only limits the memory
 
@@ -185,7 +186,8 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         """Return the spectra of windows and of frames, and the mask `(batch, frames)` of real frames.
 
         The former are log-mel spectra `(batch, windows, 80)`. The latter `(batch, frames, 384)` are log spectra below
-        2 kHz, and their absolute differences from the frame and from the bin before. Spectra have mean 0 over time.
+        2 kHz, and their absolute differences from the frame and from the bin before, less `MEAN_DIFFERENCE`. Spectra
+        have mean 0 over time.
         """
         rate = self.config.sampling_rate
         window, hop = rate // 40, rate // 100
@@ -197,8 +199,8 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         mel_mask, mask = length_mask(num_windows, total), length_mask(-(-num_windows // 2), -(-total // 2))
         clip = input_values.float() * length_mask(lengths, input_values.shape[1])
         low = _limited(_low_spectrum(clip, rate, mask.shape[1]), mask)
-        over_time = F.pad(low[:, 1:] - low[:, :-1], (0, 0, 1, 0)).abs()
-        over_bins = F.pad(low[..., 1:] - low[..., :-1], (1, 0)).abs()
+        over_time = F.pad(low[:, 1:] - low[:, :-1], (0, 0, 1, 0)).abs() - MEAN_DIFFERENCE
+        over_bins = F.pad(low[..., 1:] - low[..., :-1], (1, 0)).abs() - MEAN_DIFFERENCE
         low = torch.cat([_centred(low, mask) / FEATURE_SCALE, over_time, over_bins], dim=-1) * mask[..., None]
         return _centred(_limited(mel, mel_mask), mel_mask) / FEATURE_SCALE, low, mask
 
