@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from audiolm_hf.evaluation.metrics.detection import detection_metrics, equal_error_rate
+from audiolm_hf.evaluation.metrics.detection import detection_metrics, equal_error_rate, equal_error_threshold
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,19 @@ from audiolm_hf.evaluation.metrics.detection import detection_metrics, equal_err
 )
 def test_equal_error_rate_has_known_answers(real, generated, expected):
     assert equal_error_rate(real, generated) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "expected"),
+    [
+        ([0.9, 0.8, 0.7], [0.1, 0.2], 0.45),
+        ([0.9, 0.8, 0.7, 0.2], [0.1, 0.15, 0.3, 0.05], 0.25),
+        ([2.0], [-4.0], -1.0),
+        ([0.5] * 3, [0.5] * 4, None),
+    ],
+)
+def test_the_threshold_of_equal_errors_has_known_answers(real, generated, expected):
+    assert equal_error_threshold(real, generated) == (expected if expected is None else pytest.approx(expected))
 
 
 def test_equal_error_rate_is_where_both_errors_are_equal():

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from audiolm_hf import AudioLMDetectorForAudioClassification, AudioLMFeatureExtractor
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.detector_clips import DetectorClipsConfig, excerpts, read_clips, real_clips, write_clips
+from audiolm_hf.modeling_detector_audiolm import REAL, AudioLMDetectorConfig
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.detector import trainer as module
 from audiolm_hf.training.detector.trainer import DetectorClips, DetectorTrainingConfig, fit_detector, train_detector
@@ -88,6 +89,22 @@ def test_two_kinds_of_sound_are_separated(tmp_path):
     training = {"continuation": chirps(16, True, 0), "codec": chirps(8, False, 1), "real": chirps(8, False, 2)}
     validation = {"unconditional": chirps(30, True, 3), "real": chirps(30, False, 4)}
     assert fitted(tmp_path, training, validation) < 0.1
+
+
+def test_a_score_of_one_half_is_made_the_threshold_of_equal_errors():
+    torch.manual_seed(0)
+    detector = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(sampling_rate=RATE, **DETECTOR)).eval()
+    detector.classifier.weight.data.normal_()
+    groups = {"continuation": chirps(40, True, 0), "real": chirps(20, False, 1), "codec": chirps(20, False, 2)}
+    groups["coarse"] = chirps(30, True, 3)  # called generated, which does not count
+    clips, errors = DetectorClips(groups, RATE), []
+    for bias in (-6.0, 6.0):
+        detector.classifier.bias.data[REAL] = bias
+        clips.calibrate_(detector)
+        scores = {name: clips._scores(detector, each) for name, each in groups.items()}
+        real = np.concatenate([scores["real"], scores["codec"]])
+        errors.append(((real < 0.5).mean(), (scores["continuation"] >= 0.5).mean()))
+    assert errors[0] == errors[1] and abs(errors[0][0] - errors[0][1]) <= 0.025
 
 
 def test_shuffled_labels_stay_at_chance(tmp_path):

@@ -30,6 +30,18 @@ def equal_error_rate(real: ArrayLike, generated: ArrayLike) -> float:
     return float(missed[place - 1] + share * (missed[place] - missed[place - 1]))
 
 
+def equal_error_threshold(real: ArrayLike, generated: ArrayLike) -> float | None:
+    """Return the threshold of scores at which both errors are nearest to equally frequent, the median of several ones.
+
+    None if all scores are equal, so that no threshold separates any.
+    """
+    real, generated = np.asarray(real), np.asarray(generated)
+    scores = np.unique(np.concatenate([real, generated]))
+    middles = (scores[1:] + scores[:-1]) / 2
+    gaps = np.array([abs((real < middle).mean() - (generated >= middle).mean()) for middle in middles])
+    return float(np.median(middles[gaps == gaps.min()])) if len(middles) else None
+
+
 def balanced_accuracy(real: ArrayLike, generated: ArrayLike) -> float:
     """Return the mean of both classes' accuracies at the threshold."""
     return float(np.mean([(np.asarray(real) >= THRESHOLD).mean(), (np.asarray(generated) < THRESHOLD).mean()]))

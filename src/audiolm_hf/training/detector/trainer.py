@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from scipy.special import logit
 from torch import Tensor, nn
 
 from audiolm_hf.bundled import resolve_checkpoint
@@ -31,7 +32,7 @@ from audiolm_hf.evaluation.detector_clips import (
     score_clips,
     write_clips,
 )
-from audiolm_hf.evaluation.metrics.detection import balanced_accuracy, equal_error_rate
+from audiolm_hf.evaluation.metrics.detection import balanced_accuracy, equal_error_rate, equal_error_threshold
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.files import replace_folder
 from audiolm_hf.modeling_audiolm import AudioLMModel
@@ -85,7 +86,7 @@ class DetectorClips:
     """Clips as batches of crops; a batch depends on the seed and the step alone."""
 
     def __init__(self, groups: Mapping[str, list[np.ndarray]], sampling_rate: int) -> None:
-        self.sampling_rate = sampling_rate
+        self.groups, self.sampling_rate = groups, sampling_rate
         self.by_label: list[list[np.ndarray]] = [[] for _ in LABELS]
         for name, clips in groups.items():
             self.by_label[REAL_LABEL if name in REAL else 1 - REAL_LABEL] += clips
@@ -110,12 +111,24 @@ class DetectorClips:
 
     def validate(self, detector: AudioLMDetectorForAudioClassification) -> dict[str, float]:
         """Return accuracy and equal error rate on the beginnings of all clips."""
-        length = round(VALIDATION_LENGTH_S * self.sampling_rate)
-        generated, real = (
-            score_clips(detector, [clip[:length].astype(np.float32) / 32767.0 for clip in clips])
-            for clips in self.by_label
-        )
+        generated, real = (self._scores(detector, clips) for clips in self.by_label)
         return {"accuracy": balanced_accuracy(real, generated), "eer": equal_error_rate(real, generated)}
+
+    def _scores(self, detector: AudioLMDetectorForAudioClassification, clips: list[np.ndarray]) -> np.ndarray:
+        length = round(VALIDATION_LENGTH_S * self.sampling_rate)
+        return np.asarray(score_clips(detector, [clip[:length].astype(np.float32) / 32767.0 for clip in clips]))
+
+    @torch.no_grad()
+    def calibrate_(self, detector: AudioLMDetectorForAudioClassification) -> None:
+        """Shift the logits so that at a score of 0.5 both errors are equally frequent.
+
+        Real clips through the coarse levels alone do not count, because few people would send any.
+        """
+        real = [clip for name in REAL if name != "coarse" for clip in self.groups.get(name, [])]
+        scores = (self._scores(detector, clips) for clips in (real, self.by_label[1 - REAL_LABEL]))
+        threshold = equal_error_threshold(*(logit(each.clip(1e-7, 1 - 1e-7)) for each in scores))
+        if threshold is not None:
+            detector.classifier.bias[REAL_LABEL] -= threshold
 
 
 class DetectorLoss(nn.Module):
@@ -158,6 +171,8 @@ def train_detector(config: DetectorTrainingConfig) -> None:
     detector = fit_detector(config, accelerator, rows, training, validation)
     stop_tracking(accelerator)
     if accelerator.is_main_process:
+        if validation is not None:
+            validation.calibrate_(detector.eval())
         replace_folder(output / "detector", partial(save_detector, detector.cpu()))
     accelerator.wait_for_everyone()
 
