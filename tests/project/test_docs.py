@@ -27,7 +27,9 @@ from audiolm_hf.training.recipe import load_config, resolve_steps
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
-TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")} | PAGES
+LORA = (ROOT / "configs/lora/README.md").read_text(encoding="utf-8")
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")}
+TEXTS |= PAGES | {"configs/lora/README.md": LORA}
 CODE = {
     name: blocks
     for name, text in TEXTS.items()
@@ -44,14 +46,18 @@ def run(arguments, folder):
     return subprocess.run(arguments, cwd=folder, env=OFFLINE, capture_output=True, text=True, timeout=600)
 
 
-def make_adapter():
-    """Write an untrained adapter to where the training of the page writes it."""
+def make_adapters(*voices):
+    """Write an untrained adapter to where the training of the page writes each."""
     model = audiolm_hf.AudioLMModel.from_pretrained(checkpoint())
     model.add_adapter(LoraConfig(r=2, target_modules=r"coarse\.model\..*_proj"))
-    model.save_pretrained("runs/lora/voice/adapter")
-    audiolm_hf.AudioLMProcessor.from_pretrained(checkpoint()).save_pretrained("runs/lora/voice/adapter")
+    for voice in voices:
+        model.save_pretrained(f"runs/lora/{voice}/adapter")
+        audiolm_hf.AudioLMProcessor.from_pretrained(checkpoint()).save_pretrained(f"runs/lora/{voice}/adapter")
 
 
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")  # of PEFT, for a second adapter
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by PEFT
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument:UserWarning")  # of torch, without an accelerator
 @pytest.mark.parametrize("name", CODE)
 def test_python_runs_as_printed(name, tmp_path, monkeypatch):
     """From top to bottom of a page, in one process, as its reader does."""
@@ -60,7 +66,7 @@ def test_python_runs_as_printed(name, tmp_path, monkeypatch):
     namespace = {"__name__": "__main__"}
     for need, block in CODE[name]:
         if need:
-            {"adapter": make_adapter}[need]()
+            make_adapters(*{"adapter": ["voice"], "adapters": ["voice", "other"]}[need])
         exec(compile(block, name, "exec"), namespace)
 
 
@@ -69,6 +75,12 @@ def test_pages_agree_on_how_much_speech_the_checkpoint_was_trained():
     assert {name: hours for name, hours in found.items() if hours} == {
         name: ["nine"] for name in ("README.md", "docs/index.md", "docs/troubleshooting.md")
     }
+
+
+def test_the_page_on_voices_has_the_similarities_of_its_recipe():
+    rows = {name: f"{float(value):.2f}" for name, value in re.findall(r"^\| (.+?) \| \**([\d.]+)", LORA, re.MULTILINE)}
+    without, adapted = rows["`speech-tiny`"], rows["`speech-tiny` with the adapter"]
+    assert f"from {without} to {adapted}" in PAGES["docs/lora.md"]
 
 
 def test_there_is_python_in_the_readme_and_on_pages():
