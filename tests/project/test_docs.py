@@ -225,6 +225,13 @@ def test_other_commands_are_of_known_programs_and_packages():
             assert (ROOT / path).exists(), f"{name}: {path}"
 
 
+def test_the_messages_in_titles_of_troubleshooting_are_the_sources():
+    titles = re.findall(r"^\*\*(.+?)\*\*", PAGES["docs/troubleshooting.md"], re.MULTILINE)
+    quoted = {text for title in titles for text in re.findall("`(.+?)`", title) if " " in text} - {"pip install"}
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert quoted and all(text in source for text in quoted), quoted
+
+
 def test_there_are_commands_of_every_verb():
     assert {command[0] for command in OWN} == set(cli.VERBS) - {"checkpoints", "convert"}
     assert "`audiolm-hf checkpoints`" in TEXTS["docs/index.md"]
