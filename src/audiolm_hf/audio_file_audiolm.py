@@ -213,9 +213,11 @@ def check_folder(path: str | os.PathLike) -> None:
         IsADirectoryError: the path is a folder.
         PermissionError: its folder is not writable.
     """
-    path = Path(os.path.realpath(os.fsdecode(path)))  # writing follows symbolic links
+    path = Path(os.fsdecode(path))
     if len(os.fsencode(path.name)) > 255:
         raise ValueError(f"The output file's name has {len(os.fsencode(path.name))} bytes; at most 255 are possible.")
+    if path.is_symlink():  # writing follows them
+        path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"The output file {str(path)!r} is a folder; give the name of a file.")
     if not path.parent.is_dir():

@@ -73,12 +73,12 @@ def test_codes_are_drawn_from_the_distribution_of_the_model(stage):
     """Many rows that differ in their noise alone: the first code accepted follows the softmax."""
     rows = masked_rows(stage.config, 1, 0)
     sampler = TokenSampler(**SAMPLED, num_passes=2)
-    noise = [parallel_noise(seed, (0,), 1, [2, 1, 1, 1, 1]) for seed in range(1000)]
-    filled = fill_frames(stage, [rows] * 1000, [0] * 1000, noise, sampler)
-    found = torch.bincount(torch.stack(filled)[:, 0, 1] - 20, minlength=8) / 1000
+    noise = [parallel_noise(seed, (0,), 1, [2, 1, 1, 1, 1]) for seed in range(3000)]
+    filled = fill_frames(stage, [rows] * 3000, [0] * 3000, noise, sampler)
+    found = torch.bincount(torch.stack(filled)[:, 0, 1] - 20, minlength=8) / 3000
     with torch.no_grad():
         expected = (stage(rows[None]).logits[0, 0, 20:28] / 0.8).softmax(-1)
-    torch.testing.assert_close(found, expected, atol=0.04, rtol=0)
+    torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
 
 
 def test_guidance_moves_away_from_the_codes_without_a_condition(stage):

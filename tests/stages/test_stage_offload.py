@@ -112,7 +112,7 @@ def of_codec(request):
     prompt = 0.1 * torch.randn(1, model.sampling_rate // 2, generator=torch.Generator().manual_seed(0))
     codes = model.acoustic_codec.encode(prompt)
     features, _ = model.semantic_tokenizer.extract_features(prompt, sampling_rate=model.sampling_rate)
-    return request.param, model, prompt, codes, features, model.generate(prompt, seed=1, continuation_length_s=0.2)
+    return request.param, model, prompt, codes, features, model.generate(prompt, **OPTIONS)
 
 
 @pytest.mark.parametrize("way", OFFLOADED)
@@ -121,7 +121,7 @@ def test_buffers_elsewhere_change_nothing(tmp_path, of_codec, way):
     away = OFFLOADED[way](copy.deepcopy(model), tmp_path)
     elsewhere = [name for name, tensor in away.state_dict().items() if tensor.is_meta]
     assert elsewhere
-    output = away.generate(prompt, seed=1, continuation_length_s=0.2)
+    output = away.generate(prompt, **OPTIONS)
     assert torch.equal(output.semantic_tokens, expected.semantic_tokens)
     assert torch.equal(output.audio_codes, expected.audio_codes)
     torch.testing.assert_close(output.audio_values, expected.audio_values)
