@@ -77,10 +77,11 @@ def evaluate_accents(
         record = source[place]
         array = record.array[:end]
         (made,) = continue_prompts(model, array[None, :boundary], length_s, seed + number)[0]
-        metrics = _voice_metrics(embedder, array, boundary, made, resynthesize(model, array)[0], source.sampling_rate)
+        (decoded,) = resynthesize(model, array)
+        metrics = _voice_metrics(embedder, array, boundary, made, decoded, source.sampling_rate)
         metrics |= _stage_bits(model, record, array)
         if detector is not None:
-            scores = score_clips(detector, [array, *resynthesize(model, array)])
+            scores = score_clips(detector, [array, decoded])
             names = ("called generated", "resynthesis called generated")
             metrics |= {name: float(score < THRESHOLD) for name, score in zip(names, scores, strict=True)}
         rows.append({"group": group, "speaker": record.speaker or record.id, "recording": record.id} | metrics)
