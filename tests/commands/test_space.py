@@ -143,6 +143,17 @@ def test_a_prompt_is_continued_by_name_with_all_else_left_out(client):
     assert Path(picture).read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_code_of_the_readme_runs_as_printed(space, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_audio("prompt.wav", *read_audio(CLIP, 16000))
+    (block,) = re.findall(r"```python\n(.*?)```", (SPACE / "README.md").read_text(), re.DOTALL)
+    namespace = {}
+    exec(block.replace('"user/name")', f"{space.url!r}, verbose=False, download_files={str(tmp_path)!r})"), namespace)
+    namespace["client"].close()
+    (path,), pictures, facts = (namespace[name] for name in ("files", "pictures", "facts"))
+    assert read_audio(path)[0].shape[1] == 7 * 16000 + 40000 and len(pictures) == len(facts) == 1
+
+
 def test_ten_visitors_at_once_each_get_the_samples_of_their_seed(space, tmp_path):
     def visit(seed):
         client = connect(space)

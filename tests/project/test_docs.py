@@ -1,14 +1,17 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """README and docs keep their promises: code runs, commands are understood, links and lists are what is there."""
 
+import functools
+import itertools
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,18 +31,32 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 LORA = (ROOT / "configs/lora/README.md").read_text(encoding="utf-8")
-TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")}
-TEXTS |= PAGES | {"configs/lora/README.md": LORA}
+TEXTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for pattern in ("*.md", "docs/*.md", "configs/**/*.md", "spaces/**/*.md", "src/**/*.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+CONFIGS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in ROOT.glob("configs/**/*.yaml")
+}
 CODE = {
     name: blocks
-    for name, text in TEXTS.items()
-    if (blocks := re.findall(r"(?:<!-- needs: (\w+) -->\n)?```python\n(.*?)```", text, re.DOTALL))
+    for name, text in TEXTS.items()  # that of the Space runs in tests/commands/test_space.py
+    if not name.startswith("spaces/")
+    and (blocks := re.findall(r"(?:<!-- needs: (\w+) -->\n)?```python\n(.*?)```", text, re.DOTALL))
 }
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 PROGRAMS = {
     *("audiolm-hf", "python", "python3", "pip", "hf", "git", "cd", "source", "ffmpeg", "ffplay", "aplay", "torchrun"),
     *("accelerate", "pytest", "ruff", "mypy", "mkdocs", "pre-commit", ".ci/run", ".ci/versions"),
 }
+# Bash takes commands apart: every program is a function that only writes its words to the output.
+RECORD = """
+set -u; exec 3>&1 1>/dev/null; PATH=/nowhere
+record() { local IFS=$'\\t'; printf '%s\\n' "$*" >&3; }
+command_not_found_handle() { record "$@"; }
+for own in cd source .ci/run .ci/versions; do eval "$own() { record $own \\"\\$@\\"; }"; done
+"""
 
 
 def run(arguments, folder):
@@ -58,7 +75,9 @@ def make_adapters(*voices):
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")  # of PEFT, for a second adapter
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # asked for by PEFT
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument:UserWarning")  # of torch, without an accelerator
-@pytest.mark.parametrize("name", CODE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("src/")) for name in CODE]
+)
 def test_python_runs_as_printed(name, tmp_path, monkeypatch):
     """From top to bottom of a page, in one process, as its reader does."""
     monkeypatch.chdir(tmp_path)
@@ -160,14 +179,22 @@ def test_the_file_tree_is_what_is_there():
         assert (ROOT / "src/audiolm_hf" / folder).is_dir()
 
 
+@functools.cache
 def commands() -> list[tuple[str, list[str]]]:
-    """Every command of README and docs without its comment, as words, with the name of its text."""
+    """Every command of the texts, and of the first comment of configurations, as words with the name of its text.
+
+    Loops and variables are bash's, over all blocks of a text, as for its reader.
+    """
+    scripts = {name: "".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)) for name, text in TEXTS.items()}
+    scripts |= {name: "\n".join(re.findall(r"^#   (.*)", text, re.MULTILINE)) for name, text in CONFIGS.items()}
     found = []
-    for name, text in TEXTS.items():
-        blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-        parts = [part.strip() for line in lines for part in re.split(r"&&|\|", re.split(r"(?:^|\s)#", line)[0])]
-        found += [(name, shlex.split(part)) for part in parts if part]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, script in scripts.items():
+            if script:
+                one_by_one = script.replace(" | ", " ; ")  # always in the same order
+                done = subprocess.run(["bash", "-c", RECORD + one_by_one], cwd=folder, capture_output=True, text=True)
+                assert done.returncode == 0 and not done.stderr, f"{name}: {done.stderr}"
+                found += [(name, line.split("\t")) for line in done.stdout.splitlines()]
     return found
 
 
@@ -178,17 +205,71 @@ def own_arguments(words: list[str]) -> list[str] | None:
     return words[words.index("audiolm_hf.cli") + 1 :] if "audiolm_hf.cli" in words else None
 
 
-OWN = [arguments for _, words in commands() if (arguments := own_arguments(words))]
+OWN = [(name, arguments) for name, words in commands() if (arguments := own_arguments(words))]
+
+
+def trained(command: list[str]) -> Any:
+    """Return the checked configuration of a `train` command, or None of other commands and of a placeholder."""
+    if command[0] != "train" or "X.yaml" in command:
+        return None
+    given = cli.build_parser(command[:1]).parse_args(command)
+    return load_config(ROOT / given.config, given.overrides)
+
+
+def trainings(config: Any) -> list[Any]:
+    return [step.config for step in resolve_steps(config)] if hasattr(config, "steps") else [config]
+
+
+def test_what_is_read_of_runs_was_made_by_a_command_before():
+    checked = 0
+    made: dict[str, list[str]] = {}
+    for name, command in OWN:
+        config = trained(command)
+        outputs = made.setdefault(name, [])
+        for before, word in itertools.pairwise(command):
+            if word.startswith("runs/") and before != "-o":
+                assert any(Path(word).is_relative_to(output) for output in outputs), f"{name}: {word}"
+                checked += 1
+            outputs += [word] if before == "-o" else []
+        outputs += [config.output_folder] if config else []
+    assert checked > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("speech", ["data.folder=DATA"]),
+        ("piano", [f"steps.{step}.data.folder=DATA" for step in ("render", "render_validation", "render_transposed")]),
+    ],
+)
+def test_the_commands_of_a_recipe_are_its_steps(name, overrides):
+    recipe = load_config(ROOT / f"configs/tiny/{name}/recipe.yaml", [*overrides, "steps.detector.data.folder=DATA"])
+    readme = [command for text, command in OWN if text == f"configs/tiny/{name}/README.md"]
+    steps = [step.config for step in resolve_steps(recipe) if step.kind != "tokenize"]
+    alone = [config for command in readme if (config := trained(command))]
+    assert alone[: len(steps) - 1] == steps[:-1]  # the last is the detector, alone that of the bundled checkpoint
+    tokenized = [cli.build_parser(["tokenize"]).parse_args(command) for command in readme if command[0] == "tokenize"]
+    splits = [
+        (step.config, split, files)
+        for step in resolve_steps(recipe)
+        if step.kind == "tokenize"
+        for split, files in (("train", step.config.data.train), ("validation", step.config.data.validation))
+        if files
+    ]
+    assert len(tokenized) == len(splits)
+    for command, (config, split, files) in zip(tokenized, splits, strict=True):
+        assert str(command.output) == f"{config.output_folder}/{split}" and command.float16 == config.float16
+        assert (str(command.tokenizer), str(command.codec)) == (config.semantic_tokenizer, config.codec)
+        assert [*map(str, command.data)] == [f"{config.data.folder}/{file}" for file in files]
 
 
 def test_what_trains_on_the_data_folder_reads_what_the_data_command_builds():
     corpora = yaml.safe_load((ROOT / "configs/data/speech.yaml").read_text(encoding="utf-8"))["corpora"]
     built = {f"{name}/{split}.parquet" for name, corpus in corpora.items() for split in corpus["splits"]}
     read = set()
-    for name, words in commands():
-        if name in ("docs/train.md", "docs/detect.md", "docs/lora.md") and "data.folder=DATA" in words:
-            config = load_config(ROOT / words[words.index("--config") + 1], words[words.index("data.folder=DATA") :])
-            for each in [step.config for step in resolve_steps(config)] if hasattr(config, "steps") else [config]:
+    for name, command in OWN:
+        if name in ("docs/train.md", "docs/detect.md", "docs/lora.md") and "data.folder=DATA" in command:
+            for each in trainings(trained(command)):
                 data = vars(each).get("data")
                 read.update(
                     *(vars(data).get(key, []) for key in ("train", "validation", "recordings")) if data else ()
@@ -201,7 +282,7 @@ def test_every_page_says_what_its_data_folder_is():
         assert "DATA" not in text or "`DATA" in text or "DATA as in" in text, name
 
 
-@pytest.mark.parametrize("command", OWN, ids=" ".join)
+@pytest.mark.parametrize("command", [command for _, command in OWN], ids=" ".join)
 def test_every_command_is_understood(command):
     if command[-1] == "--help":
         with pytest.raises(SystemExit, match="^0$"):
@@ -210,6 +291,7 @@ def test_every_command_is_understood(command):
     arguments = cli.build_parser(command[:1]).parse_args(command)
     config = vars(arguments).get("config")
     assert config is None or str(config) == "X.yaml" or (ROOT / config).is_file()
+    trained(command)
 
 
 def test_other_commands_are_of_known_programs_and_packages():
@@ -233,7 +315,7 @@ def test_the_messages_in_titles_of_troubleshooting_are_the_sources():
 
 
 def test_there_are_commands_of_every_verb():
-    assert {command[0] for command in OWN} == set(cli.VERBS) - {"checkpoints", "convert"}
+    assert {command[0] for _, command in OWN} == set(cli.VERBS) - {"checkpoints", "convert"}
     assert "`audiolm-hf checkpoints`" in TEXTS["docs/index.md"]
     assert "`audiolm-hf convert" in (ROOT / "configs/lora/README.md").read_text()
 
@@ -288,7 +370,7 @@ def test_the_versions_and_sizes_are_those_of_the_package():
 def test_only_contributors_install_in_place():
     """What is installed first is not replaced by another kind of installation by a command of another page."""
     installs = [(name, words) for name, words in commands() if words[:2] == ["pip", "install"]]
-    installs = [(name, words) for name, words in installs if "--no-deps" not in words and "torch" not in words]
+    installs = [(name, words) for name, words in installs if any(word.startswith(".") for word in words)]
     assert len(installs) >= 6
     assert {name for name, words in installs if "-e" in words} == {"CONTRIBUTING.md"}
     assert all(words[-2:] == ["-c", "constraints.txt"] for _, words in installs)

@@ -14,10 +14,10 @@ from audiolm_hf.data.crops import longest_sequence
 from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.training.codec.discriminators import CodecDiscriminator
-from audiolm_hf.training.estimate import PAPER_TOKENS, estimate
+from audiolm_hf.training.estimate import estimate
 from audiolm_hf.training.flops import decoder_bytes_per_token, decoder_flops_per_token, peak_flops
 from audiolm_hf.training.kinds import build_training
-from audiolm_hf.training.recipe import RecipeConfig
+from audiolm_hf.training.recipe import RecipeConfig, load_config, resolve_steps
 from audiolm_hf.training.stages.training import build_stage_config
 from tests.helpers_checkpoint import ROOT
 from tests.helpers_tokens import INFO, write_tokens
@@ -155,14 +155,22 @@ def test_peaks_are_found_by_what_the_driver_says(monkeypatch):
 
 def test_the_paper_s_table_is_what_the_command_prints(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    table = (ROOT / "configs/paper/README.md").read_text()
-    assert PAPER_TOKENS.num_codebooks == 12
-    for part in ("semantic", "coarse", "fine"):
-        assert main(["train", "--config", f"configs/paper/{part}.yaml", "--estimate"]) == 0
-        printed = capsys.readouterr().out
-        parameters, flops, kept = re.search(
-            r": ([0-9.]+) M .*; ([0-9.]+) \* 10.*about ([0-9.]+) GiB", printed, re.DOTALL
-        ).groups()
-        row = next(line for line in table.splitlines() if line.startswith(f"| {part} stage |"))
-        assert [cell.strip() for cell in row.split("|")][2] == f"{parameters} M"
-        assert f"| {flops} |" in row and f"| {kept} |" in row
+    text = (ROOT / "configs/paper/README.md").read_text()
+    command = re.search(r"`audiolm-hf (train .* --estimate)` prints", text).group(1)
+    assert main(command.split()) == 0
+    parts = capsys.readouterr().out.strip().split("\n\n")
+    table = re.search(r"^\| training \|.*?\n\n", text, re.DOTALL | re.MULTILINE).group(0).strip().splitlines()[2:]
+    configs = [step.config for step in resolve_steps(load_config(command.split()[2], ["data.folder=DATA"]))]
+    steps = [config.max_steps for config in configs if hasattr(config, "max_steps")]
+    assert len(parts) == len(table) == len(steps) == 4
+    for part, row, count in zip(parts, table, steps, strict=True):
+        name, parameters, batch, flops, weights, kept, shown = [cell.strip() for cell in row.split("|")[1:-1]]
+        lines = [
+            f"{name}: {parameters} parameters",
+            f"a step: {batch}",
+            f"memory of a process: {weights} GiB for the weights",
+        ]
+        lines[1] += "" if len(flops) == 1 else f"; {flops} * 10^12 operations"
+        assert [line[: len(start)] for line, start in zip(part.splitlines(), lines, strict=True)] == lines
+        assert len(kept) == 1 or f"about {kept} GiB for each" in part
+        assert int(shown.replace(",", "")) == count
