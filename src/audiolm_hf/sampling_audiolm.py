@@ -35,6 +35,7 @@ from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
+STEPS_BETWEEN_QUESTIONS = 16  # whether all rows have ended, on an accelerator
 
 
 @dataclass
@@ -197,7 +198,9 @@ def sample_blocks(
         tokens[:, step] = chosen
         if progress is not None:
             progress.advance(batch)
-        if level == SEMANTIC_LEVEL and ended.all():
+        # An accelerator has to be waited for, so it is not asked after every step.
+        asked = device.type == "cpu" or (step + 1) % STEPS_BETWEEN_QUESTIONS == 0
+        if level == SEMANTIC_LEVEL and asked and ended.all():
             break
         if step + 1 - yielded == block and step + 1 < num_tokens:
             _require_usable(highest.isfinite(), config)  # asked once a block: an accelerator has to be waited for

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineConfig, AudioLMSemanticConfig
 from audiolm_hf.data.crops import (
@@ -145,6 +146,16 @@ def test_batches_keep_to_the_token_budget_and_hold_the_whole_epoch(tokens, stage
     for index in range(len(first_epoch)):
         batch = batches[index]
         assert batch["input_ids"].numel() <= 200 or len(batch["input_ids"]) == 1
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_batches_of_loading_processes_are_the_same(tokens, start):
+    """On an accelerator, other processes prepare the batches."""
+    batches = StageBatches(tokens, CONFIGS["coarse"], batch_tokens=100, num_batches=6, corruption=0.1)
+    loader = DataLoader(batches, None, num_workers=2, multiprocessing_context=start)
+    for number, batch in enumerate(loader):
+        assert torch.equal(batch["input_ids"], batches[number]["input_ids"])
+    assert number == 5
 
 
 def test_second_epoch_follows_the_first(tokens):

@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pytest
 import soundfile as sf
+import soxr
 import torch
 from datasets import Audio, Dataset
 from huggingface_hub.utils import WeakFileLock
@@ -169,6 +170,23 @@ def test_unreadable_recordings_are_listed_and_nothing_else_is_missing(audio, loa
     for name, reason in (("a", "cannot read"), ("b", "empty"), ("c", "NaN"), ("d", "0.01 s are shorter than")):
         assert reason in found[f"{name}.wav"]
     assert found["none.wav"] == "there is no such file"
+
+
+def test_speed_is_that_of_resampled_recordings(audio, load, tmp_path):
+    """Speed perturbation is the recording, written at another rate."""
+    (tmp_path / "faster").mkdir()
+    for path in audio.iterdir():
+        array = sf.read(path, dtype="float32")[0]
+        sf.write(tmp_path / "faster" / f"{path.stem}.wav", soxr.resample(array, 1.25 * RATE, RATE), RATE, "FLOAT")
+    faster = dataclasses.replace(PLAN, speed=1.25)
+    made = tokenize_recordings(list_clips(audio), load, tmp_path / "made", faster)
+    expected = tokenize_recordings(list_clips(tmp_path / "faster"), load, tmp_path / "expected", PLAN)
+    assert tokens_of(made) == tokens_of(expected)
+    assert made.duration == pytest.approx(sum(sf.info(path).duration for path in audio.iterdir()) / 1.25, rel=1e-3)
+    with pytest.raises(ValueError, match=r"different: speed"):
+        tokenize_recordings(list_clips(audio), load, tmp_path / "made", PLAN)
+    with pytest.raises(ValueError, match=r"speed is 3.*from 0.5 to 2"):
+        TokenizationPlan(speed=3.0)
 
 
 def test_stream_gives_the_tokens_of_its_recordings(audio, load, stream, tmp_path):

@@ -32,6 +32,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     _add_source(parser)
     parser.add_argument("--min-duration-s", type=float, default=0.1, help="leave out shorter recordings (default 0.1)")
     parser.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        help="play the recordings so many times as fast (0.5 to 2, default 1), for more voices to train on",
+    )
+    parser.add_argument(
         "--float16",
         action="store_true",
         help="round the tokenizers' weights to float16 first, as `assemble` stores them",
@@ -85,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         recordings_per_shard=arguments.recordings_per_shard,
         min_duration_s=arguments.min_duration_s,
         num_workers=arguments.num_workers,
+        speed=arguments.speed,
     )
     source, device = _open_source(arguments), find_device(arguments.device)
     tokenizer, codec = resolve_checkpoint(arguments.tokenizer), resolve_checkpoint(arguments.codec)

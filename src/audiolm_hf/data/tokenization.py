@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 
 from audiolm_hf.config_values_audiolm import Within
-from audiolm_hf.data.audio import decode_clip
+from audiolm_hf.data.audio import Speed, change_speed, decode_clip
 from audiolm_hf.data.clips import ClipReader, check_unique
 from audiolm_hf.data.recordings import Clip, ClipList
 from audiolm_hf.data.tokenizers import LAST_SEGMENT_S, SEGMENT_LENGTH_S, TokenizerPair, token_info, tokenize_recording
@@ -60,6 +60,7 @@ class TokenizationPlan(Settings):
     recordings_per_shard: Count = 64  # about what an interruption costs
     min_duration_s: NotNegative = 0.0  # shorter recordings are left out, in seconds
     num_workers: Annotated[int, Within(1, 4096, whole=True)] = 1  # processes
+    speed: Speed = 1.0  # at which recordings are played
 
 
 def tokenize_recordings(
@@ -113,7 +114,7 @@ def _describe(source: "ClipList | ClipStream", tokenizers: TokenizerPair, plan: 
         "min_duration_s": plan.min_duration_s,
         "segment_length_s": SEGMENT_LENGTH_S,
         "last_segment_s": LAST_SEGMENT_S,
-    }
+    } | ({} if plan.speed == 1 else {"speed": plan.speed})
 
 
 class _Shard(NamedTuple):
@@ -166,7 +167,7 @@ class _Tokenizer:
     of_worker: "ClassVar[_Tokenizer]"  # where this process is one of the pool
 
     def __init__(self, tokenizers: TokenizerPair, datasets: dict[Path, Any], plan: TokenizationPlan) -> None:
-        self._tokenizers, self._min_duration_s = tokenizers, plan.min_duration_s
+        self._tokenizers, self._plan = tokenizers, plan
         self._reader = ClipReader(datasets)
 
     def __call__(self, clip: Clip) -> _Result:
@@ -174,8 +175,9 @@ class _Tokenizer:
             recording = decode_clip(clip, self._reader, self._tokenizers.codec.sampling_rate)
         except ValueError as error:
             return str(error)
-        if recording.duration < self._min_duration_s:
-            return f"{recording.duration:.2f} s are shorter than min_duration_s={self._min_duration_s}"
+        if recording.duration < self._plan.min_duration_s:
+            return f"{recording.duration:.2f} s are shorter than min_duration_s={self._plan.min_duration_s}"
+        recording = change_speed(recording, self._plan.speed)
         return list(tokenize_recording(recording, self._tokenizers, clip.start_s))
 
 

@@ -38,6 +38,7 @@ _SHARED_ARGUMENTS = (  # with transformers' `TrainingArguments`
     *("max_steps", "learning_rate", "weight_decay", "max_grad_norm", "bf16", "seed"),
     *("gradient_accumulation_steps", "eval_steps", "logging_steps"),
 )
+LOADING_PROCESSES = 4  # that prepare batches while an accelerator computes
 NEARLY_FULL = 2**20  # free bytes, less than any file of a checkpoint that cannot be written
 
 
@@ -164,12 +165,13 @@ def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
     """Return the `TrainingArguments` of a stage's configuration."""
     require_trackers(config)
+    use_cpu = config.use_cpu or not torch.accelerator.is_available()
     arguments = _TrainingArguments(
         **{name: getattr(config, name) for name in _SHARED_ARGUMENTS},
         output_dir=str(Path(config.output_folder) / "checkpoints"),
         per_device_train_batch_size=1,  # an item is a part of a batch
         adam_beta2=ADAM_BETA2,
-        use_cpu=config.use_cpu or not torch.accelerator.is_available(),
+        use_cpu=use_cpu,
         data_seed=config.seed,
         eval_strategy="steps",
         save_strategy="steps",
@@ -177,7 +179,7 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model="eval_bits",
         greater_is_better=False,
-        dataloader_num_workers=0,
+        dataloader_num_workers=0 if use_cpu else LOADING_PROCESSES,
         remove_unused_columns=False,
         use_cache=True,  # the Trainer saves this value in the configuration; the loss does not use a cache
         ddp_find_unused_parameters=False,  # every loss depends on all parameters
