@@ -8,6 +8,7 @@ Settings come from YAML files, from the command line or from Python. The fields 
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -52,6 +53,21 @@ class Filled(Allowed):
         return "a value that is not empty"
 
 
+@dataclass(frozen=True)
+class Matching(Allowed):
+    """Text that matches a regular expression; `text` says so."""
+
+    pattern: str
+    text: str
+
+    def holds(self, value: Any) -> bool:
+        """Return whether the whole value matches."""
+        return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Use:
     """Role of a field for [`~audiolm_hf.run_folder.hold_folder`]."""
 
@@ -71,6 +87,7 @@ LearningRate = Annotated[float, Within(0, 1, above=True)]
 Decay = Annotated[float, Within(0, 10)]  # of AdamW
 BatchSize = Annotated[int, Within(1, 2**16, whole=True)]
 Seconds = Annotated[float, Within(0, 3600, above=True)]  # of a crop
+Filename = Annotated[str, Matching(r"[A-Za-z0-9][\w.-]{,99}", "a name of letters, digits, `_`, `-` and `.`")]
 InputPath = Annotated[str, Filled(), Use.INPUT]
 NamedInput = Annotated[str, Filled(), Use.NAMED_INPUT]
 OutputPath = Annotated[str, Filled(), Use.FREE]
@@ -144,7 +161,10 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (list, tuple) and isinstance(value, list | tuple):
         return origin(convert(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return {key: convert(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
+        return {
+            convert(arguments[0], key, f"{where}: the key"): convert(arguments[1], inner, f"{where}.{key}")
+            for key, inner in value.items()
+        }
     if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             value = float(value)  # YAML 1.1 reads 1e-3 as a string

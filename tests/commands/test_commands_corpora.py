@@ -216,6 +216,53 @@ def test_misuse_is_one_line(speech, capsys, change, options, message):
     assert not list(speech.glob("DATA/librispeech/*.parquet"))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("url", url)
+            for url in ("", "a.tar", "file:///etc/passwd", "http://host", "http://host/", "http://[x/a.tar")
+        ),
+        *(("url", url) for url in (None, "http://127.0.0.1:2/lj.tar.bz2")),  # also the name of the other archive
+        *(("digest", digest) for digest in ("", "md5:", "md5:zz", "crc:00", "sha256:00", 3)),
+        *(("splits", splits) for splits in (None, {}, [], {"train": None}, {"train": ""}, {"train": "."})),
+        *(("splits", {name: "libri_train.txt"}) for name in ("", "../a", "a/b", ".a", 1, None, "a" * 300)),
+        *(("splits", {"train": name}) for name in ("bytes.txt", "twice.txt", "bytes.csv", "no_paths.csv", "folder")),
+        ("excerpts", {"more": "libri_train.txt"}),  # of sound
+    ],
+)
+def test_odd_values_are_refused_before_any_work(speech, capsys, key, value):
+    for name in ("bytes.txt", "bytes.csv"):
+        (speech / name).write_bytes(b"path\n\xff\xfe\0")
+    (speech / "twice.txt").write_text("19-198-0008\n" * 2)
+    (speech / "no_paths.csv").write_text("name\na\n")
+    (speech / "folder").mkdir()
+    set_key(key, value)(speech)
+    refused(capsys)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/a", "archives", "x\0", 1, True, None])
+def test_odd_names_of_corpora_are_refused_before_any_work(speech, capsys, name):
+    config = yaml.safe_load((speech / "speech.yaml").read_text())["corpora"]
+    (speech / "speech.yaml").write_text(yaml.safe_dump({"corpora": {name: config["librispeech"]}}))
+    refused(capsys, archives=[])
+
+
+@pytest.mark.parametrize(
+    "text", ["corpora: []", "corpora: {}", "corpora: {a: }", "corpora: {a: []}", "{corpora: {}, b: 1}"]
+)
+def test_odd_corpora_are_refused_before_any_work(speech, capsys, text):
+    (speech / "speech.yaml").write_text(text)
+    refused(capsys, archives=[])
+
+
+def refused(capsys, archives=ARCHIVES, command=None):
+    assert (run(archives=archives) if command is None else cli.main(command)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("audiolm-hf: error: ") and "Error: " not in line and len(line) < 500
+    assert not Path("DATA").exists()
+
+
 def test_a_recording_as_it_should_be_keeps_its_bytes():
     content = (DATA / "librispeech_19-198-0008.flac").read_bytes()
     assert as_flac(content) == (content, 40000)
@@ -253,6 +300,29 @@ def piano(tmp_path, monkeypatch):
     }
     Path("piano.yaml").write_text(yaml.safe_dump({"corpora": {"piano": corpus}}))
     return ["data", "--config", "piano.yaml", "--archive", "piano=music.tar.gz", "-o", "DATA"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("excerpts", "path\nHaydn/b.mid\n"),
+        *(("excerpts", f"path,start\nHaydn/b.mid,{start}\n") for start in ("", "x", "nan", -1, 20)),
+        ("excerpts", "path,start\nHaydn/c.mid,1\n"),
+        ("excerpts", "path,start\n"),
+        *(("midi_train", f"path,composer,title,duration\nBach/a.mid,{rest}\n") for rest in ("B", "B,,20", "B,P,-1")),
+        ("midi_train", "path\nBach/a.mid\n"),
+    ],
+)
+def test_odd_lists_are_refused_before_any_work(piano, capsys, monkeypatch, name, text):
+    monkeypatch.setattr("audiolm_hf.training.render.check_synthesizer", lambda soundfont: None)
+    Path(f"{name}.csv").write_text(text)
+    refused(capsys, command=piano)
+
+
+def test_no_file_is_of_two_lists(piano, capsys, monkeypatch):
+    monkeypatch.setattr("audiolm_hf.training.render.check_synthesizer", lambda soundfont: None)
+    Path("piano.yaml").write_text(Path("piano.yaml").read_text().replace("test: excerpts", "midi_train: excerpts"))
+    refused(capsys, command=piano)
 
 
 def write_csv(path: Path, *rows: list[str]) -> None:

@@ -4,6 +4,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     Lists = dict[str, list[dict[str, str]]]
 
-ARCHIVES_FOLDER = "archives"
 EXCERPT_S = 15.0
 EXCERPTS_FROM_S = 95.0  # seconds of each piece that excerpts are taken from, and that set its loudness
 
@@ -40,14 +40,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from audiolm_hf.data.corpora import check_digest, fetch, read_lists
+    from audiolm_hf.data.corpora import ARCHIVES_FOLDER, check_digest, fetch, read_lists
     from audiolm_hf.run_folder import hold_folder, holds_finished
 
     lists_folder, output = arguments.config.parent, arguments.output
     corpora = read_corpora(arguments.config)
     archives = _archives(arguments.archive, corpora)
     lists = {name: read_lists(corpus, lists_folder) for name, corpus in corpora.items()}
-    excerpts = {name: _read_excerpts(corpus, lists_folder) for name, corpus in corpora.items()}
+    excerpts = {name: _read_excerpts(corpus, lists_folder, lists[name]) for name, corpus in corpora.items()}
     settings = {
         name: {"digest": corpus.digest, "lists": lists[name], "excerpts": excerpts[name]}
         for name, corpus in corpora.items()
@@ -70,15 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_corpora(path: Path) -> dict[str, "Corpus"]:
-    """Read the YAML file whose key `corpora` maps names to fields of [`~audiolm_hf.data.corpora.Corpus`]."""
-    from audiolm_hf.data.corpora import Corpus
+    """Read the YAML file of a [`~audiolm_hf.data.corpora.CorporaConfig`], and return its corpora by name."""
+    from audiolm_hf.data.corpora import CorporaConfig
     from audiolm_hf.settings import build
     from audiolm_hf.training.yaml_files import read_yaml
 
-    corpora = read_yaml(path).get("corpora")
-    if not isinstance(corpora, dict) or not all(isinstance(entry, dict) for entry in corpora.values()) or not corpora:
+    values = read_yaml(path)
+    if not isinstance(values.get("corpora"), dict):
         raise ValueError(f"{path} describes no corpora; give one of configs/data.")
-    return {name: build(Corpus, entry, f"{path}, {name}") for name, entry in corpora.items()}
+    return build(CorporaConfig, values, str(path)).corpora
 
 
 def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]:
@@ -94,18 +94,23 @@ def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]
     return archives
 
 
-def _read_excerpts(corpus: "Corpus", folder: Path) -> dict[str, list[tuple[str, float]]]:
-    """Return the path and the start in seconds of the excerpts of each split; none without fluidsynth."""
-    import csv
-
+def _read_excerpts(corpus: "Corpus", folder: Path, lists: "Lists") -> dict[str, list[tuple[str, float]]]:
+    """Return the path and the start in seconds of the excerpts of each split; an error without fluidsynth."""
+    from audiolm_hf.data.corpora import read_list
     from audiolm_hf.training.render import RenderConfig, check_synthesizer
 
     if corpus.excerpts:
         check_synthesizer(RenderConfig.soundfont)
+    lengths_s = {row["path"]: min(float(row["duration"]), EXCERPTS_FROM_S) for row in chain(*lists.values())
+                 if corpus.excerpts}  # fmt: skip
     excerpts = {}
     for split, name in corpus.excerpts.items():
-        with (folder / name).open(encoding="utf-8", newline="") as file:
-            excerpts[split] = [(row["path"], float(row["start"])) for row in csv.DictReader(file)]
+        excerpts[split] = [(row["path"], float(row["start"])) for row in read_list(folder / name, ("start",))]
+        for path, start in excerpts[split]:
+            if start >= lengths_s.get(path, 0.0):
+                raise ValueError(
+                    f"{folder / name} has {start:g} s of {path}, which no list names, or which ends before."
+                )
     return excerpts
 
 

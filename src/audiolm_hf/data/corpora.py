@@ -9,15 +9,16 @@ import csv
 import hashlib
 import http.client
 import io
+import math
 import shutil
 import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from datasets import Audio, Features, Value
 from audiolm_hf.data.audio import decode_audio
 from audiolm_hf.files import write_bytes
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import Settings
+from audiolm_hf.settings import Filename, Filled, Matching, Settings
 
 SAMPLING_RATE = 16000  # Hz
 LARGEST_OFFSET = 1e-3  # a constant above this is taken out of a recording
@@ -45,8 +46,15 @@ MIDI_FEATURES = Features(
     | {name: Value("string") for name in ("path", "composer", "title")}
     | {"duration": Value("float64"), "source": Value("string")}
 )
+ARCHIVES_FOLDER = "archives"  # of the downloads, beside the folders of the corpora
 _BLOCK_BYTES = 2**20
 _TIMEOUT_S = 60.0
+_SECONDS = ("duration", "start")  # columns of lists
+_ADDRESS = Matching(r"(https?|ftp)://[\w.-]+(:\d+)?/(\S*/)?[^\s/]+", "the http, https or ftp address of a file")
+_DIGEST = Matching(
+    r"md5:[\da-f]{32}|sha1:[\da-f]{40}|sha256:[\da-f]{64}|sha512:[\da-f]{128}",
+    "md5, sha1, sha256 or sha512, a colon and all hexadecimal digits in lower case",
+)
 
 
 def fetch(url: str, path: Path, digest: str | None = None) -> Path:
@@ -126,16 +134,39 @@ class Corpus(Settings):
     """A corpus: where it is published, and what of it is used."""
 
     layout: str  # how its archive is laid out, of `LAYOUTS`
-    url: str  # address of the archive
-    splits: dict[str, str]  # parquet file -> list of its recordings: a name a line, or CSV with details of MIDI files
-    digest: str | None = None  # of the archive, `"<algorithm>:<hexadecimal digits>"`
+    url: Annotated[str, _ADDRESS]  # of the archive
+    # Parquet file -> list of its recordings: a name a line, or CSV with details of MIDI files.
+    splits: Annotated[dict[Filename, Annotated[str, Filled()]], Filled()]
+    digest: Annotated[str, _DIGEST] | None = None  # of the archive
     # Parquet file -> CSV with path and start (s) of excerpts that are rendered from the MIDI files.
-    excerpts: dict[str, str] = field(default_factory=dict)
+    excerpts: dict[Filename, Annotated[str, Filled()]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout is {self.layout!r}; choose from {', '.join(LAYOUTS)}.")
+        if self.excerpts and self.layout != "midi":
+            raise ValueError(
+                f"excerpts are rendered from MIDI files, and the layout is {self.layout}; leave them out."
+            )
+        for split in self.splits.keys() & self.excerpts.keys():
+            raise ValueError(f"{split} is of splits and of excerpts, which are files of one folder; rename one.")
+
+
+@dataclass
+class CorporaConfig(Settings):
+    """The YAML file of `audiolm-hf data`."""
+
+    corpora: Annotated[dict[Filename, Corpus], Filled()]  # folder of the data folder -> corpus
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if ARCHIVES_FOLDER in self.corpora:
+            raise ValueError(f"A corpus is named {ARCHIVES_FOLDER}, like the folder of the downloads; rename it.")
+        files: dict[str, str] = {}  # a download's name -> its address
+        for name, corpus in self.corpora.items():
+            if files.setdefault(Path(corpus.url).name, corpus.url) != corpus.url:
+                raise ValueError(f"The archive of {name} has the name of another; give a url that ends differently.")
 
 
 @dataclass(frozen=True)
@@ -149,7 +180,11 @@ class Recording:
 
 def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
     """Read the columns of the recordings of each split, at least `path`; none may be in two of `SPLITS`."""
-    lists = {split: _read_list(folder / name) for split, name in corpus.splits.items()}
+    columns = ("composer", "title", "duration") if corpus.layout == "midi" else ()
+    lists = {split: read_list(folder / name, columns) for split, name in corpus.splits.items()}
+    for split, rows in lists.items():
+        if len({row["path"] for row in rows}) < len(rows):
+            raise ValueError(f"{folder / corpus.splits[split]} names a recording twice; keep it once.")
     owners: dict[str, str] = {}
     for split in lists:
         base = split.removeprefix("midi_")
@@ -159,14 +194,30 @@ def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
     return lists
 
 
-def _read_list(path: Path) -> list[dict[str, str]]:
+def read_list(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Read the rows of a list, which have a `path` and, in CSV, all other `columns`."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no list {path}; give the configuration as it lies in configs/data.")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file)) if path.suffix == ".csv" else [{"path": line.strip()} for line in file]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file)) if path.suffix == ".csv" else [{"path": line.strip()} for line in file]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}); give a list of recordings.") from error
     if not rows or not all(row.get("path") for row in rows):
         raise ValueError(f"{path} is empty or has an empty line; it must name a recording in each.")
+    for row in rows:
+        for column in columns:
+            if not row.get(column) or (column in _SECONDS and not _is_time(row[column])):
+                kind = "seconds" if column in _SECONDS else "text"
+                raise ValueError(f"{path} has the {column} {row.get(column)!r} of {row['path']}; give {kind}.")
     return rows
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and float(text) >= 0
+    except ValueError:
+        return False
 
 
 def _owned(path: str, layout: str) -> list[str]:
