@@ -95,7 +95,7 @@ def hold_folder(
     check_writable(path)
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        _lock(path, stack)
+        _lock(path / _LOCK_FILE, stack)
         old = _read_record(path)
         if old is None and not shared and _has_content(path):
             raise ValueError(f"{path} holds files and no {RECORD_FILE}, so no run wrote it; give another folder.")
@@ -118,6 +118,23 @@ def hold_folder(
             raise Interrupted(str(error) or _STOPPED.format(path), number) from None
 
 
+@contextmanager
+def hold_file(path: Path) -> Iterator[None]:
+    """Hold a file that is to be written, perhaps a new one, within a context; a second process is refused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f"{_LOCK_FILE}-{path.name}")
+    with ExitStack() as stack:
+        try:
+            _lock(lock, stack)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"Another process writes {path}; wait for it, or give another file.") from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
 def kept_result(folder: Path) -> FileStates:
     """Return the recorded [`file_states`] of the result of a finished run; empty if it is not finished."""
     record = _read_record(folder)
@@ -135,12 +152,13 @@ def holds_finished(
     return not _differences(old, _describe(kind, settings, inputs, old))
 
 
-def _lock(path: Path, stack: ExitStack) -> None:
-    """Lock a folder for a context or raise `BlockingIOError`; the lock ends with the process, even if it is killed."""
+def _lock(file: Path, stack: ExitStack) -> None:
+    """Lock a file for a context or raise `BlockingIOError`; the lock ends with the process, even if it is killed."""
     try:
-        stack.enter_context(WeakFileLock(path / _LOCK_FILE, timeout=0.5))
+        stack.enter_context(WeakFileLock(file, timeout=0.5))
     except TimeoutError as error:
-        raise BlockingIOError(f"Another process is at work in {path}; wait for it, or give another folder.") from error
+        text = f"Another process is at work in {file.parent}; wait for it, or give another folder."
+        raise BlockingIOError(text) from error
 
 
 def temporary_folder(prefix: str) -> tuple[tempfile.TemporaryDirectory, ExitStack]:
@@ -148,10 +166,10 @@ def temporary_folder(prefix: str) -> tuple[tempfile.TemporaryDirectory, ExitStac
     for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with suppress(OSError), ExitStack() as stack:  # in use, or another user's
             if time.time() - old.stat().st_mtime > 60:  # and not just made
-                _lock(old, stack)
+                _lock(old / _LOCK_FILE, stack)
                 shutil.rmtree(old)
     folder, lock = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True), ExitStack()
-    _lock(Path(folder.name), lock)
+    _lock(Path(folder.name) / _LOCK_FILE, lock)
     return folder, lock
 
 
@@ -297,7 +315,7 @@ def _empty(path: Path) -> None:
     with ExitStack() as stack:
         for lock in path.rglob(_LOCK_FILE):
             if lock != path / _LOCK_FILE:
-                _lock(lock.parent, stack)
+                _lock(lock, stack)
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

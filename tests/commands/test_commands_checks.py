@@ -5,8 +5,9 @@ import pytest
 from transformers import PreTrainedModel
 
 from audiolm_hf import cli
-from audiolm_hf.commands.options import write_report
+from audiolm_hf.commands.options import hold_report, write_report
 from tests.helpers_checkpoint import CLIP
+from tests.helpers_processes import fork_that_waits
 
 DATA = str(CLIP)
 COMMANDS = {
@@ -29,6 +30,8 @@ EVERY = [
     (["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
     (["--threads", "0"], "--threads is 0; give 1 or more"),
     (["-o", "."], "--output . is a folder"),
+    (["-o", "text"], "text already exists and was not written by audiolm-hf; give another --output, or --overwrite"),
+    (["-o", "/dev/null"], "--output /dev/null is a device or a pipe; name a file"),
     (["-o", "text/report.json"], "text, which is a file; name another folder"),
     (["-o", "/proc/report.json"], "In the folder /proc no file can be written"),
 ]
@@ -85,6 +88,40 @@ def test_misuse_is_one_line_before_any_model(tmp_path, monkeypatch, capsys, comm
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("audiolm-hf: error: ") and message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["binary", "text"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_report_can_be_told_to_replace_files(name):
+    given = [*COMMANDS[name], "-o", "report.json"]
+    assert not cli.build_parser(given[:1]).parse_args(given).overwrite
+    assert cli.build_parser(given[:1]).parse_args([*given, "--overwrite"]).overwrite
+
+
+def test_only_a_report_is_replaced_and_what_stands_beside_it(tmp_path):
+    report, plot = tmp_path / "report.json", tmp_path / "report.png"
+    plot.write_bytes(b"of somebody")
+    for path, text in ((plot, None), (report, '{"command": "another"}'), (report, "[]"), (report, "{")):
+        if text is not None:
+            report.write_text(text)
+        with pytest.raises(ValueError, match=f"{path.name} already exists"), hold_report(report, False, (".png",)):
+            pytest.fail("it was not refused")
+        with hold_report(report, True, (".png",)):
+            pass
+    report.write_text('{"command": "audiolm-hf evaluate accents"}')
+    with hold_report(report, False, (".png",)):
+        pass
+
+
+def test_a_report_that_another_process_writes_is_refused_until_that_one_ends(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.json").symlink_to("report.json")
+    with fork_that_waits(lambda: hold_report(tmp_path / "report.json", False)):
+        for output in ("report.json", "link.json"):
+            assert cli.main([*COMMANDS["codec"], "-o", output]) == 1
+            assert f"Another process writes {tmp_path / 'report.json'}; wait for it" in capsys.readouterr().err
+    with hold_report(tmp_path / "report.json", False):  # which the killed one no longer holds
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["link.json"]
 
 
 def test_a_report_is_written_through_a_symbolic_link(tmp_path):

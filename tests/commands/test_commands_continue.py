@@ -18,6 +18,7 @@ import torch
 from audiolm_hf import cli, example_prompt, export_checkpoint, read_audio, read_provenance
 from audiolm_hf.commands import continue_
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP, environment, tiny_model, tiny_processor
+from tests.helpers_processes import ForkedProgram
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +231,17 @@ def test_only_what_the_command_wrote_itself_is_replaced(run, tmp_path, capsys):
         assert (tmp_path / name).read_bytes() == before
         assert run(CLIP, "-o", name, "--overwrite") == 0
         assert len(samples(tmp_path / name)) == 46400
+
+
+def test_two_processes_at_one_output_leave_the_whole_file_of_one(folder, tmp_path):
+    options = ("--checkpoint", str(folder), "--length-s", "1", "--quiet", "-o", "out.wav")
+    programs = [ForkedProgram(tmp_path, "continue", str(CLIP), *options, "--seed", str(seed)) for seed in (1, 2)]
+    assert [program.wait() for program in programs] == [0, 0]
+    left = read_audio(tmp_path / "out.wav")[0]
+    seed = read_provenance(tmp_path / "out.wav")["seed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
+    assert ForkedProgram(tmp_path, "continue", str(CLIP), *options, "--seed", str(seed)).wait() == 0
+    np.testing.assert_array_equal(left, read_audio(tmp_path / "out.wav")[0])
 
 
 def test_quiet_prints_nothing(run, tmp_path, capsys):

@@ -14,8 +14,8 @@ from audiolm_hf.commands.options import (
     add_machine,
     add_number,
     add_report,
-    check_report,
     find_device,
+    hold_report,
     write_report,
 )
 from audiolm_hf.threads import set_threads
@@ -62,12 +62,13 @@ def run_generation_benchmark(arguments: argparse.Namespace) -> int:
     from audiolm_hf.evaluation.speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
-    check_report(arguments.output)
     device = find_device(arguments.device)
     folder = resolve_checkpoint(arguments.checkpoint)
-    model = AudioLMModel.from_pretrained(folder).eval().to(device)
-    set_threads(model, arguments.threads)
-    report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds, arguments.against)
-    write_report(arguments.output, to_json({"checkpoint": Path(folder).resolve().name, **report}))
+    with hold_report(arguments.output, arguments.overwrite):
+        model = AudioLMModel.from_pretrained(folder).eval().to(device)
+        set_threads(model, arguments.threads)
+        report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds, arguments.against)
+        origin = {"command": arguments.command, "checkpoint": Path(folder).resolve().name}
+        write_report(arguments.output, to_json(origin | report))
     sys.stdout.write(format_generation(report) + "\n")
     return 0

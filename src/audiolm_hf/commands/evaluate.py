@@ -27,8 +27,8 @@ from audiolm_hf.commands.options import (
     add_report,
     add_seed,
     check_inputs,
-    check_report,
     find_device,
+    hold_report,
     load_model,
     write_report,
 )
@@ -62,15 +62,16 @@ def _run(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
     from audiolm_hf.evaluation.report import to_json
 
     output: Path | None = arguments.output
-    check_report(output, evaluation.formats)
     values = [value for name, value in vars(arguments).items() if name != "output"]
     given = (path for value in values for path in (value if isinstance(value, list) else [value]))
     check_inputs(path for path in given if isinstance(path, Path))
-    report, text = evaluation.evaluate(arguments, find_device(arguments.device))
-    sys.stdout.write(text)
-    if output is not None:
-        write_report(output, to_json(_origin(arguments) | report))
-        sys.stdout.write(f"All metrics: {output}\n")
+    device = find_device(arguments.device)
+    with hold_report(output, arguments.overwrite, evaluation.formats):
+        report, text = evaluation.evaluate(arguments, device)
+        sys.stdout.write(text)
+        if output is not None:
+            write_report(output, to_json(_origin(arguments) | report))
+            sys.stdout.write(f"All metrics: {output}\n")
     return 0
 
 
@@ -112,8 +113,7 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
         "--train-tokens", type=Path, help="token dataset for the n-grams; by default the training files are tokenized"
     )
     add_seed(parser, "random seed (default 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace results of other settings or data")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file; Markdown is written next to it")
+    add_report(parser, required=True, also="; Markdown is written next to it")
     add_removed(parser, "--card", "audiolm-hf card writes the model card from the file of --output")
 
 

@@ -2,8 +2,10 @@
 """Shared options of the commands, and their checks."""
 
 import argparse
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_checkpoint
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.files import write_text
-from audiolm_hf.run_folder import check_writable
+from audiolm_hf.run_folder import check_writable, hold_file
 from audiolm_hf.threads import set_threads
 
 LARGEST_SEED = 2**63 - 1
@@ -93,9 +95,11 @@ def add_data(
     parser.add_argument(flag, type=Path, nargs="+", required=required, help=what)
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
-    """Add `--output`, the file for the results of an evaluation or a benchmark."""
-    parser.add_argument("-o", "--output", type=Path, help="JSON file for all metrics; replaced if it exists")
+def add_report(parser: argparse.ArgumentParser, required: bool = False, also: str = "") -> None:
+    """Add `--output`, the file for the results of an evaluation or a benchmark, and `--overwrite`."""
+    text = "JSON file for all metrics; replaced if audiolm-hf wrote it"
+    parser.add_argument("-o", "--output", type=Path, required=required, help=text + also)
+    parser.add_argument("--overwrite", action="store_true", help="replace any existing file, and other results")
 
 
 class Parser(argparse.ArgumentParser):
@@ -155,18 +159,42 @@ def check_inputs(paths: Iterable[Path | None]) -> None:
             raise FileNotFoundError(f"There is no file or folder {path}; check the path.")
 
 
-def check_report(output: Path | None, others: Sequence[str] = ()) -> None:
-    """Check that a report can be written, also to a new folder; it must not have an ending of the `others`."""
+@contextmanager
+def hold_report(output: Path | None, overwrite: bool, others: Sequence[str] = ()) -> Iterator[None]:
+    """Check within a context that a report can be written, also to a new folder, and by no second process.
+
+    It must not have an ending of the `others`, which are written beside it. Existing files are only replaced with
+    `overwrite`, or if the report is of this program.
+    """
     if output is None:
+        yield
         return
     if output.is_dir():
         raise ValueError(f"--output {output} is a folder; name a file, such as {output / 'report.json'}.")
+    if output.exists() and not output.is_file():
+        raise ValueError(f"--output {output} is a device or a pipe; name a file.")
     if output.suffix in others:
         raise ValueError(f"--output {output} ends in {output.suffix}, like another output; name a .json file.")
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     if not folder.is_dir():
         raise ValueError(f"--output {output} lies in {folder}, which is a file; name another folder.")
     check_writable(folder, output.name)
+    found = [path for path in (output, *map(output.with_suffix, others)) if path.is_file()]
+    if found and not overwrite and not _is_report(output):
+        raise ValueError(
+            f"{found[0]} already exists and was not written by audiolm-hf; give another --output, or --overwrite to "
+            "replace it."
+        )
+    with hold_file(output.resolve()):
+        yield
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(report, dict) and str(report.get("command")).startswith("audiolm-hf ")
 
 
 def write_report(output: Path | None, text: str) -> None:

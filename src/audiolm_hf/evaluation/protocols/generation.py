@@ -124,7 +124,7 @@ def _prompts(records: Sequence[AudioRecord], num_samples: int | None) -> list[to
         if other is None:
             raise ValueError(
                 f"{record.id} has the speaker {record.speaker!r}, of whom no other recording is long enough for a "
-                "prompt. Give more recordings, with `speaker`, or leave out the length of prompts."
+                "prompt. Give more recordings (--num-clips), with `speaker`, or leave out the length of prompts."
             )
         prompts.append(torch.from_numpy(other.array[None, :num_samples]))
     return prompts
