@@ -1,5 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_more_levels_sound_better_and_opus_stands_beside(source):
     json.dumps(report)
     text = format_codec(report)
     assert all(name in text for name in (*METRICS["speech"].values(), "codec, 1 levels", "perplexity"))
+
+
+@pytest.mark.parametrize("package", ["pesq", "pystoi"])
+def test_a_missing_package_of_speech_is_an_error_before_any_work(source, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    codec = PerfectCodec()
+    codec.encode = lambda *given: pytest.fail("a recording was encoded")
+    with pytest.raises(ModuleNotFoundError, match=package):
+        evaluate_codec(codec, source, 1, 1.0)
+    assert evaluate_codec(PerfectCodec(), source, 1, 0.5, opus_kbps=[], kind="piano")["num_clips"] == 1
 
 
 def test_piano_is_not_judged_by_figures_of_speech(source):

@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Metrics of resynthesized audio: PESQ and STOI (packages of the extra `evaluation`), SI-SDR, spectral distances."""
 
+from importlib import import_module
+
 import numpy as np
 import soxr
 
@@ -17,6 +19,12 @@ def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
     """Trim waveforms `(num_samples,)` on the right to the shortest of them."""
     length = min(len(array) for array in arrays)
     return [array[:length] for array in arrays]
+
+
+def require_speech_metrics() -> None:
+    """Import the packages of PESQ and STOI, so that a missing one is an error before any work."""
+    for name in ("pesq", "pystoi"):
+        import_module(name)
 
 
 def pesq_wb(reference: np.ndarray, estimate: np.ndarray, sampling_rate: int) -> float:

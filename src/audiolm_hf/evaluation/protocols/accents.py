@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.tokenizers import TokenizerPair, tokenize_recording
@@ -251,8 +252,6 @@ def format_accents(result: dict[str, Any]) -> str:
 
 def plot_groups(result: dict[str, Any], path: Path) -> None:
     """Draw means and intervals of all groups, one panel for each metric, into a PNG file."""
-    from matplotlib.figure import Figure
-
     groups = result["groups"]
     titles = [name for name in next(iter(groups.values())) if not name.startswith("num_")]
     figure = Figure(figsize=(2.2 * len(titles) + 1.5, 0.3 * len(groups) + 1.2), layout="constrained")

@@ -17,7 +17,7 @@ from scipy.stats import entropy
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.opus import opus_is_available, opus_roundtrip
-from audiolm_hf.evaluation.metrics.resynthesis import audio_quality, speech_quality
+from audiolm_hf.evaluation.metrics.resynthesis import audio_quality, require_speech_metrics, speech_quality
 from audiolm_hf.evaluation.report import Headline, format_table, headline, join_parts, systems_table
 from audiolm_hf.progress import progress_bar
 
@@ -64,6 +64,7 @@ def evaluate_codec(
         use of each level; `opus_note`, the reason if Opus is missing; and the settings.
 
     Raises:
+        ImportError: the packages of PESQ and STOI are not installed, and it is speech.
         ValueError: the sampling rates of the source and the codec differ, or a number of codebooks is out of range.
     """
     if source.sampling_rate != codec.sampling_rate:
@@ -73,6 +74,8 @@ def evaluate_codec(
     levels = sorted({*num_codebooks, codec.num_codebooks}, reverse=True)
     if not 1 <= levels[-1] <= levels[0] <= codec.num_codebooks:
         raise ValueError(f"num_codebooks is {list(num_codebooks)}; this codec has 1 to {codec.num_codebooks} levels.")
+    if kind == "speech":
+        require_speech_metrics()
     clips = [record.array[: round(clip_length_s * source.sampling_rate)] for record in islice(source, num_clips)]
     codes = [_encode(codec, clip) for clip in progress_bar(clips, desc="encode", unit="recording")]
     systems = {}
