@@ -25,7 +25,7 @@ from audiolm_hf.audio_file_audiolm import encode_audio, read_audio
 from audiolm_hf.bundled import example_prompt, list_checkpoints, resolve_checkpoint
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.hub import pipeline
-from audiolm_hf.modeling_detector_audiolm import LABELS, REAL, AudioLMDetectorForAudioClassification
+from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
 from audiolm_hf.provenance_audiolm import VERSION
 from audiolm_hf.run_folder import temporary_folder
@@ -87,14 +87,13 @@ class Checkpoint:
             loaded.extractor = AudioLMFeatureExtractor.from_pretrained(source, subfolder="detector")
         return loaded
 
-    @torch.inference_mode()
     def judge(self, audio: np.ndarray) -> dict[str, str | float]:
         """Return the detector's `verdict` and `score` of samples `(num_samples,)`; nothing without a detector."""
         if self.detector is None or self.extractor is None:
             return {}
         inputs = self.extractor(audio, self.pipe.processor.sampling_rate, return_tensors="pt")
-        score = float(self.detector(**inputs.to(self.detector.device)).logits.softmax(-1)[0, REAL])
-        return {"verdict": LABELS[REAL] if score >= 0.5 else LABELS[1 - REAL], "score": round(score, 3)}
+        judged = self.detector.judge(**inputs.to(self.detector.device))
+        return judged | {"score": round(float(judged["score"]), 3)}
 
 
 @dataclass

@@ -144,6 +144,15 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     @torch.no_grad()
+    def judge(self, input_values: Tensor, attention_mask: Tensor | None = None) -> dict[str, str | float]:
+        """Return the `score` of one recording, the probability that it is real, and the `verdict`, its likelier label.
+
+        Arguments and errors are those of `forward`.
+        """
+        score = float(self(input_values, attention_mask).logits.softmax(-1)[0, REAL])
+        return {"score": score, "verdict": LABELS[REAL] if score >= 0.5 else LABELS[1 - REAL]}
+
+    @torch.no_grad()
     def scores_per_second(self, input_values: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return the score of each second, the probability that it is real.
 

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
-
 from audiolm_hf.audio_file_audiolm import read_audio
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_detector
 from audiolm_hf.commands.options import add_machine, find_device
@@ -22,7 +20,6 @@ from audiolm_hf.provenance_audiolm import read_provenance
 from audiolm_hf.threads import set_threads
 
 FAILED, FOUND = 1, 3  # exit status
-THRESHOLD = 0.5
 UNMARKED = "unmarked"
 
 
@@ -96,17 +93,11 @@ def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any
     return partial(score_file, detector=detector, extractor=AudioLMFeatureExtractor.from_pretrained(folder))
 
 
-@torch.inference_mode()
 def score_file(
     file: str, detector: AudioLMDetectorForAudioClassification, extractor: AudioLMFeatureExtractor
 ) -> dict[str, Any]:
     """Return a file's `score`, `verdict` and `scores_per_second`; higher scores are more real."""
     audio, rate = read_audio(file, extractor.sampling_rate)
     inputs = extractor(audio, rate, return_tensors="pt").to(detector.device)
-    score = float(detector(**inputs).logits.softmax(-1)[0, REAL])
-    return {
-        "file": file,
-        "score": score,
-        "verdict": LABELS[REAL] if score >= THRESHOLD else LABELS[1 - REAL],
-        "scores_per_second": detector.scores_per_second(**inputs)[0].tolist(),
-    }
+    seconds = detector.scores_per_second(**inputs)[0].tolist()
+    return {"file": file, **detector.judge(**inputs), "scores_per_second": seconds}

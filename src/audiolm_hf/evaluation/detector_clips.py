@@ -32,6 +32,7 @@ logger = logging.get_logger(__name__)
 
 GENERATED = ("continuation", "unconditional")
 REAL = ("real", "codec", "coarse")
+_BATCH = 16  # clips that are scored at once
 LEAD_S = 0.5  # decoded before a real clip, because a codec that begins with silence is no sign of real audio
 _Temperature = Annotated[float, Within(0, 10, above=True)]
 
@@ -208,13 +209,11 @@ def pad_clips(clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def score_clips(
-    detector: AudioLMDetectorForAudioClassification, clips: Sequence[np.ndarray], batch_size: int = 16
-) -> list[float]:
+def score_clips(detector: AudioLMDetectorForAudioClassification, clips: Sequence[np.ndarray]) -> list[float]:
     """Return the scores of float32 clips `(num_samples,)`: the probability that they are real."""
     scores: list[float] = []
-    for start in range(0, len(clips), batch_size):
-        batch = pad_clips(clips[start : start + batch_size])
+    for start in range(0, len(clips), _BATCH):
+        batch = pad_clips(clips[start : start + _BATCH])
         logits = detector(**{name: values.to(detector.device) for name, values in batch.items()}).logits
         scores += logits.softmax(-1)[:, REAL_LABEL].tolist()
     return scores

@@ -32,9 +32,8 @@ def save_training_state(
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
     state: Mapping[str, Any],
-    keep: int = 2,
 ) -> Path:
-    """Write a checkpoint of modules, optimizers and JSON `state`, and remove all but the newest `keep`."""
+    """Write a checkpoint of modules, optimizers and JSON `state`, and remove all but the newest two."""
     for module in modules.values():
         require_finite(module, step, folder)
 
@@ -49,7 +48,7 @@ def save_training_state(
 
     target = folder / f"step-{step:08d}"
     replace_folder(target, write)
-    remove_old_checkpoints(folder, keep=keep)
+    remove_old_checkpoints(folder)
     return target
 
 
@@ -78,11 +77,11 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
-def remove_old_checkpoints(folder: Path, best: Path | None = None, keep: int = 2) -> None:
-    """Remove all checkpoints but the best and the newest `keep`; with two, there is one before the last."""
+def remove_old_checkpoints(folder: Path, best: Path | None = None) -> None:
+    """Remove all checkpoints but the best and the newest two, so that there is one before the last."""
     for left_behind in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(left_behind)
-    for checkpoint in find_checkpoints(folder)[:-keep]:
+    for checkpoint in find_checkpoints(folder)[:-2]:
         if best is None or checkpoint.name != best.name:
             remove_folder(checkpoint)
 

@@ -53,7 +53,7 @@ def test_kmeans_finds_separate_clusters():
     features = (centres[members] + 0.1 * generator.standard_normal((800, 2))).astype(np.float32)
     centroids = fit_kmeans(features, 4, seed=0)
     assert sorted(map(tuple, centroids.round())) == sorted(map(tuple, centres))
-    found = assign_clusters(features, centroids, chunk=100)
+    found = assign_clusters(features, centroids)
     assert found.tolist() == [reference.nearest_centroid(row, torch.from_numpy(centroids)) for row in features]
     assert len({(a, b) for a, b in zip(found, members, strict=True)}) == 4
 

@@ -170,8 +170,6 @@ def evaluate_likelihood(
     stages: dict[str, AudioLMStageModel],
     train: TokenDataset,
     test: TokenDataset,
-    orders: Sequence[int] = NGRAM_ORDERS,
-    overlap: float = 0.5,
 ) -> dict[str, Any]:
     """Compare stages with n-gram models, fitted on `train`, on the same held-out tokens `test`.
 
@@ -189,17 +187,17 @@ def evaluate_likelihood(
             f"{test.info.tokenizers}; make both with the same."
         )
     report: dict[str, Any] = {
-        "orders": list(orders),
+        "orders": list(NGRAM_ORDERS),
         "train_hours": train.duration / 3600,
         "test_hours": test.duration / 3600,
         "stages": {},
     }
     for name, model in stages.items():
         check_agreement(test.info, model.config)
-        systems = {"stage": stage_token_bits(model, test, overlap)}
+        systems = {"stage": stage_token_bits(model, test)}
         if model.config.condition_levels:
-            systems[OTHER_CONDITION] = stage_token_bits(model, test, overlap, other_condition=True)
-        systems |= {f"{order}-gram": ngram_bits(train, test, model.config, order) for order in orders}
+            systems[OTHER_CONDITION] = stage_token_bits(model, test, other_condition=True)
+        systems |= {f"{order}-gram": ngram_bits(train, test, model.config, order) for order in NGRAM_ORDERS}
         report["stages"][name] = _summary(systems) | {"window_length_s": model.config.window_length_s}
     return report
 

@@ -63,36 +63,34 @@ class LikelihoodScorer:
         return totals | {f"{name}{PER_TOKEN}": totals[name] / max(1, len(bits[name])) for name in bits}
 
 
-def evaluate_pairs(scorer: Scorer, tasks: Sequence[PairTask], seed: int = 0) -> dict[str, Any]:
+def evaluate_pairs(scorer: Scorer, tasks: Sequence[PairTask]) -> dict[str, Any]:
     """Score every sound of every task, and compare the sounds of each pair.
 
     Returns:
         `dict`: for each of `tasks`, `num_pairs`; `accuracy`, by name of the score and by group the mean over items
         with its bootstrap interval; and `scores`, by name of the score and of the sound.
     """
-    report: dict[str, Any] = {"seed": seed, "tasks": {}}
+    report: dict[str, Any] = {"tasks": {}}
     for task in tasks:
         named = {name: scorer(path) for name, path in progress_bar(task.files.items(), desc=task.name, unit="sound")}
         kinds = next(iter(named.values())).keys()
         scores = {kind: {name: float(each[kind]) for name, each in named.items()} for kind in kinds}
         report["tasks"][task.name] = {
             "num_pairs": len(task.pairs),
-            "accuracy": {kind: _accuracy(task, scores[kind], seed) for kind in kinds if task.pairs},
+            "accuracy": {kind: _accuracy(task, scores[kind]) for kind in kinds if task.pairs},
             "scores": scores,
         }
     return report
 
 
-def _accuracy(task: PairTask, scores: Mapping[str, float], seed: int) -> dict[str, Any]:
+def _accuracy(task: PairTask, scores: Mapping[str, float]) -> dict[str, Any]:
     groups: dict[str, dict[str, list[float]]] = {}
     for pair in task.pairs:
         positive, negative = scores[pair.positive], scores[pair.negative]
         point = 0.5 if positive == negative else float(positive > negative)
         for group in filter(None, (ALL_PAIRS, pair.group)):
             groups.setdefault(group, {}).setdefault(pair.item, []).append(point)
-    return {
-        group: summarise([float(np.mean(each)) for each in items.values()], seed) for group, items in groups.items()
-    }
+    return {group: summarise([float(np.mean(each)) for each in items.values()]) for group, items in groups.items()}
 
 
 def write_scores(report: dict[str, Any], folder: Path) -> None:

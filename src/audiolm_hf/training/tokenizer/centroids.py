@@ -24,6 +24,7 @@ from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.run import one_run
 
 BATCH_SIZE = 8  # recordings per pass of the encoder
+_CHUNK = 65536  # frames that are compared with the centroids at once
 STD_FLOOR = 1e-5  # so that constant dimensions become 0
 
 
@@ -43,12 +44,12 @@ class CentroidsTrainingConfig(Settings):
     seed: Seed = 0  # random seed of the order and of the initial centroids
 
 
-def assign_clusters(features: np.ndarray, centroids: np.ndarray, chunk: int = 65536) -> np.ndarray:
+def assign_clusters(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the index of the nearest centroid of every row, int64 of shape `(frames,)`."""
     table = torch.from_numpy(centroids)
     parts = [
-        nearest_centroid(torch.from_numpy(np.asarray(features[start : start + chunk], dtype=np.float32)), table)
-        for start in range(0, len(features), chunk)
+        nearest_centroid(torch.from_numpy(np.asarray(features[start : start + _CHUNK], dtype=np.float32)), table)
+        for start in range(0, len(features), _CHUNK)
     ]
     return torch.cat(parts).numpy()
 
