@@ -221,7 +221,7 @@ def test_misuse_is_one_line(speech, capsys, change, options, message):
     [
         *(
             ("url", url)
-            for url in ("", "a.tar", "file:///etc/passwd", "http://host", "http://host/", "http://[x/a.tar")
+            for url in ("", "a.tar", "file:///etc/passwd", "http://localhost", "http://localhost/", "http://[x/a.tar")
         ),
         *(("url", url) for url in (None, "http://127.0.0.1:2/lj.tar.bz2")),  # also the name of the other archive
         *(("digest", digest) for digest in ("", "md5:", "md5:zz", "crc:00", "sha256:00", 3)),

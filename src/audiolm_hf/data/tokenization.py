@@ -106,15 +106,19 @@ def tokenize_recordings(
 def _describe(source: "ClipList | ClipStream", tokenizers: TokenizerPair, plan: TokenizationPlan) -> dict[str, Any]:
     """Return what the folder's description says."""
     num_clips = len(source.clips) if isinstance(source, ClipList) else None
-    return dataclasses.asdict(token_info(tokenizers)) | {
-        "recordings": source.key,
-        "num_recordings": num_clips,
-        "recordings_per_shard": plan.recordings_per_shard,
-        "num_shards": None if num_clips is None else -(-num_clips // plan.recordings_per_shard),
-        "min_duration_s": plan.min_duration_s,
-        "segment_length_s": SEGMENT_LENGTH_S,
-        "last_segment_s": LAST_SEGMENT_S,
-    } | ({} if plan.speed == 1 else {"speed": plan.speed})
+    return (
+        dataclasses.asdict(token_info(tokenizers))
+        | {
+            "recordings": source.key,
+            "num_recordings": num_clips,
+            "recordings_per_shard": plan.recordings_per_shard,
+            "num_shards": None if num_clips is None else -(-num_clips // plan.recordings_per_shard),
+            "min_duration_s": plan.min_duration_s,
+            "segment_length_s": SEGMENT_LENGTH_S,
+            "last_segment_s": LAST_SEGMENT_S,
+        }
+        | ({} if plan.speed == 1 else {"speed": plan.speed})
+    )
 
 
 class _Shard(NamedTuple):
