@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache, LlamaModel, MistralModel, PreTrainedModel, Qwen2Model, StaticCache
@@ -198,8 +199,17 @@ class FastProducts(TorchFunctionMode):
 
 
 def fast_products(model: PreTrainedModel) -> AbstractContextManager:
-    """Return the context for a backbone's `forward`: [`FastProducts`], which compilers do not trace."""
-    return nullcontext() if has_fixed_shapes(model) else FastProducts()
+    """Return the context for a backbone's `forward`, unless it is compiled: [`FastProducts`] or, on a GPU, its own."""
+    if has_fixed_shapes(model):
+        return nullcontext()
+    return steady_attention(model.device) if model.device.type == "cuda" else FastProducts()
+
+
+def steady_attention(device: torch.device) -> AbstractContextManager:
+    """Return a context without cuDNN's attention on a GPU, which plans every new shape for 4 ms (H100)."""
+    if device.type != "cuda":
+        return nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:

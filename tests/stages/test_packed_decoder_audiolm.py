@@ -312,3 +312,13 @@ def test_a_long_prompt_takes_fast_products(products, run, monkeypatch):
     monkeypatch.setattr(packed, "can_pack", lambda *_: False)
     assert run(model, [context_of(model.config, 40)])[2] == 0
     assert (1, 42, 32) in products
+
+
+def test_attention_on_a_gpu_is_not_planned_for_every_length():
+    """cuDNN's takes 4 ms to plan a length (H100), and every step has another one."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    model = SimpleNamespace(device=torch.device("cuda"), _compiled_call_impl=None)
+    with packed.fast_products(model):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before
