@@ -8,7 +8,7 @@ computed.
 Paper: AudioLM (arXiv 2209.03143), semantic, coarse acoustic and fine acoustic modeling.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -70,16 +70,27 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         if not self.model.pp_plan:
             self._pp_plan = {}
 
-    def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
+    def level_logits(
+        self, hidden_states: Tensor, level: int, product: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
         """Return the logits of the ids of a level, `(..., ids of the level)`, computing only these rows of the head.
 
         They are of hidden states of the decoder's last layer, in float32: column i is id `level_range(config,
-        level)[0] + i`; minus infinity for an id that is never chosen.
+        level)[0] + i`; minus infinity for an id that is never chosen. `product` is that with the packed rows.
         """
         start, stop, _ = self._level_ids[level]
+        if product is not None:
+            return self._restrict(product(hidden_states), level)
         if self._head_has_rows:
             return self._restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
         return self._restrict(self.lm_head(hidden_states)[..., start:stop], level)
+
+    def level_weights(self) -> dict[int, Tensor]:
+        """Return the rows of the head for each predicted level, if it is a plain weight in float32 on the CPU."""
+        weight = self.lm_head.weight
+        if not self._head_has_rows or weight.dtype != torch.float32 or weight.device.type != "cpu":
+            return {}
+        return {level: weight[slice(*self._level_ids[level][:2])] for level in self.config.predicted_levels}
 
     @property
     def _head_has_rows(self) -> bool:

@@ -67,7 +67,9 @@ class TokenSampler:
             return scores.argmax(-1)
         # The inverse of the cumulative distribution: one number a row, and the same on every device.
         noise = noise.to(_precise(scores.device))
-        cumulative = self.warpers(None, scores).softmax(-1, dtype=noise.dtype).cumsum(-1)
+        for warp in self.warpers:  # their list would inspect the signature of each for every token
+            scores = warp(None, scores)
+        cumulative = scores.softmax(-1, dtype=noise.dtype).cumsum(-1)
         drawn = noise[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
 
@@ -183,7 +185,7 @@ def sample_blocks(
     for step in range(num_tokens):
         states = steps.read_contexts() if ids is None else steps.follow(ids)
         level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
-        scores = model.level_logits(states, level).to(device)
+        scores = steps.scores(states, level).to(device)
         if guided:
             conditional, unconditional = scores.log_softmax(-1).chunk(2)
             scores = unconditional + sampler.guidance_scale * (conditional - unconditional)

@@ -17,6 +17,7 @@ from .packed_decoder_audiolm import (
     fixed_length,
     has_fixed_shapes,
     pack_decoder,
+    pack_row,
 )
 
 
@@ -34,6 +35,7 @@ class StageSteps:
         self.input_ids, mask = _left_pad(contexts, model.config.padding_token_id)
         self.position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         self.length = self.input_ids.shape[1]
+        self.heads: dict[int, Callable[[Tensor], Tensor]] = {}
         self.fixed, room = has_fixed_shapes(model.model), self.length + num_tokens
         self.room = fixed_length(room) if self.fixed else room
         # Without padding no mask is needed, and attention kernels are faster without one.
@@ -50,7 +52,13 @@ class StageSteps:
         states = self._states(call, self.length)
         self.position_ids = self.position_ids[:, -1:] + 1
         self.decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
+        if self.decoder is not None and self.decoder.is_row:
+            self.heads = {level: pack_row(weight) for level, weight in self.model.level_weights().items()}
         return states
+
+    def scores(self, states: Tensor, level: int) -> Tensor:
+        """Return the scores `(rows, ids of the level)` of states, see `level_logits`."""
+        return self.model.level_logits(states, level, self.heads.get(level))
 
     def follow(self, ids: Tensor) -> Tensor:
         """Add an id `(rows,)` to each row, and return its states."""
