@@ -8,7 +8,7 @@ computed.
 Paper: AudioLM (arXiv 2209.03143), semantic, coarse acoustic and fine acoustic modeling.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -70,25 +70,22 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         if not self.model.pp_plan:
             self._pp_plan = {}
 
-    def level_logits(
-        self, hidden_states: Tensor, level: int, product: Callable[[Tensor], Tensor] | None = None
-    ) -> Tensor:
+    def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
         """Return the logits of the ids of a level, `(..., ids of the level)`, computing only these rows of the head.
 
         They are of hidden states of the decoder's last layer, in float32: column i is id `level_range(config,
-        level)[0] + i`; minus infinity for an id that is never chosen. `product` is that with the packed rows.
+        level)[0] + i`; minus infinity for an id that is never chosen.
         """
         start, stop, _ = self._level_ids[level]
-        if product is not None:
-            return self._restrict(product(hidden_states), level)
         if self._head_has_rows:
-            return self._restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
-        return self._restrict(self.lm_head(hidden_states)[..., start:stop], level)
+            return self.restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
+        return self.restrict(self.lm_head(hidden_states)[..., start:stop], level)
 
     def level_weights(self) -> dict[int, Tensor]:
-        """Return the rows of the head for each predicted level, if it is a plain weight in float32 on the CPU."""
-        weight = self.lm_head.weight
-        if not self._head_has_rows or weight.dtype != torch.float32 or weight.device.type != "cpu":
+        """Return the rows of the head for each predicted level; none unless `level_logits` reads them on a CPU."""
+        weight, own = self.lm_head.weight, getattr(self.level_logits, "__func__", None)
+        plain = self._head_has_rows and own is AudioLMStageBase.level_logits  # which may be replaced
+        if not plain or weight.dtype != torch.float32 or weight.device.type != "cpu":
             return {}
         return {level: weight[slice(*self._level_ids[level][:2])] for level in self.config.predicted_levels}
 
@@ -99,7 +96,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         hooked = "forward" in vars(head) or head._forward_pre_hooks or head._forward_hooks
         return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not hooked
 
-    def _restrict(self, logits: Tensor, level: int) -> Tensor:
+    def restrict(self, logits: Tensor, level: int) -> Tensor:
         """Return the logits of a level as float32, with minus infinity for ids that are never chosen."""
         start, stop, forbidden = self._level_ids[level]
         if forbidden is None:
@@ -129,7 +126,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         rows = states if scores is None else scores
         for level, group, group_targets in zip(groups.tolist(), rows.split(sizes), targets.split(sizes), strict=True):
             start, stop, _ = self._level_ids[level]
-            logits = self.level_logits(group, level) if scores is None else self._restrict(group[:, start:stop], level)
+            logits = self.level_logits(group, level) if scores is None else self.restrict(group[:, start:stop], level)
             local = group_targets - start
             losses.append(F.cross_entropy(logits, local, reduction="none"))
             correct.append(logits.detach().argmax(-1) == local)

@@ -141,6 +141,10 @@ class PackedDecoder:
         if self.is_row:
             # Columns: the keys of a head times a query are read in half the time of a query times transposed keys.
             self.queries, self.new, self.room = self.queries[0].mT, self.new[:, 0], self.room[:, :, 0]
+            # Values: rows of a table, of which a head sums some.
+            self.tables, self.rank = self.room[1].flatten(1, 2).unbind(0), torch.arange(num_queries, device="cpu")
+            first = self.rank // (num_queries // num_keys) * capacity
+            self.places = first[:, None] + torch.arange(capacity, device="cpu")
         self.layers = [self._pack(layer, order) for layer in model.layers]
 
     def _pack(self, layer: Any, order: Tensor) -> tuple[Callable[[], Tensor], ...]:
@@ -164,8 +168,11 @@ class PackedDecoder:
         turns = self.turns[last - self.start]
         torch.index_select(self.embeddings, 0, input_ids, out=self.hidden)
         # Tensors are iterated over by one call.
-        known, room = self.room.narrow(-2, 0, self.length), self.room.select(-2, last).unbind(1)
-        layers = zip(self.layers, *known, room, strict=True)
+        (keys, values), room = self.room.narrow(-2, 0, self.length), self.room.select(-2, last).unbind(1)
+        if self.is_row:
+            values = self.tables
+            self.bags = self.places.narrow(1, 0, self.length).flatten(), self.rank * self.length
+        layers = zip(self.layers, keys, values, room, strict=True)
         for (project, output, widen, gate, down), keys, values, new in layers:
             project()
             self.pairs.mul_(turns)
@@ -178,9 +185,9 @@ class PackedDecoder:
         return normalize(self.hidden, self.model.norm)
 
     def _attend(self, keys: Tensor, values: Tensor, mask: Tensor | None) -> None:
-        if keys.dim() == 3:  # of one row
+        if self.is_row:
             shares = torch.baddbmm(self.nothing, keys, self.queries, beta=0, alpha=self.scale).mT.softmax(-1)
-            torch.bmm(shares, values, out=self.attended[0])
+            self.attended.copy_(_sum_rows(values, *self.bags, shares.flatten()).view_as(self.attended))
         else:
             queries = self.queries.to(keys.dtype)
             self.attended.copy_(F.scaled_dot_product_attention(queries, keys, values, mask, scale=self.scale))
@@ -295,9 +302,14 @@ def pack_row(weight: Tensor) -> Callable[[Tensor], Tensor]:
 
     def product(row: Tensor) -> Tensor:
         shares = row[0] if parts == 1 else row[0].repeat(parts)
-        return torch.embedding_bag(table, places, starts, False, 0, False, shares)[0].view(1, -1)
+        return _sum_rows(table, places, starts, shares).view(1, -1)
 
     return product
+
+
+def _sum_rows(table: Tensor, places: Tensor, starts: Tensor, shares: Tensor) -> Tensor:
+    """Return the sums of the rows of a table at `places`, each times its share; every start begins another sum."""
+    return torch.embedding_bag(table, places, starts, False, 0, False, shares)[0]
 
 
 def _has_fbgemm() -> bool:

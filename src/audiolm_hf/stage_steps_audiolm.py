@@ -58,7 +58,9 @@ class StageSteps:
 
     def scores(self, states: Tensor, level: int) -> Tensor:
         """Return the scores `(rows, ids of the level)` of states, see `level_logits`."""
-        return self.model.level_logits(states, level, self.heads.get(level))
+        if level in self.heads:
+            return self.model.restrict(self.heads[level](states), level)
+        return self.model.level_logits(states, level)
 
     def follow(self, ids: Tensor) -> Tensor:
         """Add an id `(rows,)` to each row, and return its states."""

@@ -233,7 +233,7 @@ def test_autocast_and_global_hooks_are_left_to_transformers(run):
 
 def step_of_optimizer(model):
     model(torch.tensor([[20, 1, 2, 23, 9]]), labels=torch.tensor([[-100, -100, -100, -100, 9]])).loss.backward()
-    torch.optim.SGD(model.parameters(), lr=1.0).step()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
 
 
 def merged(model):
@@ -260,6 +260,50 @@ def test_changed_weights_count_at_once(run, change):
     CHANGES[change](model)
     assert check_equal(run, model, contexts) > 0
     assert not torch.equal(run(model, contexts)[1], before)
+
+
+def test_changed_heads_count_at_once(run):
+    model = build(tie_word_embeddings=False)
+    contexts = [context_of(model.config, 5)]
+    _, before, _ = run(model, contexts)
+    model.lm_head.weight.data.mul_(3)
+    assert check_equal(run, model, contexts) > 0
+    torch.testing.assert_close(run(model, contexts)[1], before * 3)
+
+
+HEADS = {
+    "hook": lambda model: model.lm_head.register_forward_hook(lambda module, inputs, outputs: outputs * 2),
+    "replaced scores": lambda model: setattr(
+        model, "level_logits", lambda states, level: 2 * type(model).level_logits(model, states, level)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", HEADS)
+def test_a_head_that_is_no_plain_weight_is_called(run, change):
+    model = build(tie_word_embeddings=False)
+    contexts = [context_of(model.config, 5)]
+    before = run(model, contexts)[1]
+    HEADS[change](model)
+    torch.testing.assert_close(run(model, contexts)[1], before * 2)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("shape", [(1, 5), (12, 8), (7, 1), (48, 33)])
+def test_the_product_of_a_row_does_not_depend_on_threads(threads, shape, monkeypatch):
+    torch.manual_seed(0)
+    weight, row = torch.randn(shape[1], shape[0]).t(), torch.randn(1, shape[1])
+    alone = packed.pack_row(weight)(row)
+    torch.testing.assert_close(alone, row @ weight.t())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert torch.equal(packed.pack_row(weight)(row), alone)
+
+
+@pytest.mark.parametrize("num_key_value_heads", [2, 4])
+def test_steps_without_fbgemm_are_the_same(run, monkeypatch, num_key_value_heads):
+    monkeypatch.setattr(packed, "_has_fbgemm", lambda: False)
+    model = build(attention_bias=True, num_key_value_heads=num_key_value_heads)
+    assert check_equal(run, model, [context_of(model.config, 5)]) == NUM_TOKENS - 1
 
 
 def test_steps_without_onednn_are_the_same(run, monkeypatch):
