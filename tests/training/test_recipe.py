@@ -203,7 +203,7 @@ def test_the_recipes_move_whole_with_their_output_folder(name, tmp_path):
         ([stage("a")], ["stepz.a.seed=1"], "has the key 'stepz'; did you mean 'steps'"),
         ([stage("a", seed="one")], [], "step a: seed is 'one'"),
         ([stage("a", kind=3)], [], "step a: kind is 3; known are"),
-        ([{"name": "a", 1: 2}], [], "step a has neither `kind` nor `config` but 1"),
+        ([{"name": "a", 1: 2}], [], r"steps\[0\]: the key is 1 \(int\); it must be str"),
         (
             [stage("a"), stage("b", backbone={"num_hidden_layers": "two"})],
             [],
