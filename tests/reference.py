@@ -546,6 +546,29 @@ def filtered_source(f0, log_magnitude, noise_logits, phase, noise, sizes):
 # --- detector --------------------------------------------------------------------------------------------------------
 
 
+def spectral_changes(spectrum, loud):
+    """Features of a log spectrum `(length, bins)`, each with the list of the windows in which it is defined."""
+    peak = spectrum[loud].max()
+    spectrum = np.maximum(spectrum, peak - 18)
+    length, bins = spectrum.shape
+    mean = spectrum[loud].mean(0)
+    kinds = [("time", (1, -1), lag) for lag in (1, 2, 4, 8)] + [("time", (1, -2, 1), 1)]
+    kinds += [("bins", (1, -1), lag) for lag in (1, 2, 3, 4)] + [("bins", (1, -2, 1), 1)]
+    found = []
+    for axis, factors, lag in kinds:
+        values, defined = np.zeros_like(spectrum), []
+        for place in range(length):
+            used = [place - lag * number * (axis == "time") for number in range(len(factors))]
+            defined.append(all(each >= 0 and bool(loud[each]) for each in used))
+            for column in range(bins):
+                columns = [column - lag * number * (axis == "bins") for number in range(len(factors))]
+                if defined[-1] and columns[-1] >= 0:
+                    parts = [f * spectrum[u, c] for f, u, c in zip(factors, used, columns, strict=True)]
+                    values[place, column] = abs(sum(parts))
+        found.append((values, defined))
+    return [*found, (np.abs(spectrum - mean), loud.tolist())]
+
+
 def window_scores(frame_logits, window):
     """Probability of the second label in every window of frames, of which the last may be shorter."""
     scores = []

@@ -1,13 +1,15 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The detector of generated audio: a small convolutional classifier of log-mel spectra and of single harmonics.
+"""The detector of generated audio: a linear classifier of how log spectra change over time and over frequency.
 
 Sampled codes make pitch and harmonics waver, which the bands of log-mel spectra average out. Windows of 64 ms resolve
-single harmonics below 2 kHz, whose differences from bin to bin and from frame to frame show it. Every frame of 20 ms
-has logits; those of a clip, and of each of its seconds, are the means over their frames. A higher score is more real
-(bona fide), as in ASVspoof.
+single harmonics below 2 kHz. Both spectra have features: absolute differences of several spans. Every frame of 20 ms
+has logits; those of a clip, and of each of its seconds, are the means over its frames that are not nearly silent. A
+higher score is more real (bona fide), as in ASVspoof.
 """
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -19,10 +21,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
-from .config_values_audiolm import COUNT, LAYERS, SHARE, Within
+from .config_values_audiolm import SHARE, Within
 from .input_checks_audiolm import check_ids, check_waveform, length_mask, row_lengths
 from .modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
-from .spectral_codec_audiolm import LAYER_SCALE, CausalConvNeXtBlock
 from .strict_config_audiolm import StrictConfig, checked
 
 LABELS = ("generated", "real")
@@ -33,8 +34,10 @@ FRAME_RATE = 50  # Hz; a frame is two windows
 LOW_WINDOW_S, NUM_LOW_BINS = 0.064, 128  # bins of 15.6 Hz, below 2 kHz
 LOW_AHEAD_S = 0.0145  # from the beginning of these windows to that of a frame, which centres them on it
 DYNAMIC_RANGE = 18.0  # nepers of power below the loudest bin of a clip, 78 dB; what is softer is noise floor
-FEATURE_SCALE = 4.0  # about the standard deviation of log-mel spectra
-MEAN_DIFFERENCE = 1.0  # about that of neighbouring bins and frames
+LOUD_RANGE = 8.0  # nepers of power below a clip's mean, 35 dB; softer frames tell about the recording, not the voice
+SPANS = (1, 2, 4, 8), (1, 2, 3, 4)  # over windows and over bins, between which a spectrum is compared
+NUM_CHANGES = len(SPANS[0]) + len(SPANS[1]) + 3  # features of a bin
+SCALE_FLOOR = 0.01  # of a feature's standard deviation, which constant features have
 POWER_FLOOR = 1e-10  # of a bin's power, which only silence reaches
 _CHUNK = 6000  # windows that are transformed at once, which only limits the memory
 
@@ -45,21 +48,13 @@ class AudioLMDetectorConfig(StrictConfig):
 
     Args:
         sampling_rate (`int`, defaults to 16000): samples per second of the audio, Hz; at least 4000.
-        hidden_size (`int`, defaults to 192): width of the ConvNeXt blocks.
-        intermediate_size (`int`, defaults to 448): inner width of the ConvNeXt blocks.
-        num_hidden_layers (`int`, defaults to 6): ConvNeXt blocks.
-        kernel_size (`int`, defaults to 15): frames of 20 ms seen by a block.
-        initializer_range (`float`, defaults to 0.02): standard deviation of the classifier's initial weights.
+        initializer_range (`float`, defaults to 0.001): standard deviation of the classifier's initial weights.
     """
 
     model_type = "audiolm_detector"
 
     sampling_rate: int = checked(16000, Within(4000, 768_000, whole=True), trained=True)
-    hidden_size: int = checked(192, COUNT, trained=True)
-    intermediate_size: int = checked(448, COUNT, trained=True)
-    num_hidden_layers: int = checked(6, LAYERS, trained=True)
-    kernel_size: int = checked(15, Within(1, 4096, whole=True), trained=True)
-    initializer_range: float | int = checked(0.02, SHARE)
+    initializer_range: float | int = checked(0.001, SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -74,37 +69,42 @@ class AudioLMDetectorConfig(StrictConfig):
 class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     """Classifier of audio clips as generated (label 0) or real (label 1).
 
-    The result does not depend on the loudness of a clip, nor on padding. The spectra are float32 in any dtype.
+    The result does not depend on the loudness of a clip, nor on padding, and hardly on silence. The features are
+    float32 in any dtype.
     """
 
     config_class = AudioLMDetectorConfig
     base_model_prefix = "detector"
     main_input_name = "input_values"
     input_modalities = ("audio",)
-    _no_split_modules = ("CausalConvNeXtBlock",)
+    mean: Tensor
+    scale: Tensor
+    _no_split_modules = ()
 
     def __init__(self, config: AudioLMDetectorConfig) -> None:
         config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
-        self.in_proj = nn.Conv1d(NUM_MEL_BINS, config.hidden_size, 5, stride=2, padding=2)
-        self.low_proj = nn.Linear(3 * NUM_LOW_BINS, config.hidden_size)
-        self.in_norm = nn.LayerNorm(config.hidden_size)
-        self.blocks = nn.ModuleList(CausalConvNeXtBlock(config, centred=True) for _ in range(config.num_hidden_layers))
-        self.out_norm = nn.LayerNorm(config.hidden_size)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        num_features = NUM_CHANGES * (NUM_LOW_BINS + NUM_MEL_BINS)
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("scale", torch.ones(num_features))
+        self.classifier = nn.Linear(num_features, config.num_labels)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Conv1d):
-            std = self.config.initializer_range if module is self.classifier else module.weight[0].numel() ** -0.5
-            init.normal_(module.weight, mean=0.0, std=std)
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, CausalConvNeXtBlock):
-            init.constant_(module.scale, LAYER_SCALE)
+        elif module is self:
+            init.zeros_(module.mean)
+            init.ones_(module.scale)
+
+    @torch.no_grad()
+    def standardize_(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Set `mean` and `scale` to those of the features of clips, pairs of `input_values` and `attention_mask`."""
+        means = torch.cat([self._clip_means(*batch) for batch in batches])
+        self.mean.copy_(means.mean(0))
+        self.scale.copy_(means.std(0) + SCALE_FLOOR)
 
     @can_return_tuple
     def forward(
@@ -157,29 +157,42 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         """Return the score of each second, the probability that it is real.
 
         Arguments and errors are those of `forward`. A second is scored by the means of its frames' logits, which also
-        depend on up to a second around it; the last one may be shorter.
+        depend on the peak and the mean of the whole clip; the last one may be shorter.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch, seconds)`; NaN after the end of a clip.
+            `torch.FloatTensor` of shape `(batch, seconds)`; NaN in silence and after the end of a clip.
         """
         frame_logits, frame_mask = self._frame_logits(input_values, attention_mask)
         missing = -frame_logits.shape[1] % FRAME_RATE
         sums = F.pad(frame_logits, (0, 0, 0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
         counts = F.pad(frame_mask, (0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
-        return (sums / counts[..., None]).softmax(-1)[..., REAL]  # 0 / 0 after the end
+        return (sums / counts[..., None]).softmax(-1)[..., REAL]  # 0 / 0 there
 
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
     def _frame_logits(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return logits `(batch, frames, 2)`, 0 in padding, and the mask `(batch, frames)` of real frames."""
-        check_waveform(input_values)
-        lengths = row_lengths(input_values, attention_mask)
-        self._check_lengths(lengths)
-        mel, low, mask = self._features(input_values, lengths)
-        dtype = self.in_proj.weight.dtype
-        hidden_states = self.in_proj(mel.transpose(1, 2).to(dtype)).transpose(1, 2) + self.low_proj(low.to(dtype))
-        hidden_states = self.in_norm(hidden_states) * mask[..., None]
-        for block in self.blocks:  # convolutions pad with zeros, which padding is set to
-            hidden_states = block(hidden_states) * mask[..., None]
-        return self.classifier(self.out_norm(hidden_states)).float() * mask[..., None], mask
+        """Return logits `(batch, frames, 2)`, 0 in padding and in silence, and the mask of the other frames."""
+        changes, mask = self._changes(input_values, attention_mask)
+        logits = torch.zeros(*mask.shape, len(LABELS), device=mask.device) + self.classifier.bias.float()
+        start = 0
+        for change, present in changes:
+            part = slice(start, start + change.shape[-1])
+            mean, scale, weight = self.mean[part], self.scale[part], self.classifier.weight[:, part]
+            shares = ((change - mean.float()) / scale.float() * present[..., None]) @ weight.float().T
+            missing = -shares.shape[1] % mask.shape[1]
+            logits += F.pad(shares, (0, 0, 0, missing)).unflatten(1, (mask.shape[1], -1)).mean(2)
+            start = part.stop
+        return logits * mask[..., None], mask
+
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
+    def _clip_means(self, input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return the means of the features of clips over time, `(batch, num_features)`."""
+        changes, _ = self._changes(input_values, attention_mask)
+        sums = [
+            ((change * each[..., None]).sum(1), each.sum(1, keepdim=True).clamp(min=1)) for change, each in changes
+        ]
+        return torch.cat([total / count for total, count in sums], dim=1)
 
     def _check_lengths(self, lengths: Tensor) -> None:
         least = math.ceil(MIN_LENGTH_S * self.config.sampling_rate)
@@ -189,15 +202,16 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
                 f"The clip in row {row} lasts {seconds:.3f} s; the detector needs {MIN_LENGTH_S} s or more."
             )
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
-    def _features(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the spectra of windows and of frames, and the mask `(batch, frames)` of real frames.
+    def _changes(
+        self, input_values: Tensor, attention_mask: Tensor | None
+    ) -> tuple[Iterator[tuple[Tensor, Tensor]], Tensor]:
+        """Return the features of [`_changes_of`] of both spectra, and the mask `(batch, frames)` of loud frames.
 
-        The former are log-mel spectra `(batch, windows, 80)`. The latter `(batch, frames, 384)` are log spectra below
-        2 kHz, and their absolute differences from the frame and from the bin before, less `MEAN_DIFFERENCE`. Spectra
-        have mean 0 over time.
+        First come those of frames, log spectra below 2 kHz, then those of half frames, log-mel spectra.
         """
+        check_waveform(input_values)
+        lengths = row_lengths(input_values, attention_mask)
+        self._check_lengths(lengths)
         rate = self.config.sampling_rate
         window, hop = rate // 40, rate // 100
         total = 1 + (input_values.shape[1] - window) // hop
@@ -205,13 +219,11 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         spans = ((start * hop, (min(start + _CHUNK, total) - 1) * hop + window) for start in starts)
         mel = torch.cat([log_mel_spectrogram(input_values[:, start:stop], rate) for start, stop in spans], dim=1)
         num_windows = 1 + (lengths - window) // hop
-        mel_mask, mask = length_mask(num_windows, total), length_mask(-(-num_windows // 2), -(-total // 2))
         clip = input_values.float() * length_mask(lengths, input_values.shape[1])
-        low = _limited(_low_spectrum(clip, rate, mask.shape[1]), mask)
-        over_time = F.pad(low[:, 1:] - low[:, :-1], (0, 0, 1, 0)).abs() - MEAN_DIFFERENCE
-        over_bins = F.pad(low[..., 1:] - low[..., :-1], (1, 0)).abs() - MEAN_DIFFERENCE
-        low = torch.cat([_centred(low, mask) / FEATURE_SCALE, over_time, over_bins], dim=-1) * mask[..., None]
-        return _centred(_limited(mel, mel_mask), mel_mask) / FEATURE_SCALE, low, mask
+        low = _low_spectrum(clip, rate, -(-total // 2))
+        mask = _loud(low, length_mask(-(-num_windows // 2), low.shape[1]))
+        mel_mask = length_mask(num_windows, total) & mask.repeat_interleave(2, dim=1)[:, :total]
+        return itertools.chain(_changes_of(low, mask), _changes_of(mel, mel_mask)), mask
 
 
 def _low_spectrum(clip: Tensor, rate: int, num_frames: int) -> Tensor:
@@ -223,13 +235,31 @@ def _low_spectrum(clip: Tensor, rate: int, num_frames: int) -> Tensor:
     return (torch.cat(parts, dim=1).abs().square() + POWER_FLOOR).log()
 
 
-def _limited(spectrum: Tensor, mask: Tensor) -> Tensor:
-    """Return log spectra `(batch, length, bins)` within `DYNAMIC_RANGE` of the loudest bin of a clip."""
+def _loud(spectrum: Tensor, mask: Tensor) -> Tensor:
+    """Return the part of a mask in which a log spectrum `(batch, length, bins)` is within `LOUD_RANGE` of its mean."""
+    power = spectrum.exp().sum(-1) * mask
+    mean = power.sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+    return mask & (power >= mean * math.exp(-LOUD_RANGE))
+
+
+def _changes_of(spectrum: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the features of a log spectrum `(batch, length, bins)`, of its shape, and masks of where they are defined.
+
+    They are absolute differences from earlier windows and from lower bins, those of second order, and deviations from
+    the mean over time. What is softer than `DYNAMIC_RANGE` below the loudest bin of a clip is raised to it.
+    """
     peak = spectrum.masked_fill(~mask[..., None], -math.inf).amax((1, 2), keepdim=True)
-    return torch.maximum(spectrum, peak - DYNAMIC_RANGE)
+    spectrum = torch.maximum(spectrum, peak - DYNAMIC_RANGE)
+    for span in SPANS[0]:
+        yield F.pad(spectrum[:, span:] - spectrum[:, :-span], (0, 0, span, 0)).abs(), mask & _delayed(mask, span)
+    over_time = spectrum[:, 2:] - 2 * spectrum[:, 1:-1] + spectrum[:, :-2]
+    yield F.pad(over_time, (0, 0, 2, 0)).abs(), mask & _delayed(mask, 1) & _delayed(mask, 2)
+    for span in SPANS[1]:
+        yield F.pad(spectrum[..., span:] - spectrum[..., :-span], (span, 0)).abs(), mask
+    yield F.pad(spectrum[..., 2:] - 2 * spectrum[..., 1:-1] + spectrum[..., :-2], (2, 0)).abs(), mask
+    mean = (spectrum * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+    yield (spectrum - mean).abs(), mask
 
 
-def _centred(spectrum: Tensor, mask: Tensor) -> Tensor:
-    """Return log spectra `(batch, length, bins)` less their mean over time, 0 in padding."""
-    spectrum = spectrum * mask[..., None]
-    return (spectrum - spectrum.sum(1, keepdim=True) / mask.sum(1)[:, None, None]) * mask[..., None]
+def _delayed(mask: Tensor, count: int) -> Tensor:
+    return F.pad(mask[:, :-count], (count, 0))

@@ -33,8 +33,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInHub]:
             other.semantic.model.norm.weight.mul_(2)
         export_checkpoint(other, tiny_processor(), folder / "other", with_code=False)
         base = export_checkpoint(tiny_model(), tiny_processor(), folder / "base", with_code=False)
-        small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
-        AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(**small)).save_pretrained(base / "detector")
+        AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(sampling_rate=8000)).save_pretrained(
+            base / "detector"
+        )
         AudioLMFeatureExtractor().save_pretrained(base / "detector")
         model = AudioLMModel.from_pretrained(base)
         model.add_adapter(LoraConfig(target_modules=r"coarse\..*q_proj", init_lora_weights=False))
@@ -83,7 +84,7 @@ def test_an_adapter_is_loaded_with_its_base(hub, expected):
 
 def test_the_detector_of_a_checkpoint_is_loaded_from_its_subfolder(hub):
     detector = AudioLMDetectorForAudioClassification.from_pretrained(NAME, subfolder="detector")
-    assert detector.config.hidden_size == 8
+    assert detector.config.sampling_rate == 8000
 
 
 def test_models_processors_and_pipelines_push_themselves(hub, expected):

@@ -112,8 +112,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny_detector() -> AudioLMDetectorForAudioClassification:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "kernel_size": 3}
-    return AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(**sizes)).eval()
+    return AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(initializer_range=0.02)).eval()
 
 
 @pytest.fixture(scope="module")

@@ -331,9 +331,7 @@ class DetectorTest(TokenizerTest, unittest.TestCase):
         pass
 
     def setUp(self):
-        self.model_tester = DetectorTester(
-            AudioLMDetectorConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, kernel_size=3)
-        )
+        self.model_tester = DetectorTester(AudioLMDetectorConfig())
 
 
 class AudioLMTester(WaveformTester):

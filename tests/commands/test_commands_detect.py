@@ -20,7 +20,7 @@ from tests.helpers_checkpoint import CLIP, OTHER_CLIP
 @pytest.fixture
 def folder(tmp_path):
     """A detector that calls clips of more than 2.7 s, and no others, generated."""
-    config = AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    config = AudioLMDetectorConfig()
     return export_checkpoint(
         AudioLMDetectorForAudioClassification(config), None, tmp_path / "detector", with_code=False
     )

@@ -95,7 +95,7 @@ def test_chunks_play_while_bars_of_all_stages_move(page):
 @pytest.mark.parametrize(("bias", "verdict"), [(2.0, "real"), (-2.0, "generated")])
 def test_the_detector_of_a_checkpoint_judges_the_continuation(bias, verdict, tiny_audiolm, tmp_path):
     folder = audiolm_hf.export_checkpoint(tiny_audiolm, tiny_processor(), tmp_path / "one", with_code=False)
-    config = audiolm_hf.AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    config = audiolm_hf.AudioLMDetectorConfig()
     detector = audiolm_hf.AudioLMDetectorForAudioClassification(config)
     detector.classifier.weight.data.zero_()
     detector.classifier.bias.data[1] = bias

@@ -56,7 +56,7 @@ def wait_until_open(process: subprocess.Popen, port: int, log: Path) -> None:
 def save_checkpoints(home: Path) -> list[Path]:
     """A checkpoint with both acoustic modes and a detector that calls everything generated, and one with neither."""
     both = export_checkpoint(parallel_audiolm(), tiny_processor(), home / "both", with_code=False)
-    config = audiolm_hf.AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    config = audiolm_hf.AudioLMDetectorConfig()
     detector = audiolm_hf.AudioLMDetectorForAudioClassification(config)
     detector.classifier.weight.data.zero_()
     detector.classifier.bias.data[0] = 5.0

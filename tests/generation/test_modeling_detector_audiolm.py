@@ -12,17 +12,14 @@ from audiolm_hf import modeling_detector_audiolm as module
 from tests import reference
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP
 
-TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "kernel_size": 5}
 RATE = 16000
 
 
 @pytest.fixture(scope="module")
 def detector():
-    """A tiny detector whose weights are large enough that its scores differ."""
+    """A detector whose weights are large enough that its scores differ."""
     torch.manual_seed(0)
-    model = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(**TINY)).eval()
-    torch.nn.init.normal_(model.classifier.weight, std=3.0)
-    return model
+    return AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(initializer_range=0.05)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +61,44 @@ def test_scores_are_those_of_slow_loops(detector, clips):
     assert np.isclose(float(detector(values).logits.softmax(-1)[0, module.REAL].detach()), whole, atol=1e-5)
 
 
-def test_low_spectra_are_those_of_slow_loops(detector, clips):
+def test_silence_between_and_around_sounds_does_not_matter(detector, clips):
+    clip = clips[0][0]
+    loud = detector(clip[None]).logits
+    for level in (0.0, 1e-5):
+        quiet = level * torch.randn(16000, generator=torch.Generator().manual_seed(0))
+        padded = torch.cat([quiet, clip, quiet])[None]
+        assert torch.allclose(detector(padded).logits, loud, atol=0.15)
+        seconds = detector.scores_per_second(padded)[0]
+        assert seconds.isnan().tolist() == [True, False, False, True]
+
+
+def test_features_are_those_of_slow_loops(detector, clips):
     values, mask = clips
-    mel, low, frame_mask = detector._features(values, mask.sum(1))
-    assert mel.shape == (2, 186, 80) and low.shape == (2, 93, 384) and frame_mask.sum(1).tolist() == [93, 38]
+    changes, loud = detector._changes(values, mask)
+    changes = list(changes)
+    assert [tuple(change.shape[1:]) for change, _ in changes] == [(93, 128)] * 11 + [(186, 80)] * 11
     clip = np.pad(values[1, :12345].double().numpy(), (232, 1024))
     window = 0.5 - 0.5 * np.cos(np.arange(1024) * np.pi / 512)
     power = [np.abs(np.fft.rfft(clip[320 * frame :][:1024] * window)[1:129]) ** 2 for frame in range(38)]
     spectrum = np.log(np.array(power) + 1e-10)
-    spectrum = np.maximum(spectrum, spectrum.max() - 18)
-    expected = np.concatenate([(spectrum - spectrum.mean(0)) / 4, 0 * spectrum - 1, 0 * spectrum - 1], axis=1)
-    expected[1:, 128:256] += np.abs(spectrum[1:] - spectrum[:-1])
-    expected[:, 257:] += np.abs(spectrum[:, 1:] - spectrum[:, :-1])
-    assert np.allclose(low[1, :38], expected, atol=2e-3) and not low[1, 38:].any()
+    means = np.exp(spectrum).sum(1)
+    expected = means >= means.mean() * np.exp(-8)
+    assert loud[1].tolist() == expected.tolist() + [False] * 55 and 20 < expected.sum() < 38
+    assert not any((present & ~loud).any() for _, present in changes[:11])
+    low = reference.spectral_changes(spectrum, expected)
+    for number, (change, present) in enumerate(changes[:11]):
+        values, defined = low[number]
+        assert present[1, :38].tolist() == defined
+        assert np.allclose(change[1, :38][defined], values[defined], atol=5e-3), number
+
+
+def test_features_of_training_clips_have_mean_0_and_scale_1(clips):
+    model = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig())
+    rows = [(clips[0][:, start : start + 8000], None) for start in (0, 4000)]
+    model.standardize_(rows)
+    means = torch.cat([model._clip_means(*row) for row in rows])
+    assert torch.allclose(model.mean, means.mean(0)) and torch.allclose(model.scale, means.std(0) + 0.01)
+    assert (model.scale < 1).all() and model.scale.max() > 0.05
 
 
 def test_spectra_of_long_clips_are_made_in_parts_without_a_change(detector, clips, monkeypatch):
@@ -98,7 +120,7 @@ def test_half_precision_is_close(detector, clips, dtype, tmp_path):
 
 
 def test_loss_is_the_cross_entropy_and_trains_every_weight(clips):
-    model = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(**TINY))
+    model = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig())
     labels = torch.tensor([1, 0])
     outputs = model(*clips, labels=labels)
     expected = -outputs.logits.log_softmax(-1)[torch.arange(2), labels].mean()
@@ -143,9 +165,9 @@ def test_silence_has_a_finite_score(detector):
     [
         ({"num_labels": 3}, "id2label is .*LABEL_2.*the detector has"),
         ({"id2label": {0: "real", 1: "generated"}}, "id2label is"),
-        ({"hidden_size": 0}, "out of range"),
+        ({"initializer_range": -1}, "initializer_range"),
         ({"sampling_rate": 2000}, "sampling_rate"),
-        ({"num_layers": 3}, "has no key 'num_layers'; did you mean"),
+        ({"sampling_rat": 3}, "has no key 'sampling_rat'; did you mean"),
     ],
 )
 def test_bad_configurations_are_one_error(changes, message):

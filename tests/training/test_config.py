@@ -80,7 +80,6 @@ def test_keys_of_models_are_held_to_their_configurations(stage_file, tmp_path):
         ENCODER + "data: {folder: d, train: [a]}\nencoder: {hidden_act: rely}": "encoder, .*hidden_act is 'rely'",
         ENCODER
         + "data: {folder: d, train: [a]}\nencoder: {}\nattn_implementation: fast": "attn_implementation is 'fast'",
-        DETECTOR + "detector: {kernel_size: a}": ("detector, .*'kernel_size'"),
         DETECTOR + "clips: {acoustic_modes: [a]}": (r"clips: acoustic_modes\[0\] is 'a'"),
         assemble + stages + "generation: {semantic_temperature: hot}": "generation, .*semantic_temperature",
         CODEC.replace("codec", "centroids") + "encoder: e\nlayer: 1\ndevice: x": "the old key 'device' is now use_cpu",

@@ -6,6 +6,7 @@ Files that cannot be scored are reported one by one, and do not stop the others.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _describe(result: dict[str, Any]) -> str:
     if "score" in result:
-        seconds = " ".join(f"{score:.2f}" for score in result["scores_per_second"])
+        seconds = " ".join("-" if score is None else f"{score:.2f}" for score in result["scores_per_second"])
         return f"{result['verdict']} (score {result['score']:.3f}; by second {seconds})"
     if result["metadata"] is None:
         return f"{UNMARKED}, which says nothing about how it was made; without --metadata, the detector does"
@@ -96,8 +97,8 @@ def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any
 def score_file(
     file: str, detector: AudioLMDetectorForAudioClassification, extractor: AudioLMFeatureExtractor
 ) -> dict[str, Any]:
-    """Return a file's `score`, `verdict` and `scores_per_second`; higher scores are more real."""
+    """Return a file's `score`, `verdict` and `scores_per_second`; higher scores are more real; None in silence."""
     audio, rate = read_audio(file, extractor.sampling_rate)
     inputs = extractor(audio, rate, return_tensors="pt").to(detector.device)
-    seconds = detector.scores_per_second(**inputs)[0].tolist()
+    seconds = [None if math.isnan(each) else each for each in detector.scores_per_second(**inputs)[0].tolist()]
     return {"file": file, **detector.judge(**inputs), "scores_per_second": seconds}

@@ -44,9 +44,9 @@ def _resampling(array: np.ndarray, rate: int, rng: np.random.Generator) -> np.nd
 
 
 def _noise(array: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Add noise between white and pink, 10 to 35 dB below the signal."""
+    """Add noise between white and brown, 10 to 35 dB below the signal."""
     spectrum = np.fft.rfft(rng.standard_normal(len(array)))
-    noise = np.fft.irfft(spectrum / (1 + np.arange(len(spectrum))) ** rng.uniform(0, 0.5), len(array))
+    noise = np.fft.irfft(spectrum / (1 + np.arange(len(spectrum))) ** rng.uniform(0, 1), len(array))
     level = np.sqrt(np.mean(array**2)) * 10 ** (-rng.uniform(10, 35) / 20)
     return array + level * noise / np.sqrt(np.mean(noise**2))
 
@@ -93,6 +93,17 @@ def _low_pass(array: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndar
     return sosfilt(butter(6, cutoff, fs=rate, output="sos"), array)
 
 
+def _high_pass(array: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+    return sosfilt(butter(4, rng.uniform(60, 400), "highpass", fs=rate, output="sos"), array)
+
+
+def _silence(array: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Add up to 1 s of noise to each end, 30 to 90 dB below the signal."""
+    level = np.sqrt(np.mean(array**2)) * 10 ** (-rng.uniform(30, 90) / 20)
+    ends = [level * rng.standard_normal(round(rng.uniform(0, 1) * rate)) for _ in range(2)]
+    return np.concatenate([ends[0], array, ends[1]])
+
+
 EDITS: dict[str, Edit] = {
     "MP3": _mp3,
     "Opus": _opus,
@@ -103,6 +114,8 @@ EDITS: dict[str, Edit] = {
     "cropping": _cropping,
     "time stretch": _time_stretch,
     "low-pass": _low_pass,
+    "high-pass": _high_pass,
+    "silence": _silence,
 }
 
 

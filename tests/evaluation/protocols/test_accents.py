@@ -76,7 +76,7 @@ def test_the_command_writes_table_and_plot(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("audiolm_hf.evaluation.protocols.accents.NUM_RESAMPLES", 100)
     tiny_model().save_pretrained(tmp_path / "tiny")
     tiny_processor().save_pretrained(tmp_path / "tiny")
-    config = AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    config = AudioLMDetectorConfig()
     detector = AudioLMDetectorForAudioClassification(config)
     export_checkpoint(detector, None, tmp_path / "tiny" / "detector", with_code=False)
     clips = [CLIP, OTHER_CLIP, DATA / "librispeech_7859-102519-0047.flac"]

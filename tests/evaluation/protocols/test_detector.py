@@ -24,7 +24,7 @@ from tests.helpers_sounds import RATE, notes
 @pytest.fixture(scope="module")
 def detector():
     torch.manual_seed(0)
-    config = AudioLMDetectorConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, kernel_size=3)
+    config = AudioLMDetectorConfig()
     return AudioLMDetectorForAudioClassification(config).eval()
 
 

@@ -21,7 +21,6 @@ from audiolm_hf.training.detector.trainer import DetectorClips, DetectorTraining
 from tests.helpers_checkpoint import DATA, tiny_model, tiny_processor
 from tests.helpers_sounds import RATE
 
-DETECTOR = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "kernel_size": 5}
 CLIPS = {
     "num_continuations": 3,
     "num_unconditional": 1,
@@ -48,7 +47,6 @@ def tiny_config(output: Path, checkpoint: Path = Path("none"), **changes) -> Det
         data=AudioDataConfig(folder=str(DATA), train=names[:2], validation=names[2:]),
         clips=DetectorClipsConfig(**CLIPS),
         num_validation=2,
-        detector=DETECTOR,
         max_steps=4,
         batch_size=4,
         crop_length_s=[1.0, 1.1],
@@ -93,7 +91,7 @@ def test_two_kinds_of_sound_are_separated(tmp_path):
 
 def test_a_score_of_one_half_is_made_the_threshold_of_equal_errors():
     torch.manual_seed(0)
-    detector = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(sampling_rate=RATE, **DETECTOR)).eval()
+    detector = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(sampling_rate=RATE)).eval()
     detector.classifier.weight.data.normal_()
     groups = {"continuation": chirps(40, True, 0), "real": chirps(20, False, 1), "codec": chirps(20, False, 2)}
     groups["coarse"] = chirps(30, True, 3)  # called generated, which does not count

@@ -44,13 +44,14 @@ from audiolm_hf.modeling_detector_audiolm import (
 )
 from audiolm_hf.modeling_detector_audiolm import REAL as REAL_LABEL
 from audiolm_hf.settings import BatchSize, Count, NamedInput, Share
-from audiolm_hf.training.config import AudioDataConfig, TrainingConfig, check_model_keys, model_keys
+from audiolm_hf.training.config import AudioDataConfig, TrainingConfig
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
 
 MAX_EDITS = 2  # of a crop
+STANDARDIZING_STEPS = 32  # whose crops have the mean and scale of the features
 VALIDATION_LENGTH_S = 3.0
 _CropLength = Annotated[float, Within(2 * MIN_LENGTH_S, 60)]  # edits shorten crops, but not to less than half
 
@@ -63,8 +64,6 @@ class DetectorTrainingConfig(TrainingConfig):
     data: AudioDataConfig  # recordings that are continued, and that are the real audio
     clips: DetectorClipsConfig = field(default_factory=DetectorClipsConfig)  # the clips for training
     num_validation: Count = 40  # continuations, samples without a prompt, and real clips for validation
-    # fields of [`AudioLMDetectorConfig`] that differ from its defaults
-    detector: dict[str, Any] = field(default_factory=dict)
     max_steps: Count = 3000  # number of training steps
     batch_size: BatchSize = 16  # crops per step, over all processes
     # shortest and longest crop in seconds
@@ -75,8 +74,6 @@ class DetectorTrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        build = partial(AudioLMDetectorConfig, **self.detector)
-        check_model_keys("detector", self.detector, model_keys(AudioLMDetectorConfig), build)
         check_range("crop_length_s", self.crop_length_s)
         if self.clips.length_s[0] < 2 * MIN_LENGTH_S:
             raise ValueError(f"clips.length_s is {self.clips.length_s}; give {2 * MIN_LENGTH_S:g} s or more.")
@@ -186,9 +183,9 @@ def fit_detector(
 ) -> AudioLMDetectorForAudioClassification:
     """Train a detector on clips, or resume; `rows` are this process's part of a batch."""
     torch.manual_seed(config.seed)
-    detector = AudioLMDetectorForAudioClassification(
-        AudioLMDetectorConfig(sampling_rate=training.sampling_rate, **config.detector)
-    )
+    detector = AudioLMDetectorForAudioClassification(AudioLMDetectorConfig(sampling_rate=training.sampling_rate))
+    first = (training.batch(config, step, slice(None)) for step in range(STANDARDIZING_STEPS))
+    detector.standardize_((each["input_values"], each["attention_mask"]) for each in first)
 
     def batch(part: int, step: int) -> dict[str, Tensor]:
         drawn = training.batch(config, step, rows)
