@@ -184,8 +184,6 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
             start = part.stop
         return logits * mask[..., None], mask
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
     def _clip_means(self, input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Return the means of the features of clips over time, `(batch, num_features)`."""
         changes, _ = self._changes(input_values, attention_mask)

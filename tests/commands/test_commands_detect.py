@@ -62,6 +62,17 @@ def test_json_has_what_the_lines_have(folder, verdict, capsys):
     assert result["scores_per_second"] == pytest.approx([result["score"]] * 3, abs=1e-6)
 
 
+def test_seconds_of_silence_have_no_score(folder, verdict, capsys, tmp_path):
+    verdict(2.0)
+    clip, rate = audiolm_hf.read_audio(CLIP)
+    sf.write(tmp_path / "late.wav", np.concatenate([np.zeros(rate + 1000), clip[0][:rate]]), rate)
+    command = ["detect", str(tmp_path / "late.wav"), "--detector", str(folder)]
+    assert cli.main(command) == 0 and "by second - 0.98 " in capsys.readouterr().out
+    assert cli.main([*command, "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # NaN is no JSON
+    assert result["scores_per_second"][0] is None and result["scores_per_second"][1] == pytest.approx(result["score"])
+
+
 def test_bad_files_are_told_and_do_not_stop_the_others(folder, verdict, capsys, tmp_path):
     verdict(-2.0)
     sf.write(tmp_path / "short.wav", np.ones(100), 16000)

@@ -65,7 +65,7 @@ def test_silence_between_and_around_sounds_does_not_matter(detector, clips):
     clip = clips[0][0]
     loud = detector(clip[None]).logits
     for level in (0.0, 1e-5):
-        quiet = level * torch.randn(16000, generator=torch.Generator().manual_seed(0))
+        quiet = level * torch.randn(16640, generator=torch.Generator().manual_seed(0))
         padded = torch.cat([quiet, clip, quiet])[None]
         assert torch.allclose(detector(padded).logits, loud, atol=0.15)
         seconds = detector.scores_per_second(padded)[0]
@@ -98,7 +98,7 @@ def test_features_of_training_clips_have_mean_0_and_scale_1(clips):
     model.standardize_(rows)
     means = torch.cat([model._clip_means(*row) for row in rows])
     assert torch.allclose(model.mean, means.mean(0)) and torch.allclose(model.scale, means.std(0) + 0.01)
-    assert (model.scale < 1).all() and model.scale.max() > 0.05
+    assert 0.2 < model.scale.median() < 2
 
 
 def test_spectra_of_long_clips_are_made_in_parts_without_a_change(detector, clips, monkeypatch):
