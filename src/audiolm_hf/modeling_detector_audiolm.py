@@ -248,16 +248,13 @@ def _changes_of(spectrum: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor
     """
     peak = spectrum.masked_fill(~mask[..., None], -math.inf).amax((1, 2), keepdim=True)
     spectrum = torch.maximum(spectrum, peak - DYNAMIC_RANGE)
-    for span in SPANS[0]:
-        yield F.pad(spectrum[:, span:] - spectrum[:, :-span], (0, 0, span, 0)).abs(), mask & _delayed(mask, span)
+    present = [mask & F.pad(mask[:, :-span], (span, 0)) for span in SPANS[0]]
+    for span, each in zip(SPANS[0], present, strict=True):
+        yield F.pad(spectrum[:, span:] - spectrum[:, :-span], (0, 0, span, 0)).abs(), each
     over_time = spectrum[:, 2:] - 2 * spectrum[:, 1:-1] + spectrum[:, :-2]
-    yield F.pad(over_time, (0, 0, 2, 0)).abs(), mask & _delayed(mask, 1) & _delayed(mask, 2)
+    yield F.pad(over_time, (0, 0, 2, 0)).abs(), present[0] & present[1]  # of spans 1 and 2
     for span in SPANS[1]:
         yield F.pad(spectrum[..., span:] - spectrum[..., :-span], (span, 0)).abs(), mask
     yield F.pad(spectrum[..., 2:] - 2 * spectrum[..., 1:-1] + spectrum[..., :-2], (2, 0)).abs(), mask
     mean = (spectrum * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
     yield (spectrum - mean).abs(), mask
-
-
-def _delayed(mask: Tensor, count: int) -> Tensor:
-    return F.pad(mask[:, :-count], (count, 0))
