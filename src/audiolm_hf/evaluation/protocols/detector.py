@@ -211,7 +211,7 @@ def format_detector(result: dict[str, Any]) -> str:
         [
             f"{result['num_continuations']} continuations and {result['num_unconditional']} samples without a prompt "
             f"against {result['num_real']} real clips, cut to {result['length_s']:g} s, seed {result['seed']}; EER "
-            f"with its 95 % bootstrap interval over the clips; {result['parameters'] / 1e6:.2f} M parameters",
+            f"with its 95 % bootstrap interval over the clips; {result['parameters']:,} parameters",
             table(result["systems"], name="against"),
             table(result["edits"], name="after (both classes)"),
             table(lengths, name="length"),
