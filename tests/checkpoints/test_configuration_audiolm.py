@@ -194,5 +194,4 @@ def test_a_backbone_without_a_kind_is_llama():
 def test_bundled_configurations_have_known_keys_only(name):
     config = AutoConfig.from_pretrained(audiolm_hf.checkpoint(name))
     assert config.num_codebooks == config.num_coarse_codebooks < config.codec_config.num_codebooks
-    older = {"codec_config.quantizer_type": "ema"} if name == "piano-tiny" else {}  # the only one that there was left
-    assert config.trained_with == config.trained_values() | older, "not all that the weights depend on is recorded"
+    assert config.trained_with == config.trained_values(), "not all that the weights depend on is recorded"

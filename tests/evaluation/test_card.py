@@ -112,7 +112,7 @@ def test_measured_sections_come_from_results_and_others_are_kept(folder, capsys)
     assert found["detector against real, through the codec, EER"] == round(metrics["eer"], 3)
     own = next(iter(report["systems"].values()))
     assert found[f"codec at {own['kbps']:g} kbps, spectral convergence"] == round(own["spectral_convergence"], 3)
-    assert f"{100 * metrics['eer_high']:.1f}" in sections["Detector"] and "0.71 M" in sections["Detector"]
+    assert f"{100 * metrics['eer_high']:.1f}" in sections["Detector"] and "712,000 parameters" in sections["Detector"]
     assert "north" in sections["Bias"] and "![groups](samples/accents.png)" in sections["Bias"]
     assert (folder / "samples" / "accents.png").is_file()
     assert checkpoint_hash(folder) in sections["Provenance"]
