@@ -2,8 +2,8 @@
 """The detector of generated audio: a linear classifier of how log spectra change over time and over frequency.
 
 Sampled codes make pitch and harmonics waver, which the bands of log-mel spectra average out. Windows of 64 ms resolve
-single harmonics below 2 kHz. Both spectra have features: absolute differences of several spans. Every frame of 20 ms
-has logits; those of a clip, and of each of its seconds, are the means over its frames that are not nearly silent. A
+single harmonics below 2 kHz. The features of both spectra are absolute differences over several spans. Every frame of
+20 ms has logits; those of a clip, and of each of its seconds, are the means over frames that are not nearly silent. A
 higher score is more real (bona fide), as in ASVspoof.
 """
 
@@ -35,9 +35,9 @@ LOW_WINDOW_S, NUM_LOW_BINS = 0.064, 128  # bins of 15.6 Hz, below 2 kHz
 LOW_AHEAD_S = 0.0145  # from the beginning of these windows to that of a frame, which centres them on it
 DYNAMIC_RANGE = 18.0  # nepers of power below the loudest bin of a clip, 78 dB; what is softer is noise floor
 LOUD_RANGE = 8.0  # nepers of power below a clip's mean, 35 dB; softer frames tell about the recording, not the voice
-SPANS = (1, 2, 4, 8), (1, 2, 3, 4)  # over windows and over bins, between which a spectrum is compared
+SPANS = (1, 2, 4, 8), (1, 2, 3, 4)  # in windows and in bins, over which spectra are compared
 NUM_CHANGES = len(SPANS[0]) + len(SPANS[1]) + 3  # features of a bin
-SCALE_FLOOR = 0.01  # of a feature's standard deviation, which constant features have
+SCALE_FLOOR = 0.01  # added to a feature's standard deviation, which can be 0
 POWER_FLOOR = 1e-10  # of a bin's power, which only silence reaches
 _CHUNK = 6000  # windows that are transformed at once, which only limits the memory
 
@@ -69,7 +69,7 @@ class AudioLMDetectorConfig(StrictConfig):
 class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     """Classifier of audio clips as generated (label 0) or real (label 1).
 
-    The result does not depend on the loudness of a clip, nor on padding, and hardly on silence. The features are
+    The result does not depend on the loudness of a clip or on padding, and hardly on silence. The features are
     float32 in any dtype.
     """
 
@@ -101,7 +101,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
 
     @torch.no_grad()
     def standardize_(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Set `mean` and `scale` to those of the features of clips, pairs of `input_values` and `attention_mask`."""
+        """Set `mean` and `scale` by the features of clips, in batches of `input_values` and `attention_mask`."""
         means = torch.cat([self._clip_means(*batch) for batch in batches])
         self.mean.copy_(means.mean(0))
         self.scale.copy_(means.std(0) + SCALE_FLOOR)
@@ -166,7 +166,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         missing = -frame_logits.shape[1] % FRAME_RATE
         sums = F.pad(frame_logits, (0, 0, 0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
         counts = F.pad(frame_mask, (0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
-        return (sums / counts[..., None]).softmax(-1)[..., REAL]  # 0 / 0 there
+        return (sums / counts[..., None]).softmax(-1)[..., REAL]  # 0 / 0 in silence and after the end
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
@@ -205,7 +205,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     ) -> tuple[Iterator[tuple[Tensor, Tensor]], Tensor]:
         """Return the features of [`_changes_of`] of both spectra, and the mask `(batch, frames)` of loud frames.
 
-        First come those of frames, log spectra below 2 kHz, then those of half frames, log-mel spectra.
+        Those of frames, which are log spectra below 2 kHz, come first, then those of half frames, log-mel spectra.
         """
         check_waveform(input_values)
         lengths = row_lengths(input_values, attention_mask)
@@ -241,10 +241,10 @@ def _loud(spectrum: Tensor, mask: Tensor) -> Tensor:
 
 
 def _changes_of(spectrum: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the features of a log spectrum `(batch, length, bins)`, of its shape, and masks of where they are defined.
+    """Yield features in the shape of a log spectrum `(batch, length, bins)`, each with a mask of where it is defined.
 
-    They are absolute differences from earlier windows and from lower bins, those of second order, and deviations from
-    the mean over time. What is softer than `DYNAMIC_RANGE` below the loudest bin of a clip is raised to it.
+    They are absolute differences from earlier windows and from lower bins, second differences of both, and deviations
+    from the mean over time. What is more than `DYNAMIC_RANGE` below the loudest bin of a clip is raised to this floor.
     """
     peak = spectrum.masked_fill(~mask[..., None], -math.inf).amax((1, 2), keepdim=True)
     spectrum = torch.maximum(spectrum, peak - DYNAMIC_RANGE)

@@ -139,9 +139,9 @@ class PackedDecoder:
         order = torch.cat([_paired(places[: num_queries + num_keys]), places[num_queries + num_keys :]]).flatten()
         self.is_row, self.embeddings = _is_row(self.hidden), weight
         if self.is_row:
-            # Columns: the keys of a head times a query are read in half the time of a query times transposed keys.
+            # Queries are columns: keys times a column take half the time of a row times transposed keys.
             self.queries, self.new, self.room = self.queries[0].mT, self.new[:, 0], self.room[:, :, 0]
-            # Values: rows of a table, of which a head sums some.
+            # Values are rows of a table, of which each head sums its own.
             self.tables, self.rank = self.room[1].flatten(1, 2).unbind(0), torch.arange(num_queries, device="cpu")
             first = self.rank // (num_queries // num_keys) * capacity
             self.places = first[:, None] + torch.arange(capacity, device="cpu")
@@ -207,14 +207,17 @@ class FastProducts(TorchFunctionMode):
 
 
 def fast_products(model: PreTrainedModel) -> AbstractContextManager:
-    """Return the context for a backbone's `forward`, unless it is compiled: [`FastProducts`] or, on a GPU, its own."""
+    """Return the context for a backbone's `forward`: [`steady_attention`] on a GPU, else [`FastProducts`].
+
+    A compiled backbone needs none.
+    """
     if has_fixed_shapes(model):
         return nullcontext()
     return steady_attention(model.device) if model.device.type == "cuda" else FastProducts()
 
 
 def steady_attention(device: torch.device) -> AbstractContextManager:
-    """Return a context without cuDNN's attention on a GPU, which plans every new shape for 4 ms (H100)."""
+    """Return a context that avoids cuDNN's attention on a GPU, which takes 4 ms to plan every new shape (H100)."""
     if device.type != "cuda":
         return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
@@ -289,7 +292,7 @@ def pack_row(weight: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the function of a row `(1, inputs)`: its product `(1, outputs)` with weights `(outputs, inputs)`.
 
     The product is a weighted sum of rows of the transposed weights. FBGEMM has a kernel for such sums of embeddings,
-    which reads them in half the time of a product by MKL; each thread takes a part of the outputs.
+    which takes half the time of a product by MKL; each thread computes a part of the outputs.
     """
     outputs, inputs = weight.shape
     if not _has_fbgemm():
@@ -308,7 +311,7 @@ def pack_row(weight: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _sum_rows(table: Tensor, places: Tensor, starts: Tensor, shares: Tensor) -> Tensor:
-    """Return the sums of the rows of a table at `places`, each times its share; every start begins another sum."""
+    """Return the sums of the rows of a table at `places`, each times its share; each of `starts` begins a sum."""
     return torch.embedding_bag(table, places, starts, False, 0, False, shares)[0]
 
 

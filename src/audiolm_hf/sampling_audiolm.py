@@ -35,7 +35,7 @@ from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
 
 ProgressCallback = Callable[[str, int, int], None]
-STEPS_BETWEEN_QUESTIONS = 16  # whether all rows have ended, on an accelerator
+STEPS_BETWEEN_QUESTIONS = 16  # to an accelerator, whether all rows have ended
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Filled(Allowed):
 
 @dataclass(frozen=True)
 class Matching(Allowed):
-    """Text that matches a regular expression; `text` says so."""
+    """Text that matches a regular expression; `text` describes it."""
 
     pattern: str
     text: str

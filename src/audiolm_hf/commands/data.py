@@ -95,7 +95,7 @@ def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]
 
 
 def _read_excerpts(corpus: "Corpus", folder: Path, lists: "Lists") -> dict[str, list[tuple[str, float]]]:
-    """Return the path and the start in seconds of the excerpts of each split; an error without fluidsynth."""
+    """Return the path and the start in seconds of the excerpts of each split, which need fluidsynth."""
     from audiolm_hf.data.corpora import read_list
     from audiolm_hf.training.render import RenderConfig, check_synthesizer
 
@@ -109,7 +109,7 @@ def _read_excerpts(corpus: "Corpus", folder: Path, lists: "Lists") -> dict[str, 
         for path, start in excerpts[split]:
             if start >= lengths_s.get(path, 0.0):
                 raise ValueError(
-                    f"{folder / name} has {start:g} s of {path}, which no list names, or which ends before."
+                    f"{folder / name} has {path} from {start:g} s, which no list names, or which ends before."
                 )
     return excerpts
 

@@ -97,7 +97,7 @@ def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any
 def score_file(
     file: str, detector: AudioLMDetectorForAudioClassification, extractor: AudioLMFeatureExtractor
 ) -> dict[str, Any]:
-    """Return a file's `score`, `verdict` and `scores_per_second`; higher scores are more real; None in silence."""
+    """Return a file's `score`, `verdict` and `scores_per_second` (None in silence); higher scores are more real."""
     audio, rate = read_audio(file, extractor.sampling_rate)
     inputs = extractor(audio, rate, return_tensors="pt").to(detector.device)
     seconds = [None if math.isnan(each) else each for each in detector.scores_per_second(**inputs)[0].tolist()]

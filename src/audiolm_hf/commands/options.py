@@ -99,7 +99,7 @@ def add_report(parser: argparse.ArgumentParser, required: bool = False, also: st
     """Add `--output`, the file for the results of an evaluation or a benchmark, and `--overwrite`."""
     text = "JSON file for all metrics; replaced if audiolm-hf wrote it"
     parser.add_argument("-o", "--output", type=Path, required=required, help=text + also)
-    parser.add_argument("--overwrite", action="store_true", help="replace any existing file, and other results")
+    parser.add_argument("--overwrite", action="store_true", help="replace any existing file and other results")
 
 
 class Parser(argparse.ArgumentParser):
@@ -161,10 +161,10 @@ def check_inputs(paths: Iterable[Path | None]) -> None:
 
 @contextmanager
 def hold_report(output: Path | None, overwrite: bool, others: Sequence[str] = ()) -> Iterator[None]:
-    """Check within a context that a report can be written, also to a new folder, and by no second process.
+    """Check that a report can be written, also to a new folder, and refuse other processes within the context.
 
-    It must not have an ending of the `others`, which are written beside it. Existing files are only replaced with
-    `overwrite`, or if the report is of this program.
+    Its suffix must not be one of `others`, those of files written beside it. Existing files are replaced only with
+    `overwrite`, or if this program wrote the report.
     """
     if output is None:
         yield

@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--speed",
         type=float,
         default=1.0,
-        help="play the recordings so many times as fast (0.5 to 2, default 1), for more voices to train on",
+        help="speed factor of the recordings (0.5 to 2, default 1), for more voices to train on",
     )
     parser.add_argument(
         "--float16",

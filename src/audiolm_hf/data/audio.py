@@ -69,7 +69,7 @@ def decode_clip(clip: Clip, reader: ClipReader, sampling_rate: int) -> AudioReco
 
 
 def change_speed(record: AudioRecord, speed: float) -> AudioRecord:
-    """Play a recording `speed` times as fast, which changes its pitch and its voice too.
+    """Return a recording played `speed` times as fast, which also changes its pitch and its voice.
 
     Source: speed perturbation (Ko et al., Audio Augmentation for Speech Recognition, Interspeech 2015).
     """

@@ -150,7 +150,7 @@ class Corpus(Settings):
                 f"excerpts are rendered from MIDI files, and the layout is {self.layout}; leave them out."
             )
         for split in self.splits.keys() & self.excerpts.keys():
-            raise ValueError(f"{split} is of splits and of excerpts, which are files of one folder; rename one.")
+            raise ValueError(f"{split} is in splits and in excerpts, whose files are in one folder; rename one.")
 
 
 @dataclass
@@ -195,14 +195,14 @@ def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def read_list(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Read the rows of a list, which have a `path` and, in CSV, all other `columns`."""
+    """Read the rows of a list; each has a `path` and, in CSV, the other `columns`."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no list {path}; give the configuration as it lies in configs/data.")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file)) if path.suffix == ".csv" else [{"path": line.strip()} for line in file]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}); give a list of recordings.") from error
+        raise ValueError(f"{path} is not text in UTF-8 ({error}); give a list of recordings.") from error
     if not rows or not all(row.get("path") for row in rows):
         raise ValueError(f"{path} is empty or has an empty line; it must name a recording in each.")
     for row in rows:

@@ -24,7 +24,7 @@ class TokenizeConfig(Settings):
     semantic_tokenizer: InputPath  # folder of the semantic tokenizer
     codec: InputPath  # folder of the codec
     output_folder: OutputPath  # folder for the token datasets `train` and, if there is validation data, `validation`
-    speed: Speed = 1.0  # play the training recordings so many times as fast, for more voices
+    speed: Speed = 1.0  # speed factor of the training recordings, for more voices
     float16: bool = False  # round the tokenizers' weights to float16 first, as `assemble` stores them
     use_cpu: Annotated[bool, Use.FREE] = False  # use the CPU even if there is an accelerator
 

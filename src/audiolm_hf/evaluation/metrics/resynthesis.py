@@ -22,7 +22,7 @@ def match_lengths(*arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def require_speech_metrics() -> None:
-    """Import the packages of PESQ and STOI, so that a missing one is an error before any work."""
+    """Import the packages of PESQ and STOI, so that a missing one raises an error before any work."""
     for name in ("pesq", "pystoi"):
         import_module(name)
 

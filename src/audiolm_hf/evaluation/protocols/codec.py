@@ -64,7 +64,7 @@ def evaluate_codec(
         use of each level; `opus_note`, the reason if Opus is missing; and the settings.
 
     Raises:
-        ImportError: the packages of PESQ and STOI are not installed, and it is speech.
+        ImportError: `kind` is speech, and the packages of PESQ and STOI are not installed.
         ValueError: the sampling rates of the source and the codec differ, or a number of codebooks is out of range.
     """
     if source.sampling_rate != codec.sampling_rate:

@@ -51,7 +51,7 @@ from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
 
 MAX_EDITS = 2  # of a crop
-STANDARDIZING_STEPS = 32  # whose crops have the mean and scale of the features
+STANDARDIZING_STEPS = 32  # whose crops give the mean and the scale of the features
 VALIDATION_LENGTH_S = 3.0
 _CropLength = Annotated[float, Within(2 * MIN_LENGTH_S, 60)]  # edits shorten crops, but not to less than half
 
