@@ -2,7 +2,13 @@
 import pytest
 import torch
 
-from audiolm_hf.data.loading import float16_tensors, load_codec, load_semantic_tokenizer, round_to_float16_
+from audiolm_hf.data.loading import (
+    float8_matrices,
+    float16_tensors,
+    load_codec,
+    load_semantic_tokenizer,
+    round_to_float16_,
+)
 from audiolm_hf.data.tokenizers import tokenizers_hash
 
 
@@ -43,3 +49,8 @@ def test_weights_beyond_float16_are_refused(tiny_audiolm, tmp_path):
         model.lm_head.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match="range of float16"):
         float16_tensors(model)
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = 500.0
+    assert float16_tensors(model)["lm_head.weight"][0, 0] == 500.0
+    with pytest.raises(ValueError, match=r"model.embed_tokens.weight has .* range of float8 \(448\)"):
+        float8_matrices(model.state_dict(), ["model"])

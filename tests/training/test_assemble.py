@@ -67,6 +67,29 @@ def test_float16_checkpoint_is_half_as_large_and_loads_in_float32(parts, tmp_pat
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+def test_matrices_of_stages_in_float8_are_read_into_any_dtype(tiny_audiolm, parts, tmp_path):
+    folder = assemble(config_of(parts, tmp_path / "out", float8_stages=True))
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        dtypes = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118 # not a dict
+    small = {name for name, dtype in dtypes.items() if dtype == torch.float8_e4m3fn}
+    assert {name.split(".")[0] for name in small} == {"semantic", "coarse", "fine"}
+    assert "coarse.model.embed_tokens.weight" in small
+    assert "coarse.model.norm.weight" not in small
+    assert "coarse.lm_head.weight" not in dtypes  # tied: stored once
+    expected = tiny_audiolm.state_dict()["coarse.model.embed_tokens.weight"].half().to(torch.float8_e4m3fn)
+    offload = {"device_map": {"": "disk"}, "offload_folder": tmp_path / "offload", "offload_buffers": True}
+    for options in ({}, {"dtype": "auto"}, {"dtype": torch.bfloat16}, {"device_map": "cpu"}, offload):
+        model = AudioLMModel.from_pretrained(folder, **options)
+        dtype = options["dtype"] if "dtype" in options and options["dtype"] != "auto" else torch.float32
+        assert {parameter.dtype for parameter in model.coarse.parameters()} == {dtype}
+        if "offload_folder" not in options:
+            assert model.coarse.get_input_embeddings().weight.equal(expected.to(dtype))
+    prompt = torch.zeros(1, 2 * RATE)
+    away = model.generate(prompt, seed=0, continuation_length_s=0.5)
+    here = AudioLMModel.from_pretrained(folder).generate(prompt, seed=0, continuation_length_s=0.5)
+    assert away.audio_values.equal(here.audio_values)
+
+
 def test_tokens_before_and_after_storing_are_compared(parts, tmp_path, recording):
     config = config_of(parts, tmp_path / "out", check_data=[str(tmp_path / "clip.flac")])
     assert assemble(config) == tmp_path / "out"

@@ -5,7 +5,7 @@ Weights can be rounded to float16 here, before the recordings are tokenized: a c
 float16 then gives the same tokens.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import torch
@@ -62,15 +62,32 @@ _FLOAT32_TENSORS = ("centroids", "feature_mean", "feature_std", "codebook", "cou
 
 def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     """Return a model's tensors in float16 as a checkpoint stores them, but for centroids, codebooks and their use."""
-    tensors = {}
-    halves: dict[int, Tensor] = {}  # tied weights must stay one tensor, or they would be stored twice
-    for name, tensor in model.state_dict().items():
-        tensors[name] = tensor
-        if tensor.is_floating_point() and name.rsplit(".", 1)[-1] not in _FLOAT32_TENSORS:
-            tensors[name] = halves.setdefault(tensor.data_ptr(), tensor.to(torch.float16))
-            if not bool(torch.isfinite(tensors[name]).all()):
-                raise ValueError(f"{name} has values beyond the range of float16 (65504); store it in float32.")
-    return tensors
+
+    def is_rounded(name: str, tensor: Tensor) -> bool:
+        return tensor.is_floating_point() and name.rsplit(".", 1)[-1] not in _FLOAT32_TENSORS
+
+    return _rounded(model.state_dict(), torch.float16, is_rounded)
+
+
+def float8_matrices(tensors: dict[str, Tensor], parts: Iterable[str]) -> dict[str, Tensor]:
+    """Return tensors with the matrices of some parts of a model in float8 (e4m3, with 3 bits of mantissa)."""
+    prefixes = tuple(f"{part}." for part in parts)
+    return _rounded(tensors, torch.float8_e4m3fn, lambda name, tensor: name.startswith(prefixes) and tensor.dim() == 2)
+
+
+def _rounded(
+    tensors: dict[str, Tensor], dtype: torch.dtype, is_rounded: Callable[[str, Tensor], bool]
+) -> dict[str, Tensor]:
+    """Return tensors, some of them in a dtype that must hold their values."""
+    rounded: dict[int, Tensor] = {}  # tied weights must stay one tensor, or they would be stored twice
+    stored = dict(tensors)
+    largest, wanted = torch.finfo(dtype).max, str(dtype).removeprefix("torch.").partition("_")[0]
+    for name, tensor in tensors.items():
+        if is_rounded(name, tensor):
+            if not bool((tensor.abs() <= largest).all()):
+                raise ValueError(f"{name} has values beyond the range of {wanted} ({largest:g}); store it in float32.")
+            stored[name] = rounded.setdefault(tensor.data_ptr(), tensor.to(dtype))
+    return stored
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Assemble trained parts into one AudioLM checkpoint: model, processor and generation defaults in one folder.
 
-Weights can be stored in float16 and are loaded in float32; the effect on tokens is measured.
+Weights can be stored in float16, and the matrices of the stages in float8. They are loaded in float32, and the effect
+on tokens is measured.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +13,13 @@ from typing import Annotated, Any
 import torch
 
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.data.loading import float16_tensors, load_codec, load_semantic_tokenizer, require_model_type
+from audiolm_hf.data.loading import (
+    float8_matrices,
+    float16_tensors,
+    load_codec,
+    load_semantic_tokenizer,
+    require_model_type,
+)
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.files import fill_folder, write_json
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
@@ -37,6 +44,7 @@ class AssembleConfig(Settings):
     stages: Annotated[dict[str, InputPath], Filled()]  # folders of the stages by name; the checkpoint only has these
     output_folder: OutputPath  # folder of the checkpoint
     float16: bool = True  # store weights in float16, except centroids and codebooks
+    float8_stages: bool = False  # store the matrices of the stages in float8 (e4m3)
     max_megabytes: Positive | None = None  # largest allowed size of the checkpoint, in 10^6 bytes
     # fields of [`AudioLMGenerationConfig`] that differ from its defaults
     generation: dict[str, Any] = field(default_factory=dict)
@@ -69,7 +77,10 @@ def assemble(config: AssembleConfig) -> None:
 
 def _write_checkpoint(config: AssembleConfig, report_path: Path, folder: Path) -> None:
     model = load_parts(config)
-    model.save_pretrained(folder, state_dict=float16_tensors(model) if config.float16 else None)
+    tensors = float16_tensors(model) if config.float16 else model.state_dict()
+    if config.float8_stages:
+        tensors = float8_matrices(tensors, config.stages)
+    model.save_pretrained(folder, state_dict=tensors)
     AudioLMProcessor(AudioLMFeatureExtractor(sampling_rate=model.sampling_rate)).save_pretrained(folder)
     report: dict[str, Any] = {
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
