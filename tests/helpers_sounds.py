@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Sounds that tests measure: the bundled examples, and struck notes of known pitch."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ EXAMPLES = Path(__file__).parents[1] / "src" / "audiolm_hf" / "examples"
 C_MAJOR = (60, 64, 67, 65, 69, 72, 67, 71, 74, 60, 64, 67)
 needs_resemblyzer = pytest.mark.skipif(
     not speaker_embedding_is_available(), reason="resemblyzer is installed by a command of its own"
+)
+needs_distillmos = pytest.mark.skipif(
+    importlib.util.find_spec("distillmos") is None, reason="distillmos is installed by a command of its own"
 )
 
 

@@ -71,7 +71,7 @@ def detector_report(folder):
     rng = np.random.default_rng(0)
     metrics = detection_metrics(rng.uniform(0.3, 1, 17), rng.uniform(0, 0.7, 19))
     table = {"some": metrics}
-    report = {"edits": table, "lengths": table, "others": table, "groups": {}}
+    report = {"edits": table, "noise": table, "lengths": table, "others": table, "groups": {}}
     report |= {"systems": {"real, through the codec": metrics}, "floors": {"spectral flatness": metrics}}
     counts = {"num_continuations": 13, "num_unconditional": 6, "num_real": 17, "length_s": 3.0, "seed": 0}
     (folder / "detector").mkdir()
@@ -113,6 +113,9 @@ def test_measured_sections_come_from_results_and_others_are_kept(folder, capsys)
     own = next(iter(report["systems"].values()))
     assert found[f"codec at {own['kbps']:g} kbps, spectral convergence"] == round(own["spectral_convergence"], 3)
     assert f"{100 * metrics['eer_high']:.1f}" in sections["Detector"] and "712,000 parameters" in sections["Detector"]
+    of = ", ".join(report["data"])  # perhaps others than those of the whole evaluation
+    assert f"**Codec, {of}**" in sections["Evaluation"]
+    assert f"spectral convergence, {of} |" in sections["Evaluation"]
     assert "north" in sections["Bias"] and "![groups](samples/accents.png)" in sections["Bias"]
     assert (folder / "samples" / "accents.png").is_file()
     assert checkpoint_hash(folder) in sections["Provenance"]

@@ -27,12 +27,13 @@ INFO = f"audiolm_hf-{VERSION}.dist-info"
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "parselmouth": "praat-parselmouth",
+    "pyworld": "pyworld-prebuilt",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }  # where the module is named otherwise
 EXTRAS_OF_PART = {"data": {"train"}, "training": {"train"}, "evaluation": {"evaluation"}, "demo": {"space"}}
-# Asked for by name where it is used: its own dependency does not install beside a current setuptools.
-LEFT_TO_THE_USER = {"resemblyzer"}
+# Asked for by name where they are used: what they require themselves does not install or load everywhere.
+LEFT_TO_THE_USER = {"distillmos", "resemblyzer"}
 CHECKPOINT_FILES = {"config.json", "model.safetensors", "generation_config.json", "processor_config.json", "README.md"}
 MAX_CHECKPOINT_BYTES = 40 * 10**6  # of each bundled checkpoint
 

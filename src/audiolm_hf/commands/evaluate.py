@@ -89,6 +89,10 @@ def _origin(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _add_quality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quality", action="store_true", help="also score continuations of speech by DistillMOS")
+
+
 def _add_kind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=("speech", "piano"), default="speech", help="kind of audio (default speech)")
 
@@ -108,6 +112,7 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--num-clips", "recordings for the codec", 24)
     add_number(parser, "--num-samples", "spectrograms to draw", 6)
     add_continuations(parser, 4)
+    _add_quality(parser)
     add_length(parser, "--train-minutes", "minutes of audio for the clusters of spectra (default 80)", 80.0)
     parser.add_argument(
         "--train-tokens", type=Path, help="token dataset for the n-grams; by default the training files are tokenized"
@@ -122,7 +127,7 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, device: str) -> Result:
 
     output: Path = arguments.output
     counts = ("num_prompts", "num_continuations", "num_clips", "num_samples", "train_minutes")
-    fields = ("data", "kind", *counts, "train_tokens", "seed", "threads", "overwrite")
+    fields = ("data", "kind", *counts, "quality", "train_tokens", "seed", "threads", "overwrite")
     evaluation = CheckpointEvaluation(
         folder=Path(resolve_checkpoint(arguments.checkpoint)),
         results_folder=output.with_suffix(".results"),
@@ -250,6 +255,7 @@ def _continuation_options(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add_number(parser, "--num-prompts", "prompts to continue", 8)
     add_continuations(parser)
+    _add_quality(parser)
     add_length(parser, "--prompt-length-s", "seconds of a prompt (default: speech 3, piano 4)")
     add_length(parser, "--length-s", "seconds of a continuation (default: speech 7, piano 10)")
     add_seed(parser, "seed of the samples (default 0)")
@@ -258,19 +264,24 @@ def _continuation_options(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.evaluation.metrics.quality import check_quality
     from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation
     from audiolm_hf.evaluation.protocols.long_form import SHORTEST_S, evaluate_long_form, format_long_form
 
     long = arguments.length_s is not None and arguments.length_s >= SHORTEST_S
     if long and arguments.num_continuations > 1:
         raise ValueError(f"From {SHORTEST_S:g} s on, each prompt is continued once; leave out --num-continuations.")
+    if long and arguments.quality:
+        raise ValueError(f"From {SHORTEST_S:g} s on, DistillMOS is not measured; leave out --quality.")
+    if arguments.quality:
+        check_quality(arguments.kind)
     model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
     lengths = (arguments.prompt_length_s, arguments.length_s)
     if long:
         drift = evaluate_long_form(model, source, arguments.num_prompts, *lengths, arguments.seed, arguments.kind)
         return drift | {"evaluation": "long_form"}, format_long_form(drift)
-    options = (arguments.seed, arguments.kind, arguments.num_continuations)
+    options = (arguments.seed, arguments.kind, arguments.num_continuations, arguments.quality)
     report = evaluate_continuation(model, source, arguments.num_prompts, *lengths, *options)
     return report, format_continuation(report)
 
@@ -279,6 +290,13 @@ def _detector_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     parser.add_argument("--detector", help="folder of the detector (default: that of the checkpoint)")
     add_data(parser, "held-out recordings; their labels `accent` or `speaker` are groups")
+    parser.add_argument(
+        "--other-checkpoints",
+        nargs="+",
+        default=[],
+        help="other generators: bundled checkpoints, folders or user/name on the Hub; always Griffin-Lim, WORLD and, "
+        "if it is installed, espeak-ng",
+    )
     add_number(parser, "--num-clips", "continuations, and real clips", 48)
     add_length(parser, "--length-s", "seconds of the clips (default 3)", 3.0)
     add_seed(parser, "seed of the clips (default 0)")
@@ -294,8 +312,12 @@ def _evaluate_detector(arguments: argparse.Namespace, device: str) -> Result:
     detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
     model = load_model(arguments, device)
     source = AudioSource(arguments.data, model.sampling_rate)
+    others = {}
+    for name in arguments.other_checkpoints:
+        other = argparse.Namespace(checkpoint=name, threads=arguments.threads)
+        others[f"checkpoint {Path(name).name}"] = load_model(other, device)
     options = (arguments.num_clips, arguments.length_s, arguments.seed)
-    report = evaluate_detector(detector, model, source, *options)
+    report = evaluate_detector(detector, model, source, *options, other_models=others)
     return report, format_detector(report)
 
 
@@ -364,7 +386,8 @@ EVALUATIONS = {
     "detector": Evaluation(
         "error rates of the detector of generated audio",
         "Measure accuracy, EER, AUC and rates of detection against real recordings through the codec and as they are, "
-        "after edits, by length and by group, compared with spectral flatness and shuffled labels.",
+        "after edits, in noise, by length and by group, and of other generators, compared with spectral flatness and "
+        "shuffled labels.",
         _detector_options,
         _evaluate_detector,
     ),

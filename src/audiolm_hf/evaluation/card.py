@@ -44,7 +44,15 @@ ORDER = (
 )
 AUDIO_SUFFIXES = (".opus", ".mp3")
 LARGEST_EXAMPLE = 500_000  # bytes
-_NUMBERS = ("systems", "edits", "lengths", "others", "floors", "stages")  # entries of results that hold only numbers
+_NUMBERS = (
+    "systems",
+    "edits",
+    "lengths",
+    "noise",
+    "others",
+    "floors",
+    "stages",
+)  # entries of results that hold only numbers
 _TEXTS = ("level",)  # but for these
 
 
@@ -140,6 +148,10 @@ class Results:
                     yield row.title, row.format(result), row.headlines(result)
                 except (AttributeError, IndexError, KeyError, TypeError, StopIteration) as error:
                     raise ValueError(f"{self.path.name} is no result of evaluate {name}: {error}.") from None
+
+    def named(self, title: str) -> str:
+        """Return a title with the data, if a protocol of the whole evaluation was run on other data."""
+        return f"{title}, {', '.join(self.data)}" if self.evaluation in PROTOCOLS else title
 
     def shown(self) -> str:
         """Return the command."""
@@ -282,10 +294,17 @@ def _evaluation(found: Sequence[Results], digest: str) -> str:
     parts = {each: list(each.parts()) for each in shown}
     text = [
         f"Of the weights with the SHA-256 {digest[:12]}. `DATA` is the data folder of the recipe.",
-        format_headlines([row for rows in parts.values() for *_, headlines in rows for row in headlines]),
+        format_headlines(
+            [
+                (each.named(name), value, others)
+                for each, rows in parts.items()
+                for *_, headlines in rows
+                for name, value, others in headlines
+            ]
+        ),
     ]
     for results, sections in parts.items():
-        text += [results.shown(), *(f"**{title}**\n\n{table}" for title, table, _ in sections)]
+        text += [results.shown(), *(f"**{results.named(title)}**\n\n{table}" for title, table, _ in sections)]
     return join_parts(text).rstrip()
 
 

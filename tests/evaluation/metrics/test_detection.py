@@ -49,9 +49,19 @@ def test_metrics_of_a_coin_and_of_a_perfect_detector():
     assert coin["eer"] == pytest.approx(0.5, abs=0.08) and coin["eer_low"] < 0.5 < coin["eer_high"]
     assert coin["auc"] == pytest.approx(0.5, abs=0.08) and coin["accuracy"] == pytest.approx(0.5, abs=0.08)
     assert coin["tpr_at_0.01"] < 0.1
+    assert detection_metrics([0.9, 0.8, 0.4, 0.5], [0.1, 0.6])["false_positives"] == 0.25
     perfect = detection_metrics([0.9, 0.8, 0.6], [0.1, 0.4])
     assert perfect == {
-        **{"accuracy": 1, "eer": 0, "eer_low": 0, "eer_high": 0, "auc": 1, "tpr_at_0.01": 1, "tpr_at_0.001": 1},
+        **{
+            "accuracy": 1,
+            "false_positives": 0,
+            "eer": 0,
+            "eer_low": 0,
+            "eer_high": 0,
+            "auc": 1,
+            "tpr_at_0.01": 1,
+            "tpr_at_0.001": 1,
+        },
         **{"num_real": 3, "num_generated": 2},
     }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from audiolm_hf.cli import main
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.music import music_metrics
 from audiolm_hf.evaluation.protocols import continuation as continuation_module
@@ -15,13 +16,14 @@ from audiolm_hf.evaluation.protocols.continuation import (
     ACOUSTIC_ONLY,
     TASKS,
     choose_recordings,
+    continuation_headlines,
     continue_prompts,
     evaluate_continuation,
     format_continuation,
 )
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP
 from tests.helpers_parallel import parallel_audiolm, parallel_fields
-from tests.helpers_sounds import C_MAJOR, EXAMPLES, RATE, needs_resemblyzer, notes
+from tests.helpers_sounds import C_MAJOR, EXAMPLES, RATE, needs_distillmos, needs_resemblyzer, notes
 
 
 def write_source(folder, clips):
@@ -54,7 +56,7 @@ def test_speech_stands_between_its_toplines_and_floors(tiny_audiolm, two_speaker
     systems = report["systems"]
     floors = ["another speaker", "prompt again", "white noise", "silence"]
     assert list(systems) == ["model", "real", "resynthesis", *floors]
-    assert set(systems["model"]) == set(TASKS["speech"].metrics)
+    assert set(systems["model"]) == set(TASKS["speech"].metrics) - {"quality"}
     assert systems["real"]["speaker_similarity"] > systems["another speaker"]["speaker_similarity"] + 0.05
     assert systems["real"]["speaker_similarity"] > systems["white noise"]["speaker_similarity"]
     assert systems["real"]["speaker_found"] == 1 > systems["another speaker"]["speaker_found"]
@@ -68,7 +70,12 @@ def test_speech_stands_between_its_toplines_and_floors(tiny_audiolm, two_speaker
     text = format_continuation(report)
     assert all(
         name in text
-        for name in (*systems, "2 prompts of 1.2 s, continued 1 times", "model minus it", "nearest of 2 speakers")
+        for name in (
+            *systems,
+            "2 prompts of 1.2 s, continued 1 times",
+            "model minus it",
+            "nearest of 2 speakers of all recordings, chance 0.500",
+        )
     )
 
 
@@ -137,6 +144,33 @@ def test_without_resemblyzer_or_other_speakers_their_metrics_are_left_out(tiny_a
     assert "another speaker" not in report["systems"]
     assert "speaker_similarity" not in report["systems"]["model"]
     assert "pip install --no-deps resemblyzer" in format_continuation(report)
+
+
+@needs_distillmos
+def test_quality_is_measured_on_demand(tiny_audiolm, two_speakers, monkeypatch):
+    monkeypatch.setattr(continuation_module, "speaker_embedding_is_available", lambda: False)
+    report = evaluate_continuation(tiny_audiolm, two_speakers, 1, 1.2, 1.2, quality=True)
+    quality = {name: metrics["quality"] for name, metrics in report["systems"].items()}
+    assert quality["real"] > quality["white noise"] + 0.5 and np.isnan(quality["silence"])
+    assert report["differences"]["real"]["quality"]["mean"] == pytest.approx(quality["model"] - quality["real"])
+    assert "DistillMOS" in format_continuation(report)
+    assert [row[0] for row in continuation_headlines(report)] == ["continuation, DistillMOS"]
+
+
+def test_without_its_package_or_of_piano_quality_is_an_error_before_any_work(tmp_path, capsys, monkeypatch):
+    data = ["--data", str(OTHER_CLIP), "--quality", "--checkpoint", "speech-tiny"]
+    for command, message in (
+        (["continuation", "--kind", "piano", *data], "of speech, not of piano; leave out --quality"),
+        (["continuation", "--length-s", "600", *data], "leave out --quality"),
+    ):
+        assert main(["evaluate", *command]) == 1
+        assert message in capsys.readouterr().err
+    monkeypatch.setattr("audiolm_hf.evaluation.metrics.quality.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("audiolm_hf.modeling_audiolm.AudioLMModel.from_pretrained", None)
+    checkpoint = ["checkpoint", "--checkpoint", "speech-tiny", "--data", str(tmp_path), "--quality"]
+    for command in (["continuation", *data], [*checkpoint, "-o", str(tmp_path / "report.json")]):
+        assert main(["evaluate", *command]) == 1
+        assert "pip install --no-deps distillmos" in capsys.readouterr().err
 
 
 def test_speakers_take_turns(two_speakers):

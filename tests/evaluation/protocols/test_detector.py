@@ -5,11 +5,14 @@ import json
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, cli
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.edits import EDITS
+from audiolm_hf.evaluation.metrics.acoustics import timbre_similarity
+from audiolm_hf.evaluation.metrics.prosody import prosody_metrics
 from audiolm_hf.evaluation.protocols import detector as module
 from audiolm_hf.evaluation.protocols.detector import (
     METRICS,
@@ -17,7 +20,7 @@ from audiolm_hf.evaluation.protocols.detector import (
     format_detector,
     griffin_lim,
 )
-from tests.helpers_checkpoint import DATA, tiny_model, tiny_processor
+from tests.helpers_checkpoint import CLIP, DATA, tiny_model, tiny_processor
 from tests.helpers_sounds import RATE, notes
 
 
@@ -41,7 +44,9 @@ def labelled(tmp_path_factory):
 def report(detector, labelled):
     patch = pytest.MonkeyPatch()
     patch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
-    result = evaluate_detector(detector, tiny_model(), AudioSource(labelled, RATE), 3, 1.0, lengths_s=(0.6, 1.0, 9.0))
+    model, source = tiny_model(), AudioSource(labelled, RATE)
+    options = {"lengths_s": (0.6, 1.0, 9.0), "other_models": {"another": model}}
+    result = evaluate_detector(detector, model, source, 3, 1.0, **options)
     patch.undo()
     return result
 
@@ -51,16 +56,26 @@ def test_every_table_is_there(report):
     assert list(report["systems"]) == ["real, through the codec", "real, through its coarse levels", "real"]
     assert report["edits"].keys() == EDITS.keys()
     assert list(report["lengths"]) == ["0.6 s", "1 s"]  # no recording lasts 9 s
-    assert list(report["others"]) == ["Griffin-Lim copies"]
+    assert list(report["noise"]) == ["40 dB", "30 dB", "20 dB", "10 dB", "0 dB"]
+    assert list(report["others"]) == ["Griffin-Lim copies", "WORLD copies", "another"]
     assert {name: group["num_clips"] for name, group in report["groups"].items()} == {"north": 1, "south": 2}
-    for table in ("systems", "edits", "lengths", "others"):
-        for metrics in report[table].values():
+    for table in ("systems", "edits", "noise", "lengths", "others"):
+        for name, metrics in report[table].items():
             assert metrics.keys() == {*METRICS, "num_real", "num_generated"}
-            assert metrics["num_real"] == 3 and metrics["num_generated"] == (3 if table == "others" else 4)
-    assert all("accuracy" not in floor for floor in report["floors"].values())
+            assert metrics["num_real"] == 3 and metrics["num_generated"] == (3 if "copies" in name else 4)
+    assert all(not {"accuracy", "false_positives"} & floor.keys() for floor in report["floors"].values())
     assert report["floors"]["spectral flatness"]["eer"] <= 0.5
     text = format_detector(report)
-    for word in ("Griffin-Lim copies", "reverberation", "0.6 s, 3 real clips", "shuffled labels", "south", "EER %"):
+    for word in (
+        "WORLD copies",
+        "reverberation",
+        "20 dB",
+        "false positives %",
+        "0.6 s, 3 real clips",
+        "shuffled labels",
+        "south",
+        "EER %",
+    ):
         assert word in text
 
 
@@ -79,6 +94,7 @@ def test_an_oracle_is_perfect_and_its_shuffled_scores_are_not(detector, labelled
     result = evaluate_detector(detector, tiny_model(), AudioSource(labelled, RATE), 3, 1.0, lengths_s=(1.0,))
     for metrics in (*result["systems"].values(), *result["edits"].values(), *result["lengths"].values()):
         assert metrics["accuracy"] == metrics["auc"] == metrics["tpr_at_0.001"] == 1 and metrics["eer"] == 0
+    assert {metrics["eer"] for metrics in result["noise"].values()} == {0.5}  # no clip is constant
     assert result["floors"]["shuffled labels"]["eer"] > 0
     assert result["groups"]["south"] == {"num_clips": 2, "real": 0, "codec": 0, "coarse": 0}
     assert result["others"]["Griffin-Lim copies"]["eer"] == 0.5  # all called real
@@ -104,6 +120,25 @@ def test_griffin_lim_keeps_the_magnitudes_and_not_the_waveform():
     assert np.linalg.norm(copy - sound) > 0.5 * np.linalg.norm(sound)
 
 
+def test_world_keeps_the_pitch_and_the_envelope_and_not_the_waveform():
+    sound = sf.read(CLIP, dtype="float32")[0]
+    copy = module.world(sound, RATE)
+    assert copy.shape == sound.shape and copy.dtype == np.float32 and np.array_equal(copy, module.world(sound, RATE))
+    real, made = (prosody_metrics(each, sound, RATE) for each in (sound, copy))
+    assert made["pitch_hz"] == pytest.approx(real["pitch_hz"], rel=0.05)
+    assert timbre_similarity(copy, sound, RATE) > 0.9
+    assert np.linalg.norm(copy - sound) > 0.5 * np.linalg.norm(sound)
+
+
+@pytest.mark.parametrize("level_db", [20, 0])
+def test_noise_is_as_loud_as_stated(level_db):
+    sound = notes((60, 64, 67))
+    (noisy,), (other,) = (module._add_noise([sound], level_db, seed) for seed in (0, 1))
+    assert noisy.dtype == np.float32 and not np.array_equal(noisy, other)
+    ratio = np.mean(sound**2) / np.mean((noisy - sound) ** 2)
+    assert 10 * np.log10(ratio) == pytest.approx(level_db, abs=0.2)
+
+
 @pytest.mark.skipif(module.shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 def test_espeak_speaks():
     speech = module.espeak("hello there", RATE)
@@ -119,13 +154,15 @@ def test_the_command_prints_and_writes(detector, labelled, tmp_path, capsys, mon
     monkeypatch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
     monkeypatch.setattr(module, "LENGTHS_S", (1.0,))
     monkeypatch.setattr(module, "EDITS", {"gain": EDITS["gain"]})
-    monkeypatch.setattr(module.evaluate_detector, "__defaults__", (3, 1.0, 0, (1.0,)))
+    monkeypatch.setattr(module.evaluate_detector, "__defaults__", (3, 1.0, 0, (1.0,), None))
     tiny_model().save_pretrained(tmp_path / "model")
     tiny_processor().save_pretrained(tmp_path / "model")
     detector.save_pretrained(tmp_path / "model" / "detector")
     command = ["evaluate", "detector", "--checkpoint", str(tmp_path / "model"), "--data", str(labelled)]
+    command += ["--other-checkpoints", str(tmp_path / "model")]
     assert cli.main([*command, "--num-clips", "2", "--length-s", "1", "-o", str(tmp_path / "report.json")]) == 0
     assert "real, through the codec" in capsys.readouterr().out
-    assert json.loads((tmp_path / "report.json").read_text())["num_real"] == 2
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["num_real"] == 2 and report["others"]["checkpoint model"]["num_generated"] == 3
     assert cli.main([*command, "--detector", str(tmp_path / "model")[:-1]]) == 1
     assert "is not found" in capsys.readouterr().err

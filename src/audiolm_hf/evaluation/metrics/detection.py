@@ -51,9 +51,10 @@ def detection_metrics(real: ArrayLike, generated: ArrayLike, seed: int = 0) -> d
     """Compute the metrics of the scores of real and of generated clips.
 
     Returns:
-        `dict`: `accuracy` at 0.5, the mean of both classes'; `eer` with its 95 % bootstrap interval over the clips
-        (`eer_low`, `eer_high`); `auc`; `tpr_at_0.01` and `tpr_at_0.001`, the shares of generated clips that are found
-        at thresholds that call at most this share of real clips generated; `num_real` and `num_generated`.
+        `dict`: `accuracy` at 0.5, the mean of both classes', and the share of real clips below 0.5, `false_positives`;
+        `eer` with its 95 % bootstrap interval over the clips (`eer_low`, `eer_high`); `auc`; `tpr_at_0.01` and
+        `tpr_at_0.001`, the shares of generated clips that are found at thresholds that call at most this share of real
+        clips generated; `num_real` and `num_generated`.
 
     Raises:
         ValueError: there are no scores of a class, or scores that are not finite.
@@ -78,6 +79,7 @@ def detection_metrics(real: ArrayLike, generated: ArrayLike, seed: int = 0) -> d
     eer = equal_error_rate(*classes)
     return {
         "accuracy": balanced_accuracy(*classes),
+        "false_positives": float((classes[0] < THRESHOLD).mean()),
         "eer": eer,
         "eer_low": eer if interval is None else float(interval.low),
         "eer_high": eer if interval is None else float(interval.high),

@@ -19,6 +19,7 @@ from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import load_tokenizers
 from audiolm_hf.data.tokens import TokenDataset
+from audiolm_hf.evaluation.metrics.quality import check_quality
 from audiolm_hf.evaluation.protocols import codec, continuation, likelihood, tokens
 from audiolm_hf.evaluation.protocols.continuation import ContinuationKind
 from audiolm_hf.evaluation.protocols.samples import format_samples, save_samples
@@ -70,7 +71,8 @@ class CheckpointEvaluation:
     """Settings of the evaluation of a checkpoint in `folder` on the corpora in `data`.
 
     Results, tokens and pictures are in `results_folder`. `train_minutes` of training audio are for the baselines of
-    the tokens, and `train_tokens` for the n-grams; by default the training files are tokenized.
+    the tokens, and `train_tokens` for the n-grams; by default the training files are tokenized. With
+    `quality`, DistillMOS also scores the continuations.
     """
 
     folder: Path
@@ -79,6 +81,7 @@ class CheckpointEvaluation:
     kind: ContinuationKind = "speech"
     num_prompts: int = 24
     num_continuations: int = 4
+    quality: bool = False
     num_clips: int = 24
     num_samples: int = 6
     train_minutes: float = 80.0
@@ -115,7 +118,10 @@ class CheckpointEvaluation:
         Raises:
             ValueError: a protocol is not one of `PROTOCOLS`.
             FileNotFoundError: the checkpoint or a data file is missing.
+            ImportError: `quality` is asked for, and DistillMOS is not installed.
         """
+        if self.quality:
+            check_quality(self.kind)
         chosen = tuple(PROTOCOLS) if protocols is None else protocols
         unknown = set(chosen) - set(PROTOCOLS)
         if unknown:
@@ -220,6 +226,7 @@ def _evaluate_continuation(evaluation: CheckpointEvaluation) -> dict[str, Any]:
         seed=evaluation.seed,
         kind=evaluation.kind,
         num_continuations=evaluation.num_continuations,
+        quality=evaluation.quality,
     )
 
 
@@ -259,7 +266,7 @@ PROTOCOLS = {
         _evaluate_continuation,
         _as_text(continuation.format_continuation),
         continuation.continuation_headlines,
-        ("num_prompts", "num_continuations"),
+        ("num_prompts", "num_continuations", "quality"),
     ),
     "samples": CheckpointProtocol("Examples", _save_samples, format_samples, lambda result: [], ("num_samples",)),
 }

@@ -20,6 +20,7 @@ from audiolm_hf.evaluation.bootstrap import paired_difference, summarise
 from audiolm_hf.evaluation.metrics.acoustics import acoustic_metrics
 from audiolm_hf.evaluation.metrics.music import music_metrics
 from audiolm_hf.evaluation.metrics.prosody import prosody_metrics
+from audiolm_hf.evaluation.metrics.quality import SpeechQuality, check_quality
 from audiolm_hf.evaluation.metrics.speaker import (
     INSTALL_COMMAND,
     SpeakerEmbedder,
@@ -45,6 +46,7 @@ ACOUSTIC_METRICS = {
 SPEECH_METRICS = {
     "speaker_similarity": "speaker",
     "speaker_found": "found",
+    "quality": "DistillMOS",
     "syllable_rate": "syllables/s",
     "pause_share": "pauses",
     "voiced_share": "voiced",
@@ -85,7 +87,7 @@ TASKS: dict[ContinuationKind, ContinuationTask] = {
         7.0,
         ACOUSTIC_METRICS | SPEECH_METRICS,
         prosody_metrics,
-        ("speaker_similarity", "speaker_found"),
+        ("speaker_similarity", "speaker_found", "quality"),
         "another speaker",
         lambda record: record.speaker,
     ),
@@ -178,20 +180,25 @@ def evaluate_continuation(
     seed: int = 0,
     kind: ContinuationKind = "speech",
     num_continuations: int = 1,
+    quality: bool = False,
     **stage_kwargs: Any,
 ) -> dict[str, Any]:
     """Continue the beginnings of held-out recordings and compute metrics of the continuations.
 
     At most `num_prompts` recordings are used, one of each speaker in turn. The lengths, in seconds, are by default
-    those of `TASKS[kind]`. `stage_kwargs` are options of `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
+    those of `TASKS[kind]`. With `quality`, DistillMOS also scores all clips. `stage_kwargs` are options of
+    `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
 
     Returns:
         `dict`: `systems` (means of the keys of `TASKS[kind].metrics`), `intervals` (the same with bootstrap
         intervals), `differences` of the model and each system, `rows` (the metrics of every prompt) and settings.
 
     Raises:
-        ValueError: no recording is long enough.
+        ValueError: no recording is long enough, or `quality` is asked for another kind of audio than speech.
+        ImportError: `quality` is asked for, and DistillMOS is not installed.
     """
+    if quality:
+        check_quality(kind)
     task = TASKS[kind]
     prompt_length_s = prompt_length_s or task.prompt_length_s
     continuation_length_s = continuation_length_s or task.continuation_length_s
@@ -199,13 +206,14 @@ def evaluate_continuation(
     end = boundary + round(continuation_length_s * model.sampling_rate)
     records = choose_recordings(source, end, num_prompts)
     verifier, variants = _speaker_verifier(kind, source), _variants(model, stage_kwargs)
+    judge = SpeechQuality(model.device) if quality else None
     rows: dict[str, list[dict[str, float]]] = {}
     for number, record in enumerate(progress_bar(records, desc="continue", unit="prompt")):
         prompt, real = record.array[:boundary], record.array[boundary:end]
         options = (prompt[None], continuation_length_s, seed + number, num_continuations)
         made = {name: continue_prompts(model, *options, **each)[0] for name, each in variants.items()}
         others = [other.array[boundary:end] for other in _other_recordings(records, number, task)]
-        measure = _measure(task, prompt, record, verifier)
+        measure = _measure(task, prompt, record, verifier, judge)
         for name, arrays in (made | baselines(prompt, real, model, seed + number, others, task.floor)).items():
             rows.setdefault(name, []).append(_mean_metrics([measure(array) for array in arrays]))
     return _summary(rows, seed) | {
@@ -214,6 +222,7 @@ def evaluate_continuation(
         "num_continuations": num_continuations,
         "num_others": NUM_OTHERS,
         "num_speakers": len({record.speaker for record in records}),
+        "num_known_speakers": verifier.num_speakers if verifier else 0,
         "recordings": [record.id for record in records],
         "prompt_length_s": prompt_length_s,
         "continuation_length_s": continuation_length_s,
@@ -245,7 +254,11 @@ def _other_recordings(records: Sequence[AudioRecord], number: int, task: Continu
 
 
 def _measure(
-    task: ContinuationTask, prompt: np.ndarray, record: AudioRecord, verifier: SpeakerVerifier | None
+    task: ContinuationTask,
+    prompt: np.ndarray,
+    record: AudioRecord,
+    verifier: SpeakerVerifier | None,
+    judge: SpeechQuality | None,
 ) -> Callable[[np.ndarray], dict[str, float]]:
     rate = record.sampling_rate
     prompt_vector = None if verifier is None else verifier.embedder.embed(prompt, rate)
@@ -254,6 +267,8 @@ def _measure(
         metrics = acoustic_metrics(array, prompt, rate) | task.measure(array, prompt, rate)
         if verifier is not None and prompt_vector is not None:
             metrics |= verifier.metrics(array, prompt_vector, record)
+        if judge is not None:
+            metrics["quality"] = judge.score(array, rate)
         return metrics
 
     return measure
@@ -271,7 +286,7 @@ def _speaker_note(kind: ContinuationKind, verifier: SpeakerVerifier | None) -> s
     if verifier is None:
         return f"The speaker is not measured: resemblyzer is not installed ({INSTALL_COMMAND})."
     chance = 1 / verifier.num_speakers
-    return f"Speaker found: the nearest of {verifier.num_speakers} speakers, chance {chance:.2f}."
+    return f"Speaker found: the nearest of {verifier.num_speakers} speakers of all recordings, chance {chance:.3f}."
 
 
 def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, Any]:
