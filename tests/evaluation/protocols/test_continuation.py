@@ -67,6 +67,10 @@ def test_speech_stands_between_its_toplines_and_floors(tiny_audiolm, two_speaker
         systems["model"]["loudness_db"] - systems["real"]["loudness_db"]
     )
     assert report["intervals"]["real"]["loudness_db"]["count"] == report["num_prompts"] == 2
+    assert (
+        "chance among 2 speakers: 0.500"
+        in dict(row[::2] for row in continuation_headlines(report))["continuation, found"]
+    )
     text = format_continuation(report)
     assert all(
         name in text

@@ -344,6 +344,9 @@ def continuation_headlines(result: dict[str, Any]) -> list[Headline]:
             for system in ("real", RESYNTHESIS, COARSE_RESYNTHESIS, ACOUSTIC_ONLY, task.floor)
             if system in result["systems"]
         ]
+        if metric == "speaker_found":
+            known = result["num_known_speakers"]
+            systems.append(f"chance among {known} speakers: {1 / known:.3f}")
         differences = [
             f"above {system} by {format_interval(result['differences'][system][metric])}"
             for system in (task.floor, ACOUSTIC_ONLY)
