@@ -111,7 +111,7 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     for key in values:
-        if key not in fields and key in RENAMED_KEYS:
+        if key not in fields and key in RENAMED_KEYS and re.split(r"\W", RENAMED_KEYS[key])[0] in fields:
             raise ValueError(f"{where}: the old key {key!r} is now {RENAMED_KEYS[key]}.")
         if key not in fields:
             known = [f"{path}.{key}" for path in _paths_with(config_class, key, values)] or fields
@@ -119,8 +119,7 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
-            key = ".".join([*where.split(": ")[1:], name])
-            raise ValueError(f"{where}: the key {name!r} is missing; add it to the file or give {key}=... beside it.")
+            raise ValueError(f"{where}: the key {name!r} is missing; add {'.'.join([*where.split(': ')[1:], name])}.")
     converted = {key: convert(hints[key], value, f"{where}: {key}") for key, value in values.items()}
     try:
         return config_class(**converted)

@@ -26,6 +26,7 @@ OTHERS = {
     "train": ["train", "--config", "text"],
     "tokenize": ["tokenize", "--tokenizer", ".", "--codec", ".", "--data", DATA, "-o", "tokens"],
 }
+SOUND = ("codec", "tokens", "continuation", "voice", "detector", "accents", "words")
 EVERY = [
     (["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
     (["--threads", "0"], "--threads is 0; give 1 or more"),
@@ -37,6 +38,9 @@ EVERY = [
 ]
 SINGLE = [
     ("codec", ["--data", "missing"], "There is no file or folder missing"),
+    *((name, ["--data", "text"], "text is neither a folder") for name in SOUND),
+    ("tokens", ["--train-data", "text"], "text is neither a folder"),
+    ("likelihood", ["--train-tokens", "text"], "text"),
     ("codec", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
     ("codec", ["--length-s", "nan"], "--length-s is nan; give a number above 0"),
     ("codec", ["--num-codebooks", "2", "-1"], "--num-codebooks is -1"),
@@ -53,6 +57,8 @@ SINGLE = [
     ("voice", ["--data", "missing"], "There is no file or folder missing"),
     ("detector", ["--data", "missing"], "There is no file or folder missing"),
     ("detector", ["--num-clips", "0"], "--num-clips is 0; give 1 or more"),
+    ("detector", ["--other-checkpoints", "speech-huge"], "'speech-huge' is not found"),
+    ("detector", ["--other-checkpoints", "speech-tiny", "speech-tiny"], "have the same name; name each once"),
     ("detector", ["--detector", "speech-huge"], "'speech-huge' is not found"),
     ("accents", ["--min-speakers", "0"], "--min-speakers is 0; give 1 or more"),
     ("accents", ["--card", "text"], "--card is no longer there: audiolm-hf card writes"),

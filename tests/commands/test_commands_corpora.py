@@ -196,10 +196,13 @@ def write(name: str, content: bytes):
         (lambda folder: (folder / "libri_test.txt").unlink(), [], "There is no list libri_test.txt"),
         (write("speech.yaml", b"\x89PNG\r\n\xff\xfe"), [], "speech.yaml is not valid YAML"),
         (write("speech.yaml", b"kind: codec\n"), [], "speech.yaml describes no corpora"),
-        (write("speech.yaml", b"corpora: {a: {url: b}}\n"), [], "the key 'layout' is missing"),
+        (write("speech.yaml", b"corpora: {a: {url: b}}\n"), [], "'layout' is missing; add corpora.a.layout.\n"),
+        (write("speech.yaml", b"corpora: {}\nphases: {a: {}}\n"), [], "unknown key 'phases'; known are corpora."),
+        (write("speech.yaml", b"corpora: {}\nphase: a\n"), [], "unknown key 'phase'; known are corpora."),
+        (set_key("device", "cpu"), [], "unknown key 'device'; did you mean 'digest'?"),
         (set_key("speakers", 3), [], "unknown key 'speakers'"),
         (set_key("layout", "vctk"), [], "layout is 'vctk'; choose from librispeech, ljspeech, midi"),
-        (None, ["--config", "missing.yaml"], "There is no file missing.yaml"),
+        (None, ["--config", "missing.yaml"], "There is no file missing.yaml; give a YAML file, such as one in"),
         (None, ["--archive", "librispeech"], "--archive is 'librispeech'; give CORPUS=PATH"),
         (None, ["--archive", "vctk=libri.tar.gz"], "with one of librispeech, ljspeech"),
         (None, ["--archive", "ljspeech=missing.tar"], "there is no file or folder missing.tar"),
@@ -211,8 +214,8 @@ def test_misuse_is_one_line(speech, capsys, change, options, message):
     if change is not None:
         change(speech)
     assert run(*options) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("audiolm-hf: error: ") and message in line
+    (line,) = capsys.readouterr().err.splitlines(keepends=True)
+    assert line.startswith("audiolm-hf: error: ") and message in line and "=..." not in line
     assert not list(speech.glob("DATA/librispeech/*.parquet"))
 
 

@@ -73,9 +73,9 @@ def read_corpora(path: Path) -> dict[str, "Corpus"]:
     """Read the YAML file of a [`~audiolm_hf.data.corpora.CorporaConfig`], and return its corpora by name."""
     from audiolm_hf.data.corpora import CorporaConfig
     from audiolm_hf.settings import build
-    from audiolm_hf.training.yaml_files import read_yaml
+    from audiolm_hf.training.yaml_files import read_mapping
 
-    values = read_yaml(path)
+    values = read_mapping(path)
     if not isinstance(values.get("corpora"), dict):
         raise ValueError(f"{path} describes no corpora; give one of configs/data.")
     return build(CorporaConfig, values, str(path)).corpora

@@ -163,10 +163,11 @@ def _evaluate_codec(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.loading import load_codec
     from audiolm_hf.evaluation.protocols.codec import evaluate_codec, format_codec
 
-    codec = load_codec(resolve_checkpoint(arguments.codec))
+    folder, source = resolve_checkpoint(arguments.codec), AudioSource(arguments.data)
+    codec = load_codec(folder)
     codec.model.to(device)
     set_threads(codec.model, arguments.threads)
-    source = AudioSource(arguments.data, codec.sampling_rate)
+    source.sampling_rate = codec.sampling_rate
     options = (arguments.num_clips, arguments.length_s, arguments.num_codebooks)
     report = evaluate_codec(codec, source, *options, kind=arguments.kind)
     return report, format_codec(report)
@@ -191,7 +192,6 @@ def _tokens_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> Result:
-    from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.benchmarks import read_items
     from audiolm_hf.evaluation.protocols.tokens import (
         evaluate_items,
@@ -205,11 +205,11 @@ def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> Result:
     if arguments.kind == "piano" and arguments.midi is None:
         raise ValueError("--kind piano needs --midi, the parquet file of the MIDI files of --data.")
     items = read_items(arguments.item_file) if arguments.item_file else []
-    model = load_model(arguments, device)
     if items:
-        report = evaluate_items(model.semantic_tokenizer, AudioSource(arguments.data, model.sampling_rate), items)
+        model, source = load_model(arguments, device, arguments.data)
+        report = evaluate_items(model.semantic_tokenizer, source, items)
         return report, format_tokens(report)
-    test, train = (AudioSource(paths, model.sampling_rate) for paths in (arguments.data, arguments.train_data))
+    model, test, train = load_model(arguments, device, arguments.data, arguments.train_data)
     parts = (model.semantic_tokenizer, model.acoustic_codec, test, train)
     options = (arguments.train_minutes, arguments.seed)
     piano = arguments.kind == "piano"
@@ -239,12 +239,13 @@ def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> Result:
     tokens = (arguments.train_tokens, arguments.test_tokens)
     if (arguments.benchmark is None) != all(tokens) or any(tokens) != all(tokens):
         raise ValueError("Give either --benchmark, or both --train-tokens and --test-tokens.")
-    stages = load_stages([resolve_checkpoint(name) for name in arguments.checkpoint])
+    folders = [resolve_checkpoint(name) for name in arguments.checkpoint]
+    if arguments.benchmark is not None:
+        return evaluate_speech.evaluate_benchmark(arguments, folders, device)
+    train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
+    stages = load_stages(folders)
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
-    if arguments.benchmark is not None:
-        return evaluate_speech.evaluate_benchmark(arguments, stages, device)
-    train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
     report = evaluate_likelihood(stages, train, test)
     return report, format_likelihood(report)
 
@@ -263,7 +264,6 @@ def _continuation_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result:
-    from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.metrics.quality import check_quality
     from audiolm_hf.evaluation.protocols.continuation import evaluate_continuation, format_continuation
     from audiolm_hf.evaluation.protocols.long_form import SHORTEST_S, evaluate_long_form, format_long_form
@@ -275,8 +275,7 @@ def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result
         raise ValueError(f"From {SHORTEST_S:g} s on, DistillMOS is not measured; leave out --quality.")
     if arguments.quality:
         check_quality(arguments.kind)
-    model = load_model(arguments, device)
-    source = AudioSource(arguments.data, model.sampling_rate)
+    model, source = load_model(arguments, device, arguments.data)
     lengths = (arguments.prompt_length_s, arguments.length_s)
     if long:
         drift = evaluate_long_form(model, source, arguments.num_prompts, *lengths, arguments.seed, arguments.kind)
@@ -304,18 +303,20 @@ def _detector_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate_detector(arguments: argparse.Namespace, device: str) -> Result:
-    from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.detector import evaluate_detector, format_detector
     from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 
     folder = resolve_detector(arguments.detector or arguments.checkpoint)
+    given = {Path(name).name: resolve_checkpoint(name) for name in arguments.other_checkpoints}
+    if len(given) < len(arguments.other_checkpoints):
+        raise ValueError("Two of --other-checkpoints have the same name; name each once, or rename a folder.")
+    model, source = load_model(arguments, device, arguments.data)
     detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
-    model = load_model(arguments, device)
-    source = AudioSource(arguments.data, model.sampling_rate)
     others = {}
-    for name in arguments.other_checkpoints:
-        other = argparse.Namespace(checkpoint=name, threads=arguments.threads)
-        others[f"checkpoint {Path(name).name}"] = load_model(other, device)
+    for name, path in given.items():
+        (others[f"checkpoint {name}"],) = load_model(
+            argparse.Namespace(checkpoint=path, threads=arguments.threads), device
+        )
     options = (arguments.num_clips, arguments.length_s, arguments.seed)
     report = evaluate_detector(detector, model, source, *options, other_models=others)
     return report, format_detector(report)

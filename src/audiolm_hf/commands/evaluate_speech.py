@@ -17,23 +17,25 @@ from audiolm_hf.commands.options import (
     add_seed,
     load_model,
 )
+from audiolm_hf.threads import set_threads
 
 Result = tuple[dict[str, Any], str]  # all metrics, and their table
 
 
-def evaluate_benchmark(arguments: argparse.Namespace, stages: dict[str, Any], device: str) -> Result:
+def evaluate_benchmark(arguments: argparse.Namespace, folders: list[str], device: str) -> Result:
     """Evaluate the log-likelihoods of pairs of sounds."""
     from audiolm_hf.data.tokenizers import load_tokenizers
     from audiolm_hf.evaluation.benchmarks import read_benchmark
+    from audiolm_hf.evaluation.protocols.likelihood import load_stages
     from audiolm_hf.evaluation.protocols.pairs import LikelihoodScorer, evaluate_pairs, format_pairs, write_scores
 
-    if len(arguments.checkpoint) > 1:
-        raise ValueError(
-            f"--benchmark needs one whole AudioLM as --checkpoint; there are {len(arguments.checkpoint)}."
-        )
+    if len(folders) > 1:
+        raise ValueError(f"--benchmark needs one whole AudioLM as --checkpoint; there are {len(folders)}.")
     tasks = read_benchmark(arguments.benchmark)
-    folder = resolve_checkpoint(arguments.checkpoint[0])
-    report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(folder, folder, device=device)), tasks)
+    stages = load_stages(folders)
+    for stage in stages.values():
+        set_threads(stage.to(device), arguments.threads)
+    report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(*folders, *folders, device=device)), tasks)
     report |= {"evaluation": "pairs"}
     text = format_pairs(report)
     if arguments.output is not None:
@@ -58,12 +60,10 @@ def generation_options(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_generated(arguments: argparse.Namespace, device: str) -> Result:
     """Evaluate audio generated from the semantic tokens of recordings."""
-    from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.generation import evaluate_generation, format_generation, load_recognizer
 
+    model, source = load_model(arguments, device, arguments.data)
     recognize = None if arguments.asr is None else load_recognizer(arguments.asr, device)
-    model = load_model(arguments, device)
-    source = AudioSource(arguments.data, model.sampling_rate)
     report = evaluate_generation(
         model, source, arguments.num_clips, arguments.seed, recognize, arguments.prompt_length_s
     )
@@ -87,16 +87,13 @@ def accents_options(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_groups(arguments: argparse.Namespace, device: str) -> Result:
     """Compare groups of speakers; with --output, a plot is drawn next to it."""
-    from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.evaluation.protocols.accents import evaluate_accents, format_accents, plot_groups
     from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 
-    detector = None
-    if arguments.detector is not None:
-        folder = resolve_detector(arguments.detector)
+    detector, folder = None, None if arguments.detector is None else resolve_detector(arguments.detector)
+    model, source = load_model(arguments, device, arguments.data)
+    if folder is not None:
         detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
-    model = load_model(arguments, device)
-    source = AudioSource(arguments.data, model.sampling_rate)
     lengths = (arguments.prompt_length_s, arguments.length_s)
     options = (arguments.group_by, arguments.num_clips, *lengths, arguments.seed, arguments.min_speakers, detector)
     report = evaluate_accents(model, source, *options)
@@ -126,15 +123,13 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
 def evaluate_speaker(arguments: argparse.Namespace, device: str) -> Result:
     """Evaluate continuations of one speaker, with and without the adapter."""
     from audiolm_hf.adapters_audiolm import read_adapter_notes
-    from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.data.voice import leave_out, read_voice
     from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice
 
     folder = resolve_checkpoint(arguments.checkpoint)
     learned = read_adapter_notes(folder).get("recordings", {})
     speaker = arguments.speaker or learned.get("speaker")
-    model = load_model(arguments, device)
-    source = AudioSource(arguments.data, model.sampling_rate)
+    model, source = load_model(arguments, device, arguments.data)
     voice = read_voice(source, speaker)
     known = {*learned.get("train", []), *learned.get("validation", [])}
     others = [] if speaker is None else [record for record in source if record.speaker != speaker]

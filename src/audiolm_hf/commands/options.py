@@ -143,13 +143,20 @@ def find_device(name: str | None) -> str:
     return name or devices[min(1, len(devices) - 1)]
 
 
-def load_model(arguments: argparse.Namespace, device: str) -> Any:
-    """Load the AudioLM `--checkpoint` in float32, and set its threads."""
+def load_model(arguments: argparse.Namespace, device: str, *data: Sequence[Path]) -> list[Any]:
+    """Return the AudioLM `--checkpoint` in float32 with its threads set, and an `AudioSource` of each of `data`.
+
+    The data are checked before the model is loaded.
+    """
+    from audiolm_hf.data.audio import AudioSource
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
+    sources = [AudioSource(paths) for paths in data]
     model = AudioLMModel.from_pretrained(resolve_checkpoint(arguments.checkpoint), dtype="float32").eval().to(device)
     set_threads(model, arguments.threads)
-    return model
+    for source in sources:
+        source.sampling_rate = model.sampling_rate
+    return [model, *sources]
 
 
 def check_inputs(paths: Iterable[Path | None]) -> None:

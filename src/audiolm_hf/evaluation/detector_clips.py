@@ -104,11 +104,22 @@ def excerpts(
             start = int(rng.integers(max(1, len(record.array) - length + 1)))
             found.append(replace(record, array=record.array[start : start + length]))
     if not places:
-        raise ValueError(
-            f"No recording lasts {least_s:.1f} s (the longest {source.durations.max():.1f} s), or none can be read; "
-            "give longer recordings, or ask for shorter clips."
-        )
+        raise _too_short(source, least_s)
     return found
+
+
+def check_lengths(source: AudioSource, config: DetectorClipsConfig) -> None:
+    """Check that a recording is long enough for real clips, which are made after generated ones."""
+    least_s = config.length_s[0] + LEAD_S
+    if source.durations.max() < least_s:
+        raise _too_short(source, least_s)
+
+
+def _too_short(source: AudioSource, least_s: float) -> ValueError:
+    return ValueError(
+        f"No recording lasts {least_s:.1f} s (the longest {source.durations.max():.1f} s), or none can be read; give "
+        "longer recordings, or ask for shorter clips."
+    )
 
 
 def generate_clips(
@@ -119,7 +130,7 @@ def generate_clips(
     length_s, temperature = draw(rng, config.length_s), draw(rng, config.temperature)
     options: dict[str, Any] = {} if index % 2 else {"temperature": temperature}
     options["acoustic_mode"] = str(rng.choice(config.acoustic_modes or list(model.config.acoustic_modes)))
-    seed, prompt_s = int(rng.integers(2**31)), draw(rng, config.prompt_length_s)
+    seed, prompt_s = int(rng.integers(2**31)), min(draw(rng, config.prompt_length_s), source.durations.max())
     if group == "unconditional":
         made = continue_prompts(model, None, length_s, seed, batch_size=count, **options)
     else:

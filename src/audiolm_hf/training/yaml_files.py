@@ -30,8 +30,19 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None
     an override selects one of them, else the argument does.
     """
     path = Path(path)
+    values = read_mapping(path)
+    chosen = [override.partition("=")[2] for override in overrides if override.startswith("phase=")][::-1]
+    values = _choose_phase(values, [*chosen, values.pop("phase", None)], phase, path)
+    for override in overrides:
+        if not override.startswith("phase="):
+            _apply_override(values, override)
+    return values
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file of keys and values."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}; give the YAML file of a training.")
+        raise FileNotFoundError(f"There is no file {path}; give a YAML file, such as one in configs.")
     try:
         # copied, so that an override affects only one of several values that share an object by YAML's `*alias`
         values = copied(_parse(path.read_text(encoding="utf-8")))
@@ -41,11 +52,6 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None
         raise ValueError(f"{path} is nested too deeply, or a value holds itself by an alias.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {type(values).__name__}; it must hold `key: value` lines.")
-    chosen = [override.partition("=")[2] for override in overrides if override.startswith("phase=")][::-1]
-    values = _choose_phase(values, [*chosen, values.pop("phase", None)], phase, path)
-    for override in overrides:
-        if not override.startswith("phase="):
-            _apply_override(values, override)
     return values
 
 

@@ -112,8 +112,8 @@ def evaluate_detector(
         raise ValueError(f"The detector, the checkpoints and the recordings have several sampling rates: {rates} Hz.")
     longest = max(length_s, *lengths_s)
     config = DetectorClipsConfig(num_clips, max(1, num_clips // 4), num_clips, [longest, longest], seed=seed)
+    real = real_clips(model, source, config, 0, config.num_real, length_s)  # first, as it checks the recordings
     generated = _generate(model, source, config, "generate")
-    real = real_clips(model, source, config, 0, config.num_real, length_s)
     rate = source.sampling_rate
     arrays = {name: [record.array for record in records] for name, records in real.items()}
     cut = partial(_cut, num_samples=round(length_s * rate))

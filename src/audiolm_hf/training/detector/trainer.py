@@ -25,6 +25,7 @@ from audiolm_hf.data.loading import float16_tensors, require_model_type
 from audiolm_hf.evaluation.detector_clips import (
     REAL,
     DetectorClipsConfig,
+    check_lengths,
     check_range,
     draw,
     pad_clips,
@@ -212,7 +213,6 @@ def _make_clips(config: DetectorTrainingConfig, accelerator: Accelerator) -> int
     folder = resolve_checkpoint(config.checkpoint)
     if Path(folder).is_dir():
         require_model_type(folder, "audiolm", "checkpoint")
-    model = AudioLMModel.from_pretrained(folder, dtype="float32").eval().to(accelerator.device)
     count, output = config.num_validation, Path(config.output_folder)
     held_out = replace(
         config.clips, num_continuations=count, num_unconditional=count, num_real=count, seed=config.clips.seed + 1
@@ -221,9 +221,13 @@ def _make_clips(config: DetectorTrainingConfig, accelerator: Accelerator) -> int
         "training": (config.clips, config.data.train_paths),
         "validation": (held_out, config.data.validation_paths),
     }
-    for name, (plan, paths) in plans.items():
-        if paths:
-            write_clips(model, AudioSource(paths, model.sampling_rate), plan, output / name)
+    sources = {name: AudioSource(paths) for name, (_, paths) in plans.items() if paths}
+    for name, source in sources.items():
+        check_lengths(source, plans[name][0])
+    model = AudioLMModel.from_pretrained(folder, dtype="float32").eval().to(accelerator.device)
+    for name, source in sources.items():
+        source.sampling_rate = model.sampling_rate
+        write_clips(model, source, plans[name][0], output / name)
     return model.sampling_rate
 
 
