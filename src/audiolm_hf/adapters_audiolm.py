@@ -131,6 +131,11 @@ def bare_stage(stage: Any) -> PreTrainedModel:
     """Return the stage inside a `peft.PeftModel`, with its adapters; return any other stage as it is."""
     if isinstance(stage, PreTrainedModel):
         return stage
+    if not hasattr(stage, "peft_config"):
+        raise TypeError(
+            f"A stage of the model is a {type(stage).__name__}; put a stage or a PeftModel there, and compile a stage "
+            "by its method compile()."
+        )
     if any(config.is_prompt_learning for config in stage.peft_config.values()):
         raise ValueError("The stages do not support prompt learning; use adapters of layers, such as LoRA.")
     return stage.get_base_model()

@@ -27,6 +27,7 @@ from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.hub import pipeline
 from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
+from audiolm_hf.pipeline_audiolm import check_same_rate
 from audiolm_hf.provenance_audiolm import VERSION
 from audiolm_hf.run_folder import temporary_folder
 from audiolm_hf.stages_audiolm import STAGES
@@ -80,11 +81,11 @@ class Checkpoint:
         """Load a checkpoint, and the detector in its sub-folder where it has one."""
         loaded = cls(source, pipeline(source, device=device), describe(source))
         if find_file(source, "detector/config.json", {}) is not None:
-            detector = AudioLMDetectorForAudioClassification.from_pretrained(
-                source, subfolder="detector", dtype="float32"
-            )
+            place = {"subfolder": "detector"}
+            detector = AudioLMDetectorForAudioClassification.from_pretrained(source, dtype="float32", **place)
             loaded.detector = detector.eval().to(loaded.pipe.device)
-            loaded.extractor = AudioLMFeatureExtractor.from_pretrained(source, subfolder="detector")
+            loaded.extractor = AudioLMFeatureExtractor.from_pretrained(source, **place)
+            check_same_rate(loaded.detector.config, loaded.extractor)
         return loaded
 
     def judge(self, audio: np.ndarray) -> dict[str, str | float]:

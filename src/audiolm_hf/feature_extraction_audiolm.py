@@ -83,6 +83,13 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         self.min_length_s = min_length_s
         self.silence_threshold_db = silence_threshold_db
 
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build an extractor from the fields of `preprocessor_config.json`."""
+        if not isinstance(feature_extractor_dict, dict):
+            raise ValueError(f"preprocessor_config.json holds {feature_extractor_dict!r}; give an object of fields.")
+        return super().from_dict(feature_extractor_dict, **kwargs)
+
     def __call__(
         self,
         raw_audio: np.ndarray | torch.Tensor | Sequence[Any],

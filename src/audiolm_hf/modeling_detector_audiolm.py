@@ -24,6 +24,7 @@ from .checkpoint_audiolm import AudioLMPreTrainedModel
 from .config_values_audiolm import SHARE, Within
 from .input_checks_audiolm import check_ids, check_waveform, length_mask, row_lengths
 from .modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
+from .numerics_audiolm import loaded, require_finite
 from .strict_config_audiolm import StrictConfig, checked
 
 LABELS = ("generated", "real")
@@ -66,11 +67,15 @@ class AudioLMDetectorConfig(StrictConfig):
         self.label2id = {label: index for index, label in labels.items()}
 
 
+class _PartwiseLinear(nn.Linear):
+    """A linear layer whose weights are read part by part, and not in its `forward`; see `loaded`."""
+
+
 class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     """Classifier of audio clips as generated (label 0) or real (label 1).
 
-    The result does not depend on the loudness of a clip or on padding, and hardly on silence. The features are
-    float32 in any dtype.
+    The result does not depend on the loudness of a clip, a constant offset or padding, and hardly on silence. The
+    features are float32 in any dtype.
     """
 
     config_class = AudioLMDetectorConfig
@@ -79,7 +84,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     input_modalities = ("audio",)
     mean: Tensor
     scale: Tensor
-    _no_split_modules = ()
+    _no_split_modules = ("AudioLMDetectorForAudioClassification",)  # accelerate forgets buffers beside a split
 
     def __init__(self, config: AudioLMDetectorConfig) -> None:
         config.validate()  # fields may have been assigned since it was built
@@ -87,7 +92,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         num_features = NUM_CHANGES * (NUM_LOW_BINS + NUM_MEL_BINS)
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("scale", torch.ones(num_features))
-        self.classifier = nn.Linear(num_features, config.num_labels)
+        self.classifier = _PartwiseLinear(num_features, config.num_labels)
         self.post_init()
 
     @torch.no_grad()
@@ -140,6 +145,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
                 )
         frame_logits, frame_mask = self._frame_logits(input_values, attention_mask)
         logits = frame_logits.sum(1) / frame_mask.sum(1, keepdim=True)
+        require_finite(logits, "The detector")
         loss = None if labels is None else F.cross_entropy(logits, labels.long())
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
@@ -147,8 +153,10 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     def judge(self, input_values: Tensor, attention_mask: Tensor | None = None) -> dict[str, str | float]:
         """Return the `score` of one recording, the probability that it is real, and the `verdict`, its likelier label.
 
-        Arguments and errors are those of `forward`.
+        Arguments and errors are those of `forward`; several recordings are an error.
         """
+        if len(input_values) > 1:
+            raise ValueError(f"input_values has {len(input_values)} rows; give one, or call the model for several.")
         score = float(self(input_values, attention_mask).logits.softmax(-1)[0, REAL])
         return {"score": score, "verdict": LABELS[REAL] if score >= 0.5 else LABELS[1 - REAL]}
 
@@ -173,15 +181,16 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     def _frame_logits(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return logits `(batch, frames, 2)`, 0 in padding and in silence, and the mask of the other frames."""
         changes, mask = self._changes(input_values, attention_mask)
-        logits = torch.zeros(*mask.shape, len(LABELS), device=mask.device) + self.classifier.bias.float()
         start = 0
-        for change, present in changes:
-            part = slice(start, start + change.shape[-1])
-            mean, scale, weight = self.mean[part], self.scale[part], self.classifier.weight[:, part]
-            shares = ((change - mean.float()) / scale.float() * present[..., None]) @ weight.float().T
-            missing = -shares.shape[1] % mask.shape[1]
-            logits += F.pad(shares, (0, 0, 0, missing)).unflatten(1, (mask.shape[1], -1)).mean(2)
-            start = part.stop
+        with loaded(self):
+            logits = self.classifier.bias.float().repeat(*mask.shape, 1)
+            for change, present in changes:
+                part = slice(start, start + change.shape[-1])
+                mean, scale, weight = self.mean[part], self.scale[part], self.classifier.weight[:, part]
+                shares = ((change - mean.float()) / scale.float() * present[..., None]) @ weight.float().T
+                missing = -shares.shape[1] % mask.shape[1]
+                logits = logits + F.pad(shares, (0, 0, 0, missing)).unflatten(1, (mask.shape[1], -1)).mean(2)
+                start = part.stop
         return logits * mask[..., None], mask
 
     def _clip_means(self, input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -217,7 +226,8 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         spans = ((start * hop, (min(start + _CHUNK, total) - 1) * hop + window) for start in starts)
         mel = torch.cat([log_mel_spectrogram(input_values[:, start:stop], rate) for start, stop in spans], dim=1)
         num_windows = 1 + (lengths - window) // hop
-        clip = input_values.float() * length_mask(lengths, input_values.shape[1])
+        clip, real = input_values.float(), length_mask(lengths, input_values.shape[1])
+        clip = (clip - (clip * real).sum(1, keepdim=True) / lengths[:, None]) * real
         low = _low_spectrum(clip, rate, -(-total // 2))
         mask = _loud(low, length_mask(-(-num_windows // 2), low.shape[1]))
         mel_mask = length_mask(num_windows, total) & mask.repeat_interleave(2, dim=1)[:, :total]

@@ -361,6 +361,7 @@ def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
         reads_weights_alone(model, _DECODERS)
         and [type(layer) for layer in cache.layers] == [_GrowingLayer] * len(model.layers)
         and model.rotary_emb.rope_type not in _MOVING_POSITIONS
+        and len({layer.self_attn.scaling for layer in model.layers}) == 1
     )
 
 

@@ -12,7 +12,7 @@ import torch
 
 import audiolm_hf
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, bundled, cli, export_checkpoint
-from audiolm_hf.audio_file_audiolm import write_audio
+from audiolm_hf.audio_file_audiolm import encode_audio, write_audio
 from audiolm_hf.provenance_audiolm import provenance
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP
 
@@ -117,6 +117,25 @@ def test_a_bundled_detector_lies_in_its_checkpoint(folder, monkeypatch):
     monkeypatch.setattr(bundled, "_CHECKPOINTS", folder.parent.parent)
     (folder.parent / "config.json").write_text("{}")
     assert bundled.resolve_detector(folder.parent.name) == str(folder)
+
+
+def test_an_extractor_of_another_rate_or_form_is_refused(folder, capsys):
+    path = folder / "preprocessor_config.json"
+    extractor = audiolm_hf.AudioLMFeatureExtractor(sampling_rate=8000)
+    for text, message in ((extractor.to_json_string(), "at 8000 Hz and the model at 16000"), ("[]", "holds []; give")):
+        path.write_text(text)
+        assert cli.main(["detect", str(CLIP), "--detector", str(folder)]) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("audiolm-hf: error: ") and message in error
+
+
+@pytest.mark.parametrize("options", [["--metadata"], []])
+def test_standard_input_is_scored(monkeypatch, capsys, options, folder):
+    data = encode_audio(np.sin(np.arange(16000) / 9), 16000, ".flac", provenance("tiny", 5))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert cli.main(["detect", "-", *options, "--detector", str(folder)]) in (0, 3)
+    streams = capsys.readouterr()
+    assert streams.out.startswith("-: ") and (not options or "seed 5" in streams.out)
 
 
 def test_metadata_are_read_without_a_detector(capsys, tmp_path):

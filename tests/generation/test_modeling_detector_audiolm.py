@@ -1,6 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The detector: padding, loudness and dtype do not matter, scores are those of slow loops, folders load anywhere."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,47 @@ def test_loudness_does_not_matter(detector, clips):
     assert torch.allclose(detector(0.1 * values, mask).logits, detector(values, mask).logits, atol=1e-3)
 
 
+def test_a_constant_offset_does_not_matter(detector, clips):
+    values, mask = clips
+    for offset in (0.01, -0.3):
+        assert torch.allclose(detector(values + offset, mask).logits, detector(values, mask).logits, atol=1e-3)
+
+
+def test_torch_defaults_do_not_matter(detector, clips):
+    expected = detector(*clips).logits
+    for dtype in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(dtype)
+        try:
+            logits = detector(*clips).logits
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert logits.dtype == torch.float32 and torch.allclose(logits, expected, atol=1e-5)
+
+
+def test_an_offloaded_detector_is_the_same(detector, clips, tmp_path):
+    detector.save_pretrained(tmp_path / "detector")
+    expected = detector(*clips).logits, detector.scores_per_second(*clips)
+    for options in ({"device_map": {"": "disk"}}, {"device_map": "auto", "max_memory": {"cpu": "1KB"}}):
+        loaded = AudioLMDetectorForAudioClassification.from_pretrained(
+            tmp_path / "detector", offload_folder=tmp_path / "offload", **options
+        )
+        assert loaded.classifier.weight.device.type == "meta"
+        assert torch.equal(loaded(*clips).logits, expected[0])
+        assert torch.equal(loaded.scores_per_second(*clips).nan_to_num(), expected[1].nan_to_num())
+
+
+def test_a_scale_of_zeros_is_an_error_and_no_verdict(detector, clips):
+    damaged = copy.deepcopy(detector)
+    damaged.scale[5] = 0.0
+    with pytest.raises(ValueError, match="The detector has values that are NaN or infinite, due to its weights"):
+        damaged.judge(clips[0][:1])
+
+
+def test_several_recordings_have_no_single_verdict(detector, clips):
+    with pytest.raises(ValueError, match="input_values has 2 rows; give one"):
+        detector.judge(*clips)
+
+
 def test_scores_are_those_of_slow_loops(detector, clips):
     values = clips[0][:1]
     frame_logits = detector._frame_logits(values, None)[0][0].tolist()
@@ -77,7 +120,8 @@ def test_features_are_those_of_slow_loops(detector, clips):
     changes, loud = detector._changes(values, mask)
     changes = list(changes)
     assert [tuple(change.shape[1:]) for change, _ in changes] == [(93, 128)] * 11 + [(186, 80)] * 11
-    clip = np.pad(values[1, :12345].double().numpy(), (232, 1024))
+    clip = values[1, :12345].double().numpy()
+    clip = np.pad(clip - clip.mean(), (232, 1024))
     window = 0.5 - 0.5 * np.cos(np.arange(1024) * np.pi / 512)
     power = [np.abs(np.fft.rfft(clip[320 * frame :][:1024] * window)[1:129]) ** 2 for frame in range(38)]
     spectrum = np.log(np.array(power) + 1e-10)

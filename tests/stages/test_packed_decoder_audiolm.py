@@ -195,6 +195,7 @@ LEFT_TO_TRANSFORMERS = {
     "float64": lambda model: model.double(),
     "one layer in bfloat16": lambda model: model.model.norm.bfloat16(),
     "training": lambda model: model.model.layers[0].train(),
+    "other scales of the attention": lambda model: setattr(model.model.layers[1].self_attn, "scaling", 0.9),
     "fewer layers": lambda model: setattr(model.config.backbone_config, "num_hidden_layers", 1),
 }
 

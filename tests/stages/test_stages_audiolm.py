@@ -161,6 +161,14 @@ def test_a_layout_with_an_end_is_of_semantic_tokens_alone():
         StageLayout(condition=("semantic",), predicted=("coarse",), predicts_end=True)
 
 
+def test_a_wrapper_that_is_no_stage_is_one_clear_error(tiny_audiolm):
+    for wrap in (lambda stage: torch.compile(stage, backend="eager"), torch.nn.DataParallel):
+        model = copy.deepcopy(tiny_audiolm)
+        model.coarse = wrap(model.coarse)
+        with pytest.raises(TypeError, match=r"is a (OptimizedModule|DataParallel); .* its method compile\(\)"):
+            model.generate(continuation_length_s=0.2)
+
+
 def test_a_part_under_another_name_is_refused(tiny_audiolm):
     parts = (tiny_audiolm.semantic_tokenizer, tiny_audiolm.codec)
     with pytest.raises(ValueError, match=r"coarse is given a AudioLMSemanticModel; the stages are semantic \(Aud"):

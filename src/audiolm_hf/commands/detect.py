@@ -17,6 +17,7 @@ from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_detector
 from audiolm_hf.commands.options import add_machine, find_device
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_detector_audiolm import LABELS, REAL, AudioLMDetectorForAudioClassification
+from audiolm_hf.pipeline_audiolm import check_same_rate
 from audiolm_hf.provenance_audiolm import read_provenance
 from audiolm_hf.threads import set_threads
 
@@ -33,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "generated, 1 if any cannot be scored, 2 for wrong options. Metadata do not survive most edits "
         "and encodings: of a file without them, only the detector can tell whether it was generated.",
     )
-    parser.add_argument("files", nargs="+", metavar="file", help="sound files of 0.5 s or more")
+    parser.add_argument("files", nargs="+", metavar="file", help="sound files of 0.5 s or more; - for standard input")
     parser.add_argument(
         "--detector",
         default=DEFAULT_CHECKPOINT,
@@ -79,9 +80,13 @@ def _describe(result: dict[str, Any]) -> str:
     return f"{result['verdict']} ({text})"
 
 
+def _source(file: str) -> str | bytes:
+    return sys.stdin.buffer.read() if file == "-" else file
+
+
 def read_metadata(file: str) -> dict[str, Any]:
     """Return a file's `metadata`, as of [`~audiolm_hf.read_provenance`], and the `verdict` by them."""
-    metadata = read_provenance(file)
+    metadata = read_provenance(_source(file))
     return {"file": file, "metadata": metadata, "verdict": UNMARKED if metadata is None else LABELS[1 - REAL]}
 
 
@@ -91,14 +96,16 @@ def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any
     device = find_device(arguments.device)
     detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
     set_threads(detector, arguments.threads)
-    return partial(score_file, detector=detector, extractor=AudioLMFeatureExtractor.from_pretrained(folder))
+    extractor = AudioLMFeatureExtractor.from_pretrained(folder)
+    check_same_rate(detector.config, extractor)
+    return partial(score_file, detector=detector, extractor=extractor)
 
 
 def score_file(
     file: str, detector: AudioLMDetectorForAudioClassification, extractor: AudioLMFeatureExtractor
 ) -> dict[str, Any]:
     """Return a file's `score`, `verdict` and `scores_per_second` (None in silence); higher scores are more real."""
-    audio, rate = read_audio(file, extractor.sampling_rate)
+    audio, rate = read_audio(_source(file), extractor.sampling_rate)
     inputs = extractor(audio, rate, return_tensors="pt").to(detector.device)
     seconds = [None if math.isnan(each) else each for each in detector.scores_per_second(**inputs)[0].tolist()]
     return {"file": file, **detector.judge(**inputs), "scores_per_second": seconds}

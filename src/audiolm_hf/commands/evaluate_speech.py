@@ -31,11 +31,11 @@ def evaluate_benchmark(arguments: argparse.Namespace, folders: list[str], device
 
     if len(folders) > 1:
         raise ValueError(f"--benchmark needs one whole AudioLM as --checkpoint; there are {len(folders)}.")
-    tasks = read_benchmark(arguments.benchmark)
+    tasks, folder = read_benchmark(arguments.benchmark), folders[0]
     stages = load_stages(folders)
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
-    report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(*folders, *folders, device=device)), tasks)
+    report = evaluate_pairs(LikelihoodScorer(stages, load_tokenizers(folder, folder, device=device)), tasks)
     report |= {"evaluation": "pairs"}
     text = format_pairs(report)
     if arguments.output is not None:

@@ -150,6 +150,12 @@ def test_rates_must_agree(detector, labelled):
         evaluate_detector(detector, tiny_model(), AudioSource(labelled, 8000))
 
 
+def test_recordings_are_checked_before_anything_is_generated(detector, labelled, monkeypatch):
+    monkeypatch.setattr(module, "generate_clips", lambda *_: pytest.fail("a clip was generated"))
+    with pytest.raises(ValueError, match=r"No recording lasts 9.5 s \(the longest"):
+        evaluate_detector(detector, tiny_model(), AudioSource(labelled, RATE), 3, 9.0)
+
+
 def test_the_command_prints_and_writes(detector, labelled, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
     monkeypatch.setattr(module, "LENGTHS_S", (1.0,))

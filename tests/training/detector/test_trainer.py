@@ -2,6 +2,7 @@
 """A tiny detector separates two kinds of sound, stays at chance on shuffled labels, resumes, and refuses odd input."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,16 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from audiolm_hf import AudioLMDetectorForAudioClassification, AudioLMFeatureExtractor
+from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.detector_clips import DetectorClipsConfig, excerpts, read_clips, real_clips, write_clips
+from audiolm_hf.evaluation.detector_clips import (
+    DetectorClipsConfig,
+    excerpts,
+    generate_clips,
+    read_clips,
+    real_clips,
+    write_clips,
+)
 from audiolm_hf.modeling_detector_audiolm import REAL, AudioLMDetectorConfig
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.detector import trainer as module
@@ -243,3 +252,19 @@ def test_another_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="checkpoint is .* of type 'bert'; give one of type 'audiolm'"):
         train_detector(tiny_config(tmp_path / "run", tmp_path))
+
+
+def test_recordings_are_checked_before_anything_is_generated(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(module.AudioLMModel, "from_pretrained", lambda *_, **__: pytest.fail("a model was loaded"))
+    shutil.copytree(DATA, tmp_path / "data")
+    write_audio(tmp_path / "data" / "short.wav", np.ones(RATE, np.float32) / 2, RATE)
+    name = sorted(DATA.glob("*.flac"))[0].name
+    data = AudioDataConfig(folder=str(tmp_path / "data"), train=[name], validation=["short.wav"])
+    with pytest.raises(ValueError, match=r"No recording lasts 1.5 s \(the longest 1.0 s\)"):
+        train_detector(tiny_config(tmp_path / "output", checkpoint, data=data))
+
+
+def test_prompts_are_no_longer_than_the_recordings():
+    config = DetectorClipsConfig(**(CLIPS | {"prompt_length_s": [60.0, 70.0]}))
+    (clip,) = generate_clips(tiny_model(), AudioSource(DATA, RATE), config, "continuation", 0, 1)
+    assert 0.9 * RATE < len(clip) < 1.3 * RATE
