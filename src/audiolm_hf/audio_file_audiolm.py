@@ -248,7 +248,7 @@ def encode_audio(
     """
     require_soundfile()
     check_ending(f"audio{suffix}", sampling_rate)
-    samples = as_float32(audio, "Audio to write")
+    samples = as_float32(audio, "Audio to write", copy=False)
     if samples.ndim != 1 or not np.isfinite(samples).all():
         raise ValueError(f"Audio to write has shape {samples.shape}; give (num_samples,) of finite samples.")
     if len(samples) == 0 and suffix.lower() != ".wav":

@@ -64,8 +64,11 @@ def resampler(rate: int, target_rate: int) -> Callable[[np.ndarray, bool], np.nd
     return lambda audio, last: stream.resample_chunk(audio, last)
 
 
-def as_float32(clip: Any, name: str) -> np.ndarray:
-    """Return the samples of a recording as float32, in the same shape; integers are divided by their full scale."""
+def as_float32(clip: Any, name: str, copy: bool = True) -> np.ndarray:
+    """Return the samples of a recording as float32, in the same shape; integers are divided by their full scale.
+
+    Without `copy`, an array of float32 is returned as it is.
+    """
     if isinstance(clip, str | bytes | dict) or clip is None:
         raise TypeError(f"{name} is of type {type(clip).__name__}, not an array; use the processor for files.")
     if np.ma.is_masked(clip):
@@ -92,7 +95,7 @@ def as_float32(clip: Any, name: str) -> np.ndarray:
             "integers they are, or divide them by the full scale of their type (32768 for int16)."
         )
     with np.errstate(over="ignore"):  # to infinity, which is refused where samples must be finite
-        return audio.astype(np.float32)
+        return audio.astype(np.float32, copy=copy)
 
 
 def check_rates(rate: int, target_rate: int) -> None:

@@ -238,7 +238,7 @@ class AudioLMGenerationMixin(PartsMixin):
             length_s = float(semantic_tokens.shape[1] * self.time_grid.token_s)
         check_generation_memory(self, num_rows, min(length_s, STREAM_MEMORY_S) if bounded else length_s)
         spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
-        prompts = self._read_prompts(input_values, attention_mask, len(spoken), batch_size)
+        prompts = self._read_prompts(input_values, attention_mask, len(spoken) or batch_size or 1, copy=bounded)
         if spoken and len(spoken) != len(prompts):
             raise ValueError(f"There are {len(prompts)} prompts and {len(spoken)} rows of semantic_tokens.")
         rows = [prompt for prompt in prompts for _ in range(num_return_sequences)]
@@ -269,15 +269,17 @@ class AudioLMGenerationMixin(PartsMixin):
         return merged
 
     def _read_prompts(
-        self, input_values: Tensor | None, attention_mask: Tensor | None, num_spoken: int, batch_size: int | None
+        self, input_values: Tensor | None, attention_mask: Tensor | None, num_rows: int, copy: bool
     ) -> list[Prompt]:
-        """Check, tokenize and encode every prompt on its own, so that it does not depend on padding."""
+        """Check, tokenize and encode every prompt on its own, so that it does not depend on padding.
+
+        A stream needs a `copy`, because it reads them again after a caller may have written something else into them.
+        """
         if input_values is None:
             empty = torch.zeros(0, dtype=torch.int64, device=self.device)
             none = Prompt(empty.float(), empty, empty.expand(self.config.num_codebooks, 0))
-            return [none] * (num_spoken or batch_size or 1)
-        # Copied, because a stream reads them again after a caller may have written something else into them.
-        audio_values = input_values.to(self.device, torch.float32, copy=True)
+            return [none] * num_rows
+        audio_values = input_values.to(self.device, torch.float32, copy=copy)
         recordings = _unpad(audio_values, attention_mask, "attention_mask")
         return [self._read_prompt(audio, row) for row, audio in enumerate(recordings)]
 
