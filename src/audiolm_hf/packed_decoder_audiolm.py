@@ -25,6 +25,7 @@ from .configuration_audiolm import AudioLMStageConfig
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # of the same computations, but for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
 MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
+CACHED_BYTES = 12e6  # of a decoder and its cache, which then stay in that of the processor from step to step
 _onednn: Any = torch.ops.mkldnn
 
 
@@ -119,7 +120,7 @@ class PackedDecoder:
         self.start = self.length = cache.get_seq_length()
         rows, num_keys, capacity, size = cache.layers[0].key_room.shape
         attention, weight = model.layers[0].self_attn, model.embed_tokens.weight
-        self.scale, num_queries = attention.scaling, attention.q_proj.out_features // size
+        num_queries = attention.q_proj.out_features // size
         self.hidden = weight.new_empty(rows, weight.shape[1])
         self.heads = torch.empty(rows, num_queries + 2 * num_keys, size, device="cpu", dtype=torch.float32)
         self.queries = self.heads[:, :num_queries].view(rows, num_keys, -1, size)  # of the same keys: one matrix
@@ -128,23 +129,27 @@ class PackedDecoder:
         self.pairs = torch.view_as_complex(self.heads[:, : num_queries + num_keys].unflatten(-1, (-1, 2)))
         cos, sin = (each[..., : size // 2] for each in model.rotary_emb(self.heads, position_ids=position_ids))
         self.turns = torch.complex(cos, sin).transpose(0, 1)[:, :, None].contiguous()
-        self.room = weight.new_empty(2, len(model.layers), rows, num_keys, capacity, size)
-        for keys, values in zip(*self.room[..., : self.start, :], strict=True):
+        self.factors = torch.ones(num_queries + num_keys, 1, device="cpu", dtype=torch.float32)
+        self.factors[:num_queries] = attention.scaling
+        self.is_row, self.embeddings = _is_row(self.hidden), weight
+        shape = (len(model.layers), rows, num_keys)
+        self.values, self.keys = weight.new_empty(*shape, capacity, size), weight.new_empty(*shape, capacity, size)
+        if self.is_row:  # a row times keys that are stored as columns takes half the time
+            self.keys = weight.new_empty(*shape, size, capacity).mT
+        for keys, values in zip(self.keys[..., : self.start, :], self.values[..., : self.start, :], strict=True):
             kept: Any = cache.layers.pop(0)
             keys.copy_(_paired(kept.keys))
             values.copy_(kept.values)
-        self.nothing = weight.new_empty(1, 1, 1)
         self.attended = weight.new_empty(rows, num_keys, num_queries // num_keys, size)
+        self.read = self.attended.flatten(1)
         places = torch.arange(self.heads[0].numel(), device="cpu").view(-1, size)
         order = torch.cat([_paired(places[: num_queries + num_keys]), places[num_queries + num_keys :]]).flatten()
-        self.is_row, self.embeddings = _is_row(self.hidden), weight
+        tensors = [*model.layers.parameters(), self.keys, self.values]
+        self.is_streamed = sum(each.nbytes for each in tensors) > CACHED_BYTES
+        self.states = torch.empty_like(self.hidden)
         if self.is_row:
-            # Queries are columns: keys times a column take half the time of a row times transposed keys.
-            self.queries, self.new, self.room = self.queries[0].mT, self.new[:, 0], self.room[:, :, 0]
-            # Values are rows of a table, of which each head sums its own.
-            self.tables, self.rank = self.room[1].flatten(1, 2).unbind(0), torch.arange(num_queries, device="cpu")
-            first = self.rank // (num_queries // num_keys) * capacity
-            self.places = first[:, None] + torch.arange(capacity, device="cpu")
+            self.queries, self.new, self.attended = self.queries[0], self.new[:, 0], self.attended[0]
+            self.keys, self.values = self.keys[:, 0], self.values[:, 0]
         self.layers = [self._pack(layer, order) for layer in model.layers]
 
     def _pack(self, layer: Any, order: Tensor) -> tuple[Callable[[], Tensor], ...]:
@@ -154,43 +159,44 @@ class PackedDecoder:
         (gate, up), gated = gate_up.chunk(2, -1), torch.empty_like(gate_up[:, ::2])
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
         return (
-            _normed(hidden, layer.input_layernorm, projections, self.heads.flatten(1), order),
-            _added(hidden, self.attended.flatten(1), attention.o_proj),
-            _normed(hidden, layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj), gate_up),
+            _normed(hidden, layer.input_layernorm, projections, self.heads.flatten(1), self.is_streamed, order),
+            _added(hidden, self.read, attention.o_proj, self.is_streamed),
+            _normed(hidden, layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj), gate_up, self.is_streamed),
             lambda: torch.mul(mlp.act_fn(gate), up, out=gated),
-            _added(hidden, gated, mlp.down_proj),
+            _added(hidden, gated, mlp.down_proj, self.is_streamed),
         )
 
     def step(self, input_ids: Tensor) -> Tensor:
-        """Return the last hidden states `(batch, hidden_size)` of the next ids `(batch,)`."""
+        """Return the last hidden states `(batch, hidden_size)` of the next ids `(batch,)`, in the buffer `states`."""
         last, self.length = self.length, self.length + 1
         mask = None if self.mask is None else self.mask[..., : self.length]
-        turns = self.turns[last - self.start]
+        turns = self.turns[last - self.start] * self.factors
         torch.index_select(self.embeddings, 0, input_ids, out=self.hidden)
-        # Tensors are iterated over by one call.
-        (keys, values), room = self.room.narrow(-2, 0, self.length), self.room.select(-2, last).unbind(1)
+        new_keys, new_values = self.new
+        keys, values = self.keys.narrow(-2, 0, self.length), self.values.narrow(-2, 0, self.length)
+        rooms = self.keys.select(-2, last), self.values.select(-2, last)
         if self.is_row:
-            values = self.tables
-            self.bags = self.places.narrow(1, 0, self.length).flatten(), self.rank * self.length
-        layers = zip(self.layers, keys, values, room, strict=True)
-        for (project, output, widen, gate, down), keys, values, new in layers:
+            keys = keys.mT
+        # Tensors are iterated over by one call.
+        for (project, output, widen, gate, down), *parts in zip(self.layers, keys, values, *rooms, strict=True):
+            layer_keys, layer_values, key_room, value_room = parts
             project()
             self.pairs.mul_(turns)
-            new.copy_(self.new)
-            self._attend(keys, values, mask)
+            key_room.copy_(new_keys)
+            value_room.copy_(new_values)
+            self._attend(layer_keys, layer_values, mask)
             output()
             widen()
             gate()
             down()
-        return normalize(self.hidden, self.model.norm)
+        return normalize(self.hidden, self.model.norm, self.states)
 
     def _attend(self, keys: Tensor, values: Tensor, mask: Tensor | None) -> None:
         if self.is_row:
-            shares = torch.baddbmm(self.nothing, keys, self.queries, beta=0, alpha=self.scale).mT.softmax(-1)
-            self.attended.copy_(_sum_rows(values, *self.bags, shares.flatten()).view_as(self.attended))
+            torch.bmm(torch.bmm(self.queries, keys).softmax(-1), values, out=self.attended)
         else:
             queries = self.queries.to(keys.dtype)
-            self.attended.copy_(F.scaled_dot_product_attention(queries, keys, values, mask, scale=self.scale))
+            self.attended.copy_(F.scaled_dot_product_attention(queries, keys, values, mask, scale=1.0))
 
 
 class FastProducts(TorchFunctionMode):
@@ -241,10 +247,10 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return F.linear(inputs, weight, bias)
 
 
-def normalize(hidden: Tensor, norm: Any) -> Tensor:
-    """Return the result of an RMSNorm."""
+def normalize(hidden: Tensor, norm: Any, out: Tensor | None = None) -> Tensor:
+    """Return the result of an RMSNorm, for one row in float32 in `out`, if that is given."""
     if _is_row(hidden):  # by fewer calls
-        return (hidden * norm.weight).mul_(_scale(hidden[0].numpy(), norm))
+        return torch.mul(hidden, norm.weight, out=out).mul_(_scale(hidden[0].numpy(), norm))
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
@@ -264,55 +270,48 @@ def _paired(values: Tensor) -> Tensor:
 
 
 def _normed(
-    hidden: Tensor, norm: Any, layers: Sequence[Any], out: Tensor, order: Tensor | None = None
+    hidden: Tensor, norm: Any, layers: Sequence[Any], out: Tensor, is_streamed: bool, order: Tensor | None = None
 ) -> Callable[[], Tensor]:
     """Return the function that writes what linear layers compute of the normalized hidden states to `out`."""
     if not _is_row(hidden):
         product = pack(layers, len(hidden), order)
         return lambda: out.copy_(product(normalize(hidden, norm)))
     weight, bias = _joined(layers, order)
-    product, row = pack_row(weight * norm.weight), hidden[0].numpy()
+    row_product, row = pack_row(weight * norm.weight, hidden, is_streamed), hidden[0].numpy()
     if bias is None:
-        return lambda: torch.mul(product(hidden), _scale(row, norm), out=out)
-    return lambda: torch.add(bias, product(hidden), alpha=_scale(row, norm), out=out)
+        return lambda: torch.mul(row_product(), _scale(row, norm), out=out)
+    return lambda: torch.add(bias, row_product(), alpha=_scale(row, norm), out=out)
 
 
-def _added(hidden: Tensor, inputs: Tensor, layer: Any) -> Callable[[], Tensor]:
+def _added(hidden: Tensor, inputs: Tensor, layer: Any, is_streamed: bool) -> Callable[[], Tensor]:
     """Return the function that adds what a linear layer computes of `inputs` to the hidden states."""
     if not _is_row(hidden):
         product = pack((layer,), len(hidden))
         return lambda: hidden.add_(product(inputs))
-    product, bias = pack_row(layer.weight), layer.bias
+    row_product, bias = pack_row(layer.weight, inputs, is_streamed), layer.bias
     if bias is None:
-        return lambda: hidden.add_(product(inputs))
-    return lambda: hidden.add_(product(inputs)).add_(bias)
+        return lambda: hidden.add_(row_product())
+    return lambda: hidden.add_(row_product()).add_(bias)
 
 
-def pack_row(weight: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the function of a row `(1, inputs)`: its product `(1, outputs)` with weights `(outputs, inputs)`.
+def pack_row(weight: Tensor, row: Tensor, is_streamed: bool) -> Callable[[], Tensor]:
+    """Return the function that multiplies what is in `row (1, inputs)` by weights `(outputs, inputs)`: `(1, outputs)`.
 
     The product is a weighted sum of rows of the transposed weights. FBGEMM has a kernel for such sums of embeddings,
-    which takes half the time of a product by MKL; each thread computes a part of the outputs.
+    which fetches weights in advance, and takes half the time of a product by MKL if they are `is_streamed`: not in the
+    processor's cache. Each thread computes a part of the outputs.
     """
     outputs, inputs = weight.shape
-    if not _has_fbgemm():
-        table = weight.t().contiguous()
-        return lambda row: torch.mm(row, table)
+    if not (is_streamed and _has_fbgemm()):
+        columns = weight.t().contiguous()
+        return lambda: torch.mm(row, columns)
     parts = math.gcd(torch.get_num_threads(), outputs)
     table = weight.view(parts, -1, inputs).mT.reshape(parts * inputs, -1).contiguous()
     places = torch.arange(parts * inputs, device="cpu")
-    starts = places[::inputs].contiguous()
-
-    def product(row: Tensor) -> Tensor:
-        shares = row[0] if parts == 1 else row[0].repeat(parts)
-        return _sum_rows(table, places, starts, shares).view(1, -1)
-
-    return product
-
-
-def _sum_rows(table: Tensor, places: Tensor, starts: Tensor, shares: Tensor) -> Tensor:
-    """Return the sums of the rows of a table at `places`, each times its share; each of `starts` begins a sum."""
-    return torch.embedding_bag(table, places, starts, False, 0, False, shares)[0]
+    starts, shares = places[::inputs].contiguous(), row[0]
+    if parts == 1:
+        return lambda: torch.embedding_bag(table, places, starts, False, 0, False, shares)[0]
+    return lambda: torch.embedding_bag(table, places, starts, False, 0, False, shares.repeat(parts))[0].view(1, -1)
 
 
 def _has_fbgemm() -> bool:

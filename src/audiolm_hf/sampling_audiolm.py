@@ -183,9 +183,12 @@ def sample_blocks(
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
     highest, ids = torch.zeros(num_tokens, batch, device=device, dtype=torch.float32), None
     for step in range(num_tokens):
-        states = steps.read_contexts() if ids is None else steps.follow(ids)
+        if ids is None:
+            steps.read_contexts()
+        else:
+            steps.follow(ids)
         level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
-        scores = steps.scores(states, level).to(device)
+        scores = steps.scores(level).to(device)
         if guided:
             conditional, unconditional = scores.log_softmax(-1).chunk(2)
             scores = unconditional + sampler.guidance_scale * (conditional - unconditional)

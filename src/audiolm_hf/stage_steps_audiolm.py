@@ -22,7 +22,9 @@ from .packed_decoder_audiolm import (
 
 
 class StageSteps:
-    """Hidden states `(rows, hidden_size)` of the contexts of a causal stage, and of the ids that follow one by one.
+    """Scores after the contexts of a causal stage, and after each of the ids that follow one by one.
+
+    `states (rows, hidden_size)` are the last hidden states.
 
     Args:
         model ([`AudioLMStageModel`]): the stage.
@@ -35,7 +37,7 @@ class StageSteps:
         self.input_ids, mask = _left_pad(contexts, model.config.padding_token_id)
         self.position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         self.length = self.input_ids.shape[1]
-        self.heads: dict[int, Callable[[Tensor], Tensor]] = {}
+        self.heads: dict[int, Callable[[], Tensor]] = {}
         self.fixed, room = has_fixed_shapes(model.model), self.length + num_tokens
         self.room = fixed_length(room) if self.fixed else room
         # Without padding no mask is needed, and attention kernels are faster without one.
@@ -46,30 +48,31 @@ class StageSteps:
         else:
             self.cache = build_cache(model.config, self.room)
 
-    def read_contexts(self) -> Tensor:
-        """Return the states of the contexts' last ids."""
+    def read_contexts(self) -> None:
+        """Compute the states of the contexts' last ids."""
         call = self.model.model._call_impl if self.fixed else self.model.model  # not compiled, as lengths differ
-        states = self._states(call, self.length)
+        self.states = self._states(call, self.length)
         self.position_ids = self.position_ids[:, -1:] + 1
-        self.decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
-        if self.decoder is not None and self.decoder.is_row:
-            self.heads = {level: pack_row(weight) for level, weight in self.model.level_weights().items()}
-        return states
+        decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
+        if decoder is not None and decoder.is_row:
+            self.states, weights = decoder.states.copy_(self.states), self.model.level_weights()
+            self.heads = {level: pack_row(each, self.states, decoder.is_streamed) for level, each in weights.items()}
+        self.decoder = decoder
 
-    def scores(self, states: Tensor, level: int) -> Tensor:
-        """Return the scores `(rows, ids of the level)` of states, see `level_logits`."""
+    def scores(self, level: int) -> Tensor:
+        """Return the scores `(rows, ids of the level)` of the states, see `level_logits`."""
         if level in self.heads:
-            return self.model.restrict(self.heads[level](states), level)
-        return self.model.level_logits(states, level)
+            return self.model.restrict(self.heads[level](), level)
+        return self.model.level_logits(self.states, level)
 
-    def follow(self, ids: Tensor) -> Tensor:
-        """Add an id `(rows,)` to each row, and return its states."""
+    def follow(self, ids: Tensor) -> None:
+        """Add an id `(rows,)` to each row, and compute its states."""
         if self.decoder is not None:
-            return self.decoder.step(ids)
+            self.states = self.decoder.step(ids)
+            return
         self.input_ids, self.length = ids[:, None], self.length + 1
-        states = self._states(self.model.model, self.room if self.fixed else self.length)
+        self.states = self._states(self.model.model, self.room if self.fixed else self.length)
         self.position_ids = self.position_ids + 1
-        return states
 
     def _states(self, call: Callable[..., Any], length: int) -> Tensor:
         mask = None if self.mask is None else self.mask[:, :length]

@@ -294,17 +294,26 @@ def test_a_head_that_is_no_plain_weight_is_called(run, change):
 def test_the_product_of_a_row_does_not_depend_on_threads(threads, shape, monkeypatch):
     torch.manual_seed(0)
     weight, row = torch.randn(shape[1], shape[0]).t(), torch.randn(1, shape[1])
-    alone = packed.pack_row(weight)(row)
+    alone = packed.pack_row(weight, row, True)()
     torch.testing.assert_close(alone, row @ weight.t())
+    torch.testing.assert_close(packed.pack_row(weight, row, False)(), alone)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(packed.pack_row(weight)(row), alone)
+    assert torch.equal(packed.pack_row(weight, row, True)(), alone)
 
 
 @pytest.mark.parametrize("num_key_value_heads", [2, 4])
-def test_steps_without_fbgemm_are_the_same(run, monkeypatch, num_key_value_heads):
-    monkeypatch.setattr(packed, "_has_fbgemm", lambda: False)
+@pytest.mark.parametrize(("largest", "has_fbgemm"), [(0, True), (0, False), (1e9, True)])
+def test_fbgemm_multiplies_by_decoders_larger_than_the_processors_cache(
+    run, monkeypatch, largest, has_fbgemm, num_key_value_heads
+):
+    calls, multiply = [], torch.embedding_bag
+    monkeypatch.setattr(torch, "embedding_bag", lambda *arguments: calls.append(1) or multiply(*arguments))
+    monkeypatch.setattr(packed, "_has_fbgemm", lambda: has_fbgemm)
+    monkeypatch.setattr(packed, "CACHED_BYTES", largest)
     model = build(attention_bias=True, num_key_value_heads=num_key_value_heads)
     assert check_equal(run, model, [context_of(model.config, 5)]) == NUM_TOKENS - 1
+    products = 4 * 2 * (NUM_TOKENS - 1) + NUM_TOKENS  # of two layers, and heads
+    assert len(calls) == (products if has_fbgemm and largest == 0 else 0)
 
 
 def test_steps_without_onednn_are_the_same(run, monkeypatch):
