@@ -364,6 +364,11 @@ def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
     )
 
 
+def can_read(model: PreTrainedModel, cache: DynamicCache) -> bool:
+    """Return whether `PackedEncoder` computes what `forward` does of contexts without padding."""
+    return model.dtype == torch.float32 and can_pack(model, cache)
+
+
 def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
     """Return whether a model is one of some kinds, on the CPU, and its weights tell what its `forward` computes.
 

@@ -13,12 +13,14 @@ from .compat_audiolm import CACHE_NAME
 from .packed_decoder_audiolm import (
     FixedCache,
     build_cache,
+    can_read,
     fast_products,
     fixed_length,
     has_fixed_shapes,
     pack_decoder,
     pack_row,
 )
+from .packed_encoder_audiolm import PackedEncoder
 
 
 class StageSteps:
@@ -51,13 +53,22 @@ class StageSteps:
     def read_contexts(self) -> None:
         """Compute the states of the contexts' last ids."""
         call = self.model.model._call_impl if self.fixed else self.model.model  # not compiled, as lengths differ
-        self.states = self._states(call, self.length)
+        if self.mask is None and can_read(self.model.model, self.cache):
+            self.states = self._packed_states()
+        else:
+            self.states = self._states(call, self.length)
         self.position_ids = self.position_ids[:, -1:] + 1
         decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
         if decoder is not None and decoder.is_row:
             self.states, weights = decoder.states.copy_(self.states), self.model.level_weights()
             self.heads = {level: pack_row(each, self.states, decoder.is_streamed) for level, each in weights.items()}
         self.decoder = decoder
+
+    def _packed_states(self) -> Tensor:
+        model, ids, is_last = self.model, self.input_ids, self.position_ids == self.length - 1
+        places: Any = model.mask_and_positions(ids, None, self.position_ids, self.cache)["position_ids"]
+        encoder = PackedEncoder(model.model, [self.length] * len(ids), self.cache, places.flatten())
+        return encoder.states(model.get_input_embeddings()(ids.flatten()), is_last.flatten())
 
     def scores(self, level: int) -> Tensor:
         """Return the scores `(rows, ids of the level)` of the states, see `level_logits`."""

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from audiolm_hf import packed_decoder_audiolm as packed
+from audiolm_hf import packed_encoder_audiolm as packed_encoder
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMSemanticModel
 from audiolm_hf.sampling_audiolm import TokenSampler, row_noise, sample_tokens
 from tests.conftest import TINY_LAYOUT, randomise
@@ -366,6 +367,18 @@ def test_a_long_prompt_takes_fast_products(products, run, monkeypatch):
     monkeypatch.setattr(packed, "can_pack", lambda *_: False)
     assert run(model, [context_of(model.config, 40)])[2] == 0
     assert (1, 42, 32) in products
+
+
+@pytest.mark.parametrize("lengths", [(70,), (37, 37)])
+def test_contexts_are_read_in_blocks(run, monkeypatch, lengths):
+    monkeypatch.setattr(packed_encoder, "BLOCK", 16)
+    reads, states = [], packed_encoder.PackedEncoder.states
+    monkeypatch.setattr(
+        packed_encoder.PackedEncoder, "states", lambda *arguments: reads.append(1) or states(*arguments)
+    )
+    model = build(num_attention_heads=4, num_key_value_heads=2, attention_bias=True)
+    assert check_equal(run, model, [context_of(model.config, length) for length in lengths]) > 0
+    assert reads == [1]
 
 
 def test_attention_on_a_gpu_is_not_planned_for_every_length():
