@@ -25,7 +25,7 @@ class PackedEncoder:
 
     Args:
         model ([`~transformers.EuroBertModel`], or a decoder with the same modules): the encoder.
-        lengths (`list[int]`): frames of each row; all the same for a decoder.
+        lengths (`list[int]`): frames of each row; those of a decoder are equal.
         cache ([`~transformers.DynamicCache`], *optional*): that of a decoder in float32, whose attention is causal.
         places (`torch.LongTensor` of shape `(frames,)`, *optional*): positions of all frames; by default, they are
             counted in each row.
