@@ -98,6 +98,32 @@ def test_labels_that_are_never_predicted_are_refused(stage):
         stage(ids, labels=ids)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        *(
+            ("attention_mask", torch.full((2, 5), value), ValueError, "neither 0 nor 1")
+            for value in (0.5, -1, torch.nan)
+        ),
+        *(
+            ("attention_mask", torch.ones(shape), ValueError, r"give 0 and 1 of shape \(2, 5\), as input_ids")
+            for shape in ((2, 4), (3, 5))
+        ),
+        ("attention_mask", "no", TypeError, "is of type str"),
+        ("labels", torch.ones(2, 4, dtype=torch.long), ValueError, r"labels has shape \(2, 4\)"),
+        ("labels", torch.ones(2, 5), TypeError, "labels has dtype torch.float32; give integers"),
+        ("input_ids", torch.ones(1, 2, 5, dtype=torch.long), ValueError, "give \\(batch, sequence_length\\)"),
+        ("input_ids", torch.ones(2, 5), TypeError, "input_ids has dtype torch.float32; give integers"),
+        ("input_ids", torch.full((2, 5), 10**6), ValueError, "input_ids has values from 1000000 to 1000000"),
+        ("input_ids", [[1, 2]], TypeError, "input_ids is of type list"),
+        ("position_ids", torch.full((2, 5), -1), ValueError, "position_ids has the value -1; positions begin at 0"),
+    ],
+)
+def test_what_is_no_input_is_refused(stage, name, value, error, message):
+    with pytest.raises(error, match=message):
+        stage(**{"input_ids": torch.ones(2, 5, dtype=torch.long), name: value})
+
+
 def test_level_logits_are_a_slice_of_the_head(stage):
     states = torch.randn(2, stage.config.hidden_size)
     for level in stage.config.predicted_levels:
