@@ -6,6 +6,7 @@ recordings, the same through the codec, and through its levels that are generate
 tell the classes apart.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
@@ -184,14 +186,8 @@ def write_clips(model: AudioLMModel, source: AudioSource, config: DetectorClipsC
         numbered = ((f"{name}.{place}", clip) for name, group in clips.items() for place, clip in enumerate(group))
         write_tensors(path, {key: torch.from_numpy(_as_int16(clip)) for key, clip in numbered})
 
-    totals = {
-        "continuation": config.num_continuations,
-        "unconditional": config.num_unconditional,
-        "real": config.num_real,
-    }
-    planned = [(name, *batch) for name, total in totals.items() for batch in batches(total, config.batch_size)]
-    for name, index, count in progress_bar(planned, desc=folder.name, unit="batch"):
-        path = folder / f"{name}-{index:05d}.safetensors"
+    for name, index, count in progress_bar(_planned(config), desc=folder.name, unit="batch"):
+        path = _batch_file(folder, name, index)
         if path.is_file():
             continue
         if name == "real":
@@ -201,11 +197,36 @@ def write_clips(model: AudioLMModel, source: AudioSource, config: DetectorClipsC
             write({name: generate_clips(model, source, config, name, index, count)}, path)
 
 
-def read_clips(folder: Path) -> dict[str, list[np.ndarray]]:
-    """Read the clips of [`write_clips`] by group, int16 of shape `(num_samples,)`, in the order of their making."""
+def _planned(config: DetectorClipsConfig) -> list[tuple[str, int, int]]:
+    """Return the kind, the number and the size of every batch."""
+    totals = {
+        "continuation": config.num_continuations,
+        "unconditional": config.num_unconditional,
+        "real": config.num_real,
+    }
+    return [(name, *batch) for name, total in totals.items() for batch in batches(total, config.batch_size)]
+
+
+def _batch_file(folder: Path, name: str, index: int) -> Path:
+    return folder / f"{name}-{index:05d}.safetensors"
+
+
+def read_clips(folder: Path, config: DetectorClipsConfig) -> dict[str, list[np.ndarray]]:
+    """Read the clips of [`write_clips`] by group, int16 of shape `(num_samples,)`, in the order of their making.
+
+    Raises:
+        ValueError: a file is damaged, or not the one that was written.
+    """
     groups: dict[str, list[np.ndarray]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        tensors = load_file(path)
+    for name, index, count in sorted(_planned(config)):
+        path, kinds = _batch_file(folder, name, index), REAL if name == "real" else (name,)
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError):
+            tensors = {}
+        held = Counter(key.rpartition(".")[0] for key in tensors)
+        if not held or set(held) - set(kinds) or set(held.values()) != {count}:
+            raise ValueError(f"{path} is damaged or another file; remove it, and run the same command again.")
         for key in sorted(tensors, key=lambda key: int(key.rpartition(".")[2])):
             groups.setdefault(key.rpartition(".")[0], []).append(tensors[key].numpy())
     return groups

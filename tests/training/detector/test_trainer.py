@@ -132,7 +132,8 @@ def finished(checkpoint, tmp_path_factory):
 def test_training_writes_clips_a_log_and_a_detector(finished):
     config, folder = finished
     output = Path(config.output_folder)
-    training, validation = (read_clips(output / name) for name in ("training", "validation"))
+    held_out = replace(config.clips, num_continuations=2, num_unconditional=2, num_real=2)
+    training, validation = read_clips(output / "training", config.clips), read_clips(output / "validation", held_out)
     counts = {name: len(clips) for name, clips in training.items()}
     assert counts == {"continuation": 3, "unconditional": 1, "real": 2, "codec": 2, "coarse": 2}
     assert {len(clips) for clips in validation.values()} == {2}
@@ -151,6 +152,18 @@ def test_training_writes_clips_a_log_and_a_detector(finished):
     assert train_detector(config) == folder  # finished before
     with pytest.raises(ValueError, match="holds another run; different: .*edit_share"):
         train_detector(replace(config, edit_share=0.1))
+
+
+def test_clips_that_are_not_those_that_were_written_are_refused(finished, tmp_path):
+    config, _ = finished
+    folder = shutil.copytree(Path(config.output_folder) / "training", tmp_path / "training")
+    path = folder / "continuation-00000.safetensors"
+    shutil.copy(path, folder / "continuation-00009.safetensors")
+    assert len(read_clips(folder, config.clips)["continuation"]) == 3  # without those of a file that is not planned
+    for data in (path.read_bytes()[:-10], b"", (folder / "real-00000.safetensors").read_bytes()):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"continuation-00000.safetensors is damaged or another file; remove it"):
+            read_clips(folder, config.clips)
 
 
 class KilledError(Exception):
@@ -231,6 +244,13 @@ def test_acoustic_modes_are_passed_on(checkpoint, tmp_path):
         write_clips(tiny_model(), source, DetectorClipsConfig(**CLIPS, acoustic_modes=["quadratic"]), tmp_path)
 
 
+def test_a_mode_that_the_checkpoint_lacks_is_refused_before_anything_is_generated(tmp_path, checkpoint):
+    clips = DetectorClipsConfig(**CLIPS, acoustic_modes=["hierarchical", "parallel"])
+    with pytest.raises(ValueError, match="acoustic_mode is 'parallel', but the model has the stages"):
+        train_detector(tiny_config(tmp_path, checkpoint, clips=clips))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -239,6 +259,7 @@ def test_acoustic_modes_are_passed_on(checkpoint, tmp_path):
         (lambda: DetectorClipsConfig(temperature=[0.0, 1.0]), "above 0"),
         (lambda: DetectorClipsConfig(num_continuations=0, num_unconditional=0), "ask for generated clips"),
         (lambda: tiny_config(Path("run"), crop_length_s=[0.3, 1.0]), "crop_length_s"),
+        (lambda: tiny_config(Path("run"), batch_size=1), "batch_size is 1; give an even number"),
         (lambda: tiny_config(Path("run"), clips=DetectorClipsConfig(length_s=[0.5, 1.0])), "give 1 s or more"),
         (lambda: tiny_config(Path("run"), edit_share=2.0), "edit_share"),
     ],

@@ -76,6 +76,8 @@ class DetectorTrainingConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("crop_length_s", self.crop_length_s)
+        if self.batch_size % len(LABELS):
+            raise ValueError(f"batch_size is {self.batch_size}; give an even number, as half of the crops are real.")
         if self.clips.length_s[0] < 2 * MIN_LENGTH_S:
             raise ValueError(f"clips.length_s is {self.clips.length_s}; give {2 * MIN_LENGTH_S:g} s or more.")
 
@@ -163,10 +165,10 @@ def train_detector(config: DetectorTrainingConfig) -> None:
     accelerator = start_accelerator(config, "detector")
     rows, output = own_rows(config.batch_size), Path(config.output_folder)
     with accelerator.main_process_first():  # the other processes read the files that it writes
-        rate = _make_clips(config, accelerator)
-    training = DetectorClips(read_clips(output / "training"), rate)
-    validation = DetectorClips(read_clips(output / "validation"), rate) if config.data.validation else None
-    detector = fit_detector(config, accelerator, rows, training, validation)
+        rate, plans = _make_clips(config, accelerator)
+    clips = {name: DetectorClips(read_clips(output / name, plan), rate) for name, plan in plans.items()}
+    validation = clips.get("validation")
+    detector = fit_detector(config, accelerator, rows, clips["training"], validation)
     stop_tracking(accelerator)
     if accelerator.is_main_process:
         if validation is not None:
@@ -208,8 +210,10 @@ def fit_detector(
     return detector
 
 
-def _make_clips(config: DetectorTrainingConfig, accelerator: Accelerator) -> int:
-    """Write the clips that are not there yet, and return their sampling rate."""
+def _make_clips(
+    config: DetectorTrainingConfig, accelerator: Accelerator
+) -> tuple[int, dict[str, DetectorClipsConfig]]:
+    """Write the clips that are not there yet, and return their sampling rate and what each folder holds."""
     folder = resolve_checkpoint(config.checkpoint)
     if Path(folder).is_dir():
         require_model_type(folder, "audiolm", "checkpoint")
@@ -225,10 +229,12 @@ def _make_clips(config: DetectorTrainingConfig, accelerator: Accelerator) -> int
     for name, source in sources.items():
         check_lengths(source, plans[name][0])
     model = AudioLMModel.from_pretrained(folder, dtype="float32").eval().to(accelerator.device)
+    for mode in config.clips.acoustic_modes:
+        model.check_generate_options(acoustic_mode=mode)
     for name, source in sources.items():
         source.sampling_rate = model.sampling_rate
         write_clips(model, source, plans[name][0], output / name)
-    return model.sampling_rate
+    return model.sampling_rate, {name: plans[name][0] for name in sources}
 
 
 def save_detector(detector: AudioLMDetectorForAudioClassification, folder: Path) -> None:
