@@ -284,7 +284,7 @@ class Page:
         model = self.checkpoints[name].pipe.model
         sampling, modes = model.check_generate_options(), [*model.config.acoustic_modes]
         updates: list[dict[str, Any]] = [{"value": self.checkpoints[name].about}]
-        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{modes[0]} unless chosen"}]
+        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{sampling.acoustic_mode or modes[0]} unless chosen"}]
         own = [getattr(sampling, option, None) for option in self.options]  # an empty field becomes 0 when shown
         updates += [{"value": temperature, "visible": temperature is not None} for temperature in own]
         return updates

@@ -119,7 +119,7 @@ class AudioLMGenerationMixin(PartsMixin):
                 chunk of `stream`, `end` after the last one or an error; see [`AudioIteratorStreamer`].
             generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own. What a plain
                 `GenerationConfig` sets (`temperature`, `top_k`, ...) changes the model's own in all stages.
-            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `coarse_temperature=0.9`; `temperature=0.9`
+            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `semantic_temperature=0.9`; `temperature=0.9`
                 is that of all stages.
 
         Returns:
@@ -261,7 +261,7 @@ class AudioLMGenerationMixin(PartsMixin):
         """Check options of `generate`, and return how it will sample."""
         own = AudioLMGenerationConfig.from_model_config(self.config).with_options(self.generation_config)
         merged = own.with_options(generation_config, **options)
-        merged.check_stages(self.config)
+        merged.check_stages(self.config, options)
         check_seed(seed, generator)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")

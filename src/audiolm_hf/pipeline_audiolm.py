@@ -129,7 +129,7 @@ class AudioContinuationPipeline(Pipeline):
             seed (`int`, *optional*): random seed, which makes the result reproducible.
             batch_size (`int`, *optional*, defaults to 1): number of prompts per batch.
             generate_kwargs (`dict`, *optional*): any further option of `AudioLMModel.generate`, such as
-                `coarse_temperature=0.9`, or `temperature=0.9` for all stages; also given as keywords.
+                `semantic_temperature=0.9`, or `temperature=0.9` for all stages; also given as keywords.
 
         Returns:
             `{"audio": np.ndarray of shape (num_samples,) float32, "sampling_rate": int}`; a list of these if

@@ -116,7 +116,7 @@ def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
     with pytest.raises(ValueError, match="coarse_guidance_scale is 3.0, but the coarse stage was trained with all of"):
         tiny_audiolm.generate(coarse_guidance_scale=3.0, continuation_length_s=0.1)
     trained = tiny_config(coarse_config=tiny_stage_config(condition_dropout=0.2))
-    AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_stages(trained)
+    AudioLMGenerationConfig(coarse_guidance_scale=3.0).check_stages(trained, {})
 
 
 @pytest.mark.parametrize(

@@ -350,11 +350,12 @@ def test_the_diagram_shows_what_the_checkpoints_run(name, levels):
     folder = Path(checkpoint(name))
     config = json.loads((folder / "config.json").read_text())
     assert config["fine_config"] is None and "fine" not in (folder / "generation_config.json").read_text()
+    assert json.loads((folder / "generation_config.json").read_text())["acoustic_mode"] == "parallel"
     count = config["coarse_config"]["num_coarse_codebooks"]
     assert levels == {4: "levels 0-3", 2: "levels 0 and 1"}[count] and levels in TEXTS["docs/concepts.md"]
     for text in (README, TEXTS["docs/concepts.md"]):
         diagram = text.split("```")[1]
-        assert "[ semantic stage ]" in diagram and "[ coarse stage   ]" in diagram and "fine" not in diagram
+        assert "[ semantic stage ]" in diagram and "[ acoustic stage ]" in diagram and "fine" not in diagram
 
 
 def test_the_versions_and_sizes_are_those_of_the_package():
