@@ -283,11 +283,11 @@ class Page:
         """Return what changes in the options with the checkpoint: its text, its stages and their temperatures."""
         model = self.checkpoints[name].pipe.model
         sampling, modes = model.check_generate_options(), [*model.config.acoustic_modes]
+        mode = sampling.acoustic_mode or modes[0]
         updates: list[dict[str, Any]] = [{"value": self.checkpoints[name].about}]
-        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{sampling.acoustic_mode or modes[0]} unless chosen"}]
+        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{mode} unless chosen"}]
         own = [getattr(sampling, option, None) for option in self.options]  # an empty field becomes 0 when shown
-        updates += [{"value": temperature, "visible": temperature is not None} for temperature in own]
-        return updates
+        return [*updates, *({"value": temperature, "visible": temperature is not None} for temperature in own)]
 
     def update(self, name: str) -> list[dict[str, Any]]:
         """Show the options of a checkpoint, when the page is loaded and when another one is chosen."""

@@ -119,8 +119,8 @@ class AudioLMGenerationMixin(PartsMixin):
                 chunk of `stream`, `end` after the last one or an error; see [`AudioIteratorStreamer`].
             generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own. What a plain
                 `GenerationConfig` sets (`temperature`, `top_k`, ...) changes the model's own in all stages.
-            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `semantic_temperature=0.9`; `temperature=0.9`
-                is that of all stages.
+            **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `semantic_temperature=0.9`, or
+                `temperature=0.9` for all stages.
 
         Returns:
             [`AudioLMGenerateOutput`].

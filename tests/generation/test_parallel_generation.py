@@ -289,10 +289,10 @@ def test_options_that_make_no_sense_are_one_clear_error(alone, options, message)
 def test_options_of_a_stage_that_the_mode_leaves_out_are_refused():
     both = parallel_audiolm()
     both.generation_config.acoustic_mode = "parallel"
-    message = "coarse_top_k is given, but acoustic_mode is 'parallel', without the coarse stage; give acoustic_mode='hie"
+    message = "coarse_top_k is given, but acoustic_mode is 'parallel', without the coarse stage; give acou"
     with pytest.raises(ValueError, match=message):
         both.generate(prompt(), coarse_top_k=3)
-    message = "parallel_num_passes is given, but acoustic_mode is 'hierarchical', without the parallel stage; give acou"
+    message = "parallel_num_passes is given, but acoustic_mode is 'hierarchical', without the parallel stage; giv"
     with pytest.raises(ValueError, match=message):
         both.check_generate_options(parallel_num_passes=3, acoustic_mode="hierarchical")
     both.check_generate_options(coarse_top_k=3, acoustic_mode="hierarchical")
