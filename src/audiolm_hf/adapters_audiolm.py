@@ -141,6 +141,11 @@ def bare_stage(stage: Any) -> PreTrainedModel:
     return stage.get_base_model()
 
 
+def has_adapter(stage: nn.Module) -> bool:
+    """Return whether layers of a stage have adapters that are not disabled."""
+    return any(hasattr(layer, "base_layer") and not layer.disable_adapters for layer in stage.modules())
+
+
 def _import_peft() -> Any:
     try:
         import peft

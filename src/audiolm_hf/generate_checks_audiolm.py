@@ -8,11 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.utils import logging
 
+from .adapters_audiolm import has_adapter
 from .config_values_audiolm import MANY, Within
+from .generation_config_audiolm import AudioLMGenerationConfig
 from .input_checks_audiolm import check_tensor, check_waveform
 from .stages_audiolm import STAGES
 
+logger = logging.get_logger(__name__)
 _CGROUP = Path("/sys/fs/cgroup")
 _SEEDS = Within(0, math.inf, whole=True)
 
@@ -62,6 +66,17 @@ def check_streamer(streamer: Any, num_rows: int, streamed: bool) -> None:
         raise ValueError("streamer is an option of generate; stream returns the chunks itself, so leave it out.")
     if num_rows > 1 and (streamed or streamer is not None):
         raise ValueError(f"A stream is of one row, and here are {num_rows}; stream them one by one, or generate them.")
+
+
+def warn_of_unused_adapters(model: Any, options: AudioLMGenerationConfig) -> None:
+    """Warn if adapters of stages of codes are all of stages that do not run, such as those of another mode."""
+    adapted = [name for name, stage in [*model.stages.items()][1:] if has_adapter(stage)]
+    used = options.used_stages(model.config)
+    if adapted and not {*adapted} & {*used}:
+        logger.warning(
+            f"The model has an adapter of the {' and the '.join(adapted)} stage, without effect here, where the "
+            f"stages {', '.join(used)} generate; change acoustic_mode or use_fine_stage, or adapt one of these."
+        )
 
 
 def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:

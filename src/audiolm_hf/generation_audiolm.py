@@ -20,7 +20,13 @@ from transformers.utils import ModelOutput
 
 from .config_values_audiolm import MANY, Within
 from .continuation_audiolm import Continuation, Prompt, regrouped
-from .generate_checks_audiolm import check_generate_inputs, check_generation_memory, check_seed, check_streamer
+from .generate_checks_audiolm import (
+    check_generate_inputs,
+    check_generation_memory,
+    check_seed,
+    check_streamer,
+    warn_of_unused_adapters,
+)
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .input_checks_audiolm import length_mask, row_lengths
 from .loudness_audiolm import Loudness
@@ -223,6 +229,7 @@ class AudioLMGenerationMixin(PartsMixin):
             generation_config=generation_config,
             **stage_kwargs,
         )
+        warn_of_unused_adapters(self, options)
         given = [name for name in ("continuation_length_s", "min_continuation_length_s") if name in stage_kwargs]
         if semantic_tokens is not None and given:
             raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
@@ -259,9 +266,12 @@ class AudioLMGenerationMixin(PartsMixin):
         **options: Any,
     ) -> AudioLMGenerationConfig:
         """Check options of `generate`, and return how it will sample."""
-        own = AudioLMGenerationConfig.from_model_config(self.config).with_options(self.generation_config)
-        merged = own.with_options(generation_config, **options)
-        merged.check_stages(self.config, options)
+        in_place = isinstance(generation_config, AudioLMGenerationConfig)
+        own = AudioLMGenerationConfig.from_model_config(self.config)
+        own = own.with_options(generation_config if in_place else self.generation_config)
+        changes = None if in_place else generation_config
+        merged = own.with_options(changes, **options)
+        merged.check_stages(self.config, options if changes is None else vars(changes) | options)
         check_seed(seed, generator)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")

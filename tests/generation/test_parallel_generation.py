@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers import GenerationConfig
 
 from audiolm_hf import AudioLMGenerationConfig, AudioLMModel
 from audiolm_hf import stage_generation_audiolm as generation
@@ -297,6 +298,41 @@ def test_options_of_a_stage_that_the_mode_leaves_out_are_refused():
         both.check_generate_options(parallel_num_passes=3, acoustic_mode="hierarchical")
     both.check_generate_options(coarse_top_k=3, acoustic_mode="hierarchical")
     both.check_generate_options(temperature=0.5)
+    with pytest.raises(ValueError, match="coarse_top_k is given, but acoustic_mode is 'parallel'"):
+        both.generate(prompt(), generation_config=GenerationConfig(coarse_top_k=3))
+
+
+def test_a_whole_configuration_is_in_place_of_the_own_one_in_its_mode_too():
+    both = parallel_audiolm()
+    both.generation_config.acoustic_mode = "parallel"
+    own, options = both.check_generate_options(), {"seed": 0, "continuation_length_s": 0.2}
+    assert both.check_generate_options(generation_config=own).acoustic_mode == "parallel"
+    given = AudioLMGenerationConfig(coarse_top_k=1)  # of the default mode, which is the hierarchical one
+    assert both.check_generate_options(generation_config=given).used_stages(both.config)[1:] == ["coarse", "fine"]
+    chosen = both.generate(prompt(), acoustic_mode="hierarchical", coarse_top_k=1, **options).audio_codes
+    assert both.generate(prompt(), generation_config=given, **options).audio_codes.equal(chosen)
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
+def test_an_adapter_of_a_stage_that_the_mode_leaves_out_is_a_warning(caplog):
+    peft, model = pytest.importorskip("peft"), parallel_audiolm()
+
+    def generate_in(mode):
+        caplog.clear()
+        model.generate(prompt(), acoustic_mode=mode, continuation_length_s=0.1)
+        return caplog.text
+
+    model.add_adapter(peft.LoraConfig(target_modules=r"coarse\..*_proj"))
+    assert not generate_in("hierarchical")
+    message = (
+        "The model has an adapter of the coarse stage, without effect here, where the stages semantic, parallel gen"
+    )
+    assert message in generate_in("parallel")
+    model.disable_adapters()
+    assert not generate_in("parallel")
+    model.enable_adapters()
+    model.add_adapter(peft.LoraConfig(target_modules=r"parallel\..*_proj"), "voice")
+    assert not generate_in("parallel")
 
 
 def test_the_mode_needs_its_stage(tiny_audiolm):
