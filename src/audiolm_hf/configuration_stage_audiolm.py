@@ -132,9 +132,9 @@ class AudioLMStageConfig(StrictConfig):
         remove_repeats (`bool`, defaults to `False`): the semantic tokens of this stage have no consecutive repeats.
         mean_semantic_duration (`float`, defaults to 1.0): tokens before removal per token after it, measured on the
             training data; turns seconds into numbers of tokens when `remove_repeats` is set.
-        condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse stage that came
-            without their semantic tokens. Above 0, the stage can be guided (`coarse_guidance_scale`); a scale
-            of 0 generates without semantic tokens.
+        condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse or parallel
+            stage that came without their semantic tokens. Above 0, the stage can be guided (`coarse_guidance_scale`,
+            `parallel_guidance_scale`); a scale of 0 generates without semantic tokens.
         condition_stride (`float`, *optional*): tokens predicted for each condition token; 8 for 25 semantic tokens and
             4 levels of 50 codes a second. The condition then has the positions of what is predicted for the same time
             (see [`~token_layout_audiolm.aligned_position_ids`]). By default, positions are consecutive.

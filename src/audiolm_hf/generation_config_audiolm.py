@@ -67,8 +67,8 @@ class AudioLMGenerationConfig(GenerationConfig):
 
     Args:
         acoustic_mode (`str`, *optional*): `"hierarchical"` predicts codes by the coarse and the fine stage, token by
-            token; `"parallel"` by the parallel stage, in few passes over whole windows. By default hierarchical, if
-            the model has a coarse stage.
+            token; `"parallel"` by the parallel stage, in few passes over whole windows. By default that of the
+            checkpoint, else hierarchical if the model has a coarse stage.
         continuation_length_s (`float`, defaults to 7.0): most seconds generated.
         min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
         semantic_do_sample, coarse_do_sample, fine_do_sample, parallel_do_sample (`bool`, default to `True`): draw each

@@ -25,7 +25,7 @@ from .configuration_audiolm import AudioLMStageConfig
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # of the same computations, but for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
 MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
-CACHED_BYTES = 12e6  # of a decoder and its cache, which then stay in that of the processor from step to step
+CACHED_BYTES = 12e6  # up to here, a decoder, its keys and its values stay in the processor's cache from step to step
 _onednn: Any = torch.ops.mkldnn
 
 
@@ -298,8 +298,8 @@ def pack_row(weight: Tensor, row: Tensor, is_streamed: bool) -> Callable[[], Ten
     """Return the function that multiplies what is in `row (1, inputs)` by weights `(outputs, inputs)`: `(1, outputs)`.
 
     The product is a weighted sum of rows of the transposed weights. FBGEMM has a kernel for such sums of embeddings,
-    which fetches weights in advance, and takes half the time of a product by MKL if they are `is_streamed`: not in the
-    processor's cache. Each thread computes a part of the outputs.
+    which fetches weights in advance, and takes half the time of a product by MKL if they are not in the processor's
+    cache (`is_streamed`). Each thread computes a part of the outputs.
     """
     outputs, inputs = weight.shape
     if not (is_streamed and _has_fbgemm()):

@@ -293,7 +293,7 @@ def _detector_options(parser: argparse.ArgumentParser) -> None:
         "--other-checkpoints",
         nargs="+",
         default=[],
-        help="other generators: bundled checkpoints, folders or user/name on the Hub; always Griffin-Lim, WORLD and, "
+        help="other generators: bundled checkpoints, folders or user/name on the Hub, beside Griffin-Lim, WORLD and, "
         "if it is installed, espeak-ng",
     )
     add_number(parser, "--num-clips", "continuations, and real clips", 48)

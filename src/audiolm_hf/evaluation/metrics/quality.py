@@ -60,7 +60,7 @@ class SpeechQuality:
     def score(self, array: np.ndarray, sampling_rate: int) -> float:
         """Return the score of a clip `(num_samples,)`, float32, from 1 to 5; NaN for digital silence.
 
-        Clips below 7.68 s are padded with silence, which changes the score: compare clips of the same length.
+        Clips shorter than 7.68 s are padded with silence, which changes the score: compare clips of the same length.
         """
         if not np.any(array):
             return float("nan")

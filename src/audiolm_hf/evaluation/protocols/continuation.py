@@ -2,8 +2,8 @@
 """Continuation protocol: metrics of a model's continuations, compared with toplines and floors.
 
 Toplines are the real continuation and its resynthesis by the codec. Floors are another speaker or piece, the prompt
-again, white noise, and silence. A coarse stage that was also trained without semantic tokens is evaluated without
-them, as the paper's acoustic-only model. None of the metrics measures words or meaning.
+again, white noise, and silence. A coarse or parallel stage that was also trained without semantic tokens is evaluated
+without them, as the paper's acoustic-only model. None of the metrics measures words or meaning.
 
 Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
@@ -33,7 +33,7 @@ from audiolm_hf.progress import progress_bar
 from audiolm_hf.stages_audiolm import STAGES
 
 ContinuationKind = Literal["speech", "piano"]
-ACOUSTIC_ONLY = "acoustic only"  # the coarse stage without semantic tokens
+ACOUSTIC_ONLY = "acoustic only"  # the coarse or parallel stage without semantic tokens
 RESYNTHESIS, COARSE_RESYNTHESIS = "resynthesis", "resynthesis, coarse codes"
 NUM_OTHERS = 8  # number of recordings in the floor of other speakers or pieces
 ACOUSTIC_METRICS = {

@@ -2,7 +2,7 @@
 """Detector protocol: error rates of a detector of a checkpoint's audio on held-out recordings.
 
 Continuations and samples without a prompt are compared with real audio, through the codec and as it is, after edits,
-in noise and by length; and real audio with that of generators which the detector was not trained on. A floor is the
+in noise and by length; and real audio with that of generators that the detector was not trained on. A floor is the
 spectral flatness alone; another one the detector's scores with shuffled labels.
 """
 
@@ -38,7 +38,7 @@ from audiolm_hf.progress import progress_bar
 
 LENGTHS_S = (1.0, 2.0, 3.0, 5.0, 10.0)
 SYSTEMS = {"codec": "real, through the codec", "coarse": "real, through its coarse levels", "real": "real"}
-NOISE_DB = (40, 30, 20, 10, 0)  # by which white noise is quieter than the clip
+NOISE_DB = (40, 30, 20, 10, 0)  # how much quieter white noise is than the clip
 GRIFFIN_LIM_ROUNDS = 32
 METRICS = {
     "accuracy": "accuracy %",
@@ -94,8 +94,8 @@ def evaluate_detector(
 ) -> dict[str, Any]:
     """Score generated and real clips; a quarter as many samples without a prompt are added to the continuations.
 
-    All clips are cut to `length_s`, except in the table by length, whose clips are longest. Edits and noise are for
-    both classes, whose real one there is that through the codec. `other_models` are further generators by name.
+    All clips are cut to `length_s`, except in the table by length. Edits and noise are applied to both classes, whose
+    real clips are then those through the codec. `other_models` are further generators by name.
 
     Returns:
         `dict`: by name, the metrics of `METRICS` of `systems` (generated clips against kinds of real ones), `edits`,
@@ -181,7 +181,7 @@ def _edit(clips: Sequence[np.ndarray], sampling_rate: int, name: str, seed: int)
 
 
 def _add_noise(clips: Sequence[np.ndarray], level_db: float, seed: int) -> list[np.ndarray]:
-    """Add white noise that is by `level_db` quieter than each clip."""
+    """Add white noise that is `level_db` quieter than each clip."""
     noises = [np.random.default_rng([seed, place]).standard_normal(len(clip)) for place, clip in enumerate(clips)]
     gain = 10 ** (-level_db / 20)
     pairs = zip(clips, noises, strict=True)
