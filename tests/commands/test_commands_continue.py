@@ -18,6 +18,7 @@ import torch
 from audiolm_hf import cli, example_prompt, export_checkpoint, read_audio, read_provenance
 from audiolm_hf.commands import continue_
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP, environment, tiny_model, tiny_processor
+from tests.helpers_parallel import parallel_audiolm
 from tests.helpers_processes import ForkedProgram
 
 
@@ -91,7 +92,7 @@ class Recorder:
     """Stands in for the pipeline: keeps the options that it is called with."""
 
     processor = tiny_processor()
-    model = torch.nn.Linear(1, 1)
+    model = tiny_model()
     seen: ClassVar[dict] = {}
 
     def preprocess(self, prompt: object) -> dict:
@@ -202,6 +203,24 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_figure(run, tmp_path,
     assert run(CLIP, "-o", "out.wav", length_s=60) == 1
     assert "audiolm-hf: error: 1 rows of 60 s would take about 0.0" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("mode", "option", "advice"),
+    [
+        ("parallel", "--coarse-top-k", "the coarse stage; give --acoustic-mode hierarchical"),
+        ("hierarchical", "--parallel-num-passes", "the parallel stage; give --acoustic-mode parallel"),
+    ],
+)
+def test_an_option_without_effect_is_refused_by_its_flag(tmp_path, monkeypatch, capsys, mode, option, advice):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Recorder, "model", parallel_audiolm())
+    monkeypatch.setattr(continue_, "load", lambda checkpoint, device: Recorder())
+    assert cli.main(["continue", str(CLIP), "--device", "cpu", "--acoustic-mode", mode, option, "3"]) == 1
+    error = (
+        f"audiolm-hf: error: {option} is given, but --acoustic-mode is '{mode}', without {advice}, or leave it out.\n"
+    )
+    assert capsys.readouterr().err == error
 
 
 def test_what_only_the_processor_can_tell_is_told_before_anything_is_made(run, tmp_path, capsys):

@@ -110,6 +110,17 @@ def _check_sampling(given: dict[str, Any]) -> None:
             raise ValueError(re.sub(rf"^(?:{'|'.join(STAGES)})?_?{name}\b", flag, text)) from None
 
 
+def _check_stages(model: Any, given: dict[str, Any]) -> None:
+    """Check the sampling options against the stages of a model; errors have the flags, too."""
+    try:
+        model.check_generate_options(**given)
+    except ValueError as error:
+        text = re.sub(r"='(\w+)'", r" \1", str(error))
+        names = rf"\b(?:{'|'.join(_sampling_options())})\b"
+        text = re.sub(names, lambda name: f"--{name[0].replace('_', '-')}", text)
+        raise ValueError(text) from None
+
+
 class StageBars:
     """A progress bar for each stage, called by `AudioLMModel.generate` as `progress(stage, done, total)`."""
 
@@ -205,6 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     continue_audio = load(arguments.checkpoint, device)
+    _check_stages(continue_audio.model, sampling)
     _tell(arguments, f"{arguments.checkpoint} on {device}, {set_threads(continue_audio.model, arguments.threads)}")
     clips = [_read(continue_audio, name, prompt) for name, prompt in zip(names, prompts, strict=True)]
     for clip, row in zip(clips, paths, strict=True):
