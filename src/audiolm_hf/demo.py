@@ -285,7 +285,7 @@ class Page:
         sampling, modes = model.check_generate_options(), [*model.config.acoustic_modes]
         mode = sampling.acoustic_mode or modes[0]
         updates: list[dict[str, Any]] = [{"value": self.checkpoints[name].about}]
-        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{mode} unless chosen"}]
+        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{mode} by default"}]
         own = [getattr(sampling, option, None) for option in self.options]  # an empty field becomes 0 when shown
         return [*updates, *({"value": temperature, "visible": temperature is not None} for temperature in own)]
 
