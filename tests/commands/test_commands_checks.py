@@ -13,7 +13,16 @@ DATA = str(CLIP)
 COMMANDS = {
     "codec": ["evaluate", "codec", "--codec", "speech-tiny", "--data", DATA],
     "tokens": ["evaluate", "tokens", "--checkpoint", "speech-tiny", "--data", DATA, "--train-data", DATA],
-    "likelihood": ["evaluate", "likelihood", "--checkpoint", ".", "--train-tokens", ".", "--test-tokens", "."],
+    "likelihood": [
+        "evaluate",
+        "likelihood",
+        "--checkpoint",
+        "speech-tiny",
+        "--train-tokens",
+        ".",
+        "--test-tokens",
+        ".",
+    ],
     "continuation": ["evaluate", "continuation", "--checkpoint", "speech-tiny", "--data", DATA],
     "voice": ["evaluate", "voice", "--checkpoint", "speech-tiny", "--data", DATA],
     "detector": ["evaluate", "detector", "--data", DATA],

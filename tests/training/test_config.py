@@ -174,7 +174,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     [
         ("voice", "max_steps=2", "did you mean 'stages.coarse.max_steps'"),
         ("voice", "speaker=a", "did you mean 'data.speaker'"),
-        ("recordings", "rank=2", "known are stages.coarse.rank, stages.semantic.rank"),
+        ("recordings", "rank=2", "known are stages.coarse.rank, stages.parallel.rank, stages.semantic.rank"),
     ],
 )
 def test_a_key_of_an_inner_part_is_suggested_with_its_path(name, override, path):

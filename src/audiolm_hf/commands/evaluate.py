@@ -234,7 +234,7 @@ def _likelihood_options(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.data.tokens import TokenDataset
-    from audiolm_hf.evaluation.protocols.likelihood import evaluate_likelihood, format_likelihood, load_stages
+    from audiolm_hf.evaluation.protocols import likelihood
 
     tokens = (arguments.train_tokens, arguments.test_tokens)
     if (arguments.benchmark is None) != all(tokens) or any(tokens) != all(tokens):
@@ -242,12 +242,13 @@ def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> Result:
     folders = [resolve_checkpoint(name) for name in arguments.checkpoint]
     if arguments.benchmark is not None:
         return evaluate_speech.evaluate_benchmark(arguments, folders, device)
+    likelihood.check_stage_folders(folders)
     train, test = TokenDataset(arguments.train_tokens), TokenDataset(arguments.test_tokens)
-    stages = load_stages(folders)
+    stages = likelihood.load_stages(folders)
     for stage in stages.values():
         set_threads(stage.to(device), arguments.threads)
-    report = evaluate_likelihood(stages, train, test)
-    return report, format_likelihood(report)
+    report = likelihood.evaluate_likelihood(stages, train, test)
+    return report, likelihood.format_likelihood(report)
 
 
 def _continuation_options(parser: argparse.ArgumentParser) -> None:
@@ -304,9 +305,10 @@ def _detector_options(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_detector(arguments: argparse.Namespace, device: str) -> Result:
     from audiolm_hf.evaluation.protocols.detector import evaluate_detector, format_detector
-    from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
+    from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification
 
     folder = resolve_detector(arguments.detector or arguments.checkpoint)
+    AudioLMDetectorConfig.from_pretrained(folder)  # before any model is loaded
     given = {Path(name).name: resolve_checkpoint(name) for name in arguments.other_checkpoints}
     if len(given) < len(arguments.other_checkpoints):
         raise ValueError("Two of --other-checkpoints have the same name; name each once, or rename a folder.")

@@ -37,27 +37,34 @@ OTHER_CONDITION = "other condition"
 NGRAM_ORDERS = (1, 2, 3, 5)  # with little data a shorter one can be the better baseline
 
 
+def check_stage_folders(folders: Sequence[str | Path]) -> list[str]:
+    """Return the types of the models in folders, each an AudioLM or a stage whose sequences have a likelihood."""
+    kinds = {stage.config_class.model_type: stage.config_class for stage in STAGES.values()}
+    found = [read_model_type(folder) for folder in folders]
+    for folder, kind in zip(folders, found, strict=True):
+        if kind in kinds and kinds[kind].layout.parallel:
+            raise ValueError(
+                f"{folder} holds the {kinds[kind].stage} stage, which predicts all frames at once, so that a sequence "
+                "has no likelihood; report.json of its training has the bits of masked codes."
+            )
+        if kind not in (AudioLMConfig.model_type, *kinds):
+            raise ValueError(f"{folder} holds a model of type {kind!r}; give an AudioLM or one of {', '.join(kinds)}.")
+    return found
+
+
 def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
     """Load the stages in folders of AudioLM models or of single stages, in float32 and in the order of the stages."""
     from audiolm_hf.modeling_audiolm import AudioLMModel
 
-    kinds = {stage.config_class.model_type: stage.model_class for stage in STAGES.values()}
+    classes = {stage.config_class.model_type: stage.model_class for stage in STAGES.values()}
     stages: dict[str, AudioLMStageModel] = {}
-    for folder in folders:
-        kind = read_model_type(folder)
+    for folder, kind in zip(folders, check_stage_folders(folders), strict=True):
         if kind == AudioLMConfig.model_type:
             model = AudioLMModel.from_pretrained(folder, dtype="float32").eval()
             stages |= {name: stage for name, stage in model.stages.items() if not stage.config.layout.parallel}
-        elif kind in kinds and kinds[kind].config_class.layout.parallel:
-            raise ValueError(
-                f"{folder} holds the {kinds[kind].config_class.stage} stage, which predicts all frames at once, so "
-                "that a sequence has no likelihood; report.json of its training has the bits of masked codes."
-            )
-        elif kind in kinds:
-            stage = kinds[kind].from_pretrained(folder, dtype="float32").eval()
-            stages[stage.config.stage] = stage
         else:
-            raise ValueError(f"{folder} holds a model of type {kind!r}; give an AudioLM or one of {', '.join(kinds)}.")
+            stage = classes[kind].from_pretrained(folder, dtype="float32").eval()
+            stages[stage.config.stage] = stage
     return {name: stages[name] for name in STAGES if name in stages}
 
 
