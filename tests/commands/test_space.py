@@ -288,10 +288,13 @@ class Visitor:
     def press_labelled(self, label):
         self.wait(f"button[aria-label='{label}']").click()
 
-    def set_length(self, seconds):
-        field = self.wait("input[type=number][aria-label*='Continuation, seconds']")
+    def set_number(self, label, number):
+        field = self.wait(f"input[type=number][aria-label*='{label}']")
         field.clear()
-        field.send_keys(f"{seconds}\t")
+        field.send_keys(f"{number}\t")
+
+    def set_length(self, seconds):
+        self.set_number("Continuation, seconds", seconds)
 
     def download(self, address):
         text = "return fetch(arguments[0]).then(reply => reply.arrayBuffer()).then(data => [...new Uint8Array(data)])"
@@ -347,14 +350,17 @@ def test_a_visitor_stops_and_the_next_is_served(browser, space):
     visitor = Visitor(browser, space.url)
     visitor.upload(CLIP)
     visitor.prompt_is_shown()
+    visitor.press("More options")
+    visitor.set_number("Continuations", 4)
     visitor.set_length(20)
     visitor.press("Continue")
-    visitor.wait(".stages b", "Continuation 1 of 1")
+    visitor.wait(".stages b", "Continuation 1 of 4")
     visitor.press("Stop")
     visitor.wait(".stages b", "Stopped.")
     (own,) = (space.home / "tmp").glob("audiolm-hf-demo-*")
     visitor.until(lambda: {path.name for path in own.iterdir()} == {"gradio", ".lock"}, "end of the stopped one")
     assert visitor.find(".stages b", "Stopped.") and not visitor.find("#results img")
+    visitor.set_number("Continuations", 1)
     visitor.set_length(1)
     visitor.press("Continue")
     visitor.wait(".stages b", "Generated in")
