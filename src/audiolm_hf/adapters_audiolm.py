@@ -142,8 +142,11 @@ def bare_stage(stage: Any) -> PreTrainedModel:
 
 
 def has_adapter(stage: nn.Module) -> bool:
-    """Return whether layers of a stage have adapters that are not disabled."""
-    return any(hasattr(layer, "base_layer") and not layer.disable_adapters for layer in stage.modules())
+    """Return whether layers of a stage have adapters that are set and not disabled."""
+    wrapped = [layer for layer in stage.modules() if any(hasattr(layer, name) for name in _WRAPPED)]
+    active = [(layer, name) for layer in wrapped if not layer.disable_adapters for name in layer.active_adapters]
+    holders = (nn.ModuleDict, nn.ParameterDict)  # of what belongs to each adapter, by its name
+    return any(isinstance(each, holders) and name in each for layer, name in active for each in layer.children())
 
 
 def _import_peft() -> Any:

@@ -230,9 +230,12 @@ class AudioLMGenerationMixin(PartsMixin):
             **stage_kwargs,
         )
         warn_of_unused_adapters(self, options)
-        given = [name for name in ("continuation_length_s", "min_continuation_length_s") if name in stage_kwargs]
+        lengths = ("continuation_length_s", "min_continuation_length_s", "semantic_")
+        given = [name for name in stage_kwargs if name.startswith(lengths)]
         if semantic_tokens is not None and given:
-            raise ValueError(f"{', '.join(given)} cannot be given with semantic_tokens: their number sets the length.")
+            raise ValueError(
+                f"{', '.join(given)} has no effect with semantic_tokens, which set the length; leave it out."
+            )
         check_generate_inputs(input_values, attention_mask, semantic_tokens, semantic_attention_mask, batch_size)
         num_rows = next((len(rows) for rows in (input_values, semantic_tokens) if rows is not None), batch_size or 1)
         num_rows *= num_return_sequences

@@ -175,7 +175,7 @@ class AudioLMGenerationConfig(GenerationConfig):
 
     def check_stages(self, model_config: Any, given: Mapping[str, Any]) -> None:
         """Check the options that depend on the stages of a model; those `given` for one call must have an effect."""
-        mode, modes = self._mode(model_config), model_config.acoustic_modes
+        mode, modes, used = self._mode(model_config), model_config.acoustic_modes, self.used_stages(model_config)
         for stage, config in model_config.stage_configs.items():
             for name in _stage_options(stage):
                 if stage not in modes[mode] and given.get(name) is not None:
@@ -184,6 +184,9 @@ class AudioLMGenerationConfig(GenerationConfig):
                         f"{name} is given, but acoustic_mode is {mode!r}, without the {stage} stage; give "
                         f"acoustic_mode={other!r}, or leave it out."
                     )
+                switch = f"use_{stage}_stage"
+                if stage not in used and name != switch and given.get(name) is not None:
+                    raise ValueError(f"{name} is given, but {switch} is False; give {switch}=True, or leave it out.")
             passes, num_levels = vars(self).get(f"{stage}_num_passes"), len(config.predicted_levels)
             if isinstance(passes, list) and len(passes) != num_levels:
                 raise ValueError(

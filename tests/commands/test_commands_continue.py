@@ -122,16 +122,16 @@ def test_the_end_token_is_honoured_where_asked(tmp_path, monkeypatch, stop):
 def test_every_stage_can_be_told_how_to_sample(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--coarse-temperature", 0.9, "--semantic-top-k", 50, "--fine-top-p", 0.5, "--no-coarse-do-sample"]
-    given = record(monkeypatch, *options, "--no-use-fine-stage")["generate_kwargs"]
+    given = record(monkeypatch, *options)["generate_kwargs"]
     assert given.pop("progress") is not None
     assert given == {
         "coarse_temperature": 0.9,
         "semantic_top_k": 50,
         "fine_top_p": 0.5,
         "coarse_do_sample": False,
-        "use_fine_stage": False,
     }
     assert set(record(monkeypatch)["generate_kwargs"]) == {"progress"}
+    assert record(monkeypatch, "--no-use-fine-stage")["generate_kwargs"]["use_fine_stage"] is False
 
 
 def test_sampling_options_change_the_samples(run, tmp_path):

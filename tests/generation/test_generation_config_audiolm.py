@@ -4,6 +4,7 @@
 import copy
 
 import pytest
+import torch
 from transformers import GenerationConfig
 
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
@@ -170,3 +171,16 @@ def test_a_configuration_that_a_caller_puts_in_place_is_used_or_refused(tiny_aud
     model.generation_config = {"temperature": 0.5}
     with pytest.raises(TypeError, match="generation_config is a dict; give a GenerationConfig"):
         model.check_generate_options()
+
+
+def test_options_of_a_stage_that_does_not_run_are_refused(tiny_audiolm):
+    message = "fine_top_k is given, but use_fine_stage is False; give use_fine_stage=True, or leave it out"
+    with pytest.raises(ValueError, match=message):
+        tiny_audiolm.check_generate_options(use_fine_stage=False, fine_top_k=3)
+    with pytest.raises(ValueError, match=message):
+        tiny_audiolm.check_generate_options(
+            use_fine_stage=False, generation_config=GenerationConfig(fine_top_k=3, temperature=0.5)
+        )
+    tiny_audiolm.check_generate_options(use_fine_stage=False, top_k=3)  # of all stages that run
+    with pytest.raises(ValueError, match="semantic_top_k has no effect with semantic_tokens"):
+        tiny_audiolm.generate(semantic_tokens=torch.ones(1, 4, dtype=torch.int64), semantic_top_k=3)

@@ -281,7 +281,7 @@ def test_progress_reports_every_stage_to_its_end(tiny_audiolm, prompt):
         ({"seed": 1, "generator": torch.Generator()}, ValueError, "give one of them"),
         ({"semantic_tokens": torch.tensor([[20]])}, ValueError, "give 0 to 19"),
         ({"semantic_tokens": torch.tensor([[0.5]])}, TypeError, "give integers"),
-        ({"semantic_tokens": torch.tensor([[1]]), "continuation_length_s": 1.0}, ValueError, "sets the length"),
+        ({"semantic_tokens": torch.tensor([[1]]), "continuation_length_s": 1.0}, ValueError, "set the length"),
         (
             {"semantic_tokens": torch.tensor([[1], [2]]), "input_values": torch.zeros(1, 640)},
             ValueError,

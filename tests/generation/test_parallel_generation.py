@@ -333,6 +333,12 @@ def test_an_adapter_of_a_stage_that_the_mode_leaves_out_is_a_warning(caplog):
     model.enable_adapters()
     model.add_adapter(peft.LoraConfig(target_modules=r"parallel\..*_proj"), "voice")
     assert not generate_in("parallel")
+    assert "adapter of the parallel stage, without effect" in generate_in("hierarchical")  # the first is not set now
+    model.set_adapter("default")
+    assert not generate_in("hierarchical")
+    assert message in generate_in("parallel")
+    model.set_adapter(["default", "voice"])
+    assert not generate_in("hierarchical") + generate_in("parallel")
 
 
 def test_the_mode_needs_its_stage(tiny_audiolm):
