@@ -49,6 +49,7 @@ _FFMPEG_FORMATS = (
     (0, b"\xff\xf9", "aac"),
     (0, b"0&\xb2u\x8ef\xcf\x11", "asf"),
     (0, b"#!AMR", "amr"),
+    (0, b"OggS", "ogg"),  # of Speex or FLAC
 )
 
 
@@ -93,7 +94,7 @@ def _decode_blocks(file: str | Path | bytes, start_s: float, end_s: float | None
                 break
             yield np.ascontiguousarray(block[max(0, first - position) :].T), rate
             position += len(block)
-        slack = _MP3_SLACK if decoder.format == "MP3" else round(_SLACK_S * rate)
+        slack = _MP3_SLACK if decoder.subtype.startswith("MPEG") else round(_SLACK_S * rate)  # WAV may hold it, too
         if num_samples is not None and min(num_samples, last) - position > slack:
             raise ValueError(f"it should last {num_samples / rate:.2f} s, but ends after {position / rate:.2f} s")
 
@@ -159,7 +160,12 @@ def _open_decoder(file: str | Path | bytes, stack: contextlib.ExitStack) -> tupl
             demuxer = _find_demuxer(raw)
             if demuxer is None:
                 raise
+            if demuxer == "ogg":
+                _check_pages(raw)
             return stack.enter_context(_converted(file, demuxer)), None
+        if decoder.format == "RAW":  # libsndfile goes by the ending then: .au, .snd, .vox or .gsm
+            decoder.close()
+            raise ValueError("it has no header of any format")
         if decoder.format == "OGG" and _check_pages(raw):
             decoder.close()
             return stack.enter_context(_converted(file, "ogg")), None
@@ -213,9 +219,12 @@ def _mp3_of_unknown_length(raw: BinaryIO) -> bytes | None:
         flags = int.from_bytes(frame[at + 4 : at + 8])
         counts_frames, counts_bytes = flags & 1, flags & 2
         stated = int.from_bytes(frame[at + 12 : at + 16]) if counts_bytes else size
+        raw.seek(start + stated)
         # Files joined to one keep the header of the first.
-        if counts_frames and size - start <= 1.05 * stated + 2**14:
+        joined = size - start > 1.05 * stated + 2**14 or raw.read(2) in (b"ID", frame[:2])
+        if counts_frames and not joined:
             return None
+        raw.seek(start + 2048)
         frame = frame[:at] + bytes(4) + frame[at + 4 :]
     return frame + raw.read()
 

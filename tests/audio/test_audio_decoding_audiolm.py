@@ -85,6 +85,9 @@ def test_mp3_with_a_frame_count_is_as_long_as_what_was_encoded():
 def test_joined_mp3_files_are_read_to_the_end_of_the_last():
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, 3 * RATE).astype(np.float32)
     assert decode_file(mp3(noise) + mp3(noise))[0].shape[1] >= 6 * RATE
+    small = mp3(noise[:RATE] * 0.001)
+    assert len(small) < 2**14 and decode_file(small + small)[0].shape[1] >= 2 * RATE
+    assert decode_file(small + b"TAG" + bytes(125))[0].shape == (1, RATE)
 
 
 @needs_ffmpeg
@@ -101,7 +104,9 @@ def test_joined_ogg_files_are_not_read_in_part_without_ffmpeg(monkeypatch):
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize(("suffix", "codec"), [("m4a", "aac"), ("webm", "libopus"), ("aac", "aac"), ("mka", "flac")])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("m4a", "aac"), ("webm", "libopus"), ("aac", "aac"), ("mka", "flac"), ("oga", "flac")]
+)
 def test_what_libsndfile_does_not_know_goes_through_ffmpeg(tmp_path, suffix, codec):
     soundfile.write(tmp_path / "a.wav", sound(), RATE)
     path = tmp_path / f"-a b.{suffix}"
@@ -260,6 +265,29 @@ def through_ffmpeg(samples: np.ndarray, rate: int, *options: str) -> bytes:
     soundfile.write(buffer, samples, rate, format="WAV")
     command = ["ffmpeg", "-v", "error", "-i", "-", *options, "-"]
     return subprocess.run(command, input=buffer.getvalue(), capture_output=True, check=True).stdout
+
+
+@needs_ffmpeg
+def test_damage_of_an_ogg_file_that_only_ffmpeg_decodes_is_refused():
+    data = through_ffmpeg(sound(), RATE, "-c:a", "flac", "-f", "ogg")
+    with pytest.raises(ValueError, match="is damaged"):
+        decode_file(data[: len(data) // 2])
+
+
+@needs_ffmpeg
+def test_mp3_in_a_wav_file_is_read_like_mp3(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(2.0), RATE)
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "mp3", tmp_path / "b.wav"]
+    subprocess.run(command, check=True)
+    assert decode_file(tmp_path / "b.wav")[0].shape[1] == pytest.approx(2 * RATE, abs=2304)
+
+
+@pytest.mark.parametrize("suffix", ["au", "snd", "vox", "gsm"])
+def test_what_has_no_header_is_not_taken_for_sound(tmp_path, suffix):
+    path = tmp_path / f"notes.{suffix}"
+    path.write_bytes(b"This is text. " * 400)
+    with pytest.raises(ValueError, match="has no header of any format"):
+        decode_file(path)
 
 
 @needs_ffmpeg
