@@ -32,7 +32,7 @@ from .configuration_audiolm import AudioLMStageConfig
 from .packed_decoder_audiolm import fast_products, fixed_length, has_fixed_shapes
 from .packed_encoder_audiolm import PackedEncoder, pack_encoder
 from .stage_steps_audiolm import StageSteps
-from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels
+from .token_layout_audiolm import SEMANTIC_LEVEL, level_mask, level_range, token_levels, without_condition
 
 ProgressCallback = Callable[[str, int, int], None]
 STEPS_BETWEEN_QUESTIONS = 16  # to an accelerator, whether all rows have ended
@@ -190,8 +190,7 @@ def sample_blocks(
         level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
         scores = steps.scores(level).to(device)
         if guided:
-            conditional, unconditional = scores.log_softmax(-1).chunk(2)
-            scores = unconditional + sampler.guidance_scale * (conditional - unconditional)
+            scores = guided_scores(scores, sampler.guidance_scale)
         if num_forbidden_ends is not None:
             forbidden = step < num_forbidden_ends
             scores[:, end_token_id] = scores[:, end_token_id].masked_fill(forbidden, -torch.inf)
@@ -324,9 +323,7 @@ def _frame_scores(
     """Return the scores `(codes, codebook_size)` of the codes of a level at the masked frames, row by row."""
     guided = guidance_scale != 1
     if guided:
-        unconditional = ids.clone()
-        unconditional[..., : model.config.tokens_per_frame] = model.config.absent_token_id
-        ids, masked = torch.cat([ids, unconditional]), masked.repeat(2, 1)
+        ids, masked = torch.cat([ids, without_condition(ids, model.config)]), masked.repeat(2, 1)
         mask = None if mask is None else mask.repeat(2, 1)
     if encoder is None:
         states = model.encode(ids, mask)[masked]
@@ -336,6 +333,11 @@ def _frame_scores(
     scores = model.level_logits(states, level).to(ids.device)
     if not guided:
         return scores
+    return guided_scores(scores, guidance_scale)
+
+
+def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:
+    """Return the guided scores of rows whose second half is the first one without its condition."""
     with_condition, without = scores.log_softmax(-1).chunk(2)
     return without + guidance_scale * (with_condition - without)
 

@@ -151,6 +151,13 @@ def frame_rows(
     return torch.cat([condition, rows], 1)
 
 
+def without_condition(rows: Tensor, config: AudioLMStageConfig) -> Tensor:
+    """Return rows `(..., columns)` of the parallel stage with no semantic tokens, which guidance leads away from."""
+    rows = rows.clone()
+    rows[..., : config.tokens_per_frame] = config.absent_token_id
+    return rows
+
+
 def hide_codes(
     example: dict[str, Tensor], config: AudioLMStageConfig, rng: np.random.Generator, level: int | None = None
 ) -> dict[str, Tensor]:

@@ -203,6 +203,9 @@ def test_training_goes_on_from_given_weights(folders, tmp_path):
         tensor.equal(weights(AudioLMSemanticModel.from_pretrained(first))[name])
         for name, tensor in build_stage_trainer(config).model.state_dict().items()
     )
+    other = config_of(folders, tmp_path / "other", initial_weights=str(first), backbone=BACKBONE | {"hidden_size": 16})
+    with pytest.raises(ValueError, match="has other sizes than backbone and the tokens ask for"):
+        build_stage_trainer(other)
 
 
 def test_embeddings_start_at_the_codebooks_if_a_codec_is_named(folders, tmp_path, tiny_audiolm):

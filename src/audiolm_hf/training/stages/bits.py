@@ -2,7 +2,7 @@
 """Validation of the stages: bits per token on given batches, in total and per level."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ def stage_bits(
     bf16: bool = False,
     process_index: int = 0,
     num_processes: int = 1,
+    token_losses: Callable[..., tuple[Tensor, Tensor]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return the negative log-likelihood and the accuracy of the labels of validation batches.
 
@@ -34,7 +35,7 @@ def stage_bits(
         batch = _batch_or_idle(batches, start + process_index)
         on_device = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            losses, correct = model.token_losses(**on_device)
+            losses, correct = (token_losses or model.token_losses)(**on_device)
         for name, chosen in _label_groups(on_device["labels"], model.config).items():
             totals = [losses[chosen].double().sum() / math.log(2), correct[chosen].double().sum(), chosen.sum()]
             sums[names.index(name)] += torch.stack([value.double().cpu() for value in totals])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.settings import (
     Count,
     CountOrNone,
@@ -19,6 +20,8 @@ from audiolm_hf.settings import (
 )
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys
+
+GuidanceScale = Annotated[float, Within(0, 100)]
 
 
 @dataclass(kw_only=True)
@@ -59,6 +62,9 @@ class StageTrainingConfig(TrainingConfig):
     # share of input ids, 0 to 1, that are replaced at random; conditioning ids are not replaced
     corruption: Share = 0.0
     condition_dropout: Share = 0.0  # share of coarse or parallel sequences without semantic tokens, 0 to 1
+    # guidance scale of the parallel stage in `initial_weights`, whose guided predictions replace the codes as targets,
+    # so that the trained stage needs no guidance, which doubles the passes
+    distill_guidance_scale: GuidanceScale | None = None
     # assign each conditioning token the position of the codes at the same time, so that their distance is the same
     # everywhere (coarse and fine stage; the parallel stage always does)
     align_condition: bool = False
@@ -89,6 +95,13 @@ class StageTrainingConfig(TrainingConfig):
         if self.warm_start is not None and STAGES[self.stage].config_class.layout.parallel:
             raise ValueError(
                 f"warm_start is {self.warm_start!r}, a decoder, and the {self.stage} stage an encoder; leave it out."
+            )
+        if self.distill_guidance_scale is not None and not (
+            self.initial_weights and STAGES[self.stage].config_class.layout.parallel
+        ):
+            raise ValueError(
+                "distill_guidance_scale is for a parallel stage that starts from its teacher; name that in "
+                "initial_weights, or leave the scale out."
             )
         if self.initial_weights is None:
             if not self.backbone and self.warm_start is None:

@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from audiolm_hf.compat_audiolm import CHECKPOINTING
 from audiolm_hf.files import write_json
 from audiolm_hf.progress import progress_bar
+from audiolm_hf.token_layout_audiolm import IGNORE_INDEX
 from audiolm_hf.training.checkpointing import remove_old_checkpoints, require_finite, seal_checkpoint, stop_diverged
 from audiolm_hf.training.config import learning_rate_factor
 from audiolm_hf.training.flops import peak_flops
@@ -31,6 +33,7 @@ from audiolm_hf.training.loop import require_trackers
 from audiolm_hf.training.processes import Interruption, announce
 from audiolm_hf.training.stages.bits import stage_bits
 from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.stages.distillation import GuidanceTeacher
 
 ADAM_BETA2 = 0.95
 FINAL_SHARE = 0.01  # final learning rate as a share of the peak
@@ -43,13 +46,23 @@ NEARLY_FULL = 2**20  # free bytes, less than any file of a checkpoint that canno
 
 
 class StageTrainer(Trainer):
-    """transformers' Trainer for prepared batches (a list in `eval_dataset`), with MFU in the log."""
+    """transformers' Trainer for prepared batches (a list in `eval_dataset`), with MFU in the log.
+
+    With a `teacher`, the targets are its predictions instead of the labels, in training and in validation.
+    """
 
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
     control: TrainerControl
 
-    def __init__(self, config: StageTrainingConfig, flops_per_token: float, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: StageTrainingConfig,
+        flops_per_token: float,
+        teacher: GuidanceTeacher | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(data_collator=_only, **kwargs)
+        self.teacher = teacher
         self.remove_callback(PrinterCallback)  # the progress bar shows the metrics
         self.add_callback(_BestCheckpoint)
         self.config = config
@@ -64,6 +77,26 @@ class StageTrainer(Trainer):
         if not bool(torch.isfinite(loss)):
             stop_diverged(f"the loss is {float(loss)}", self.state.global_step, Path(self.args.output_dir))
         return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the loss of a batch, or of its part."""
+        if self.teacher is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        losses = self._distilled(model, **inputs)[0].sum()
+        count = (inputs["labels"] != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch
+        return losses * self.accelerator.num_processes / count  # DDP takes the mean of the processes
+
+    def _distilled(
+        self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return self.teacher.losses(logits, input_ids, attention_mask, labels)
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
         """Add the speed and, on a known accelerator, the model FLOPs utilization (MFU) to the training metrics."""
@@ -112,7 +145,8 @@ class StageTrainer(Trainer):
         if "token_losses" not in vars(self.model):
             register_fsdp_forward_method(self.model, "token_losses")  # no effect without FSDP
         share = (self.accelerator.process_index, self.accelerator.num_processes)
-        return stage_bits(self.model, self.eval_dataset, bf16, *share)
+        losses = self.model.token_losses if self.teacher is None else partial(self._distilled, self.model)
+        return stage_bits(self.model, self.eval_dataset, bf16, *share, token_losses=losses)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         require_finite(self.model, self.state.global_step, Path(self.args.output_dir))

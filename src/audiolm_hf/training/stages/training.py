@@ -14,6 +14,7 @@ from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_bat
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, require_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.files import replace_folder, write_json
+from audiolm_hf.modeling_parallel_audiolm import AudioLMParallelModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.packed_decoder_audiolm import steady_attention
 from audiolm_hf.stages_audiolm import STAGES
@@ -24,6 +25,7 @@ from audiolm_hf.training.flops import decoder_flops_per_token
 from audiolm_hf.training.processes import delayed_interruption
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.config import StageTrainingConfig
+from audiolm_hf.training.stages.distillation import GuidanceTeacher
 from audiolm_hf.training.stages.initial import code_vectors, start_embeddings_, warm_backbone_config, warm_start_
 from audiolm_hf.training.stages.trainer import (
     PatienceCallback,
@@ -95,7 +97,13 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
     if config.initial_weights is not None:
         trained = model_class.from_pretrained(config.initial_weights, dtype="float32")
         model = model_class(stage_config)  # its settings, such as `align_condition`, can differ
-        model.load_state_dict(trained.state_dict())
+        weights, sizes = trained.state_dict(), {name: each.shape for name, each in model.state_dict().items()}
+        if sizes != {name: each.shape for name, each in weights.items()}:
+            raise ValueError(
+                f"The stage in initial_weights, {config.initial_weights}, has other sizes than backbone and the "
+                "tokens ask for; write its own into backbone."
+            )
+        model.load_state_dict(weights)
         return model
     model = model_class(stage_config)
     if config.warm_start is not None:
@@ -143,12 +151,20 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
     return StageTrainer(
         config,
         decoder_flops_per_token(stage.model, longest_sequence(tokens.info, stage_config)),
+        _teacher(config),
         model=model,
         args=arguments,
         train_dataset=batches,
         eval_dataset=validation_batches(validation, stage_config, config.batch_tokens // batches.parts),
         callbacks=[ProgressCallback(config.stage), PatienceCallback(config.patience)],
     )
+
+
+def _teacher(config: StageTrainingConfig) -> GuidanceTeacher | None:
+    if config.distill_guidance_scale is None:
+        return None
+    model = AudioLMParallelModel.from_pretrained(config.initial_weights, dtype="float32")
+    return GuidanceTeacher(model, config.distill_guidance_scale)
 
 
 @one_run("stage", "final")
