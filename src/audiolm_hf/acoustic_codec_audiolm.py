@@ -32,7 +32,7 @@ from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
 
 DECODE_WINDOW_SAMPLES = 81_920  # decoded at once: what bounds the memory, and nothing else
-STREAM_WINDOWS_S = (0.32, 1.28)  # the first and the longest window of what is generated; each is twice the one before
+STREAM_WINDOWS_S = (0.32, 2.56)  # the first and the longest window of what is generated; each is twice the one before
 UNBOUNDED = 2**40  # frames; more than any recording has
 
 

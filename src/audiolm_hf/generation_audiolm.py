@@ -367,12 +367,12 @@ def _sent(chunks: Iterator[Tensor], streamer: BaseStreamer) -> Iterator[Tensor]:
 
 def _output(rows: list[Prompt], tokens: _Record, codes: _Record, audio: list[list[Tensor]]) -> AudioLMGenerateOutput:
     levels = [len(next(codes.values(row), prompt.audio_codes)) for row, prompt in enumerate(rows)]
-    audio_values, audio_lengths = _pad([torch.cat([row.audio, *new]) for row, new in zip(rows, audio, strict=True)])
-    semantic_tokens, token_lengths = _pad(
-        [torch.cat([prompt.semantic_tokens, *tokens.values(row)]) for row, prompt in enumerate(rows)]
+    audio_values, audio_lengths = _join_rows([[row.audio, *new] for row, new in zip(rows, audio, strict=True)])
+    semantic_tokens, token_lengths = _join_rows(
+        [[prompt.semantic_tokens, *tokens.values(row)] for row, prompt in enumerate(rows)]
     )
-    audio_codes, code_lengths = _pad(
-        [torch.cat([prompt.audio_codes[: levels[row]], *codes.values(row)], 1) for row, prompt in enumerate(rows)]
+    audio_codes, code_lengths = _join_rows(
+        [[prompt.audio_codes[: levels[row]], *codes.values(row)] for row, prompt in enumerate(rows)]
     )
     return AudioLMGenerateOutput(
         audio_values=audio_values,
@@ -385,12 +385,12 @@ def _output(rows: list[Prompt], tokens: _Record, codes: _Record, audio: list[lis
     )
 
 
-def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack rows of different lengths of their last dimension, zeros on the right; return them and the lengths."""
-    lengths = [row.shape[-1] for row in rows]
-    padded = rows[0].new_zeros(len(rows), *rows[0].shape[:-1], max(lengths))
+def _join_rows(rows: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
+    """Stack rows of pieces, joined in their last dimension, with zeros on the right; return them and the lengths."""
+    lengths, first = [sum(piece.shape[-1] for piece in row) for row in rows], rows[0][0]
+    padded = first.new_zeros(len(rows), *first.shape[:-1], max(lengths))
     for place, row, length in zip(padded, rows, lengths, strict=True):
-        place[..., :length] = row
+        torch.cat([*row], -1, out=place[..., :length])
     return padded, torch.tensor(lengths, device=padded.device)
 
 

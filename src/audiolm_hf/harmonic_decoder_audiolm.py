@@ -57,12 +57,38 @@ class SourceFilter(NamedTuple):
 class SourceState:
     """State between consecutive windows: frames decoded so far, and F0 in Hz of the last of them, `(batch, known)`.
 
-    `phase (batch,)` is that of the pulse train before the next sample, in steps of a cycle.
+    `phase (batch,)` is that of the pulse train before the next sample, in steps of a cycle. `inputs` are, of each
+    block that sees past frames only, those before the frames that the next window begins with.
     """
 
     frame: int
     f0: Tensor
     phase: Tensor
+    inputs: list[Tensor]
+
+
+class _Past:
+    """What blocks have seen before the frames of a window, and what they will have seen before the next one's.
+
+    Args:
+        inputs (`list[torch.Tensor]`): last inputs `(batch, kernel_size - 1, hidden_size)` of the blocks in their
+            order; empty for zeros.
+        start (`int`): frame of this window with which the next one begins.
+        kernel_size (`int`): of the blocks.
+    """
+
+    def __init__(self, inputs: list[Tensor], start: int, kernel_size: int) -> None:
+        self.inputs, self.start, self.length = iter(inputs), max(0, start), kernel_size - 1
+        self.kept: list[Tensor] = []
+
+    def through(self, block: nn.Module, hidden: Tensor) -> Tensor:
+        """Return what the next block makes of `hidden (batch, frames, hidden_size)`, after what it has seen."""
+        if not isinstance(block, CausalConvNeXtBlock):
+            return block(hidden)
+        before = next(self.inputs, None)
+        before = hidden.new_zeros(len(hidden), self.length, hidden.shape[2]) if before is None else before
+        self.kept.append(torch.cat([before, hidden], 1)[:, self.start : self.start + self.length])
+        return block(hidden, before)
 
 
 class HarmonicDecoder(nn.Module):
@@ -80,15 +106,24 @@ class HarmonicDecoder(nn.Module):
         self.pitch_blocks = nn.ModuleList([CausalConvNeXtBlock(config), nn.LayerNorm(size)])
         self.pitch_proj = nn.Linear(size, config.num_pitch_bins + 1)
 
-    def source_filter(self, latents: Tensor, frame_mask: Tensor | None = None) -> SourceFilter:
-        """Predict filter and source from `latents (batch, frames, hidden_size)`."""
+    def source_filter(
+        self, latents: Tensor, frame_mask: Tensor | None = None, skipped: int = 0, past: _Past | None = None
+    ) -> SourceFilter:
+        """Predict filter and source from `latents (batch, frames, hidden_size)`, but for `skipped` leading frames.
+
+        Blocks that look ahead need these; the others continue from their `past`, zeros by default.
+        """
         hidden = self.in_proj(latents)
-        for block in self.blocks:
+        first = 1 + self.config.num_lookahead_layers  # after a norm
+        for place, block in enumerate(self.blocks):
+            if place == first:
+                hidden, frame_mask = hidden[:, skipped:], None if frame_mask is None else frame_mask[:, skipped:]
             # Blocks that look ahead must see zeros after the last frame, in a padded row as in an unpadded one.
-            hidden = block(hidden if frame_mask is None else hidden.where(frame_mask[:, :, None] > 0, 0.0))
+            hidden = hidden if frame_mask is None else hidden.where(frame_mask[:, :, None] > 0, 0.0)
+            hidden = block(hidden) if past is None or place < first else past.through(block, hidden)
         pitch = hidden
         for block in self.pitch_blocks:
-            pitch = block(pitch)
+            pitch = block(pitch) if past is None else past.through(block, pitch)
         return SourceFilter(
             self.magnitude_proj(hidden).float().clamp(max=LOG_MAGNITUDE_LIMIT),
             self.noise_proj(hidden).float(),
@@ -122,15 +157,19 @@ class HarmonicDecoder(nn.Module):
             `tuple`: samples `(batch, window_frames * hop_length)`, of which those of the next `frames` are valid, and
             the state after these.
         """
-        found = self.source_filter(latents, frame_mask)
-        f0 = self.f0(found.pitch_logits)
-        state = SourceState(0, f0[:, :0], f0.new_zeros(len(f0), dtype=torch.long)) if state is None else state
+        skipped, hop_length = max(0, known - self._around()), self.config.hop_length
+        known -= skipped
+        past = _Past([] if state is None else state.inputs, known + frames - self._around(), self.config.kernel_size)
+        found = self.source_filter(latents, frame_mask, skipped, past)
+        f0, frame_mask = self.f0(found.pitch_logits), None if frame_mask is None else frame_mask[:, skipped:]
+        state = SourceState(0, f0[:, :0], f0.new_zeros(len(f0), dtype=torch.long), []) if state is None else state
         # The F0 of a frame is the same in all windows.
         f0 = torch.cat([state.f0[:, state.f0.shape[1] - known :], f0[:, known:]], dim=1)
         audio_values = self.synthesize(found, f0, frame_mask, state.frame - known, known, state.phase)
-        hertz = sample_f0(_hold(f0, frame_mask), self.config.hop_length)[:, known : known + frames]
+        hertz = sample_f0(_hold(f0, frame_mask), hop_length)[:, known : known + frames]
         phase = (state.phase + phase_steps(hertz, self.config.sampling_rate).sum((1, 2))) % CYCLE
-        return audio_values, SourceState(state.frame + frames, f0[:, : known + frames], phase)
+        state = SourceState(state.frame + frames, f0[:, : known + frames], phase, past.kept)
+        return F.pad(audio_values, (skipped * hop_length, 0)), state
 
     def synthesize(
         self,
@@ -172,11 +211,15 @@ class HarmonicDecoder(nn.Module):
 
     def context(self, aligned: bool = False) -> tuple[int, int]:
         """Return how many frames before and after a frame its samples depend on, but for the phase of the pulses."""
+        ahead = self.config.num_lookahead_layers * ((self.config.kernel_size - 1) // 2)
+        return self._around() + ahead, self._around() + ahead
+
+    def _around(self) -> int:
+        """Return how many predicted frames before and after a frame its samples depend on."""
         config = self.config
         windows = math.ceil((config.window_length - config.hop_length) / (2 * config.hop_length))
-        around = 2 * windows + 1  # to analyse the source and to synthesize; F0 is interpolated between two frames
-        ahead = config.num_lookahead_layers * ((config.kernel_size - 1) // 2)
-        return around + (config.num_decoder_layers + 1) * (config.kernel_size - 1), around + ahead
+        # To analyse the source, to synthesize, and to replace a low band; F0 is interpolated between two frames.
+        return 2 * windows + 1 + 2 * (config.low_band_dim > 0)
 
 
 def _hold(f0: Tensor, frame_mask: Tensor | None) -> Tensor:

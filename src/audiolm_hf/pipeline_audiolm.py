@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from transformers.pipelines.base import Pipeline
@@ -46,8 +47,8 @@ def check_same_rate(model: Any, processor: Any) -> None:
 
 
 @dataclass
-class _Prompt:
-    """One of several prompts, with its `name` for error messages, and its `features` once it is read."""
+class Prompt:
+    """A prompt with its `name` for error messages, and its `features` once it is read."""
 
     audio: Any
     name: str
@@ -61,15 +62,15 @@ class _PromptDataset(Dataset):
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def __getitem__(self, index: int) -> _Prompt:
+    def __getitem__(self, index: int) -> Prompt:
         return _number(self.prompts[index], index)
 
 
-def _number(audio: Any, index: int) -> _Prompt:
-    return _Prompt(audio, f"inputs[{index}]" + (f" ({audio})" if isinstance(audio, str | os.PathLike) else ""))
+def _number(audio: Any, index: int) -> Prompt:
+    return Prompt(audio, f"inputs[{index}]" + (f" ({audio})" if isinstance(audio, str | os.PathLike) else ""))
 
 
-def _number_all(prompts: Any) -> Iterator[_Prompt]:
+def _number_all(prompts: Any) -> Iterator[Prompt]:
     """Number the prompts of a generator; an empty one is an error."""
     index = -1
     for index, audio in enumerate(prompts):
@@ -166,8 +167,10 @@ class AudioContinuationPipeline(Pipeline):
 
     def _read_inputs(self, inputs: Any, options: dict[str, Any]) -> Any:
         """Convert prompts to the kinds of inputs that transformers supports: one, a list, a generator or a dataset."""
+        if isinstance(inputs, Prompt):
+            return inputs
         if is_clip(inputs):
-            return _Prompt(inputs, "")
+            return Prompt(inputs, "")
         if isinstance(inputs, IterableDataset) or not hasattr(inputs, "__len__"):
             return _number_all(inputs)
         if len(inputs) == 0:
@@ -175,7 +178,7 @@ class AudioContinuationPipeline(Pipeline):
         if isinstance(inputs, Dataset):
             return _PromptDataset(inputs)
         prompts = [_number(audio, index) for index, audio in enumerate(inputs)]
-        return [_Prompt(None, prompt.name, self.preprocess(prompt, **options)) for prompt in prompts]
+        return [Prompt(None, prompt.name, self.preprocess(prompt, **options)) for prompt in prompts]
 
     def _sanitize_parameters(
         self,
@@ -204,7 +207,7 @@ class AudioContinuationPipeline(Pipeline):
 
     def preprocess(self, input_: Any, sampling_rate: int | None = None) -> dict[str, Tensor]:
         """Read a prompt into `input_values` and `attention_mask`, both `(1, num_samples)`."""
-        prompt = input_ if isinstance(input_, _Prompt) else _Prompt(input_, "")
+        prompt = input_ if isinstance(input_, Prompt) else Prompt(input_, "")
         if prompt.features is not None:
             return prompt.features
         try:
@@ -218,7 +221,9 @@ class AudioContinuationPipeline(Pipeline):
             if not prompt.name:
                 raise
             raise type(error)(f"{prompt.name}: {error}") from error
-        return dict(features)
+        # The prompt may last hours, and all of it is real.
+        mask = torch.ones(1, 1, dtype=torch.long, device="cpu").expand_as(features["input_values"])
+        return {**features, "attention_mask": mask}
 
     def _forward(self, input_tensors: dict[str, Tensor], **options: Any) -> dict[str, Tensor]:
         """Generate continuations; the first axes of all results are `(batch, num_return_sequences)`."""

@@ -104,10 +104,16 @@ class CausalConvNeXtBlock(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, size)
         self.scale = nn.Parameter(torch.full((size,), LAYER_SCALE))
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Transform `(batch, frames, hidden_size)` to the same shape."""
+    def forward(self, hidden_states: Tensor, before: Tensor | None = None) -> Tensor:
+        """Transform `(batch, frames, hidden_size)` to the same shape.
+
+        `before (batch, kernel_size - 1, hidden_size)`, for a block that is not centred, are the frames before these;
+        zeros by default.
+        """
         padding = (self.depthwise.kernel_size[0] - 1 - self.ahead, self.ahead)
-        mixed = self.depthwise(F.pad(hidden_states.transpose(1, 2), padding)).transpose(1, 2)
+        seen = hidden_states.transpose(1, 2)
+        seen = F.pad(seen, padding) if before is None else torch.cat([before.transpose(1, 2), seen], 2)
+        mixed = self.depthwise(seen).transpose(1, 2)
         return hidden_states + self.scale * self.down_proj(F.gelu(self.up_proj(self.norm(mixed))))
 
 

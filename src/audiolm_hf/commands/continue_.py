@@ -29,6 +29,7 @@ from audiolm_hf.commands.options import (
     find_device,
 )
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
+from audiolm_hf.pipeline_audiolm import Prompt
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.provenance_audiolm import provenance, read_provenance
 from audiolm_hf.stages_audiolm import STAGES
@@ -218,19 +219,15 @@ def run(arguments: argparse.Namespace) -> int:
     continue_audio = load(arguments.checkpoint, device)
     _check_stages(continue_audio.model, sampling)
     _tell(arguments, f"{arguments.checkpoint} on {device}, {set_threads(continue_audio.model, arguments.threads)}")
-    clips = [_read(continue_audio, name, prompt) for name, prompt in zip(names, prompts, strict=True)]
-    for clip, row in zip(clips, paths, strict=True):
-        _continue_one(continue_audio, clip, row, arguments, sampling)
+    read = [_read(continue_audio, name, prompt) for name, prompt in zip(names, prompts, strict=True)]
+    for prompt, row in zip(read, paths, strict=True):
+        _continue_one(continue_audio, prompt, row, arguments, sampling)
     return 0
 
 
-def _read(continue_audio: Any, name: str, prompt: str | bytes) -> dict[str, Any]:
-    """Read a prompt; errors have its name."""
-    try:
-        features = continue_audio.preprocess(prompt)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    return {"array": features["input_values"][0], "sampling_rate": continue_audio.processor.sampling_rate}
+def _read(continue_audio: Any, name: str, source: str | bytes) -> Prompt:
+    """Read a prompt once; errors have its name."""
+    return Prompt(None, name, continue_audio.preprocess(Prompt(source, name)))
 
 
 def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[Path]]:
@@ -265,7 +262,7 @@ def _tell(arguments: argparse.Namespace, text: str) -> None:
 
 def _continue_one(
     continue_audio: Any,
-    clip: dict[str, Any],
+    prompt: Prompt,
     paths: list[Path],
     arguments: argparse.Namespace,
     sampling: dict[str, Any],
@@ -278,13 +275,13 @@ def _continue_one(
         "seed": arguments.seed,
     }
     if arguments.stream:
-        _stream_one(continue_audio, clip, paths, arguments, options | {"generate_kwargs": sampling})
+        _stream_one(continue_audio, prompt, paths, arguments, options | {"generate_kwargs": sampling})
         return
     bars = StageBars()
     start = time.perf_counter()
     try:
         results = continue_audio(
-            clip,
+            prompt,
             **options,
             num_return_sequences=arguments.num_continuations,
             generate_kwargs=sampling if arguments.quiet else sampling | {"progress": bars},
@@ -309,7 +306,7 @@ def _continue_one(
 
 def _stream_one(
     continue_audio: Any,
-    clip: dict[str, Any],
+    prompt: Prompt,
     paths: list[Path],
     arguments: argparse.Namespace,
     options: dict[str, Any],
@@ -320,7 +317,7 @@ def _stream_one(
 
     def chunks() -> Iterator[np.ndarray]:
         nonlocal num_samples
-        for result in continue_audio.stream(clip, **options):
+        for result in continue_audio.stream(prompt, **options):
             times.append(time.perf_counter() - start)
             num_samples += len(result["audio"])
             yield result["audio"]
