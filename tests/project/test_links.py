@@ -44,6 +44,7 @@ PAPERS = {
     "2305.09636": "SoundStorm",
     "2305.11072": "Spin",
     "2305.13009": "TWIST",
+    "2210.03142": "On Distillation of Guided Diffusion Models",
     "2305.18975": "kNN-VC",
     "2306.00814": "Vocos",
     "2306.06546": "DAC",

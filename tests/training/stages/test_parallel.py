@@ -245,7 +245,8 @@ def test_guidance_is_distilled_into_one_pass(folders, tmp_path):
 def test_only_a_parallel_stage_that_can_be_guided_is_a_teacher(folders, trained, tmp_path):
     with pytest.raises(ValueError, match="distill_guidance_scale is for a parallel stage that starts from"):
         parallel_training(folders, tmp_path, distill_guidance_scale=2)
-    parallel_stage(condition_dropout=0.0).save_pretrained(tmp_path / "unguided")
+    backbone = BACKBONE | {"model_type": "eurobert"}
+    parallel_stage(condition_dropout=0.0, backbone_config=backbone).save_pretrained(tmp_path / "unguided")
     changes = {"initial_weights": str(tmp_path / "unguided"), "distill_guidance_scale": 2}
     with pytest.raises(ValueError, match="was trained with all of its conditions"):
         train_stage(parallel_training(folders, tmp_path / "output", **changes))
