@@ -50,14 +50,12 @@ CSS = """
 .gradio-container { max-width: 1180px !important; margin: auto !important }
 #notice { border-left: 4px solid #e4572e; padding: 8px 14px; border-radius: 4px;
   background: color-mix(in srgb, #e4572e 9%, transparent) }
-#notice p { margin: 0 }
+#notice p { margin: 0 } .stages b { grid-column: 1 / -1 }
 .stages { display: grid; grid-template-columns: auto 1fr 3.2em; gap: 6px 12px; align-items: center; padding: 10px 2px }
-.stages b { grid-column: 1 / -1 }
 .stages progress { width: 100%; height: 8px; appearance: none; border: 0; border-radius: 4px; overflow: hidden;
   background: color-mix(in srgb, currentColor 15%, transparent) }
-.stages progress::-webkit-progress-bar { background: none }
+.stages progress::-webkit-progress-bar { background: none } .stages progress::-moz-progress-bar { background: #e4572e }
 .stages progress::-webkit-progress-value { background: #e4572e; transition: width .3s }
-.stages progress::-moz-progress-bar { background: #e4572e }
 .stages progress + span { text-align: right; font-variant-numeric: tabular-nums }
 #version { opacity: .7; font-size: .85em } .dark audio { color-scheme: dark }
 """
@@ -155,7 +153,6 @@ def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Fig
     wave.set(ylabel="amplitude", ylim=(-1.05, 1.05), xlim=(0, length_s))
     wave.set_title("prompt", loc="left", color=PROMPT_COLOR)
     wave.set_title("continuation", color=CONTINUATION_COLOR)
-
     energy = log_mel_spectrogram(torch.from_numpy(audio)[None], sampling_rate)[0].T.numpy()
     decibel = 10 / np.log(10) * (energy - energy.max())
     extent = (0, length_s, 0, energy.shape[0])
@@ -271,7 +268,9 @@ class Page:
         failed = f"shown => shown.includes('Stopped.') ? shown : {show_stages('Nothing was generated.', {})!r}"
         running.failure(lambda shown: shown, self.status, self.status, js=failed, **quiet)  # also if it was stopped
         self.stop.click(lambda: show_stages("Stopped.", {}), outputs=self.status, cancels=[running], **quiet)
-        gr.on(None, self.update, self.checkpoint, [self.about, self.mode, *self.temperatures], **quiet)
+        shown = [self.about, self.mode, *self.temperatures]
+        gr.on(None, self.update, self.checkpoint, shown, **quiet)
+        self.mode.input(self.update, [self.checkpoint, self.mode], shown, **quiet)
         with gr.Column(visible=False):
             files = gr.File(label="Audio files", file_count="multiple")
             pictures = gr.File(label="Pictures", file_count="multiple")
@@ -279,19 +278,19 @@ class Page:
             endpoint, outputs = _named(self.continue_audio, self.options), [files, pictures, facts]
             gr.Button().click(endpoint, inputs, outputs, api_name="continue_audio", **limits)
 
-    def show_checkpoint(self, name: str) -> list[dict[str, Any]]:
-        """Return what changes in the options with the checkpoint: its text, its stages and their temperatures."""
+    def show_checkpoint(self, name: str, mode: str | None = None) -> list[dict[str, Any]]:
+        """Return what changes with the checkpoint and the mode: its text, the mode, the temperatures of stages."""
         model = self.checkpoints[name].pipe.model
-        sampling, modes = model.check_generate_options(), [*model.config.acoustic_modes]
-        mode = sampling.acoustic_mode or modes[0]
-        updates: list[dict[str, Any]] = [{"value": self.checkpoints[name].about}]
-        updates += [{"value": None, "visible": len(modes) > 1, "info": f"{mode} by default"}]
-        own = [getattr(sampling, option, None) for option in self.options]  # an empty field becomes 0 when shown
-        return [*updates, *({"value": temperature, "visible": temperature is not None} for temperature in own)]
+        own, modes = model.check_generate_options(), [*model.config.acoustic_modes]
+        used = own.with_options(acoustic_mode=mode or own.acoustic_mode).used_stages(model.config)
+        info = f"{own.acoustic_mode or modes[0]} by default"
+        shown = [{"value": self.checkpoints[name].about}, {"value": mode, "visible": len(modes) > 1, "info": info}]
+        own_values = [(option.split("_")[0] in used, getattr(own, option, None)) for option in self.options]
+        return [*shown, *({"visible": visible, "value": value} for visible, value in own_values)]
 
-    def update(self, name: str) -> list[dict[str, Any]]:
-        """Show the options of a checkpoint, when the page is loaded and when another one is chosen."""
-        return [gr.update(**update) for update in self.show_checkpoint(name)]
+    def update(self, name: str, mode: str | None = None) -> list[dict[str, Any]]:
+        """Show the options when the page is loaded, and when another checkpoint or mode is chosen."""
+        return [gr.update(**update) for update in self.show_checkpoint(name, mode)]
 
     def read(self, *inputs: Any) -> Job:
         """Check what the visitor gave, and read the prompt."""

@@ -109,13 +109,19 @@ def test_the_detector_of_a_checkpoint_judges_the_continuation(bias, verdict, tin
 
 
 def test_the_options_shown_are_those_of_the_chosen_checkpoint(page):
-    def shown(name):
-        about, mode, *temperatures = page.show_checkpoint(name)
+    def shown(name, chosen=None):
+        about, mode, *temperatures = page.show_checkpoint(name, chosen)
+        assert mode["value"] == chosen
         return about["value"], mode["visible"], [own["visible"] for own in temperatures]
 
     assert page.options == [f"{stage}_temperature" for stage in ("semantic", "coarse", "fine", "parallel")]
-    assert shown("both") == ("both", True, [True] * 4)
+    assert shown("both") == shown("both", "hierarchical") == ("both", True, [True, True, True, False])
+    assert shown("both", "parallel") == ("both", True, [True, False, False, True])
     assert shown("one") == ("one", False, [True, True, True, False])
+    # What was set for a stage that no longer runs is reset.
+    assert [update["value"] for update in page.update("both", "parallel")[2:]] == [
+        update["value"] for update in page.update("both")[2:]
+    ]
     assert page.show_checkpoint("one")[3]["value"] == 0.8
 
 
