@@ -125,14 +125,7 @@ def read_audio(
 
 
 def check_audio(source: AudioFile) -> None:
-    """Check that a file exists and that its beginning can be decoded.
-
-    Args:
-        source: see [`read_audio`].
-
-    Raises:
-        TypeError, FileNotFoundError, ValueError: see [`read_audio`].
-    """
+    """Check that a file exists and that its beginning can be decoded; errors are those of [`read_audio`]."""
     read_audio(source, end_s=0.1)
 
 
@@ -151,11 +144,7 @@ def _decode(source: AudioFile, decode: Callable[[str | bytes], Any]) -> Any:
 def read_ends(source: AudioFile) -> bytes:
     """Return the first and the last MiB of a sound file, where all formats have their metadata.
 
-    Args:
-        source: see [`read_audio`].
-
-    Raises:
-        TypeError, FileNotFoundError, ValueError: see [`read_audio`].
+    Errors are those of [`read_audio`].
     """
     file, _ = _locate(source)
     check_audio(file)
@@ -169,15 +158,7 @@ def read_ends(source: AudioFile) -> bytes:
 
 
 def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> None:
-    """Check that [`write_audio`] supports the ending of a file.
-
-    Args:
-        path (`str` or `os.PathLike`): name of the file.
-        sampling_rate (`int`, *optional*): Hz; MP3 and Opus support only some rates.
-
-    Raises:
-        ValueError: the ending is unknown, or its format does not support the sampling rate.
-    """
+    """Check that [`write_audio`] supports the ending of a file, and its format the sampling rate in Hz."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"The output file is {path!r}; give the path of a file, as text or a Path.")
     if any(ord(character) < 32 for character in os.fsdecode(path)):
@@ -194,25 +175,8 @@ def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> N
     )
 
 
-def _is_plain_text(text: str) -> bool:
-    """Return whether text can be stored in a file by libsndfile: UTF-8 without zeros."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
-
-
 def check_folder(path: str | os.PathLike) -> None:
-    """Check that a file can be created.
-
-    Args:
-        path (`str` or `os.PathLike`): path of the file.
-
-    Raises:
-        FileNotFoundError: its folder does not exist.
-        IsADirectoryError: the path is a folder.
-        PermissionError: its folder is not writable.
-    """
+    """Check that a file can be created: that its folder exists and is writable, and that it is no folder itself."""
     path = Path(os.fsdecode(path))
     if len(os.fsencode(path.name)) > 255:
         raise ValueError(f"The output file's name has {len(os.fsencode(path.name))} bytes; at most 255 are possible.")
@@ -233,19 +197,7 @@ def check_folder(path: str | os.PathLike) -> None:
 def encode_audio(
     audio: Any, sampling_rate: int, suffix: str = ".wav", metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """Encode mono audio to the bytes of a file.
-
-    Args:
-        audio (`np.ndarray`, `torch.Tensor` or list, of shape `(num_samples,)`): floats, of which what exceeds [-1, 1]
-            is clipped, or uint8, int16 or int32 samples.
-        sampling_rate (`int`): Hz.
-        suffix (`str`, defaults to `".wav"`): of the format, see [`write_audio`].
-        metadata (`Mapping[str, str]`, *optional*): text fields, see
-            [`~audiolm_hf.provenance_audiolm.provenance`].
-
-    Raises:
-        TypeError, ValueError: as [`write_audio`].
-    """
+    """Encode mono audio to the bytes of a file of the format with this suffix; see [`write_audio`]."""
     require_soundfile()
     check_ending(f"audio{suffix}", sampling_rate)
     samples = as_float32(audio, "Audio to write", copy=False)
@@ -256,7 +208,8 @@ def encode_audio(
     if not isinstance(metadata, Mapping | None):
         raise TypeError(f"metadata is a {type(metadata).__name__}; give a dict of texts.")
     for key, text in (metadata or {}).items():
-        if key not in _TEXT_FIELDS or not isinstance(text, str) or not _is_plain_text(text):
+        plain = isinstance(text, str) and "\0" not in text and text == text.encode(errors="ignore").decode()
+        if key not in _TEXT_FIELDS or not plain:
             raise ValueError(f"metadata has {key!r}: {text!r}; give texts by the names {', '.join(_TEXT_FIELDS)}.")
     size = sum(len(text.encode()) for text in (metadata or {}).values())
     if size > _MOST_METADATA:  # of which libsndfile writes WAV and Opus files that cannot be read
@@ -272,10 +225,7 @@ def encode_audio(
 
 
 def write_audio(
-    path: str | os.PathLike,
-    audio: Any,
-    sampling_rate: int,
-    metadata: Mapping[str, str] | None = None,
+    path: str | os.PathLike, audio: Any, sampling_rate: int, metadata: Mapping[str, str] | None = None
 ) -> Path:
     """Write a mono audio file atomically, so that there is always the old or the complete new file.
 
@@ -312,14 +262,6 @@ def wav_pieces(
     """Encode mono audio, chunk by chunk, to the bytes of a WAV file of 16 bits, for a pipe.
 
     The header comes first, and says that the length is unknown; players and libraries then read to the end.
-
-    Args:
-        chunks (`Iterable`): samples as [`encode_audio`] takes them.
-        sampling_rate (`int`): Hz.
-        metadata (`Mapping[str, str]`, *optional*): as for [`encode_audio`].
-
-    Yields:
-        `bytes`: the header, then each chunk.
     """
     header = encode_audio(np.zeros(0, np.float32), sampling_rate, ".wav", metadata)
     yield header[:4] + _UNKNOWN_LENGTH + header[8:-4] + _UNKNOWN_LENGTH

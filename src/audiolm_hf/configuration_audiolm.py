@@ -278,13 +278,12 @@ class AudioLMConfig(StrictConfig):
             for name, stage in stages.items()
             if taken and (stage.layout.parallel or taken.isdisjoint(stage.predicted_levels))
         ]
-        return {mode: chain for mode, chain in chains.items() if len(chain) > 1 and self._are_all_levels(chain)}
-
-    def _are_all_levels(self, names: list[str]) -> bool:
-        """Return whether stages predict semantic tokens and the levels of the codes from 0 on, each once."""
-        stages = self.stage_configs
-        levels = [level for name in names for level in stages[name].predicted_levels]
-        return levels == [*range(SEMANTIC_LEVEL, SEMANTIC_LEVEL + len(levels))]
+        modes = {}
+        for mode, chain in chains.items():  # semantic tokens, and the levels of the codes from 0 on, each once
+            levels = [level for name in chain for level in stages[name].predicted_levels]
+            if len(chain) > 1 and levels == [*range(SEMANTIC_LEVEL, SEMANTIC_LEVEL + len(levels))]:
+                modes[mode] = chain
+        return modes
 
     def validate_agreement(self) -> None:
         """Check that tokenizer, codec and stages mean the same tokens."""

@@ -7,6 +7,7 @@ In: arrays or tensors of any sampling rate and common sample type; out: `input_v
 
 import inspect
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any, ClassVar
 
 import numpy as np
@@ -130,7 +131,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         FLAG.check("return_attention_mask", return_attention_mask, optional=True)
         if not isinstance(padding, bool | str):  # a PaddingStrategy is text, too
             raise ValueError(f"padding is {padding!r}; give True, False, 'longest', 'max_length' or 'do_not_pad'.")
-        clips = list(raw_audio) if _is_batch(raw_audio) else [raw_audio]
+        many = isinstance(raw_audio, list | tuple) and not isinstance(next(iter(raw_audio), None), Number)
+        clips = list(raw_audio) if many else [raw_audio]
         rates = self._rates(sampling_rate, len(clips))
         names = [f"Recording {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]
         rows = [self._prepare(clip, rate, name) for clip, rate, name in zip(clips, rates, names, strict=True)]
@@ -199,13 +201,6 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         peak = max(float(audio.max()) - mean, mean - float(audio.min()))
         if peak <= 10.0 ** (self.silence_threshold_db / 20):
             raise ValueError(f"{name} is silent: its peak {peak:.1e} is below {self.silence_threshold_db} dB.")
-
-
-def _is_batch(raw_audio: Any) -> bool:
-    """Return whether the items of a list are recordings instead of the samples of one."""
-    if not isinstance(raw_audio, list | tuple):
-        return False
-    return len(raw_audio) == 0 or not isinstance(raw_audio[0], int | float | np.number)
 
 
 def _one_channel(audio: np.ndarray, name: str) -> np.ndarray:

@@ -319,12 +319,8 @@ class AudioLMGenerationMixin(PartsMixin):
             return []
         rows = _unpad(semantic_tokens.to(self.device, copy=True), attention_mask, "semantic_attention_mask")
         for row in rows:
-            semantic_ids(row, self._semantic_stage.config)  # raises where a token is out of range
+            semantic_ids(row, next(iter(self.stages.values())).config)  # raises where a token is out of range
         return rows
-
-    @property
-    def _semantic_stage(self) -> Any:
-        return next(iter(self.stages.values()))
 
     def num_generated_codebooks(self) -> int:
         """Return the leading levels of the codec that continuations are decoded from."""

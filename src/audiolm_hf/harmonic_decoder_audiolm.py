@@ -38,33 +38,22 @@ RANDOM_BITS = 32
 
 
 class SourceFilter(NamedTuple):
-    """Predictions of the decoder for every frame, float32.
+    """Predictions of the decoder for every frame, float32."""
 
-    Args:
-        log_magnitude (`torch.FloatTensor` of shape `(batch, frames, bins)`): of the filter, natural logarithm.
-        noise_logits (`torch.FloatTensor` of shape `(batch, frames, num_noise_bands)`): share of noise in the power.
-        phase (`torch.FloatTensor` of shape `(batch, frames, num_phase_bands)`): of the filter, radians.
-        pitch_logits (`torch.FloatTensor` of shape `(batch, frames, num_pitch_bins + 1)`): bins of F0, then voicing.
-    """
-
-    log_magnitude: Tensor
-    noise_logits: Tensor
-    phase: Tensor
-    pitch_logits: Tensor
+    log_magnitude: Tensor  # (batch, frames, bins), of the filter, natural logarithm
+    noise_logits: Tensor  # (batch, frames, num_noise_bands), share of noise in the power
+    phase: Tensor  # (batch, frames, num_phase_bands), of the filter, radians
+    pitch_logits: Tensor  # (batch, frames, num_pitch_bins + 1), bins of F0, then voicing
 
 
 @dataclass
 class SourceState:
-    """State between consecutive windows: frames decoded so far, and F0 in Hz of the last of them, `(batch, known)`.
+    """State between consecutive windows."""
 
-    `phase (batch,)` is that of the pulse train before the next sample, in steps of a cycle. `inputs` are, of each
-    block that sees past frames only, those before the frames that the next window begins with.
-    """
-
-    frame: int
-    f0: Tensor
-    phase: Tensor
-    inputs: list[Tensor]
+    frame: int  # frames decoded so far
+    f0: Tensor  # (batch, known), F0 in Hz of the last of them
+    phase: Tensor  # (batch,), of the pulse train before the next sample, in steps of a cycle
+    inputs: list[Tensor]  # of each block that sees past frames only, those before the next window's frames
 
 
 class _Past:
@@ -151,11 +140,8 @@ class HarmonicDecoder(nn.Module):
         """Decode the next `frames` of a recording, among frames that they depend on (see `context`).
 
         `latents (batch, window_frames, hidden_size)` begin `known` frames before the next one; `state` is what the
-        previous window returned.
-
-        Returns:
-            `tuple`: samples `(batch, window_frames * hop_length)`, of which those of the next `frames` are valid, and
-            the state after these.
+        previous window returned. Return samples `(batch, window_frames * hop_length)`, of which those of the next
+        `frames` are valid, and the state after these.
         """
         skipped, hop_length = max(0, known - self._around()), self.config.hop_length
         known -= skipped

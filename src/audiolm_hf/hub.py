@@ -82,7 +82,10 @@ def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs:
             model = snapshot_download(model, **options)  # from there on, its base may also be a bundled checkpoint
         elif is_folder and not is_adapter:
             AudioLMConfig.get_config_dict(model)  # refuses other models
-            _require_processor(model, kwargs)
+            files = [Path(model) / f"{name}_config.json" for name in ("processor", "preprocessor")]
+            given = kwargs.get("processor") or kwargs.get("feature_extractor")
+            if not given and not any(file.is_file() for file in files):
+                raise ValueError(f"{model} has no processor_config.json; call processor.save_pretrained({model!r}).")
     return transformers.pipeline(TASK, model=model, pipeline_class=AudioContinuationPipeline, **kwargs)
 
 
@@ -261,15 +264,6 @@ def _copy_checkpoint(folder: Path, copy: Path) -> None:
         shutil.copyfile(path, copy / name)
     if left_out:
         logger.warning(f"Not uploaded, as no part of a checkpoint: {', '.join(left_out)}.")
-
-
-def _require_processor(folder: str | os.PathLike, given: dict[str, Any]) -> None:
-    """Check that a folder of a model has its processor, or that one is given."""
-    files = [Path(folder) / f"{name}_config.json" for name in ("processor", "preprocessor")]
-    if not any(file.is_file() for file in files) and not any(given.get(n) for n in ("processor", "feature_extractor")):
-        raise ValueError(
-            f"{folder} has no processor_config.json; call processor.save_pretrained({os.fspath(folder)!r})."
-        )
 
 
 def _part_of(folder: Path) -> Part:

@@ -92,7 +92,10 @@ def stage_windows(
             )
             if recording.learned is not None:
                 learned = _learned_tokens(recording, tokens, frames, config, grid)
-                _leave_out(example["labels"], learned, ends_recording=stop == num_units)
+                predicted = example["labels"] != IGNORE_INDEX
+                if int(predicted.sum()) > len(learned):  # the end of a recording is learned as its last token
+                    learned = torch.cat([learned, learned[-1:]])
+                example["labels"][predicted] = example["labels"][predicted].masked_fill(~learned, IGNORE_INDEX)
             examples.append(hide_codes(example, config, rng))
     return pad_examples(examples, config)
 
@@ -124,14 +127,6 @@ def _learned_tokens(
     if config.remove_repeats and len(own):
         learned = learned[torch.cat([own.new_ones(1).bool(), own[1:] != own[:-1]])]
     return learned
-
-
-def _leave_out(labels: Tensor, learned: Tensor, *, ends_recording: bool) -> None:
-    """Set the labels of tokens that are not to be learned to -100; the end of a recording is learned as its last."""
-    predicted = labels != IGNORE_INDEX
-    if ends_recording and int(predicted.sum()) > len(learned):
-        learned = torch.cat([learned, learned[-1:]])
-    labels[predicted] = labels[predicted].masked_fill(~learned, IGNORE_INDEX)
 
 
 class JointTrainingMixin(PartsMixin):
@@ -239,9 +234,8 @@ class JointTrainingMixin(PartsMixin):
             check_waveform(input_values)
             lengths = row_lengths(input_values, attention_mask)
             waveforms = input_values.to(self.device, torch.float32)
-            return [
-                self._tokenise(row[None, :length]) for row, length in zip(waveforms, lengths.tolist(), strict=True)
-            ]
+            rows = zip(waveforms, lengths.tolist(), strict=True)
+            return [self._tokenise(row[None, :length]) for row, length in rows]
         return self._tokenised(semantic_tokens, semantic_attention_mask, audio_codes, codes_attention_mask)
 
     def _tokenised(

@@ -47,17 +47,11 @@ def _rare_bursts(audio: Tensor, frame_length: int) -> Tensor:
 
 @dataclass
 class Loudness:
-    """The normalization of a prompt, which is reversed in its continuation.
+    """The normalization of a prompt, which is reversed in its continuation."""
 
-    Args:
-        offset (`float`, defaults to 0.0): constant that is subtracted.
-        gain (`float`, defaults to 1.0): factor of the rest.
-        correction (`float`, defaults to 1.0): factor that compensates the codec's change of loudness.
-    """
-
-    offset: float = 0.0
-    gain: float = 1.0
-    correction: float = 1.0
+    offset: float = 0.0  # constant that is subtracted
+    gain: float = 1.0  # factor of the rest
+    correction: float = 1.0  # factor that compensates the codec's change of loudness
 
     @classmethod
     def of(cls, audio: Tensor, loudness_db: float, frame_length: int) -> "Loudness":

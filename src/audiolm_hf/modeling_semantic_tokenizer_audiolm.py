@@ -182,13 +182,9 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
     def extract_features(
         self, input_values: Tensor, attention_mask: Tensor | None = None, sampling_rate: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the normalized hidden states at the rate of the tokens, before quantization.
+        """Return the normalized hidden states at the rate of the tokens, before quantization, and their mask.
 
-        Arguments and errors are those of `tokenize`.
-
-        Returns:
-            `torch.Tensor` of shape `(batch, semantic_length, hidden_size)`, float32, and its mask, a
-            `torch.LongTensor` of shape `(batch, semantic_length)`.
+        They are float32 `(batch, semantic_length, hidden_size)`. Arguments and errors are those of `tokenize`.
         """
         input_values, lengths = self.read_waveforms(input_values, attention_mask, sampling_rate)
         return self._features(input_values, lengths), self.token_mask(input_values, lengths)
@@ -208,8 +204,10 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
 
     def _encode(self, input_values: Tensor, lengths: Tensor, num_frames: Tensor) -> Tensor:
         """Return hidden states `(batch, frames, hidden_size)` of the layer for the frames of the longest recording."""
-        if self.encoder.main_input_name == "input_features":
-            return self._encode_spectrum(input_values, lengths, num_frames)
+        if self.encoder.main_input_name == "input_features":  # log-mel spectra, as of Wav2Vec2Bert
+            longest = int(num_frames.max())
+            features = stacked_log_mel(input_values, lengths, self.config.sampling_rate, longest)
+            return self._hidden_states(features, length_mask(num_frames, longest).long())
         # Encoders of waveforms are run on one recording at a time, because padding would change their results (by
         # normalization over time and convolutions).
         rows = [
@@ -217,12 +215,6 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
             for row, length, frames in zip(input_values, lengths.tolist(), num_frames.tolist(), strict=True)
         ]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
-
-    def _encode_spectrum(self, input_values: Tensor, lengths: Tensor, num_frames: Tensor) -> Tensor:
-        """Run an encoder of log-mel spectra (Wav2Vec2Bert)."""
-        longest = int(num_frames.max())
-        features = stacked_log_mel(input_values, lengths, self.config.sampling_rate, longest)
-        return self._hidden_states(features, length_mask(num_frames, longest).long())
 
     def _encode_waveform(self, recording: Tensor, num_frames: int) -> Tensor:
         """Run an encoder of waveforms (all other kinds) on one recording `(num_samples,)` of mean 0 and variance 1."""

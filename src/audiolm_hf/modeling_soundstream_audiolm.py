@@ -326,7 +326,11 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         autocast = self.training and torch.is_autocast_enabled(device_type)  # to train faster, and for nothing else
         with torch.autocast(device_type, enabled=autocast):
             padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
-            self._check_f0(f0, frame_mask)
+            if f0 is not None and self.config.decoder_type != "harmonic":
+                raise ValueError(f'f0 was given with decoder_type {self.config.decoder_type!r}; "harmonic" takes it.')
+            if f0 is not None and f0.shape != frame_mask.shape:
+                shape = tuple(frame_mask.shape)
+                raise ValueError(f"f0 has shape {tuple(f0.shape)}; give (batch, frames), here {shape}.")
             quantized = self.quantizer(self.encoder(padded), num_codebooks, self.low_band(padded))
             decoder_mask = None if attention_mask is None else frame_mask
             audio_values, found = self._decode_latents(quantized.quantized, quantized.low_band, decoder_mask, f0)
@@ -355,12 +359,6 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         else:
             audio_values = self.decoder(latents, frame_mask)
         return self._complete(audio_values, low_band, frame_mask), found
-
-    def _check_f0(self, f0: Tensor | None, frame_mask: Tensor) -> None:
-        if f0 is not None and self.config.decoder_type != "harmonic":
-            raise ValueError(f'f0 was given with decoder_type {self.config.decoder_type!r}; only "harmonic" takes it.')
-        if f0 is not None and f0.shape != frame_mask.shape:
-            raise ValueError(f"f0 has shape {tuple(f0.shape)}; give (batch, frames), here {tuple(frame_mask.shape)}.")
 
     def _complete(self, audio_values: Tensor, low_band: Tensor | None, frame_mask: Tensor | None) -> Tensor:
         """Replace the low band by the coded one, in rows with levels that code it, and set the padding to 0."""

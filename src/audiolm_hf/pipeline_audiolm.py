@@ -159,11 +159,11 @@ class AudioContinuationPipeline(Pipeline):
         features = self.preprocess(inputs, **(self._preprocess_params | preprocess))
         chunks = self.model.stream(**features, chunk_s=chunk_s, **(self._forward_params | forward))
         full = (self._postprocess_params | postprocess).get("return_full_audio", True)
-        return self._results(chain(features["input_values"] if full else (), chunks))
-
-    def _results(self, chunks: Iterator[Tensor]) -> Iterator[AudioContinuation]:
-        for chunk in chunks:
-            yield {"audio": chunk.float().cpu().numpy(), "sampling_rate": self.processor.sampling_rate}
+        rate = self.processor.sampling_rate
+        return (
+            {"audio": chunk.float().cpu().numpy(), "sampling_rate": rate}
+            for chunk in chain(features["input_values"] if full else (), chunks)
+        )
 
     def _read_inputs(self, inputs: Any, options: dict[str, Any]) -> Any:
         """Convert prompts to the kinds of inputs that transformers supports: one, a list, a generator or a dataset."""

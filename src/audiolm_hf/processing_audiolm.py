@@ -105,7 +105,10 @@ class AudioLMProcessor(ProcessorMixin):
         """
         if audio is None:
             raise ValueError(f"audio is None; give {_FORMS}.")
-        options = {"return_tensors": "pt", **self._options(kwargs)}
+        known = {"common_kwargs", *ProcessingKwargs.__annotations__, *AudioKwargs.__annotations__}
+        for name in sorted(kwargs.keys() - known):
+            raise TypeError(f"{type(self).__name__} does not know the option {name!r}.")
+        options = {"return_tensors": "pt", **self._merge_kwargs(ProcessingKwargs, **kwargs)["audio_kwargs"]}
         sampling_rate = options.pop("sampling_rate", None)
         if sampling_rate is not None:
             check_sampling_rate(sampling_rate)
@@ -114,14 +117,6 @@ class AudioLMProcessor(ProcessorMixin):
         clips = [self._load(item, sampling_rate, name) for item, name in zip(items, names, strict=True)]
         arrays, rates = [clip for clip, _ in clips], [rate for _, rate in clips]
         return self.feature_extractor(arrays, sampling_rate=rates, **options)
-
-    def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Sort options like other processors; unknown ones are errors."""
-        known = {"common_kwargs", *ProcessingKwargs.__annotations__, *AudioKwargs.__annotations__}
-        unknown = sorted(set(kwargs) - known)
-        if unknown:
-            raise TypeError(f"{type(self).__name__} does not know the option {unknown[0]!r}.")
-        return self._merge_kwargs(ProcessingKwargs, **kwargs)["audio_kwargs"]
 
     def batch_decode(self, output: Any, return_full_audio: bool = True) -> list[np.ndarray]:
         """Trim every row of a generated batch to its length.

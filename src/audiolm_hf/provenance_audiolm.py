@@ -27,11 +27,7 @@ _CONFIGURATIONS = ("config.json", "generation_config.json", "processor_config.js
 
 
 def checkpoint_hash(folder: str | os.PathLike) -> str:
-    """Return the hexadecimal SHA-256 of the configurations and weights in a folder written by `save_pretrained`.
-
-    Raises:
-        FileNotFoundError: the folder has no weights.
-    """
+    """Return the hexadecimal SHA-256 of the configurations and weights in a folder written by `save_pretrained`."""
     path = Path(folder)
     weights = sorted(file.name for file in path.glob("*.safetensors"))
     if not weights:
@@ -47,10 +43,10 @@ def checkpoint_hash(folder: str | os.PathLike) -> str:
 
 def _checkpoint_facts(checkpoint: str | os.PathLike) -> dict[str, str]:
     """Return name and hash of a checkpoint; a name that is in no cache of the Hub has no hash."""
-    text = os.fspath(checkpoint)
-    folder = Path(text) if os.path.isdir(text) else None  # noqa: PTH112 - false, not an error, for too long names
+    text, folder = os.fspath(checkpoint), None
     facts = {"checkpoint": text}
-    if folder is not None:
+    if os.path.isdir(text):  # noqa: PTH112 - false, not an error, for too long names
+        folder = Path(text)
         facts["checkpoint"] = folder.resolve().name
     else:
         with contextlib.suppress(HFValidationError):  # not even a name of the Hub
@@ -62,33 +58,19 @@ def _checkpoint_facts(checkpoint: str | os.PathLike) -> dict[str, str]:
 
 
 def provenance(checkpoint: str | os.PathLike | None = None, seed: int | None = None) -> dict[str, str]:
-    """Return the metadata of a generated audio file, with the time in UTC.
+    """Return the metadata of a generated audio file, `title`, `software`, `date` and `comment`, with the time in UTC.
 
-    Args:
-        checkpoint (`str` or `os.PathLike`, *optional*): folder or Hub name of the model; of a folder's path, only the
-            last part is used. The hash is that of [`checkpoint_hash`].
-        seed (`int`, *optional*): random seed.
-
-    Returns:
-        `dict[str, str]` with the keys `title`, `software`, `date` and `comment`.
-
-    Raises:
-        ValueError: the seed is not an integer of 0 or more.
+    `checkpoint` is the folder or Hub name of the model; of a folder's path, only the last part is used.
     """
     Within(0, math.inf, whole=True).check("seed", seed, optional=True)
-    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    facts: dict[str, str | int] = {"digitalSourceType": SOURCE_TYPE, "softwareAgent": f"audiolm_hf {VERSION}"}
-    facts["when"] = when
+    when, software = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), f"audiolm_hf {VERSION}"
+    facts: dict[str, str | int] = {"digitalSourceType": SOURCE_TYPE, "softwareAgent": software, "when": when}
     if checkpoint is not None:
         facts |= _checkpoint_facts(checkpoint)
     if seed is not None:
         facts["seed"] = seed
-    return {
-        "title": "Audio continuation",
-        "software": f"audiolm_hf {VERSION}",
-        "date": when,
-        "comment": f"{SENTENCE}: {json.dumps(facts)}",
-    }
+    comment = f"{SENTENCE}: {json.dumps(facts)}"
+    return {"title": "Audio continuation", "software": software, "date": when, "comment": comment}
 
 
 def read_provenance(source: AudioFile) -> dict[str, str | int] | None:

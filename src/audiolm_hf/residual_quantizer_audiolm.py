@@ -22,20 +22,13 @@ KMEANS_ITERATIONS = 10
 
 @dataclass
 class QuantizerOutput:
-    """Output of the residual quantizer.
+    """Output of the residual quantizer."""
 
-    Args:
-        quantized (`torch.Tensor` of shape `(batch, frames, hidden_size)`): sum of the chosen code vectors; gradients
-            pass straight through to the latent.
-        audio_codes (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`): chosen codes.
-        commitment_loss (`torch.Tensor` of shape `()`): mean squared distance of the latent from the chosen codes.
-        low_band (`torch.Tensor` of shape `(batch, frames, low_band_dim)`, *optional*): quantized low band.
-    """
-
+    # (batch, frames, hidden_size), sum of the chosen code vectors; gradients pass straight through to the latent
     quantized: Tensor
-    audio_codes: Tensor
-    commitment_loss: Tensor
-    low_band: Tensor | None = None
+    audio_codes: Tensor  # (batch, num_codebooks, frames)
+    commitment_loss: Tensor  # (), mean squared distance of the latent from the chosen codes
+    low_band: Tensor | None = None  # (batch, frames, low_band_dim), quantized
 
 
 def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
@@ -145,10 +138,8 @@ class EMACodebook(nn.Module):
     def forward(self, residual: Tensor, active: Tensor | None, rows: int = 1) -> tuple[Tensor, Tensor, Tensor]:
         """Quantize `residual (num_vectors, dim)`, the frames of `rows` examples one after the other.
 
-        In training, the codes move towards the vectors that `active (num_vectors,)` marks, by default all.
-
-        Returns:
-            `tuple`: code vectors `(num_vectors, dim)`, codes and squared distances `(num_vectors,)`.
+        In training, the codes move towards the vectors that `active (num_vectors,)` marks, by default all. Return code
+        vectors `(num_vectors, dim)`, codes and squared distances `(num_vectors,)`.
         """
         codes = self.encode(residual.detach())
         quantized = self.decode(codes)

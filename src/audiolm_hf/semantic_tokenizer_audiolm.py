@@ -52,9 +52,7 @@ class SemanticTokenizerModel(KeepsFloat32, AudioLMPreTrainedModel):
     def compute_tokens(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """Convert waveforms `(batch, num_samples)` at `config.sampling_rate`, padded with 0, to tokens.
 
-        Returns:
-            `torch.LongTensor` of shape `(batch, ceil(num_samples / hop_length))`: any values after the tokens of a
-            recording.
+        They are int64 `(batch, ceil(num_samples / hop_length))`, with any values after the tokens of a recording.
         """
         raise NotImplementedError(f"{type(self).__name__} has no compute_tokens, which turns waveforms into tokens.")
 

@@ -24,14 +24,9 @@ from .packed_encoder_audiolm import PackedEncoder
 
 
 class StageSteps:
-    """Scores after the contexts of a causal stage, and after each of the ids that follow one by one.
+    """Scores after the contexts (ids of each row) of a causal stage, and after each of the ids that follow one by one.
 
-    `states (rows, hidden_size)` are the last hidden states.
-
-    Args:
-        model ([`AudioLMStageModel`]): the stage.
-        contexts (`list[torch.LongTensor]`): ids of each row.
-        num_tokens (`int`): ids to come, for which the cache has room.
+    `states (rows, hidden_size)` are the last hidden states. The cache has room for `num_tokens` ids to come.
     """
 
     def __init__(self, model: PreTrainedModel, contexts: list[Tensor], num_tokens: int) -> None:

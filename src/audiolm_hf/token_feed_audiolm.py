@@ -25,12 +25,7 @@ Pieces = Iterator[list[Piece]]
 
 
 class Feed:
-    """Tokens or codes of several rows that are known, and others that a stage still adds to them.
-
-    Args:
-        known (`list[torch.LongTensor]`): of each row, from its beginning; the last axis is time.
-        source (`Iterator[list[Piece]]`): the pieces that follow.
-    """
+    """Tokens or codes of several rows that are known, from their beginning, and pieces that a stage still adds."""
 
     def __init__(self, known: list[Tensor], source: Pieces) -> None:
         self.kept, self.first, self.source = [*known], [0] * len(known), source
@@ -66,15 +61,10 @@ class Feed:
 
 
 class TimedTokens(Feed):
-    """Semantic tokens with their times.
+    """Semantic tokens of prompts and those that follow, with their times.
 
-    Args:
-        known (`list[torch.LongTensor]`): tokens of each row's prompt.
-        source (`Iterator[list[Piece]]`): the tokens that follow.
-        grid ([`TimeGrid`]): the times of tokens and frames.
-        duration (`float`): steps of the tokenizer that each of those lasts.
-        num_frames (`Callable[[int, int], int]`): frames of a row, by its number and how many tokens follow its prompt;
-            before the row has ended, at least so many.
+    Each token after the prompt lasts `duration` steps of the tokenizer. `num_frames` returns the frames of a row by
+    its number and how many tokens follow its prompt; before the row has ended, at least so many.
     """
 
     def __init__(

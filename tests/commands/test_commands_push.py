@@ -92,11 +92,11 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--port", "99999"], "--port is 99999; give 1 or more and at most 65535"),
+        (["--port", "99999"], "--port is 99999; give an integer from 1 to 65,535"),
         (["--host", "256.1.1.1"], "cannot listen at 256.1.1.1"),
         (["--checkpoint", "speech-huge"], "'speech-huge' is not found"),
         (["--device", "gpu"], "--device is 'gpu'; this machine has cpu"),
-        (["--threads", "0"], "--threads is 0; give 1 or more"),
+        (["--threads", "0"], "--threads is 0; give an integer of 1 or more"),
     ],
 )
 def test_demo_refuses_before_the_model_is_loaded(monkeypatch, capsys, options, message):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands.options import (
-    MOST_CONTINUATIONS,
-    Number,
+    CONTINUATIONS,
+    Checked,
     add_checkpoint,
     add_length,
     add_machine,
@@ -34,15 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_checkpoint(parser)
     add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
-    parser.add_argument(
-        "--batch",
-        type=int,
-        nargs="+",
-        default=[1, 4],
-        action=Number,
-        maximum=MOST_CONTINUATIONS,
-        help="batch sizes (default 1 and 4)",
-    )
+    batches = {"nargs": "+", "default": [1, 4], "help": "batch sizes (default 1 and 4)"}
+    parser.add_argument("--batch", type=int, action=Checked, allowed=CONTINUATIONS, **batches)
     add_number(parser, "--rounds", "repetitions, of which the median is reported", 3)
     parser.add_argument(
         "--against",

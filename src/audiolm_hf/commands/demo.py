@@ -6,7 +6,8 @@ import socket
 from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.options import Number, add_machine, find_device
+from audiolm_hf.commands.options import Checked, add_machine, find_device
+from audiolm_hf.config_values_audiolm import Within
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port",
         type=int,
-        action=Number,
-        maximum=65535,
+        action=Checked,
+        allowed=Within(1, 65535, whole=True),
         help="port to listen at (default: the first free one from 7860)",
     )
     add_machine(parser)

@@ -16,7 +16,7 @@ from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
 from audiolm_hf.commands import evaluate_speech
 from audiolm_hf.commands.evaluate_speech import Result
 from audiolm_hf.commands.options import (
-    Number,
+    Checked,
     add_checkpoint,
     add_continuations,
     add_data,
@@ -152,7 +152,7 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="*",
         default=[],
-        action=Number,
+        action=Checked,
         help="numbers of leading levels to evaluate in addition",
     )
     add_report(parser)

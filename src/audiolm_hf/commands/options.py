@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,35 +11,29 @@ from typing import Any
 import torch
 
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_checkpoint
-from audiolm_hf.config_values_audiolm import did_you_mean
+from audiolm_hf.config_values_audiolm import MANY, Within, did_you_mean
 from audiolm_hf.files import write_text
 from audiolm_hf.run_folder import check_writable, hold_file
 from audiolm_hf.threads import set_threads
 
-LARGEST_SEED = 2**63 - 1
-LONGEST_S = 86_400  # a day; the model checks the memory
-MOST_CONTINUATIONS = 1000
+SEEDS = Within(0, 2**63 - 1, whole=True)
+LENGTHS_S = Within(0, 86_400, above=True)  # at most a day; the model checks the memory
+CONTINUATIONS = Within(1, 1000, whole=True)
 
 
-class Number(argparse.Action):
-    """An option with a number, or a list of numbers, that is checked when it is parsed; infinity is never allowed."""
+class Checked(argparse.Action):
+    """An option with a number, or a list of numbers, that is checked when it is parsed."""
 
-    def __init__(
-        self, *, minimum: float = 1, maximum: float = math.inf, exclusive: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, allowed: Within = MANY, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.minimum, self.maximum, self.exclusive = minimum, maximum, exclusive
+        self.allowed = allowed
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         """Check and store the value or values."""
         for value in values if isinstance(values, list) else [values]:
-            above = value > self.minimum if self.exclusive else value >= self.minimum
-            if not (above and value <= self.maximum and math.isfinite(value)):
-                allowed = f"a number above {self.minimum:g}" if self.exclusive else f"{self.minimum:g} or more"
-                limit = "" if math.isinf(self.maximum) else f" and at most {self.maximum:g}"
-                raise ValueError(f"{option or self.dest} is {value}; give {allowed}{limit}.")
+            self.allowed.check(option or self.dest, value)
         setattr(namespace, self.dest, values)
 
 
@@ -54,35 +47,29 @@ def add_checkpoint(parser: argparse.ArgumentParser, default: str | None = DEFAUL
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--threads`."""
     parser.add_argument("--device", help="device, such as cpu or cuda:0 (default: an accelerator if there is one)")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        action=Number,
-        help="number of threads on a CPU (default: OMP_NUM_THREADS, or by the size of the model)",
-    )
+    text = "number of threads on a CPU (default: OMP_NUM_THREADS, or by the size of the model)"
+    parser.add_argument("--threads", type=int, action=Checked, help=text)
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--seed`."""
-    parser.add_argument("--seed", type=int, default=0, action=Number, minimum=0, maximum=LARGEST_SEED, help=what)
+    parser.add_argument("--seed", type=int, default=0, action=Checked, allowed=SEEDS, help=what)
 
 
 def add_length(parser: argparse.ArgumentParser, flag: str, text: str, default: float | None = None) -> None:
     """Add an option for seconds or minutes, above 0."""
-    parser.add_argument(
-        flag, type=float, default=default, action=Number, minimum=0, maximum=LONGEST_S, exclusive=True, help=text
-    )
+    parser.add_argument(flag, type=float, default=default, action=Checked, allowed=LENGTHS_S, help=text)
 
 
-def add_number(parser: argparse.ArgumentParser, flag: str, text: str, default: int, maximum: float = math.inf) -> None:
+def add_number(parser: argparse.ArgumentParser, flag: str, text: str, default: int, allowed: Within = MANY) -> None:
     """Add an option for a count, of 1 or more."""
     text = f"{text} (default {default})"
-    parser.add_argument(flag, type=int, default=default, action=Number, maximum=maximum, help=text)
+    parser.add_argument(flag, type=int, default=default, action=Checked, allowed=allowed, help=text)
 
 
 def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None:
     """Add `--num-continuations`."""
-    add_number(parser, "--num-continuations", "continuations of each prompt", default, MOST_CONTINUATIONS)
+    add_number(parser, "--num-continuations", "continuations of each prompt", default, CONTINUATIONS)
 
 
 def add_data(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from audiolm_hf.commands.options import Number
+from audiolm_hf.commands.options import Checked
 from audiolm_hf.threads import check_threads
 from audiolm_hf.training.kinds import TRAINING_KINDS, describe_keys, training_kind
 from audiolm_hf.training.processes import leave_processes, process_rank
@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--estimate", action="store_true", help="print parameters, operations and memory instead of training"
     )
     parser.add_argument(
-        "--threads", type=int, action=Number, help="threads on a CPU (default: OMP_NUM_THREADS, or all cores)"
+        "--threads", type=int, action=Checked, help="threads on a CPU (default: OMP_NUM_THREADS, or all cores)"
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="overrides of keys, such as data.folder=/tmp/data seed=1"

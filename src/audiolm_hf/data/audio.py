@@ -104,11 +104,7 @@ class AudioSource(Sequence[AudioRecord]):
         self.durations = np.array([clip.duration for clip in self._clips], dtype=np.float64)  # seconds, as stated
 
     def labels(self, column: str) -> list[str]:
-        """Return a label of every recording: `speaker`, `accent` or `source`, or any column of parquet files.
-
-        Raises:
-            ValueError: a recording is not in a parquet file, or that has no such column.
-        """
+        """Return a label of every recording: `speaker`, `accent` or `source`, or any column of parquet files."""
         if column in ("speaker", "accent", "source"):
             return [getattr(clip, column) for clip in self._clips]
         columns: dict[Path, list[Any]] = {}

@@ -188,7 +188,10 @@ def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
     owners: dict[str, str] = {}
     for split in lists:
         base = split.removeprefix("midi_")
-        for key in {key for row in lists[split] for key in _owned(row["path"], corpus.layout)}:
+        owned = {row["path"] for row in lists[split]}  # by one split alone
+        if corpus.layout == "librispeech":
+            owned |= {f"speaker {path.partition('-')[0]}" for path in owned}
+        for key in owned:
             if base in SPLITS and owners.setdefault(key, base) != base:
                 raise ValueError(f"{key} is in the lists of {owners[key]} and {base}; keep it in one.")
     return lists
@@ -218,11 +221,6 @@ def _is_time(text: str) -> bool:
         return math.isfinite(float(text)) and float(text) >= 0
     except ValueError:
         return False
-
-
-def _owned(path: str, layout: str) -> list[str]:
-    """What may be in one split only: the recording, and in LibriSpeech its speaker."""
-    return [path, f"speaker {path.partition('-')[0]}"] if layout == "librispeech" else [path]
 
 
 def _librispeech(source: Path, wanted: set[str]) -> dict[str, Recording]:

@@ -83,13 +83,13 @@ def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel)
     # What differs from the defaults, as in config.json, so that new fields of later versions do not matter.
     _update(digest, semantic_tokenizer.config.to_diff_dict(), semantic_tokenizer.state_dict())
     config = {key: value for key, value in codec.config.to_diff_dict().items() if key not in codec_keys}
-    _update(digest, config, {name: tensor for name, tensor in codec.state_dict().items() if _decides_codes(name)})
+    deciding = {
+        name: tensor
+        for name, tensor in codec.state_dict().items()
+        if not name.startswith(_DECODER_PREFIXES) and name.rpartition(".")[2] not in _STATISTICS
+    }
+    _update(digest, config, deciding)
     return digest.hexdigest()[:16]
-
-
-def _decides_codes(name: str) -> bool:
-    """Return whether a tensor of a codec is used in encoding."""
-    return not name.startswith(_DECODER_PREFIXES) and name.rpartition(".")[2] not in _STATISTICS
 
 
 def _update(digest: "hashlib._Hash", config: dict[str, object], tensors: dict[str, Tensor]) -> None:

@@ -200,18 +200,13 @@ def _read_info(folder: Path) -> TokenInfo:
         if not (isinstance(value, str) if name == "tokenizers" else _SIZES.holds(value)):
             raise ValueError(f"{path} has {name} = {value!r}; it is damaged, so tokenize the recordings again.")
     if "shards" in values:
-        _check_shards(folder, values["shards"])
+        listed, there = values["shards"], shard_hashes(folder)
+        changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
+        if changed:
+            raise ValueError(f"{folder} is not as it was made ({', '.join(changed[:3])} changed); tokenize again.")
     else:
         logger.warning(f"{folder} does not list its shards, as an earlier version wrote it: they are not checked.")
     return TokenInfo(**{name: values[name] for name in names})
-
-
-def _check_shards(folder: Path, listed: dict[str, str]) -> None:
-    """Check that shards were written by `audiolm-hf tokenize` and are unchanged."""
-    there = shard_hashes(folder)
-    changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
-    if changed:
-        raise ValueError(f"{folder} is not as it was made ({', '.join(changed[:3])} changed); tokenize again.")
 
 
 def _open_shard(path: Path) -> pq.ParquetFile:

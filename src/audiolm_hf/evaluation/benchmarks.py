@@ -46,11 +46,7 @@ class PairTask:
 
 
 def read_benchmark(folder: str | Path) -> list[PairTask]:
-    """Return the tasks of a folder in one of the layouts `LAYOUTS`.
-
-    Raises:
-        ValueError: the folder has another layout, or a file or line is not what it should be, which the error names.
-    """
+    """Return the tasks of a folder in one of `LAYOUTS`; a `ValueError` names the file and line that does not fit."""
     folder = Path(folder)
     tasks = [*_zerospeech_tasks(folder), *_salmon_tasks(folder), *_folder_tasks(folder)]
     if not tasks:
@@ -188,11 +184,7 @@ def _folder_tasks(folder: Path) -> Iterator[PairTask]:
 
 
 def read_items(path: str | Path) -> list[AbxItem]:
-    """Return the triphones of an ABX item file.
-
-    Raises:
-        ValueError: a line is not what it should be, which the error names.
-    """
+    """Return the triphones of an ABX item file; a `ValueError` names the line that does not fit."""
     path, items, seen = Path(path), list[AbxItem](), set[AbxItem]()
     for line, row in _read_rows(path, _ITEM, " "):
         onset, offset = (_number(path, line, name, row[name]) for name in ("onset", "offset"))

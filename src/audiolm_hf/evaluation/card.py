@@ -10,9 +10,9 @@ import math
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
@@ -23,7 +23,7 @@ from audiolm_hf.evaluation.protocols.detector import detector_headlines, format_
 from audiolm_hf.evaluation.protocols.generation import format_generation, generation_headlines
 from audiolm_hf.evaluation.protocols.long_form import format_long_form
 from audiolm_hf.evaluation.protocols.pairs import format_pairs
-from audiolm_hf.evaluation.report import Headline, format_headlines, from_json, join_parts
+from audiolm_hf.evaluation.report import Formats, Headline, as_text, format_headlines, from_json, join_parts
 from audiolm_hf.files import write_text
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.provenance_audiolm import checkpoint_hash
@@ -44,77 +44,19 @@ ORDER = (
 )
 AUDIO_SUFFIXES = (".opus", ".mp3")
 LARGEST_EXAMPLE = 500_000  # bytes
-_NUMBERS = (
-    "systems",
-    "edits",
-    "lengths",
-    "noise",
-    "others",
-    "floors",
-    "stages",
-)  # entries of results that hold only numbers
-_TEXTS = ("level",)  # but for these
 
 
-class Evaluated(NamedTuple):
-    """How the result of an evaluation is shown: its title, its text, and its rows of the first table."""
-
-    title: str
-    format: Callable[[Any], str]
-    headlines: Callable[[Any], list[Headline]] = lambda result: []
-
-
-def _as_text(format_result: Callable[[Any], str]) -> Callable[[Any], str]:
-    return lambda result: f"```\n{format_result(result).rstrip()}\n```"
-
-
-FORMATS = {
-    "generation": Evaluated("From semantic tokens", _as_text(format_generation), generation_headlines),
-    "pairs": Evaluated("Pairs of sounds", _as_text(format_pairs)),
-    "long_form": Evaluated("Long continuations", _as_text(format_long_form)),
-    "accents": Evaluated("Groups", _as_text(format_accents)),
-    "detector": Evaluated("Detector", _as_text(format_detector), detector_headlines),
+FORMATS = {  # of the protocols that are no part of the evaluation of a whole checkpoint
+    "generation": Formats("From semantic tokens", as_text(format_generation), generation_headlines),
+    "pairs": Formats("Pairs of sounds", as_text(format_pairs)),
+    "long_form": Formats("Long continuations", as_text(format_long_form)),
+    "accents": Formats("Groups", as_text(format_accents)),
+    "detector": Formats("Detector", as_text(format_detector), detector_headlines),
 }
 
 
-class _Entries(dict):
-    """Entries of a results file, of which a missing one is an error that names file and key."""
-
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        super().__init__({key: _entries(value, f"{where}.{key}") for key, value in values.items()})
-        self.where = where
-
-    def __missing__(self, key: str) -> Any:
-        raise ValueError(f"{self.where} has no key {key!r}; run the evaluation again.")
-
-
-def _entries(value: Any, where: str) -> Any:
-    if isinstance(value, dict):
-        return _Entries(value, where)
-    if isinstance(value, list):
-        return [_entries(each, f"{where}[{place}]") for place, each in enumerate(value)]
-    return value
-
-
-def _check_numbers(value: Any, where: str, needed: bool = False) -> None:
-    """Check that the entries `_NUMBERS` hold numbers alone."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if key not in _TEXTS:
-                _check_numbers(each, f"{where}.{key}", needed or key in _NUMBERS)
-    elif isinstance(value, list):
-        for place, each in enumerate(value):
-            _check_numbers(each, f"{where}[{place}]", needed)
-    elif needed and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ValueError(f"{where} is {value!r}; it must be a number. Run the evaluation again.")
-
-
 class Results:
-    """A results file of `audiolm-hf evaluate`, `command` being what wrote it.
-
-    Raises:
-        ValueError: it is no such file, or that of another checkpoint than the one with the hash `digest`.
-    """
+    """A results file of `audiolm-hf evaluate` for the checkpoint with the hash `digest`; `command` wrote it."""
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path = path
@@ -124,9 +66,11 @@ class Results:
             raise ValueError(f"{path} is no JSON ({error}); give a file that audiolm-hf evaluate -o wrote.") from None
         if not isinstance(report, dict):
             raise ValueError(f"{path} holds a {type(report).__name__}, not an object with the key 'evaluation'.")
-        self.report = _Entries(report, path.name)
-        _check_numbers(report, path.name)
-        self.evaluation, self.command, self.data = (self.report[key] for key in ("evaluation", "command", "data"))
+        for key in ("evaluation", "command", "data", "checkpoint_sha256"):
+            if key not in report:
+                raise ValueError(f"{path.name} has no key {key!r}; run the evaluation again.")
+        self.report, self.evaluation = report, report["evaluation"]
+        self.command, self.data = report["command"], report["data"]
         if self.evaluation not in ("checkpoint", *PROTOCOLS, *FORMATS):
             raise ValueError(f"{path.name}.evaluation is {self.evaluation!r}, which has no place in a card.")
         if self.report["checkpoint_sha256"] != digest:
@@ -146,8 +90,11 @@ class Results:
                     raise ValueError(f"{self.path.name}.protocols has {name!r}, which has no place in a card.")
                 try:
                     yield row.title, row.format(result), row.headlines(result)
-                except (AttributeError, IndexError, KeyError, TypeError, StopIteration) as error:
-                    raise ValueError(f"{self.path.name} is no result of evaluate {name}: {error}.") from None
+                except (AttributeError, IndexError, KeyError, TypeError, ValueError, StopIteration) as error:
+                    flaw = f"{type(error).__name__}: {error}"
+                    raise ValueError(
+                        f"{self.path.name} is no result of evaluate {name} ({flaw}); run it again."
+                    ) from None
 
     def named(self, title: str) -> str:
         """Return a title with the data, if a protocol of the whole evaluation was run on other data."""
@@ -163,14 +110,9 @@ def write_card(
 ) -> Path:
     """Write the card of a checkpoint, its README.md, and copy examples and plots to its subfolder samples.
 
-    Args:
-        folder (`Path`): the checkpoint. Front matter and hand-written sections of a card in it are kept.
-        results (`Sequence[Path]`): JSON files of `audiolm-hf evaluate`, of this checkpoint.
-        examples (`Path`, *optional*): folder of audio examples, Opus or MP3, each with a PNG picture of its name.
-        license (`str`, *optional*): the Hub's identifier of the licence, where the card has none.
-
-    Raises:
-        ValueError: a result is malformed or of another checkpoint, there is no licence, or an example is not usable.
+    Front matter and hand-written sections of a card in `folder` are kept. `results` are JSON files of `audiolm-hf
+    evaluate`, `examples` a folder of Opus or MP3 files, each with a PNG picture of its name, and `license` the Hub's
+    identifier of the licence, where the card has none.
     """
     digest, path = checkpoint_hash(folder), folder / "README.md"
     found = [Results(each, digest) for each in results]
@@ -274,17 +216,16 @@ def _parts(folder: Path) -> str:
             f"{tokenizer.config.num_semantic_tokens} tokens at "
             f"{tokenizer.config.sampling_rate / tokenizer.config.hop_length:g} Hz",
         ),
-    } | {f"{name} stage": (stage, _stage(stage)) for name, stage in model.stages.items()}
+    }
+    for name, stage in model.stages.items():
+        decoder = stage.config.backbone_config
+        text = f"{decoder.model_type}, {decoder.num_hidden_layers} layers of {decoder.hidden_size}"
+        described[f"{name} stage"] = (stage, text)
     rows = [
         f"| {name} | {sum(each.numel() for each in part.parameters()) / 1e6:.1f} M | {text} |"
         for name, (part, text) in described.items()
     ]
     return "\n".join(["| part | parameters | description |", "|---|--:|---|", *rows])
-
-
-def _stage(stage: Any) -> str:
-    decoder = stage.config.backbone_config
-    return f"{decoder.model_type}, {decoder.num_hidden_layers} layers of {decoder.hidden_size}"
 
 
 def _evaluation(found: Sequence[Results], digest: str) -> str:

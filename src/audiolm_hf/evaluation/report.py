@@ -9,9 +9,22 @@ rows of the card's first table.
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Headline = tuple[str, str, str]  # metric, value, and the baselines' values
+
+
+class Formats(NamedTuple):
+    """How the result of an evaluation is shown: its title, its text, and its rows of a card's first table."""
+
+    title: str
+    format: Callable[[Any], str]
+    headlines: Callable[[Any], list[Headline]] = lambda result: []
+
+
+def as_text(format_result: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Return a function that puts the text of another one into a block of Markdown."""
+    return lambda result: f"```\n{format_result(result).rstrip()}\n```"
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -62,21 +75,10 @@ def format_headlines(headlines: Sequence[Headline]) -> str:
     )
 
 
-def format_markdown(title: str, headlines: Sequence[Headline], sections: Mapping[str, str]) -> str:
-    """Return Markdown with a sentence, the table of the headlines, and sections by title."""
-    return join_parts(
-        [title, format_headlines(headlines), *(f"**{name}**\n\n{text}" for name, text in sections.items())]
-    )
-
-
 def to_json(result: Any) -> str:
     """Return JSON in which NaN and infinity are null."""
-    return (
-        json.dumps(
-            _replace(result, lambda value: isinstance(value, float) and not math.isfinite(value), None), indent=2
-        )
-        + "\n"
-    )
+    finite = _replace(result, lambda value: isinstance(value, float) and not math.isfinite(value), None)
+    return json.dumps(finite, indent=2) + "\n"
 
 
 def from_json(text: str) -> Any:

@@ -31,26 +31,16 @@ def measure_generation(
 ) -> dict[str, Any]:
     """Measure the speed of a checkpoint: of every stage, of the codec, and of whole continuations.
 
-    In each round everything is run once, one after the other, so that a busy machine slows all of it down alike.
+    In each round everything is run once, one after the other, so that a busy machine slows all of it down alike; the
+    medians are reported. A stage makes at most a window of `length_s`, in `batch_sizes` rows together. `against` is
+    `"transformers-generate"`, the same stages sampled by `generate` of transformers, or `"audiolm-pytorch"`, that
+    package with random weights beside stages of the same sizes.
 
-    Args:
-        model ([`AudioLMModel`]): the checkpoint.
-        length_s (`float`, defaults to 1.0): seconds of audio; a stage makes at most a window of it.
-        batch_sizes (`Sequence[int]`, defaults to `(1, 4)`): rows that a stage samples together.
-        rounds (`int`, defaults to 3): repetitions, of which the medians are reported.
-        against (`Sequence[str]`, *optional*): `"transformers-generate"`, the same stages sampled by `generate` of
-            transformers; `"audiolm-pytorch"`, that package with random weights beside stages of the same sizes.
-
-    Returns:
-        `dict`: the device, and rows in `stages` (by stage, batch and system: `tokens_per_s`, `ms_per_step`), `codec`
-        (`encode` and `decode`) and `continuations` (by acoustic mode: all of it, and the time until the first chunk
-        of `stream`), each with `seconds`, `cpu_seconds` of this process and, but for the first chunk,
-        `realtime_factor`; `peak_memory_mib` of the process or the GPU; and why something was `skipped`.
+    The result has the device, and rows in `stages` (by stage, batch and system: `tokens_per_s`, `ms_per_step`),
+    `codec` (`encode` and `decode`) and `continuations` (by acoustic mode: all of it, and the time until the first
+    chunk of `stream`), each with `seconds`, `cpu_seconds` of this process and, but for the first chunk,
+    `realtime_factor`; `peak_memory_mib` of the process or the GPU; and why something was `skipped`.
     """
-    if not length_s > 0:
-        raise ValueError(f"length_s is {length_s}; give seconds above 0.")
-    if rounds < 1 or not batch_sizes or min(batch_sizes) < 1:
-        raise ValueError(f"rounds is {rounds} and batch_sizes {list(batch_sizes)}; give 1 or more of each.")
     skipped: dict[str, str] = {}
     sections = {
         "stages": _stage_runs(model, length_s, batch_sizes, TRANSFORMERS in against, skipped),
@@ -121,22 +111,17 @@ def _codec_runs(model: AudioLMModel, length_s: float) -> list[Run]:
 
 def _continuation_runs(model: AudioLMModel, length_s: float, skipped: dict[str, str]) -> list[Run]:
     runs: list[Run] = []
-    modes = model.config.acoustic_modes
+    modes, prompt = model.config.acoustic_modes, _noise(model, PROMPT_LENGTH_S)
     for mode in ("hierarchical", "parallel"):
         if mode not in modes:
             skipped[f"{mode} continuations"] = "the checkpoint has no stages for it"
             continue
         options: dict[str, Any] = {"continuation_length_s": length_s, "min_continuation_length_s": length_s, "seed": 0}
         options |= {"acoustic_mode": mode} if len(modes) > 1 else {}
-        prompt = _noise(model, PROMPT_LENGTH_S)
         runs.append(({"mode": mode, "audio_s": length_s}, partial(model.generate, prompt, **options)))
-        runs.append(({"mode": f"{mode}, first chunk"}, partial(_first_chunk, model, prompt, options)))
+        first_chunk = partial(lambda options: next(model.stream(prompt, **options)), options)
+        runs.append(({"mode": f"{mode}, first chunk"}, first_chunk))
     return runs
-
-
-def _first_chunk(model: AudioLMModel, prompt: Tensor, options: dict[str, Any]) -> Tensor:
-    chunks = model.stream(prompt, **options)
-    return next(iter(chunks))
 
 
 def _noise(model: AudioLMModel, length_s: float) -> Tensor:

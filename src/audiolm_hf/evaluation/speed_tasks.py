@@ -18,9 +18,8 @@ Run = tuple[dict[str, Any], Callable[[], object]]  # a row of the report, and wh
 def stage_task(model: AudioLMModel, name: str, length_s: float) -> tuple[Tensor, int, float]:
     """Return the artificial input for timing a stage on at most a window of audio.
 
-    Returns:
-        `torch.LongTensor` of shape `(sequence_length,)`, ids of the condition; the number of tokens to sample; and
-        their length in seconds of audio.
+    It consists of the ids of the condition `(sequence_length,)`, the number of tokens to sample, and their length in
+    seconds of audio.
     """
     config, codec = model.stages[name].config, model.acoustic_codec
     frames = max(1, int(codec.frame_rate * min(length_s, config.window_length_s)))

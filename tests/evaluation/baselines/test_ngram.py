@@ -71,17 +71,3 @@ def test_discounts_stay_within_their_counts():
         discounts = estimate_discounts(np.array(counts))
         assert (discounts > 0).all()
         assert (discounts <= [1, 2, 3]).all()
-
-
-@pytest.mark.parametrize(
-    ("contexts", "targets", "message"),
-    [
-        (np.zeros((2, 1), int), np.zeros(3, int), r"targets \(3,\)"),
-        (np.zeros((0, 1), int), np.zeros(0, int), "one token or more"),
-        (np.zeros((1, 1), int), np.array([4]), "allowed: 0 to 3"),
-        (np.zeros((1, 1), int), np.array([-1]), "allowed: 0 to 3"),
-    ],
-)
-def test_bad_training_data_is_an_error(contexts, targets, message):
-    with pytest.raises(ValueError, match=message):
-        NGramModel(contexts, targets, 4)

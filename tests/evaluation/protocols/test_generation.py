@@ -3,12 +3,19 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from audiolm_hf import cli
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.protocols.generation import evaluate_generation, format_generation, token_agreement
+from audiolm_hf.evaluation.protocols.generation import (
+    error_rates,
+    evaluate_generation,
+    format_generation,
+    normalise_text,
+    token_agreement,
+)
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP, tiny_model, tiny_processor
 
 
@@ -73,3 +80,15 @@ def test_the_command_without_a_recognizer_and_without_texts(tmp_path, capsys):
     assert json.loads((tmp_path / "out.json").read_text())["num_clips"] == 1
     with pytest.raises(ValueError, match="No recording has a `text`"):
         evaluate_generation(tiny_model().eval(), AudioSource(CLIP), 1, recognize=lambda array, rate: "")
+
+
+def test_rates_are_errors_over_all_words_and_letters():
+    rates = error_rates(["THE CAT SAT", "on a mat"], ["the cat, sat.", "on mat too"])
+    assert rates["wer"] == pytest.approx(2 / 6)  # a missing, too one too many
+    assert rates["cer"] == pytest.approx(5 / 19)  # 2 letters missing, 3 of " too" and a space
+    assert error_rates(["one"], ["a b c"])["wer"] == 3.0  # insertions count, so that a rate can exceed 1
+    assert np.isnan(error_rates([""], ["a"])["wer"])
+
+
+def test_letters_of_all_languages_and_apostrophes_stay():
+    assert normalise_text(" Don\u2019t -- 'Stop',  Zoë_2! ") == "don't stop zoë 2"

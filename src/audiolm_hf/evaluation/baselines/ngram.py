@@ -33,33 +33,16 @@ class _Order:
 class NGramModel:
     """Distribution of the next token of one kind, given the tokens before it.
 
-    The longest context uses counts. Every shorter one uses the number of different tokens on its left (Kneser-Ney),
-    except in a unigram model. Each order has three discounts, estimated from its counts of counts.
-
-    Args:
-        contexts (`np.ndarray` of shape `(num_tokens, order - 1)`): ids before each training token, the nearest last.
-        targets (`np.ndarray` of shape `(num_tokens,)`): the training tokens, in `[0, num_outcomes)`.
-        num_outcomes (`int`): size of the distribution.
+    It is fitted on `targets (num_tokens,)` in `[0, num_outcomes)`, and the ids before each, the nearest last,
+    `contexts (num_tokens, order - 1)`. The longest context uses counts. Every shorter one uses the number of different
+    tokens on its left (Kneser-Ney), except in a unigram model. Each order has three discounts, from its counts of
+    counts.
     """
 
     def __init__(self, contexts: np.ndarray, targets: np.ndarray, num_outcomes: int) -> None:
-        if contexts.ndim != 2 or len(contexts) != len(targets) or not len(targets):
-            raise ValueError(
-                f"contexts has shape {contexts.shape} and targets {targets.shape}; give (num_tokens, order - 1) and "
-                "(num_tokens,) with one token or more."
-            )
-        if targets.min() < 0 or targets.max() >= num_outcomes:
-            raise ValueError(
-                f"targets range from {targets.min()} to {targets.max()}; allowed: 0 to {num_outcomes - 1}."
-            )
         self.num_outcomes = num_outcomes
         self._num_ids = int(contexts.max(initial=0)) + 1
         self._orders = self._fit(contexts.astype(np.int64), targets.astype(np.int64))
-
-    @property
-    def order(self) -> int:
-        """Number of tokens in the longest gram, including the predicted one."""
-        return len(self._orders)
 
     def _fit(self, contexts: np.ndarray, targets: np.ndarray) -> list[_Order]:
         """Index the contexts from short to long, then count the grams from long to short."""

@@ -70,8 +70,7 @@ def semantic_system(tokenizer: SemanticTokenizerModel, records: Sequence[AudioRe
 def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, kind: SpectralKind) -> np.ndarray:
     """Return 80 log-mel bands, or 13 MFCC with first and second differences, normalized, at the rate of the tokens.
 
-    Returns:
-        `np.ndarray` of shape `(frames, hidden_size)`, float32; `frames` is the duration times the rate, rounded up.
+    They are float32 `(frames, hidden_size)`; `frames` is the duration times the rate, rounded up.
     """
     num_frames = -(-len(array) // round(sampling_rate / frame_rate))
     window = torch.nn.functional.pad(torch.from_numpy(array), (0, sampling_rate // 40))[None]
@@ -89,10 +88,8 @@ def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, 
 def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int = 0, num_epochs: int = 20) -> np.ndarray:
     """Return centroids `(num_clusters, hidden_size)`, float32, of features `(frames, hidden_size)`.
 
-    They are those of mini-batch k-means with k-means++ initialization, after at most `num_epochs`.
-
-    Raises:
-        ValueError: there are fewer features than centroids.
+    They are those of mini-batch k-means with k-means++ initialization, after at most `num_epochs`. Fewer features than
+    centroids are a `ValueError`.
     """
     if len(features) < num_clusters:
         raise ValueError(
@@ -110,13 +107,6 @@ def mfcc(log_mel: np.ndarray) -> np.ndarray:
     return np.concatenate([cepstra, slopes, np.gradient(slopes, axis=0)], axis=1)
 
 
-def _some_recordings(source: AudioSource, minutes: float, seed: int) -> list[AudioRecord]:
-    """Return random recordings with at least the given total duration, or all."""
-    order = np.random.default_rng(seed).permutation(len(source))
-    before = np.cumsum(source.durations[order]) - source.durations[order]
-    return [source[int(place)] for place in order[before < 60 * minutes]]
-
-
 @torch.inference_mode()
 def token_systems(
     tokenizer: SemanticTokenizerModel,
@@ -132,7 +122,9 @@ def token_systems(
     """
     own = semantic_system(tokenizer, records)
     systems = {SEMANTIC: own}
-    chosen = _some_recordings(train, train_minutes, seed)
+    order = np.random.default_rng(seed).permutation(len(train))
+    before = np.cumsum(train.durations[order]) - train.durations[order]
+    chosen = [train[int(place)] for place in order[before < 60 * train_minutes]]
     for kind in SPECTRAL_KINDS:
         fitted, features = (
             [spectral_features(record.array, record.sampling_rate, own.frame_rate, kind) for record in each]

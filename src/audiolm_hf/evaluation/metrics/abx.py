@@ -49,15 +49,12 @@ def item_frames(item: AbxItem, features: np.ndarray, frame_rate: float) -> np.nd
 def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_rate: float) -> dict[str, float | int]:
     """Return the ABX error, from 0 (perfect) to 0.5 (chance), of all triples of items from [`triphone_items`].
 
-    `features` are `(frames, hidden_size)` by recording, at `frame_rate` Hz; one-hot rows compare tokens.
-
-    Returns:
-        `dict`: the error rates `within` and `across`, averaged over the pairs of phones (each over its contexts and
-        speakers), NaN without triples; and the numbers of triples, `within_triples` and `across_triples`.
+    `features` are `(frames, hidden_size)` by recording, at `frame_rate` Hz; one-hot rows compare tokens. The result
+    has the error rates `within` and `across`, averaged over the pairs of phones (each over its contexts and speakers),
+    NaN without triples; and the numbers of triples, `within_triples` and `across_triples`.
     """
-    within: dict[tuple[str, str], list[float]] = defaultdict(list)
-    across: dict[tuple[str, str], list[float]] = defaultdict(list)
-    counts = {"within": 0, "across": 0}
+    errors: dict[str, dict[tuple[str, str], list[float]]] = {kind: defaultdict(list) for kind in ("within", "across")}
+    counts = dict.fromkeys(errors, 0)
     by_context = defaultdict(list)
     for item in items:
         by_context[item.context].append(item)
@@ -66,17 +63,16 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
         if not any(cells.values()):  # no triples, as in most contexts
             continue
         distances = warping_distances([item_frames(item, features[item.recording], frame_rate) for item in group])
-        for kind, pairs in (("within", within), ("across", across)):
-            for pair, a, b, x in cells[kind]:
+        for kind, found in cells.items():
+            for pair, a, b, x in found:
                 error, count = _cell_error(distances, a, b, x)
-                pairs[pair].append(error)
+                errors[kind][pair].append(error)
                 counts[kind] += count
-    return {
-        "within": _mean_of_pairs(within),
-        "across": _mean_of_pairs(across),
-        "within_triples": counts["within"],
-        "across_triples": counts["across"],
+    means = {
+        kind: float(np.mean([np.mean(each) for each in pairs.values()])) if pairs else float("nan")
+        for kind, pairs in errors.items()
     }
+    return means | {f"{kind}_triples": count for kind, count in counts.items()}
 
 
 def _places(group: Sequence[AbxItem]) -> dict[str, dict[str, list[int]]]:
@@ -115,18 +111,12 @@ def _cell_error(distances: np.ndarray, a: list[int], b: list[int], x: list[int])
     return float(wrong[keep].mean()), int(keep.sum())
 
 
-def _mean_of_pairs(pairs: dict[tuple[str, str], list[float]]) -> float:
-    return float(np.mean([np.mean(errors) for errors in pairs.values()])) if pairs else float("nan")
-
-
 def warping_distances(features: Sequence[np.ndarray]) -> np.ndarray:
     """Return the dynamic time warping distances `(batch, batch)`, float32, between `(frames, hidden_size)` features.
 
     They are the summed cosine distance along the best path, divided by the sum of both lengths.
     """
     lengths = np.array([len(rows) for rows in features])
-    if not len(lengths) or lengths.min() < 1:
-        raise ValueError(f"Every one of the {len(features)} sequences needs at least one frame; leave empty ones out.")
     size, longest = len(lengths), int(lengths.max())
     padded = np.zeros((size, longest, features[0].shape[1]), dtype=features[0].dtype)
     for place, rows in enumerate(features):

@@ -48,16 +48,12 @@ def balanced_accuracy(real: ArrayLike, generated: ArrayLike) -> float:
 
 
 def detection_metrics(real: ArrayLike, generated: ArrayLike, seed: int = 0) -> dict[str, float]:
-    """Compute the metrics of the scores of real and of generated clips.
+    """Return the metrics of the scores of real and of generated clips, all finite, one or more of each.
 
-    Returns:
-        `dict`: `accuracy` at 0.5, the mean of both classes', and the share of real clips below 0.5, `false_positives`;
-        `eer` with its 95 % bootstrap interval over the clips (`eer_low`, `eer_high`); `auc`; `tpr_at_0.01` and
-        `tpr_at_0.001`, the shares of generated clips that are found at thresholds that call at most this share of real
-        clips generated; `num_real` and `num_generated`.
-
-    Raises:
-        ValueError: there are no scores of a class, or scores that are not finite.
+    They are `accuracy` at 0.5, the mean of both classes', and the share of real clips below 0.5, `false_positives`;
+    `eer` with its 95 % bootstrap interval over the clips (`eer_low`, `eer_high`); `auc`; `tpr_at_0.01` and
+    `tpr_at_0.001`, the shares of generated clips that are found at thresholds that call at most this share of real
+    clips generated; `num_real` and `num_generated`.
     """
     classes = tuple(np.asarray(scores, dtype=np.float64) for scores in (real, generated))
     for name, scores in zip(("real", "generated"), classes, strict=True):

@@ -32,11 +32,10 @@ def shuffled(tokens: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def token_information(tokens: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Compare tokens `(frames,)` with labels of the same frames.
+    """Return how tokens `(frames,)` agree with labels of the same frames.
 
-    Returns:
-        `dict`: `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (share of frames with the most
-        frequent label of their token) and `cluster_purity` (share with the most frequent token of their label).
+    `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (share of frames with the most frequent label
+    of their token) and `cluster_purity` (share with the most frequent token of their label).
     """
     pnmi, pnmi_shuffled = (normalised_information(each, labels) for each in (tokens, shuffled(tokens, seed)))
     counts = contingency_matrix(labels, tokens)  # (num_labels, num_tokens)

@@ -87,10 +87,9 @@ def onset_times(array: np.ndarray, sampling_rate: int) -> np.ndarray:
 def music_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
     """Return the metrics of a continuation and its prompt, mono waveforms `(num_samples,)`.
 
-    Returns:
-        `dict`: `same_key` (1 or 0), `key_agreement` (0 to 1), `pitch_class_similarity` (-1 to 1), `onset_rate` (per
-        second), `onset_ratio` (the smaller by the larger rate, 0 to 1), `inter_onset_ratio` (the same for the median
-        times between onsets) and `loudness_difference_db` (absolute).
+    `same_key` (1 or 0), `key_agreement` (0 to 1), `pitch_class_similarity` (-1 to 1), `onset_rate` (per second),
+    `onset_ratio` (the smaller by the larger rate, 0 to 1), `inter_onset_ratio` (the same for the median times between
+    onsets) and `loudness_difference_db` (absolute).
     """
     histograms = [pitch_class_histogram(part, sampling_rate) for part in (array, prompt)]
     keys = [estimate_key(histogram) for histogram in histograms]

@@ -61,9 +61,8 @@ def syllable_rate(array: np.ndarray, reference: np.ndarray, sampling_rate: int) 
 def prosody_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
     """Return the metrics of a waveform `(num_samples,)`; its loudness is relative to the prompt's loud frames.
 
-    Returns:
-        `dict`: `syllable_rate` (per second), `pause_share`, `voiced_share`, `pitch_hz` (median; NaN without voice) and
-        `pitch_spread` (in semitones, 1.48 times the median absolute deviation; NaN without voice).
+    `syllable_rate` (per second), `pause_share`, `voiced_share`, `pitch_hz` (median; NaN without voice) and
+    `pitch_spread` (in semitones, 1.48 times the median absolute deviation; NaN without voice).
     """
     pitch = pitch_track(array, sampling_rate)
     voiced = pitch[~np.isnan(pitch)]

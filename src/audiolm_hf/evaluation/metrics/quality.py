@@ -22,12 +22,7 @@ QUALITY_SAMPLING_RATE = 16000  # DistillMOS
 
 
 def check_quality(kind: str) -> None:
-    """Check that the quality of a kind of audio can be predicted.
-
-    Raises:
-        ValueError: it is not speech.
-        ImportError: DistillMOS is not installed.
-    """
+    """Check that a kind of audio is speech (else a `ValueError`), and that DistillMOS is installed (`ImportError`)."""
     if kind != "speech":
         raise ValueError(f"DistillMOS predicts the quality of speech, not of {kind}; leave out --quality.")
     missing = [name for name in ("distillmos", "xls_r_sqa") if importlib.util.find_spec(name) is None]

@@ -41,7 +41,7 @@ def speaker_embedding_is_available() -> bool:
 class SpeakerEmbedder:
     """Speaker embeddings of recordings by resemblyzer; an `ImportError` if it is not installed."""
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self) -> None:
         if not speaker_embedding_is_available():
             raise ImportError(
                 "Speaker embeddings need resemblyzer, which is not installed: pip install '.[evaluation]' -c "
@@ -51,8 +51,7 @@ class SpeakerEmbedder:
         with warnings.catch_warnings():  # it imports a deprecated name of scipy
             warnings.simplefilter("ignore", DeprecationWarning)
             from resemblyzer import VoiceEncoder, trim_long_silences
-        self.device = device
-        self._network = VoiceEncoder(device, verbose=False).eval()
+        self._network = VoiceEncoder("cpu", verbose=False).eval()
         self._trim_long_silences = trim_long_silences
 
     @torch.inference_mode()
@@ -62,8 +61,6 @@ class SpeakerEmbedder:
         Long silences are removed first, unless less than 0.1 s of voice is detected; the embedding is then far from
         that of any voice.
         """
-        if array.ndim != 1 or not len(array):
-            raise ValueError(f"array has the shape {array.shape}; give (num_samples,), 1 sample or more.")
         _, partials, _ = self._network.embed_utterance(self._voiced(array, sampling_rate), return_partials=True)
         mean = np.nan_to_num(partials).mean(axis=0)  # the network normalizes its output, which can be 0
         return (mean / max(float(np.linalg.norm(mean)), 1e-6)).astype(np.float32)
@@ -119,9 +116,8 @@ class SpeakerVerifier:
     def metrics(self, array: np.ndarray, prompt_vector: np.ndarray, record: AudioRecord) -> dict[str, float]:
         """Return the metrics of one continuation.
 
-        Returns:
-            `dict`: `speaker_similarity` to the prompt's embedding (0 for silence) and `speaker_found`, 1 if the
-            nearest speaker is that of the prompt, else 0 (NaN with fewer than two speakers).
+        `speaker_similarity` is that to the prompt's embedding (0 for silence), and `speaker_found` 1 if the nearest
+        speaker is that of the prompt, else 0 (NaN with fewer than two speakers).
         """
         names, references = self.references(record.id)
         comparable = len(names) > 1 and record.speaker in names

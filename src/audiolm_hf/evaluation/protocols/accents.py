@@ -60,10 +60,8 @@ def evaluate_accents(
     """Measure at most `num_clips` recordings of each group, one of each speaker in turn.
 
     `group_by` is a label of the recordings, see [`AudioSource.labels`]; those without it are left out, and a recording
-    without `speaker` is one of its own. Recordings are cut to `prompt_length_s` and `length_s`.
-
-    Returns:
-        `dict`: `groups` and `gaps`, see [`summarise_groups`]; `rows`, the metrics of every recording; and settings.
+    without `speaker` is one of its own. Recordings are cut to `prompt_length_s` and `length_s`. The result has
+    `groups` and `gaps`, see [`summarise_groups`]; `rows`, the metrics of every recording; and settings.
 
     Raises:
         ImportError: resemblyzer is not installed.
@@ -148,14 +146,10 @@ def _stage_bits(model: AudioLMModel, record: AudioRecord, array: np.ndarray) -> 
 def summarise_groups(rows: Sequence[Mapping[str, Any]], min_speakers: int = 5, seed: int = 0) -> dict[str, Any]:
     """Compare groups by the means of their speakers' means.
 
-    Args:
-        rows: metrics of each recording by title, with `group`, `speaker` and `recording`.
-        min_speakers (`int`): groups with fewer are shown, and not compared.
-        seed (`int`): of the resampling.
-
-    Returns:
-        `dict`: `groups`, by name `num_speakers`, `num_clips` and, for each metric, mean and 95 % bootstrap interval
-        over the speakers; and `gaps`, for each metric the result of [`worst_minus_best`].
+    `rows` are the metrics of each recording by title, with `group`, `speaker` and `recording`. Groups with fewer than
+    `min_speakers` are shown, and not compared. The result has `groups`, by name `num_speakers`, `num_clips` and, for
+    each metric, mean and 95 % bootstrap interval over the speakers; and `gaps`, for each metric that of
+    [`worst_minus_best`].
     """
     titles = [name for name in rows[0] if name not in ("group", "speaker", "recording")]
     values: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
@@ -187,10 +181,9 @@ def summarise_groups(rows: Sequence[Mapping[str, Any]], min_speakers: int = 5, s
 def worst_minus_best(values: Mapping[str, np.ndarray], higher_is_better: bool, seed: int = 0) -> dict[str, Any]:
     """Return the difference between the worst and the best group's means of speakers.
 
-    Returns:
-        `dict`: the groups `worst` and `best`; their `difference`, with its 95 % bootstrap interval over the speakers,
-        `low` and `high`; and `by_chance`, the size that 95 % of the differences between worst and best stay below if
-        the same speakers are divided at random into groups of these sizes.
+    `worst` and `best` are groups; `difference` has its 95 % bootstrap interval over the speakers, `low` and `high`;
+    and 95 % of the differences stay below `by_chance` if the same speakers are divided at random into groups of these
+    sizes.
     """
     rng = np.random.default_rng(seed)
     means = {group: float(each.mean()) for group, each in values.items()}

@@ -12,21 +12,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from transformers.utils import logging
 
+from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.tokenization import tokenize_recordings
 from audiolm_hf.data.tokenizers import load_tokenizers
 from audiolm_hf.data.tokens import TokenDataset
 from audiolm_hf.evaluation.metrics.quality import check_quality
+from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
 from audiolm_hf.evaluation.protocols import codec, continuation, likelihood, tokens
-from audiolm_hf.evaluation.protocols.continuation import ContinuationKind
-from audiolm_hf.evaluation.protocols.samples import format_samples, save_samples
-from audiolm_hf.evaluation.report import Headline, format_markdown, from_json, to_json
+from audiolm_hf.evaluation.protocols.continuation import TASKS, ContinuationKind
+from audiolm_hf.evaluation.report import Headline, as_text, format_headlines, from_json, join_parts, to_json
 from audiolm_hf.files import write_text
 from audiolm_hf.modeling_audiolm import AudioLMModel
-from audiolm_hf.provenance_audiolm import checkpoint_hash
+from audiolm_hf.provenance_audiolm import checkpoint_hash, provenance
 from audiolm_hf.run_folder import hold_folder, named_files
 from audiolm_hf.threads import set_threads
 
@@ -41,6 +44,7 @@ TRAIN_FILES: dict[ContinuationKind, tuple[str, ...]] = {
     "piano": ("piano/train.parquet",),
 }
 MIDI_FILE = "piano/midi_test.parquet"
+NUM_COLOURS = 16  # of a spectrogram, about 60 kB
 
 
 def kept_result(
@@ -113,13 +117,7 @@ class CheckpointEvaluation:
         return AudioSource(paths, self.model.sampling_rate)
 
     def run(self, protocols: Sequence[str] | None = None) -> dict[str, Any]:
-        """Run some `protocols`, or all, and return their results with hash, settings and the libraries' versions.
-
-        Raises:
-            ValueError: a protocol is not one of `PROTOCOLS`.
-            FileNotFoundError: the checkpoint or a data file is missing.
-            ImportError: `quality` is asked for, and DistillMOS is not installed.
-        """
+        """Run some of `PROTOCOLS`, or all, and return their results with hash, settings and versions of libraries."""
         if self.quality:
             check_quality(self.kind)
         chosen = tuple(PROTOCOLS) if protocols is None else protocols
@@ -155,10 +153,6 @@ class CheckpointEvaluation:
         )
 
 
-def _no_files(evaluation: CheckpointEvaluation) -> list[Path]:
-    return []
-
-
 @dataclass(frozen=True)
 class CheckpointProtocol:
     """A row of the table of protocols.
@@ -172,7 +166,7 @@ class CheckpointProtocol:
     format: Callable[[dict[str, Any]], str]
     headlines: Callable[[dict[str, Any]], list[Headline]]
     settings: tuple[str, ...]
-    train_files: Callable[[CheckpointEvaluation], list[Path]] = _no_files
+    train_files: Callable[[CheckpointEvaluation], list[Path]] = lambda evaluation: []
 
 
 def _evaluate_codec(evaluation: CheckpointEvaluation) -> dict[str, Any]:
@@ -185,9 +179,8 @@ def _evaluate_codec(evaluation: CheckpointEvaluation) -> dict[str, Any]:
 
 
 def _evaluate_tokens(evaluation: CheckpointEvaluation) -> dict[str, Any]:
-    model = evaluation.model
     sources = evaluation.source(evaluation.test_paths), evaluation.source(evaluation.train_paths)
-    parts = (model.semantic_tokenizer, model.acoustic_codec, *sources)
+    parts = (evaluation.model.semantic_tokenizer, evaluation.model.acoustic_codec, *sources)
     options = (evaluation.train_minutes, evaluation.seed)
     if evaluation.kind == "piano":
         return tokens.evaluate_piano_tokens(*parts, evaluation.data / MIDI_FILE, *options)
@@ -230,25 +223,49 @@ def _evaluate_continuation(evaluation: CheckpointEvaluation) -> dict[str, Any]:
     )
 
 
+@torch.inference_mode()
 def _save_samples(evaluation: CheckpointEvaluation) -> dict[str, Any]:
-    folder = evaluation.results_folder / "samples"
+    """Write prompts with their continuations as MP3 files, and draw them above the real ones in PNG files beside them.
+
+    Returns the names of the PNG `files` in the folder, and of their `recordings`.
+    """
+    model, task, folder = evaluation.model, TASKS[evaluation.kind], evaluation.results_folder / "samples"
+    rate = model.sampling_rate
+    boundary = round(task.prompt_length_s * rate)
+    end = boundary + round(task.continuation_length_s * rate)
+    folder.mkdir(parents=True, exist_ok=True)
+    files, recordings = [], []
     source = evaluation.source(evaluation.test_paths)
-    options = (evaluation.num_samples, evaluation.seed, evaluation.kind, evaluation.folder)
-    return save_samples(evaluation.model, source, folder, *options)
+    for number, record in enumerate(continuation.choose_recordings(source, end, evaluation.num_samples)):
+        prompt, seed = record.array[:boundary], evaluation.seed + number
+        ((made,),) = continuation.continue_prompts(model, prompt[None], task.continuation_length_s, seed)
+        whole = np.concatenate([prompt, made])
+        picture = folder / f"sample_{number + 1}.png"
+        write_audio(picture.with_suffix(".mp3"), whole, rate, provenance(evaluation.folder, seed))
+        arrays = {"prompt | continuation": whole, "prompt | real": record.array[:end]}
+        save_spectrograms(arrays, rate, picture, task.prompt_length_s, NUM_COLOURS)
+        files.append(picture.name)
+        recordings.append(record.id)
+    return {"files": files, "recordings": recordings, "seed": evaluation.seed}
 
 
-def _as_text(format_result: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
-    return lambda result: f"```\n{format_result(result).rstrip()}\n```"
+def _format_samples(result: dict[str, Any]) -> str:
+    """Return the pictures of [`_save_samples`] as Markdown, with links to the audio."""
+    named = zip(result["files"], result["recordings"], strict=True)
+    return "\n\n".join(
+        f"![{recording}](samples/{file})\n[{recording}, audio](samples/{Path(file).stem}.mp3)"
+        for file, recording in named
+    )
 
 
 PROTOCOLS = {
     "codec": CheckpointProtocol(
-        "Codec", _evaluate_codec, _as_text(codec.format_codec), codec.codec_headlines, ("num_clips",)
+        "Codec", _evaluate_codec, as_text(codec.format_codec), codec.codec_headlines, ("num_clips",)
     ),
     "tokens": CheckpointProtocol(
         "Semantic tokens",
         _evaluate_tokens,
-        _as_text(tokens.format_tokens),
+        as_text(tokens.format_tokens),
         tokens.token_headlines,
         ("train_minutes",),
         _token_files,
@@ -256,7 +273,7 @@ PROTOCOLS = {
     "likelihood": CheckpointProtocol(
         "Likelihood",
         _evaluate_likelihood,
-        _as_text(likelihood.format_likelihood),
+        as_text(likelihood.format_likelihood),
         likelihood.likelihood_headlines,
         (),
         _likelihood_files,
@@ -264,11 +281,11 @@ PROTOCOLS = {
     "continuation": CheckpointProtocol(
         "Continuation",
         _evaluate_continuation,
-        _as_text(continuation.format_continuation),
+        as_text(continuation.format_continuation),
         continuation.continuation_headlines,
         ("num_prompts", "num_continuations", "quality"),
     ),
-    "samples": CheckpointProtocol("Examples", _save_samples, format_samples, lambda result: [], ("num_samples",)),
+    "samples": CheckpointProtocol("Examples", _save_samples, _format_samples, lambda result: [], ("num_samples",)),
 }
 
 
@@ -280,5 +297,5 @@ def format_checkpoint(report: dict[str, Any]) -> str:
         f"{', '.join(f'`{name}`' for name in report['test_files'])}."
     )
     headlines = [row for name, result in results.items() for row in PROTOCOLS[name].headlines(result)]
-    sections = {PROTOCOLS[name].title: PROTOCOLS[name].format(result) for name, result in results.items()}
-    return format_markdown(title, headlines, sections)
+    sections = [f"**{PROTOCOLS[name].title}**\n\n{PROTOCOLS[name].format(result)}" for name, result in results.items()]
+    return join_parts([title, format_headlines(headlines), *sections])

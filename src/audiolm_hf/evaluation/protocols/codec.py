@@ -6,17 +6,21 @@ The first seconds of some recordings are resynthesized one by one and compared w
 """
 
 import math
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import soundfile as sf
 import torch
 from scipy.stats import entropy
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.baselines.opus import opus_is_available, opus_roundtrip
 from audiolm_hf.evaluation.metrics.resynthesis import audio_quality, require_speech_metrics, speech_quality
 from audiolm_hf.evaluation.report import Headline, format_table, headline, join_parts, systems_table
 from audiolm_hf.progress import progress_bar
@@ -33,6 +37,27 @@ METRICS: dict[CodecKind, dict[str, str]] = {
     "piano": _AUDIO_METRICS,
 }
 OPUS_KBPS: dict[CodecKind, tuple[float, ...]] = {"speech": (6.0, 8.0), "piano": (6.0, 12.0)}
+
+
+def opus_is_available() -> bool:
+    """Return whether `opusenc` and `opusdec` are installed."""
+    return shutil.which("opusenc") is not None and shutil.which("opusdec") is not None
+
+
+def opus_roundtrip(array: np.ndarray, sampling_rate: int, bitrate_kbps: float, music: bool = False) -> np.ndarray:
+    """Encode and decode a mono recording, `(num_samples,)` in [-1, 1], by Opus at a rate in kilobits per second."""
+    with tempfile.TemporaryDirectory() as folder:
+        original, coded, decoded = (Path(folder) / name for name in ("original.wav", "coded.opus", "decoded.wav"))
+        sf.write(original, array, sampling_rate, subtype="PCM_16")
+        tuning = "--music" if music else "--speech"
+        for command in (
+            ["opusenc", "--quiet", tuning, "--bitrate", f"{bitrate_kbps:g}", str(original), str(coded)],
+            ["opusdec", "--quiet", "--rate", str(sampling_rate), str(coded), str(decoded)],
+        ):
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise RuntimeError(f"{command[0]} failed with status {result.returncode}: {result.stderr.strip()}")
+        return sf.read(decoded, dtype="float32")[0]
 
 
 def codebook_usage(audio_codes: Sequence[np.ndarray], codebook_size: int) -> list[dict[str, float]]:
@@ -57,20 +82,14 @@ def evaluate_codec(
     """Compare the first seconds of the first recordings, resynthesized by a codec and by Opus, with the originals.
 
     `num_codebooks` are numbers of leading levels to evaluate in addition to all; `opus_kbps`, by default
-    `OPUS_KBPS[kind]`, are rates of Opus.
-
-    Returns:
-        `dict`: `systems`, the mean metrics of each system (`kbps` and the keys of `METRICS[kind]`); `codebooks`, the
-        use of each level; `opus_note`, the reason if Opus is missing; and the settings.
+    `OPUS_KBPS[kind]`, are rates of Opus. The result has `systems`, the mean metrics of each system (`kbps` and the
+    keys of `METRICS[kind]`); `codebooks`, the use of each level; `opus_note`, the reason if Opus is missing; and the
+    settings.
 
     Raises:
         ImportError: `kind` is speech, and the packages of PESQ and STOI are not installed.
-        ValueError: the sampling rates of the source and the codec differ, or a number of codebooks is out of range.
+        ValueError: a number of codebooks is out of range.
     """
-    if source.sampling_rate != codec.sampling_rate:
-        raise ValueError(
-            f"The recordings are read at {source.sampling_rate} Hz; read them at the codec's {codec.sampling_rate} Hz."
-        )
     levels = sorted({*num_codebooks, codec.num_codebooks}, reverse=True)
     if not 1 <= levels[-1] <= levels[0] <= codec.num_codebooks:
         raise ValueError(f"num_codebooks is {list(num_codebooks)}; this codec has 1 to {codec.num_codebooks} levels.")

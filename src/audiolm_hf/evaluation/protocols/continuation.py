@@ -20,7 +20,7 @@ from audiolm_hf.evaluation.bootstrap import paired_difference, summarise
 from audiolm_hf.evaluation.metrics.acoustics import acoustic_metrics
 from audiolm_hf.evaluation.metrics.music import music_metrics
 from audiolm_hf.evaluation.metrics.prosody import prosody_metrics
-from audiolm_hf.evaluation.metrics.quality import SpeechQuality, check_quality
+from audiolm_hf.evaluation.metrics.quality import SpeechQuality
 from audiolm_hf.evaluation.metrics.speaker import (
     INSTALL_COMMAND,
     SpeakerEmbedder,
@@ -187,25 +187,23 @@ def evaluate_continuation(
 
     At most `num_prompts` recordings are used, one of each speaker in turn. The lengths, in seconds, are by default
     those of `TASKS[kind]`. With `quality`, DistillMOS also scores all clips. `stage_kwargs` are options of
-    `AudioLMModel.generate`, such as `semantic_temperature=0.8`.
-
-    Returns:
-        `dict`: `systems` (means of the keys of `TASKS[kind].metrics`), `intervals` (the same with bootstrap
-        intervals), `differences` of the model and each system, `rows` (the metrics of every prompt) and settings.
+    `AudioLMModel.generate`, such as `semantic_temperature=0.8`. The result has `systems` (means of the keys of
+    `TASKS[kind].metrics`), `intervals` (the same with bootstrap intervals), `differences` of the model and each
+    system, `rows` (the metrics of every prompt) and settings.
 
     Raises:
-        ValueError: no recording is long enough, or `quality` is asked for another kind of audio than speech.
+        ValueError: no recording is long enough.
         ImportError: `quality` is asked for, and DistillMOS is not installed.
     """
-    if quality:
-        check_quality(kind)
     task = TASKS[kind]
     prompt_length_s = prompt_length_s or task.prompt_length_s
     continuation_length_s = continuation_length_s or task.continuation_length_s
     boundary = round(prompt_length_s * model.sampling_rate)
     end = boundary + round(continuation_length_s * model.sampling_rate)
     records = choose_recordings(source, end, num_prompts)
-    verifier, variants = _speaker_verifier(kind, source), _variants(model, stage_kwargs)
+    measurable = kind == "speech" and speaker_embedding_is_available()
+    verifier = SpeakerVerifier(SpeakerEmbedder(), source) if measurable else None
+    variants = _variants(model, stage_kwargs)
     judge = SpeechQuality(model.device) if quality else None
     rows: dict[str, list[dict[str, float]]] = {}
     for number, record in enumerate(progress_bar(records, desc="continue", unit="prompt")):
@@ -229,11 +227,6 @@ def evaluate_continuation(
         "seed": seed,
         "speaker_note": _speaker_note(kind, verifier),
     }
-
-
-def _speaker_verifier(kind: ContinuationKind, source: AudioSource) -> SpeakerVerifier | None:
-    measurable = kind == "speech" and speaker_embedding_is_available()
-    return SpeakerVerifier(SpeakerEmbedder(), source) if measurable else None
 
 
 def _variants(model: AudioLMModel, stage_kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:

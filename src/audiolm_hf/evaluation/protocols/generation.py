@@ -9,16 +9,17 @@ floor the tokens of another recording.
 Paper: AudioLM (arXiv 2209.03143), acoustic generation, table II.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jiwer
 import numpy as np
 import soxr
 import torch
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.bootstrap import summarise
-from audiolm_hf.evaluation.metrics.words import error_rates
 from audiolm_hf.evaluation.protocols.continuation import RESYNTHESIS, resynthesize
 from audiolm_hf.evaluation.report import Headline, format_interval, headline, join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
@@ -43,6 +44,19 @@ def load_recognizer(name: str, device: str = "cpu") -> Recognizer:
     return recognize
 
 
+def normalise_text(text: str) -> str:
+    """Return a text in lower case, with single spaces and no punctuation but apostrophes inside words."""
+    return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'")))
+
+
+def error_rates(references: Sequence[str], found: Sequence[str]) -> dict[str, float]:
+    """Return `wer` and `cer` of texts, all errors over all words or characters; NaN without any."""
+    known, recognized = ([normalise_text(text) for text in texts] for texts in (references, found))
+    if not any(known):
+        return {"wer": float("nan"), "cer": float("nan")}
+    return {"wer": jiwer.wer(known, recognized), "cer": jiwer.cer(known, recognized)}
+
+
 def token_agreement(first: torch.Tensor, second: torch.Tensor) -> float:
     """Return the share of equal tokens `(semantic_length,)`, frame by frame, as far as both go."""
     length = min(len(first), len(second))
@@ -60,12 +74,10 @@ def evaluate_generation(
 ) -> dict[str, Any]:
     """Generate audio from the semantic tokens of the first recordings of at most `LONGEST_S`.
 
-    With a `prompt_length_s`, each is generated after the first seconds of the next recording of its speaker.
-
-    Returns:
-        `dict`: `systems`, the share of tokens that stay the same and, with a recognizer, `wer` and `cer` over all
-        recordings with a text; `agreement`, the share for the model with its bootstrap interval; `texts`; and the
-        settings.
+    With a `prompt_length_s`, each is generated after the first seconds of the next recording of its speaker. The
+    result has `systems`, the share of tokens that stay the same and, with a recognizer, `wer` and `cer` over all
+    recordings with a text; `agreement`, the share for the model with its bootstrap interval; `texts`; and the
+    settings.
 
     Raises:
         ValueError: no recording is short enough, none has a text to recognize, or a speaker has no other recording.

@@ -180,13 +180,10 @@ def evaluate_likelihood(
 ) -> dict[str, Any]:
     """Compare stages with n-gram models, fitted on `train`, on the same held-out tokens `test`.
 
-    Returns:
-        `dict`: `stages` has the number of tokens and the bits per token of `stage`, `1-gram`, `2-gram` and so on for
-        each stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have `other
-        condition`, the bits with the conditioning tokens of another recording.
-
-    Raises:
-        ValueError: the datasets were made with different tokenizers, or a stage has another vocabulary.
+    In the result, `stages` has the number of tokens and the bits per token of `stage`, `1-gram`, `2-gram` and so on
+    for each stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have `other
+    condition`, the bits with the conditioning tokens of another recording. Datasets of different tokenizers, and a
+    stage with another vocabulary, are a `ValueError`.
     """
     if train.info != test.info:
         raise ValueError(

@@ -43,13 +43,9 @@ def evaluate_long_form(
 ) -> dict[str, Any]:
     """Measure every 10 s of long continuations beside their prompts.
 
-    Returns:
-        `dict`: `blocks`, a row of means for the prompt, for up to 10 s of the real recording after it, and for each
-            block of the continuations; `drift`, the last block minus the first one with bootstrap intervals; and
-            settings. A last block shorter than a second is left out.
-
-    Raises:
-        ValueError: no recording is long enough for a prompt and a second after it.
+    The result has `blocks`, a row of means for the prompt, for up to 10 s of the real recording after it, and for each
+    block of the continuations; `drift`, the last block minus the first one with bootstrap intervals; and settings. A
+    last block shorter than a second is left out. No recording with a prompt and a second after it is a `ValueError`.
     """
     prompt_length_s = prompt_length_s or TASKS[kind].prompt_length_s
     rate = model.sampling_rate

@@ -38,11 +38,7 @@ class LikelihoodScorer:
     tokenizers: TokenizerPair
 
     def __call__(self, path: Path) -> dict[str, float]:
-        """Return the scores of a file.
-
-        Raises:
-            ValueError: the file cannot be decoded.
-        """
+        """Return the scores of a file; one that cannot be decoded is a `ValueError`."""
         config, codec = self.tokenizers.semantic_tokenizer.config, self.tokenizers.codec
         rate = codec.sampling_rate
         grid = TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, rate)
@@ -66,9 +62,8 @@ class LikelihoodScorer:
 def evaluate_pairs(scorer: Scorer, tasks: Sequence[PairTask]) -> dict[str, Any]:
     """Score every sound of every task, and compare the sounds of each pair.
 
-    Returns:
-        `dict`: for each of `tasks`, `num_pairs`; `accuracy`, by name of the score and by group the mean over items
-        with its bootstrap interval; and `scores`, by name of the score and of the sound.
+    The result has, for each of `tasks`, `num_pairs`; `accuracy`, by name of the score and by group the mean over items
+    with its bootstrap interval; and `scores`, by name of the score and of the sound.
     """
     report: dict[str, Any] = {"tasks": {}}
     for task in tasks:

@@ -60,14 +60,9 @@ def evaluate_tokens(
     """Measure phone and speaker information in semantic tokens of speech and in baselines.
 
     `test` are held-out English recordings with `text` and `speaker`, and `train_minutes` of `train` those that the
-    clusters of spectra are fitted on.
-
-    Returns:
-        `dict`: `systems`, the metrics of each kind of tokens; `speaker_chance`, the largest share of a speaker in the
-        total duration; counts of aligned recordings and words; and the settings.
-
-    Raises:
-        ValueError: no recording can be aligned.
+    clusters of spectra are fitted on. The result has `systems`, the metrics of each kind of tokens; `speaker_chance`,
+    the largest share of a speaker in the total duration; counts of aligned recordings and words; and the settings. It
+    is a `ValueError` if no recording can be aligned.
     """
     alignments = align_recordings(test)
     records = list(test)
@@ -134,11 +129,7 @@ def abx_metrics(
 
 
 def evaluate_items(tokenizer: SemanticTokenizerModel, source: AudioSource, items: Sequence[AbxItem]) -> dict[str, Any]:
-    """Measure the ABX errors of semantic tokens on the items of an item file.
-
-    Raises:
-        ValueError: an item's file is not in `source`, or ends before the item begins.
-    """
+    """Measure the ABX errors of semantic tokens on the items of an item file; each must lie in a file of `source`."""
     durations = {Path(name).stem: duration for name, duration in zip(source.ids, source.durations, strict=True)}
     for item in items:
         if not item.onset < durations.get(item.recording, 0.0):
@@ -166,10 +157,7 @@ def evaluate_piano_tokens(
     """Measure note information in semantic tokens of piano and in baselines; see [`evaluate_tokens`].
 
     `test` are rendered excerpts, from parquet files with the columns `source` and `start`, and `midi` is a parquet
-    file with their MIDI files by `source`.
-
-    Raises:
-        ValueError: no recording has a MIDI file.
+    file with their MIDI files by `source`; no recording that has one is a `ValueError`.
     """
     files = read_midi_files(midi)
     excerpts = read_excerpts(test.paths)

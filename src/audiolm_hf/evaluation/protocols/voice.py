@@ -40,10 +40,8 @@ def evaluate_voice(
 
     If the model has an adapter, the base is also evaluated with the same seeds. `others` are recordings of other
     speakers, for a floor. At most `num_prompts` recordings that are long enough are continued; lengths are in seconds.
-
-    Returns:
-        `dict`: `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, the mean
-        `gain` over the base with its 95 % interval (paired bootstrap over prompts); and the `rows` of all prompts.
+    The result has `systems`, the mean similarity of each to the `voice` and to the `prompt`; with an adapter, the mean
+    `gain` over the base with its 95 % interval (paired bootstrap over prompts); and the `rows` of all prompts.
 
     Raises:
         ImportError: resemblyzer is not installed.

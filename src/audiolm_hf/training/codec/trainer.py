@@ -7,6 +7,7 @@ discriminators are updated with a probability, as in EnCodec (arXiv 2210.13438, 
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
+from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.data.audio import AudioCropDataset, AudioSource, load_audio_segments
-from audiolm_hf.files import replace_folder
+from audiolm_hf.evaluation.metrics.resynthesis import mel_distance, si_sdr
+from audiolm_hf.evaluation.metrics.spectrograms import save_spectrograms
+from audiolm_hf.files import replace_file, replace_folder
 from audiolm_hf.input_checks_audiolm import check_num_codebooks
+from audiolm_hf.provenance_audiolm import provenance
 from audiolm_hf.training.checkpointing import stop_diverged
 from audiolm_hf.training.codec import losses
 from audiolm_hf.training.codec.config import CodecTrainingConfig
@@ -26,13 +31,13 @@ from audiolm_hf.training.codec.discriminators import CodecDiscriminator
 from audiolm_hf.training.codec.initial import start_codec
 from audiolm_hf.training.codec.perceptual_losses import EnvelopeCorrelationLoss, LoudnessLoss
 from audiolm_hf.training.codec.pitch import PitchCache
-from audiolm_hf.training.codec.validation import validate_codec
 from audiolm_hf.training.loop import TrainingLoop, start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
 
 LARGEST_GAIN_DB = 6.0  # of crops, up or down
 VOICING_WEIGHT = 5.0  # of the loss of voicing relative to that of the pitch
+NUM_SAMPLES_SHOWN = 3  # validation recordings that are written as audio and spectrogram
 
 
 @one_run("codec", "final")
@@ -233,9 +238,35 @@ class CodecTrainer(TrainingLoop):
         if self.accelerator.is_main_process and config.data.validation:
             source = AudioSource(config.data.validation_paths, self.sampling_rate)
             segments = load_audio_segments(source, config.validation_crop_length_s, config.validation_crops)
-            samples = self.folder / "samples" / f"step-{self.step:08d}"
-            metrics |= validate_codec(self.model, segments, samples, self.num_codebooks)
+            metrics |= self._validate(segments)
         return metrics
+
+    @torch.no_grad()
+    def _validate(self, segments: list[np.ndarray]) -> dict[str, float]:
+        """Return metrics of recordings that are encoded and decoded; write the first few, and their spectrograms."""
+        self.model.eval()
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        codes: list[Tensor] = []
+        for segment in segments:
+            values = torch.from_numpy(segment)[None].to(self.model.device)
+            audio_codes: Any = self.model.encode(values, num_codebooks=self.num_codebooks).audio_codes
+            decoded = self.model.decode(audio_codes, num_samples=len(segment)).audio_values[0].float().cpu().numpy()
+            pairs.append((segment, decoded))
+            codes.append(audio_codes[0].cpu())
+        folder = self.folder / "samples" / f"step-{self.step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, (original, decoded) in enumerate(pairs[:NUM_SAMPLES_SHOWN]):
+            write_audio(folder / f"{index}-original.wav", original, self.sampling_rate)
+            write_audio(folder / f"{index}-decoded.wav", decoded, self.sampling_rate, provenance())
+            arrays = {"original": original, "decoded": decoded}
+            replace_file(folder / f"{index}.png", partial(save_spectrograms, arrays, self.sampling_rate))
+        metrics = {
+            "valid_mel_db": float(np.mean([mel_distance(*pair, self.sampling_rate) for pair in pairs])),
+            "valid_si_sdr": float(np.mean([si_sdr(*pair) for pair in pairs])),
+        }
+        return metrics | {
+            f"codes_used_{level}": len(each.unique()) for level, each in enumerate(torch.cat(codes, dim=1))
+        }
 
 
 def _reconstruction_losses(

@@ -32,7 +32,9 @@ def stage_bits(
     was_training = model.training
     model.eval()
     for start in range(0, len(batches), num_processes):
-        batch = _batch_or_idle(batches, start + process_index)
+        batch = batches[min(start + process_index, len(batches) - 1)]
+        if start + process_index >= len(batches):  # without labels, because all processes must run the model
+            batch = batch | {"labels": torch.full_like(batch["labels"], IGNORE_INDEX)}
         on_device = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses, correct = (token_losses or model.token_losses)(**on_device)
@@ -48,13 +50,6 @@ def stage_bits(
         for name, (bits, hits, count) in zip(names, sums.tolist(), strict=True)
         if count
     }
-
-
-def _batch_or_idle(batches: Sequence[dict[str, Tensor]], place: int) -> dict[str, Tensor]:
-    """Return a batch; after the last one, the last one without labels, because all processes must run the model."""
-    if place < len(batches):
-        return batches[place]
-    return batches[-1] | {"labels": torch.full_like(batches[-1]["labels"], IGNORE_INDEX)}
 
 
 def _label_groups(labels: Tensor, config: AudioLMStageConfig) -> dict[str, Tensor]:

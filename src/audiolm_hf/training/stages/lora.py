@@ -26,7 +26,7 @@ from audiolm_hf.adapters_audiolm import ADAPTER_FILE, find_base
 from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.config_values_audiolm import Within
-from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.clips import list_clips
 from audiolm_hf.data.crops import validation_batches
 from audiolm_hf.data.tokenization import tokenize_recordings
@@ -152,20 +152,15 @@ def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path)
     tokenizers = TokenizerPair(base.semantic_tokenizer, base.acoustic_codec)
     notes: dict[str, Any] = {"speaker": data.speaker}
     for name, records in zip(("train", "validation"), chosen, strict=True):
-        copies = list_clips(_copy_recordings(records, output / "recordings" / name))
-        tokenize_recordings(copies, lambda: tokenizers, output / "tokens" / name)
+        folder = output / "recordings" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, record in enumerate(records):
+            if not (path := folder / f"{number:05d}.flac").exists():
+                write_audio(path, record.array, record.sampling_rate)
+        tokenize_recordings(list_clips(folder), lambda: tokenizers, output / "tokens" / name)
         notes[f"{name}_minutes"] = round(sum(record.duration for record in records) / 60, 2)
         notes[name] = [recording_name(record) for record in records]
     return notes
-
-
-def _copy_recordings(records: list[AudioRecord], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, record in enumerate(records):
-        path = folder / f"{number:05d}.flac"
-        if not path.exists():
-            write_audio(path, record.array, record.sampling_rate)
-    return folder
 
 
 def adapt_stage(stage: AudioLMStageBase, config: LoraStageConfig, seed: int) -> PeftModel:

@@ -108,20 +108,16 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
     model = model_class(stage_config)
     if config.warm_start is not None:
         warm_start_(model, config.warm_start)
-    start_embeddings_(
-        model,
-        levels=None if config.codec is None else code_vectors(load_codec(config.codec).model),
-        centroids=None if config.semantic_tokenizer is None else _centroids(config.semantic_tokenizer),
-        generator=torch.Generator().manual_seed(config.seed),
-    )
+    levels = None if config.codec is None else code_vectors(load_codec(config.codec).model)
+    centroids = None
+    if config.semantic_tokenizer is not None:
+        centroids = getattr(load_semantic_tokenizer(config.semantic_tokenizer), "centroids", None)
+        if centroids is None:
+            raise ValueError(
+                f"semantic_tokenizer is {config.semantic_tokenizer}, which has no centroids; leave the key out."
+            )
+    start_embeddings_(model, levels, centroids, torch.Generator().manual_seed(config.seed))
     return model
-
-
-def _centroids(folder: str) -> torch.Tensor:
-    tokenizer = load_semantic_tokenizer(folder)
-    if not hasattr(tokenizer, "centroids"):
-        raise ValueError(f"semantic_tokenizer is {folder}, which has no centroids; leave the key out.")
-    return tokenizer.centroids
 
 
 def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> StageTrainer:

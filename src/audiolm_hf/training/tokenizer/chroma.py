@@ -24,7 +24,11 @@ def chroma_features(array: np.ndarray, sampling_rate: int) -> np.ndarray:
     classes = np.sqrt(_amplitudes(array, sampling_rate, num_frames, _PITCH_WINDOW_S) @ filters)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True) + 1e-3
     power = _amplitudes(array, sampling_rate, num_frames, _RISE_WINDOW_S) ** 2
-    levels = 10 * np.log10(power @ _octave_filters(sampling_rate) + _LEVEL_FLOOR)
+    window = round(_RISE_WINDOW_S * sampling_rate)
+    hertz = np.arange(window // 2 + 1)[:, None] * sampling_rate / window
+    edges = 62.5 * 2.0 ** np.arange(_NUM_RISE_BANDS + 1)  # of octaves
+    octaves = ((hertz >= edges[:-1]) & (hertz < edges[1:])).astype(np.float64)
+    levels = 10 * np.log10(power @ octaves + _LEVEL_FLOOR)
     before = np.concatenate([levels[:2], levels[:-2]])
     return np.concatenate([classes, np.maximum(levels - before, 0)], axis=1).astype(np.float32)
 
@@ -36,11 +40,3 @@ def _amplitudes(array: np.ndarray, sampling_rate: int, num_frames: int, window_s
     padded = np.pad(array, (left, max(0, num_frames * hop + window - len(array))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: num_frames * hop : hop]
     return np.abs(np.fft.rfft(frames * np.hanning(window + 1)[:-1].astype(np.float32), axis=1))
-
-
-def _octave_filters(sampling_rate: int) -> np.ndarray:
-    """Return the weights `(frequencies, 6)` of octaves from 62.5 Hz."""
-    window = round(_RISE_WINDOW_S * sampling_rate)
-    hertz = np.arange(window // 2 + 1)[:, None] * sampling_rate / window
-    edges = 62.5 * 2.0 ** np.arange(_NUM_RISE_BANDS + 1)
-    return ((hertz >= edges[:-1]) & (hertz < edges[1:])).astype(np.float64)

@@ -35,7 +35,11 @@ class SpectrumTable:
     @classmethod
     def from_records(cls, records: Iterable[AudioRecord]) -> "SpectrumTable":
         """Compute the features of all recordings."""
-        features = [_record_features(record) for record in records]
+        features = []
+        for record in records:
+            waveform, lengths = torch.from_numpy(record.array)[None], torch.tensor([len(record.array)])
+            rows = stacked_log_mel(waveform, lengths, record.sampling_rate, num_table_frames(record))[0]
+            features.append(rows.numpy().astype(np.float16))
         if not features:
             raise ValueError("There are no recordings; name at least one file with audio in it.")
         starts = np.concatenate([[0], np.cumsum([len(rows) for rows in features])])
@@ -54,13 +58,6 @@ def num_table_frames(record: AudioRecord) -> int:
     """Count the frames that a recording has in a [`SpectrumTable`]."""
     samples_per_token = TOKENS_FRAMES * record.sampling_rate // FRAME_RATE
     return -(-len(record.array) // samples_per_token) * TOKENS_FRAMES
-
-
-def _record_features(record: AudioRecord) -> np.ndarray:
-    waveform = torch.from_numpy(record.array)[None]
-    lengths = torch.tensor([len(record.array)])
-    features = stacked_log_mel(waveform, lengths, record.sampling_rate, num_table_frames(record))
-    return features[0].numpy().astype(np.float16)
 
 
 def standardised(rows: np.ndarray) -> np.ndarray:
