@@ -3,7 +3,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,19 @@ class Allowed:
             raise ValueError(f"{name} is {value!r}; give {self}{hint}.")
 
 
-class _Flag(Allowed):
-    def holds(self, value: Any) -> bool:
-        return isinstance(value, bool)
+@dataclass(frozen=True)
+class Rule(Allowed):
+    """What a function allows, and its text."""
+
+    text: str
+    test: Callable[[Any], bool]
 
     def __str__(self) -> str:
-        return "True or False"
+        return self.text
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is allowed."""
+        return self.test(value)
 
 
 @dataclass(frozen=True)
@@ -67,36 +74,7 @@ class Within(Allowed):
             raise ValueError(f"{value!r} is out of range; give {each}{self}.")
 
 
-@dataclass(frozen=True)
-class OneOf(Allowed):
-    """One of some words."""
-
-    words: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return " or ".join(map(repr, self.words))
-
-    def holds(self, value: Any) -> bool:
-        """Return whether a value is one of the words."""
-        return isinstance(value, str) and value in self.words
-
-
-@dataclass(frozen=True)
-class EachWithin(Allowed):
-    """A number in a range, or a list of some."""
-
-    each: Within
-
-    def __str__(self) -> str:
-        return f"{self.each}, or a list of these"
-
-    def holds(self, value: Any) -> bool:
-        """Return whether a value is a number in the range, or a list of one or more."""
-        values = value if isinstance(value, list) else [value]
-        return bool(values) and all(map(self.each.holds, values))
-
-
-FLAG = _Flag()
+FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 MANY = Within(1, math.inf, whole=True)
 # Far above the sizes of existing models, but below sizes at which a single field fills the memory.
 COUNT = Within(1, 2**20, whole=True)

@@ -31,14 +31,7 @@ CODECS: dict[str, type[PreTrainedConfig]] = {  # by model_type; acoustic_codec_a
     config_class.model_type: config_class for config_class in (SoundStreamConfig, EncodecConfig, DacConfig, MimiConfig)
 }
 WAVEFORM_ENCODERS = (
-    "data2vec-audio",
-    "hubert",
-    "sew",
-    "sew-d",
-    "unispeech",
-    "unispeech-sat",
-    "wav2vec2",
-    "wav2vec2-conformer",
+    *("data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer"),
     "wavlm",
 )
 SPECTRUM_ENCODER = "wav2vec2-bert"

@@ -60,15 +60,8 @@ _VOCABULARY = 2**26  # ids of a stage's layout
 # recording (semantic stage), `pad` fills short rows and is always masked. What `generate` is told about them can be
 # changed (no `eos_token_id`: never stop); the layout cannot.
 _BACKBONE_VIEWS = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "max_position_embeddings",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import GenerationConfig, GenerationMixin
 
-from .config_values_audiolm import FLAG, Allowed, OneOf, Within, did_you_mean
+from .config_values_audiolm import FLAG, Allowed, Rule, Within, did_you_mean
 from .stages_audiolm import STAGES
 
 _STAGE_OPTIONS: dict[str, Allowed] = {
@@ -23,7 +23,7 @@ _STAGE_OPTIONS: dict[str, Allowed] = {
 }
 # The default of each option of no stage, and what is allowed; None where the model decides.
 _SHARED: dict[str, tuple[Any, Allowed]] = {
-    "acoustic_mode": (None, OneOf(("hierarchical", "parallel"))),
+    "acoustic_mode": (None, Rule("'hierarchical' or 'parallel'", lambda mode: mode in ("hierarchical", "parallel"))),
     "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
     "min_continuation_length_s": (0.0, Within(0, 1e7)),
 }
@@ -43,19 +43,9 @@ _UNSUPPORTED = {
 _NAMES_OF_TRANSFORMERS = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters}
 # Options of every `GenerationConfig` that change nothing here: ids of special tokens, caches, what is returned.
 _WITHOUT_EFFECT = {
-    "bos_token_id",
-    "cache_implementation",
-    "decoder_start_token_id",
-    "disable_compile",
-    "eos_token_id",
-    "output_attentions",
-    "output_hidden_states",
-    "output_logits",
-    "output_scores",
-    "pad_token_id",
-    "return_dict_in_generate",
-    "transformers_version",
-    "use_cache",
+    *("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"),
+    *("cache_implementation", "disable_compile", "transformers_version", "use_cache"),
+    *("output_attentions", "output_hidden_states", "output_logits", "output_scores", "return_dict_in_generate"),
 }
 
 

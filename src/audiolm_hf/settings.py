@@ -12,10 +12,9 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from audiolm_hf.config_values_audiolm import Allowed, Within, did_you_mean
+from audiolm_hf.config_values_audiolm import Allowed, Rule, Within, did_you_mean
 
 MAX_COUNT = 10**9
 
@@ -41,31 +40,16 @@ RENAMED_KEYS = {
 }
 
 
-@dataclass(frozen=True)
-class Filled(Allowed):
-    """A string or a list that is not empty."""
-
-    def holds(self, value: Any) -> bool:
-        """Return whether the value holds something."""
-        return bool(value) and not (isinstance(value, str) and (not value.strip() or "\0" in value))
-
-    def __str__(self) -> str:
-        return "a value that is not empty"
+def matching(pattern: str, text: str) -> Rule:
+    """Return a rule for text that matches a regular expression as a whole, which `text` describes."""
+    return Rule(text, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None)
 
 
-@dataclass(frozen=True)
-class Matching(Allowed):
-    """Text that matches a regular expression; `text` describes it."""
+def _is_filled(value: Any) -> bool:
+    return bool(value) and not (isinstance(value, str) and (not value.strip() or "\0" in value))
 
-    pattern: str
-    text: str
 
-    def holds(self, value: Any) -> bool:
-        """Return whether the whole value matches."""
-        return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
-
-    def __str__(self) -> str:
-        return self.text
+FILLED = Rule("a value that is not empty", _is_filled)  # a string or a list
 
 
 class Use:
@@ -87,10 +71,11 @@ LearningRate = Annotated[float, Within(0, 1, above=True)]
 Decay = Annotated[float, Within(0, 10)]  # of AdamW
 BatchSize = Annotated[int, Within(1, 2**16, whole=True)]
 Seconds = Annotated[float, Within(0, 3600, above=True)]  # of a crop
-Filename = Annotated[str, Matching(r"[A-Za-z0-9][\w.-]{,99}", "a name of letters, digits, `_`, `-` and `.`")]
-InputPath = Annotated[str, Filled(), Use.INPUT]
-NamedInput = Annotated[str, Filled(), Use.NAMED_INPUT]
-OutputPath = Annotated[str, Filled(), Use.FREE]
+Filename = Annotated[str, matching(r"[A-Za-z0-9][\w.-]{,99}", "a name of letters, digits, `_`, `-` and `.`")]
+Text = Annotated[str, FILLED]
+InputPath = Annotated[str, FILLED, Use.INPUT]
+NamedInput = Annotated[str, FILLED, Use.NAMED_INPUT]
+OutputPath = Annotated[str, FILLED, Use.FREE]
 
 
 class Settings:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from .acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
 from .adapters_audiolm import bare_stage
-from .config_values_audiolm import Allowed, EachWithin, Within
+from .config_values_audiolm import Allowed, Rule, Within
 from .configuration_audiolm import AudioLMConfig, AudioLMStageConfig
 from .modeling_parallel_audiolm import AudioLMParallelModel
 from .modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel, AudioLMStageBase
@@ -76,6 +76,14 @@ def register_stage(stage: Stage) -> None:
     STAGES[stage.name] = stage
 
 
+_PASSES = Within(1, 1000, whole=True)
+
+
+def _are_passes(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return bool(values) and all(map(_PASSES.holds, values))
+
+
 register_stage(Stage(AudioLMSemanticModel, generate_semantic_tokens, temperature=0.6))
 register_stage(
     Stage(
@@ -96,7 +104,7 @@ register_stage(
         AudioLMParallelModel,
         generate_parallel_codes,
         options={
-            "num_passes": (6, EachWithin(Within(1, 1000, whole=True))),
+            "num_passes": (6, Rule(f"{_PASSES}, or a list of these", _are_passes)),
             "choice_temperature": (1.6, Within(0, 1e4)),
             "guidance_scale": (1.0, Within(0, 1000)),
         },

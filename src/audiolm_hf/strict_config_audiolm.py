@@ -27,16 +27,8 @@ from .config_values_audiolm import COUNT, SHARE, Within, check_dtype, did_you_me
 
 # Keywords that transformers' configurations accept although no field declares them.
 _CARRIED = {
-    "attn_implementation",
-    "auto_map",
-    "custom_pipelines",
-    "distributed_config",
-    "experts_implementation",
-    "fusion_config",
-    "per_layer_config",
-    "quantization_config",
-    "tie_word_embeddings",
-    "transformers_weights",
+    *("attn_implementation", "experts_implementation", "auto_map", "custom_pipelines", "tie_word_embeddings"),
+    *("distributed_config", "fusion_config", "per_layer_config", "quantization_config", "transformers_weights"),
 }
 TRANSFORMERS_KEYS = {
     *_CARRIED,

@@ -29,7 +29,7 @@ from datasets import Audio, Features, Value
 from audiolm_hf.data.audio import decode_audio
 from audiolm_hf.files import write_bytes
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import Filename, Filled, Matching, Settings
+from audiolm_hf.settings import FILLED, Filename, Settings, Text, matching
 
 SAMPLING_RATE = 16000  # Hz
 LARGEST_OFFSET = 1e-3  # a constant above this is taken out of a recording
@@ -50,8 +50,8 @@ ARCHIVES_FOLDER = "archives"  # of the downloads, beside the folders of the corp
 _BLOCK_BYTES = 2**20
 _TIMEOUT_S = 60.0
 _SECONDS = ("duration", "start")  # columns of lists
-_ADDRESS = Matching(r"(https?|ftp)://[\w.-]+(:\d+)?/(\S*/)?[^\s/]+", "the http, https or ftp address of a file")
-_DIGEST = Matching(
+_ADDRESS = matching(r"(https?|ftp)://[\w.-]+(:\d+)?/(\S*/)?[^\s/]+", "the http, https or ftp address of a file")
+_DIGEST = matching(
     r"md5:[\da-f]{32}|sha1:[\da-f]{40}|sha256:[\da-f]{64}|sha512:[\da-f]{128}",
     "md5, sha1, sha256 or sha512, a colon and all hexadecimal digits in lower case",
 )
@@ -136,10 +136,10 @@ class Corpus(Settings):
     layout: str  # how its archive is laid out, of `LAYOUTS`
     url: Annotated[str, _ADDRESS]  # of the archive
     # Parquet file -> list of its recordings: a name a line, or CSV with details of MIDI files.
-    splits: Annotated[dict[Filename, Annotated[str, Filled()]], Filled()]
+    splits: Annotated[dict[Filename, Text], FILLED]
     digest: Annotated[str, _DIGEST] | None = None  # of the archive
     # Parquet file -> CSV with path and start (s) of excerpts that are rendered from the MIDI files.
-    excerpts: dict[Filename, Annotated[str, Filled()]] = field(default_factory=dict)
+    excerpts: dict[Filename, Text] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,7 +157,7 @@ class Corpus(Settings):
 class CorporaConfig(Settings):
     """The YAML file of `audiolm-hf data`."""
 
-    corpora: Annotated[dict[Filename, Corpus], Filled()]  # folder of the data folder -> corpus
+    corpora: Annotated[dict[Filename, Corpus], FILLED]  # folder of the data folder -> corpus
 
     def __post_init__(self) -> None:
         super().__post_init__()

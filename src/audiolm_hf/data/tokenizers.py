@@ -23,6 +23,7 @@ from audiolm_hf.audio_samples_audiolm import check_rates
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
 from audiolm_hf.data.tokens import TokenInfo, TokenRecord
+from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.semantic_tokenizer_audiolm import SemanticTokenizerModel
 from audiolm_hf.time_grid_audiolm import TimeGrid
 
@@ -33,19 +34,9 @@ LAST_SEGMENT_S = 1.0  # a shorter end joins the segment before it
 _VOLATILE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version", "auto_map")
 # ... how a codec was trained, and how SoundStream decodes codes ...
 _SOUNDSTREAM_KEYS = (
-    "codebook_decay",
-    "dead_code_threshold",
-    "decoder_type",
-    "highest_f0",
-    "initializer_range",
-    "lowest_f0",
-    "num_decoder_layers",
-    "num_lookahead_layers",
-    "num_noise_bands",
-    "num_phase_bands",
-    "num_pitch_bins",
-    "phase_iterations",
-    "quantizer_dropout",
+    *("codebook_decay", "dead_code_threshold", "initializer_range", "quantizer_dropout"),
+    *("decoder_type", "num_decoder_layers", "num_lookahead_layers", "phase_iterations"),
+    *("lowest_f0", "highest_f0", "num_pitch_bins", "num_noise_bands", "num_phase_bands"),
 )
 # ... the weights between codes and audio, by their first names, in any of the codecs ...
 _DECODER_PREFIXES = ("decoder.", "decoder_transformer.", "quantizer.out_proj.", "quantizer.low_band_proj.")
@@ -59,6 +50,17 @@ class TokenizerPair:
 
     semantic_tokenizer: SemanticTokenizerModel  # audio to semantic tokens
     codec: AcousticCodec  # audio to codes
+
+    @classmethod
+    def of(cls, model: AudioLMModel) -> "TokenizerPair":
+        """Return those of a model."""
+        return cls(model.semantic_tokenizer, model.acoustic_codec)
+
+    @property
+    def grid(self) -> TimeGrid:
+        """The times of semantic tokens and codec frames."""
+        config, codec = self.semantic_tokenizer.config, self.codec
+        return TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, codec.sampling_rate)
 
 
 def load_tokenizers(
@@ -133,8 +135,7 @@ def tokenize_recording(
 ) -> Iterator[TokenRecord]:
     """Tokenize one recording, a long one in segments; all but the last are a whole number of units of the grid."""
     semantic_tokenizer, codec, rate = tokenizers.semantic_tokenizer, tokenizers.codec, recording.sampling_rate
-    config = semantic_tokenizer.config
-    grid = TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, codec.sampling_rate)
+    grid = tokenizers.grid
     frames = grid.frames_of(max(1, round(SEGMENT_LENGTH_S / grid.unit_s)))
     segment = frames * codec.hop_length
     of_tokens = int(grid.tokens_within(frames) * grid.token_s * rate)  # samples of a segment's tokens

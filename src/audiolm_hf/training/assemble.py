@@ -26,7 +26,7 @@ from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS
-from audiolm_hf.settings import Filled, InputPath, OutputPath, Positive, Settings, Use
+from audiolm_hf.settings import FILLED, InputPath, OutputPath, Positive, Settings, Text, Use
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.training.config import check_model_keys, ordered_stages
 from audiolm_hf.training.run import one_run
@@ -41,7 +41,7 @@ class AssembleConfig(Settings):
 
     semantic_tokenizer: InputPath  # folder of the semantic tokenizer
     codec: InputPath  # folder of the codec
-    stages: Annotated[dict[str, InputPath], Filled()]  # folders of the stages by name; the checkpoint only has these
+    stages: Annotated[dict[str, InputPath], FILLED]  # folders of the stages by name; the checkpoint only has these
     output_folder: OutputPath  # folder of the checkpoint
     float16: bool = True  # store weights in float16, except centroids and codebooks
     float8_stages: bool = False  # store the matrices of the stages in float8 (e4m3)
@@ -49,7 +49,7 @@ class AssembleConfig(Settings):
     # fields of [`AudioLMGenerationConfig`] that differ from its defaults
     generation: dict[str, Any] = field(default_factory=dict)
     # recordings on which tokens before and after storing are compared
-    check_data: Annotated[list[Annotated[str, Filled()]], Use.FREE] = field(default_factory=list)
+    check_data: Annotated[list[Text], Use.FREE] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()

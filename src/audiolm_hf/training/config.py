@@ -11,10 +11,10 @@ from transformers import CONFIG_MAPPING
 
 from audiolm_hf.config_values_audiolm import Within, did_you_mean
 from audiolm_hf.settings import (
+    FILLED,
     BatchSize,
     Count,
     Decay,
-    Filled,
     LearningRate,
     NotNegative,
     OutputPath,
@@ -23,11 +23,12 @@ from audiolm_hf.settings import (
     Seed,
     Settings,
     Share,
+    Text,
     Use,
 )
 from audiolm_hf.stages_audiolm import STAGES
 
-Recordings = Annotated[list[Annotated[str, Filled()]], Use.DATA]
+Recordings = Annotated[list[Text], Use.DATA]
 DataFolder = OutputPath  # a run does not depend on its place, only on its content
 
 # Understood by every configuration though no field of it.
@@ -40,7 +41,7 @@ class AudioDataConfig(Settings):
 
     folder: DataFolder  # folder of the data, usually set on the command line as `data.folder=...`
     # parquet files, folders or manifests of the training data, relative to `folder`
-    train: Annotated[Recordings, Filled()]
+    train: Annotated[Recordings, FILLED]
     validation: Recordings = dataclasses.field(default_factory=list)  # the same for the validation data
 
     @property

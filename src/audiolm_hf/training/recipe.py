@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 
 from audiolm_hf.config_values_audiolm import did_you_mean
 from audiolm_hf.run_folder import hold_folder
-from audiolm_hf.settings import RENAMED_KEYS, Filled, OutputPath, Settings, build
+from audiolm_hf.settings import FILLED, RENAMED_KEYS, OutputPath, Settings, build
 from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, build_training, own_settings, training_kind
 from audiolm_hf.training.processes import announce, process_rank
 from audiolm_hf.training.yaml_files import merge, read_yaml, substitute
@@ -36,7 +36,7 @@ class RecipeConfig(Settings):
     # the trainings. Each has a unique `name` and either `kind` and the keys of the training, or `config`, the path of
     # its YAML file relative to the recipe; other keys then override those of the file, and `phase`, by default the
     # name of the step, selects one of its phases.
-    steps: Annotated[list[dict[str, Any]], Filled()]
+    steps: Annotated[list[dict[str, Any]], FILLED]
     output_folder: OutputPath  # folder with a subfolder for every step
     # keys for all steps that have them, overridden by the steps' own. In the file and on the command line they are
     # next to `steps`: `seed=1`, `data.folder=...`.

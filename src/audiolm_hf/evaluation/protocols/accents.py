@@ -30,7 +30,6 @@ from audiolm_hf.evaluation.report import format_table, join_parts
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.time_grid_audiolm import TimeGrid
 
 NUM_RESAMPLES = 10_000
 UNLABELLED = ("", "unlabelled")
@@ -129,13 +128,11 @@ def _voice_metrics(
 
 
 def _stage_bits(model: AudioLMModel, record: AudioRecord, array: np.ndarray) -> dict[str, float]:
-    config, codec = model.semantic_tokenizer.config, model.acoustic_codec
-    grid = TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, codec.sampling_rate)
-    cut = AudioRecord(record.id, array, record.sampling_rate)
-    segments = list(tokenize_recording(cut, TokenizerPair(model.semantic_tokenizer, codec)))
+    cut, pair = AudioRecord(record.id, array, record.sampling_rate), TokenizerPair.of(model)
+    segments = list(tokenize_recording(cut, pair))
     return {
         f"{name}{BITS}": sum(
-            float(bits.sum()) for each in segments for bits in record_token_bits(stage, each, grid).values()
+            float(bits.sum()) for each in segments for bits in record_token_bits(stage, each, pair.grid).values()
         )
         / cut.duration
         for name, stage in model.stages.items()

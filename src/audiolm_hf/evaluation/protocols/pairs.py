@@ -24,7 +24,6 @@ from audiolm_hf.evaluation.report import format_interval, format_table, join_par
 from audiolm_hf.files import write_text
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.time_grid_audiolm import TimeGrid
 
 ALL_STAGES, PER_TOKEN, ALL_PAIRS = "all stages", " per token", "all pairs"
 Scorer = Callable[[Path], Mapping[str, float]]  # a sound file -> its scores by name; higher is likelier
@@ -39,9 +38,7 @@ class LikelihoodScorer:
 
     def __call__(self, path: Path) -> dict[str, float]:
         """Return the scores of a file; one that cannot be decoded is a `ValueError`."""
-        config, codec = self.tokenizers.semantic_tokenizer.config, self.tokenizers.codec
-        rate = codec.sampling_rate
-        grid = TimeGrid.from_hops(config.hop_length, config.sampling_rate, codec.hop_length, rate)
+        rate, grid = self.tokenizers.codec.sampling_rate, self.tokenizers.grid
         try:
             recording = AudioRecord(path.stem, decode_audio(path, rate), rate)
         except ValueError as error:

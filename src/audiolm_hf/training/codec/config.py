@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from audiolm_hf.configuration_audiolm import SoundStreamConfig
 from audiolm_hf.settings import (
+    FILLED,
     Count,
     CountOrNone,
-    Filled,
     InputPath,
     LearningRate,
     NotNegative,
@@ -56,9 +56,9 @@ class CodecTrainingConfig(CropTrainingConfig):
     warmup_steps: NotNegative = 200.0
     learning_rate: LearningRate = 5e-4
     # scales of the mel loss
-    mel_window_lengths: Annotated[list[Count], Filled()] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
+    mel_window_lengths: Annotated[list[Count], FILLED] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
     # scales of the mel loss
-    mel_bands: Annotated[list[Count], Filled()] = field(default_factory=lambda: [160, 80, 40, 20, 10])
+    mel_bands: Annotated[list[Count], FILLED] = field(default_factory=lambda: [160, 80, 40, 20, 10])
     mel_weight: NotNegative = 15.0  # weights of the losses
     waveform_weight: NotNegative = 2.0  # weights of the losses
     commitment_weight: NotNegative = 0.25  # weights of the losses

@@ -62,27 +62,27 @@ class MultiScaleMelLoss(nn.Module):
 
 
 class MagnitudeLoss(nn.Module):
-    """Mean absolute difference between the log-magnitudes that a decoder predicts for its windows and the real ones.
+    """Mean absolute difference of the log-magnitudes of a decoder's windows and the real ones.
 
-    The narrow bins resolve semitones that mel bands do not. The quality of the phases estimated with
-    `phase_iterations` depends on these magnitudes.
+    The windows are those that an iSTFT decoder predicts, on whose magnitudes the phases estimated with
+    `phase_iterations` depend, or those of a harmonic decoder's output. The narrow bins resolve semitones that mel
+    bands do not.
     """
-
-    decoder_type = "istft"
 
     def __init__(self, config: SoundStreamConfig) -> None:
         super().__init__()
-        if config.decoder_type != self.decoder_type:
+        if config.decoder_type not in ("istft", "harmonic"):
             raise ValueError(
                 f'decoder_type is {config.decoder_type!r}; magnitude_weight above 0 needs "istft" or "harmonic".'
             )
         self.config = config
 
-    def forward(self, log_magnitude: Tensor, target_values: Tensor) -> Tensor:
-        """Return the loss of natural log-magnitudes `(batch, frames, bins)` for waveforms `(batch, num_samples)`."""
-        return self._compare(log_magnitude.exp(), target_values)
+    def forward(self, made: Tensor, target_values: Tensor) -> Tensor:
+        """Return the loss for waveforms `(batch, num_samples)`.
 
-    def _compare(self, magnitude: Tensor, target_values: Tensor) -> Tensor:
+        `made` are natural log-magnitudes `(batch, frames, bins)` of an iSTFT decoder, else waveforms.
+        """
+        magnitude = made.exp() if self.config.decoder_type == "istft" else self._magnitude(made)
         with torch.no_grad():
             target = self._magnitude(target_values)
         return F.l1_loss((magnitude + MAGNITUDE_FLOOR).log10(), (target + MAGNITUDE_FLOOR).log10())
@@ -90,16 +90,6 @@ class MagnitudeLoss(nn.Module):
     def _magnitude(self, audio_values: Tensor) -> Tensor:
         missing = -audio_values.shape[1] % self.config.hop_length
         return windowed_spectrum(F.pad(audio_values, (0, missing)), self.config).abs()
-
-
-class OutputMagnitudeLoss(MagnitudeLoss):
-    """The same loss for a decoder that does not predict magnitudes, on the windows of its output."""
-
-    decoder_type = "harmonic"
-
-    def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
-        """Return the loss of two batches of waveforms `(batch, num_samples)`."""
-        return self._compare(self._magnitude(audio_values), target_values)
 
 
 class PitchLoss(nn.Module):

@@ -282,5 +282,5 @@ def _reconstruction_losses(
         "waveform": (config.waveform_weight, torch.nn.L1Loss),
         "loudness": (config.loudness_weight, lambda: LoudnessLoss(rate)),
         "envelope": (config.envelope_weight, lambda: EnvelopeCorrelationLoss(rate)),
-        "magnitude": (of_output, lambda: losses.OutputMagnitudeLoss(codec)),
+        "magnitude": (of_output, lambda: losses.MagnitudeLoss(codec)),
     }

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.settings import (
+    FILLED,
     Count,
     CountOrNone,
     Decay,
-    Filled,
     InputPath,
     NamedInput,
     NotNegative,
@@ -29,8 +29,8 @@ class StageTrainingConfig(TrainingConfig):
     """Configuration of stage training; the checkpoint with the best validation is saved in `final`."""
 
     stage: str  # the stage, `"semantic"`, `"coarse"`, `"fine"` or `"parallel"`
-    train_tokens: Annotated[list[InputPath], Filled()]  # token datasets of the training data
-    validation_tokens: Annotated[list[InputPath], Filled()]  # token datasets that choose the best checkpoint
+    train_tokens: Annotated[list[InputPath], FILLED]  # token datasets of the training data
+    validation_tokens: Annotated[list[InputPath], FILLED]  # token datasets that choose the best checkpoint
     window_length_s: Seconds  # length of the crops, and of the windows in generation, in seconds
     # seconds of every window of the coarse or parallel stage that come from elsewhere in the recording, in half of the
     # crops, and in generation from the beginning of the first window, so that later windows have its voice

@@ -38,9 +38,9 @@ from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.processing_audiolm import AudioLMProcessor
 from audiolm_hf.settings import (
+    FILLED,
     Count,
     CountOrNone,
-    Filled,
     LearningRate,
     NamedInput,
     OutputPath,
@@ -62,7 +62,7 @@ class VoiceDataConfig(Settings):
     """Recordings of a voice."""
 
     folder: DataFolder  # folder of the data, usually set on the command line as `data.folder=...`
-    recordings: Annotated[Recordings, Filled()]  # parquet files, folders or manifests, relative to `folder`
+    recordings: Annotated[Recordings, FILLED]  # parquet files, folders or manifests, relative to `folder`
     speaker: str | None = None  # label of the speaker; by default all recordings are used
     train_minutes: Positive = 5.0  # approximate minutes of training data, from the first recordings
     # approximate minutes of validation data, from the next recordings. All others are held out for `audiolm-hf
@@ -93,7 +93,7 @@ class LoraTrainingConfig(Settings):
     base: NamedInput  # checkpoint to adapt: name of a bundled checkpoint, folder, or name on the Hub
     output_folder: OutputPath  # output folder; a run in this folder is resumed
     data: VoiceDataConfig  # the recordings
-    stages: Annotated[dict[str, LoraStageConfig], Filled()]  # adapters of the stages by name
+    stages: Annotated[dict[str, LoraStageConfig], FILLED]  # adapters of the stages by name
     # quantization of the base during training; requires bitsandbytes and an accelerator
     quantization: Literal["none", "8bit", "4bit"] = "none"
     bf16: bool = True  # compute in bfloat16 where it is safe; weights stay float32
@@ -149,7 +149,7 @@ def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path)
     data = config.data
     source = AudioSource([Path(data.folder) / name for name in data.recordings], base.sampling_rate)
     chosen = split_voice(read_voice(source, data.speaker), data.train_minutes, data.validation_minutes)
-    tokenizers = TokenizerPair(base.semantic_tokenizer, base.acoustic_codec)
+    tokenizers = TokenizerPair.of(base)
     notes: dict[str, Any] = {"speaker": data.speaker}
     for name, records in zip(("train", "validation"), chosen, strict=True):
         folder = output / "recordings" / name

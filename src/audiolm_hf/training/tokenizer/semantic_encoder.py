@@ -26,7 +26,7 @@ from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import BatchSize, Count, CountOrNone, Filled, NamedInput, NotNegative, Seconds, Settings
+from audiolm_hf.settings import FILLED, BatchSize, Count, CountOrNone, NamedInput, NotNegative, Seconds, Settings
 from audiolm_hf.training.checkpointing import kept_tensors
 from audiolm_hf.training.config import MaskedTrainingConfig, check_model_keys, model_keys
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
@@ -67,7 +67,7 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
     """Configuration of the training of a speech encoder by masked prediction; the encoder is saved in `encoder`."""
 
     encoder: dict[str, Any]  # fields of `Wav2Vec2BertConfig` that differ from its defaults
-    iterations: Annotated[list[IterationConfig], Filled()]  # the iterations in order
+    iterations: Annotated[list[IterationConfig], FILLED]  # the iterations in order
     # features that the first iteration clusters; `"chroma"` is for music, see [`chroma_features`]
     first_targets: Literal["mfcc", "chroma", "teacher"] = "mfcc"
     # folder or Hub name of a pretrained speech encoder of transformers with 50 frames per second, such as
