@@ -192,10 +192,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         """Check that audio is not too short or silent."""
         length_s = len(audio) / rate
         if length_s < self.min_length_s:
-            raise ValueError(
-                f"{name} lasts {length_s:.3f} s ({len(audio)} samples at {rate} Hz); give at least "
-                f"{self.min_length_s} s."
-            )
+            lasts = f"{length_s:.3f} s ({len(audio)} samples at {rate} Hz)"
+            raise ValueError(f"{name} lasts {lasts}; give at least {self.min_length_s} s.")
         # A constant offset is as silent as zeros.
         mean = float(audio.mean())
         peak = max(float(audio.max()) - mean, mean - float(audio.min()))

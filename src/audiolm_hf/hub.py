@@ -39,24 +39,11 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])((?:/[\w.-]+){2,})")
 # All that is ever uploaded, beside the code of this package: what a checkpoint consists of, its card and the card's
 # examples. What else lies in the folder (states of a training, keys, recordings) stays there.
 _UPLOADED = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "audiolm_adapter.json",
-    "config.json",
-    "generation_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
-    "model.safetensors.index.json",
-    "README.md",
-    "LICENSE",
-    "samples/*.png",
-    "samples/*.opus",
-    "samples/*.mp3",
-    "detector/config.json",
-    "detector/model.safetensors",
-    "detector/preprocessor_config.json",
+    *("adapter_config.json", "adapter_model.safetensors", "audiolm_adapter.json"),
+    *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    *("README.md", "LICENSE", "samples/*.png", "samples/*.opus", "samples/*.mp3"),
+    *("detector/config.json", "detector/model.safetensors", "detector/preprocessor_config.json"),
 )
 logger = logging.get_logger(__name__)
 

@@ -226,10 +226,8 @@ class JointTrainingMixin(PartsMixin):
         inputs = {"input_values": input_values, "semantic_tokens": semantic_tokens, "audio_codes": audio_codes}
         given = [name for name, value in inputs.items() if value is not None]
         if given not in (["input_values"], ["semantic_tokens", "audio_codes"]):
-            raise ValueError(
-                "Give either input_values, or semantic_tokens and audio_codes; given are "
-                f"{', '.join(given) or 'neither'}."
-            )
+            found = ", ".join(given) or "neither"
+            raise ValueError(f"Give either input_values, or semantic_tokens and audio_codes; given are {found}.")
         if input_values is not None:
             check_waveform(input_values)
             lengths = row_lengths(input_values, attention_mask)
@@ -264,8 +262,7 @@ class JointTrainingMixin(PartsMixin):
             if abs(num_tokens * grid.token_s - num_frames * grid.frame_s) > grid.unit_s:
                 raise ValueError(
                     f"Row {row} has {num_tokens} semantic tokens, {float(num_tokens * grid.token_s):.2f} s, and "
-                    f"{num_frames} frames of codes, {float(num_frames * grid.frame_s):.2f} s; give those of one "
-                    "recording."
+                    f"{num_frames} frames, {float(num_frames * grid.frame_s):.2f} s; give those of one recording."
                 )
         rows = zip(
             semantic_tokens.to(self.device), audio_codes.to(self.device), token_counts, frame_counts, strict=True

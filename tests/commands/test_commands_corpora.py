@@ -195,7 +195,7 @@ def write(name: str, content: bytes):
         (write("libri_test.txt", b""), [], "libri_test.txt is empty or has an empty line"),
         (lambda folder: (folder / "libri_test.txt").unlink(), [], "There is no list libri_test.txt"),
         (write("speech.yaml", b"\x89PNG\r\n\xff\xfe"), [], "speech.yaml is not valid YAML"),
-        (write("speech.yaml", b"kind: codec\n"), [], "speech.yaml describes no corpora"),
+        (write("speech.yaml", b"kind: codec\n"), [], "speech.yaml: unknown key 'kind'"),
         (write("speech.yaml", b"corpora: {a: {url: b}}\n"), [], "'layout' is missing; add corpora.a.layout.\n"),
         (write("speech.yaml", b"corpora: {}\nphases: {a: {}}\n"), [], "unknown key 'phases'; known are corpora."),
         (write("speech.yaml", b"corpora: {}\nphase: a\n"), [], "unknown key 'phase'; known are corpora."),

@@ -22,7 +22,6 @@ from audiolm_hf.threads import set_threads
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "benchmark", help="measure the speed of generation", description="Measure speed on this machine."
     )
@@ -50,7 +49,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_generation_benchmark(arguments: argparse.Namespace) -> int:
-    """Run `benchmark generation` and return the exit status."""
     from audiolm_hf.evaluation.report import to_json
     from audiolm_hf.evaluation.speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel

@@ -21,6 +21,7 @@ from transformers.utils import logging
 from audiolm_hf.audio_file_audiolm import check_audio, check_ending, check_folder, wav_pieces, write_wav_pieces
 from audiolm_hf.bundled import example_prompt, resolve_checkpoint
 from audiolm_hf.commands.options import (
+    REPLACE,
     add_checkpoint,
     add_continuations,
     add_length,
@@ -45,7 +46,6 @@ _OUTPUT_HELP = (
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
     parser = subparsers.add_parser(
         "continue",
         help="continue a sound file",
@@ -168,10 +168,7 @@ def check_paths(paths: list[list[Path]], overwrite: bool) -> None:
         check_ending(path)
         check_folder(path)
         if path.exists() and not overwrite and not was_generated(path):
-            raise ValueError(
-                f"{path} already exists and was not written by audiolm-hf; give another --output, or --overwrite to "
-                "replace it."
-            )
+            raise ValueError(f"{path} already exists and was not written by audiolm-hf; {REPLACE}")
 
 
 def check_size(num_files: int, length_s: float, folder: Path) -> None:
@@ -205,7 +202,6 @@ def load(checkpoint: str, device: str | None) -> Any:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     resolve_checkpoint(arguments.checkpoint)
     device = find_device(arguments.device)
     sampling = {name: value for name in _sampling_options() if (value := vars(arguments)[name]) is not None}

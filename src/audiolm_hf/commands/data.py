@@ -75,10 +75,7 @@ def read_corpora(path: Path) -> dict[str, "Corpus"]:
     from audiolm_hf.settings import build
     from audiolm_hf.training.yaml_files import read_mapping
 
-    values = read_mapping(path)
-    if not isinstance(values.get("corpora"), dict):
-        raise ValueError(f"{path} describes no corpora; give one of configs/data.")
-    return build(CorporaConfig, values, str(path)).corpora
+    return build(CorporaConfig, read_mapping(path), str(path)).corpora
 
 
 def _archives(given: list[str], corpora: dict[str, "Corpus"]) -> dict[str, Path]:

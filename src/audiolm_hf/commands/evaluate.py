@@ -48,7 +48,6 @@ class Evaluation:
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command and its subcommands to the program's parser."""
     parser = subparsers.add_parser("evaluate", help="evaluate a checkpoint or a part of it")
     kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="|".join(EVALUATIONS))
     for name, evaluation in EVALUATIONS.items():

@@ -19,6 +19,7 @@ from audiolm_hf.threads import set_threads
 SEEDS = Within(0, 2**63 - 1, whole=True)
 LENGTHS_S = Within(0, 86_400, above=True)  # at most a day; the model checks the memory
 CONTINUATIONS = Within(1, 1000, whole=True)
+REPLACE = "give another --output, or --overwrite to replace it."
 
 
 class Checked(argparse.Action):
@@ -45,14 +46,12 @@ def add_checkpoint(parser: argparse.ArgumentParser, default: str | None = DEFAUL
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add `--device` and `--threads`."""
     parser.add_argument("--device", help="device, such as cpu or cuda:0 (default: an accelerator if there is one)")
     text = "number of threads on a CPU (default: OMP_NUM_THREADS, or by the size of the model)"
     parser.add_argument("--threads", type=int, action=Checked, help=text)
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--seed`."""
     parser.add_argument("--seed", type=int, default=0, action=Checked, allowed=SEEDS, help=what)
 
 
@@ -68,7 +67,6 @@ def add_number(parser: argparse.ArgumentParser, flag: str, text: str, default: i
 
 
 def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None:
-    """Add `--num-continuations`."""
     add_number(parser, "--num-continuations", "continuations of each prompt", default, CONTINUATIONS)
 
 
@@ -175,10 +173,7 @@ def hold_report(output: Path | None, overwrite: bool, others: Sequence[str] = ()
     check_writable(folder, output.name)
     found = [path for path in (output, *map(output.with_suffix, others)) if path.is_file()]
     if found and not overwrite and not _is_report(output):
-        raise ValueError(
-            f"{found[0]} already exists and was not written by audiolm-hf; give another --output, or --overwrite to "
-            "replace it."
-        )
+        raise ValueError(f"{found[0]} already exists and was not written by audiolm-hf; {REPLACE}")
     with hold_file(output.resolve()):
         yield
 

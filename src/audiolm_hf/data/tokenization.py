@@ -250,10 +250,8 @@ def _write_shards(made: _Made, output: Path, advance: Callable[[], Any]) -> None
             if shard.state is not None:
                 write_json(output / STREAM_FILE, {"shard": shard.number + 1, "state": shard.state})
     except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "A worker ended before its work was done, perhaps for lack of memory; rerun with fewer --num-workers to "
-            "resume."
-        ) from error
+        lack = "A worker ended before its work was done, perhaps for lack of memory"
+        raise ChildProcessError(f"{lack}; rerun with fewer --num-workers to resume.") from error
 
 
 def _finish(output: Path) -> TokenDataset:

@@ -94,11 +94,7 @@ class SpeakerVerifier:
             if len(self._known[record.speaker]) < RECORDINGS_PER_SPEAKER:
                 array = record.array[: round(_LONGEST_S * record.sampling_rate)]
                 self._known[record.speaker][record.id] = embedder.embed(array, record.sampling_rate)
-
-    @property
-    def num_speakers(self) -> int:
-        """Number of speakers."""
-        return len(self._known)
+        self.num_speakers = len(self._known)
 
     def references(self, without: str) -> tuple[list[str], np.ndarray]:
         """Return the speakers and their mean embeddings, `(num_speakers, 256)`.

@@ -87,10 +87,8 @@ class CodecTrainingConfig(CropTrainingConfig):
         build = None if self.initial_weights else partial(SoundStreamConfig, **self.codec)
         check_model_keys("codec", self.codec, model_keys(SoundStreamConfig), build)
         if len(self.mel_window_lengths) != len(self.mel_bands):
-            raise ValueError(
-                f"mel_window_lengths has {len(self.mel_window_lengths)} and mel_bands {len(self.mel_bands)} values; "
-                "give as many."
-            )
+            counts = f"{len(self.mel_window_lengths)} and mel_bands {len(self.mel_bands)}"
+            raise ValueError(f"mel_window_lengths has {counts} values; give as many.")
         warmup = warmup_of(self.warmup_steps, self.max_steps) if self.warmup_steps else 0
         if self.decay_steps + warmup > self.max_steps:
             raise ValueError(

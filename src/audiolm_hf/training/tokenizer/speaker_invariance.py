@@ -108,13 +108,10 @@ class SpeakerInvarianceModel(nn.Module):
         count = mean_over_processes(real.sum().float()).clamp(min=1)
         token_loss = functional.cross_entropy(scores[real], batch.targets[real], reduction="sum") / count
         accuracy = (scores.argmax(dim=-1) == batch.targets)[real].sum() / count
-        speaker_loss = functional.cross_entropy(self._speaker_scores(scores, real), batch.speakers)
+        use = (scores.softmax(dim=-1) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)  # of each token
+        reversed_use = _ReversedGradient.apply((use / LEAST_SHARE).log1p(), self.adversary_weight)
+        speaker_loss = functional.cross_entropy(self.adversary(reversed_use), batch.speakers)
         return token_loss + speaker_loss, token_loss.detach(), accuracy, speaker_loss.detach()
-
-    def _speaker_scores(self, scores: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Return the adversary's logits `(batch, num_speakers)` for the mean probabilities of each crop."""
-        use = (scores.softmax(dim=-1) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
-        return self.adversary(_ReversedGradient.apply((use / LEAST_SHARE).log1p(), self.adversary_weight))
 
 
 @dataclass(kw_only=True)
