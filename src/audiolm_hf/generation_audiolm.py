@@ -213,25 +213,18 @@ class AudioLMGenerationMixin(PartsMixin):
         batch_size: int | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
-        progress: ProgressCallback | None = None,
         streamer: BaseStreamer | None = None,
-        generation_config: GenerationConfig | None = None,
         bounded: bool = False,
-        **stage_kwargs: Any,
+        **others: Any,
     ) -> Continuation:
         """Check all arguments of `generate`, and read the prompts."""
-        stage_kwargs = {name: value for name, value in stage_kwargs.items() if value is not None}
+        others = {name: value for name, value in others.items() if value is not None}
         options = self.check_generate_options(
-            num_return_sequences=num_return_sequences,
-            seed=seed,
-            generator=generator,
-            progress=progress,
-            generation_config=generation_config,
-            **stage_kwargs,
+            num_return_sequences=num_return_sequences, seed=seed, generator=generator, **others
         )
         warn_of_unused_adapters(self, options)
         lengths = ("continuation_length_s", "min_continuation_length_s", "semantic_")
-        given = [name for name in stage_kwargs if name.startswith(lengths)]
+        given = [name for name in others if name.startswith(lengths)]
         if semantic_tokens is not None and given:
             raise ValueError(
                 f"{', '.join(given)} has no effect with semantic_tokens, which set the length; leave it out."
@@ -256,7 +249,7 @@ class AudioLMGenerationMixin(PartsMixin):
         if input_values is None and not spoken:  # rows without prompts would all be the same
             indices = list(range(len(rows)))
         new_tokens = [tokens for tokens in spoken for _ in range(num_return_sequences)]
-        return Continuation(self, rows, indices, seed, options, new_tokens, progress)
+        return Continuation(self, rows, indices, seed, options, new_tokens, others.get("progress"))
 
     def check_generate_options(
         self,

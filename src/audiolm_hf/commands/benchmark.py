@@ -23,14 +23,11 @@ from audiolm_hf.threads import set_threads
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
-        "benchmark", help="measure the speed of generation", description="Measure speed on this machine."
-    )
-    measures = parser.add_subparsers(dest="measure", required=True, metavar="measure")
-    parser = measures.add_parser(
-        "generation",
-        help="tokens per second and real-time factor of a checkpoint's stages, codec and continuations",
+        "benchmark",
+        help="measure the speed of generation",
         description="Measure tokens per second, real-time factors, time to the first audio and peak memory.",
     )
+    parser.add_argument("measure", choices=["generation"], help="speed of the stages, the codec and continuations")
     add_checkpoint(parser)
     add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
     batches = {"nargs": "+", "default": [1, 4], "help": "batch sizes (default 1 and 4)"}

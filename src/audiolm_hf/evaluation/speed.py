@@ -18,7 +18,6 @@ from audiolm_hf.evaluation.speed_tasks import Run, sample, stage_task
 from audiolm_hf.modeling_audiolm import AudioLMModel
 
 TRANSFORMERS = "transformers-generate"
-PEERS = (TRANSFORMERS, AUDIOLM_PYTORCH)
 PROMPT_LENGTH_S = 3.0
 
 
