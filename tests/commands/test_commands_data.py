@@ -96,7 +96,7 @@ def test_tokenize_takes_a_dataset_by_name(checkpoint, recordings, tmp_path, caps
     [
         (["--data", "nothing"], "no file or folder nothing; give an existing"),
         (["--data", "tests", "--split", "train"], "--split belongs to --dataset"),
-        (["--data", "tests", "--num-workers", 0], "num_workers is 0; give an integer from 1 to"),
+        (["--data", "tests", "--num-workers", 0], "--num-workers is 0; give an integer of 1 or more"),
         (["--dataset", "nothing/here"], "No split of nothing/here is named; give --split"),
     ],
 )

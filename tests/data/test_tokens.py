@@ -1,7 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import copy
 import dataclasses
-import json
 import shutil
 from itertools import pairwise
 
@@ -146,14 +145,6 @@ def test_shard_of_another_version_is_refused(tmp_path):
     describe_tokens(folder)
     with pytest.raises(ValueError, match="no column semantic_durations.*tokenize the recordings again"):
         TokenDataset(folder)
-
-
-def test_datasets_from_before_two_rates_have_one(tmp_path):
-    folder = write_tokens(tmp_path / "tokens", [5])
-    fields = json.loads((folder / "tokens.json").read_text())
-    del fields["semantic_sampling_rate"]
-    (folder / "tokens.json").write_text(json.dumps(fields))
-    assert TokenDataset(folder).info == INFO
 
 
 def swap_shards(folder, other):

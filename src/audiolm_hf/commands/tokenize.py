@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.options import add_removed, find_device
+from audiolm_hf.commands.options import add_number, add_removed, find_device
 
 if TYPE_CHECKING:
     from audiolm_hf.data.hf_datasets import ClipStream
@@ -43,15 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="round the tokenizers' weights to float16 first, as `assemble` stores them",
     )
     parser.add_argument("--device", default="cpu", help="device of the tokenizers, such as cuda (default cpu)")
-    parser.add_argument(
-        "--num-workers",
-        type=int,
-        default=1,
-        help="processes of one thread each (default 1); the tokens do not depend on it",
-    )
-    parser.add_argument(
-        "--recordings-per-shard", type=int, default=64, help="recordings in each parquet file (default 64)"
-    )
+    add_number(parser, "--num-workers", "processes of one thread each; the tokens do not depend on it", 1)
+    add_number(parser, "--recordings-per-shard", "recordings in each parquet file", 64)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the content of the output folder if it is another dataset"
     )

@@ -5,8 +5,9 @@ Weights can be rounded to float16 here, before the recordings are tokenized: a c
 float16 then gives the same tokens.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,30 +30,21 @@ def require_model_type(folder: str | Path, model_type: str | Collection[str], ke
 
 def load_codec(folder: str | Path) -> AcousticCodec:
     """Load the codec of a folder, or of the AudioLM in it, for inference in float32."""
-    kind = read_model_type(folder)
-    if kind == AudioLMConfig.model_type:
-        return wrap_acoustic_codec(_load_audiolm(folder).codec)
-    _require_kind(folder, kind, ACOUSTIC_CODECS)
-    return wrap_acoustic_codec(ACOUSTIC_CODECS[kind].model_class.from_pretrained(folder, dtype="float32").eval())
+    classes = {kind: codec.model_class for kind, codec in ACOUSTIC_CODECS.items()}
+    return wrap_acoustic_codec(_load_part(folder, classes, "codec"))
 
 
 def load_semantic_tokenizer(folder: str | Path) -> SemanticTokenizerModel:
     """Load the semantic tokenizer of a folder, or of the AudioLM in it, for inference in float32."""
+    return _load_part(folder, SEMANTIC_TOKENIZERS, "semantic_tokenizer")
+
+
+def _load_part(folder: str | Path, classes: Mapping[str, Any], part: str) -> Any:
+    """Load a model of one of the classes, by its type, or the part of the AudioLM in a folder."""
+    require_model_type(folder, (*classes, AudioLMConfig.model_type), f"The {part.replace('_', ' ')}")
     kind = read_model_type(folder)
-    if kind == AudioLMConfig.model_type:
-        return _load_audiolm(folder).semantic_tokenizer
-    _require_kind(folder, kind, SEMANTIC_TOKENIZERS)
-    return SEMANTIC_TOKENIZERS[kind].from_pretrained(folder, dtype="float32").eval()
-
-
-def _require_kind(folder: str | Path, kind: str, known: Collection[str]) -> None:
-    if kind not in known:
-        kinds = " or ".join(map(repr, (*known, AudioLMConfig.model_type)))
-        raise ValueError(f"{folder} holds a model of type {kind!r}; give one of type {kinds}.")
-
-
-def _load_audiolm(folder: str | Path) -> AudioLMModel:
-    return AudioLMModel.from_pretrained(folder, dtype="float32").eval()
+    model = classes.get(kind, AudioLMModel).from_pretrained(folder, dtype="float32").eval()
+    return getattr(model, part) if kind == AudioLMConfig.model_type else model
 
 
 # Positions of centroids and codes decide between neighbours and stay in float32, unlike the sums that only training

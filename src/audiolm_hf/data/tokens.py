@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from transformers.utils import logging
 
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.cache import ByteCache
@@ -29,8 +28,6 @@ from audiolm_hf.files import write_bytes
 from audiolm_hf.run_folder import file_states, kept_result
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats
-
-logger = logging.get_logger(__name__)
 
 INFO_FILE = "tokens.json"
 STREAM_FILE = "stream.json"  # where a stream is resumed; removed when it has ended
@@ -187,25 +184,21 @@ def _read_info(folder: Path) -> TokenInfo:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}); tokenize the recordings again.") from None
-    if not isinstance(values, dict) or not isinstance(values.get("shards", {}), dict):
+    if not isinstance(values, dict) or not isinstance(values.get("shards"), dict):
         raise ValueError(f"{path} holds {str(values)[:80]}; it is damaged, so tokenize the recordings again.")
     found, expected = len(shard_paths(folder)), values.get("num_shards")
     if (folder / STREAM_FILE).exists() or (isinstance(expected, int) and found < expected):
         raise ValueError(
             f"{folder} has {found} of {expected or 'an unknown number of'} shards; run `audiolm-hf tokenize` again."
         )
-    values.setdefault("semantic_sampling_rate", values.get("sampling_rate"))  # older datasets: both had one rate
     for name in names:
         value = values.get(name)
         if not (isinstance(value, str) if name == "tokenizers" else _SIZES.holds(value)):
             raise ValueError(f"{path} has {name} = {value!r}; it is damaged, so tokenize the recordings again.")
-    if "shards" in values:
-        listed, there = values["shards"], shard_hashes(folder)
-        changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
-        if changed:
-            raise ValueError(f"{folder} is not as it was made ({', '.join(changed[:3])} changed); tokenize again.")
-    else:
-        logger.warning(f"{folder} does not list its shards, as an earlier version wrote it: they are not checked.")
+    listed, there = values["shards"], shard_hashes(folder)
+    changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
+    if changed:
+        raise ValueError(f"{folder} is not as it was made ({', '.join(changed[:3])} changed); tokenize again.")
     return TokenInfo(**{name: values[name] for name in names})
 
 
