@@ -46,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_generation_benchmark(arguments: argparse.Namespace) -> int:
+    """Run `benchmark generation` and return the exit status."""
     from audiolm_hf.evaluation.report import to_json
     from audiolm_hf.evaluation.speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel

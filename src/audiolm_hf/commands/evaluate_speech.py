@@ -23,6 +23,7 @@ Result = tuple[dict[str, Any], str]  # all metrics, and their table
 
 
 def evaluate_benchmark(arguments: argparse.Namespace, folders: list[str], device: str) -> Result:
+    """Evaluate the log-likelihoods of pairs of sounds."""
     from audiolm_hf.data.tokenizers import load_tokenizers
     from audiolm_hf.evaluation.benchmarks import read_benchmark
     from audiolm_hf.evaluation.protocols.likelihood import load_stages
@@ -45,6 +46,7 @@ def evaluate_benchmark(arguments: argparse.Namespace, folders: list[str], device
 
 
 def generation_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_generated`]."""
     add_checkpoint(parser, default=None)
     add_data(parser, "recordings of at most 30 s, with transcripts (`text`) for --asr")
     add_number(parser, "--num-clips", "recordings", 24)
@@ -57,6 +59,7 @@ def generation_options(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate_generated(arguments: argparse.Namespace, device: str) -> Result:
+    """Evaluate audio generated from the semantic tokens of recordings."""
     from audiolm_hf.evaluation.protocols.generation import evaluate_generation, format_generation, load_recognizer
 
     model, source = load_model(arguments, device, arguments.data)
@@ -68,6 +71,7 @@ def evaluate_generated(arguments: argparse.Namespace, device: str) -> Result:
 
 
 def accents_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_groups`]."""
     add_checkpoint(parser)
     add_data(parser, "recordings with labels")
     parser.add_argument("--group-by", default="accent", help="label: accent (default), speaker, or a column of --data")
@@ -104,6 +108,7 @@ def evaluate_groups(arguments: argparse.Namespace, device: str) -> Result:
 
 
 def voice_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_speaker`]."""
     add_checkpoint(parser, default=None)
     add_data(parser)
     parser.add_argument("--speaker", help="label of the speaker (default: that of the adapter)")
@@ -116,6 +121,7 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate_speaker(arguments: argparse.Namespace, device: str) -> Result:
+    """Evaluate continuations of one speaker, with and without the adapter."""
     from audiolm_hf.adapters_audiolm import read_adapter_notes
     from audiolm_hf.data.voice import leave_out, read_voice
     from audiolm_hf.evaluation.protocols.voice import evaluate_voice, format_voice

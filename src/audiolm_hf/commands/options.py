@@ -46,12 +46,14 @@ def add_checkpoint(parser: argparse.ArgumentParser, default: str | None = DEFAUL
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add `--device` and `--threads`."""
     parser.add_argument("--device", help="device, such as cpu or cuda:0 (default: an accelerator if there is one)")
     text = "number of threads on a CPU (default: OMP_NUM_THREADS, or by the size of the model)"
     parser.add_argument("--threads", type=int, action=Checked, help=text)
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--seed`."""
     parser.add_argument("--seed", type=int, default=0, action=Checked, allowed=SEEDS, help=what)
 
 
@@ -67,6 +69,7 @@ def add_number(parser: argparse.ArgumentParser, flag: str, text: str, default: i
 
 
 def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None:
+    """Add `--num-continuations`."""
     add_number(parser, "--num-continuations", "continuations of each prompt", default, CONTINUATIONS)
 
 

@@ -184,7 +184,7 @@ def _read_info(folder: Path) -> TokenInfo:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}); tokenize the recordings again.") from None
-    if not isinstance(values, dict) or not isinstance(values.get("shards"), dict):
+    if not isinstance(values, dict) or not isinstance(values.get("shards", {}), dict):
         raise ValueError(f"{path} holds {str(values)[:80]}; it is damaged, so tokenize the recordings again.")
     found, expected = len(shard_paths(folder)), values.get("num_shards")
     if (folder / STREAM_FILE).exists() or (isinstance(expected, int) and found < expected):
@@ -195,7 +195,7 @@ def _read_info(folder: Path) -> TokenInfo:
         value = values.get(name)
         if not (isinstance(value, str) if name == "tokenizers" else _SIZES.holds(value)):
             raise ValueError(f"{path} has {name} = {value!r}; it is damaged, so tokenize the recordings again.")
-    listed, there = values["shards"], shard_hashes(folder)
+    listed, there = values.get("shards", {}), shard_hashes(folder)
     changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
     if changed:
         raise ValueError(f"{folder} is not as it was made ({', '.join(changed[:3])} changed); tokenize again.")
