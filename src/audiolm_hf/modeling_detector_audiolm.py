@@ -3,8 +3,9 @@
 
 Sampled codes make pitch and harmonics waver, which the bands of log-mel spectra average out. Windows of 64 ms resolve
 single harmonics below 2 kHz. The features of both spectra are absolute differences over several spans. Every frame of
-20 ms has logits; those of a clip, and of each of its seconds, are the means over frames that are not nearly silent. A
-higher score is more real (bona fide), as in ASVspoof.
+20 ms that is not nearly silent has logits; those of a second are their means. A recording is judged by the means of
+all stretches of 3 s of such frames, the most suspicious of which counts most, as a file can begin with a real prompt.
+A higher score is more real (bona fide), as in ASVspoof.
 """
 
 import itertools
@@ -38,9 +39,11 @@ DYNAMIC_RANGE = 18.0  # nepers of power below the loudest bin of a clip, 78 dB; 
 LOUD_RANGE = 8.0  # nepers of power below a clip's mean, 35 dB; softer frames tell about the recording, not the voice
 SPANS = (1, 2, 4, 8), (1, 2, 3, 4)  # in windows and in bins, over which spectra are compared
 NUM_CHANGES = len(SPANS[0]) + len(SPANS[1]) + 3  # features of a bin
+STRETCH = 150  # frames whose mean logits are compared within a recording, 3 s without silence
+SOFTNESS = 1.5  # of the maximum over stretches; below, long real recordings have more false alarms
 SCALE_FLOOR = 0.01  # added to a feature's standard deviation, which can be 0
 POWER_FLOOR = 1e-10  # of a bin's power, which only silence reaches
-_CHUNK = 6000  # windows that are transformed at once, which only limits the memory
+_BLOCK = 3000  # frames that are processed at once, a minute, which limits the memory
 
 
 @strict
@@ -143,22 +146,28 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
                 raise ValueError(
                     f"labels has shape {tuple(labels.shape)}; give one of each of {len(input_values)} clips."
                 )
-        frame_logits, frame_mask = self._frame_logits(input_values, attention_mask)
-        logits = frame_logits.sum(1) / frame_mask.sum(1, keepdim=True)
-        require_finite(logits, "The detector")
+        logits = _clip_logits(_stretch_odds(*self._frame_logits(input_values, attention_mask)))
         loss = None if labels is None else F.cross_entropy(logits, labels.long())
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     @torch.no_grad()
-    def judge(self, input_values: Tensor, attention_mask: Tensor | None = None) -> dict[str, str | float]:
+    def judge(self, input_values: Tensor, attention_mask: Tensor | None = None) -> dict[str, Any]:
         """Return the `score` of one recording, the probability that it is real, and the `verdict`, its likelier label.
 
-        Arguments and errors are those of `forward`; several recordings are an error.
+        The score is low if any stretch of 3 s sounds generated; `most_suspicious_s` is the beginning and the end of
+        that which does most, in seconds. Arguments and errors are those of `forward`; several recordings are an error.
         """
         if len(input_values) > 1:
             raise ValueError(f"input_values has {len(input_values)} rows; give one, or call the model for several.")
-        score = float(self(input_values, attention_mask).logits.softmax(-1)[0, REAL])
-        return {"score": score, "verdict": LABELS[REAL] if score >= 0.5 else LABELS[1 - REAL]}
+        frame_logits, mask = self._frame_logits(input_values, attention_mask)
+        odds = _stretch_odds(frame_logits, mask)
+        score, first = float(_clip_logits(odds).softmax(-1)[0, REAL]), int(odds.argmax())
+        places = mask[0].nonzero()[first : first + STRETCH, 0].tolist()
+        return {
+            "score": score,
+            "verdict": LABELS[REAL] if score >= 0.5 else LABELS[1 - REAL],
+            "most_suspicious_s": [places[0] / FRAME_RATE, (places[-1] + 1) / FRAME_RATE],
+        }
 
     @torch.no_grad()
     def scores_per_second(self, input_values: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -180,7 +189,11 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     @torch.autocast("cuda", enabled=False)
     def _frame_logits(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return logits `(batch, frames, 2)`, 0 in padding and in silence, and the mask of the other frames."""
-        changes, mask = self._changes(input_values, attention_mask)
+        blocks = [self._block_logits(*block) for block in self._blocks(input_values, attention_mask)]
+        logits, mask = (torch.cat(parts, dim=1) for parts in zip(*blocks, strict=True))
+        return logits, mask
+
+    def _block_logits(self, changes: Iterator[tuple[Tensor, Tensor]], mask: Tensor) -> tuple[Tensor, Tensor]:
         start = 0
         with loaded(self):
             logits = self.classifier.bias.float().repeat(*mask.shape, 1)
@@ -195,11 +208,14 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
 
     def _clip_means(self, input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Return the means of the features of clips over time, `(batch, num_features)`."""
-        changes, _ = self._changes(input_values, attention_mask)
-        sums = [
-            ((change * each[..., None]).sum(1), each.sum(1, keepdim=True).clamp(min=1)) for change, each in changes
-        ]
-        return torch.cat([total / count for total, count in sums], dim=1)
+        sums = []
+        for changes, _ in self._blocks(input_values, attention_mask):
+            parts = [((change * each[..., None]).sum(1), each.sum(1, keepdim=True)) for change, each in changes]
+            sums.append(
+                torch.stack([torch.cat([part[place].expand_as(part[0]) for part in parts], 1) for place in (0, 1)])
+            )
+        total, count = torch.stack(sums).sum(0)
+        return total / count.clamp(min=1)
 
     def _check_lengths(self, lengths: Tensor) -> None:
         least = math.ceil(MIN_LENGTH_S * self.config.sampling_rate)
@@ -209,45 +225,82 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
                 f"The clip in row {row} lasts {seconds:.3f} s; the detector needs {MIN_LENGTH_S} s or more."
             )
 
-    def _changes(
+    def _blocks(
         self, input_values: Tensor, attention_mask: Tensor | None
-    ) -> tuple[Iterator[tuple[Tensor, Tensor]], Tensor]:
-        """Return the features of [`_changes_of`] of both spectra, and the mask `(batch, frames)` of loud frames.
+    ) -> Iterator[tuple[Iterator[tuple[Tensor, Tensor]], Tensor]]:
+        """Yield the features of [`_changes_of`] of both spectra, and the mask `(batch, frames)` of loud frames.
 
         Those of frames, which are log spectra below 2 kHz, come first, then those of half frames, log-mel spectra.
+        Recordings of more than a minute are split into blocks of equal length.
         """
         check_waveform(input_values)
         lengths = row_lengths(input_values, attention_mask)
         self._check_lengths(lengths)
         rate = self.config.sampling_rate
         window, hop = rate // 40, rate // 100
-        total = 1 + (input_values.shape[1] - window) // hop
-        starts = range(0, total, _CHUNK)
-        spans = ((start * hop, (min(start + _CHUNK, total) - 1) * hop + window) for start in starts)
-        mel = torch.cat([log_mel_spectrogram(input_values[:, start:stop], rate) for start, stop in spans], dim=1)
-        num_windows = 1 + (lengths - window) // hop
-        clip, real = input_values.float(), length_mask(lengths, input_values.shape[1])
-        clip = (clip - (clip * real).sum(1, keepdim=True) / lengths[:, None]) * real
-        low = _low_spectrum(clip, rate, -(-total // 2))
-        mask = _loud(low, length_mask(-(-num_windows // 2), low.shape[1]))
-        mel_mask = length_mask(num_windows, total) & mask.repeat_interleave(2, dim=1)[:, :total]
-        return itertools.chain(_changes_of(low, mask), _changes_of(mel, mel_mask)), mask
+        num_windows, total = (1 + (each - window) // hop for each in (lengths, input_values.shape[1]))
+        real = length_mask(lengths, input_values.shape[1])
+        pieces = zip(input_values.split(_BLOCK * hop, dim=1), real.split(_BLOCK * hop, dim=1), strict=True)
+        sums = torch.stack([(piece.float() * inside).sum(1, keepdim=True) for piece, inside in pieces])
+        offset = sums.sum(0) / lengths[:, None]
+
+        def low(start: int, stop: int) -> Tensor:
+            first = start * (rate // FRAME_RATE) - round(LOW_AHEAD_S * rate)
+            last = first + (stop - start - 1) * (rate // FRAME_RATE) + round(LOW_WINDOW_S * rate)
+            inside = slice(max(first, 0), last)
+            part = (input_values[:, inside].float() - offset) * real[:, inside]
+            return _low_spectrum(F.pad(part, (max(-first, 0), last - inside.start - part.shape[1])), rate)
+
+        frames = -(-total // 2)
+        size = -(-frames // -(-frames // _BLOCK))
+        spans = [(start, min(start + size, frames)) for start in range(0, frames, size)]
+        power = torch.cat([low(*span).exp().sum(-1) for span in spans], dim=1)
+        loud = _loud(power, length_mask(-(-num_windows // 2), frames))
+        mel_loud = length_mask(num_windows, total) & loud.repeat_interleave(2, dim=1)[:, :total]
+        for start, stop in spans:
+            mel_mask = mel_loud[:, 2 * start : 2 * stop]
+            last = (2 * start + mel_mask.shape[1] - 1) * hop + window
+            mel = log_mel_spectrogram(input_values[:, 2 * start * hop : last], rate)
+            mask = loud[:, start:stop]
+            yield itertools.chain(_changes_of(low(start, stop), mask), _changes_of(mel, mel_mask)), mask
 
 
-def _low_spectrum(clip: Tensor, rate: int, num_frames: int) -> Tensor:
+def _low_spectrum(clip: Tensor, rate: int) -> Tensor:
     """Return the logarithm of the power of bins `(batch, frames, 128)` of clips `(batch, num_samples)`."""
     length = round(LOW_WINDOW_S * rate)
-    windows = F.pad(clip, (round(LOW_AHEAD_S * rate), length)).unfold(1, length, rate // FRAME_RATE)[:, :num_frames]
     shape = torch.hann_window(length, device=clip.device, dtype=torch.float32)
-    parts = [torch.fft.rfft(part * shape)[..., 1 : 1 + NUM_LOW_BINS] for part in windows.split(_CHUNK, dim=1)]
-    return (torch.cat(parts, dim=1).abs().square() + POWER_FLOOR).log()
+    spectrum = torch.fft.rfft(clip.unfold(1, length, rate // FRAME_RATE) * shape)[..., 1 : 1 + NUM_LOW_BINS]
+    return (spectrum.abs().square() + POWER_FLOOR).log()
 
 
-def _loud(spectrum: Tensor, mask: Tensor) -> Tensor:
-    """Return the part of a mask in which a log spectrum `(batch, length, bins)` is within `LOUD_RANGE` of its mean."""
-    power = spectrum.exp().sum(-1) * mask
-    mean = power.sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+def _loud(power: Tensor, mask: Tensor) -> Tensor:
+    """Return the part of a mask in which the power `(batch, frames)` is within `LOUD_RANGE` of its mean."""
+    mean = (power * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
     return mask & (power >= mean * math.exp(-LOUD_RANGE))
+
+
+def _stretch_odds(frame_logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean log odds of generated audio `(batch, frames)` of all stretches of `STRETCH` frames of a mask.
+
+    A stretch has the place of its first frame among those of the mask; places of none have minus infinity. The frames
+    of a shorter recording are one stretch.
+    """
+    order = (~mask).int().argsort(dim=1, stable=True)
+    odds = (frame_logits[..., 1 - REAL] - frame_logits[..., REAL]).gather(1, order)  # 0 after those of the mask
+    sums, count = STRETCH * F.avg_pool1d(F.pad(odds, (0, STRETCH - 1)), STRETCH, 1), mask.sum(1)
+    last = (count - STRETCH).clamp(min=0)
+    means = sums / count.clamp(max=STRETCH)[:, None]
+    return means.masked_fill(~length_mask(last + 1, mask.shape[1]), -math.inf)
+
+
+def _clip_logits(odds: Tensor) -> Tensor:
+    """Return the logits `(batch, 2)` of clips by [`_stretch_odds`]: a soft maximum over their stretches.
+
+    It is reduced by the logarithm of their number, so that real recordings are not called generated as they are long.
+    """
+    odds = SOFTNESS * ((odds / SOFTNESS).logsumexp(1) - (odds > -math.inf).sum(1).float().log())
+    require_finite(odds, "The detector")
+    return torch.stack([odds, -odds], dim=1) / 2
 
 
 def _changes_of(spectrum: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -266,5 +319,5 @@ def _changes_of(spectrum: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor
     for span in SPANS[1]:
         yield F.pad(spectrum[..., span:] - spectrum[..., :-span], (span, 0)).abs(), mask
     yield F.pad(spectrum[..., 2:] - 2 * spectrum[..., 1:-1] + spectrum[..., :-2], (2, 0)).abs(), mask
-    mean = (spectrum * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+    mean = (spectrum * mask[..., None]).sum(1, keepdim=True) / mask.sum(1).clamp(min=1)[:, None, None]
     yield (spectrum - mean).abs(), mask

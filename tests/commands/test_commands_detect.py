@@ -49,7 +49,9 @@ def test_exit_status_and_lines_tell_the_verdict(folder, verdict, capsys, bias, s
     verdict(bias)
     assert cli.main(["detect", str(CLIP), str(OTHER_CLIP), "--detector", str(folder)]) == status
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{CLIP}: {word} (score {score:.3f}; by second " + " ".join([f"{score:.2f}"] * 3) + ")"
+    seconds = " ".join([f"{score:.2f}"] * 3)
+    assert lines[0].startswith(f"{CLIP}: {word} (score {score:.3f}; most suspicious from 0.")
+    assert lines[0].endswith(f" s; by second {seconds})")
     assert len(lines) == 2
 
 
@@ -60,6 +62,8 @@ def test_json_has_what_the_lines_have(folder, verdict, capsys):
     assert result["file"] == str(CLIP) and result["verdict"] == "generated"
     assert result["score"] == pytest.approx(0.018, abs=1e-3)
     assert result["scores_per_second"] == pytest.approx([result["score"]] * 3, abs=1e-6)
+    start, stop = result["most_suspicious_s"]
+    assert 0 <= start < 0.5 and 2 < stop <= 2.5  # without the silence at both ends
 
 
 def test_seconds_of_silence_have_no_score(folder, verdict, capsys, tmp_path):
@@ -162,6 +166,21 @@ def test_metadata_and_names_of_any_letters_are_printed_in_a_line(tmp_path, monke
     assert cli.main(["detect", "--metadata", str(made)]) == 3
     (line,) = stdout.buffer.getvalue().decode("latin-1").splitlines()
     assert line.endswith("\\udcff-ü.wav: generated (checkpoint a??[2J?\\u65e5\\u672c)")
+
+
+def test_a_continuation_is_detected_behind_its_real_prompt_after_a_cut_and_without_metadata(tmp_path, capsys):
+    prompt, made, sent = bundled.example_prompt("speech-tiny"), tmp_path / "made.wav", tmp_path / "sent.mp3"
+    assert cli.main(["continue", prompt, "-o", str(made), "--seed", "0", "--quiet"]) == 0
+    audio, rate = sf.read(made, dtype="float32")
+    with sf.SoundFile(sent, "w", rate, 1, bitrate_mode="CONSTANT", compression_level=0.63) as file:  # 64 kbit/s
+        file.write(audio[rate // 3 :])
+    assert sf.info(sent).duration > 9 and cli.main(["detect", "--metadata", str(sent)]) == 0
+    assert cli.main(["detect", prompt, "--json"]) == 0
+    capsys.readouterr()
+    assert cli.main(["detect", str(sent), "--json"]) == 3
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["verdict"] == "generated" and result["most_suspicious_s"][1] > 4
+    assert np.mean([score for score in result["scores_per_second"] if score is not None]) > 0.25  # due to the prompt
 
 
 def test_the_bundled_detector_of_piano_is_small_and_tells_generated_from_real(tmp_path, capsys):

@@ -102,7 +102,8 @@ def test_the_detector_of_a_checkpoint_judges_the_continuation(bias, verdict, tin
     audiolm_hf.export_checkpoint(detector, None, folder / "detector", with_code=False)
     loaded = demo.Checkpoint.load(str(folder), "cpu")
     score = round(1 / (1 + math.exp(-bias)), 3)
-    assert loaded.judge(read_audio(CLIP)[0][0]) == {"verdict": verdict, "score": score}
+    judged = loaded.judge(read_audio(CLIP)[0][0])
+    assert judged == {"verdict": verdict, "score": score, "most_suspicious_s": [0.0, 2.48]}
     page = build(make_page, {"one": loaded}, str(tmp_path))
     shown = page._show_result(0, {"audio": "a", "picture": "b", "seed": 0, "verdict": verdict, "score": score})
     assert f"is **{verdict}** (score {score:.2f}" in shown[page.results[0][2]]["value"]

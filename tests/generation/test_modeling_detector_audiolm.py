@@ -117,7 +117,7 @@ def test_silence_between_and_around_sounds_does_not_matter(detector, clips):
 
 def test_features_are_those_of_slow_loops(detector, clips):
     values, mask = clips
-    changes, loud = detector._changes(values, mask)
+    ((changes, loud),) = detector._blocks(values, mask)
     changes = list(changes)
     assert [tuple(change.shape[1:]) for change, _ in changes] == [(93, 128)] * 11 + [(186, 80)] * 11
     clip = values[1, :12345].double().numpy()
@@ -145,10 +145,41 @@ def test_features_of_training_clips_have_mean_0_and_scale_1(clips):
     assert 0.2 < model.scale.median() < 2
 
 
-def test_spectra_of_long_clips_are_made_in_parts_without_a_change(detector, clips, monkeypatch):
-    whole = detector(*clips).logits
-    monkeypatch.setattr(module, "_CHUNK", 7)
-    assert torch.allclose(detector(*clips).logits, whole, atol=1e-5)
+def test_long_clips_are_processed_in_blocks(detector, clips, monkeypatch):
+    clip = clips[0][:1]
+    values = torch.cat([clip, torch.zeros(1, 32000), clip], dim=1)
+    expected, loud = detector._frame_logits(values, None)
+    means = detector._clip_means(values, None)
+    monkeypatch.setattr(module, "_BLOCK", 50)
+    blocks = [(list(changes), mask) for changes, mask in detector._blocks(values, None)]
+    assert [mask.shape[1] for _, mask in blocks] == [48, 48, 48, 48, 48, 47]  # of 287 frames
+    assert all(change.shape[1] <= 2 * mask.shape[1] for changes, mask in blocks for change, _ in changes)
+    found, mask = detector._frame_logits(values, None)
+    assert torch.equal(mask, loud) and not mask[:, 96:144].any()  # the third block is silent
+    pair = torch.stack([each.diff(dim=-1)[loud].flatten() for each in (found, expected)])
+    assert torch.corrcoef(pair)[0, 1] > 0.95 and found.isfinite().all()  # blocks have their own peaks and means
+    assert (detector._clip_means(values, None) - means).abs().mean() < 0.1 * means.abs().mean()
+
+
+def odds(detector, parts):
+    """The log odds of generated audio of one row of frames, whose parts have `(logit, count)`; silent without one."""
+    frames = torch.cat([torch.full((count,), logit or 0.0) for logit, count in parts])
+    loud = torch.cat([torch.full((count,), logit is not None) for logit, count in parts])
+    logits = torch.stack([frames, torch.zeros_like(frames)], dim=1)
+    detector._frame_logits = lambda *_: (logits[None], loud[None])
+    found, judged = detector(torch.zeros(1, 8000)).logits[0], detector.judge(torch.zeros(1, 8000))
+    assert judged["score"] == pytest.approx(float(found.softmax(-1)[module.REAL]))
+    return float(found[0] - found[1]), judged["most_suspicious_s"]
+
+
+def test_the_most_suspicious_stretch_decides(detector):
+    detector, length = copy.deepcopy(detector), module.STRETCH
+    assert odds(detector, [(-4.0, 100)]) == (pytest.approx(-4.0), [0.0, 2.0])
+    assert odds(detector, [(-4.0, 50), (None, 100), (2.0, 50)]) == (pytest.approx(-1.0), [0.0, 4.0])
+    mixed, seconds = odds(detector, [(-4.0, length), (None, 200), (6.0, length), (-4.0, length)])
+    assert mixed > 3.0 and seconds == [(length + 200) / 50, (2 * length + 200) / 50]
+    for count in (length, 5 * length, 50 * length):  # an even recording has the same score at any length
+        assert odds(detector, [(-1.5, count)])[0] == pytest.approx(-1.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

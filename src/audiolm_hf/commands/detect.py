@@ -30,9 +30,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "detect",
         help="score sound files as generated or real",
-        description="Score sound files: 0 is generated, 1 is real. Exit status: 0 if all are real, 3 if any is "
-        "generated, 1 if any cannot be scored, 2 for wrong options. Metadata do not survive most edits "
-        "and encodings: of a file without them, only the detector can tell whether it was generated.",
+        description="Score sound files: 0 is generated, 1 is real. A score is low if any 3 s of a file sound "
+        "generated. Exit status: 0 if all are real, 3 if any is generated, 1 if any cannot be scored, 2 for wrong "
+        "options. Metadata do not survive most edits and encodings: of a file without them, only the detector can "
+        "tell whether it was generated.",
     )
     parser.add_argument("files", nargs="+", metavar="file", help="sound files of 0.5 s or more; - for standard input")
     parser.add_argument(
@@ -72,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _describe(result: dict[str, Any]) -> str:
     if "score" in result:
         seconds = " ".join("-" if score is None else f"{score:.2f}" for score in result["scores_per_second"])
-        return f"{result['verdict']} (score {result['score']:.3f}; by second {seconds})"
+        stretch = "from {:.1f} to {:.1f} s".format(*result["most_suspicious_s"])
+        return f"{result['verdict']} (score {result['score']:.3f}; most suspicious {stretch}; by second {seconds})"
     if result["metadata"] is None:
         return f"{UNMARKED}, which says nothing about how it was made; without --metadata, the detector does"
     text = ", ".join(f"{name} {value}" for name, value in result["metadata"].items())
@@ -104,8 +106,8 @@ def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any
 def score_file(
     file: str, detector: AudioLMDetectorForAudioClassification, extractor: AudioLMFeatureExtractor
 ) -> dict[str, Any]:
-    """Return a file's `score`, `verdict` and `scores_per_second` (None in silence); higher scores are more real."""
+    """Return what the detector's `judge` returns of a file, and its `scores_per_second` (None in silence)."""
     audio, rate = read_audio(_source(file), extractor.sampling_rate)
-    inputs = extractor(audio, rate, return_tensors="pt").to(detector.device)
+    inputs = extractor(audio, rate, return_attention_mask=False, return_tensors="pt").to(detector.device)
     seconds = [None if math.isnan(each) else each for each in detector.scores_per_second(**inputs)[0].tolist()]
     return {"file": file, **detector.judge(**inputs), "scores_per_second": seconds}

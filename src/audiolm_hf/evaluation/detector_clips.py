@@ -6,7 +6,7 @@ recordings, the same through the codec, and through its levels that are generate
 tell the classes apart.
 """
 
-from collections import Counter
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,6 +34,7 @@ logger = logging.get_logger(__name__)
 
 GENERATED = ("continuation", "unconditional")
 REAL = ("real", "codec", "coarse")
+_DIGEST = "sha256"  # of a file's clips, beside them
 _BATCH = 16  # clips that are scored at once
 LEAD_S = 0.5  # decoded before a real clip, because a codec that begins with silence is no sign of real audio
 _Temperature = Annotated[float, Within(0, 10, above=True)]
@@ -184,7 +185,8 @@ def write_clips(model: AudioLMModel, source: AudioSource, config: DetectorClipsC
 
     def write(clips: dict[str, list[np.ndarray]], path: Path) -> None:
         numbered = ((f"{name}.{place}", clip) for name, group in clips.items() for place, clip in enumerate(group))
-        write_tensors(path, {key: torch.from_numpy(_as_int16(clip)) for key, clip in numbered})
+        tensors = {key: torch.from_numpy(_as_int16(clip)) for key, clip in numbered}
+        write_tensors(path, tensors | {_DIGEST: _digest(tensors, config, path)})
 
     for name, index, count in progress_bar(_planned(config), desc=folder.name, unit="batch"):
         path = _batch_file(folder, name, index)
@@ -211,6 +213,14 @@ def _batch_file(folder: Path, name: str, index: int) -> Path:
     return folder / f"{name}-{index:05d}.safetensors"
 
 
+def _digest(tensors: dict[str, torch.Tensor], config: DetectorClipsConfig, path: Path) -> torch.Tensor:
+    """Return the SHA-256 of a batch's clips and of what they were asked to be."""
+    digest = hashlib.sha256(f"{path.name} {config}".encode())
+    for key in sorted(tensors):
+        digest.update(key.encode() + tensors[key].numpy().tobytes())
+    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
+
+
 def read_clips(folder: Path, config: DetectorClipsConfig) -> dict[str, list[np.ndarray]]:
     """Read the clips of [`write_clips`] by group, int16 of shape `(num_samples,)`, in the order of their making.
 
@@ -218,14 +228,14 @@ def read_clips(folder: Path, config: DetectorClipsConfig) -> dict[str, list[np.n
         ValueError: a file is damaged, or not the one that was written.
     """
     groups: dict[str, list[np.ndarray]] = {}
-    for name, index, count in sorted(_planned(config)):
-        path, kinds = _batch_file(folder, name, index), REAL if name == "real" else (name,)
+    for name, index, _ in sorted(_planned(config)):
+        path = _batch_file(folder, name, index)
         try:
             tensors = load_file(path)
-        except (OSError, SafetensorError):
-            tensors = {}
-        held = Counter(key.rpartition(".")[0] for key in tensors)
-        if not held or set(held) - set(kinds) or set(held.values()) != {count}:
+            written = tensors.pop(_DIGEST)
+        except (KeyError, OSError, SafetensorError):
+            tensors, written = {}, torch.zeros(0)
+        if not torch.equal(written, _digest(tensors, config, path)):
             raise ValueError(f"{path} is damaged or another file; remove it, and run the same command again.")
         for key in sorted(tensors, key=lambda key: int(key.rpartition(".")[2])):
             groups.setdefault(key.rpartition(".")[0], []).append(tensors[key].numpy())

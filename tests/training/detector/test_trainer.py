@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from audiolm_hf import AudioLMDetectorForAudioClassification, AudioLMFeatureExtractor
 from audiolm_hf.audio_file_audiolm import write_audio
@@ -132,7 +132,7 @@ def finished(checkpoint, tmp_path_factory):
 def test_training_writes_clips_a_log_and_a_detector(finished):
     config, folder = finished
     output = Path(config.output_folder)
-    held_out = replace(config.clips, num_continuations=2, num_unconditional=2, num_real=2)
+    held_out = replace(config.clips, num_continuations=2, num_unconditional=2, num_real=2, seed=1)
     training, validation = read_clips(output / "training", config.clips), read_clips(output / "validation", held_out)
     counts = {name: len(clips) for name, clips in training.items()}
     assert counts == {"continuation": 3, "unconditional": 1, "real": 2, "codec": 2, "coarse": 2}
@@ -160,7 +160,18 @@ def test_clips_that_are_not_those_that_were_written_are_refused(finished, tmp_pa
     path = folder / "continuation-00000.safetensors"
     shutil.copy(path, folder / "continuation-00009.safetensors")
     assert len(read_clips(folder, config.clips)["continuation"]) == 3  # without those of a file that is not planned
-    for data in (path.read_bytes()[:-10], b"", (folder / "real-00000.safetensors").read_bytes()):
+    written = load_file(path)
+    with pytest.raises(ValueError, match="damaged or another file"):  # of another seed
+        read_clips(folder, replace(config.clips, seed=8))
+    altered = {key: values ^ 1 if key.endswith(".0") else values for key, values in written.items()}  # its lowest bits
+    last = (folder / "continuation-00001.safetensors").read_bytes()
+    for data in (
+        path.read_bytes()[:-10],
+        b"",
+        last,
+        save(altered),
+        save({**written, "continuation.9": altered["continuation.0"]}),
+    ):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=r"continuation-00000.safetensors is damaged or another file; remove it"):
             read_clips(folder, config.clips)
