@@ -58,3 +58,7 @@ def main() -> int:
         sys.stderr.write(f"audiolm-hf: error: {error}\n")
         return 1
     return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -32,7 +32,7 @@ _OTHER = (
     "; it is of another model or saved in part. Load the adapter of a stage on that stage, such as model.coarse, and "
     "one of the whole on the AudioLMModel."
 )
-_WRAPPED = ("base_layer", "original_module")  # PEFT's names of the layer inside an adapter's
+_WRAPPED = ("base_layer", "original_module", "token_adapter")  # PEFT's names of the layer inside an adapter's
 
 
 def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
@@ -207,7 +207,11 @@ class AdapterMixin(AdapterMethods):
         finally:
             log.removeFilter(_is_no_report)
             self._weight_conversions = conversions  # or a save after delete_adapter would use the adapter's
-        missing = sorted(key for key in report.missing_keys if name in key.split(".")[-2:])
+        missing = sorted(
+            key
+            for key in report.missing_keys
+            if name in key.split(".")[-2:] and ".ranknum." not in key  # which AdaLoRA does not save
+        )
         if missing:
             self.delete_adapter(name)
             raise ValueError(f"The adapter {peft_model_id} lacks {missing[0]}{_OTHER}")
@@ -243,8 +247,9 @@ class AdapterMixin(AdapterMethods):
         super().delete_adapter(adapter_names)
         for parent in [] if vars(self).get("peft_config") else list(self.modules()):  # type: ignore[attr-defined]
             for name, layer in list(parent.named_children()):
-                for inner in (layer._modules[wrapped] for wrapped in _WRAPPED if wrapped in layer._modules):
-                    parent.add_module(name, inner)
+                while inner := next(filter(None, map(layer._modules.get, _WRAPPED)), None):
+                    layer = inner
+                parent.add_module(name, layer)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save the model, or the active adapter with the name of its base."""
@@ -263,6 +268,9 @@ class AdapterMixin(AdapterMethods):
             folder.mkdir(parents=True, exist_ok=True)
             self.config.save_pretrained(folder)
             parts = {name: weight for name, weight in _base_weights(self).items() if name.partition(".")[0] in wrapped}
+            if any(isinstance(getattr(each, "init_lora_weights", None), str) for each in self.peft_config.values()):
+                for name in names:  # such as PiSSA, which begins with a change of these weights
+                    parts.pop(f"{name.rpartition('.')[0]}.weight" if name.endswith(_WRAPPED) else "", None)
             values = {name: _middle(weight) for name, weight in parts.items() if _middle(weight) is not None}
             text = json.dumps({"base_weights": values}, indent=2) + "\n"
             (folder / ADAPTER_FILE).write_text(text, encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_utils import load_state_dict
 
 from .adapters_audiolm import AdapterMixin, find_file, redirect_to_base
@@ -99,6 +100,8 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     ) -> Any:
         """Check the stored configuration and dtypes, then load; transformers also calls this for adapters."""
         source = load_config.pretrained_model_name_or_path
+        if args or kwargs:  # transformers takes the magnitudes of DoRA for another weight
+            load_config.weight_mapping.append(WeightRenaming(r"(lora_magnitude_vector\.[^.]+)$", r"\1.weight"))
         if not (args or kwargs or load_config.ignore_mismatched_sizes or source is None):  # extra ones: of adapters
             model.config.check_trained_values(_stored_values(source, load_config.download_kwargs), str(source))
         if load_config.hf_quantizer is None:
@@ -237,7 +240,8 @@ def _require_finite(model: PreTrainedModel, source: str | None) -> None:
         values = tensor.to_local() if hasattr(tensor, "to_local") else tensor
         plain = type(values) in (Tensor, torch.nn.Parameter) and values.is_floating_point() and not values.is_meta
         if plain and not values.isfinite().all():
-            raise ValueError(f"{name} in {source} has values that are NaN or infinite; the checkpoint is damaged.")
+            given = source or "state_dict"
+            raise ValueError(f"{name} in {given} has values that are NaN or infinite; the checkpoint is damaged.")
 
 
 def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> dict[str, Any] | None:

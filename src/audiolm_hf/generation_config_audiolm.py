@@ -29,6 +29,7 @@ _SHARED: dict[str, tuple[Any, Allowed]] = {
 }
 # Why the options of transformers are not among them, by parts of their names; the first that fits.
 _UNSUPPORTED = {
+    r"^inputs?(_ids|_embeds)?$": "the prompt is audio; give input_values, as the processor returns it",
     r"^(max|min)_(length|new_tokens|time)$": "lengths are in seconds here; give continuation_length_s (the most) or "
     "min_continuation_length_s (the least)",
     r"beam|^length_penalty|^early_stopping|diversity": "there is no search over beams; tokens are drawn one by one",
@@ -40,7 +41,14 @@ _UNSUPPORTED = {
     r"guidance|negative_prompt": "stages of codes are guided; give coarse_guidance_scale or parallel_guidance_scale",
     "": "tokens are drawn by temperature, top_k and top_p alone (of one stage: coarse_temperature, ...)",
 }
-_NAMES_OF_TRANSFORMERS = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters}
+_NAMES_OF_TRANSFORMERS = {
+    *vars(GenerationConfig()),
+    *inspect.signature(GenerationMixin.generate).parameters,
+    "input_ids",
+    "inputs_embeds",
+}
+# What generate takes beside options, for suggestions.
+_ARGUMENTS = ["num_return_sequences", "batch_size", "seed", "generator", "progress", "streamer", "semantic_tokens"]
 # Options of every `GenerationConfig` that change nothing here: ids of special tokens, caches, what is returned.
 _WITHOUT_EFFECT = {
     *("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"),
@@ -249,4 +257,4 @@ def _require_options(names: Iterable[str]) -> None:
         if name in _NAMES_OF_TRANSFORMERS:
             reason = next(reason for pattern, reason in _UNSUPPORTED.items() if re.search(pattern, name))
             raise ValueError(f"generate has no option {name!r} of transformers: {reason}.")
-        raise ValueError(f"generate has no option {name!r}{did_you_mean(name, own)}")
+        raise ValueError(f"generate has no option {name!r}{did_you_mean(name, [*own, *_ARGUMENTS])}")

@@ -59,6 +59,10 @@ def test_the_overview_is_that_of_the_verbs_and_imports_no_torch(tmp_path, monkey
     assert run_python(code, home=tmp_path) == cli.build_parser().format_help()
     version = run_python(code.replace("--help", "--version"), home=tmp_path)
     assert version == f"audiolm-hf {audiolm_hf.__version__}\n"
+    as_module = (
+        "import runpy, sys; sys.argv[1:] = ['--version']; runpy.run_module('audiolm_hf_cli', run_name='__main__')"
+    )
+    assert run_python(as_module, home=tmp_path) == version
 
 
 def test_the_entry_hands_over_everything_else(monkeypatch, capsys):

@@ -12,6 +12,10 @@ from tests.conftest import tiny_config, tiny_stage_config
 
 
 def test_unknown_options_name_the_nearest():
+    with pytest.raises(ValueError, match="no option 'seeed'; did you mean 'seed'"):
+        AudioLMGenerationConfig().with_options(seeed=1)
+    with pytest.raises(ValueError, match="no option 'input_ids' of transformers: the prompt is audio; give input_v"):
+        AudioLMGenerationConfig().with_options(input_ids=1)
     with pytest.raises(ValueError, match="no option 'coarse_temprature'; did you mean 'coarse_temperature'"):
         AudioLMGenerationConfig().with_options(coarse_temprature=1.0)
     with pytest.raises(ValueError, match="no option 'semantic_guidance_scale'"):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft import AdaLoraConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArguments, pipeline
 
@@ -397,6 +397,28 @@ def test_an_adapter_of_all_layers_leaves_the_tokens_alone():
     assert adapted == {*model.stages}
     assert model.semantic_tokenizer.tokenize(audio).semantic_tokens.equal(tokens.semantic_tokens)
     assert model.acoustic_codec.encode(audio).equal(codes)
+
+
+METHODS = {
+    "dora": lora(use_dora=True),
+    "pissa": lora(init_lora_weights="pissa"),
+    "adalora": AdaLoraConfig(target_modules=TARGETS, total_step=9),
+    "single tokens": lora(trainable_token_indices={"coarse.model.embed_tokens": [0, 1]}),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_methods_of_peft_are_saved_and_loaded(folders, base, tmp_path, method):
+    base.add_adapter(METHODS[method])
+    torch.manual_seed(0)
+    for weight in base.parameters():
+        if weight.requires_grad:
+            weight.data += 0.3 * torch.randn_like(weight)
+    base.save_pretrained(tmp_path)
+    assert any(name.startswith("coarse.") for name in read_adapter_notes(tmp_path)["base_weights"])
+    assert codes(AudioLMModel.from_pretrained(tmp_path)).equal(codes(base))
+    base.delete_adapter("default")
+    assert base.state_dict().keys() == tiny_model().state_dict().keys()
 
 
 def test_an_adapter_on_the_wrong_part_is_one_clear_error(tmp_path):
