@@ -184,6 +184,8 @@ def check_folder(path: str | os.PathLike) -> None:
         path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"The output file {str(path)!r} is a folder; give the name of a file.")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"The output file {str(path)!r} is a pipe, a device or the like; give the name of a file.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(path.parent)!r} of the output file is not there; make it first.")
     try:

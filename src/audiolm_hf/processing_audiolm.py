@@ -178,8 +178,8 @@ class AudioLMProcessor(ProcessorMixin):
 
         Raises:
             TypeError: if a recording is no audio.
-            ValueError: if there are more or fewer paths, an ending is unknown, or its format does not have the
-                rate.
+            ValueError: if there are more or fewer paths or one twice, an ending is unknown, or its format does not
+                have the rate.
             FileNotFoundError: if the folder of a path does not exist.
         """
         is_output = isinstance(audio, Mapping) and "audio_values" in audio
@@ -190,6 +190,8 @@ class AudioLMProcessor(ProcessorMixin):
             raise TypeError(f"saving_path is {saving_path!r}; give a path, or a list of one for each recording.")
         if len(clips) != len(paths):
             raise ValueError(f"{len(clips)} recordings were given for {len(paths)} paths; give one path for each.")
+        if len({os.path.realpath(path) for path in paths}) < len(paths):
+            raise ValueError(f"saving_path is {list(map(str, paths))}; give each recording a path of its own.")
         for path, (_, rate) in zip(paths, clips, strict=True):
             check_ending(path, rate)
             check_folder(path)

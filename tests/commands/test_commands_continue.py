@@ -160,6 +160,7 @@ LOADED_FIRST = "the model is loaded before this is refused"
         ([CLIP, "-o", "text.wav/out.wav"], "folder 'text.wav' of the output file is not there"),
         ([CLIP, "-o", "x" * 300 + ".wav"], "File name too long"),
         ([CLIP, "-o", "two\nlines.wav"], "must not hold line breaks"),
+        ([CLIP, "-o", "pipe.wav"], "pipe.wav' is a pipe, a device or the like; give the name of a file"),
         ([""], "path of the audio file is empty"),
         ([CLIP, "-o", "text.wav"], "text.wav already exists and was not written by audiolm-hf"),
         ([CLIP, CLIP], "Two prompts have the same name"),
@@ -192,10 +193,11 @@ def test_misuse_is_one_line_before_the_work(tmp_path, monkeypatch, capsys, argum
     monkeypatch.setattr(continue_, "load", lambda *given: pytest.fail(LOADED_FIRST))
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "folder.wav").mkdir()
+    os.mkfifo(tmp_path / "pipe.wav")
     assert cli.main(["continue", "--length-s", "0.4", *map(str, arguments)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("audiolm-hf: error: ") and message in line
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.wav", "text.wav"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.wav", "pipe.wav", "text.wav"]
 
 
 def test_what_does_not_fit_into_memory_is_refused_with_the_figure(run, tmp_path, capsys, monkeypatch):
@@ -221,6 +223,12 @@ def test_an_option_without_effect_is_refused_by_its_flag(tmp_path, monkeypatch, 
         f"audiolm-hf: error: {option} is given, but --acoustic-mode is '{mode}', without {advice}, or leave it out.\n"
     )
     assert capsys.readouterr().err == error
+
+
+def test_an_option_of_the_stage_that_is_switched_off_is_refused_by_its_flag(run, capsys):
+    assert run(CLIP, "--no-use-fine-stage", "--fine-top-k", "3") == 1
+    error = "--fine-top-k is given, but --use-fine-stage is False; give --use-fine-stage, or leave it out."
+    assert error in capsys.readouterr().err
 
 
 def test_what_only_the_processor_can_tell_is_told_before_anything_is_made(run, tmp_path, capsys):

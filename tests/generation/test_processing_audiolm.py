@@ -267,6 +267,9 @@ def test_a_pipeline_result_is_saved(processor, tmp_path):
     np.testing.assert_allclose(read_audio(path)[0][0], 0.25, atol=1e-4)
     with pytest.raises(ValueError, match="1 recordings were given for 2 paths"):
         processor.save_audio(result, [tmp_path / "b.wav", tmp_path / "c.wav"])
+    with pytest.raises(ValueError, match="give each recording a path of its own"):
+        processor.save_audio([result, result], [tmp_path / "b.wav", f"{tmp_path}/./b.wav"])
+    assert not (tmp_path / "b.wav").exists()
 
 
 def test_audio_is_saved_at_its_own_rate_and_scaled_by_its_type(processor, tmp_path):

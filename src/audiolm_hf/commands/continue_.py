@@ -116,7 +116,7 @@ def _check_stages(model: Any, given: dict[str, Any]) -> None:
     try:
         model.check_generate_options(**given)
     except ValueError as error:
-        text = re.sub(r"='(\w+)'", r" \1", str(error))
+        text = re.sub(r"='(\w+)'", r" \1", str(error)).replace("=True", "")
         names = rf"\b(?:{'|'.join(_sampling_options())})\b"
         text = re.sub(names, lambda name: f"--{name[0].replace('_', '-')}", text)
         raise ValueError(text) from None
