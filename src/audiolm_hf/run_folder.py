@@ -66,9 +66,11 @@ class RunFolder:
 
 def check_writable(folder: Path, name: str = "") -> None:
     """Check that files, whose `name` may be too long, can be created in a folder, which may not exist yet."""
-    found = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    places = (folder.absolute(), *folder.absolute().parents)
+    found = next(each for each in places if each.exists() or each.is_symlink())
     if not found.is_dir():
-        raise NotADirectoryError(f"{found} is a file; give another output folder.")
+        what = "a file" if found.exists() else "a link to nothing"
+        raise NotADirectoryError(f"{found} is {what}; give another output folder.")
     try:
         tempfile.TemporaryFile(dir=found, prefix=name).close()
     except OSError as error:

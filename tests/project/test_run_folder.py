@@ -13,6 +13,7 @@ import pytest
 from audiolm_hf.run_folder import (
     RECORD_FILE,
     changed_files,
+    check_writable,
     file_states,
     hold_folder,
     holds_finished,
@@ -154,6 +155,9 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(NotADirectoryError, match="run is a file; give another"):
         run(tmp_path / "run")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match="link is a link to nothing; give another"):
+        check_writable(tmp_path / "link")
 
 
 def test_a_place_where_nothing_can_be_written_is_refused_before_the_inputs_are_read(monkeypatch):
