@@ -283,7 +283,7 @@ class Page:
         model = self.checkpoints[name].pipe.model
         own, modes = model.check_generate_options(), [*model.config.acoustic_modes]
         used = own.with_options(acoustic_mode=mode or own.acoustic_mode).used_stages(model.config)
-        info = f"{own.acoustic_mode or modes[0]} by default"
+        info: Any = f"{own.acoustic_mode or modes[0]} by default"
         shown = [{"value": self.checkpoints[name].about}, {"value": mode, "visible": len(modes) > 1, "info": info}]
         own_values = [(option.split("_")[0] in used, getattr(own, option, None)) for option in self.options]
         return [*shown, *({"visible": visible, "value": value} for visible, value in own_values)]
