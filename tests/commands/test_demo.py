@@ -2,11 +2,14 @@
 """The page's functions and figure, without a browser. With one: test_space.py."""
 
 import asyncio
+import logging
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from matplotlib.colors import to_rgb
 
 import audiolm_hf
@@ -186,9 +189,19 @@ def test_errors_have_no_paths_of_the_server(page, tmp_path):
 
 
 def test_a_long_prompt_is_refused_before_it_is_whole_in_memory(page, tmp_path):
-    path = audiolm_hf.write_audio(tmp_path / "long.flac", np.zeros(16000 * 3600, np.float32), 16000)
-    with pytest.raises(gr.Error, match="lasts more than 30 s"):
-        next(page.show(str(path), "one", 1.0, 0, 1, *OWN))
+    path = tmp_path / "long.flac"
+    with soundfile.SoundFile(path, "w", 16000, 8) as file:
+        for _ in range(60):
+            file.write(np.zeros((160_000, 8), np.float32))
+    assert path.stat().st_size < 2**20  # ten minutes of eight channels, 307 MB once decoded
+    tracemalloc.start()
+    try:
+        with pytest.raises(gr.Error, match="lasts more than 30 s"):
+            next(page.show(str(path), "one", 1.0, 0, 1, *OWN))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * 2**20
 
 
 def test_folders_of_one_name_cannot_be_told_apart(tmp_path):
@@ -199,11 +212,17 @@ def test_folders_of_one_name_cannot_be_told_apart(tmp_path):
         demo.build_demo([str(folder) for folder in names])
 
 
-def test_visitors_wait_in_a_queue_and_their_files_are_deleted_after_an_hour(monkeypatch):
+def test_visitors_wait_in_a_queue_and_their_files_are_deleted_after_an_hour(monkeypatch, caplog):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # put back after the test
-    page = build(demo.build_demo, ["speech-tiny"], "cpu")
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    monkeypatch.setattr(demo, "set_threads", lambda model, threads: f"{threads} threads (as asked)")
+    page = build(demo.build_demo, ["speech-tiny"], "cpu", 2)
+    assert "speech-tiny on cpu, 2 threads (as asked)" in caplog.text
     with page.temporary_folder as folder:
         assert page.delete_cache == (600, 3600)
+        (examples,) = (part for part in page.blocks.values() if isinstance(part, gr.Dataset))
+        assert [prompt for prompt, _ in examples.raw_samples] == [audiolm_hf.example_prompt("speech-tiny")]
+        assert not [*Path(folder).rglob("*.flac")]  # examples are read in place: copies would be deleted, too
         assert all(f"{folder}/gradio" == part.GRADIO_CACHE for part in page.blocks.values())
     limits = [call.concurrency_limit for call in page.fns.values() if call.concurrency_id == "model"]
     assert limits == [1, 1] and page._queue.max_size == 32

@@ -70,6 +70,8 @@ def test_every_form_of_prompt_gives_the_same(pipe, prompt):
         {"array": prompt, "sampling_rate": 16000},
         {"raw": prompt, "sampling_rate": 16000},
         {"bytes": CLIP.read_bytes(), "path": None},
+        {"audio": {"bytes": CLIP.read_bytes(), "path": None}, "speaker": "a row of a dataset"},
+        *torchcodec_forms(),
     ]
     for form in forms:
         np.testing.assert_array_equal(pipe(form)["audio"], expected)

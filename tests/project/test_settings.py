@@ -163,22 +163,35 @@ GOOD: dict[str, dict[str, Any]] = {
     "detector": {"output_folder": "o", "checkpoint": "c", "data": {"folder": "d", "train": ["a"]}},
     "render": {"output_folder": "o", "data": {"folder": "d", "train": ["a"]}},
 }
-NUMBERS = [
-    (kind, field.name)
-    for kind in GOOD
-    for field in dataclasses.fields(training_kind(kind)[0])
-    if isinstance(GOOD[kind].get(field.name, field.default), int | float)
-    and not isinstance(GOOD[kind].get(field.name, field.default), bool)
-]
 
 
-@pytest.mark.parametrize(("kind", "name"), NUMBERS, ids=lambda value: value)
-def test_no_number_of_a_training_can_be_senseless(kind, name):
-    config_class = training_kind(kind)[0]
-    build(config_class, GOOD[kind])
+def settings_of(kind):
+    """All settings of a training, with those that are not given."""
+    return dataclasses.asdict(build(training_kind(kind)[0], GOOD[kind]))
+
+
+def numbers_in(values, path=()):
+    """Paths of the numbers in settings, without those of models, which are for their configurations to check."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, dict | list) and key not in ("backbone", "encoder"):
+            yield from numbers_in(value, (*path, key))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield (*path, key)
+
+
+NUMBERS = [(kind, path) for kind in GOOD for path in numbers_in(settings_of(kind))]
+
+
+@pytest.mark.parametrize(("kind", "path"), NUMBERS, ids=lambda value: value if isinstance(value, str) else str(value))
+def test_no_number_of_a_training_can_be_senseless(kind, path):
+    name = next(key for key in reversed(path) if isinstance(key, str))
     for value in (-1, -0.5, math.nan, math.inf, "many", [1], {}, True, 1e30):
+        settings = part = settings_of(kind)
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = value
         with pytest.raises(ValueError, match=name):
-            build(config_class, GOOD[kind] | {name: value})
+            build(training_kind(kind)[0], settings)
 
 
 @pytest.mark.parametrize("kind", GOOD)

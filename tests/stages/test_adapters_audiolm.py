@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -423,6 +424,9 @@ def test_other_methods_of_peft_are_saved_and_loaded(folders, base, tmp_path, met
 
 def test_an_adapter_on_the_wrong_part_is_one_clear_error(tmp_path):
     model = tiny_model()
+    for add in (model.add_adapter, model.coarse.add_adapter, partial(get_peft_model, model.coarse)):
+        with pytest.raises(ValueError, match="Please specify `target_modules`"):  # as PEFT says of any other model
+            add(LoraConfig())
     get_peft_model(model.coarse, LoraConfig(target_modules="all-linear", r=2)).save_pretrained(tmp_path / "coarse")
     other = tiny_model()
     with pytest.raises(ValueError, match="coarse lacks .*Load the adapter of a stage on that stage"):

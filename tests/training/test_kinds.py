@@ -1,11 +1,13 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import typing
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from audiolm_hf.cli import main
+from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, key_texts, training_kind
 from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.recipe import RecipeConfig
@@ -26,6 +28,16 @@ def test_every_key_has_its_text_and_no_text_is_of_nothing(kind):
         names = {field.name for field in dataclasses.fields(config_class)}
         assert key_texts(config_class).keys() == names
         assert all(key_texts(config_class).values())
+
+
+@pytest.mark.parametrize("kind", TRAINING_KINDS)
+def test_a_folder_in_which_another_process_trains_is_refused(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("audiolm_hf.training.run.describe_config", lambda config: ({}, {}))
+    monkeypatch.setattr("audiolm_hf.training.recipe.resolve_steps", lambda config: [])
+    monkeypatch.setattr("audiolm_hf.training.render.check_synthesizer", lambda soundfont: None)
+    config = SimpleNamespace(output_folder=str(tmp_path), use_cpu=True, soundfont="")
+    with hold_folder(tmp_path, kind, {}, {}), pytest.raises(BlockingIOError, match="Another process is at work in"):
+        training_kind(kind)[1](config)
 
 
 def test_what_computes_uses_an_accelerator_unless_use_cpu_is_set(monkeypatch):

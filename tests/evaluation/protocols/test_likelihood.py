@@ -1,4 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+import copy
 import dataclasses
 import json
 import math
@@ -111,6 +112,9 @@ def test_bits_of_a_short_record_are_the_models_own(stages):
         for place in range(9)
     ]
     np.testing.assert_allclose(bits, expected, rtol=1e-4)
+    never_ends = copy.deepcopy(model)
+    never_ends.config.eos_token_id = None  # for generate; the layout keeps its end
+    np.testing.assert_array_equal(stage_token_bits(never_ends, One([record]))[SEMANTIC_LEVEL], bits)
 
 
 def test_predicted_ids_are_the_stages_own_sequence(stages):

@@ -2,7 +2,9 @@
 """Codec training: real audio, losses that fall, kill and resume, the decoder alone, losses and discriminators."""
 
 import json
+import logging
 import math
+import re
 import signal
 from unittest.mock import patch
 
@@ -327,7 +329,10 @@ def test_shipped_defaults_are_valid():
 
 
 @pytest.mark.parametrize("after", [2, 5])  # between two checkpoints, and in the last step
-def test_an_interrupted_training_finishes_its_step_and_resumes(finished, recordings, tmp_path, after):
+def test_an_interrupted_training_finishes_its_step_and_resumes(
+    finished, recordings, tmp_path, after, capfd, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     step = CodecTrainer._train_step
 
     def interrupted(trainer):
@@ -342,7 +347,9 @@ def test_an_interrupted_training_finishes_its_step_and_resumes(finished, recordi
     ):
         train_codec(config)
     assert not (tmp_path / "cut/final").exists()
+    assert re.search(r"cut:[^\r]* 1/6 \[[^\r]*step[^\r]*loss=\d", capfd.readouterr().err)  # from the first step on
     resumed = train_codec(config)
+    assert f"Resuming cut from step {after + 1}." in caplog.text and f"min: {resumed}" in caplog.text
     one, other = weights(finished / "final"), weights(resumed)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert log_of(finished) == log_of(tmp_path / "cut")
