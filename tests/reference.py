@@ -202,7 +202,7 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
-def anchored_windows(known, total, window, anchor):
+def anchored_windows(known, total, window, anchor, context_share=0.5):
     """Frames that each window of a stage of codes begins with, and those that it adds; two frames for a token."""
     windows, start = [], 0
     if total > window:
@@ -211,7 +211,7 @@ def anchored_windows(known, total, window, anchor):
     while known < total:
         if windows:
             kept = list(range(first, first + anchor))
-            start = (known - (window - anchor) // 2) // 2 * 2
+            start = (known - int((window - anchor) * context_share)) // 2 * 2
         stop = min(total, start + window - len(kept))
         windows.append((kept + list(range(start, known)), list(range(known, stop))))
         known = stop

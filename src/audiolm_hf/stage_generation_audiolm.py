@@ -32,19 +32,19 @@ from .time_grid_audiolm import TimeGrid
 from .token_feed_audiolm import Feed, Piece, Pieces, TimedTokens
 from .token_layout_audiolm import code_ids, codes_of_ids, frame_rows, semantic_ids, stage_context
 
+PARALLEL_CONTEXT = 0.25  # of a moved window; every frame of context costs the parallel stage as much as a new one
 BLOCK_S = 0.16  # seconds of tokens after which a stage hands them over
 
 
-def _fitted_start(start: int, known: int, target: int, window: int, first: bool, anchor: int = 0) -> int:
-    """Move a window's start so that something fits after what is known: half a window of it stays as context.
+def _fitted_start(start: int, known: int, target: int, window: int, first: bool, context: int) -> int:
+    """Move a window's start so that something fits after what is known, the end of which stays as context.
 
-    A window moves before the first token if the rest does not fit, and afterwards when it is full; then an anchor
-    takes a part of it.
+    A window moves before the first token if the rest does not fit, and afterwards when it is full.
     """
     room = start + window - known
     if room >= target - known or (room > 0 and not first):
         return start
-    return max(start, known - (window - anchor) // 2)
+    return max(start, known - context)
 
 
 def _window_tokens(config: AudioLMStageConfig, frame_rate: float) -> int:
@@ -88,7 +88,8 @@ def generate_semantic_tokens(
         left = []
         for row in active:
             known = starts[row] + len(rows[row])
-            start = _fitted_start(starts[row], known, known + num_tokens - made[row], window, first=made[row] == 0)
+            target, first = known + num_tokens - made[row], made[row] == 0
+            start = _fitted_start(starts[row], known, target, window, first, context=window // 2)
             rows[row], starts[row] = rows[row][start - starts[row] :], start
             left.append(min(num_tokens - made[row], window - len(rows[row])))
         blocks = sample_blocks(
@@ -154,10 +155,12 @@ class _CodeWindows:
     Args:
         config ([`AudioLMStageConfig`]): of the stage, which predicts levels from 0 on.
         given ([`CodeRows`]): the rows.
+        context_share (`float`, defaults to 0.5): share of what the anchor leaves of a moved window that is context.
     """
 
-    def __init__(self, config: AudioLMStageConfig, given: CodeRows) -> None:
+    def __init__(self, config: AudioLMStageConfig, given: CodeRows, context_share: float = 0.5) -> None:
         self.config, self.given, self.grid = config, given, given.grid
+        self.context_share = context_share
         self.length = self.grid.frames_of(max(2, self.grid.units(config.window_length_s)))
         self.codes = [codes[: len(config.predicted_levels)] for codes in given.prompt_codes]
         self.starts, self.stops = [0] * len(self.codes), [0] * len(self.codes)
@@ -181,7 +184,8 @@ class _CodeWindows:
         if known >= tokens.num_frames(row):
             return False
         anchor = 0 if first or length < self.length else self.anchor_length  # that the window does not have yet
-        moved = self.grid.unit_start(_fitted_start(start, known, tokens.num_frames(row), length, first, anchor))
+        context = int((length - anchor) * (0.5 if first else self.context_share))
+        moved = self.grid.unit_start(_fitted_start(start, known, tokens.num_frames(row), length, first, context))
         if anchor and moved > start:
             stop = self.grid.unit_start(start + anchor)
             self._anchors[row] = (self.codes[row][:, : stop - start], *tokens.between_frames(row, start, stop))
@@ -245,7 +249,7 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
 
 def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> Pieces:
     """Predict codes under semantic tokens, in windows like those of [`generate_coarse_codes`], each all at once."""
-    config, windows, place = model.config, _CodeWindows(model.config, given), 0
+    config, windows, place = model.config, _CodeWindows(model.config, given, PARALLEL_CONTEXT), 0
     passes, progress = sampler.passes(len(config.predicted_levels)), given.progress(config)
     while active := windows.move():
         ids, num_known, noise = [], [], []
