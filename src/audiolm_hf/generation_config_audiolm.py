@@ -85,6 +85,8 @@ class AudioLMGenerationConfig(GenerationConfig):
         parallel_choice_temperature (`float`, defaults to 1.6): of the noise in the order in which the codes of a level
             are decided, which fades with the passes, as in MaskGIT; 0 is always the most confident ones first. More
             passes need more: the 16 of SoundStorm about 4.5.
+        parallel_context_share (`float`, defaults to 0.5): share of a later window of the parallel stage, without its
+            anchor, that is the end of the window before; the rest is new. Less is faster.
         fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
         use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
             the fine stage could not learn more than how often each code occurs. A model without a fine stage always

@@ -50,6 +50,7 @@ class TokenSampler:
     batch_size: int | None = None
     num_passes: int | list[int] = 6
     choice_temperature: float = 1.6
+    context_share: float = 0.5
     warpers: LogitsProcessorList = field(init=False)
 
     def __post_init__(self) -> None:

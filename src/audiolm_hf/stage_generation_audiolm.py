@@ -32,7 +32,6 @@ from .time_grid_audiolm import TimeGrid
 from .token_feed_audiolm import Feed, Piece, Pieces, TimedTokens
 from .token_layout_audiolm import code_ids, codes_of_ids, frame_rows, semantic_ids, stage_context
 
-PARALLEL_CONTEXT = 0.25  # of a moved window; every frame of context costs the parallel stage as much as a new one
 BLOCK_S = 0.16  # seconds of tokens after which a stage hands them over
 
 
@@ -249,7 +248,7 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
 
 def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> Pieces:
     """Predict codes under semantic tokens, in windows like those of [`generate_coarse_codes`], each all at once."""
-    config, windows, place = model.config, _CodeWindows(model.config, given, PARALLEL_CONTEXT), 0
+    config, windows, place = model.config, _CodeWindows(model.config, given, sampler.context_share), 0
     passes, progress = sampler.passes(len(config.predicted_levels)), given.progress(config)
     while active := windows.move():
         ids, num_known, noise = [], [], []

@@ -106,6 +106,7 @@ register_stage(
         options={
             "num_passes": (6, Rule(f"{_PASSES}, or a list of these", _are_passes)),
             "choice_temperature": (1.6, Within(0, 1e4)),
+            "context_share": (0.5, Within(0.05, 0.75)),
             "guidance_scale": (1.0, Within(0, 1000)),
         },
     )

@@ -124,12 +124,17 @@ def seen_windows(monkeypatch):
     return seen
 
 
-def test_windows_overlap_by_a_quarter_and_begin_with_a_token(stage, seen_windows):
+@pytest.mark.parametrize(
+    ("share", "windows"),
+    [(0.5, [[(50, 5)], [(50, 26)], [(50, 26)], [(48, 26)]]), (0.25, [[(50, 5)], [(50, 12)], [(44, 12)]])],
+)
+def test_windows_overlap_by_a_share_and_begin_with_a_token(stage, seen_windows, share, windows):
     known = torch.randint(0, 8, (5, 5))
     rows = code_rows([60], [known], [120], SEEDS[:1])
-    (codes,) = collected(generate_parallel_codes(stage, rows, TokenSampler(**SAMPLED, num_passes=2)), [known])
+    sampler = TokenSampler(**SAMPLED, num_passes=2, context_share=share)
+    (codes,) = collected(generate_parallel_codes(stage, rows, sampler), [known])
     assert codes.shape == (5, 120) and int(codes.max()) < 8
-    assert seen_windows == [[(50, 5)], [(50, 12)], [(44, 12)]]
+    assert seen_windows == windows
     assert sum(length - kept for ((length, kept),) in seen_windows) == 115
 
 
@@ -145,7 +150,8 @@ def test_windows_keep_the_beginning_of_the_first(monkeypatch, count, total):
     monkeypatch.setattr(generation, "fill_frames", spy)
     known = torch.randint(0, 8, (5, count))
     given = code_rows([total // 2], [known], [total], SEEDS[:1])
-    (codes,) = collected(generate_parallel_codes(stage, given, TokenSampler(**SAMPLED, num_passes=2)), [known])
+    sampler = TokenSampler(**SAMPLED, num_passes=2, context_share=0.25)
+    (codes,) = collected(generate_parallel_codes(stage, given, sampler), [known])
     tokens = (torch.arange(total // 2) % 20).repeat_interleave(2)
     for rows, (before, new) in zip(seen, anchored_windows(count, total, 50, 20, 0.25), strict=True):
         assert torch.equal(rows[:, 0], tokens[before + new])
