@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -51,19 +51,6 @@ from audiolm_hf.training.tokenizer.spectrum_crops import (
 CHUNK = 32768  # number of frames whose distances are computed at once
 FIRST_SCORE_RANGE = 3.0  # range of the initial scores of centroids, so that they are neither uniform nor certain
 LEAST_SHARE = 1e-3  # frequency of a token below which the adversary's input is constant
-
-
-class _ReversedGradient(torch.autograd.Function):
-    """The identity with a reversed and scaled gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, weight: float) -> torch.Tensor:
-        ctx.weight = weight
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return -ctx.weight * gradient, None
 
 
 class SpeakerAdversary(nn.Linear):
@@ -109,8 +96,10 @@ class SpeakerInvarianceModel(nn.Module):
         token_loss = functional.cross_entropy(scores[real], batch.targets[real], reduction="sum") / count
         accuracy = (scores.argmax(dim=-1) == batch.targets)[real].sum() / count
         use = (scores.softmax(dim=-1) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)  # of each token
-        reversed_use = _ReversedGradient.apply((use / LEAST_SHARE).log1p(), self.adversary_weight)
-        speaker_loss = functional.cross_entropy(self.adversary(reversed_use), batch.speakers)
+        use = (use / LEAST_SHARE).log1p()
+        if use.requires_grad:
+            use.register_hook(lambda gradient: -self.adversary_weight * gradient)  # reversed for the encoder
+        speaker_loss = functional.cross_entropy(self.adversary(use), batch.speakers)
         return token_loss + speaker_loss, token_loss.detach(), accuracy, speaker_loss.detach()
 
 
