@@ -60,14 +60,8 @@ def resolve_detector(name_or_path: str | os.PathLike = DEFAULT_CHECKPOINT) -> st
             "Hub, or the folder or bundled name of a checkpoint that has one in its subfolder detector; there are "
             f"{list_checkpoints()}."
         ) from None
-    if (folder / "detector" / "config.json").is_file():
-        return str(folder / "detector")
-    if str(folder) in map(bundled_folder, list_checkpoints()):
-        raise ValueError(
-            f"There is no detector in the checkpoint {str(name_or_path)!r} yet; train one from a YAML file of kind "
-            "detector, such as configs/tiny/speech/detector.yaml, and give its folder as --detector FOLDER."
-        )
-    return str(folder)
+    inside = folder / "detector"
+    return str(inside if (inside / "config.json").is_file() else folder)
 
 
 def example_prompt(checkpoint: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
