@@ -70,6 +70,9 @@ class DetectorTrainingConfig(TrainingConfig):
     # shortest and longest crop in seconds
     crop_length_s: list[_CropLength] = field(default_factory=lambda: [1.0, 5.0])
     edit_share: Share = 0.5  # share of crops that are edited, once or twice
+    # share of the real clips through the coarse levels alone that are used. Generated audio differs least from them, so
+    # that fewer of them help to tell it from all other real audio, and call these generated.
+    coarse_share: Share = 1.0
     save_steps: Count = 250  # steps between checkpoints
     eval_steps: Count = 250  # steps between validations
 
@@ -83,12 +86,16 @@ class DetectorTrainingConfig(TrainingConfig):
 
 
 class DetectorClips:
-    """Clips as batches of crops; a batch depends on the seed and the step alone."""
+    """Clips as batches of crops; a batch depends on the seed and the step alone.
 
-    def __init__(self, groups: Mapping[str, list[np.ndarray]], sampling_rate: int) -> None:
+    Of the clips through the coarse levels alone, the first `coarse_share` are used.
+    """
+
+    def __init__(self, groups: Mapping[str, list[np.ndarray]], sampling_rate: int, coarse_share: float = 1.0) -> None:
         self.groups, self.sampling_rate = groups, sampling_rate
         self.by_label: list[list[np.ndarray]] = [[] for _ in LABELS]
         for name, clips in groups.items():
+            clips = clips[: round(coarse_share * len(clips))] if name == "coarse" else clips
             self.by_label[REAL_LABEL if name in REAL else 1 - REAL_LABEL] += clips
 
     def batch(self, config: DetectorTrainingConfig, step: int, rows: slice) -> dict[str, Tensor]:
@@ -166,7 +173,8 @@ def train_detector(config: DetectorTrainingConfig) -> None:
     rows, output = own_rows(config.batch_size), Path(config.output_folder)
     with accelerator.main_process_first():  # the other processes read the files that it writes
         rate, plans = _make_clips(config, accelerator)
-    clips = {name: DetectorClips(read_clips(output / name, plan), rate) for name, plan in plans.items()}
+    groups = {name: read_clips(output / name, plan) for name, plan in plans.items()}
+    clips = {name: DetectorClips(each, rate, config.coarse_share) for name, each in groups.items()}
     validation = clips.get("validation")
     detector = fit_detector(config, accelerator, rows, clips["training"], validation)
     stop_tracking(accelerator)
