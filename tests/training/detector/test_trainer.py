@@ -114,6 +114,15 @@ def test_a_score_of_one_half_is_made_the_threshold_of_equal_errors():
     assert errors[0] == errors[1] and abs(errors[0][0] - errors[0][1]) <= 0.025
 
 
+def test_clips_through_the_coarse_levels_are_used_in_part():
+    groups = {"real": tones(4, False, 1), "coarse": tones(10, False, 2), "continuation": tones(5, True, 3)}
+    clips = DetectorClips(groups, RATE, 0.3)
+    expected = [*groups["real"], *groups["coarse"][:3]]
+    assert all(one is other for one, other in zip(clips.by_label[REAL], expected, strict=True))
+    assert len(clips.by_label[1 - REAL]) == 5
+    assert len(DetectorClips(groups, RATE).by_label[REAL]) == 14
+
+
 def test_shuffled_labels_stay_at_chance(tmp_path):
     mixed = [np.random.default_rng(0).permutation([*tones(16, True, 0), *tones(16, False, 1)])]
     training = {"continuation": list(mixed[0][:16]), "real": list(mixed[0][16:])}

@@ -70,8 +70,8 @@ class DetectorTrainingConfig(TrainingConfig):
     # shortest and longest crop in seconds
     crop_length_s: list[_CropLength] = field(default_factory=lambda: [1.0, 5.0])
     edit_share: Share = 0.5  # share of crops that are edited, once or twice
-    # share of the real clips through the coarse levels alone that are used. Generated audio differs least from them, so
-    # that fewer of them help to tell it from all other real audio, and call these generated.
+    # share of the real clips through the coarse levels alone that are used. Generated audio differs least from them:
+    # with fewer, it is better told from all other real audio, and they are more often called generated.
     coarse_share: Share = 1.0
     save_steps: Count = 250  # steps between checkpoints
     eval_steps: Count = 250  # steps between validations
