@@ -137,7 +137,8 @@ def test_a_prompt_is_continued_by_name_with_all_else_left_out(client):
     prompt = gradio_client.handle_file(str(CLIP))
     (path,), (picture,), (facts,) = client.predict(prompt=prompt, length_s=1, seed=5, api_name="/continue_audio")
     assert Path(path).name == "continuation-seed-5.wav" and read_audio(path)[0].shape[1] == 56000
-    assert facts == {"seed": 5, "prompt_s": 2.5, "length_s": 3.5, "verdict": "generated", "score": 0.007}
+    judged = {"verdict": "generated", "score": 0.007, "most_suspicious_s": [0.0, 0.98]}
+    assert facts == {"seed": 5, "prompt_s": 2.5, "length_s": 3.5, **judged}
     found = audiolm_hf.read_provenance(path)
     assert found["seed"] == 5 and found["checkpoint"] == "both" and len(found["checkpoint_sha256"]) == 64
     assert Path(picture).read_bytes()[:4] == b"\x89PNG"
@@ -387,7 +388,10 @@ def test_a_visitor_is_told_that_a_text_is_no_audio(browser, space, tmp_path):
 def test_a_visitor_picks_an_example_another_checkpoint_and_a_new_seed(browser, space):
     visitor = Visitor(browser, space.url)
     visitor.press("More options")
+    visitor.wait("label", "Temperature of the coarse stage")
+    visitor.wait("label", "parallel").click()
     visitor.wait("label", "Temperature of the parallel stage")
+    visitor.until(lambda: not visitor.find("label", "Temperature of the coarse stage"), "options of the mode")
     visitor.wait("label", "one").click()
     visitor.until(lambda: not visitor.find("label", "Temperature of the parallel stage"), "options of the other")
     visitor.press("New seed")
@@ -395,7 +399,7 @@ def test_a_visitor_picks_an_example_another_checkpoint_and_a_new_seed(browser, s
     visitor.until(lambda: visitor.run(seed) > 0, "new seed")
     visitor.press("Example for both")
     visitor.prompt_is_shown()
-    visitor.wait("label", "Temperature of the parallel stage")
+    visitor.wait("label", "Temperature of the coarse stage")
     visitor.set_length(1)
     visitor.press("Continue")
     visitor.wait(".stages b", "Generated in")
