@@ -335,7 +335,7 @@ def test_a_visitor_records_with_the_microphone(browser, space):
     visitor = Visitor(browser, space.url)
     visitor.press_labelled("Record audio")
     visitor.wait("button.record-button", "Record").click()
-    time.sleep(3)
+    time.sleep(6)  # on a busy machine the browser begins late
     visitor.wait("button.stop-button", "Stop").click()
     visitor.until(lambda: not visitor.find("button.record-button", "Record"), "waveform of the recording")
     visitor.press("Continue")
