@@ -24,11 +24,11 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Copy tables to where comments name them, and point links to those folders at their pages."""
+    """Copy tables to where comments name them, and point links to and from those folders at the pages."""
     markdown = re.sub(r"<!-- table (\w+): (\S+) -->", lambda match: find_table(ROOT / match[2], match[1]), markdown)
     for folder, place in PLACES.items():
         markdown = markdown.replace(f"](../{folder}/", f"]({place}/")
-    return markdown
+    return re.sub(r"\]\(((?:\.\./)+)docs/", r"](\1", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:

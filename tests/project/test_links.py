@@ -95,7 +95,10 @@ def test_links_lead_somewhere(name):
         if target.startswith(("http", "mailto:")):
             continue
         file = (ROOT / name).parent / path if path else ROOT / name
-        assert file.exists(), target
+        assert file.is_file(), target
+        if name.startswith(("docs/", "configs/")):
+            place = file.resolve().relative_to(ROOT).as_posix()
+            assert place.startswith(("docs/", "configs/", "src/audiolm_hf/checkpoints/")), f"{target}: is no page"
         if anchor and not anchor.startswith("audiolm_hf."):
             assert anchor in anchors(file.read_text(encoding="utf-8")), target
 
