@@ -37,9 +37,7 @@ MAX_PHASES = 1280  # filters of a ratio; 44.1 kHz to 16 kHz has 160
 
 def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
     """Check and return a sampling rate, Hz."""
-    rate = int(sampling_rate) if isinstance(sampling_rate, np.integer) else sampling_rate
-    Within(SAMPLING_RATES.start, SAMPLING_RATES.stop - 1, whole=True).check(name, rate, ", in Hz")
-    return rate
+    return Within(SAMPLING_RATES.start, SAMPLING_RATES.stop - 1, whole=True).check(name, sampling_rate, ", in Hz")
 
 
 def is_array(item: Any) -> bool:

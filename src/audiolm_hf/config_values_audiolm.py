@@ -1,5 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checks of values: what is allowed, its text in errors, and suggestions for unknown words."""
+"""Checks of values: what is allowed, its text in errors, and suggestions for unknown words.
+
+Numbers of numpy and torch are as good as those of Python, which they become here.
+"""
 
 import difflib
 import math
@@ -7,7 +10,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+
+
+def plain(value: Any) -> Any:
+    """Return numbers, bools and 0-d arrays of numpy and torch, also in lists and dictionaries, as Python's."""
+    number = isinstance(value, np.generic | np.ndarray) or (isinstance(value, Tensor) and not value.is_meta)
+    if number and value.ndim == 0:
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return {key: plain(inner) for key, inner in value.items()} if type(value) is dict else value
 
 
 class Allowed:
@@ -17,10 +32,12 @@ class Allowed:
         """Return whether a value is allowed."""
         raise NotImplementedError
 
-    def check(self, name: str, value: Any, hint: str = "", optional: bool = False) -> None:
-        """Raise a ValueError if a value is not allowed; `None` is allowed if it is `optional`."""
+    def check(self, name: str, value: Any, hint: str = "", optional: bool = False) -> Any:
+        """Return a value, see [`plain`]; one that is not allowed is a ValueError. `None` is if it is `optional`."""
+        value = plain(value)
         if not (self.holds(value) or (optional and value is None)):
             raise ValueError(f"{name} is {value!r}; give {self}{hint}.")
+        return value
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, DacConfig, EncodecConfig, MimiConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
@@ -25,7 +24,7 @@ from .configuration_stage_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
-from .strict_config_audiolm import StrictConfig, check_foreign_config, check_plain, checked
+from .strict_config_audiolm import StrictConfig, check_foreign_config, check_plain, checked, strict
 
 CODECS: dict[str, type[PreTrainedConfig]] = {  # by model_type; acoustic_codec_audiolm adds others
     config_class.model_type: config_class for config_class in (SoundStreamConfig, EncodecConfig, DacConfig, MimiConfig)

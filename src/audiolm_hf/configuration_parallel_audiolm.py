@@ -9,11 +9,11 @@ import math
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_stage_audiolm import AudioLMStageConfig, StageLayout, composition_flaw, setting_flaw
+from .strict_config_audiolm import strict
 
 # Their convolutions, pooling, hashes or landmarks also take in padding, or only a part of the frames.
 _OTHER_ATTENTION = (

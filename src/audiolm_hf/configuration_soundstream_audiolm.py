@@ -4,10 +4,8 @@
 import math
 from typing import Any, Literal
 
-from huggingface_hub.dataclasses import strict
-
 from .config_values_audiolm import COUNT, LAYERS, LEVELS, RATE, SHARE, Within
-from .strict_config_audiolm import StrictConfig, checked
+from .strict_config_audiolm import StrictConfig, checked, strict
 
 _F0 = Within(1, 384_000)
 

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from huggingface_hub.dataclasses import strict
 from transformers import MODEL_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .config_values_audiolm import COUNT, LEVELS, SHARE, Within
-from .strict_config_audiolm import StrictConfig, checked
+from .strict_config_audiolm import StrictConfig, checked, strict
 
 TokenKind = Literal["semantic", "coarse", "fine"]  # semantic tokens, coarse codes, fine codes
 SEMANTIC_LEVEL = -1  # the "level" of semantic tokens and of the end token

@@ -17,7 +17,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from .audio_samples_audiolm import as_float32, check_sampling_rate, resampler, to_mono
-from .config_values_audiolm import FLAG, Within, did_you_mean
+from .config_values_audiolm import FLAG, Within, did_you_mean, plain
 
 _LENGTH = Within(1, 2**30, whole=True)  # 18 hours at 16 kHz
 _MONO = Within(1, 1, whole=True)
@@ -66,23 +66,19 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         for name in kwargs.keys() - _CARRIED:
             known = {*inspect.signature(AudioLMFeatureExtractor).parameters, "return_attention_mask"} - {"kwargs"}
             raise ValueError(f"{type(self).__name__} has no key {name!r}{did_you_mean(name, known)}")
-        check_sampling_rate(sampling_rate)
-        _MONO.check("feature_size", feature_size)
-        Within(-1, 1).check("padding_value", padding_value)
-        Within(0, 3600).check("min_length_s", min_length_s)
-        Within(-1000, 0).check("silence_threshold_db", silence_threshold_db)  # 0 is full scale
+        kwargs = plain(kwargs)
+        FLAG.check("return_attention_mask", kwargs.get("return_attention_mask"), optional=True)
         if padding_side != "right":
             raise ValueError(f"padding_side is {padding_side!r}; only 'right' is supported.")
-        FLAG.check("return_attention_mask", kwargs.get("return_attention_mask"), optional=True)
         super().__init__(
-            feature_size=feature_size,
-            sampling_rate=sampling_rate,
-            padding_value=padding_value,
+            feature_size=_MONO.check("feature_size", feature_size),
+            sampling_rate=check_sampling_rate(sampling_rate),
+            padding_value=Within(-1, 1).check("padding_value", padding_value),
             padding_side=padding_side,
             **kwargs,
         )
-        self.min_length_s = min_length_s
-        self.silence_threshold_db = silence_threshold_db
+        self.min_length_s = Within(0, 3600).check("min_length_s", min_length_s)
+        self.silence_threshold_db = Within(-1000, 0).check("silence_threshold_db", silence_threshold_db)
 
     @classmethod
     def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -125,10 +121,11 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             ValueError: if one is empty, has not 1 or 2 channels, has NaN or infinite samples, is too short, silent
                 or far above full scale, if its rate is missing or cannot be one, or an option is out of range.
         """
-        _LENGTH.check("max_length", max_length, ", of samples", optional=True)
-        _LENGTH.check("pad_to_multiple_of", pad_to_multiple_of, ", of samples", optional=True)
-        FLAG.check("truncation", truncation, optional=True)
-        FLAG.check("return_attention_mask", return_attention_mask, optional=True)
+        max_length = _LENGTH.check("max_length", max_length, ", of samples", optional=True)
+        pad_to_multiple_of = _LENGTH.check("pad_to_multiple_of", pad_to_multiple_of, ", of samples", optional=True)
+        truncation = FLAG.check("truncation", truncation, optional=True)
+        return_attention_mask = FLAG.check("return_attention_mask", return_attention_mask, optional=True)
+        padding = plain(padding)
         if not isinstance(padding, bool | str):  # a PaddingStrategy is text, too
             raise ValueError(f"padding is {padding!r}; give True, False, 'longest', 'max_length' or 'do_not_pad'.")
         many = isinstance(raw_audio, list | tuple) and not isinstance(next(iter(raw_audio), None), Number)

@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 from transformers.generation import BaseStreamer
 from transformers.utils import ModelOutput
 
-from .config_values_audiolm import MANY, Within
+from .config_values_audiolm import MANY, Within, plain
 from .continuation_audiolm import Continuation, Prompt, regrouped
 from .generate_checks_audiolm import (
     check_generate_inputs,
@@ -193,7 +193,7 @@ class AudioLMGenerationMixin(PartsMixin):
         Raises:
             TypeError, ValueError: as `generate`; or there are several rows.
         """
-        Within(0, 1e7, above=True).check("chunk_s", chunk_s, optional=True)
+        chunk_s = Within(0, 1e7, above=True).check("chunk_s", chunk_s, optional=True)
         chunks = self._stream(input_values, attention_mask, **options)
         return chunks if chunk_s is None else regrouped(chunks, max(1, round(chunk_s * self.sampling_rate)))
 
@@ -218,6 +218,7 @@ class AudioLMGenerationMixin(PartsMixin):
         **others: Any,
     ) -> Continuation:
         """Check all arguments of `generate`, and read the prompts."""
+        num_return_sequences, batch_size, seed = plain((num_return_sequences, batch_size, seed))
         others = {name: value for name, value in others.items() if value is not None}
         options = self.check_generate_options(
             num_return_sequences=num_return_sequences, seed=seed, generator=generator, **others

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import GenerationConfig, GenerationMixin
 
-from .config_values_audiolm import FLAG, Allowed, Rule, Within, did_you_mean
+from .config_values_audiolm import FLAG, Allowed, Rule, Within, did_you_mean, plain
 from .stages_audiolm import STAGES
 
 _STAGE_OPTIONS: dict[str, Allowed] = {
@@ -113,6 +113,7 @@ class AudioLMGenerationConfig(GenerationConfig):
         self.update(**own)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        value = plain(value)
         if name in _STAGE_OPTIONS and value is not None:  # of all stages
             for stage in self.stages:
                 super().__setattr__(f"{stage}_{name}", value)

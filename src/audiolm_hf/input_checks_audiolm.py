@@ -68,10 +68,7 @@ def check_codes(audio_codes: Tensor, num_codebooks: int, codebook_size: int) -> 
 
 def check_num_codebooks(num_codebooks: int | None, most: int) -> int:
     """Return a number of leading levels, by default all that the codec has."""
-    if num_codebooks is None:
-        return most
-    Within(1, most, whole=True).check("num_codebooks", num_codebooks)
-    return num_codebooks
+    return most if num_codebooks is None else Within(1, most, whole=True).check("num_codebooks", num_codebooks)
 
 
 def length_mask(lengths: Tensor, length: int) -> Tensor:

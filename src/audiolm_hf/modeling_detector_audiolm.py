@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -26,7 +25,7 @@ from .config_values_audiolm import SHARE, Within
 from .input_checks_audiolm import check_ids, check_waveform, length_mask, row_lengths
 from .modeling_semantic_tokenizer_audiolm import log_mel_spectrogram
 from .numerics_audiolm import loaded, require_finite
-from .strict_config_audiolm import StrictConfig, checked
+from .strict_config_audiolm import StrictConfig, checked, strict
 
 LABELS = ("generated", "real")
 REAL = LABELS.index("real")

@@ -257,8 +257,8 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         batch, num_codebooks, frames = audio_codes.shape
         mask = None if attention_mask is None else length_mask(row_lengths(audio_codes[:, 0], attention_mask), frames)
         hop_length = self.config.hop_length
-        num_samples = frames * hop_length if num_samples is None else num_samples
-        Within(0, frames * hop_length, whole=True).check("num_samples", num_samples)
+        longest = Within(0, frames * hop_length, whole=True)
+        num_samples = longest.check("num_samples", longest.high if num_samples is None else num_samples)
         before, after = self.decoder_context(num_codebooks)
         windows = [audio_codes.new_zeros(batch, 0, dtype=torch.float32)]
         state: SourceState | None = None

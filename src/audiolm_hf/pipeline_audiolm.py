@@ -195,7 +195,7 @@ class AudioContinuationPipeline(Pipeline):
             if name in forward:
                 raise ValueError(f"{name} is given twice, as an option and in generate_kwargs; give it once.")
             forward[name] = value
-        FLAG.check("return_full_audio", return_full_audio, optional=True)
+        return_full_audio = FLAG.check("return_full_audio", return_full_audio, optional=True)
         for name in ("input_values", "attention_mask", "batch_size"):
             if name in forward:
                 raise ValueError(f"{name} is no option of generation in a pipeline, which sets it; leave it out.")
@@ -253,7 +253,7 @@ class AudioContinuationPipeline(Pipeline):
 
 
 def _check_loading(options: dict[str, Any]) -> None:
-    """Check the options of a pipeline that transformers does not check."""
-    MANY.check("batch_size", options.get("batch_size"), optional=True)
-    Within(0, math.inf, whole=True).check("num_workers", options.get("num_workers"), optional=True)
-    FLAG.check("binary_output", options.get("binary_output", False))
+    """Check, in place, the options of a pipeline that transformers does not check."""
+    allowed = {"batch_size": MANY, "num_workers": Within(0, math.inf, whole=True), "binary_output": FLAG}
+    for name in allowed.keys() & options.keys():
+        options[name] = allowed[name].check(name, options[name], optional=name != "binary_output")

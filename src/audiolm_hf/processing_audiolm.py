@@ -17,7 +17,7 @@ from transformers.processing_utils import AudioKwargs, ProcessingKwargs, Process
 
 from .audio_file_audiolm import check_ending, check_folder, read_audio, write_audio
 from .audio_samples_audiolm import as_float32, check_sampling_rate, is_array
-from .config_values_audiolm import FLAG, did_you_mean
+from .config_values_audiolm import FLAG, did_you_mean, plain
 from .input_checks_audiolm import check_ids, check_waveform
 from .provenance_audiolm import provenance
 from .strict_config_audiolm import refuse_short_name
@@ -105,6 +105,7 @@ class AudioLMProcessor(ProcessorMixin):
         """
         if audio is None:
             raise ValueError(f"audio is None; give {_FORMS}.")
+        kwargs = plain(kwargs)
         known = {"common_kwargs", *ProcessingKwargs.__annotations__, *AudioKwargs.__annotations__}
         for name in sorted(kwargs.keys() - known):
             raise TypeError(f"{type(self).__name__} does not know the option {name!r}.")
@@ -138,7 +139,7 @@ class AudioLMProcessor(ProcessorMixin):
         missing = {"audio_values", "audio_lengths", "prompt_lengths"} - set(output)
         if missing:
             raise ValueError(f"output has no {', '.join(sorted(missing))}; give what AudioLMModel.generate returns.")
-        FLAG.check("return_full_audio", return_full_audio)
+        return_full_audio = FLAG.check("return_full_audio", return_full_audio)
         check_waveform(output["audio_values"], "audio_values")
         rows, width = output["audio_values"].shape
         for name, most in (("audio_lengths", width), ("prompt_lengths", output["audio_lengths"])):

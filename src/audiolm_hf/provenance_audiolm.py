@@ -62,7 +62,7 @@ def provenance(checkpoint: str | os.PathLike | None = None, seed: int | None = N
 
     `checkpoint` is the folder or Hub name of the model; of a folder's path, only the last part is used.
     """
-    Within(0, math.inf, whole=True).check("seed", seed, optional=True)
+    seed = Within(0, math.inf, whole=True).check("seed", seed, optional=True)
     when, software = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), f"audiolm_hf {VERSION}"
     facts: dict[str, str | int] = {"digitalSourceType": SOURCE_TYPE, "softwareAgent": software, "when": when}
     if checkpoint is not None:

@@ -113,7 +113,7 @@ class SemanticTokenizerModel(KeepsFloat32, AudioLMPreTrainedModel):
         require_one_dtype(self, "The semantic tokenizer")
         lengths, rate = row_lengths(input_values, attention_mask), self.config.sampling_rate
         if sampling_rate is not None:
-            check_sampling_rate(sampling_rate)
+            sampling_rate = check_sampling_rate(sampling_rate)
         input_values = input_values.float().where(length_mask(lengths, input_values.shape[1]), 0.0)
         if sampling_rate is None or sampling_rate == rate:
             return input_values, lengths

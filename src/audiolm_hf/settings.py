@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from audiolm_hf.config_values_audiolm import Allowed, Rule, Within, did_you_mean
+from audiolm_hf.config_values_audiolm import Allowed, Rule, Within, did_you_mean, plain
 
 MAX_COUNT = 10**9
 
@@ -125,7 +125,7 @@ def _paths_with(config_class: type, key: str, values: dict[str, Any]) -> Iterato
 
 def convert(hint: Any, value: Any, where: str) -> Any:
     """Return a value converted to its annotated type; `where` is its name in errors."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    value, origin, arguments = plain(value), typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         value = convert(arguments[0], value, where)
         for mark in arguments[1:]:

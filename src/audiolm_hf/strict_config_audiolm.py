@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import dataclasses as hub_dataclasses
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from .config_values_audiolm import COUNT, SHARE, Within, check_dtype, did_you_mean
+from .config_values_audiolm import COUNT, SHARE, Within, check_dtype, did_you_mean, plain
 
 # Keywords that transformers' configurations accept although no field declares them.
 _CARRIED = {
@@ -53,6 +54,13 @@ def checked(default: Any, allowed: Within | None = None, *, trained: bool = Fals
     """Declare a field with a range, checked at every assignment; trained weights only work with a `trained` value."""
     validators = {} if allowed is None else {"validator": [allowed]}
     return dataclasses.field(default=default, metadata={"trained": trained, **validators})
+
+
+def strict(config_class: Any) -> Any:
+    """Decorate a configuration whose fields are checked whenever they are set, as [`plain`] values."""
+    set_checked: Any = hub_dataclasses.strict(config_class).__setattr__
+    config_class.__setattr__ = lambda self, name, value: set_checked(self, name, plain(value))
+    return config_class
 
 
 def _forget_folders(fields: dict[str, Any]) -> None:
