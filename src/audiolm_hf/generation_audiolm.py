@@ -27,7 +27,7 @@ from .generate_checks_audiolm import (
     check_streamer,
     warn_of_unused_adapters,
 )
-from .generation_config_audiolm import AudioLMGenerationConfig
+from .generation_config_audiolm import AudioLMGenerationConfig, stated_options
 from .input_checks_audiolm import length_mask, row_lengths
 from .loudness_audiolm import Loudness
 from .numerics_audiolm import settled
@@ -225,7 +225,8 @@ class AudioLMGenerationMixin(PartsMixin):
         )
         warn_of_unused_adapters(self, options)
         lengths = ("continuation_length_s", "min_continuation_length_s", "semantic_")
-        given = [name for name in others if name.startswith(lengths)]
+        stated = stated_options(others.get("generation_config"), others)
+        given = [name for name in stated if name.startswith(lengths)]
         if semantic_tokens is not None and given:
             raise ValueError(
                 f"{', '.join(given)} has no effect with semantic_tokens, which set the length; leave it out."
@@ -268,7 +269,7 @@ class AudioLMGenerationMixin(PartsMixin):
         own = own.with_options(generation_config if in_place else self.generation_config)
         changes = None if in_place else generation_config
         merged = own.with_options(changes, **options)
-        merged.check_stages(self.config, options if changes is None else vars(changes) | options)
+        merged.check_stages(self.config, stated_options(changes, options))
         check_seed(seed, generator)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a {type(progress).__name__}; give a function of stage, done and total.")

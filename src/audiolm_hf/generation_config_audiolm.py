@@ -225,6 +225,13 @@ class AudioLMGenerationConfig(GenerationConfig):
         return changed
 
 
+def stated_options(config: GenerationConfig | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of one call and those that a plain configuration sets; a whole one does not tell which."""
+    if config is None or isinstance(config, AudioLMGenerationConfig):
+        return options
+    return _given_options(config) | options
+
+
 def _stage_options(stage: str) -> dict[str, tuple[Any, Allowed]]:
     """Return the options of a stage: default, and what is allowed."""
     row = STAGES[stage]

@@ -188,3 +188,6 @@ def test_options_of_a_stage_that_does_not_run_are_refused(tiny_audiolm):
     tiny_audiolm.check_generate_options(use_fine_stage=False, top_k=3)  # of all stages that run
     with pytest.raises(ValueError, match="semantic_top_k has no effect with semantic_tokens"):
         tiny_audiolm.generate(semantic_tokens=torch.ones(1, 4, dtype=torch.int64), semantic_top_k=3)
+    for config in (GenerationConfig(semantic_top_k=3), GenerationConfig(continuation_length_s=3)):
+        with pytest.raises(ValueError, match=" has no effect with semantic_tokens"):
+            tiny_audiolm.generate(semantic_tokens=torch.ones(1, 4, dtype=torch.int64), generation_config=config)
