@@ -43,7 +43,7 @@ def config_of(folders, output, **changes):
         "num_coarse_codebooks": 2,
         "batch_tokens": 128,
         "max_steps": 6,
-        "warmup_steps": 2,
+        "warmup_steps": min(2, changes.get("max_steps") or 2),
         "eval_steps": 3,
         "logging_steps": 1,
         "learning_rate": 1e-2,

@@ -67,6 +67,7 @@ Seed = Annotated[int, Within(0, 2**32 - 1, whole=True)]
 Positive = Annotated[float, Within(0, MAX_COUNT, above=True)]
 NotNegative = Annotated[float, Within(0, MAX_COUNT)]
 Share = Annotated[float, Within(0, 1)]
+PartialShare = Annotated[float, Within(0, 1, below=True)]
 LearningRate = Annotated[float, Within(0, 1, above=True)]
 Decay = Annotated[float, Within(0, 10)]  # of AdamW
 BatchSize = Annotated[int, Within(1, 2**16, whole=True)]

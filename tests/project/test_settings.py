@@ -126,7 +126,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "validation_tokens": ["b"],
         "window_length_s": 1.0,
         "backbone": {"hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 2},
-        "max_steps": 1,
+        "max_steps": 100,
     },
     "codec": {"output_folder": "o", "data": {"folder": "d", "train": ["a"]}},
     "semantic_encoder": {

@@ -18,11 +18,11 @@ from audiolm_hf.settings import (
     LearningRate,
     NotNegative,
     OutputPath,
+    PartialShare,
     Positive,
     Seconds,
     Seed,
     Settings,
-    Share,
     Text,
     Use,
 )
@@ -30,6 +30,9 @@ from audiolm_hf.stages_audiolm import STAGES
 
 Recordings = Annotated[list[Text], Use.DATA]
 DataFolder = OutputPath  # a run does not depend on its place, only on its content
+
+EncoderCrop = Annotated[float, Within(0.04, 3600)]  # seconds of a crop, at least a semantic token
+MaskLength = Annotated[float, Within(0.02, 3600)]  # seconds, at least a frame
 
 # Understood by every configuration though no field of it.
 _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
@@ -87,13 +90,21 @@ class CropTrainingConfig(TrainingConfig):
 class MaskedTrainingConfig(CropTrainingConfig):
     """Shared configuration of the trainings of a speech encoder."""
 
-    mask_share: Share = 0.5  # share of masked frames
-    mask_length_s: Seconds = 0.2  # length of a masked span in seconds
+    crop_length_s: EncoderCrop = 1.0
+    mask_share: PartialShare = 0.5  # share of masked frames
+    mask_length_s: MaskLength = 0.2  # length of a masked span in seconds, below that of a crop
     # maximum relative warp of the frequency axis of a crop
-    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.15
+    vocal_tract_warp: PartialShare = 0.15
     # attention implementation of the encoder during training
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
     max_kmeans_frames: Count = 200_000  # maximum number of frames, or tokens, for the k-means of the targets
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mask_length_s >= self.crop_length_s:
+            raise ValueError(
+                f"mask_length_s is {self.mask_length_s}, and crop_length_s {self.crop_length_s}; give shorter spans."
+            )
 
 
 def ordered_stages(stages: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +144,13 @@ def backbone_keys(backbone: dict[str, Any]) -> list[str]:
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"backbone: model_type is {model_type!r}{did_you_mean(str(model_type), CONFIG_MAPPING)}")
     return model_keys(CONFIG_MAPPING[model_type])
+
+
+def check_steps(max_steps: int, steps: dict[str, float | None], starts: bool = False) -> None:
+    """Check that a training has so many steps, or, of those at which something `starts`, one more."""
+    for name, value in steps.items():
+        if value is not None and value > max_steps - starts:
+            raise ValueError(f"{name} is {value:g}, and the training has only max_steps={max_steps}; give less.")
 
 
 def warmup_of(warmup_steps: float, max_steps: int) -> int:

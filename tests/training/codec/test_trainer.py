@@ -245,6 +245,9 @@ def test_samples_and_spectrograms_show_original_and_decoded_audio(recordings, fi
         ({"train_decoder_only": True}, "initial_weights"),
         ({"mel_bands": [40]}, "as many"),
         ({"discriminator": {"num_channels": 6}}, "multiple of 4"),
+        ({"discriminator": {"start_step": 6}}, "discriminator.start_step is 6, and the training has only max_steps=6"),
+        ({"crop_length_s": 1e-9, "mel_weight": 0.0, "discriminator": {}}, "0 samples, and a frame needs"),
+        ({"validation_crop_length_s": 1e-9}, "validation_crop_length_s is 1e-09; give at least .* s, a frame"),
         ({"crop_length_s": 0.03}, "480 samples, and the mel loss needs 512; give at least 0.032 s"),
         ({"crop_length_s": 0.3, "envelope_weight": 1.0}, "the envelope loss needs"),
         (

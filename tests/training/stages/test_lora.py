@@ -23,7 +23,7 @@ from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_p
 from tests.helpers_stages import interrupted_after
 
 WEIGHTS = "adapter_model.safetensors"
-STAGE = {"rank": 4, "max_steps": 4, "eval_steps": 2, "batch_tokens": 200, "learning_rate": 1e-2}
+STAGE = {"rank": 4, "max_steps": 4, "warmup_steps": 1, "eval_steps": 2, "batch_tokens": 200, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")

@@ -299,6 +299,10 @@ def test_a_tracker_that_is_not_installed_is_named(folders, tmp_path, monkeypatch
         ({"max_steps": None}, "max_steps is None"),
         ({"max_minutes": 3.0}, "the old key 'max_minutes' is now max_steps"),
         ({"corruption": 1.5}, "corruption is 1.5"),
+        ({"corruption": 1.0}, "corruption is 1.0; give a number from 0 to below 1"),
+        ({"condition_dropout": 1.0, "stage": "coarse"}, "condition_dropout is 1.0"),
+        ({"warmup_steps": 1e9}, r"warmup_steps is 1e\+09, and the training has only max_steps=6; give less"),
+        ({"decay_steps": 7}, "decay_steps is 7, and"),
         ({"condition_dropout": -0.1, "stage": "coarse"}, "condition_dropout is -0.1"),
         ({"condition_dropout": 0.1}, "semantic stage; only a stage that is conditioned on semantic tokens"),
         ({"initial_weights": "a", "codec": "b"}, "leave out codec and semantic_tokenizer"),
@@ -313,3 +317,15 @@ def test_a_tracker_that_is_not_installed_is_named(folders, tmp_path, monkeypatch
 def test_settings_that_make_no_sense_are_errors(folders, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         config_of(folders, tmp_path, **changes)
+
+
+@pytest.mark.parametrize("changes", [{"window_length_s": 1e-9}, {"stage": "coarse", "anchor_length_s": 0.03}])
+def test_lengths_below_a_step_of_the_tokens_are_errors(folders, tmp_path, changes):
+    with pytest.raises(ValueError, match="_length_s is .*, and the tokens' time grid has steps of 0.04 s; give more"):
+        train_stage(config_of(folders, tmp_path, **changes))
+
+
+def test_a_training_shorter_than_a_validation_interval_is_validated_once(folders, tmp_path):
+    train_stage(config_of(folders, tmp_path, max_steps=1, eval_steps=200))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["best_step"] == 1 and any("eval_bits" in entry for entry in report["log"])

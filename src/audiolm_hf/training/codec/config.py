@@ -17,7 +17,7 @@ from audiolm_hf.settings import (
     Settings,
     Share,
 )
-from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, model_keys, warmup_of
+from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, check_steps, model_keys, warmup_of
 
 
 @dataclass
@@ -94,5 +94,6 @@ class CodecTrainingConfig(CropTrainingConfig):
             raise ValueError(
                 f"warmup_steps + decay_steps is {warmup + self.decay_steps}, more than max_steps={self.max_steps}."
             )
+        check_steps(self.max_steps, {"discriminator.start_step": self.discriminator.start_step}, starts=True)
         if self.train_decoder_only and self.initial_weights is None:
             raise ValueError("train_decoder_only needs a trained encoder; give its folder as initial_weights.")

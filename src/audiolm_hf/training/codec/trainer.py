@@ -113,7 +113,13 @@ class CodecTrainer(TrainingLoop):
         self.optimizers = {"optimizer": self.optimizer, "discriminator_optimizer": self.discriminator_optimizer}
 
     def _check_crop_length(self, crop_length: int) -> None:
-        needed = {
+        frame = self.model.config.hop_length
+        if self.config.data.validation and self.config.validation_crop_length_s * self.sampling_rate < frame:
+            raise ValueError(
+                f"validation_crop_length_s is {self.config.validation_crop_length_s}; give at least "
+                f"{frame / self.sampling_rate:g} s, a frame."
+            )
+        needed = {"a frame": frame} | {
             f"the {name} loss": loss.min_num_samples
             for name, (_, loss) in self.reconstruction_losses.items()
             if isinstance(loss, losses.MultiScaleMelLoss | LoudnessLoss | EnvelopeCorrelationLoss)

@@ -14,12 +14,12 @@ from audiolm_hf.settings import (
     InputPath,
     NamedInput,
     NotNegative,
+    PartialShare,
     Seconds,
-    Share,
     Use,
 )
 from audiolm_hf.stages_audiolm import STAGES
-from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys
+from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys, check_steps
 
 GuidanceScale = Annotated[float, Within(0, 100)]
 
@@ -60,8 +60,8 @@ class StageTrainingConfig(TrainingConfig):
     decay_steps: CountOrNone | None = None
     weight_decay: Decay = 0.1
     # share of input ids, 0 to 1, that are replaced at random; conditioning ids are not replaced
-    corruption: Share = 0.0
-    condition_dropout: Share = 0.0  # share of coarse or parallel sequences without semantic tokens, 0 to 1
+    corruption: PartialShare = 0.0
+    condition_dropout: PartialShare = 0.0  # share of coarse or parallel sequences without semantic tokens, 0 to 1
     # guidance scale of the parallel stage in `initial_weights`, whose guided predictions replace the codes as targets,
     # so that the trained stage needs no guidance, which doubles the passes
     distill_guidance_scale: GuidanceScale | None = None
@@ -74,6 +74,7 @@ class StageTrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_steps(self.max_steps, {"warmup_steps": self.warmup_steps, "decay_steps": self.decay_steps})
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}; it must be one of {', '.join(map(repr, STAGES))}.")
         backbone = {"model_type": STAGES[self.stage].backbone_type} | self.backbone

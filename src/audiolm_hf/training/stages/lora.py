@@ -44,13 +44,13 @@ from audiolm_hf.settings import (
     LearningRate,
     NamedInput,
     OutputPath,
+    PartialShare,
     Positive,
     Seed,
     Settings,
-    Share,
     Use,
 )
-from audiolm_hf.training.config import DataFolder, Recordings, ordered_stages
+from audiolm_hf.training.config import DataFolder, Recordings, check_steps, ordered_stages
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.bits import stage_bits
 from audiolm_hf.training.stages.config import StageTrainingConfig
@@ -76,14 +76,18 @@ class LoraStageConfig(Settings):
 
     # rank of the adapter of each linear layer except the head; its scale is 2
     rank: Annotated[int, Within(1, 2**16, whole=True)] = 16
-    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0  # dropout of the adapter's input, 0 to 1
+    dropout: PartialShare = 0.0  # dropout of the adapter's input, 0 to 1
     max_steps: Count = 300  # number of optimizer steps
     batch_tokens: Count = 4096  # maximum number of ids per batch, including padding
     learning_rate: LearningRate = 1e-3  # peak learning rate; it decays to 1 % along a cosine
     warmup_steps: CountOrNone = 20  # steps of linear warmup
-    corruption: Share = 0.0  # share of input ids that are replaced at random, 0 to 1
+    corruption: PartialShare = 0.0  # share of input ids that are replaced at random, 0 to 1
     eval_steps: Count = 50  # steps between validations and checkpoints
     patience: Count | None = None  # number of validations without improvement after which the training stops
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_steps(self.max_steps, {"warmup_steps": self.warmup_steps})
 
 
 @dataclass
@@ -194,7 +198,7 @@ def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageBase
         bf16=config.bf16,
         use_cpu=config.use_cpu,
         seed=config.seed,
-        **shared | {"eval_steps": min(lora.eval_steps, lora.max_steps)},
+        **shared,
     )
     train_stage(training, adapted)
     trainable, total = adapted.get_nb_trainable_parameters()

@@ -39,7 +39,7 @@ ADAM_BETA2 = 0.95
 FINAL_SHARE = 0.01  # final learning rate as a share of the peak
 _SHARED_ARGUMENTS = (  # with transformers' `TrainingArguments`
     *("max_steps", "learning_rate", "weight_decay", "max_grad_norm", "bf16", "seed"),
-    *("gradient_accumulation_steps", "eval_steps", "logging_steps"),
+    *("gradient_accumulation_steps", "logging_steps"),
 )
 LOADING_PROCESSES = 4  # that prepare batches while an accelerator computes
 NEARLY_FULL = 2**20  # free bytes, less than any file of a checkpoint that cannot be written
@@ -200,8 +200,10 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
     """Return the `TrainingArguments` of a stage's configuration."""
     require_trackers(config)
     use_cpu = config.use_cpu or not torch.accelerator.is_available()
+    eval_steps = min(config.eval_steps, config.max_steps)  # once at least
     arguments = _TrainingArguments(
         **{name: getattr(config, name) for name in _SHARED_ARGUMENTS},
+        eval_steps=eval_steps,
         output_dir=str(Path(config.output_folder) / "checkpoints"),
         per_device_train_batch_size=1,  # an item is a part of a batch
         adam_beta2=ADAM_BETA2,
@@ -209,7 +211,7 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
         data_seed=config.seed,
         eval_strategy="steps",
         save_strategy="steps",
-        save_steps=config.eval_steps,
+        save_steps=eval_steps,
         load_best_model_at_end=True,
         metric_for_best_model="eval_bits",
         greater_is_better=False,

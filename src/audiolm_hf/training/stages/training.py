@@ -42,6 +42,10 @@ def build_stage_config(
     """Build the configuration of a stage for given tokens."""
     stage = STAGES[config.stage]
     needs_fine = stage.config_class.layout.predicted == ("fine",)
+    for name in ("window_length_s", "anchor_length_s"):
+        unit_s, length_s = float(info.grid.unit_s), getattr(config, name)
+        if 0 < length_s < unit_s:
+            raise ValueError(f"{name} is {length_s}, and the tokens' time grid has steps of {unit_s:g} s; give more.")
     levels = Within(1, info.num_codebooks - needs_fine, whole=True)
     levels.check("num_coarse_codebooks", config.num_coarse_codebooks, ", the levels of the tokens")
     num_others = info.num_codebooks - config.num_coarse_codebooks

@@ -26,9 +26,9 @@ from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import FILLED, BatchSize, Count, CountOrNone, NamedInput, NotNegative, Seconds, Settings
+from audiolm_hf.settings import FILLED, BatchSize, Count, CountOrNone, NamedInput, NotNegative, Settings
 from audiolm_hf.training.checkpointing import kept_tensors
-from audiolm_hf.training.config import MaskedTrainingConfig, check_model_keys, model_keys
+from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, check_model_keys, check_steps, model_keys
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
@@ -74,7 +74,7 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
     # `facebook/w2v-bert-2.0`, for `first_targets: teacher`
     teacher: NamedInput | None = None
     batch_size: BatchSize = 12
-    crop_length_s: Seconds = 3.2
+    crop_length_s: EncoderCrop = 3.2
     # weight of the loss on unmasked frames; without it, a small encoder predicts only the prior for the first hundreds
     # of steps
     visible_weight: NotNegative = 1.0
@@ -84,6 +84,8 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for iteration in self.iterations:
+            check_steps(iteration.max_steps, {"warmup_steps": self.warmup_steps})
         encoder = {"model_type": "wav2vec2-bert"} | self.encoder
         build = partial(AudioLMSemanticTokenizerConfig, encoder_config=encoder, layer=0)
         check_model_keys("encoder", self.encoder, model_keys(Wav2Vec2BertConfig), build)

@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.loading import require_model_type
@@ -29,9 +27,9 @@ from audiolm_hf.evaluation.baselines.token_systems import fit_kmeans
 from audiolm_hf.files import replace_folder
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import Count, InputPath, LearningRate, NotNegative, Positive, Seconds, Share
+from audiolm_hf.settings import Count, InputPath, LearningRate, NotNegative, PartialShare, Positive
 from audiolm_hf.training.checkpointing import kept_tensors
-from audiolm_hf.training.config import MaskedTrainingConfig
+from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, MaskLength, check_steps
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
@@ -112,11 +110,11 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
     max_steps: Count  # number of training steps
     averaging_rounds: Count = 3  # number of rounds, see `average_over_speakers`
     frames_per_speaker: Count = 1500  # frames of each speaker, see `average_over_speakers`
-    crop_length_s: Seconds = 2.56
-    mask_share: Share = 0.3
-    mask_length_s: Seconds = 0.16
-    vocal_tract_warp: Annotated[float, Within(0, 1, below=True)] = 0.3  # see `VoiceChange`
-    pitch_warp: Annotated[float, Within(0, 1, below=True)] = 0.2  # see `VoiceChange`
+    crop_length_s: EncoderCrop = 2.56
+    mask_share: PartialShare = 0.3
+    mask_length_s: MaskLength = 0.16
+    vocal_tract_warp: PartialShare = 0.3  # see `VoiceChange`
+    pitch_warp: PartialShare = 0.2  # see `VoiceChange`
     equalizer: NotNegative = 0.3  # see `VoiceChange`
     adversary_weight: NotNegative = 0.5  # factor of the adversary's gradient in the encoder
     # factor of `learning_rate` for the adversary; training diverges with 20
@@ -125,6 +123,10 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
     warmup_steps: NotNegative = 0.05
     max_kmeans_frames: Count = 150_000
     logging_steps: Count = 100  # steps between entries of the log
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_steps(self.max_steps, {"warmup_steps": self.warmup_steps})
 
 
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
