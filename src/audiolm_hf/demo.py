@@ -32,6 +32,7 @@ from audiolm_hf.provenance_audiolm import VERSION
 from audiolm_hf.run_folder import temporary_folder
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
+from audiolm_hf.watermark_audiolm import watermark_is_available
 
 logger = logging.get_logger(__name__)
 
@@ -41,8 +42,7 @@ MAX_UPLOAD, MAX_QUEUE, KEEP_S = "20mb", 32, 3600  # of a file; visitors who wait
 DYNAMIC_RANGE_DB = 70.0  # of the spectrogram's colours
 
 DESCRIPTION = """# Audio continuation
-Record or upload a few seconds of speech or piano; [AudioLM](https://arxiv.org/abs/2209.03143) continues them in the
-same voice and room, or with the same instrument."""
+[AudioLM](https://arxiv.org/abs/2209.03143) continues a few seconds of speech or piano in the same voice and room."""
 NOTICE = """**All continuations are synthetic**, and their files are marked so in the metadata. Only continue your own
 voice, or that of a person who agrees. Voices, accents and instruments that a checkpoint was not trained on are
 continued worse; *About this checkpoint* has its limits."""
@@ -126,7 +126,8 @@ class Job:
             yield chunk["audio"]
         audio, start = np.concatenate(chunks), len(chunks[0])
         name = f"{folder}/continuation-seed-{seed}"
-        pipe.processor.save_audio([audio], [f"{name}.wav"], checkpoint=self.checkpoint.source, seed=seed)
+        marks = {"checkpoint": self.checkpoint.source, "seed": seed, "watermark": watermark_is_available()}
+        pipe.processor.save_audio([audio], [f"{name}.wav"], **marks)
         plot_audio(audio, rate, start).savefig(f"{name}.png", transparent=True, dpi=160)
         facts = {"seed": seed, "prompt_s": start / rate, "length_s": len(audio) / rate}
         yield {"audio": f"{name}.wav", "picture": f"{name}.png", **facts, **self.checkpoint.judge(audio[start:])}

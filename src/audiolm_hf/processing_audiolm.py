@@ -21,6 +21,7 @@ from .config_values_audiolm import FLAG, did_you_mean, plain
 from .input_checks_audiolm import check_ids, check_waveform
 from .provenance_audiolm import provenance
 from .strict_config_audiolm import refuse_short_name
+from .watermark_audiolm import add_watermark, check_watermark
 
 _KEYS = {"auto_map", "feature_extractor", "processor_class"}  # of processor_config.json
 _FORMS = (
@@ -161,6 +162,7 @@ class AudioLMProcessor(ProcessorMixin):
         *,
         checkpoint: str | None = None,
         seed: int | None = None,
+        watermark: bool = False,
     ) -> list[Path]:
         """Write generated audio to files that are marked as generated in their metadata. Existing files are replaced.
 
@@ -173,6 +175,8 @@ class AudioLMProcessor(ProcessorMixin):
             checkpoint (`str`, *optional*): folder or Hub name of the model, whose name and hash the metadata have; by
                 default where this processor was loaded from.
             seed (`int`, *optional*): seed of the generation, for the metadata.
+            watermark (`bool`, defaults to `False`): also mark the samples, see
+                [`~audiolm_hf.watermark_audiolm.add_watermark`].
 
         Returns:
             `list[Path]` of the files.
@@ -182,7 +186,11 @@ class AudioLMProcessor(ProcessorMixin):
             ValueError: if there are more or fewer paths or one twice, an ending is unknown, or its format does not
                 have the rate.
             FileNotFoundError: if the folder of a path does not exist.
+            ImportError: if `watermark` is set and the package resemble-perth is missing.
         """
+        FLAG.check("watermark", watermark)
+        if watermark:
+            check_watermark()
         is_output = isinstance(audio, Mapping) and "audio_values" in audio
         given = self.batch_decode(audio) if is_output else _as_list(audio)
         clips = [self._samples(clip, f"Recording {index}") for index, clip in enumerate(given)]
@@ -197,6 +205,8 @@ class AudioLMProcessor(ProcessorMixin):
             check_ending(path, rate)
             check_folder(path)
         metadata = provenance(checkpoint or self.checkpoint, seed)
+        if watermark:
+            clips = [(add_watermark(clip, rate), rate) for clip, rate in clips]
         return [write_audio(path, clip, rate, metadata) for path, (clip, rate) in zip(paths, clips, strict=True)]
 
     def _load(self, item: Any, sampling_rate: int | None, name: str) -> tuple[Any, int | None]:

@@ -224,7 +224,7 @@ def test_the_header_is_that_of_a_space():
     assert f"gradio=={header['sdk_version']}\n" in (ROOT / "constraints.txt").read_text()
     assert len(header["short_description"]) <= 60
     says, requirement = (SPACE / "requirements.txt").read_text().splitlines()
-    assert says.startswith("# The released version.") and requirement == "audiolm_hf[space]"
+    assert says.startswith("# The released version.") and requirement == "audiolm_hf[space,watermark]"
     assert (SPACE / "packages.txt").read_text().split() == ["ffmpeg"]
 
 

@@ -22,7 +22,7 @@ ALONE = (*(ROOT / "src/audiolm_hf/checkpoints").iterdir(), ROOT / "spaces/audio_
 HOSTS = {
     *("arxiv.org", "creativecommons.org", "huggingface.co", "download.pytorch.org", "keepachangelog.com"),
     *("www.contributor-covenant.org", "www.openslr.org", "keithito.com", "data.keithito.com", "www.piano-midi.de"),
-    *("github.com", "cv.iptc.org", "semver.org", "commonvoice.mozilla.org"),
+    *("github.com", "pypi.org", "cv.iptc.org", "semver.org", "commonvoice.mozilla.org"),
 }
 REPOSITORIES = {
     ADDRESS,

@@ -27,6 +27,7 @@ INFO = f"audiolm_hf-{VERSION}.dist-info"
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "parselmouth": "praat-parselmouth",
+    "perth": "resemble-perth",
     "pyworld": "pyworld-prebuilt",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -35,6 +35,7 @@ from audiolm_hf.progress import progress_bar
 from audiolm_hf.provenance_audiolm import provenance, read_provenance
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
+from audiolm_hf.watermark_audiolm import check_watermark
 
 STREAM = "-"  # standard input or output
 WAV_BYTES_PER_SECOND = 32_000  # at 16 kHz
@@ -68,6 +69,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--stop-at-end", action="store_true", help="allow the model to end before --length-s")
     parser.add_argument("--continuation-only", action="store_true", help="write the continuation without its prompt")
+    parser.add_argument(
+        "--watermark", action="store_true", help="mark the samples, too; needs the extra `watermark` of the package"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace any existing file")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_machine(parser)
@@ -232,6 +236,10 @@ def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[
         raise ValueError("Standard input (-) is given twice as a prompt; it can be read once.")
     if arguments.stream and arguments.num_continuations > 1:
         raise ValueError("--stream writes one continuation of each prompt; leave out --num-continuations.")
+    if arguments.watermark:
+        if arguments.stream:
+            raise ValueError("--watermark needs the whole recording; leave out --stream.")
+        check_watermark()
     if arguments.output == STREAM:
         if len(names) * arguments.num_continuations > 1:
             raise ValueError("Standard output (-o -) takes a single continuation of a single prompt; write to files.")
@@ -287,7 +295,11 @@ def _continue_one(
     elapsed_s = time.perf_counter() - start
     results = [results] if isinstance(results, dict) else results
     made = f"made in {elapsed_s:.1f} s"
-    origin = {"checkpoint": resolve_checkpoint(arguments.checkpoint), "seed": arguments.seed}
+    origin = {
+        "checkpoint": resolve_checkpoint(arguments.checkpoint),
+        "seed": arguments.seed,
+        "watermark": arguments.watermark,
+    }
     if not paths:
         with tempfile.TemporaryDirectory() as folder:
             (path,) = continue_audio.processor.save_audio(results, Path(folder) / "continuation.wav", **origin)

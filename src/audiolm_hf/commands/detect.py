@@ -20,6 +20,7 @@ from audiolm_hf.modeling_detector_audiolm import LABELS, REAL, AudioLMDetectorFo
 from audiolm_hf.pipeline_audiolm import check_same_rate
 from audiolm_hf.provenance_audiolm import read_provenance
 from audiolm_hf.threads import set_threads
+from audiolm_hf.watermark_audiolm import THRESHOLD, WATERMARK_RATE, check_watermark, watermark_score
 
 FAILED, FOUND = 1, 3  # exit status
 UNMARKED = "unmarked"
@@ -42,8 +43,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="folder of a detector, or folder or bundled name of a checkpoint that has one in its subfolder detector "
         f"(default {DEFAULT_CHECKPOINT})",
     )
-    parser.add_argument(
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument(
         "--metadata", action="store_true", help="read from the metadata what made the files; no detector is used"
+    )
+    sources.add_argument(
+        "--watermark", action="store_true", help="look for the watermark of --watermark; no detector is used"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a list with an object for every file")
     add_machine(parser)
@@ -52,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return the exit status."""
-    inspect = read_metadata if arguments.metadata else _load_scorer(arguments)
+    inspect = _inspector(arguments)
     results = []
     for file in arguments.files:
         try:
@@ -70,7 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
     return FOUND if any(result["verdict"] == LABELS[1 - REAL] for result in results) else 0
 
 
+def _inspector(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any]]:
+    """Return the function that inspects a file, as the options say."""
+    if arguments.metadata:
+        return read_metadata
+    if arguments.watermark:
+        check_watermark()
+        return read_watermark
+    return _load_scorer(arguments)
+
+
 def _describe(result: dict[str, Any]) -> str:
+    if "watermark" in result:
+        return f"{result['verdict']} (watermark {result['watermark']:.3f})"
     if "score" in result:
         seconds = " ".join("-" if score is None else f"{score:.2f}" for score in result["scores_per_second"])
         stretch = "from {:.1f} to {:.1f} s".format(*result["most_suspicious_s"])
@@ -90,6 +107,12 @@ def read_metadata(file: str) -> dict[str, Any]:
     """Return a file's `metadata`, as of [`~audiolm_hf.read_provenance`], and the `verdict` by them."""
     metadata = read_provenance(_source(file))
     return {"file": file, "metadata": metadata, "verdict": UNMARKED if metadata is None else LABELS[1 - REAL]}
+
+
+def read_watermark(file: str) -> dict[str, Any]:
+    """Return the score of a file's `watermark`, from 0 to 1, and the `verdict` by it."""
+    score = watermark_score(*read_audio(_source(file), WATERMARK_RATE))
+    return {"file": file, "watermark": score, "verdict": LABELS[1 - REAL] if score >= THRESHOLD else UNMARKED}
 
 
 def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any]]:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
+from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.commands import evaluate_speech
 from audiolm_hf.commands.evaluate_speech import Result
 from audiolm_hf.commands.options import (
@@ -285,44 +285,6 @@ def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result
     return report, format_continuation(report)
 
 
-def _detector_options(parser: argparse.ArgumentParser) -> None:
-    add_checkpoint(parser)
-    parser.add_argument("--detector", help="folder of the detector (default: that of the checkpoint)")
-    add_data(parser, "held-out recordings; their labels `accent` or `speaker` are groups")
-    parser.add_argument(
-        "--other-checkpoints",
-        nargs="+",
-        default=[],
-        help="other generators: bundled checkpoints, folders or user/name on the Hub, beside Griffin-Lim, WORLD and, "
-        "if it is installed, espeak-ng",
-    )
-    add_number(parser, "--num-clips", "continuations, and real clips", 48)
-    add_length(parser, "--length-s", "seconds of the clips (default 3)", 3.0)
-    add_seed(parser, "seed of the clips (default 0)")
-    add_report(parser)
-
-
-def _evaluate_detector(arguments: argparse.Namespace, device: str) -> Result:
-    from audiolm_hf.evaluation.protocols.detector import evaluate_detector, format_detector
-    from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification
-
-    folder = resolve_detector(arguments.detector or arguments.checkpoint)
-    AudioLMDetectorConfig.from_pretrained(folder)  # before any model is loaded
-    given = {Path(name).name: resolve_checkpoint(name) for name in arguments.other_checkpoints}
-    if len(given) < len(arguments.other_checkpoints):
-        raise ValueError("Two of --other-checkpoints have the same name; name each once, or rename a folder.")
-    model, source = load_model(arguments, device, arguments.data)
-    detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
-    others = {}
-    for name, path in given.items():
-        (others[f"checkpoint {name}"],) = load_model(
-            argparse.Namespace(checkpoint=path, threads=arguments.threads), device
-        )
-    options = (arguments.num_clips, arguments.length_s, arguments.seed)
-    report = evaluate_detector(detector, model, source, *options, other_models=others)
-    return report, format_detector(report)
-
-
 EVALUATIONS = {
     "checkpoint": Evaluation(
         "all protocols",
@@ -390,7 +352,13 @@ EVALUATIONS = {
         "Measure accuracy, EER, AUC and rates of detection against real recordings through the codec and as they are, "
         "after edits, in noise, by length and by group, and of other generators, compared with spectral flatness and "
         "shuffled labels.",
-        _detector_options,
-        _evaluate_detector,
+        evaluate_speech.detector_options,
+        evaluate_speech.evaluate_detected,
+    ),
+    "watermark": Evaluation(
+        "what the watermark costs, and what it survives",
+        "Measure PESQ-WB of speech with a watermark, and in how many clips it is found after edits and codecs.",
+        evaluate_speech.watermark_options,
+        evaluate_speech.evaluate_marks,
     ),
 }

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from audiolm_hf.bundled import resolve_checkpoint, resolve_detector
+from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_checkpoint, resolve_detector
 from audiolm_hf.commands.options import (
     add_checkpoint,
     add_continuations,
@@ -138,3 +138,66 @@ def evaluate_speaker(arguments: argparse.Namespace, device: str) -> Result:
     report = evaluate_voice(model, leave_out(voice, known), others, *options)
     report |= {"checkpoint": Path(folder).resolve().name, "speaker": speaker, "left_out": sorted(known)}
     return report, format_voice(report)
+
+
+def detector_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_detected`]."""
+    add_checkpoint(parser)
+    parser.add_argument("--detector", help="folder of the detector (default: that of the checkpoint)")
+    add_data(parser, "held-out recordings; their labels `accent` or `speaker` are groups")
+    parser.add_argument(
+        "--other-checkpoints",
+        nargs="+",
+        default=[],
+        help="other generators: bundled checkpoints, folders or user/name on the Hub, beside Griffin-Lim, WORLD and, "
+        "if it is installed, espeak-ng",
+    )
+    add_number(parser, "--num-clips", "continuations, and real clips", 48)
+    add_length(parser, "--length-s", "seconds of the clips (default 3)", 3.0)
+    add_seed(parser, "seed of the clips (default 0)")
+    add_report(parser)
+
+
+def evaluate_detected(arguments: argparse.Namespace, device: str) -> Result:
+    """Measure the error rates of a detector."""
+    from audiolm_hf.evaluation.protocols.detector import evaluate_detector, format_detector
+    from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification
+
+    folder = resolve_detector(arguments.detector or arguments.checkpoint)
+    AudioLMDetectorConfig.from_pretrained(folder)  # before any model is loaded
+    given = {Path(name).name: resolve_checkpoint(name) for name in arguments.other_checkpoints}
+    if len(given) < len(arguments.other_checkpoints):
+        raise ValueError("Two of --other-checkpoints have the same name; name each once, or rename a folder.")
+    model, source = load_model(arguments, device, arguments.data)
+    detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)
+    others = {}
+    for name, path in given.items():
+        (others[f"checkpoint {name}"],) = load_model(
+            argparse.Namespace(checkpoint=path, threads=arguments.threads), device
+        )
+    options = (arguments.num_clips, arguments.length_s, arguments.seed)
+    report = evaluate_detector(detector, model, source, *options, other_models=others)
+    return report, format_detector(report)
+
+
+def watermark_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of [`evaluate_marks`]."""
+    parser.add_argument("--codec", default=DEFAULT_CHECKPOINT, help="one of the changes: folder of a codec or AudioLM")
+    add_data(parser)
+    add_number(parser, "--num-clips", "recordings", 24)
+    add_length(parser, "--length-s", "seconds of each recording (default 5)", 5.0)
+    add_seed(parser, "seed of the changes (default 0)")
+    add_report(parser)
+
+
+def evaluate_marks(arguments: argparse.Namespace, device: str) -> Result:
+    """Measure what the watermark costs and survives."""
+    from audiolm_hf.data.audio import AudioSource
+    from audiolm_hf.data.loading import load_codec
+    from audiolm_hf.evaluation.protocols.watermark import evaluate_watermark, format_watermark
+
+    codec = load_codec(resolve_checkpoint(arguments.codec))
+    set_threads(codec.model.to(device), arguments.threads)
+    source = AudioSource(arguments.data, codec.sampling_rate)
+    report = evaluate_watermark(codec, source, arguments.num_clips, arguments.length_s, arguments.seed)
+    return report, format_watermark(report)

@@ -1,0 +1,143 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The watermark: where the package is missing there is one clear error, and otherwise files that are marked are found.
+
+Without resemble-perth, which not every build of torch can run, a sequence of noise is the watermark in its place.
+"""
+
+import importlib.util
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import audiolm_hf
+from audiolm_hf import cli, demo, watermark_audiolm
+from audiolm_hf.audio_file_audiolm import read_audio, write_audio
+from audiolm_hf.data.edits import EDITS
+from audiolm_hf.watermark_audiolm import add_watermark, check_watermark, watermark_is_available, watermark_score
+from tests.helpers_checkpoint import CLIP, DATA, tiny_processor
+from tests.helpers_sounds import RATE, notes
+
+MODULE = "perth.perth_net.perth_net_implicit.perth_watermarker"
+IS_THERE = importlib.util.find_spec("perth") is not None
+
+
+class NoiseWatermark:
+    """Noise of one seed, 20 dB softer than the recording; it is found by correlation."""
+
+    def _noise(self, count):
+        return np.random.default_rng(0).standard_normal(count)
+
+    def apply_watermark(self, signal, sample_rate):
+        return signal + 0.1 * signal.std() * self._noise(len(signal))
+
+    def get_watermark(self, signal, sample_rate, round):
+        share = np.corrcoef(signal, self._noise(len(signal)))[0, 1]
+        return np.full(3, min(1.0, max(0.0, 10 * share)))
+
+
+@pytest.fixture(autouse=True)
+def fresh_network():
+    watermark_audiolm._network.cache_clear()
+    yield
+    watermark_audiolm._network.cache_clear()
+
+
+@pytest.fixture
+def watermark(monkeypatch):
+    module = types.ModuleType(MODULE)
+    module.PerthImplicitWatermarker = NoiseWatermark
+    package = types.ModuleType("perth")
+    package.__spec__ = importlib.util.spec_from_loader("perth", None)
+    for name, value in (("perth", package), (MODULE, module)):
+        monkeypatch.setitem(sys.modules, name, value)
+    for name in ("perth.perth_net", "perth.perth_net.perth_net_implicit"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+
+
+@pytest.fixture
+def without(monkeypatch):
+    monkeypatch.setitem(sys.modules, "perth", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
+def test_a_missing_package_is_one_clear_error_before_any_work(without, tmp_path, capsys, monkeypatch):
+    assert not watermark_is_available()
+    path, message = tmp_path / "a.wav", r'not installed: pip install "audiolm_hf\[watermark\]"'
+    with pytest.raises(ImportError, match=message):
+        tiny_processor().save_audio(notes([69]), path, watermark=True)
+    monkeypatch.setattr("audiolm_hf.commands.continue_.load", None)
+    for command in (["continue", str(CLIP), "-o", str(path), "--watermark"], ["detect", str(CLIP), "--watermark"]):
+        assert cli.main(command) == 1
+        assert 'not installed: pip install "audiolm_hf[watermark]"' in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_package_that_cannot_be_imported_says_why(watermark, monkeypatch):
+    monkeypatch.delattr(sys.modules[MODULE], "PerthImplicitWatermarker")
+    with pytest.raises(ImportError, match=r"cannot be imported \(cannot import name .*setuptools below 81"):
+        check_watermark()
+    assert not watermark_is_available()
+
+
+def test_a_marked_file_is_found_and_others_are_not(watermark, tmp_path, capsys):
+    processor, clip = tiny_processor(), read_audio(CLIP, RATE)[0]
+    marked, other = (tmp_path / name for name in ("marked.flac", "other.flac"))
+    processor.save_audio([clip, clip[:100]], [other, tmp_path / "short.wav"])
+    processor.save_audio(clip, marked, watermark=True, seed=1)
+    assert read_audio(marked)[0].shape == read_audio(other)[0].shape
+    assert watermark_score(clip, RATE) < 0.2 < 0.8 < watermark_score(read_audio(marked, RATE)[0], RATE)
+    write_audio(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+    capsys.readouterr()
+    assert cli.main(["detect", "--metadata", str(marked)]) == 3
+    with pytest.raises(SystemExit):
+        cli.main(["detect", "--metadata", "--watermark", str(marked)])
+    capsys.readouterr()
+    files = [str(tmp_path / "silent.wav"), str(other)]
+    assert cli.main(["detect", "--watermark", *files]) == 0
+    assert capsys.readouterr().out.startswith(f"{files[0]}: unmarked (watermark 0.000)\n{other}: unmarked (watermark ")
+
+
+def test_files_of_the_page_are_marked_if_it_is_installed(watermark, tiny_audiolm, tmp_path):
+    offered = demo.Checkpoint("one", audiolm_hf.pipeline(tiny_audiolm, processor=tiny_processor(), device="cpu"), "")
+    *_, made = demo.Job(offered, read_audio(CLIP, RATE)[0], 1.0, 0, 1, {}).run(0, str(tmp_path))
+    assert watermark_score(read_audio(made["audio"], RATE)[0], RATE) > 0.8
+
+
+def test_what_cannot_carry_it_is_refused(watermark, tmp_path):
+    with pytest.raises(ValueError, match=r"lasts 0\.100 s; a watermark needs 0\.5 s"):
+        add_watermark(np.ones(1600, np.float32), RATE)
+    with pytest.raises(ValueError, match="is silent"):
+        tiny_processor().save_audio(np.zeros(RATE), tmp_path / "a.wav", watermark=True)
+    with pytest.raises(ValueError, match=r"watermark is 'yes'; give True or False"):
+        tiny_processor().save_audio(np.zeros(RATE), tmp_path / "a.wav", watermark="yes")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_streams_have_none(watermark, tmp_path, capsys):
+    assert cli.main(["continue", str(CLIP), "-o", str(tmp_path / "a.wav"), "--stream", "--watermark"]) == 1
+    assert "--watermark needs the whole recording; leave out --stream" in capsys.readouterr().err
+
+
+def test_the_protocol_counts_what_is_found(watermark, tmp_path, capsys):
+    output = tmp_path / "report.json"
+    options = ["--data", str(DATA), "--num-clips", "2", "--length-s", "2", "-o", str(output)]
+    assert cli.main(["evaluate", "watermark", *options]) == 0
+    report = json.loads(output.read_text())
+    assert set(report["found"]) >= {"none", "this codec, all levels", *EDITS}
+    assert report["found"]["none"] == {"marked": 1.0, "unmarked": 0.0}
+    assert report["found"]["gain"] == {"marked": 1.0, "unmarked": 0.0}
+    assert report["found"]["cropping"]["marked"] == 0.0  # this sequence of noise is found at its own place only
+    assert 1.0 < report["pesq_wb"] < 4.5
+    assert "PESQ-WB of marked clips" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not IS_THERE, reason="needs resemble-perth: pip install '.[watermark]'")
+def test_the_real_watermark_survives_what_it_is_said_to():
+    clip = read_audio(CLIP, RATE)[0]
+    marked = add_watermark(clip, RATE)
+    assert marked.shape == clip.shape and marked.dtype == np.float32
+    assert watermark_score(clip, RATE) < 0.1 < 0.9 < watermark_score(marked, RATE)
+    assert watermark_score(marked[RATE : 2 * RATE], RATE) > 0.9
