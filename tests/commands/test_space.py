@@ -109,12 +109,6 @@ def client(space):
     client.close()
 
 
-def right_answer(pipe, seed, tmp_path):
-    """The samples of the file that the package itself writes for a seed."""
-    result = pipe(str(CLIP), continuation_length_s=1.0, min_continuation_length_s=1.0, seed=seed)
-    return read_audio(pipe.processor.save_audio(result, tmp_path / f"{seed}.wav")[0])[0]
-
-
 def test_the_endpoint_has_a_name_parameters_and_documentation(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert [*endpoints] == ["/continue_audio"]
@@ -155,19 +149,29 @@ def test_the_code_of_the_readme_runs_as_printed(space, tmp_path, monkeypatch):
     assert read_audio(path)[0].shape[1] == 7 * 16000 + 40000 and len(pictures) == len(facts) == 1
 
 
-def test_ten_visitors_at_once_each_get_the_samples_of_their_seed(space, tmp_path):
-    def visit(seed):
+def test_ten_visitors_at_once_each_get_the_samples_of_their_prompt_and_seed(space, tmp_path):
+    """As the pipeline generates them: each visitor has another second of the clip, and half of them another model."""
+    samples, rate = read_audio(CLIP, 16000)
+    visits = []
+    for seed in range(10):
+        start = seed * rate // 8
+        prompt = write_audio(tmp_path / f"prompt{seed}.wav", samples[start : start + rate + 100 * seed], rate)
+        visits.append((str(prompt), ["both", "one"][seed % 2], seed))
+
+    def visit(asked):
+        prompt, name, seed = asked
         client = connect(space)
-        prompt = gradio_client.handle_file(str(CLIP))
-        files, _, _ = client.predict(prompt, "one", 1, seed, api_name="/continue_audio")
+        files, _, facts = client.predict(gradio_client.handle_file(prompt), name, 1, seed, api_name="/continue_audio")
         client.close()
-        return read_audio(files[0])[0]
+        return read_audio(files[0])[0][0], facts[0]["seed"]
 
     with ThreadPoolExecutor(10) as pool:
-        made = [*pool.map(visit, range(10))]
-    pipe = audiolm_hf.pipeline(space.one, device="cpu")
-    for seed, audio in enumerate(made):
-        np.testing.assert_allclose(audio, right_answer(pipe, seed, tmp_path), atol=1.01 / 2**15)  # of 16 bits
+        made = [*pool.map(visit, visits)]
+    pipes = {name: audiolm_hf.pipeline(getattr(space, name), device="cpu") for name in ("both", "one")}
+    for (prompt, name, seed), (audio, told) in zip(visits, made, strict=True):
+        own = pipes[name](prompt, continuation_length_s=1.0, min_continuation_length_s=1.0, seed=seed)["audio"]
+        assert told == seed and len(audio) == 2 * rate + 100 * seed
+        np.testing.assert_allclose(audio, own, atol=1.01 / 2**15)  # of 16 bits
 
 
 def test_the_client_is_told_what_is_wrong_without_paths_of_the_server(client, tmp_path):
