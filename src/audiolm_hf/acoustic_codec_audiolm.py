@@ -32,7 +32,7 @@ from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
 
 DECODE_WINDOW_SAMPLES = 81_920  # decoded at once: what bounds the memory, and nothing else
-STREAM_WINDOWS_S = (0.32, 2.56)  # the first and the longest window of what is generated; each is twice the one before
+STREAM_WINDOWS_S = (0.32, 2.56)  # first and longest window of generated codes; each is twice as long as the one before
 UNBOUNDED = 2**40  # frames; more than any recording has
 
 
@@ -256,7 +256,7 @@ class WindowedCodec(AcousticCodec):
         raise NotImplementedError("A codec in windows knows how far its convolutions reach.")
 
     def _code_reach(self) -> int:
-        """Return at most how many frames away a code can be of a latent that depends on it, but for earlier states."""
+        """Return the most frames between a latent and a code that it depends on, except through earlier states."""
         return 0
 
 

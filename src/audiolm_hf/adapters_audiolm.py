@@ -32,13 +32,13 @@ _OTHER = (
     "; it is of another model or saved in part. Load the adapter of a stage on that stage, such as model.coarse, and "
     "one of the whole on the AudioLMModel."
 )
-_WRAPPED = ("base_layer", "original_module", "token_adapter")  # PEFT's names of the layer inside an adapter's
+_WRAPPED = ("base_layer", "original_module", "token_adapter")  # PEFT's names of the layer that an adapter wraps
 
 
 def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
     """Return the path of `adapter_config.json` of a folder or of a name on the Hub; `None` if it is not an adapter."""
     folder = Path(source)
-    if any(folder.glob("model*.safetensors")):  # a model that has an adapter beside it
+    if any(folder.glob("model*.safetensors")):  # a model with an adapter in the same folder
         return None
     _require_hub(os.fspath(source), hub_options)
     found = find_adapter_config_file(os.fspath(source), **hub_options)
@@ -145,7 +145,7 @@ def has_adapter(stage: nn.Module) -> bool:
     """Return whether layers of a stage have adapters that are set and not disabled."""
     wrapped = [layer for layer in stage.modules() if any(hasattr(layer, name) for name in _WRAPPED)]
     active = [(layer, name) for layer in wrapped if not layer.disable_adapters for name in layer.active_adapters]
-    holders = (nn.ModuleDict, nn.ParameterDict)  # of what belongs to each adapter, by its name
+    holders = (nn.ModuleDict, nn.ParameterDict)  # of the parts of each adapter, by its name
     return any(isinstance(each, holders) and name in each for layer, name in active for each in layer.children())
 
 

@@ -32,16 +32,16 @@ except (ImportError, OSError):  # OSError: the package is there, its libsndfile 
     soundfile = None
 
 _BLOCK = 2**16  # samples decoded at once
-_MOST_SAMPLES = 2**62  # of a position in a file
-_SLACK_S = 0.01  # by which headers are wrong, such as by their own size
-_MP3_SLACK = 2 * 1152  # samples: the frame with the header, and one that is cut
+_MOST_SAMPLES = 2**62  # largest position in a file
+_SLACK_S = 0.01  # tolerated error of a header, such as its own size
+_MP3_SLACK = 2 * 1152  # samples: the frame with the header, and an incomplete one
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-# What libsndfile notes of a WAV, AIFF, AU, SVX, W64 or RF64 file whose header tells another size than it has.
+# What libsndfile logs for a WAV, AIFF, AU, SVX, W64 or RF64 file whose header has another size than the file.
 _CUT_SIZES = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _LARGEST_HEADER = 2048  # bytes that a file without samples may have
 _SIZE_OF_STREAMS = 0x7FFF0000  # what writers that do not know the size put there, or more
 _MOST_SAMPLES_PER_BYTE = 5000  # FLAC's largest block of silence; a header that promises more is wrong
-# What only ffmpeg decodes: where in the file which bytes stand, and what ffmpeg calls it.
+# Formats that only ffmpeg decodes: offset and bytes in the file, and ffmpeg's name.
 _FFMPEG_FORMATS = (
     (4, b"ftyp", "mov"),
     (0, b"\x1aE\xdf\xa3", "matroska"),
@@ -121,18 +121,18 @@ def _decoder(file: str | Path | bytes) -> Iterator[tuple[Any, int | None]]:
             decoder.seekable = lambda: False
             if decoder.frames == 0 and size is not None and size > _LARGEST_HEADER:
                 raise ValueError(
-                    f"its header tells of no samples, though it has {size} bytes; write its length into it, such as "
-                    "with: ffmpeg -i FILE sound.flac"
+                    f"its header says that it has no samples, but it has {size} bytes; correct it, such as by: "
+                    "ffmpeg -i FILE sound.flac"
                 )
             believed = size is not None and decoder.frames <= size * _MOST_SAMPLES_PER_BYTE
             yield decoder, _stated_samples(decoder) if believed else None
     except soundfile.LibsndfileError as error:
-        # The whole message of soundfile names an object in memory, another one in every run.
-        raise ValueError(f"soundfile cannot read it ({error.error_string})") from None
+        # soundfile's full message has the address of an object, which differs in every run.
+        raise ValueError(f"soundfile cannot read it: {error.error_string}") from None
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from None
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        raise ValueError(f"soundfile cannot read it ({error})") from None
+        raise ValueError(f"soundfile cannot read it: {error}") from None
 
 
 def _stated_samples(decoder: Any) -> int:
@@ -163,7 +163,7 @@ def _open_decoder(file: str | Path | bytes, stack: contextlib.ExitStack) -> tupl
             if demuxer == "ogg":
                 _check_pages(raw)
             return stack.enter_context(_converted(file, demuxer)), None
-        if decoder.format == "RAW":  # libsndfile goes by the ending then: .au, .snd, .vox or .gsm
+        if decoder.format == "RAW":  # then libsndfile relies on the ending: .au, .snd, .vox or .gsm
             decoder.close()
             raise ValueError("it has no header of any format")
         if decoder.format == "OGG" and _check_pages(raw):
@@ -240,7 +240,7 @@ def _check_pages(raw: BinaryIO) -> bool:
     while head := raw.read(27):
         count += 1
         if head[:4] != b"OggS" and count > 1 and not expected:
-            break  # what is behind the end is not audio
+            break  # data after the end is not audio
         lengths = raw.read(head[26]) if len(head) == 27 else b""
         page = head + lengths + raw.read(sum(lengths))
         serial, number = page[14:18], int.from_bytes(page[18:22], "little")

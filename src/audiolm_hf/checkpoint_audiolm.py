@@ -100,7 +100,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
     ) -> Any:
         """Check the stored configuration and dtypes, then load; transformers also calls this for adapters."""
         source = load_config.pretrained_model_name_or_path
-        if args or kwargs:  # transformers takes the magnitudes of DoRA for another weight
+        if args or kwargs:  # transformers mistakes the magnitudes of DoRA for another weight
             load_config.weight_mapping.append(WeightRenaming(r"(lora_magnitude_vector\.[^.]+)$", r"\1.weight"))
         if not (args or kwargs or load_config.ignore_mismatched_sizes or source is None):  # extra ones: of adapters
             model.config.check_trained_values(_stored_values(source, load_config.download_kwargs), str(source))
@@ -192,7 +192,7 @@ def _stored_values(source: str | os.PathLike, hub_options: Any) -> dict[str, Any
 
 
 def _require_kinds(model: PreTrainedModel, source: Any, stored: dict[str, Tensor]) -> None:
-    """Check that floats and integers, but for flags, are stored as such, because loading would convert them."""
+    """Check that floats and integers, except flags, are stored as such, because loading would convert them."""
     for name, own in model.state_dict().items():
         if name not in stored or own.dtype == torch.bool:
             continue

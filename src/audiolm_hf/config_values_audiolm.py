@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checks of values: what is allowed, its text in errors, and suggestions for unknown words.
+"""Checks of values: the allowed ones, their description in errors, and suggestions for unknown words.
 
-Numbers of numpy and torch are as good as those of Python, which they become here.
+Numbers of numpy and torch are allowed where those of Python are, and are converted to these.
 """
 
 import difflib
@@ -42,7 +42,7 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Rule(Allowed):
-    """What a function allows, and its text."""
+    """A rule that a function checks, and its text."""
 
     text: str
     test: Callable[[Any], bool]

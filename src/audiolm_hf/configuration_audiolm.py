@@ -161,7 +161,7 @@ class AudioLMConfig(StrictConfig):
         coarse_config ([`AudioLMCoarseConfig`] or `dict`): left out, it has its defaults, unless another stage is given
             that predicts codes from semantic tokens.
         fine_config ([`AudioLMFineConfig`] or `dict`, *optional*): left out, there is no fine stage.
-        parallel_config ([`AudioLMParallelConfig`] or `dict`, *optional*): in place of the coarse stage, or beside it
+        parallel_config ([`AudioLMParallelConfig`] or `dict`, *optional*): instead of the coarse stage, or in addition
             (see `acoustic_mode` of [`AudioLMGenerationConfig`]); left out, there is no parallel stage.
         loudness_db (`float`, defaults to -24.0): loudness of the training data, to which prompts are brought before
             they are tokenized: RMS of the frames that are no pauses, dB relative to full scale.
@@ -231,7 +231,7 @@ class AudioLMConfig(StrictConfig):
 
     @property
     def keys_to_ignore_at_inference(self) -> list[str]:
-        """What the model returns beside its predictions."""
+        """What the model returns in addition to its predictions."""
         return [f"{name}_loss" for name in self.stage_configs]
 
     @property

@@ -220,7 +220,7 @@ class AudioLMStageConfig(StrictConfig):
         return self.num_coarse_codebooks + self.num_fine_codebooks
 
     def sequence_length(self, num_semantic_tokens: int, num_frames: int) -> int:
-        """Return the length of the sequence of so many semantic tokens, and frames of the same time."""
+        """Return the length of the sequence of these numbers of semantic tokens and frames of the same time."""
         levels = [*self.condition_levels, *self.predicted_levels]
         codes = sum(level != SEMANTIC_LEVEL for level in levels)
         return 2 + (num_semantic_tokens if SEMANTIC_LEVEL in levels else 0) + codes * num_frames

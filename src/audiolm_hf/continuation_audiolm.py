@@ -120,7 +120,7 @@ class Continuation:
         return max(self.model.config.stage_configs[name].num_stage_codebooks for name in self._used_stages)
 
     def num_samples(self, row: int, num_tokens: int) -> int:
-        """Return the samples that the new tokens of a row stand for."""
+        """Return the number of samples of the new tokens of a row."""
         most = self.most_samples[row]
         if num_tokens == self.num_tokens[row]:
             return most
@@ -134,14 +134,14 @@ class Continuation:
         prompt, made = self.rows[row], 0
         known = prompt.audio_codes[: self.num_levels()]
         for samples in decode_continuation(self.codec, prompt.audio, known, codes, prompt.loudness):
-            # Until the row has ended, there are at least so many samples.
+            # Until the row has ended, this is a lower bound.
             samples = samples[: self.num_samples(row, self.tokens.num_new(row)) - made]
             made += len(samples)
             yield samples
 
 
 def mean_duration(model: Any) -> float:
-    """Return the tokenizer steps that one token of the semantic stage stands for."""
+    """Return the number of tokenizer steps of one token of the semantic stage."""
     config = next(iter(model.stages.values())).config
     return config.mean_semantic_duration if config.remove_repeats else 1.0
 

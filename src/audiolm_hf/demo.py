@@ -43,9 +43,9 @@ DYNAMIC_RANGE_DB = 70.0  # of the spectrogram's colours
 
 DESCRIPTION = """# Audio continuation
 [AudioLM](https://arxiv.org/abs/2209.03143) continues a few seconds of speech or piano in the same voice and room."""
-NOTICE = """**All continuations are synthetic**, and their files are marked so in the metadata. Only continue your own
-voice, or that of a person who agrees. Voices, accents and instruments that a checkpoint was not trained on are
-continued worse; *About this checkpoint* has its limits."""
+NOTICE = """**All continuations are synthetic**, and their files are marked as such in the metadata. Only continue your
+own voice, or that of a person who has agreed. Continuations of voices, accents and instruments that a checkpoint was
+not trained on are worse; *About this checkpoint* states its limits."""
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: auto !important }
 #notice { border-left: 4px solid #e4572e; padding: 8px 14px; border-radius: 4px;
@@ -140,7 +140,7 @@ def describe(source: str) -> str:
     first = re.search(r"^# .+\n+((?:.+\n)+)", card, re.MULTILINE)
     limits = re.search(r"^## Limitations\n+(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
     found = [part[1] for part in (first, limits) if part]
-    return "\n\n".join(found) or "This checkpoint has no model card that tells what it was trained on."
+    return "\n\n".join(found) or "This checkpoint has no model card that states what it was trained on."
 
 
 def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Figure:
@@ -245,7 +245,7 @@ class Page:
             self.about = gr.Markdown(**about)
 
     def _add_outputs(self) -> None:
-        self.status = gr.HTML(show_stages("Nothing is generated yet.", {}))
+        self.status = gr.HTML(show_stages("Nothing has been generated yet.", {}))
         label = "Plays while it is generated" if self.plays else "Playback while it is generated needs ffmpeg"
         self.live = gr.Audio(streaming=True, autoplay=True, label=label, interactive=False, buttons=[])
         self.groups, self.results = [], []
@@ -280,7 +280,7 @@ class Page:
             gr.Button().click(endpoint, inputs, outputs, api_name="continue_audio", **limits)
 
     def show_checkpoint(self, name: str, mode: str | None = None) -> list[dict[str, Any]]:
-        """Return what changes with the checkpoint and the mode: its text, the mode, the temperatures of stages."""
+        """Return the components that depend on checkpoint and mode: description, mode, temperatures of the stages."""
         model = self.checkpoints[name].pipe.model
         own, modes = model.check_generate_options(), [*model.config.acoustic_modes]
         used = own.with_options(acoustic_mode=mode or own.acoustic_mode).used_stages(model.config)
@@ -345,8 +345,8 @@ class Page:
     def continue_audio(self, *inputs: Any) -> Iterator[tuple[list[str], list[str], list[dict[str, Any]]]]:
         """Continue a recording. Returns audio files of prompt and continuation, their pictures, and facts on each.
 
-        The files say in their metadata what made them. `seed` is that of the first continuation, the next has `seed +
-        1`. Temperatures and `acoustic_mode` are the checkpoint's own where they are left out.
+        The metadata of the files state how they were made. `seed` is that of the first continuation; the next one has
+        `seed + 1`. Temperatures and `acoustic_mode` are the checkpoint's own where they are left out.
         """
         with errors_on_page(self.folder), tempfile.TemporaryDirectory(dir=self.folder) as folder:
             job = self.read(*inputs)

@@ -162,7 +162,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError("raw_audio is an empty list; give at least one recording.")
         if sampling_rate is None:
             raise ValueError(
-                "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz (the model "
+                "sampling_rate is missing, and an array has none. Pass sampling_rate=... in Hz (the model "
                 f"works at {self.sampling_rate} Hz, other rates are resampled)."
             )
         rates: list[Any] = (

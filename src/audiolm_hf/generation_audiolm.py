@@ -185,7 +185,7 @@ class AudioLMGenerationMixin(PartsMixin):
             attention_mask (`torch.LongTensor` of shape `(1, num_samples)`, *optional*): as for `generate`.
             chunk_s (`float`, *optional*): seconds of each chunk but the last; by default, chunks are of the lengths in
                 which the codec decodes, from 0.32 s on.
-            **options: those of `generate` but for `streamer`, for one row.
+            **options: those of `generate` except `streamer`, for one row.
 
         Returns:
             `Iterator[torch.FloatTensor]`: samples of shape `(num_samples,)`, without those of the prompt.

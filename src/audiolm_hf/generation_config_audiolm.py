@@ -21,25 +21,25 @@ _STAGE_OPTIONS: dict[str, Allowed] = {
     "top_k": Within(0, 2**31, whole=True),
     "top_p": Within(0, 1, above=True),
 }
-# The default of each option of no stage, and what is allowed; None where the model decides.
+# Defaults and allowed values of the options that belong to no stage; None where the model decides.
 _SHARED: dict[str, tuple[Any, Allowed]] = {
     "acoustic_mode": (None, Rule("'hierarchical' or 'parallel'", lambda mode: mode in ("hierarchical", "parallel"))),
     "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
     "min_continuation_length_s": (0.0, Within(0, 1e7)),
 }
-# Why the options of transformers are not among them, by parts of their names; the first that fits.
+# Why options of transformers are not supported, by patterns of their names; the first match counts.
 _UNSUPPORTED = {
     r"^inputs?(_ids|_embeds)?$": "the prompt is audio; give input_values, as the processor returns it",
-    r"^(max|min)_(length|new_tokens|time)$": "lengths are in seconds here; give continuation_length_s (the most) or "
-    "min_continuation_length_s (the least)",
-    r"beam|^length_penalty|^early_stopping|diversity": "there is no search over beams; tokens are drawn one by one",
-    r"^stream": "it is no option of sampling; give it to generate itself",
+    r"^(max|min)_(length|new_tokens|time)$": "lengths are in seconds; give continuation_length_s (the maximum) or "
+    "min_continuation_length_s (the minimum)",
+    r"beam|^length_penalty|^early_stopping|diversity": "beam search is not supported; tokens are sampled one by one",
+    r"^stream": "it is an argument of generate, not a sampling option; give it to generate",
     r"^stop": "a row ends by the semantic stage's end token, or after continuation_length_s",
-    r"assistant|lookup|lookbehind|matching|speculation|mtp": "the stages have no assisted decoding",
-    r"cache|compile|batching|prefill|synced|^output|^return_dict|token_id$": "it would change nothing here",
-    r"^num_return_sequences$": "give it to generate itself",
-    r"guidance|negative_prompt": "stages of codes are guided; give coarse_guidance_scale or parallel_guidance_scale",
-    "": "tokens are drawn by temperature, top_k and top_p alone (of one stage: coarse_temperature, ...)",
+    r"assistant|lookup|lookbehind|matching|speculation|mtp": "assisted decoding is not supported",
+    r"cache|compile|batching|prefill|synced|^output|^return_dict|token_id$": "it has no effect here",
+    r"^num_return_sequences$": "it is an argument of generate, not a sampling option; give it to generate",
+    r"guidance|negative_prompt": "guidance is set by stage; give coarse_guidance_scale or parallel_guidance_scale",
+    "": "sampling only has temperature, top_k and top_p (of one stage: coarse_temperature, ...)",
 }
 _NAMES_OF_TRANSFORMERS = {
     *vars(GenerationConfig()),
@@ -47,9 +47,9 @@ _NAMES_OF_TRANSFORMERS = {
     "input_ids",
     "inputs_embeds",
 }
-# What generate takes beside options, for suggestions.
+# Arguments of generate that are no options, for suggestions.
 _ARGUMENTS = ["num_return_sequences", "batch_size", "seed", "generator", "progress", "streamer", "semantic_tokens"]
-# Options of every `GenerationConfig` that change nothing here: ids of special tokens, caches, what is returned.
+# Options of every `GenerationConfig` that have no effect here: ids of special tokens, caches, what is returned.
 _WITHOUT_EFFECT = {
     *("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"),
     *("cache_implementation", "disable_compile", "transformers_version", "use_cache"),
@@ -67,7 +67,7 @@ class AudioLMGenerationConfig(GenerationConfig):
         acoustic_mode (`str`, *optional*): `"hierarchical"` predicts codes by the coarse and the fine stage, token by
             token; `"parallel"` by the parallel stage, in few passes over whole windows. By default that of the
             checkpoint, else hierarchical if the model has a coarse stage.
-        continuation_length_s (`float`, defaults to 7.0): most seconds generated.
+        continuation_length_s (`float`, defaults to 7.0): maximum length of a continuation in seconds.
         min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
         semantic_do_sample, coarse_do_sample, fine_do_sample, parallel_do_sample (`bool`, default to `True`): draw each
             token from its distribution; `False` takes the most likely one.
@@ -85,9 +85,9 @@ class AudioLMGenerationConfig(GenerationConfig):
         parallel_choice_temperature (`float`, defaults to 1.6): of the noise in the order in which the codes of a level
             are decided, which fades with the passes, as in MaskGIT; 0 is always the most confident ones first. More
             passes need more: the 16 of SoundStorm about 4.5.
-        parallel_context_share (`float`, defaults to 0.5): share of a later window of the parallel stage, without its
-            anchor, that is the end of the window before; the rest is new. Less is faster.
-        fine_batch_size (`int`, defaults to 32): most chunks that the fine stage continues at once.
+        parallel_context_share (`float`, defaults to 0.5): share of every later window of the parallel stage, without
+            its anchor, that repeats the end of the window before; the rest is new. Smaller is faster.
+        fine_batch_size (`int`, defaults to 32): maximum number of chunks that the fine stage generates at once.
         use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
             the fine stage could not learn more than how often each code occurs. A model without a fine stage always
             does.
@@ -251,7 +251,7 @@ def _absent(option: str, stage: str, stages: list[str]) -> str:
 
 
 def _given_options(config: GenerationConfig) -> dict[str, Any]:
-    """Return what has been set of a configuration, but for what changes nothing here."""
+    """Return the options that are set in a configuration, without those that have no effect here."""
     return {
         name: value
         for name, value in vars(config).items()

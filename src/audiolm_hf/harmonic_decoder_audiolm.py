@@ -33,7 +33,7 @@ HIGHEST_HARMONIC = 0.95  # of half the sampling rate
 PULSE_LEVEL = 0.7  # power of the pulse train in a window, relative to that of the noise
 UNVOICED_HERTZ = 100.0  # placeholder where no frame nearby is voiced; the pulse train is multiplied by 0 there
 POWER_FLOOR = 1e-5  # keeps the gradients of square roots finite
-PITCH_NEIGHBOURS = 3  # F0 is averaged over so many bins on each side of the best one
+PITCH_NEIGHBOURS = 3  # bins on each side of the best one over which F0 is averaged
 RANDOM_BITS = 32
 
 
@@ -53,11 +53,11 @@ class SourceState:
     frame: int  # frames decoded so far
     f0: Tensor  # (batch, known), F0 in Hz of the last of them
     phase: Tensor  # (batch,), of the pulse train before the next sample, in steps of a cycle
-    inputs: list[Tensor]  # of each block that sees past frames only, those before the next window's frames
+    inputs: list[Tensor]  # of each causal block, from before the next window's frames
 
 
 class _Past:
-    """What blocks have seen before the frames of a window, and what they will have seen before the next one's.
+    """Inputs of the causal blocks from before a window, and those to keep for the next one.
 
     Args:
         inputs (`list[torch.Tensor]`): last inputs `(batch, kernel_size - 1, hidden_size)` of the blocks in their
@@ -71,7 +71,7 @@ class _Past:
         self.kept: list[Tensor] = []
 
     def through(self, block: nn.Module, hidden: Tensor) -> Tensor:
-        """Return what the next block makes of `hidden (batch, frames, hidden_size)`, after what it has seen."""
+        """Apply the next block to `hidden (batch, frames, hidden_size)`, after its inputs from before."""
         if not isinstance(block, CausalConvNeXtBlock):
             return block(hidden)
         before = next(self.inputs, None)
@@ -98,7 +98,7 @@ class HarmonicDecoder(nn.Module):
     def source_filter(
         self, latents: Tensor, frame_mask: Tensor | None = None, skipped: int = 0, past: _Past | None = None
     ) -> SourceFilter:
-        """Predict filter and source from `latents (batch, frames, hidden_size)`, but for `skipped` leading frames.
+        """Predict filter and source from `latents (batch, frames, hidden_size)`, except for `skipped` leading frames.
 
         Blocks that look ahead need these; the others continue from their `past`, zeros by default.
         """
@@ -196,7 +196,7 @@ class HarmonicDecoder(nn.Module):
         return found.log_magnitude.exp() / energy.sqrt() * source
 
     def context(self, aligned: bool = False) -> tuple[int, int]:
-        """Return how many frames before and after a frame its samples depend on, but for the phase of the pulses."""
+        """Return how many frames before and after a frame its samples depend on, without the phase of the pulses."""
         ahead = self.config.num_lookahead_layers * ((self.config.kernel_size - 1) // 2)
         return self._around() + ahead, self._around() + ahead
 
@@ -223,7 +223,7 @@ def pitch_bins(config: SoundStreamConfig, device: torch.device) -> Tensor:
 
 
 def _noise_band_weights(config: SoundStreamConfig, device: torch.device) -> Tensor:
-    """Return `(num_noise_bands, bins)`: what each band weighs in each bin, linear between the bands' mel centres."""
+    """Return `(num_noise_bands, bins)`: the weight of each band in each bin, linear between the bands' mel centres."""
     top = config.sampling_rate / 2
     num_bins, num_bands = config.window_length // 2 + 1, config.num_noise_bands
     highest = 15 + math.log(top / 1000) * 27 / math.log(6.4) if top > 1000 else top * 3 / 200  # Slaney's mel scale
@@ -238,7 +238,7 @@ def _noise_band_weights(config: SoundStreamConfig, device: torch.device) -> Tens
 
 
 def sample_f0(f0: Tensor, hop_length: int) -> Tensor:
-    """Return F0 of every sample, Hz, `(batch, frames, hop_length)`, of that at the frames' centres `(batch, frames)`.
+    """Interpolate F0 in Hz from the frames' centres `(batch, frames)` to samples `(batch, frames, hop_length)`.
 
     Linear between voiced frames; the nearest voiced frame's within a frame of one, 100 Hz elsewhere.
     """

@@ -36,7 +36,7 @@ _PACKAGE = Path(__file__).parent
 # Formats that run code when they are loaded; a checkpoint has none.
 _UNSAFE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])((?:/[\w.-]+){2,})")
-# All that is ever uploaded, beside the code of this package: what a checkpoint consists of, its card and the card's
+# All that is ever uploaded, besides the code of this package: what a checkpoint consists of, its card and the card's
 # examples. What else lies in the folder (states of a training, keys, recordings) stays there.
 _UPLOADED = (
     *("adapter_config.json", "adapter_model.safetensors", "audiolm_adapter.json"),
@@ -237,7 +237,7 @@ def _check_adapter(folder: Path) -> None:
 
 
 def _copy_checkpoint(folder: Path, copy: Path) -> None:
-    """Copy the files of a checkpoint that may be uploaded, and tell which others there are."""
+    """Copy the files of a checkpoint that may be uploaded, and warn about the others."""
     code = {path.name for path in _PACKAGE.glob("*_audiolm.py")}
     left_out = []
     for path in sorted([*folder.iterdir(), *folder.glob("samples/*"), *folder.glob("detector/*")]):

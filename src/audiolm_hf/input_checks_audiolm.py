@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Checks of input tensors, before any work: waveforms, ids and masks.
 
-What is no dense tensor of the right kind is a TypeError; a shape that does not fit and a value out of range are a
+Anything but a dense tensor of the right kind raises a TypeError; a wrong shape and a value out of range raise a
 ValueError. `name` is the argument's, for messages. Values cannot be read in compiled graphs and on the meta device.
 """
 

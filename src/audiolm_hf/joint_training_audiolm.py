@@ -93,7 +93,7 @@ def stage_windows(
             if recording.learned is not None:
                 learned = _learned_tokens(recording, tokens, frames, config, grid)
                 predicted = example["labels"] != IGNORE_INDEX
-                if int(predicted.sum()) > len(learned):  # the end of a recording is learned as its last token
+                if int(predicted.sum()) > len(learned):  # the end token of a recording is its last label
                     learned = torch.cat([learned, learned[-1:]])
                 example["labels"][predicted] = example["labels"][predicted].masked_fill(~learned, IGNORE_INDEX)
             examples.append(hide_codes(example, config, rng))
@@ -227,7 +227,7 @@ class JointTrainingMixin(PartsMixin):
         given = [name for name, value in inputs.items() if value is not None]
         if given not in (["input_values"], ["semantic_tokens", "audio_codes"]):
             found = ", ".join(given) or "neither"
-            raise ValueError(f"Give either input_values, or semantic_tokens and audio_codes; given are {found}.")
+            raise ValueError(f"Give either input_values, or semantic_tokens and audio_codes; got {found}.")
         if input_values is not None:
             check_waveform(input_values)
             lengths = row_lengths(input_values, attention_mask)

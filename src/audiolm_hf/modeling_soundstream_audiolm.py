@@ -272,7 +272,7 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         return SoundStreamDecoderOutput(audio_values=torch.cat(windows, dim=1)[:, :num_samples])
 
     def decoder_context(self, num_codebooks: int) -> tuple[int, int]:
-        """Return how many frames before and after a frame its decoded samples depend on, with so many levels."""
+        """Return how many frames before and after a frame its decoded samples depend on, with this many levels."""
         before, after = self.decoder.context(aligned=self._aligns_phase(num_codebooks))
         # A low band is replaced through windows that overlap the next ones, once to analyse and once to synthesize.
         low_band = 2 * (self.config.low_band_dim > 0)

@@ -186,7 +186,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             num_items_in_batch (`int` or `torch.Tensor`, *optional*): what the summed loss is divided by: labels of the
                 whole (accumulated, distributed) batch, or a number for each row; by default the labels given here.
             cache (`Cache`, *optional*): `past_key_values` under the name that transformers has for it since 5.24.
-            **kwargs: passed to the decoder, but for `shift_labels`: labels already one to the left, used for the loss
+            **kwargs: passed to the decoder, except `shift_labels`: labels already one to the left, used for the loss
                 in place of `labels` where a sequence is spread over processes.
 
         Returns:

@@ -22,7 +22,7 @@ from transformers.cache_utils import DynamicLayer
 
 from .configuration_audiolm import AudioLMStageConfig
 
-_DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # of the same computations, but for biases
+_DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
 MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
 CACHED_BYTES = 12e6  # up to here, a decoder, its keys and its values stay in the processor's cache from step to step
@@ -370,7 +370,7 @@ def can_read(model: PreTrainedModel, cache: DynamicCache) -> bool:
 
 
 def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
-    """Return whether a model is one of some kinds, on the CPU, and its weights tell what its `forward` computes.
+    """Return whether a model is one of some kinds, on the CPU, and its weights determine what its `forward` computes.
 
     A model with adapters, hooks, quantized, sharded, offloaded or compiled parts is left to transformers.
     """

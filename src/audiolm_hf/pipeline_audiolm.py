@@ -26,7 +26,10 @@ TASK = "audio-continuation"
 CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_audiolm.AudioContinuationPipeline", "pt": ["AutoModel"]}}
 
 
-_TOKENS = ("semantic_tokens", "semantic_attention_mask")  # of generate, checked there, beside the prompt
+_TOKENS = (
+    "semantic_tokens",
+    "semantic_attention_mask",
+)  # of generate, which checks them; besides the prompt
 
 
 class AudioContinuation(TypedDict):
@@ -150,7 +153,7 @@ class AudioContinuationPipeline(Pipeline):
         Args:
             inputs: one prompt in any form that [`AudioLMProcessor`] reads.
             chunk_s (`float`, *optional*): seconds of each chunk but the last, see [`AudioLMModel.stream`].
-            kwargs: options of `__call__` but for `batch_size`, `num_workers` and several `num_return_sequences`.
+            kwargs: options of `__call__` except `batch_size`, `num_workers` and several `num_return_sequences`.
 
         Returns:
             `Iterator[dict]`: results as of `__call__`; the first is the prompt, unless `return_full_audio=False`.

@@ -232,7 +232,7 @@ class AudioLMProcessor(ProcessorMixin):
         if isinstance(item, list | tuple | np.ndarray) or (is_array(item) and not isinstance(item, np.generic)):
             if sampling_rate is None:
                 raise ValueError(
-                    "sampling_rate is missing: an array does not tell its rate. Pass sampling_rate=... in Hz, or "
+                    "sampling_rate is missing, and an array has none. Pass sampling_rate=... in Hz, or "
                     "{'array': ..., 'sampling_rate': ...}."
                 )
             return item, sampling_rate

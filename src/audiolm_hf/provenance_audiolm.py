@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The metadata of generated sound files: what made them, written as text fields and read again.
+"""The metadata of generated sound files: how they were made, written as text fields and read again.
 
 The field `comment` of WAV, FLAC, Ogg and MP3 files has a sentence and a JSON object, with names of C2PA and IPTC where
 they have one.

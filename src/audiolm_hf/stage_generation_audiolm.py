@@ -36,7 +36,7 @@ BLOCK_S = 0.16  # seconds of tokens after which a stage hands them over
 
 
 def _fitted_start(start: int, known: int, target: int, window: int, first: bool, context: int) -> int:
-    """Move a window's start so that something fits after what is known, the end of which stays as context.
+    """Move the start of a window to make room for new tokens; the end of the known ones stays as context.
 
     A window moves before the first token if the rest does not fit, and afterwards when it is full.
     """
@@ -288,7 +288,7 @@ class _Chunks:
         self.next = [0] * len(prompt_lengths)
 
     def take(self, most: int) -> list[_Chunk]:
-        """Wait for the next chunks of every row, at most so many of each."""
+        """Wait for the next chunks of every row, at most `most` of each."""
         chunks = [self._take(row) for _ in range(most) for row in range(len(self.next))]
         return [chunk for chunk in chunks if chunk is not None]
 

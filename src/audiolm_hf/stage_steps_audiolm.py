@@ -24,7 +24,7 @@ from .packed_encoder_audiolm import PackedEncoder
 
 
 class StageSteps:
-    """Scores after the contexts (ids of each row) of a causal stage, and after each of the ids that follow one by one.
+    """Scores of a causal stage after the contexts (ids of each row), and after each id that is added to them.
 
     `states (rows, hidden_size)` are the last hidden states. The cache has room for `num_tokens` ids to come.
     """

@@ -53,27 +53,27 @@ class TimeGrid:
         return _nearest(unit * self.unit_s / self.frame_s)
 
     def units(self, length_s: float) -> int:
-        """Return the whole units in so many seconds, at least 1."""
+        """Return the number of whole units in `length_s` seconds, at least 1."""
         return max(1, int(length_s / float(self.unit_s) + _TOLERANCE))
 
     def units_of(self, num_tokens: int, num_frames: int) -> int:
-        """Return the number of units of a recording with so many tokens and frames; the last may not be full."""
+        """Return the number of units of a recording with these tokens and frames; the last may be partial."""
         return num_tokens if self.token_s >= self.frame_s else num_frames
 
     def whole_units(self, num_frames: int) -> int:
-        """Return the largest number of units that have at most so many frames, see [`TimeGrid.frames_of`]."""
+        """Return the largest number of units that have at most `num_frames` frames, see [`TimeGrid.frames_of`]."""
         return int(num_frames * self.frame_s / self.unit_s)
 
     def frames_of(self, num_units: int) -> int:
-        """Return the largest number of frames that so many consecutive units can have."""
+        """Return the largest number of frames that `num_units` consecutive units can have."""
         return math.ceil(num_units * self.unit_s / self.frame_s)
 
     def tokens_of(self, num_units: int) -> int:
-        """Return the largest number of semantic tokens that so many consecutive units can have."""
+        """Return the largest number of semantic tokens that `num_units` consecutive units can have."""
         return math.ceil(num_units * self.unit_s / self.token_s)
 
     def tokens_within(self, num_frames: int) -> int:
-        """Return the number of semantic tokens that end within the time of so many frames."""
+        """Return the number of semantic tokens that end within the time of `num_frames` frames."""
         return int(num_frames * self.frame_s / self.token_s)
 
     def unit_start(self, frame: int) -> int:

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What passes from one stage to the next: tokens and codes of several rows, piece by piece.
+"""Tokens and codes of several rows, passed from one stage to the next piece by piece.
 
 A stage yields a list of pieces, one for each row, as soon as it has some; the next one pulls only what its window
 needs and forgets what is behind it. Memory is therefore bounded by the windows, whatever the length.
@@ -25,7 +25,7 @@ Pieces = Iterator[list[Piece]]
 
 
 class Feed:
-    """Tokens or codes of several rows that are known, from their beginning, and pieces that a stage still adds."""
+    """Known tokens or codes of several rows, and the pieces that a stage adds to them."""
 
     def __init__(self, known: list[Tensor], source: Pieces) -> None:
         self.kept, self.first, self.source = [*known], [0] * len(known), source
@@ -46,7 +46,7 @@ class Feed:
             self.ended[row] |= piece.last
 
     def reach(self, row: int, stop: int) -> None:
-        """Wait until a row has so many values, or has ended."""
+        """Wait until a row has `stop` values, or has ended."""
         while not self.ended[row] and self.count(row) < stop:
             self.pull()
 
@@ -63,8 +63,8 @@ class Feed:
 class TimedTokens(Feed):
     """Semantic tokens of prompts and those that follow, with their times.
 
-    Each token after the prompt lasts `duration` steps of the tokenizer. `num_frames` returns the frames of a row by
-    its number and how many tokens follow its prompt; before the row has ended, at least so many.
+    Each token after the prompt lasts `duration` steps of the tokenizer. `num_frames` returns the number of
+    frames of a row, given its index and how many tokens follow its prompt; before the row has ended, a lower bound.
     """
 
     def __init__(

@@ -152,7 +152,7 @@ def frame_rows(
 
 
 def without_condition(rows: Tensor, config: AudioLMStageConfig) -> Tensor:
-    """Return rows `(..., columns)` of the parallel stage with no semantic tokens, which guidance leads away from."""
+    """Return rows `(..., columns)` of the parallel stage without semantic tokens, for guidance."""
     rows = rows.clone()
     rows[..., : config.tokens_per_frame] = config.absent_token_id
     return rows
@@ -328,7 +328,7 @@ class AudioLMStageCollator:
         check_ids(f"input_ids of {name}", row["input_ids"], self.config.vocab_size)
         check_tensor(f"labels of {name}", row["labels"], "of integers (torch.int64)")
         labels = row["labels"].masked_fill(row["labels"] == IGNORE_INDEX, 0)
-        check_ids(f"labels of {name}, but for {IGNORE_INDEX},", labels, self.config.vocab_size)
+        check_ids(f"labels of {name}, except {IGNORE_INDEX},", labels, self.config.vocab_size)
         shapes = {tuple(values.shape) for values in row.values()}
         if len(shapes) > 1 or len(min(shapes)) != 1 + self.config.layout.parallel or 0 in min(shapes):
             raise ValueError(

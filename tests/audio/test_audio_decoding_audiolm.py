@@ -191,7 +191,7 @@ def test_files_without_a_length_are_read_to_the_end_or_refused(format):
         if length in read:
             np.testing.assert_array_equal(decode_file(bytes(stream))[0], expected)
         else:
-            with pytest.raises(ValueError, match=r"header tells of no samples|soundfile cannot read it"):
+            with pytest.raises(ValueError, match=r"header says that it has no samples|soundfile cannot read it"):
                 decode_file(bytes(stream))
 
 

@@ -54,7 +54,7 @@ LINES = {
     "frequency": ("lexical", LEXICAL, changed(lexical_rows(), 2, "v0,5", "v0,often"), "line 2: frequency is 'often'"),
     "cells": ("lexical", LEXICAL, changed(lexical_rows(), 5, ",word", ""), "line 5: it has 7 cells, and the header 8"),
     "quote": ("lexical", LEXICAL, changed(lexical_rows(), 5, ",word", ',"word'), "line 5: it cannot be read"),
-    "twice": ("lexical", LEXICAL, [*lexical_rows(), lexical_rows()[0]], "line 14: w001 has a line before"),
+    "twice": ("lexical", LEXICAL, [*lexical_rows(), lexical_rows()[0]], "line 14: w001 has an earlier line"),
     "header": ("lexical", LEXICAL.replace("voice", "speaker"), lexical_rows(), "line 1: the header has no voice"),
     "subtype": (
         "syntactic",
@@ -77,7 +77,7 @@ def test_a_damaged_gold_file_is_an_error_with_file_and_line(tmp_path, name):
 def test_missing_sounds_bytes_and_layouts_are_errors(tmp_path):
     gold = write_zerospeech(tmp_path / "zerospeech") / "lexical" / "dev" / "gold.csv"
     gold.with_name("w010.wav").unlink()
-    with pytest.raises(ValueError, match=r"gold.csv, line 5: there is no w010.wav beside it"):
+    with pytest.raises(ValueError, match=r"gold.csv, line 5: there is no w010.wav next to it"):
         read_benchmark(tmp_path / "zerospeech")
     for content, message in (
         (b"", "line 1: the file is empty"),
@@ -87,7 +87,7 @@ def test_missing_sounds_bytes_and_layouts_are_errors(tmp_path):
         with pytest.raises(ValueError, match=f"gold.csv, {message}"):
             read_benchmark(tmp_path / "zerospeech")
     (write_salmon(tmp_path / "salmon") / "bg_alignment" / "sample_10_0.wav").unlink()
-    with pytest.raises(ValueError, match=r"sample_10_1.wav has no pair: there is no sample_10_0.wav beside it"):
+    with pytest.raises(ValueError, match=r"sample_10_1.wav has no pair: there is no sample_10_0.wav next to it"):
         read_benchmark(tmp_path / "salmon")
     (write_pairs(tmp_path / "pairs") / "own" / "negative" / "a.wav").unlink()
     with pytest.raises(ValueError, match=r"own needs the same names in positive/ and negative/: 'a' is in one"):
@@ -130,7 +130,7 @@ ITEM_HEADER, ITEM_LINE = "#file onset offset #phone prev-phone next-phone speake
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{ITEM_HEADER}\n{ITEM_LINE}\n{ITEM_LINE}", "line 3: the same item has a line before"),
+        (f"{ITEM_HEADER}\n{ITEM_LINE}\n{ITEM_LINE}", "line 3: the same item has an earlier line"),
         (f"{ITEM_HEADER} speaker\n{ITEM_LINE} t", "line 1: the header has a column twice"),
     ],
 )

@@ -60,7 +60,7 @@ TOKENS = torch.tensor([[1, 2, 3]])
             ValueError,
             "zeros",
         ),
-        ({"max_new_tokens": 20}, ValueError, "lengths are in seconds here; give continuation_length_s"),
+        ({"max_new_tokens": 20}, ValueError, "lengths are in seconds; give continuation_length_s"),
         ({"generation_config": GenerationConfig(max_new_tokens=20)}, ValueError, "continuation_length_s"),
         ({"generation_config": {"temperature": 1.0}}, TypeError, "generation_config is a dict"),
         ({"temperature": 0}, ValueError, "semantic_temperature is 0"),

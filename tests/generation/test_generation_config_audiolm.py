@@ -127,17 +127,17 @@ def test_guidance_needs_a_stage_trained_without_some_conditions(tiny_audiolm):
 @pytest.mark.parametrize(
     ("name", "reason"),
     {
-        "num_beams": "there is no search over beams",
-        "length_penalty": "there is no search over beams",
-        "exponential_decay_length_penalty": "drawn by temperature, top_k and top_p alone",
-        "repetition_penalty": "drawn by temperature, top_k and top_p alone",
-        "logits_processor": "drawn by temperature, top_k and top_p alone",
-        "streamer": "give it to generate itself",
-        "assistant_model": "no assisted decoding",
-        "prompt_lookup_num_tokens": "no assisted decoding",
+        "num_beams": "beam search is not supported",
+        "length_penalty": "beam search is not supported",
+        "exponential_decay_length_penalty": "sampling only has temperature, top_k and top_p",
+        "repetition_penalty": "sampling only has temperature, top_k and top_p",
+        "logits_processor": "sampling only has temperature, top_k and top_p",
+        "streamer": "it is an argument of generate",
+        "assistant_model": "assisted decoding is not supported",
+        "prompt_lookup_num_tokens": "assisted decoding is not supported",
         "guidance_scale": "give coarse_guidance_scale",
-        "use_cache": "it would change nothing",
-        "max_new_tokens": "lengths are in seconds here; give continuation_length_s",
+        "use_cache": "it has no effect here",
+        "max_new_tokens": "lengths are in seconds; give continuation_length_s",
     }.items(),
 )
 def test_options_of_transformers_alone_are_no_misspellings(name, reason):

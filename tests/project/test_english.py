@@ -45,6 +45,9 @@ PHRASES = {
     r"\bforesees?\b": "predict",
     r"\bwithout a word\b": "silently",
     r"\bof before\b": "previous or old",
+    r"\bbut for\b": "except",
+    r"\b(a|of|with|in|has|by|least|most|over) so many\b": "this many, or the name of the number",
+    r"\b(is|are) an? `?(Value|Type|Import|Runtime)Error": "raises",
     r"\bat hand\b": "available",
     r"\byardsticks?\b": "baselines",
     r"\bbeside this file\b": "in this folder",
@@ -113,6 +116,9 @@ def test_documents_are_in_plain_english():
         "x = 1  # a run that goes on from the last step",
         'raise ValueError("the stage never heard it")',
         'x = f"the model knows {y} of them"',
+        'def f():\n    """Return all, but for the last."""',
+        'def f():\n    """Return the frames of so many seconds."""',
+        'def f():\n    """Read a file; an empty one is a `ValueError`."""',
     ],
 )
 def test_check_finds_what_it_refuses(code: str):

@@ -164,9 +164,9 @@ WAVEFORM, TOKEN, CODES = torch.zeros(1, 640), torch.ones(1, 1).long(), torch.zer
 @pytest.mark.parametrize(
     ("inputs", "error", "message"),
     [
-        ({}, ValueError, "given are neither"),
-        ({"semantic_tokens": TOKEN}, ValueError, "given are semantic_tokens"),
-        ({"input_values": WAVEFORM, "audio_codes": CODES}, ValueError, "given are input_values, audio_codes"),
+        ({}, ValueError, "got neither"),
+        ({"semantic_tokens": TOKEN}, ValueError, "got semantic_tokens"),
+        ({"input_values": WAVEFORM, "audio_codes": CODES}, ValueError, "got input_values, audio_codes"),
         ({"input_values": WAVEFORM * torch.nan}, ValueError, "NaN or infinite"),
         ({"input_values": WAVEFORM[0]}, ValueError, "input_values has shape"),
         ({"input_values": WAVEFORM, "attention_mask": WAVEFORM + 0.5}, ValueError, "neither 0 nor 1"),

@@ -44,7 +44,7 @@ def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
         ("kind=stages", "did you mean 'stage'"),
         ("seed=1 2024-13-45", "seed is '1 2024-13-45'"),
         ("seed=2024-13-45", "not valid YAML after the =: month must be in 1..12"),
-        ("backbone={hidden_size: 8, hidden_size: 16}", "the key 'hidden_size' stands twice"),
+        ("backbone={hidden_size: 8, hidden_size: 16}", "the key 'hidden_size' occurs twice"),
         ("phase=more", "The phase of .* is 'more', but it has no `phases`; leave out phase=more"),
         ("kind=[]", r"stage.yaml: kind is \[\]; known are"),
         ("backbone.hidden_size=many", "stage.yaml: backbone, .*'hidden_size'.* got str"),
@@ -172,10 +172,10 @@ def test_data_paths_are_joined_with_the_folder():
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("kind: codec\nkind: stage\n")
-    with pytest.raises(ValueError, match="the key 'kind' stands twice; keep one of them"):
+    with pytest.raises(ValueError, match="the key 'kind' occurs twice; keep one of them"):
         read_yaml(path)
     path.write_text("kind: codec\ncodec: {strides: [2], strides: [4]}\n")
-    with pytest.raises(ValueError, match="the key 'strides' stands twice"):
+    with pytest.raises(ValueError, match="the key 'strides' occurs twice"):
         read_yaml(path)
 
 

@@ -311,7 +311,7 @@ EVALUATIONS = {
         "bits per token of the stages, or sWUGGY, sBLIMP, SALMon and other pairs",
         "Measure bits per token of the stages, compared with n-grams. Bits with the conditioning tokens of another "
         "recording show how much a stage depends on its conditioning. With --benchmark: in how many pairs of sounds "
-        "the correct one is likelier.",
+        "the correct one is more likely.",
         _likelihood_options,
         _evaluate_likelihood,
         (".scores",),

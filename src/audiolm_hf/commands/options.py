@@ -158,7 +158,7 @@ def check_inputs(paths: Iterable[Path | None]) -> None:
 def hold_report(output: Path | None, overwrite: bool, others: Sequence[str] = ()) -> Iterator[None]:
     """Check that a report can be written, also to a new folder, and refuse other processes within the context.
 
-    Its suffix must not be one of `others`, those of files written beside it. Existing files are replaced only with
+    Its suffix must not be one of `others`, those of files written next to it. Existing files are replaced only with
     `overwrite`, or if this program wrote the report.
     """
     if output is None:

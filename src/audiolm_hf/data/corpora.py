@@ -188,7 +188,7 @@ def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
     owners: dict[str, str] = {}
     for split in lists:
         base = split.removeprefix("midi_")
-        owned = {row["path"] for row in lists[split]}  # by one split alone
+        owned = {row["path"] for row in lists[split]}  # each is in one split only
         if corpus.layout == "librispeech":
             owned |= {f"speaker {path.partition('-')[0]}" for path in owned}
         for key in owned:

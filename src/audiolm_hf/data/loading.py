@@ -53,7 +53,7 @@ _FLOAT32_TENSORS = ("centroids", "feature_mean", "feature_std", "codebook", "cou
 
 
 def float16_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return a model's tensors in float16 as a checkpoint stores them, but for centroids, codebooks and their use."""
+    """Return a model's tensors in float16 as a checkpoint stores them, except centroids, codebooks and their use."""
 
     def is_rounded(name: str, tensor: Tensor) -> bool:
         return tensor.is_floating_point() and name.rsplit(".", 1)[-1] not in _FLOAT32_TENSORS

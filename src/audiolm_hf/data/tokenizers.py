@@ -79,7 +79,7 @@ def load_tokenizers(
 
 
 def tokenizers_hash(semantic_tokenizer: PreTrainedModel, codec: PreTrainedModel) -> str:
-    """Hash what decides the tokens, the configurations and weights but for the codec's decoder, to 16 digits."""
+    """Hash what determines the tokens, configurations and weights without the codec's decoder, to 16 digits."""
     digest = hashlib.sha256()
     codec_keys = _SOUNDSTREAM_KEYS if codec.config.model_type == "soundstream" else ()
     # What differs from the defaults, as in config.json, so that new fields of later versions do not matter.

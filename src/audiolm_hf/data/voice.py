@@ -30,7 +30,7 @@ def read_voice(source: AudioSource, speaker: str | None = None) -> list[AudioRec
 def split_voice(
     records: Sequence[AudioRecord], train_minutes: float, validation_minutes: float
 ) -> tuple[list[AudioRecord], list[AudioRecord]]:
-    """Split recordings in their order into training and validation, each of at least so many minutes."""
+    """Split recordings in their order into training and validation, each of at least the given minutes."""
     train, rest = _take(records, train_minutes)
     validation, _ = _take(rest, validation_minutes)
     if not train or not validation:

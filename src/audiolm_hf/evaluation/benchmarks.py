@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Files of benchmarks in their official layouts: pairs of sounds of which one is the likelier, and ABX items.
+"""Files of benchmarks in their official layouts: pairs of sounds of which one should be more likely, and ABX items.
 
 ZeroSpeech 2021 has `lexical` (sWUGGY) and `syntactic` (sBLIMP), each with folders `dev` and `test` of WAV files and a
 `gold.csv`. SALMon has a folder for each task, with `sample_<number>_0.wav` (positive) and `sample_<number>_1.wav`.
@@ -25,7 +25,7 @@ _SALMON = re.compile(r"sample_(\d+)_([01])\.wav")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two sounds by name; `positive` should be the likelier one.
+    """Two sounds by name; `positive` should be the more likely one.
 
     Pairs of an `item` are averaged first. `group` is a row of the table, besides that of all pairs.
     """
@@ -110,9 +110,9 @@ def _gold_pairs(path: Path, columns: Sequence[str], files: dict[str, Path]) -> I
     for line, row in _read_rows(path, columns, ","):
         row["filename"] = row["filename"].removesuffix(".wav")
         if row["filename"] not in files:
-            raise _bad(path, line, f"there is no {row['filename']}.wav beside it")
+            raise _bad(path, line, f"there is no {row['filename']}.wav next to it")
         if row["filename"] in seen:
-            raise _bad(path, line, f"{row['filename']} has a line before")
+            raise _bad(path, line, f"{row['filename']} has an earlier line")
         if row["correct"] not in ("0", "1"):
             raise _bad(path, line, f"correct is {row['correct']!r}, not 0 or 1")
         seen.add(row["filename"])
@@ -159,7 +159,7 @@ def _salmon_tasks(folder: Path) -> Iterator[PairTask]:
         for stem in files:
             partner = f"{stem[:-1]}{1 - int(stem[-1])}"
             if partner not in files:
-                raise ValueError(f"{files[stem]} has no pair: there is no {partner}.wav beside it.")
+                raise ValueError(f"{files[stem]} has no pair: there is no {partner}.wav next to it.")
         numbers = sorted({stem[:-1] for stem in files}, key=lambda stem: int(stem.split("_")[1]))
         if files:
             yield PairTask(part.name, files, tuple(Pair(f"{name}0", f"{name}1", name) for name in numbers))
@@ -175,7 +175,7 @@ def _folder_tasks(folder: Path) -> Iterator[PairTask]:
                 raise ValueError(f"{side} has sounds that only differ in their endings; give each another name.")
         odd = sorted(sides["positive"].keys() ^ sides["negative"].keys())
         if odd or not sides["positive"]:
-            problem = f"{odd[0]!r} is in one of both" if odd else "there are none"
+            problem = f"{odd[0]!r} is in one of them only" if odd else "there are none"
             raise ValueError(f"{positive.parent} needs the same names in positive/ and negative/: {problem}.")
         files = {f"{side}/{name}": path for side, named in sides.items() for name, path in named.items()}
         pairs = tuple(Pair(f"positive/{name}", f"negative/{name}", name) for name in sides["positive"])
@@ -193,7 +193,7 @@ def read_items(path: str | Path) -> list[AbxItem]:
         context = (row["prev-phone"], row["next-phone"])
         items.append(AbxItem(row["#phone"], context, row["speaker"], row["#file"], onset, offset))
         if items[-1] in seen:  # its own copy would be the nearest
-            raise _bad(path, line, "the same item has a line before")
+            raise _bad(path, line, "the same item has an earlier line")
         seen.add(items[-1])
     if not items:
         raise _bad(path, 1, "there are no items after it")

@@ -80,7 +80,7 @@ class Results:
             )
 
     def parts(self) -> Iterator[tuple[str, str, list[Headline]]]:
-        """Yield title, text and headlines of every protocol of the file, but for the examples."""
+        """Yield title, text and headlines of every protocol of the file, except the examples."""
         whole = self.evaluation == "checkpoint"
         named = self.report["protocols"] if whole else {self.evaluation: self.report}
         for name, result in named.items():
@@ -179,7 +179,7 @@ def find_examples(folder: Path) -> dict[Path, Path]:
         if path.stat().st_size > LARGEST_EXAMPLE:
             raise ValueError(f"{path} has {path.stat().st_size:,} bytes; examples have {LARGEST_EXAMPLE:,} at most.")
         if not path.with_suffix(".png").is_file():
-            raise ValueError(f"{path} has no picture {path.with_suffix('.png').name} beside it.")
+            raise ValueError(f"{path} has no picture {path.with_suffix('.png').name} next to it.")
         check_audio(path)
     return {path: path.with_suffix(".png") for path in found}
 

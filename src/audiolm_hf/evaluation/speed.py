@@ -31,13 +31,13 @@ def measure_generation(
     """Measure the speed of a checkpoint: of every stage, of the codec, and of whole continuations.
 
     In each round everything is run once, one after the other, so that a busy machine slows all of it down alike; the
-    medians are reported. A stage makes at most a window of `length_s`, in `batch_sizes` rows together. `against` is
+    medians are reported. A stage generates a window of `length_s` at most, in `batch_sizes` rows. `against` is
     `"transformers-generate"`, the same stages sampled by `generate` of transformers, or `"audiolm-pytorch"`, that
-    package with random weights beside stages of the same sizes.
+    package with random weights, compared with stages of the same sizes.
 
     The result has the device, and rows in `stages` (by stage, batch and system: `tokens_per_s`, `ms_per_step`),
     `codec` (`encode` and `decode`) and `continuations` (by acoustic mode: all of it, and the time until the first
-    chunk of `stream`), each with `seconds`, `cpu_seconds` of this process and, but for the first chunk,
+    chunk of `stream`), each with `seconds`, `cpu_seconds` of this process and, except for the first chunk,
     `realtime_factor`; `peak_memory_mib` of the process or the GPU; and why something was `skipped`.
     """
     skipped: dict[str, str] = {}

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Stages and codec of audiolm-pytorch (MIT), with random weights, beside those of this package in the same sizes.
+"""Stages and codec of audiolm-pytorch (MIT), with random weights, and those of this package in the same sizes.
 
 It cannot be installed with its dependencies under current Python, and needs few of them here:
 `pip install --no-deps audiolm-pytorch==2.4.0` and those packages that an error names. Packages for its tokenizers and

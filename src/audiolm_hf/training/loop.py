@@ -110,7 +110,7 @@ class TrainingLoop:
 
 
 def require_trackers(config: TrainingConfig) -> None:
-    """Check that the packages of `report_to` are installed; a missing one is an `ImportError`."""
+    """Check that the packages of `report_to` are installed; a missing one raises an `ImportError`."""
     for name in config.report_to:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"report_to names {name!r}, which is not installed; run `pip install {name}`.")

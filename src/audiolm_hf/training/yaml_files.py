@@ -18,7 +18,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
         repeated = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
         if repeated is not None:
-            problem = f"the key {repeated!r} stands twice; keep one of them"
+            problem = f"the key {repeated!r} occurs twice; keep one of them"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
@@ -56,7 +56,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """Return the value of YAML; all flaws, such as of dates and long numbers, are a ValueError."""
+    """Return the value of YAML; all flaws, such as those of dates and long numbers, raise a ValueError."""
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:

@@ -76,7 +76,7 @@ def test_speech_stands_between_its_toplines_and_floors(tiny_audiolm, two_speaker
         name in text
         for name in (
             *systems,
-            "2 prompts of 1.2 s, continued 1 times",
+            "2 prompts of 1.2 s, continued once",
             "model minus it",
             "nearest of 2 speakers of all recordings, chance 0.500",
         )

@@ -204,7 +204,7 @@ def test_training_goes_on_from_given_weights(folders, tmp_path):
         for name, tensor in build_stage_trainer(config).model.state_dict().items()
     )
     other = config_of(folders, tmp_path / "other", initial_weights=str(first), backbone=BACKBONE | {"hidden_size": 16})
-    with pytest.raises(ValueError, match="has other sizes than backbone and the tokens ask for"):
+    with pytest.raises(ValueError, match="has other sizes than backbone and the tokens; set backbone"):
         build_stage_trainer(other)
 
 

@@ -89,7 +89,7 @@ def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int = 0, num_epoch
     """Return centroids `(num_clusters, hidden_size)`, float32, of features `(frames, hidden_size)`.
 
     They are those of mini-batch k-means with k-means++ initialization, after at most `num_epochs`. Fewer features than
-    centroids are a `ValueError`.
+    centroids raise a `ValueError`.
     """
     if len(features) < num_clusters:
         raise ValueError(

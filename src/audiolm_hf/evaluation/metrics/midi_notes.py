@@ -16,7 +16,7 @@ _PEDAL_DOWN = 64  # of 127
 
 
 def open_midi(midi: bytes) -> mido.MidiFile:
-    """Return the tracks of a MIDI file; other bytes are a `ValueError`."""
+    """Return the tracks of a MIDI file; other bytes raise a `ValueError`."""
     try:
         return mido.MidiFile(file=io.BytesIO(midi))
     except (OSError, EOFError, ValueError) as error:

@@ -121,7 +121,7 @@ class PhoneAligner:
 
 
 def align_recordings(source: AudioSource) -> Alignments:
-    """Align recordings with their transcripts (`text`); it is an error if none can be found in its recording."""
+    """Align recordings with their transcripts (`text`); an error is raised if none can be aligned."""
     aligner = PhoneAligner()
     result = Alignments()
     unknown: Counter[str] = Counter()

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Accent protocol: are speakers of all groups, by accent or another label, served equally well?
+"""Accent protocol: are speakers of all groups, by accent or another label, modelled equally well?
 
 By group: how alike prompt and continuation are, relative to prompt and real continuation (the speaker's own
 variation); how alike a recording and its resynthesis are; the bits per second that the stages need for a recording;
@@ -59,7 +59,7 @@ def evaluate_accents(
     """Measure at most `num_clips` recordings of each group, one of each speaker in turn.
 
     `group_by` is a label of the recordings, see [`AudioSource.labels`]; those without it are left out, and a recording
-    without `speaker` is one of its own. Recordings are cut to `prompt_length_s` and `length_s`. The result has
+    without `speaker` counts as another speaker. Recordings are cut to `prompt_length_s` and `length_s`. The result has
     `groups` and `gaps`, see [`summarise_groups`]; `rows`, the metrics of every recording; and settings.
 
     Raises:
@@ -231,7 +231,7 @@ def format_accents(result: dict[str, Any]) -> str:
             f"Worst minus best group of {result['min_speakers']} speakers or more, with 95 % bootstrap intervals over "
             "the speakers; by chance: what 95 % of random groupings of the same speakers stay below"
             if gaps
-            else f"Fewer than two groups have {result['min_speakers']} speakers, so that none are compared.",
+            else f"Fewer than two groups have {result['min_speakers']} speakers, so none are compared.",
             format_table(["metric", "worst", "best", "difference", "by chance", "above it"], compared) if gaps else "",
             "So few speakers only show large differences: no difference found is no proof that there is none. Groups "
             "also differ in microphones, rooms, sentences and sexes, so that one found need not be due to the "

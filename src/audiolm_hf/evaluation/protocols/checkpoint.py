@@ -225,7 +225,7 @@ def _evaluate_continuation(evaluation: CheckpointEvaluation) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _save_samples(evaluation: CheckpointEvaluation) -> dict[str, Any]:
-    """Write prompts with their continuations as MP3 files, and draw them above the real ones in PNG files beside them.
+    """Write prompts with their continuations as MP3 files, and plot each above the real one in a PNG file.
 
     Returns the names of the PNG `files` in the folder, and of their `recordings`.
     """

@@ -300,7 +300,7 @@ def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, An
 
 def format_continuation(result: dict[str, Any]) -> str:
     """Format the result of [`evaluate_continuation`] as tables."""
-    task = TASKS[result["kind"]]
+    task, count = TASKS[result["kind"]], result["num_continuations"]
     measured = result["systems"]["model"]
     names = [name for name in task.metrics if name in measured]
     rows = [[system, *(f"{metrics[name]:.2f}" for name in names)] for system, metrics in result["systems"].items()]
@@ -315,7 +315,8 @@ def format_continuation(result: dict[str, Any]) -> str:
     return join_parts(
         [
             f"{result['num_prompts']} prompts of {result['prompt_length_s']:g} s, continued "
-            f"{result['num_continuations']} times by {result['continuation_length_s']:g} s, seed {result['seed']}; "
+            f"{'once' if count == 1 else f'{count} times'} by {result['continuation_length_s']:g} s, "
+            f"seed {result['seed']}; "
             f"{task.floor}: {result['num_others']} at most",
             format_table(["system", *(task.metrics[name] for name in names)], rows),
             "Means with 95 % bootstrap intervals over the prompts, and the model's differences, prompt by prompt"

@@ -172,7 +172,7 @@ def _generate(model: AudioLMModel, source: AudioSource, config: DetectorClipsCon
 
 
 def _cut(clips: Sequence[np.ndarray], num_samples: int, exact: bool = False) -> list[np.ndarray]:
-    """Return the beginnings of clips; if `exact`, without clips that are shorter, but for rounding."""
+    """Return the beginnings of clips; if `exact`, without clips that are shorter, apart from rounding."""
     return [clip[:num_samples] for clip in clips if not exact or len(clip) >= num_samples - 1]
 
 

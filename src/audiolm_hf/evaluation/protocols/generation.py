@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Generation protocol: how much of what is said remains in audio generated from the semantic tokens of recordings?
+"""Generation protocol: how much of the content of recordings is left in audio generated from their semantic tokens?
 
 The stages after the semantic one generate audio from a recording's semantic tokens, in a voice of their own or in that
 of a prompt, the beginning of another recording of the speaker. Its own tokens are compared with those given, frame
@@ -136,7 +136,7 @@ def _prompts(records: Sequence[AudioRecord], num_samples: int | None) -> list[to
         if other is None:
             raise ValueError(
                 f"{record.id} has the speaker {record.speaker!r}, of whom no other recording is long enough for a "
-                "prompt. Give more recordings (--num-clips), with `speaker`, or leave out the length of prompts."
+                "prompt. Give more recordings (--num-clips) that have a `speaker`, or leave out the length of prompts."
             )
         prompts.append(torch.from_numpy(other.array[None, :num_samples]))
     return prompts

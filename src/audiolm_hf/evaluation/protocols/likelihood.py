@@ -182,8 +182,8 @@ def evaluate_likelihood(
 
     In the result, `stages` has the number of tokens and the bits per token of `stage`, `1-gram`, `2-gram` and so on
     for each stage, over all its tokens and, in `levels`, for each level. Stages with a condition also have `other
-    condition`, the bits with the conditioning tokens of another recording. Datasets of different tokenizers, and a
-    stage with another vocabulary, are a `ValueError`.
+    condition`, the bits with the conditioning tokens of another recording. Datasets of different tokenizers, and
+    stages with another vocabulary, raise a `ValueError`.
     """
     if train.info != test.info:
         raise ValueError(

@@ -23,7 +23,7 @@ from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.progress import progress_bar
 
 BLOCK_S = 10.0
-SHORTEST_S = 60.0  # continuations from which on blocks are compared
+SHORTEST_S = 60.0  # length from which on continuations are compared by blocks
 METRICS = {
     "loudness_db": "loudness dB",
     "silence_share": "silence",
@@ -41,11 +41,12 @@ def evaluate_long_form(
     seed: int = 0,
     kind: ContinuationKind = "speech",
 ) -> dict[str, Any]:
-    """Measure every 10 s of long continuations beside their prompts.
+    """Measure every 10 s of long continuations, compared with their prompts.
 
     The result has `blocks`, a row of means for the prompt, for up to 10 s of the real recording after it, and for each
     block of the continuations; `drift`, the last block minus the first one with bootstrap intervals; and settings. A
-    last block shorter than a second is left out. No recording with a prompt and a second after it is a `ValueError`.
+    last block shorter than a second is left out. Without a recording that lasts a second longer than a prompt, a
+    `ValueError` is raised.
     """
     prompt_length_s = prompt_length_s or TASKS[kind].prompt_length_s
     rate = model.sampling_rate

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Pair protocol: is the real word, the correct sentence or the consistent sound likelier to the stages?
+"""Pair protocol: do the stages assign the real word, correct sentence or consistent sound a higher likelihood?
 
 A pair counts 1 if the positive sound has the higher log-likelihood, 0.5 if both are equal, and 0 otherwise. Pairs of
 an item, such as several voices, are averaged first. Log-likelihoods are taken as they are and per token.
@@ -26,7 +26,7 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.progress import progress_bar
 
 ALL_STAGES, PER_TOKEN, ALL_PAIRS = "all stages", " per token", "all pairs"
-Scorer = Callable[[Path], Mapping[str, float]]  # a sound file -> its scores by name; higher is likelier
+Scorer = Callable[[Path], Mapping[str, float]]  # a sound file -> its scores by name; higher is more likely
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LikelihoodScorer:
     tokenizers: TokenizerPair
 
     def __call__(self, path: Path) -> dict[str, float]:
-        """Return the scores of a file; one that cannot be decoded is a `ValueError`."""
+        """Return the scores of a file; one that cannot be decoded raises a `ValueError`."""
         rate, grid = self.tokenizers.codec.sampling_rate, self.tokenizers.grid
         try:
             recording = AudioRecord(path.stem, decode_audio(path, rate), rate)
@@ -95,7 +95,7 @@ def write_scores(report: dict[str, Any], folder: Path) -> None:
 
 def format_pairs(report: dict[str, Any]) -> str:
     """Format the result of [`evaluate_pairs`] as a table for each task."""
-    parts = ["Share of pairs whose positive sound is likelier, with 95 % bootstrap intervals over the items"]
+    parts = ["Share of pairs in which the positive sound is more likely, with 95 % bootstrap intervals over the items"]
     for name, task in report["tasks"].items():
         if not task["accuracy"]:
             parts.append(f"{name}: {len(next(iter(task['scores'].values())))} sounds, no gold.csv, only scores")

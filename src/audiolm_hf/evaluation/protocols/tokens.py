@@ -61,8 +61,8 @@ def evaluate_tokens(
 
     `test` are held-out English recordings with `text` and `speaker`, and `train_minutes` of `train` those that the
     clusters of spectra are fitted on. The result has `systems`, the metrics of each kind of tokens; `speaker_chance`,
-    the largest share of a speaker in the total duration; counts of aligned recordings and words; and the settings. It
-    is a `ValueError` if no recording can be aligned.
+    the largest share of a speaker in the total duration; counts of aligned recordings and words; and the settings. If
+    no recording can be aligned, a `ValueError` is raised.
     """
     alignments = align_recordings(test)
     records = list(test)
@@ -157,7 +157,7 @@ def evaluate_piano_tokens(
     """Measure note information in semantic tokens of piano and in baselines; see [`evaluate_tokens`].
 
     `test` are rendered excerpts, from parquet files with the columns `source` and `start`, and `midi` is a parquet
-    file with their MIDI files by `source`; no recording that has one is a `ValueError`.
+    file with their MIDI files by `source`. If no recording has one, a `ValueError` is raised.
     """
     files = read_midi_files(midi)
     excerpts = read_excerpts(test.paths)

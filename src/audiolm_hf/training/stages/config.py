@@ -63,7 +63,7 @@ class StageTrainingConfig(TrainingConfig):
     corruption: PartialShare = 0.0
     condition_dropout: PartialShare = 0.0  # share of coarse or parallel sequences without semantic tokens, 0 to 1
     # guidance scale of the parallel stage in `initial_weights`, whose guided predictions replace the codes as targets,
-    # so that the trained stage needs no guidance, which doubles the passes
+    # so that the trained stage does not need guidance, which doubles the passes
     distill_guidance_scale: GuidanceScale | None = None
     # assign each conditioning token the position of the codes at the same time, so that their distance is the same
     # everywhere (coarse and fine stage; the parallel stage always does)

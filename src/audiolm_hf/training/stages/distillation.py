@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Distillation of the guidance of a parallel stage: one pass learns what two passes predict together.
+"""Distillation of the guidance of a parallel stage: one pass is trained to predict what two passes predict together.
 
 Paper: On Distillation of Guided Diffusion Models (arXiv 2210.03142), first stage, for masked codes.
 """

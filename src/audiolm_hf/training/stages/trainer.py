@@ -287,4 +287,4 @@ class PatienceCallback(TrainerCallback):
         if self.patience and values and len(values) - 1 - values.index(min(values)) >= self.patience:
             control.should_training_stop = True
 
-    on_train_begin = on_evaluate  # of a training that was interrupted after its last validation
+    on_train_begin = on_evaluate  # for a training that was interrupted after its last validation

@@ -105,7 +105,7 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
         if sizes != {name: each.shape for name, each in weights.items()}:
             raise ValueError(
                 f"The stage in initial_weights, {config.initial_weights}, has other sizes than backbone and the "
-                "tokens ask for; write its own into backbone."
+                "tokens; set backbone to its sizes."
             )
         model.load_state_dict(weights)
         return model
