@@ -63,7 +63,7 @@ def _require_hub(source: str, options: Mapping[str, Any]) -> None:
         return  # the Hub has answered; transformers has the message
     except _HTTP_ERROR as error:
         raise OSError(
-            f"{source} is no folder, and the Hugging Face Hub cannot be reached ({error}); give the folder of a "
+            f"{source} is not a folder, and the Hugging Face Hub cannot be reached ({error}); give the folder of a "
             "checkpoint, or audiolm_hf.checkpoint() for a bundled one."
         ) from None
 

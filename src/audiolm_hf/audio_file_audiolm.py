@@ -67,7 +67,7 @@ def _locate(source: AudioFile) -> tuple[str | bytes, str]:
         if "://" in text:
             raise ValueError(f"{text} is a web address; download the file and give its path.")
         path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own raises where there is no such user
-        kind, what = 0, "is no file"
+        kind, what = 0, "is not a file"
         try:
             kind = stat.S_IFMT(path.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
@@ -176,7 +176,7 @@ def check_ending(path: str | os.PathLike, sampling_rate: int | None = None) -> N
 
 
 def check_folder(path: str | os.PathLike) -> None:
-    """Check that a file can be created: that its folder exists and is writable, and that it is no folder itself."""
+    """Check that a file can be created: that its folder exists and is writable, and that it is not a folder itself."""
     path = Path(os.fsdecode(path))
     if len(os.fsencode(path.name)) > 255:
         raise ValueError(f"The output file's name has {len(os.fsencode(path.name))} bytes; at most 255 are possible.")
@@ -245,7 +245,7 @@ def write_audio(
         `Path` of the file.
 
     Raises:
-        TypeError: if the samples are no numbers, or integers of another type.
+        TypeError: if the samples are not numbers, or integers of another type.
         ValueError: if the ending, the rate, the shape or a sample is not usable.
         OSError: if the file cannot be made, or the disk is full.
     """

@@ -44,8 +44,8 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
         return checkpoint(text)
     if text.count("/") != 1 or text.startswith((".", "/", "~")) or text.endswith("/"):
         raise ValueError(
-            f"The checkpoint {text!r} is not found: it is no folder and not one of the bundled {list_checkpoints()}. "
-            "A checkpoint of the Hub is named user/name."
+            f"The checkpoint {text!r} is not found: it is neither a folder nor one of the bundled {list_checkpoints()}"
+            ". A checkpoint of the Hub is named user/name."
         )
     return text
 

@@ -33,7 +33,7 @@ class Allowed:
         raise NotImplementedError
 
     def check(self, name: str, value: Any, hint: str = "", optional: bool = False) -> Any:
-        """Return a value, see [`plain`]; one that is not allowed is a ValueError. `None` is if it is `optional`."""
+        """Return a value, see [`plain`], or raise a ValueError; `None` is allowed if it is `optional`."""
         value = plain(value)
         if not (self.holds(value) or (optional and value is None)):
             raise ValueError(f"{name} is {value!r}; give {self}{hint}.")

@@ -164,7 +164,7 @@ class AudioLMConfig(StrictConfig):
         parallel_config ([`AudioLMParallelConfig`] or `dict`, *optional*): instead of the coarse stage, or in addition
             (see `acoustic_mode` of [`AudioLMGenerationConfig`]); left out, there is no parallel stage.
         loudness_db (`float`, defaults to -24.0): loudness of the training data, to which prompts are brought before
-            they are tokenized: RMS of the frames that are no pauses, dB relative to full scale.
+            they are tokenized: RMS of the frames that are not pauses, dB relative to full scale.
     """
 
     model_type = "audiolm"

@@ -344,7 +344,7 @@ def composition_flaw(config: PreTrainedConfig) -> str | None:
     if parts:
         return f"is composed of several models ({', '.join(parts)})"
     if type(config) not in MODEL_MAPPING or isinstance(MODEL_MAPPING[type(config)], tuple):
-        return "is no model that AutoModel builds"
+        return "is not a model that AutoModel builds"
     return None
 
 

@@ -47,7 +47,7 @@ _NAMES_OF_TRANSFORMERS = {
     "input_ids",
     "inputs_embeds",
 }
-# Arguments of generate that are no options, for suggestions.
+# Arguments of generate that are not options, for suggestions.
 _ARGUMENTS = ["num_return_sequences", "batch_size", "seed", "generator", "progress", "streamer", "semantic_tokens"]
 # Options of every `GenerationConfig` that have no effect here: ids of special tokens, caches, what is returned.
 _WITHOUT_EFFECT = {

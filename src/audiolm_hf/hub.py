@@ -159,7 +159,7 @@ def push_checkpoint(
     Raises:
         FileNotFoundError: if the folder has no `config.json`.
         PermissionError: if the Hub refuses the token, or it may not write there.
-        ValueError: if it is no checkpoint of this package, holds weights in a format that runs code when loaded, a
+        ValueError: if it is not a checkpoint of this package, holds weights in a format that runs code when loaded, a
             file to upload is a link or names a path of this machine, or the base of an adapter is a folder of it.
     """
     if private not in (True, False, None):

@@ -64,7 +64,7 @@ class AudioLMParallelModel(AudioLMStageBase):
             vocabulary, before any restriction to a level.
 
         Raises:
-            TypeError: ids or labels are no integers, or something is no dense tensor.
+            TypeError: ids or labels are not integers, or something is not a dense tensor.
             ValueError: inputs are missing or given twice, a shape does not fit, a value is out of range, or a label is
                 never predicted.
         """

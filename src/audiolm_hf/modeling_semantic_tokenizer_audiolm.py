@@ -142,7 +142,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
             sampling_rate (`int`, defaults to 16000): Hz, of the audio that the encoder was trained on.
 
         Raises:
-            ValueError: if the model is no speech encoder that can be used, or a number is out of range.
+            ValueError: if the model is not a supported speech encoder, or a number is out of range.
         """
         config = AudioLMSemanticTokenizerConfig(
             encoder_config=encoder.config.to_dict(),

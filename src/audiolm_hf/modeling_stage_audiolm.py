@@ -194,7 +194,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             any restriction to a level.
 
         Raises:
-            TypeError: ids, positions or labels are no integers, or something is no dense tensor.
+            TypeError: ids, positions or labels are not integers, or something is not a dense tensor.
             ValueError: inputs are missing or given twice, a shape does not fit, a value is out of range, a label is
                 never predicted, or the positions of a condition cannot be computed (see `mask_and_positions`).
         """

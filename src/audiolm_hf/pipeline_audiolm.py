@@ -201,7 +201,7 @@ class AudioContinuationPipeline(Pipeline):
         return_full_audio = FLAG.check("return_full_audio", return_full_audio, optional=True)
         for name in ("input_values", "attention_mask", "batch_size"):
             if name in forward:
-                raise ValueError(f"{name} is no option of generation in a pipeline, which sets it; leave it out.")
+                raise ValueError(f"{name} is not an option of generation in a pipeline, which sets it; leave it out.")
         together = getattr(self, "_forward_params", {}) | forward
         self.model.check_generate_options(**{name: together[name] for name in together if name not in _TOKENS})
         preprocess = {} if sampling_rate is None else {"sampling_rate": check_sampling_rate(sampling_rate)}

@@ -182,7 +182,7 @@ class AudioLMProcessor(ProcessorMixin):
             `list[Path]` of the files.
 
         Raises:
-            TypeError: if a recording is no audio.
+            TypeError: if a recording is not audio.
             ValueError: if there are more or fewer paths or one twice, an ending is unknown, or its format does not
                 have the rate.
             FileNotFoundError: if the folder of a path does not exist.

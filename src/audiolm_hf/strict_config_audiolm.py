@@ -190,7 +190,7 @@ def check_plain(where: str, values: dict[Any, Any]) -> None:
             check_dtype(name, value)
         elif isinstance(value, dict):
             if not all(isinstance(inner, str) or key in _ID_KEYS for inner in value):
-                raise ValueError(f"{name} has keys that are no text; give names.")
+                raise ValueError(f"{name} has keys that are not text; give names.")
             check_plain(name, value)
         elif isinstance(value, list | tuple | set):
             check_plain(name, dict(enumerate(value)))

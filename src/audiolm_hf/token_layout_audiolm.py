@@ -215,14 +215,14 @@ def aligned_position_ids(
     if config.condition_stride is None:
         return position_ids
     if attention_mask is not None and attention_mask.shape == input_ids.shape:
-        input_ids = input_ids.masked_fill(attention_mask == 0, config.vocab_size)  # is no id
+        input_ids = input_ids.masked_fill(attention_mask == 0, config.vocab_size)  # not an id
     separator = input_ids == config.separator_token_id
     before = separator.int().cumsum(1) == 0
     begins = (input_ids == config.begin_token_id).any(1, keepdim=True)
     is_condition = before & begins & separator.any(1, keepdim=True) & (input_ids < config.begin_token_id)
     start = (position_ids * separator).sum(1, keepdim=True) + 1
     place = is_condition.long().cumsum(1) - 1
-    stride = Fraction(config.condition_stride).limit_denominator(10**6)  # exact: 8/3 is no float
+    stride = Fraction(config.condition_stride).limit_denominator(10**6)  # exact, as 8/3 is not a float
     beside = start + place * stride.numerator // stride.denominator
     return torch.where(is_condition, beside, position_ids)
 
@@ -324,7 +324,7 @@ class AudioLMStageCollator:
         try:
             row = {key: torch.as_tensor(example[key]) for key in ("input_ids", "labels")}
         except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"{name} has input_ids or labels that are no list of integers.") from None
+            raise TypeError(f"{name} has input_ids or labels that are not a list of integers.") from None
         check_ids(f"input_ids of {name}", row["input_ids"], self.config.vocab_size)
         check_tensor(f"labels of {name}", row["labels"], "of integers (torch.int64)")
         labels = row["labels"].masked_fill(row["labels"] == IGNORE_INDEX, 0)

@@ -261,4 +261,4 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_error(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("user/name is no folder, and the Hugging Face Hub cannot be reached"), done
+    assert done.stdout.startswith("user/name is not a folder, and the Hugging Face Hub cannot be reached"), done

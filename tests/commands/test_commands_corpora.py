@@ -188,7 +188,7 @@ def write(name: str, content: bytes):
     ("change", "options", "message"),
     [
         (break_archive, [], "has the sha256"),
-        (cut_archive, [], "libri.tar.gz is no whole tar archive"),
+        (cut_archive, [], "libri.tar.gz is not a complete tar archive"),
         (write("libri_train.txt", b"19-198-0001\n"), [], "lacks 1 of 3 recordings, such as 19-198-0001"),
         (write("libri_test.txt", b"19-198-0009\n"), [], "speaker 19 is in the lists of test and train"),
         (write("lj_test.txt", b"LJ1\n"), [], "LJ1 is in the lists of test and train"),

@@ -70,7 +70,7 @@ def test_tokenize_takes_the_name_of_a_bundled_checkpoint(recordings, tmp_path):
     pair = load_tokenizers(checkpoint_folder("speech-tiny"), checkpoint_folder("speech-tiny"))
     expected = tokenizers_hash(pair.semantic_tokenizer, pair.codec.model)
     assert TokenDataset(tmp_path / "tokens").info.tokenizers == expected
-    with pytest.raises(ValueError, match="'no' is not found: it is no folder and not one of the bundled"):
+    with pytest.raises(ValueError, match="'no' is not found: it is neither a folder nor one of the bundled"):
         run("tokenize", *arguments, "--codec", "no", "-o", tmp_path / "other")
 
 
@@ -135,6 +135,7 @@ def test_train_runs_what_the_file_says(tmp_path):
         "window_length_s": 0.4,
         "num_coarse_codebooks": 2,
         "max_steps": 5,
+        "warmup_steps": 0,
         "eval_steps": 2,
         "bf16": False,
         "use_cpu": True,

@@ -2,6 +2,7 @@
 """The Space: started by its one command, offline, and driven over the network of this machine, also in a browser."""
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -18,7 +19,7 @@ import yaml
 
 import audiolm_hf
 from audiolm_hf import export_checkpoint, read_audio, write_audio
-from tests.helpers_checkpoint import CLIP, ROOT, environment, tiny_model, tiny_processor
+from tests.helpers_checkpoint import CLIP, ROOT, environment, run_python, tiny_model, tiny_processor
 from tests.helpers_parallel import parallel_audiolm
 
 gradio_client = pytest.importorskip("gradio_client")
@@ -219,6 +220,15 @@ def test_uploads_and_results_are_deleted_in_time(tmp_path):
             time.sleep(0.2)
         assert files_in(own / "gradio") == []
         client.close()
+
+
+def test_the_app_has_a_page_of_the_checkpoints_in_the_variable(space, tmp_path):
+    """As a Space that imports it finds it."""
+    code = "import app, gradio; print(callable(app.build_demo), isinstance(app.demo, gradio.Blocks))\n"
+    code += "print([part.choices for part in app.demo.blocks.values() if getattr(part, 'label', '') == 'Checkpoint'])"
+    place = {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{SPACE}", "CHECKPOINTS": f"{space.one} {space.both}"}
+    found, choices = run_python(code, home=tmp_path, **place).splitlines()[-2:]
+    assert found == "True True" and choices == "[[('one', 'one'), ('both', 'both')]]"
 
 
 def test_the_header_is_that_of_a_space():

@@ -83,7 +83,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path):
 
 def test_a_full_disk_is_foreseen(server, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
-    with pytest.raises(ConnectionError, match="0.00128 GB are to come, and 1e-06 GB are free"):
+    with pytest.raises(ConnectionError, match="0.00128 GB are missing, and 1e-06 GB are free"):
         fetch(server.url, tmp_path / "a")
 
 

@@ -106,7 +106,7 @@ def test_item_files_are_read_and_their_damage_is_an_error_with_file_and_line(tmp
     for line, message in (
         ("rec1 0.25 0.5 AH K T", "line 2: it has 6 cells, and the header 7"),
         ("rec1 0.25 end AH K T 84", "line 2: offset is 'end', not a number"),
-        ("rec1 0.5 0.25 AH K T 84", "line 2: onset 0.5 and offset 0.25 are no interval"),
+        ("rec1 0.5 0.25 AH K T 84", "line 2: onset 0.5 and offset 0.25 are not an interval"),
     ):
         path.write_text(f"{ITEM}\n{line}\n")
         with pytest.raises(ValueError, match=f"dev.item, {message}"):

@@ -153,7 +153,7 @@ def test_without_results_nothing_is_claimed(folder):
     data, sections = sections_of(folder)
     assert data.eval_results is None and data.license == "mit"
     assert set(WRITTEN) | set(MEASURED) - {"Examples"} == set(sections)
-    assert sections["Evaluation"] == "This checkpoint was not evaluated yet."
+    assert sections["Evaluation"] == "This checkpoint has not been evaluated yet."
     assert sections["Bias"] == "Groups of speakers were not compared."
     assert sections["Detector"] == "This checkpoint has no detector of its audio."
 
@@ -168,13 +168,16 @@ def test_sections_have_an_order():
     [
         (lambda report: report.pop("evaluation"), "codec.json has no key 'evaluation'"),
         (lambda report: report.update(evaluation="weather"), "codec.json.evaluation is 'weather'"),
-        (lambda report: report.pop("codebooks"), "codec.json is no result of evaluate codec (KeyError: 'codebooks')"),
+        (
+            lambda report: report.pop("codebooks"),
+            "codec.json is not a result of evaluate codec (KeyError: 'codebooks')",
+        ),
         (
             lambda report: next(iter(report["systems"].values())).update(kbps="good"),
-            "codec.json is no result of evaluate codec (ValueError: ",
+            "codec.json is not a result of evaluate codec (ValueError: ",
         ),
-        (lambda report: report.update(systems={}), "codec.json is no result of evaluate codec"),
-        (lambda report: report.update(seconds=None, codebooks=7), "codec.json is no result of evaluate codec"),
+        (lambda report: report.update(systems={}), "codec.json is not a result of evaluate codec"),
+        (lambda report: report.update(seconds=None, codebooks=7), "codec.json is not a result of evaluate codec"),
         (lambda report: report.update(checkpoint_sha256="ab"), "codec.json is of a checkpoint with the SHA-256 ab"),
         (lambda report: report.update(checkpoint_sha256=None), "codec.json is of a checkpoint with the SHA-256"),
     ],
@@ -191,7 +194,7 @@ def test_a_malformed_result_is_named_with_its_key(folder, capsys, change, messag
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[1]", "holds a list"), ("{", "is no JSON"), ("\ufeff{}", "is no JSON"), ("{}", "no key 'eval")],
+    [("[1]", "holds a list"), ("{", "is not JSON"), ("\ufeff{}", "is not JSON"), ("{}", "no key 'eval")],
 )
 def test_other_files_are_no_results(folder, capsys, text, message):
     (folder / "other.json").write_text(text, encoding="utf-8")

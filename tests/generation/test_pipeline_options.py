@@ -45,9 +45,9 @@ BAD_OPTIONS = [
     ({"sampling_rate": "16k"}, ValueError, "sampling_rate is '16k'"),
     ({"return_full_audio": 1}, ValueError, "return_full_audio is 1"),
     ({"generate_kwargs": [1]}, TypeError, "generate_kwargs is a list"),
-    ({"generate_kwargs": {"batch_size": 2}}, ValueError, "batch_size is no option of generation in a pipeline"),
-    ({"input_values": torch.zeros(1, 8)}, ValueError, "input_values is no option"),
-    ({"attention_mask": torch.zeros(1, 8)}, ValueError, "attention_mask is no option"),
+    ({"generate_kwargs": {"batch_size": 2}}, ValueError, "batch_size is not an option of generation in a pipeline"),
+    ({"input_values": torch.zeros(1, 8)}, ValueError, "input_values is not an option"),
+    ({"attention_mask": torch.zeros(1, 8)}, ValueError, "attention_mask is not an option"),
 ]
 
 

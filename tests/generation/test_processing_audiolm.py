@@ -168,7 +168,7 @@ NOISE = np.linspace(-0.5, 0.5, 16000, dtype=np.float32)
         ("a\0b", FileNotFoundError, "embedded null byte"),
         ("x" * 5000, FileNotFoundError, "File name too long"),
         ("~nobody-of-this-name/a.wav", FileNotFoundError, "does not exist"),
-        ("/dev/zero", FileNotFoundError, "is no file"),
+        ("/dev/zero", FileNotFoundError, "is not a file"),
     ],
 )
 def test_what_could_be_misread_is_refused(processor, given, error, message):

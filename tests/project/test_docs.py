@@ -100,6 +100,8 @@ def test_the_page_on_voices_has_the_similarities_of_its_recipe():
     rows = {name: f"{float(value):.2f}" for name, value in re.findall(r"^\| (.+?) \| \**([\d.]+)", LORA, re.MULTILINE)}
     without, adapted = rows["`speech-tiny`"], rows["`speech-tiny` with the adapter"]
     assert f"from {without} to {adapted}" in PAGES["docs/lora.md"]
+    (measured,) = re.findall(r"SHA-256 in its card begins with (\w{12})", LORA)
+    assert checkpoint_hash(checkpoint("speech-tiny")).startswith(measured), "measure the example again"
 
 
 def test_there_is_python_in_the_readme_and_on_pages():
@@ -261,6 +263,13 @@ def test_the_commands_of_a_recipe_are_its_steps(name, overrides):
         assert str(command.output) == f"{config.output_folder}/{split}" and command.float16 == config.float16
         assert (str(command.tokenizer), str(command.codec)) == (config.semantic_tokenizer, config.codec)
         assert [*map(str, command.data)] == [f"{config.data.folder}/{file}" for file in files]
+
+
+@pytest.mark.parametrize("name", ["speech", "piano"])
+def test_the_overrides_that_the_page_names_are_those_of_recipes(name):
+    given = re.findall(r"`([\w.]+=\d+)` (?:applies to every step|to one step)", PAGES["docs/train.md"])
+    assert len(given) == 2
+    load_config(ROOT / f"configs/tiny/{name}/recipe.yaml", [*given, "data.folder=DATA"] if name == "speech" else given)
 
 
 def test_what_trains_on_the_data_folder_reads_what_the_data_command_builds():

@@ -46,6 +46,7 @@ PHRASES = {
     r"\bwithout a word\b": "silently",
     r"\bof before\b": "previous or old",
     r"\bbut for\b": "except",
+    r"(?<!there )\b(is|are) no (?!longer|more|better|worse|proof|sign|part|kilo)[a-z]": "is not a",
     r"\b(a|of|with|in|has|by|least|most|over) so many\b": "this many, or the name of the number",
     r"\b(is|are) an? `?(Value|Type|Import|Runtime)Error": "raises",
     r"\bat hand\b": "available",

@@ -81,7 +81,7 @@ def change_speed(record: AudioRecord, speed: float) -> AudioRecord:
 class AudioSource(Sequence[AudioRecord]):
     """Recordings of any number of parquet files, folders, lists and audio files, in a fixed order.
 
-    Nothing is decoded before it is asked for. Recordings whose header cannot be read are left out at once; one that
+    Recordings are only decoded when they are used. Those whose header cannot be read are left out at once; one that
     fails while it is decoded raises when indexed and is left out when iterated. Both are listed in `skipped`.
     """
 
@@ -137,7 +137,7 @@ class AudioSource(Sequence[AudioRecord]):
             yield record
 
     def _with_duration(self, clip: Clip) -> Clip | None:
-        """Add the length by the file itself; `None` (and an entry in `skipped`) if that cannot be read."""
+        """Set the length from the file; `None` (and an entry in `skipped`) if that cannot be read."""
         if clip.duration is not None and 0 < clip.duration < math.inf:
             return clip
         try:

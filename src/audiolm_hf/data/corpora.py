@@ -32,7 +32,7 @@ from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import FILLED, Filename, Settings, Text, matching
 
 SAMPLING_RATE = 16000  # Hz
-LARGEST_OFFSET = 1e-3  # a constant above this is taken out of a recording
+LARGEST_OFFSET = 1e-3  # a larger constant is subtracted from a recording
 SPLITS = ("train", "validation", "test")  # no recording and, where it is known, no speaker is in two of them
 _TEXTS = ("text", "speaker", "gender", "accent")
 AUDIO_FEATURES = Features(
@@ -90,20 +90,20 @@ def _download(url: str, partial: Path) -> None:
             return
         raise
     with response:
-        if response.status != http.client.PARTIAL_CONTENT:  # the server begins anew
+        if response.status != http.client.PARTIAL_CONTENT:  # the server restarts the download
             start = 0
-        length = response.headers["Content-Length"]  # not told by every server
+        length = response.headers["Content-Length"]  # not sent by every server
         total = None if length is None else start + int(length)
         free = shutil.disk_usage(partial.parent).free
         if total is not None and total - start > free:
-            raise OSError(f"{total / 1e9:.3g} GB are to come, and {free / 1e9:.3g} GB are free in {partial.parent}")
+            raise OSError(f"{total / 1e9:.3g} GB are missing, and {free / 1e9:.3g} GB are free in {partial.parent}")
         bar = progress_bar(desc=partial.stem, initial=start, total=total, unit="B", unit_scale=True)
         with partial.open("ab" if start else "wb") as file, bar:
             while block := response.read(_BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
         if total is not None and partial.stat().st_size != total:
-            raise OSError(f"{partial.stat().st_size} of {total} bytes came")
+            raise OSError(f"{partial.stat().st_size} of {total} bytes arrived")
 
 
 def check_digest(path: Path, digest: str | None) -> None:
@@ -200,7 +200,7 @@ def read_lists(corpus: Corpus, folder: Path) -> dict[str, list[dict[str, str]]]:
 def read_list(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read the rows of a list; each has a `path` and, in CSV, the other `columns`."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no list {path}; give the configuration as it lies in configs/data.")
+        raise FileNotFoundError(f"There is no list {path}; use a configuration in configs/data.")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file)) if path.suffix == ".csv" else [{"path": line.strip()} for line in file]
@@ -293,12 +293,12 @@ def read_corpus(corpus: Corpus, source: Path, lists: dict[str, list[dict[str, st
     try:
         found = LAYOUTS[corpus.layout](source, set(rows))
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{source} is no whole tar archive ({error}); download it again.") from error
+        raise ValueError(f"{source} is not a complete tar archive ({error}); download it again.") from error
     missing = [path for path in rows if path not in found]
     if missing:
         raise ValueError(
-            f"{source} lacks {len(missing)} of {len(rows)} recordings, such as {missing[0]}; it is not whole, or "
-            f"another archive than {corpus.url}."
+            f"{source} lacks {len(missing)} of {len(rows)} recordings, such as {missing[0]}; it is "
+            f"incomplete, or not the archive of {corpus.url}."
         )
     for path, row in rows.items():
         expected = row.get("sha256")

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Recordings before any is decoded: where they are, their labels, and lists that name them.
+"""Recordings before decoding: where they are, their labels, and the lists that name them.
 
 Lists are read here, not by `datasets`: it takes one type for a whole column and cannot say which entry is wrong.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
-MAX_SECONDS = 10**9  # 32 years: more is no time in a file
+MAX_SECONDS = 10**9  # 32 years, more than any file has
 # The labels, and what they are called in datasets of the Hub.
 _LABELS = {
     "speaker": ("speaker", "speaker_id", "client_id"),

@@ -3,8 +3,8 @@
 
 A shard holds a fixed range of the recordings and is written whole or not at all, by the first process alone; the
 others tokenize single recordings for it. So an interrupted run resumes with the shards that are missing, and the
-number of processes changes no byte. Every process computes with one thread: their number decides the last bits of a
-sum, and so a code in a million.
+number of processes changes no byte. Every process computes with one thread: the number of threads changes the last
+bits of sums, and with them about one code in a million.
 """
 
 import dataclasses

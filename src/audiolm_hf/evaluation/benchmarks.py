@@ -189,7 +189,7 @@ def read_items(path: str | Path) -> list[AbxItem]:
     for line, row in _read_rows(path, _ITEM, " "):
         onset, offset = (_number(path, line, name, row[name]) for name in ("onset", "offset"))
         if not 0 <= onset < offset:
-            raise _bad(path, line, f"onset {onset:g} and offset {offset:g} are no interval")
+            raise _bad(path, line, f"onset {onset:g} and offset {offset:g} are not an interval")
         context = (row["prev-phone"], row["next-phone"])
         items.append(AbxItem(row["#phone"], context, row["speaker"], row["#file"], onset, offset))
         if items[-1] in seen:  # its own copy would be the nearest

@@ -46,7 +46,7 @@ AUDIO_SUFFIXES = (".opus", ".mp3")
 LARGEST_EXAMPLE = 500_000  # bytes
 
 
-FORMATS = {  # of the protocols that are no part of the evaluation of a whole checkpoint
+FORMATS = {  # of the protocols outside the evaluation of a whole checkpoint
     "generation": Formats("From semantic tokens", as_text(format_generation), generation_headlines),
     "pairs": Formats("Pairs of sounds", as_text(format_pairs)),
     "long_form": Formats("Long continuations", as_text(format_long_form)),
@@ -63,7 +63,7 @@ class Results:
         try:
             report = from_json(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is no JSON ({error}); give a file that audiolm-hf evaluate -o wrote.") from None
+            raise ValueError(f"{path} is not JSON ({error}); give a file that audiolm-hf evaluate -o wrote.") from None
         if not isinstance(report, dict):
             raise ValueError(f"{path} holds a {type(report).__name__}, not an object with the key 'evaluation'.")
         for key in ("evaluation", "command", "data", "checkpoint_sha256"):
@@ -72,7 +72,7 @@ class Results:
         self.report, self.evaluation = report, report["evaluation"]
         self.command, self.data = report["command"], report["data"]
         if self.evaluation not in ("checkpoint", *PROTOCOLS, *FORMATS):
-            raise ValueError(f"{path.name}.evaluation is {self.evaluation!r}, which has no place in a card.")
+            raise ValueError(f"{path.name}.evaluation is {self.evaluation!r}, which is not part of a card.")
         if self.report["checkpoint_sha256"] != digest:
             raise ValueError(
                 f"{path.name} is of a checkpoint with the SHA-256 {self.report['checkpoint_sha256']}; this one has "
@@ -87,13 +87,13 @@ class Results:
             if name != "samples":
                 row: Any = {**PROTOCOLS, **FORMATS}.get(name)
                 if row is None:
-                    raise ValueError(f"{self.path.name}.protocols has {name!r}, which has no place in a card.")
+                    raise ValueError(f"{self.path.name}.protocols has {name!r}, which is not part of a card.")
                 try:
                     yield row.title, row.format(result), row.headlines(result)
                 except (AttributeError, IndexError, KeyError, TypeError, ValueError, StopIteration) as error:
                     flaw = f"{type(error).__name__}: {error}"
                     raise ValueError(
-                        f"{self.path.name} is no result of evaluate {name} ({flaw}); run it again."
+                        f"{self.path.name} is not a result of evaluate {name} ({flaw}); run it again."
                     ) from None
 
     def named(self, title: str) -> str:
@@ -231,7 +231,7 @@ def _parts(folder: Path) -> str:
 def _evaluation(found: Sequence[Results], digest: str) -> str:
     shown = [each for each in found if each.evaluation not in ("accents", "detector")]
     if not shown:
-        return "This checkpoint was not evaluated yet."
+        return "This checkpoint has not been evaluated yet."
     parts = {each: list(each.parts()) for each in shown}
     text = [
         f"Of the weights with the SHA-256 {digest[:12]}. `DATA` is the data folder of the recipe.",
@@ -268,7 +268,7 @@ def _detector(found: Sequence[Results], folder: Path) -> str:
     for results in shown:
         for _, table, rows in results.parts():
             text += [results.shown(), format_headlines(rows), table]
-    return "\n\n".join(text if shown else [*text, "It was not evaluated yet."])
+    return "\n\n".join(text if shown else [*text, "It has not been evaluated yet."])
 
 
 def _provenance(digest: str) -> str:

@@ -147,7 +147,7 @@ def backbone_keys(backbone: dict[str, Any]) -> list[str]:
 
 
 def check_steps(max_steps: int, steps: dict[str, float | None], starts: bool = False) -> None:
-    """Check that a training has so many steps, or, of those at which something `starts`, one more."""
+    """Check that no number in `steps` is above `max_steps`, or, if something `starts` at that step, equal to it."""
     for name, value in steps.items():
         if value is not None and value > max_steps - starts:
             raise ValueError(f"{name} is {value:g}, and the training has only max_steps={max_steps}; give less.")

@@ -68,7 +68,7 @@ def test_labels_count_from_the_start_of_the_excerpt_and_end_with_the_piece():
 
 def test_other_bytes_are_refused():
     for read in (open_midi, lambda midi: note_labels(midi, 0.0, 5, 10.0)):
-        with pytest.raises(ValueError, match="9 bytes are no MIDI file"):
+        with pytest.raises(ValueError, match="9 bytes are not a MIDI file"):
             read(b"not music")
 
 

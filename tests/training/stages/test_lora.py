@@ -154,7 +154,7 @@ def test_a_folder_of_the_older_form_is_converted(trained, old_folder, tmp_path):
 
 def test_what_cannot_be_converted_is_refused(trained, old_folder, tmp_path, capsys):
     assert main(["convert", str(trained / "adapter"), str(tmp_path / "new")]) == 1
-    assert "is no adapter folder of the older form" in capsys.readouterr().err
+    assert "is not an adapter folder of the older form" in capsys.readouterr().err
     assert main(["convert", str(old_folder), str(trained)]) == 1
     assert "is there already; name a new folder" in capsys.readouterr().err
     path = old_folder / ADAPTER_FILE

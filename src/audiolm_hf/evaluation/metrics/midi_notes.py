@@ -20,7 +20,7 @@ def open_midi(midi: bytes) -> mido.MidiFile:
     try:
         return mido.MidiFile(file=io.BytesIO(midi))
     except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"The {len(midi)} bytes are no MIDI file ({error}); give a standard MIDI file.") from error
+        raise ValueError(f"The {len(midi)} bytes are not a MIDI file ({error}); give a standard MIDI file.") from error
 
 
 def note_labels(midi: bytes, start: float, num_frames: int, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:

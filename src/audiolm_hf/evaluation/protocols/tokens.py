@@ -241,7 +241,7 @@ def token_headlines(result: dict[str, Any]) -> list[Headline]:
     }
     if result["kind"] == "piano":
         names = {"pitch_class_information": "pitch-class information", "onset_information": "onset information"}
-    own = result["systems"][SEMANTIC]  # of tokens that are no clusters, there are no centroids
+    own = result["systems"][SEMANTIC]  # tokens that are not clusters have no centroids
     return [
         headline(metric, f"{SEMANTIC}, {name}", result["systems"]) for metric, name in names.items() if metric in own
     ]

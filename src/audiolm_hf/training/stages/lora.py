@@ -229,7 +229,7 @@ def join_adapters(base: str, stages: Mapping[str, Path], folder: Path, recording
     model.add_adapter(joint)
     unexpected = set_peft_model_state_dict(model, weights)[1]
     if unexpected:
-        raise ValueError(f"The adapters hold {sorted(unexpected)[0]}, which is no weight of LoRA on {base}.")
+        raise ValueError(f"The adapters hold {sorted(unexpected)[0]}, which is not a weight of LoRA on {base}.")
     model.save_pretrained(folder)
     AudioLMProcessor.from_pretrained(base).save_pretrained(folder)
     notes = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8")) | {"recordings": dict(recordings)}
@@ -240,7 +240,7 @@ def convert_adapter(old: Path, new: Path) -> None:
     """Convert an adapter folder in the older format, with a subfolder for each stage, to PEFT's format."""
     notes = json.loads((old / ADAPTER_FILE).read_text(encoding="utf-8")) if (old / ADAPTER_FILE).is_file() else {}
     if "stages" not in notes:
-        raise ValueError(f"{old} is no adapter folder of the older form, whose {ADAPTER_FILE} lists stages.")
+        raise ValueError(f"{old} is not an adapter folder of the older form, whose {ADAPTER_FILE} lists stages.")
     if new.exists():
         raise ValueError(f"{new} is there already; name a new folder.")
     base = find_base(notes["base"], old)
