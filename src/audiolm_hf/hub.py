@@ -51,7 +51,7 @@ logger = logging.get_logger(__name__)
 def pipeline(model: str | os.PathLike | PreTrainedModel | None = None, **kwargs: Any) -> AudioContinuationPipeline:
     """Return the pipeline that continues audio, always with the installed code.
 
-    `transformers.pipeline` wants `trust_remote_code=True` for a checkpoint that contains code.
+    `transformers.pipeline` requires `trust_remote_code=True` for a checkpoint that contains code.
 
     Args:
         model (`str`, `os.PathLike` or [`AudioLMModel`], *optional*): short name of a bundled checkpoint, folder (of a

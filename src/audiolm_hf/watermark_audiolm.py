@@ -57,7 +57,7 @@ def add_watermark(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
 def watermark_score(audio: np.ndarray, sampling_rate: int) -> float:
     """Return how surely a recording `(num_samples,)` has the watermark, from 0 to 1; 0 for silence.
 
-    Arguments and errors are those of [`add_watermark`], but for silence.
+    Arguments and errors are those of [`add_watermark`], except for silence.
     """
     network = _network()
     _check_length(audio, sampling_rate)
