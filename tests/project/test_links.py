@@ -37,6 +37,7 @@ PAPERS = {
     "2106.07447": "HuBERT",
     "2106.09685": "LoRA",
     "2107.03312": "SoundStream",
+    "2110.01200": "AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph Attention Networks",
     "2202.04200": "MaskGIT",
     "2204.09224": "ContentVec",
     "2209.03143": "AudioLM",
