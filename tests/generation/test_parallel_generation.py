@@ -299,7 +299,7 @@ def test_options_of_a_stage_that_the_mode_leaves_out_are_refused():
     message = "coarse_top_k is given, but acoustic_mode is 'parallel', without the coarse stage; give acou"
     with pytest.raises(ValueError, match=message):
         both.generate(prompt(), coarse_top_k=3)
-    message = "parallel_num_passes is given, but acoustic_mode is 'hierarchical', without the parallel stage; giv"
+    message = "parallel_num_passes is given, but acoustic_mode is 'hierarchical', without the parallel stage; give"
     with pytest.raises(ValueError, match=message):
         both.check_generate_options(parallel_num_passes=3, acoustic_mode="hierarchical")
     both.check_generate_options(coarse_top_k=3, acoustic_mode="hierarchical")
