@@ -27,6 +27,7 @@ CASES = {
     "accumulated": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640, "gradient_accumulation_steps": 2},
     "checkpointing": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640, "gradient_checkpointing": True},
     "sharded": {"stage": "fine", "window_length_s": 0.6, "batch_tokens": 640},
+    "distilled": {"stage": "parallel", "initial_weights": "teacher", "distill_guidance_scale": 2, "batch_tokens": 400},
     "idle": {"stage": "semantic", "batch_tokens": 20},  # one sequence a batch: nothing is left for the second process
 }
 
@@ -80,7 +81,10 @@ def resumed_config(source: Path, output: Path):
 
 def run_case(case: str, source: Path, output: Path, **changes) -> dict[str, torch.Tensor]:
     """Train a case: the weights after the last step, and the figures of every step and validation."""
-    config = config_of((source / "train", source / "validation"), output, **CASES[case] | changes)
+    changes = CASES[case] | changes
+    if "initial_weights" in changes:
+        changes["initial_weights"] = str(source / changes["initial_weights"])
+    config = config_of((source / "train", source / "validation"), output, **changes)
     trainer = build_stage_trainer(config)
     labels = []
     step = trainer.training_step

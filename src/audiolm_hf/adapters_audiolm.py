@@ -149,6 +149,17 @@ def has_adapter(stage: nn.Module) -> bool:
     return any(isinstance(each, holders) and name in each for layer, name in active for each in layer.children())
 
 
+def refuse_adapted_tokens(model: Any) -> None:
+    """Raise an error if layers of the tokenizer or the codec of a whole model have adapters."""
+    parts = {part: getattr(model, part) for part in sorted(model._keep_in_fp32_modules)}
+    found = [name for name, part in parts.items() if any(hasattr(each, "base_layer") for each in part.modules())]
+    if found:
+        raise ValueError(
+            f"Layers of the {' and the '.join(found)} have adapters, though the stages know their tokens alone. Add "
+            f"adapters by model.add_adapter, or give exclude_modules=r'({'|'.join(parts)})\\..*'."
+        )
+
+
 def _import_peft() -> Any:
     try:
         import peft

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from .adapters_audiolm import has_adapter
+from .adapters_audiolm import has_adapter, refuse_adapted_tokens
 from .config_values_audiolm import MANY, Within
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .input_checks_audiolm import check_tensor, check_waveform
@@ -68,8 +68,9 @@ def check_streamer(streamer: Any, num_rows: int, streamed: bool) -> None:
         raise ValueError(f"A stream is of one row, and here are {num_rows}; stream them one by one, or generate them.")
 
 
-def warn_of_unused_adapters(model: Any, options: AudioLMGenerationConfig) -> None:
-    """Warn if adapters of stages of codes are all of stages that do not run, such as those of another mode."""
+def check_adapters(model: Any, options: AudioLMGenerationConfig) -> None:
+    """Warn if adapters of stages of codes are all of stages that do not run; those of tokens are an error."""
+    refuse_adapted_tokens(model)
     adapted = [name for name, stage in [*model.stages.items()][1:] if has_adapter(stage)]
     used = options.used_stages(model.config)
     if adapted and not {*adapted} & {*used}:

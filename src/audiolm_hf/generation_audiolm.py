@@ -21,11 +21,11 @@ from transformers.utils import ModelOutput
 from .config_values_audiolm import MANY, Within, plain
 from .continuation_audiolm import Continuation, Prompt, regrouped
 from .generate_checks_audiolm import (
+    check_adapters,
     check_generate_inputs,
     check_generation_memory,
     check_seed,
     check_streamer,
-    warn_of_unused_adapters,
 )
 from .generation_config_audiolm import AudioLMGenerationConfig, stated_options
 from .input_checks_audiolm import length_mask, row_lengths
@@ -223,7 +223,7 @@ class AudioLMGenerationMixin(PartsMixin):
         options = self.check_generate_options(
             num_return_sequences=num_return_sequences, seed=seed, generator=generator, **others
         )
-        warn_of_unused_adapters(self, options)
+        check_adapters(self, options)
         lengths = ("continuation_length_s", "min_continuation_length_s", "semantic_")
         stated = stated_options(others.get("generation_config"), others)
         given = [name for name in stated if name.startswith(lengths)]

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
+from .adapters_audiolm import refuse_adapted_tokens
 from .configuration_audiolm import AudioLMStageConfig
 from .input_checks_audiolm import check_ids, check_waveform, row_lengths
 from .stages_audiolm import PartsMixin
@@ -187,6 +188,7 @@ class JointTrainingMixin(PartsMixin):
             TypeError: if tokens are not integers or samples not floats.
             ValueError: if there are both waveforms and tokens or neither, or shapes do not agree.
         """
+        refuse_adapted_tokens(self)
         options = dict(kwargs)
         labels = options.pop("labels", None)  # in the signature, Trainer would take them for needed
         recordings = self._recordings(

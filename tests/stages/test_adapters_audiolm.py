@@ -400,6 +400,17 @@ def test_an_adapter_of_all_layers_leaves_the_tokens_alone():
     assert model.acoustic_codec.encode(audio).equal(codes)
 
 
+def test_adapters_of_what_makes_tokens_are_refused():
+    options = {"target_modules": "all-linear", "exclude_modules": None}
+    adapted = get_peft_model(tiny_model(), LoraConfig(**options))
+    audio = 0.1 * torch.randn(1, 6400, generator=torch.Generator().manual_seed(0))
+    for call in (adapted.generate, adapted):
+        with pytest.raises(ValueError, match=r"codec and the semantic_tokenizer have adapters.*=r'\(codec"):
+            call(input_values=audio)
+    options["exclude_modules"] = r"(semantic_tokenizer|codec)\..*"
+    get_peft_model(tiny_model(), LoraConfig(**options)).generate(input_values=audio, continuation_length_s=0.1)
+
+
 METHODS = {
     "dora": lora(use_dora=True),
     "pissa": lora(init_lora_weights="pissa"),

@@ -19,8 +19,9 @@ from audiolm_hf.modeling_soundstream_audiolm import SoundStreamModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMFineModel
 from audiolm_hf.training.stages.training import train_stage
 from tests.conftest import TINY_BACKBONE, tiny_config, tiny_stage_config
+from tests.helpers_parallel import parallel_stage
 from tests.helpers_processes import TIMEOUT_S, train_on_two
-from tests.helpers_stages import CASES, resumed_config, run_case
+from tests.helpers_stages import BACKBONE, CASES, resumed_config, run_case
 from tests.helpers_tokens import write_tokens
 from tests.training.stages.distributed_worker import run_cases
 
@@ -81,6 +82,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tokens(folder / "train", [30, 12, 25, 40, 9, 33], seed=0)
     write_tokens(folder / "validation", [20, 11, 7], seed=1)
     SoundStreamModel(tiny_config().codec_config).save_pretrained(folder / "codec")
+    encoder = BACKBONE | {"model_type": "eurobert"}
+    parallel_stage(condition_dropout=0.2, backbone_config=encoder).save_pretrained(folder / "teacher")
     return folder
 
 
@@ -102,15 +105,16 @@ def check_equal_to_one_process(case: str, ranks: list[dict[str, torch.Tensor]], 
 
 
 def test_two_processes_learn_the_same_and_one_writes(source: Path, tmp_path: Path):
-    found = run_on_two(["coarse", "files"], source, tmp_path)
-    check_equal_to_one_process("coarse", found["coarse"], source, tmp_path)
+    found = run_on_two(["coarse", "distilled", "files"], source, tmp_path)
+    for case in ("coarse", "distilled"):
+        check_equal_to_one_process(case, found[case], source, tmp_path / case)
     assert {"run.json", "report.json", "final"} <= {path.name for path in (tmp_path / "files/0").iterdir()}
     assert {path.name for path in (tmp_path / "files/1").iterdir()} == {"checkpoints"}  # the Trainer's random state
 
 
 @pytest.mark.slow
 def test_every_stage_learns_the_same_on_two_processes(source: Path, tmp_path: Path):
-    cases = [case for case in CASES if case not in {"coarse", "sharded"}]
+    cases = [case for case in CASES if case not in {"coarse", "distilled", "sharded"}]
     found = run_on_two(cases, source, tmp_path, accelerate_launch("ddp"))
     for case in cases:
         check_equal_to_one_process(case, found[case], source, tmp_path / case)
