@@ -1,12 +1,13 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """How a whole model is loaded: in threads, with a dtype for each part, quantized but for what makes tokens."""
 
+import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 import torch
-from transformers import TorchAoConfig
+from transformers import BitsAndBytesConfig, QuantoConfig, TorchAoConfig
 from transformers.quantizers.base import HfQuantizer
 
 from audiolm_hf.bundled import checkpoint, list_checkpoints
@@ -73,6 +74,30 @@ def test_torchao_quantises_the_stages_alone(folder, tiny_audiolm):
     output = model.generate(prompt, seed=0, continuation_length_s=0.1)
     assert torch.equal(model.acoustic_codec.encode(prompt), tiny_audiolm.acoustic_codec.encode(prompt))
     assert output.audio_values.isfinite().all()
+
+
+QUANTIZATIONS = {
+    "bitsandbytes": BitsAndBytesConfig(load_in_8bit=True),
+    "optimum.quanto": QuantoConfig(weights="int8"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of libraries that are not in the tested set
+@pytest.mark.parametrize("library", QUANTIZATIONS)
+def test_other_quantisations_are_of_the_stages_or_name_what_is_missing(folder, tiny_audiolm, library):
+    prompt = 0.1 * torch.randn(1, 8000)
+    load = partial(AudioLMModel.from_pretrained, folder, quantization_config=QUANTIZATIONS[library])
+    if not (importlib.util.find_spec(library.partition(".")[0]) and importlib.util.find_spec(library)):
+        with pytest.raises(ImportError, match=f"pip install .*{library.partition('.')[2] or library}"):
+            load()
+        return
+    model = load()
+    quantized = {
+        name.partition(".")[0] for name, module in model.named_modules() if type(module).__module__.startswith(library)
+    }
+    assert quantized == {*model.stages}
+    assert torch.equal(model.acoustic_codec.encode(prompt), tiny_audiolm.acoustic_codec.encode(prompt))
+    assert model.generate(prompt, seed=0, continuation_length_s=0.1).audio_values.isfinite().all()
 
 
 def test_the_whole_has_no_embeddings_of_its_own(tiny_audiolm):

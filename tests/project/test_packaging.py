@@ -8,7 +8,7 @@ import tomllib
 import zipfile
 from email.message import Message
 from email.parser import Parser
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, requires, version
 from pathlib import Path
 
 import pytest
@@ -141,6 +141,19 @@ def test_every_requirement_is_bounded_and_named_once(extra: str | None):
     assert own == sorted(own, key=lambda name: (name != "audiolm-hf", name))
     for name, requirement in requirements(extra).items():
         assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, f"{name} has not two bounds"
+
+
+def test_lower_bounds_agree_with_each_other():
+    """What is installed at its lower bound, as all is for .ci/versions, is content with the others' lower bounds."""
+    lowest = {
+        name: next(Version(bound.version) for bound in each.specifier if bound.operator == ">=")
+        for name, each in (requirements() | requirements("test")).items()
+    }
+    for name in [name for name in lowest if Version(version(name)) == lowest[name]]:
+        for each in map(Requirement, requires(name) or []):
+            other = canonicalize_name(each.name)
+            if other in lowest and (each.marker is None or each.marker.evaluate({"extra": ""})):
+                assert each.specifier.contains(lowest[other]), f"{name} needs {each}, and {lowest[other]} is allowed"
 
 
 def test_the_tested_set_is_exact_and_in_range():

@@ -11,6 +11,8 @@ from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.sampling_audiolm import TokenSampler, sample_tokens
 from audiolm_hf.token_layout_audiolm import build_stage_example
+from audiolm_hf.training.processes import leave_processes, process_rank
+from tests.helpers_processes import train_on_two
 from tests.helpers_rates import CODECS, whole_model
 
 PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
@@ -160,3 +162,32 @@ def test_a_decoder_can_be_compiled(tiny_audiolm):
     model.coarse.model.compile(dynamic=True)
     model.semantic.compile(dynamic=True)
     assert torch.equal(model.generate(prompt, **options).audio_codes, expected.audio_codes)
+
+
+def loss_and_gradients(model, example):
+    """The loss of an example, and gradients of what no process has alone."""
+    loss = model(**example).loss
+    loss.backward()
+    shared = {"loss": loss.detach(), "norm": model.model.norm.weight.grad}
+    return {name: getattr(tensor, "full_tensor", lambda tensor=tensor: tensor)() for name, tensor in shared.items()}
+
+
+def lose_in_parallel(folder, output, example):
+    torch.set_num_threads(1)
+    model = AudioLMCoarseModel.from_pretrained(folder, tp_plan="auto")
+    assert model.model.layers[0].self_attn.q_proj.weight.to_local().shape[0] == model.config.hidden_size // 2
+    torch.save(loss_and_gradients(model, example), output / f"{process_rank()}.pt")
+    leave_processes()
+
+
+def test_a_stage_spread_over_two_processes_has_the_loss_of_one(tiny_audiolm, tmp_path):
+    tiny_audiolm.coarse.save_pretrained(tmp_path)
+    config = tiny_audiolm.config.coarse_config
+    example = build_stage_example(
+        config, torch.arange(8) % config.num_semantic_tokens, torch.arange(80).view(5, 16) % 8
+    )
+    example = {name: tensor[None] for name, tensor in example.items()}
+    train_on_two(lose_in_parallel, tmp_path, tmp_path, tmp_path, example)
+    expected = loss_and_gradients(AudioLMCoarseModel.from_pretrained(tmp_path), example)
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)
