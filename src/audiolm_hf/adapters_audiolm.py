@@ -117,10 +117,16 @@ def find_file(source: str | os.PathLike, name: str, options: Mapping[str, Any]) 
     """Return the path of a file of a folder or of a name on the Hub, `None` if it is not there; may download it."""
     if Path(source).is_dir():
         path = Path(source, options.get("subfolder") or "", name)
-        return str(path) if path.exists() else None
-    optional = ("gated_repo", "missing_entries", "connection_errors")
-    kept = {f"_raise_exceptions_for_{kind}": False for kind in optional} | _hub_options(options)
-    return cached_file(os.fspath(source), name, **kept)
+        found = str(path) if path.exists() else None
+    else:
+        optional = ("gated_repo", "missing_entries", "connection_errors")
+        kept = {f"_raise_exceptions_for_{kind}": False for kind in optional} | _hub_options(options)
+        found = cached_file(os.fspath(source), name, **kept)
+        place = {key: options[key] for key in ("cache_dir", "revision") if options.get(key)}
+        path = Path(str(try_to_load_from_cache(os.fspath(source), "config.json", **place))).with_name(name)
+    if found is None and path.is_symlink():  # such as of a cache from which files were deleted
+        raise FileNotFoundError(f"{path} is a link to a file that is not there; download the checkpoint again.")
+    return found
 
 
 def _hub_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ TRACEBACK_VARIABLE = "AUDIOLM_HF_TRACEBACK"
 _USER_ERRORS = (ValueError, TypeError, OSError, ImportError, StrictDataclassError, SafetensorError)
 _HTTP_ERROR = HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever huggingface_hub is built on
 SIGNALLED = 128  # the shell's status after a signal, such as 130 after Ctrl-C, is this and the signal's number
+_SIGNAL_DELAY_S = 0.01
 BROKEN_PIPE = 141  # and after a reader that has gone
 
 
@@ -95,12 +96,18 @@ def _terminable() -> Iterator[None]:
     """End a context by SIGTERM and SIGHUP, unless ignored, like by Ctrl-C, so that nothing unfinished is left."""
 
     def end(number: int, frame: Any) -> None:
+        while frame is not None:
+            if frame.f_code.co_name.startswith("vio_"):  # libsndfile, its caller, would drop the exception
+                threading.Timer(_SIGNAL_DELAY_S, signal.raise_signal, (number,)).start()
+                return
+            frame = frame.f_back
         raise Interrupted(number=number)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():  # others cannot have handlers
         numbers = []
-    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) == signal.SIG_DFL}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) in usual}
     try:
         yield
     finally:

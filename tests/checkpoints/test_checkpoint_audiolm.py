@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Generation
 from audiolm_hf import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from tests.conftest import tiny_stage_config
-from tests.helpers_checkpoint import tiny_processor
+from tests.helpers_checkpoint import lay_out_as_hub_cache, tiny_processor
 
 PARTS = ("semantic_tokenizer", "codec", "semantic", "coarse", "fine")
 
@@ -305,6 +305,16 @@ def test_generation_configurations_that_cannot_be_read_are_refused(folders, name
     damaged(folders / name, content)
     with pytest.raises(ValueError, match=r"generation_config.json (cannot be read as JSON|holds a)"):
         AutoModel.from_pretrained(folders / name)
+
+
+def test_a_link_to_nothing_is_no_missing_generation_configuration(folders, tmp_path):
+    lay_out_as_hub_cache(folders / "whole", tmp_path, "some/checkpoint")
+    path = next((tmp_path / "hub").rglob("generation_config.json"))
+    path.unlink()
+    path.symlink_to("../../blobs/deleted")
+    for source, options in (("some/checkpoint", {"cache_dir": tmp_path / "hub"}), (path.parent, {})):
+        with pytest.raises(FileNotFoundError, match="generation_config.json is a link to a file that is not there"):
+            AudioLMModel.from_pretrained(source, local_files_only=True, **options)
 
 
 def test_checkpoints_without_a_generation_configuration_have_the_defaults(folders):

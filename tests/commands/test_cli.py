@@ -3,24 +3,28 @@
 
 import argparse
 import importlib
+import io
 import json
 import os
 import re
 import shutil
 import signal
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from functools import partial
 
 import pytest
+import soundfile as sf
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from safetensors import SafetensorError
 
 import audiolm_hf
 import audiolm_hf_cli
 from audiolm_hf import checkpoint, cli, list_checkpoints
-from tests.helpers_checkpoint import ROOT, run_python
+from audiolm_hf.run_folder import Interrupted
+from tests.helpers_checkpoint import CLIP, ROOT, run_python
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -304,3 +308,31 @@ def test_an_unknown_option_has_the_usage_of_its_command(capsys, arguments, usage
 def test_sampling_errors_name_flags(capsys, flag, value, message):
     assert cli.main(["continue", flag, value]) == 1
     assert re.search(f"error: {message}", capsys.readouterr().err)
+
+
+class SignallingFile(io.BytesIO):
+    """A file that is read by libsndfile when a signal comes."""
+
+    number = None
+
+    def readinto(self, buffer):
+        if self.number is not None:
+            number, self.number = self.number, None
+            signal.raise_signal(number)
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_libsndfile_reads_is_not_lost(number):
+    file, read = SignallingFile(CLIP.read_bytes()), []
+    file.number = number
+
+    def read_and_wait():
+        with cli._terminable():
+            read.append(sf.read(file)[0])
+            for _ in range(5000):
+                time.sleep(0.001)
+
+    with pytest.raises(Interrupted) as interrupted:
+        read_and_wait()
+    assert interrupted.value.number == number and len(read[0]) == 40000
