@@ -161,8 +161,8 @@ def refuse_adapted_tokens(model: Any) -> None:
     found = [name for name, part in parts.items() if any(hasattr(each, "base_layer") for each in part.modules())]
     if found:
         raise ValueError(
-            f"Layers of the {' and the '.join(found)} have adapters, though the stages know their tokens alone. Add "
-            f"adapters by model.add_adapter, or give exclude_modules=r'({'|'.join(parts)})\\..*'."
+            f"Layers of the {' and the '.join(found)} have adapters, though the stages were trained on their tokens. "
+            f"Add adapters by model.add_adapter, or give exclude_modules=r'({'|'.join(parts)})\\..*'."
         )
 
 
