@@ -32,7 +32,7 @@ def test_names_folders_and_hub_names_are_told_apart(one_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("name", ["tinny", "unfinished", "/no/where", "./nowhere", "~/nowhere", "a/b/c", "no/", ""])
 def test_what_is_neither_is_one_clear_error(one_checkpoint, name):
-    with pytest.raises(ValueError, match=r"no folder and not one of the bundled \['tiny'\]"):
+    with pytest.raises(ValueError, match=r"neither a folder nor one of the bundled \['tiny'\]"):
         bundled.resolve_checkpoint(name)
 
 

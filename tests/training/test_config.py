@@ -92,7 +92,7 @@ def test_keys_of_models_are_held_to_their_configurations(stage_file, tmp_path):
         CODEC.replace("codec", "speaker_invariance")
         + "tokenizer: t\nmax_steps: 3\nwarmup_steps: 4": "warmup_steps is 4, and the training",
         "kind: lora\nbase: b\noutput_folder: o\ndata: {folder: d, recordings: [a]}\n"
-        + "stages: {coarse: {max_steps: 3}}": "warmup_steps is 20, and the training has only max_steps=3",
+        + "stages: {coarse: {max_steps: 3, warmup_steps: 4}}": "warmup_steps is 4, and the training has only max_st",
         assemble + "semantic: s": "the old key 'semantic' is now stages.semantic",
     }
     for text, message in files.items():

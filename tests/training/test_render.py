@@ -89,7 +89,7 @@ def test_transposed_notes_move_and_keep_their_times():
     for semitones in (-5, 0, 3):
         assert pitches_and_times(transposed(one_note(60), semitones)) == [(60 + semitones, 0.0), (60 + semitones, 2.0)]
     assert {pitch for pitch, _ in pitches_and_times(transposed(one_note(125), 5))} == {118}  # 130 is no note
-    with pytest.raises(ValueError, match="no MIDI file"):
+    with pytest.raises(ValueError, match="are not a MIDI file"):
         transposed(b"no midi", 1)
 
 

@@ -153,6 +153,12 @@ def check_steps(max_steps: int, steps: dict[str, float | None], starts: bool = F
             raise ValueError(f"{name} is {value:g}, and the training has only max_steps={max_steps}; give less.")
 
 
+def check_warmup(config: Any, max_steps: int) -> None:
+    """Check that the warmup is not longer than a training, unless it is the default, which no one chose for it."""
+    if config.warmup_steps != type(config).__dataclass_fields__["warmup_steps"].default:
+        check_steps(max_steps, {"warmup_steps": config.warmup_steps})
+
+
 def warmup_of(warmup_steps: float, max_steps: int) -> int:
     """Return the number of warmup steps; a number below 1 is a share of all steps, as in `TrainingArguments`."""
     return max(1, round(warmup_steps * max_steps if warmup_steps < 1 else warmup_steps))

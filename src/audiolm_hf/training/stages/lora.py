@@ -50,7 +50,7 @@ from audiolm_hf.settings import (
     Settings,
     Use,
 )
-from audiolm_hf.training.config import DataFolder, Recordings, check_steps, ordered_stages
+from audiolm_hf.training.config import DataFolder, Recordings, check_warmup, ordered_stages
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.bits import stage_bits
 from audiolm_hf.training.stages.config import StageTrainingConfig
@@ -87,7 +87,7 @@ class LoraStageConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_steps(self.max_steps, {"warmup_steps": self.warmup_steps})
+        check_warmup(self, self.max_steps)
 
 
 @dataclass

@@ -29,7 +29,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import Count, InputPath, LearningRate, NotNegative, PartialShare, Positive
 from audiolm_hf.training.checkpointing import kept_tensors
-from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, MaskLength, check_steps
+from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, MaskLength, check_warmup
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
@@ -126,7 +126,7 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_steps(self.max_steps, {"warmup_steps": self.warmup_steps})
+        check_warmup(self, self.max_steps)
 
 
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
