@@ -16,7 +16,6 @@ from audiolm_hf.settings import (
     Count,
     Decay,
     LearningRate,
-    NotNegative,
     OutputPath,
     PartialShare,
     Positive,
@@ -33,6 +32,7 @@ DataFolder = OutputPath  # a run does not depend on its place, only on its conte
 
 EncoderCrop = Annotated[float, Within(0.04, 3600)]  # seconds of a crop, at least a semantic token
 MaskLength = Annotated[float, Within(0.02, 3600)]  # seconds, at least a frame
+Warmup = Annotated[float, Within(0, 10**7)]  # may exceed the steps of a training that an override shortens
 
 # Understood by every configuration though no field of it.
 _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
@@ -64,7 +64,7 @@ class TrainingConfig(Settings):
 
     output_folder: OutputPath  # output folder; a run in this folder is resumed
     learning_rate: LearningRate = 1e-3  # peak learning rate of AdamW
-    warmup_steps: NotNegative = 100.0  # steps of linear warmup; a number below 1 is a share of all steps
+    warmup_steps: Warmup = 100.0  # steps of linear warmup; a number below 1 is a share of all steps
     weight_decay: Decay = 0.01  # weight decay of AdamW for matrices
     max_grad_norm: Positive = 1.0  # maximum norm of the gradients, for clipping
     bf16: bool = True  # compute in bfloat16 where it is safe; weights stay float32
@@ -151,12 +151,6 @@ def check_steps(max_steps: int, steps: dict[str, float | None], starts: bool = F
     for name, value in steps.items():
         if value is not None and value > max_steps - starts:
             raise ValueError(f"{name} is {value:g}, and the training has only max_steps={max_steps}; give less.")
-
-
-def check_warmup(config: Any, max_steps: int) -> None:
-    """Check that the warmup is not longer than a training, unless it is the default, which no one chose for it."""
-    if config.warmup_steps != type(config).__dataclass_fields__["warmup_steps"].default:
-        check_steps(max_steps, {"warmup_steps": config.warmup_steps})
 
 
 def warmup_of(warmup_steps: float, max_steps: int) -> int:

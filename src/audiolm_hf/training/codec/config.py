@@ -17,7 +17,7 @@ from audiolm_hf.settings import (
     Settings,
     Share,
 )
-from audiolm_hf.training.config import CropTrainingConfig, check_model_keys, check_steps, model_keys, warmup_of
+from audiolm_hf.training.config import CropTrainingConfig, Warmup, check_model_keys, check_steps, model_keys, warmup_of
 
 
 @dataclass
@@ -53,7 +53,7 @@ class CodecTrainingConfig(CropTrainingConfig):
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)  # the discriminators
     max_steps: Count = 10000  # number of training steps
     decay_steps: CountOrNone = 2000  # last steps, in which the learning rate decays to 0 along a cosine
-    warmup_steps: NotNegative = 200.0
+    warmup_steps: Warmup = 200.0
     learning_rate: LearningRate = 5e-4
     # scales of the mel loss
     mel_window_lengths: Annotated[list[Count], FILLED] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])

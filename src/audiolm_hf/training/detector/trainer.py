@@ -45,7 +45,7 @@ from audiolm_hf.modeling_detector_audiolm import (
 )
 from audiolm_hf.modeling_detector_audiolm import REAL as REAL_LABEL
 from audiolm_hf.settings import BatchSize, Count, NamedInput, Share
-from audiolm_hf.training.config import AudioDataConfig, TrainingConfig, check_warmup
+from audiolm_hf.training.config import AudioDataConfig, TrainingConfig
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import own_rows
 from audiolm_hf.training.run import one_run
@@ -78,7 +78,6 @@ class DetectorTrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_warmup(self, self.max_steps)
         check_range("crop_length_s", self.crop_length_s)
         if self.batch_size % len(LABELS):
             raise ValueError(f"batch_size is {self.batch_size}; give an even number, as half of the crops are real.")

@@ -19,7 +19,7 @@ from audiolm_hf.settings import (
     Use,
 )
 from audiolm_hf.stages_audiolm import STAGES
-from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys, check_steps, check_warmup
+from audiolm_hf.training.config import TrainingConfig, backbone_keys, check_model_keys
 
 GuidanceScale = Annotated[float, Within(0, 100)]
 
@@ -74,8 +74,6 @@ class StageTrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_warmup(self, self.max_steps)
-        check_steps(self.max_steps, {"decay_steps": self.decay_steps})
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}; it must be one of {', '.join(map(repr, STAGES))}.")
         backbone = {"model_type": STAGES[self.stage].backbone_type} | self.backbone

@@ -50,7 +50,7 @@ from audiolm_hf.settings import (
     Settings,
     Use,
 )
-from audiolm_hf.training.config import DataFolder, Recordings, check_warmup, ordered_stages
+from audiolm_hf.training.config import DataFolder, Recordings, ordered_stages
 from audiolm_hf.training.run import one_run
 from audiolm_hf.training.stages.bits import stage_bits
 from audiolm_hf.training.stages.config import StageTrainingConfig
@@ -84,10 +84,6 @@ class LoraStageConfig(Settings):
     corruption: PartialShare = 0.0  # share of input ids that are replaced at random, 0 to 1
     eval_steps: Count = 50  # steps between validations and checkpoints
     patience: Count | None = None  # number of validations without improvement after which the training stops
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_warmup(self, self.max_steps)
 
 
 @dataclass

@@ -28,7 +28,7 @@ from audiolm_hf.files import replace_folder
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import FILLED, BatchSize, Count, CountOrNone, NamedInput, NotNegative, Settings
 from audiolm_hf.training.checkpointing import kept_tensors
-from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, check_model_keys, check_warmup, model_keys
+from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, Warmup, check_model_keys, model_keys
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
@@ -78,14 +78,12 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
     # weight of the loss on unmasked frames; without it, a small encoder predicts only the prior for the first hundreds
     # of steps
     visible_weight: NotNegative = 1.0
-    warmup_steps: NotNegative = 0.08
+    warmup_steps: Warmup = 0.08
     validation_batches: Count = 8  # number of batches of a validation
     eval_steps: Count = 250  # steps between validations
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for iteration in self.iterations:
-            check_warmup(self, iteration.max_steps)
         encoder = {"model_type": "wav2vec2-bert"} | self.encoder
         build = partial(AudioLMSemanticTokenizerConfig, encoder_config=encoder, layer=0)
         check_model_keys("encoder", self.encoder, model_keys(Wav2Vec2BertConfig), build)

@@ -29,7 +29,7 @@ from audiolm_hf.modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokeni
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import Count, InputPath, LearningRate, NotNegative, PartialShare, Positive
 from audiolm_hf.training.checkpointing import kept_tensors
-from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, MaskLength, check_warmup
+from audiolm_hf.training.config import EncoderCrop, MaskedTrainingConfig, MaskLength, Warmup
 from audiolm_hf.training.loop import start_accelerator, stop_tracking
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
@@ -120,13 +120,12 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
     # factor of `learning_rate` for the adversary; training diverges with 20
     adversary_learning_rate_factor: Positive = 1.0
     learning_rate: LearningRate = 5e-4
-    warmup_steps: NotNegative = 0.05
+    warmup_steps: Warmup = 0.05
     max_kmeans_frames: Count = 150_000
     logging_steps: Count = 100  # steps between entries of the log
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_warmup(self, self.max_steps)
 
 
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
