@@ -83,8 +83,7 @@ def test_keys_of_models_are_held_to_their_configurations(stage_file, tmp_path):
         DETECTOR + "clips: {acoustic_modes: [a]}": (r"clips: acoustic_modes\[0\] is 'a'"),
         assemble + stages + "generation: {semantic_temperature: hot}": "generation, .*semantic_temperature",
         CODEC.replace("codec", "centroids") + "encoder: e\nlayer: 1\ndevice: x": "the old key 'device' is now use_cpu",
-        ENCODER
-        + "data: {folder: d, train: [a]}\nencoder: {}\nwarmup_steps: 1e9": "warmup_steps is 1000000000.0",
+        ENCODER + "data: {folder: d, train: [a]}\nencoder: {}\nwarmup_steps: 1e9": "warmup_steps is 1000000000.0",
         ENCODER + "data: {folder: d, train: [a]}\nencoder: {}\ncrop_length_s: 1e-9": "crop_length_s is 1e-09; give",
         ENCODER + "data: {folder: d, train: [a]}\nencoder: {}\nmask_length_s: 1e-9": "mask_length_s is 1e-09; give",
         ENCODER + "data: {folder: d, train: [a]}\nencoder: {}\nmask_length_s: 9": "mask_length_s is 9.0, and crop_le",
