@@ -67,14 +67,14 @@ class _Past:
     """
 
     def __init__(self, inputs: list[Tensor], start: int, kernel_size: int) -> None:
-        self.inputs, self.start, self.length = iter(inputs), max(0, start), kernel_size - 1
+        self.inputs, self.start, self.length = list(inputs), max(0, start), kernel_size - 1
         self.kept: list[Tensor] = []
 
     def through(self, block: nn.Module, hidden: Tensor) -> Tensor:
         """Apply the next block to `hidden (batch, frames, hidden_size)`, after its inputs from before."""
         if not isinstance(block, CausalConvNeXtBlock):
             return block(hidden)
-        before = next(self.inputs, None)
+        before = self.inputs.pop(0) if self.inputs else None
         before = hidden.new_zeros(len(hidden), self.length, hidden.shape[2]) if before is None else before
         self.kept.append(torch.cat([before, hidden], 1)[:, self.start : self.start + self.length])
         return block(hidden, before)
