@@ -20,6 +20,7 @@ from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_utils import load_state_dict
 
 from .adapters_audiolm import AdapterMixin, find_file, redirect_to_base
+from .compat_audiolm import check_spreading
 from .config_values_audiolm import check_dtype
 from .strict_config_audiolm import StrictConfig
 
@@ -48,9 +49,12 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
                 float32.
 
         Raises:
+            ImportError: weights are to be spread over processes, and torch is too old.
             ValueError: the checkpoint is incomplete, `dtype` is invalid, or the base of an adapter is not found or is
                 another one.
         """
+        if any(kwargs.get(name) for name in ("tp_plan", "tp_size", "distributed_config")):
+            check_spreading()
         for name in ("dtype", "torch_dtype"):
             check_dtype(name, kwargs.get(name))
         if "torch_dtype" in kwargs:  # the older name

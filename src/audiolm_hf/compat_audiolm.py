@@ -5,6 +5,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
+from inspect import signature
 from types import FunctionType
 from typing import Any
 
@@ -29,6 +30,15 @@ check_version("torch", torch.__version__)
 check_version("transformers", transformers.__version__)
 if sys.flags.optimize > 1:
     raise ImportError("Python runs with -OO, which drops the docstrings that transformers reads; use -O, or neither.")
+
+
+def check_spreading() -> None:
+    """Raise an ImportError if transformers cannot spread weights over processes with the installed torch."""
+    from torch.distributed.tensor import distribute_tensor  # which some builds of torch lack
+
+    if "src_data_rank" not in signature(distribute_tensor).parameters:
+        raise ImportError(f"Weights are spread over processes from torch 2.7 on; {torch.__version__} is installed.")
+
 
 # Name of the cache in the arguments and outputs of decoders, which is "cache" since 5.24.
 CACHE_NAME = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"

@@ -2,11 +2,13 @@
 """Weights that are elsewhere until they are needed: the samples are those of a model in memory."""
 
 import copy
+import re
 
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
 
+from audiolm_hf.compat_audiolm import check_spreading
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.sampling_audiolm import TokenSampler, sample_tokens
@@ -180,6 +182,15 @@ def lose_in_parallel(folder, output, example):
     leave_processes()
 
 
+def spreads():
+    try:
+        check_spreading()
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not spreads(), reason="torch's distribute_tensor has no argument src_data_rank, which is used")
 def test_a_stage_spread_over_two_processes_has_the_loss_of_one(tiny_audiolm, tmp_path):
     tiny_audiolm.coarse.save_pretrained(tmp_path)
     config = tiny_audiolm.config.coarse_config
@@ -191,3 +202,10 @@ def test_a_stage_spread_over_two_processes_has_the_loss_of_one(tiny_audiolm, tmp
     expected = loss_and_gradients(AudioLMCoarseModel.from_pretrained(tmp_path), example)
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)
+
+
+@pytest.mark.parametrize("name", ["tp_plan", "tp_size", "distributed_config"])
+def test_a_torch_that_cannot_spread_weights_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("torch.distributed.tensor.distribute_tensor", lambda tensor, mesh, placements: tensor)
+    with pytest.raises(ImportError, match=f"torch 2.7 on; {re.escape(torch.__version__)} is installed"):
+        AudioLMCoarseModel.from_pretrained(tmp_path, **{name: "auto"})
