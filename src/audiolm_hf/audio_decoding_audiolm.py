@@ -69,13 +69,13 @@ def decode_mono(
     file: str | Path | bytes, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
     """Decode a file, or a part of it, to mono float32 `(num_samples,)` at a sampling rate, in blocks of memory."""
-    resample, blocks = None, []
+    resample, samples = None, bytearray()  # which grows in place; joining blocks would hold all twice
     for block, rate in _decode_blocks(file, start_s, end_s):
         resample = resample or resampler(rate, sampling_rate)
-        blocks.append(resample(to_mono(block), False))
+        samples += resample(to_mono(block), False).data
     if resample is not None:
-        blocks.append(resample(np.zeros(0, np.float32), True))
-    return np.concatenate(blocks)
+        samples += resample(np.zeros(0, np.float32), True).data
+    return np.frombuffer(samples, np.float32)
 
 
 def _decode_blocks(file: str | Path | bytes, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, int]]:

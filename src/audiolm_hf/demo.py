@@ -92,7 +92,7 @@ class Checkpoint:
             return {}
         inputs = self.extractor(audio, self.pipe.processor.sampling_rate, return_tensors="pt")
         judged = self.detector.judge(**inputs.to(self.detector.device))
-        return judged | {"score": round(float(judged["score"]), 3)}
+        return {name: judged[name] for name in ("verdict", "most_suspicious_s")} | {"score": round(judged["score"], 3)}
 
 
 @dataclass

@@ -134,10 +134,10 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         names = [f"Recording {index}" for index in range(len(clips))] if len(clips) > 1 else ["The audio"]
         rows = [self._prepare(clip, rate, name) for clip, rate, name in zip(clips, rates, names, strict=True)]
         masked = self.return_attention_mask if return_attention_mask is None else return_attention_mask
-        if len(rows) == 1 and padding is True and masked and max_length is None and pad_to_multiple_of is None:
+        if len(rows) == 1 and padding is True and max_length is None and pad_to_multiple_of is None:
             # There is nothing to pad, and `pad` would copy a recording that may last hours.
-            mask = np.ones((1, len(rows[0])), dtype=np.int32)
-            return AudioFeatures({"input_values": rows[0][None], "attention_mask": mask}, tensor_type=return_tensors)
+            mask = {"attention_mask": np.ones((1, len(rows[0])), dtype=np.int32)} if masked else {}
+            return AudioFeatures({"input_values": rows[0][None], **mask}, tensor_type=return_tensors)
         padded = self.pad(
             BatchFeature({"input_values": rows}),
             padding=padding,

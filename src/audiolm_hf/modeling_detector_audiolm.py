@@ -154,18 +154,21 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         """Return the `score` of one recording, the probability that it is real, and the `verdict`, its likelier label.
 
         The score is low if any stretch of 3 s sounds generated; `most_suspicious_s` is the beginning and the end of
-        that which does most, in seconds. Arguments and errors are those of `forward`; several recordings are an error.
+        that which does most, in seconds. The `scores_per_second` are a list, with None for NaN. Arguments and errors
+        are those of `forward`; several recordings are an error.
         """
         if len(input_values) > 1:
             raise ValueError(f"input_values has {len(input_values)} rows; give one, or call the model for several.")
         frame_logits, mask = self._frame_logits(input_values, attention_mask)
         odds = _stretch_odds(frame_logits, mask)
         score, first = float(_clip_logits(odds).softmax(-1)[0, REAL]), int(odds.argmax())
+        seconds = _second_scores(frame_logits, mask)[0].tolist()
         places = mask[0].nonzero()[first : first + STRETCH, 0].tolist()
         return {
             "score": score,
             "verdict": LABELS[REAL] if score >= 0.5 else LABELS[1 - REAL],
             "most_suspicious_s": [places[0] / FRAME_RATE, (places[-1] + 1) / FRAME_RATE],
+            "scores_per_second": [None if math.isnan(each) else each for each in seconds],
         }
 
     @torch.no_grad()
@@ -178,11 +181,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(batch, seconds)`; NaN in silence and after the end of a clip.
         """
-        frame_logits, frame_mask = self._frame_logits(input_values, attention_mask)
-        missing = -frame_logits.shape[1] % FRAME_RATE
-        sums = F.pad(frame_logits, (0, 0, 0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
-        counts = F.pad(frame_mask, (0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
-        return (sums / counts[..., None]).softmax(-1)[..., REAL]  # 0 / 0 in silence and after the end
+        return _second_scores(*self._frame_logits(input_values, attention_mask))
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
@@ -238,17 +237,22 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         rate = self.config.sampling_rate
         window, hop = rate // 40, rate // 100
         num_windows, total = (1 + (each - window) // hop for each in (lengths, input_values.shape[1]))
-        real = length_mask(lengths, input_values.shape[1])
-        pieces = zip(input_values.split(_BLOCK * hop, dim=1), real.split(_BLOCK * hop, dim=1), strict=True)
-        sums = torch.stack([(piece.float() * inside).sum(1, keepdim=True) for piece, inside in pieces])
-        offset = sums.sum(0) / lengths[:, None]
+
+        size = _BLOCK * hop
+        # A mask of all samples would take more memory than they do.
+        pieces = [
+            (piece.float() * length_mask(lengths - number * size, piece.shape[1])).sum(1, keepdim=True)
+            for number, piece in enumerate(input_values.split(size, dim=1))
+        ]
+        offset = torch.stack(pieces).sum(0) / lengths[:, None]
 
         def low(start: int, stop: int) -> Tensor:
             first = start * (rate // FRAME_RATE) - round(LOW_AHEAD_S * rate)
             last = first + (stop - start - 1) * (rate // FRAME_RATE) + round(LOW_WINDOW_S * rate)
-            inside = slice(max(first, 0), last)
-            part = (input_values[:, inside].float() - offset) * real[:, inside]
-            return _low_spectrum(F.pad(part, (max(-first, 0), last - inside.start - part.shape[1])), rate)
+            begin = max(first, 0)
+            part = input_values[:, begin:last].float() - offset
+            part = part * length_mask(lengths - begin, part.shape[1])
+            return _low_spectrum(F.pad(part, (max(-first, 0), last - begin - part.shape[1])), rate)
 
         frames = -(-total // 2)
         size = -(-frames // -(-frames // _BLOCK))
@@ -290,6 +294,14 @@ def _stretch_odds(frame_logits: Tensor, mask: Tensor) -> Tensor:
     last = (count - STRETCH).clamp(min=0)
     means = sums / count.clamp(max=STRETCH)[:, None]
     return means.masked_fill(~length_mask(last + 1, mask.shape[1]), -math.inf)
+
+
+def _second_scores(frame_logits: Tensor, mask: Tensor) -> Tensor:
+    """Return what [`AudioLMDetectorForAudioClassification.scores_per_second`] does, of the logits of a mask."""
+    missing = -mask.shape[1] % FRAME_RATE
+    sums = F.pad(frame_logits, (0, 0, 0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
+    counts = F.pad(mask, (0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
+    return (sums / counts[..., None]).softmax(-1)[..., REAL]  # 0 / 0 in silence and after the end
 
 
 def _clip_logits(odds: Tensor) -> Tensor:

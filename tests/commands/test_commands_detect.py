@@ -14,7 +14,7 @@ import audiolm_hf
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, bundled, cli, export_checkpoint
 from audiolm_hf.audio_file_audiolm import encode_audio, write_audio
 from audiolm_hf.provenance_audiolm import provenance
-from tests.helpers_checkpoint import CLIP, OTHER_CLIP
+from tests.helpers_checkpoint import CLIP, OTHER_CLIP, run_python
 
 
 @pytest.fixture
@@ -75,6 +75,33 @@ def test_seconds_of_silence_have_no_score(folder, verdict, capsys, tmp_path):
     assert cli.main([*command, "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # NaN is no JSON
     assert result["scores_per_second"][0] is None and result["scores_per_second"][1] == pytest.approx(result["score"])
+
+
+def test_a_file_goes_through_the_detector_once(folder, monkeypatch):
+    calls, compute = [], AudioLMDetectorForAudioClassification._frame_logits
+    monkeypatch.setattr(
+        AudioLMDetectorForAudioClassification, "_frame_logits", lambda *given: calls.append(given) or compute(*given)
+    )
+    assert cli.main(["detect", str(CLIP), "--detector", str(folder)]) in (0, 3)
+    assert len(calls) == 1
+
+
+PEAK = """
+import resource, sys
+from audiolm_hf import cli
+assert cli.main(["detect", sys.argv[1], "--device", "cpu", "--threads", "1", "--json"]) in (0, 3)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_long_file_takes_little_more_than_twice_the_memory_of_its_samples(tmp_path):
+    peaks = []
+    for minutes in (2, 40):
+        path = tmp_path / f"{minutes}.wav"
+        sf.write(path, np.tile(sf.read(CLIP)[0][:16000], 60 * minutes), 16000)
+        peaks.append(1024 * int(run_python(PEAK, path, home=tmp_path).split()[-1]))
+    assert peaks[1] - peaks[0] < 3.2 * 4 * 16000 * 60 * 38
 
 
 def test_bad_files_are_told_and_do_not_stop_the_others(folder, verdict, capsys, tmp_path):

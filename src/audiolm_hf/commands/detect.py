@@ -6,7 +6,6 @@ Files that cannot be scored are reported one by one, and do not stop the others.
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -129,8 +128,8 @@ def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any
 def score_file(
     file: str, detector: AudioLMDetectorForAudioClassification, extractor: AudioLMFeatureExtractor
 ) -> dict[str, Any]:
-    """Return what the detector's `judge` returns of a file, and its `scores_per_second` (None in silence)."""
-    audio, rate = read_audio(_source(file), extractor.sampling_rate)
-    inputs = extractor(audio, rate, return_attention_mask=False, return_tensors="pt").to(detector.device)
-    seconds = [None if math.isnan(each) else each for each in detector.scores_per_second(**inputs)[0].tolist()]
-    return {"file": file, **detector.judge(**inputs), "scores_per_second": seconds}
+    """Return what the detector's `judge` returns of a file."""
+    samples, rate = read_audio(_source(file), extractor.sampling_rate)
+    inputs = extractor(samples, rate, return_attention_mask=False, return_tensors="pt").to(detector.device)
+    del samples  # of which the inputs are a copy
+    return {"file": file, **detector.judge(**inputs)}
