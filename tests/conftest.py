@@ -65,6 +65,15 @@ def pytest_sessionfinish():
     gc.unfreeze()  # for Hypothesis, which asks who refers to what, and may be imported only now
 
 
+def some_slow(values, *quick):
+    """Parameters of a test, of which all but the quick ones are run by the slow tests alone."""
+    return [value if value in quick else pytest.param(*_as_tuple(value), marks=pytest.mark.slow) for value in values]
+
+
+def _as_tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
 def tiny_stage_config(**changes):
     """Keyword arguments of any of the three stage configurations."""
     return {"backbone_config": dict(TINY_BACKBONE), **TINY_LAYOUT, **changes}

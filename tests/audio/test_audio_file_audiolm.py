@@ -254,6 +254,7 @@ def test_a_name_that_is_too_long_is_refused(tmp_path):
         write_audio(tmp_path / ("\u00e4" * 149 + ".wav"), np.zeros(100), 16000)
 
 
+@pytest.mark.slow
 def test_names_beyond_ascii_are_read_in_the_locale_c(tmp_path):
     soundfile.write(tmp_path / "\u00fc.flac", np.zeros(16000), 16000)
     code = (

@@ -121,6 +121,7 @@ def test_streams_have_none(watermark, tmp_path, capsys):
     assert "--watermark needs the whole recording; leave out --stream" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_protocol_counts_what_is_found(watermark, tmp_path, capsys):
     output = tmp_path / "report.json"
     options = ["--data", str(DATA), "--num-clips", "2", "--length-s", "2", "-o", str(output)]

@@ -252,6 +252,7 @@ def test_a_folder_is_loaded_with_its_path_or_its_name(folder):
     assert isinstance(pipeline(str(folder), device="cpu").model, AudioLMModel)
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_one_clear_error(tmp_path):
     code = (
         "import sys, audiolm_hf\n"

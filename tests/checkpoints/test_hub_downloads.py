@@ -124,6 +124,7 @@ def test_what_cannot_be_read_is_one_clear_error(hub, monkeypatch, capsys, name, 
         assert error.startswith("audiolm-hf: error: ") and name in error
 
 
+@pytest.mark.slow
 def test_another_process_uses_the_stand_in_by_its_environment(hub, expected, tmp_path):
     code = (
         "import sys\nsys.modules['audiolm_hf'] = None\nimport transformers\nimport numpy as np\n"

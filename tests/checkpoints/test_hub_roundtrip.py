@@ -137,17 +137,20 @@ def without_package(exported: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return json.loads(report.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["folder", "hub cache", "saved again", "saved in parts"])
 def test_it_runs_without_the_package(without_package, expected, case):
     assert isinstance(without_package[case], list), without_package[case]
     np.testing.assert_allclose(without_package[case], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PARTS)
 def test_every_part_is_loaded_alone_without_the_package(without_package, case):
     assert without_package[case] is None, without_package[case]
 
 
+@pytest.mark.slow
 def test_a_detector_classifies_without_the_package(without_package):
     audio, _ = audiolm_hf.read_audio(CLIP)
     with torch.no_grad():

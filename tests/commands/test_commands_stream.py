@@ -73,6 +73,7 @@ def test_a_pipe_is_filled_while_the_program_runs(run, folder, tmp_path):
     assert read_audio(data)[0].shape == (1, len(expected))
 
 
+@pytest.mark.slow
 def test_a_reader_may_leave(folder, tmp_path):
     command = [sys.executable, "-m", "audiolm_hf.cli", *stream(folder, 1000)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -150,6 +150,7 @@ def test_the_code_of_the_readme_runs_as_printed(space, tmp_path, monkeypatch):
     assert read_audio(path)[0].shape[1] == 7 * 16000 + 40000 and len(pictures) == len(facts) == 1
 
 
+@pytest.mark.slow
 def test_ten_visitors_at_once_each_get_the_samples_of_their_prompt_and_seed(space, tmp_path):
     """As the pipeline generates them: each visitor has another second of the clip, and half of them another model."""
     samples, rate = read_audio(CLIP, 16000)
@@ -222,6 +223,7 @@ def test_uploads_and_results_are_deleted_in_time(tmp_path):
         client.close()
 
 
+@pytest.mark.slow
 def test_the_app_has_a_page_of_the_checkpoints_in_the_variable(space, tmp_path):
     """As a Space that imports it finds it."""
     code = "import app, gradio; print(callable(app.build_demo), isinstance(app.demo, gradio.Blocks))\n"
@@ -344,6 +346,7 @@ def test_a_visitor_uploads_hears_sees_and_downloads_a_continuation(browser, spac
         visitor.until(lambda: visitor.run(played), "audio that plays while it is generated")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_visitor_records_with_the_microphone(browser, space):
     visitor = Visitor(browser, space.url)
@@ -360,6 +363,7 @@ def test_a_visitor_records_with_the_microphone(browser, space):
     assert len(recorded) > 2 * rate and np.abs(recorded).max() > 0.05  # the file plays in a loop; not silence
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_visitor_stops_and_the_next_is_served(browser, space):
     visitor = Visitor(browser, space.url)
@@ -398,6 +402,7 @@ def test_a_visitor_is_told_that_a_text_is_no_audio(browser, space, tmp_path):
     assert "/tmp" not in text and str(space.home) not in text
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_visitor_picks_an_example_another_checkpoint_and_a_new_seed(browser, space):
     visitor = Visitor(browser, space.url)

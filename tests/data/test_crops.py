@@ -148,7 +148,7 @@ def test_batches_keep_to_the_token_budget_and_hold_the_whole_epoch(tokens, stage
         assert batch["input_ids"].numel() <= 200 or len(batch["input_ids"]) == 1
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_batches_of_loading_processes_are_the_same(tokens, start):
     """On an accelerator, other processes prepare the batches."""
     batches = StageBatches(tokens, CONFIGS["coarse"], batch_tokens=100, num_batches=6, corruption=0.1)

@@ -70,6 +70,7 @@ def test_batched_equals_single(stage, guidance_scale):
         assert torch.equal(filled, single)
 
 
+@pytest.mark.slow
 def test_codes_are_drawn_from_the_distribution_of_the_model(stage):
     """Many rows that differ in their noise alone: the first code accepted follows the softmax."""
     rows = masked_rows(stage.config, 1, 0)

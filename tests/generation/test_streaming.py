@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import audiolm_hf
 from audiolm_hf import AudioIteratorStreamer, AudioLMModel, continuation_audiolm, numerics_audiolm
+from tests.conftest import some_slow
 from tests.helpers_parallel import parallel_audiolm
 
 RATE = 16000
@@ -122,7 +123,7 @@ def test_the_first_chunk_comes_before_the_stages_are_done(both, prompt, options)
     assert len(calls) == seen
 
 
-@pytest.mark.parametrize("options", [{"fine_batch_size": 1}, STAGES[1]])
+@pytest.mark.parametrize("options", some_slow([{"fine_batch_size": 1}, STAGES[1]], STAGES[1]))
 def test_a_stream_keeps_no_more_of_a_long_continuation(both, prompt, options):
     def kept(length_s):
         """Count the tokens and codes in memory before the last second."""

@@ -92,6 +92,7 @@ def test_metadata_says_what_is_true(metadata: Message):
     assert metadata.get_payload() == (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_unpacked_wheel_runs_away_from_the_repository(wheel: Path, tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

@@ -359,6 +359,7 @@ def test_prompt_tuning_of_a_stage_is_refused(base):
         codes(base)
 
 
+@pytest.mark.slow
 def test_adapters_on_the_hub(folders, tmp_path):
     for name in ("base", "ann"):
         lay_out_as_hub_cache(folders / name, tmp_path, f"somebody/{name}")

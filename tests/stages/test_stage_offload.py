@@ -14,6 +14,7 @@ from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel
 from audiolm_hf.sampling_audiolm import TokenSampler, sample_tokens
 from audiolm_hf.token_layout_audiolm import build_stage_example
 from audiolm_hf.training.processes import leave_processes, process_rank
+from tests.conftest import some_slow
 from tests.helpers_processes import train_on_two
 from tests.helpers_rates import CODECS, whole_model
 
@@ -70,7 +71,7 @@ def check_stream(model, prompt, output):
     assert [name for name, tensor in model.state_dict().items() if tensor.is_meta] == elsewhere
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", some_slow(MAPS, "all on disk", "layers apart"))
 def test_a_part_on_disk_changes_nothing(saved, tmp_path, name):
     check_same_samples(saved, tmp_path, device_map=MAPS[name])
 
@@ -109,7 +110,7 @@ OFFLOADED = {
 }
 
 
-@pytest.fixture(scope="module", params=CODECS)
+@pytest.fixture(scope="module", params=some_slow(CODECS, "soundstream"))
 def of_codec(request):
     """A codec's name, a model with it, a prompt, and what the model in memory makes of it."""
     model = whole_model(request.param)
@@ -191,6 +192,7 @@ def spreads():
 
 
 @pytest.mark.skipif(not spreads(), reason="torch's distribute_tensor has no argument src_data_rank, which is used")
+@pytest.mark.slow
 def test_a_stage_spread_over_two_processes_has_the_loss_of_one(tiny_audiolm, tmp_path):
     tiny_audiolm.coarse.save_pretrained(tmp_path)
     config = tiny_audiolm.config.coarse_config

@@ -25,7 +25,7 @@ from audiolm_hf.configuration_audiolm import CODECS, SoundStreamConfig
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.data.loading import load_codec
 from audiolm_hf.data.tokenizers import load_tokenizers, tokenize_recording
-from tests.conftest import randomise, tiny_config
+from tests.conftest import randomise, some_slow, tiny_config
 from tests.helpers_rates import filled_codec
 
 ENCODEC = {
@@ -250,7 +250,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("window", [1, 7, 40, 1000])
+@pytest.mark.parametrize("window", some_slow([1, 7, 40, 1000], 7))
 def test_windows_give_the_samples_of_one_pass(monkeypatch, variant, window):
     kind = variant.split()[0]
     config = CONFIGS[kind]()
@@ -268,7 +268,7 @@ def test_windows_give_the_samples_of_one_pass(monkeypatch, variant, window):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("num_known", [0, 1, 37])
+@pytest.mark.parametrize("num_known", some_slow([0, 1, 37], 1))
 def test_codes_that_arrive_in_pieces_are_decoded_alike(monkeypatch, variant, num_known):
     kind = variant.split()[0]
     config = CONFIGS[kind]()

@@ -10,6 +10,7 @@ import torch
 
 from audiolm_hf import acoustic_codec_audiolm, modeling_soundstream_audiolm
 from audiolm_hf.acoustic_codec_audiolm import wrap_acoustic_codec
+from tests.conftest import some_slow
 from tests.tokenizers.test_modeling_soundstream_audiolm import KINDS, PHASES, tiny_codec
 
 WINDOWED = [(kind, 3) for kind in KINDS] + [(PHASES, 1), (PHASES, 3), (KINDS[3], 1)]
@@ -29,7 +30,7 @@ print(peaks[1] - peaks[0])
 
 
 @pytest.mark.parametrize(("kind", "num_codebooks"), WINDOWED)
-@pytest.mark.parametrize("window", [1, 7, 64])
+@pytest.mark.parametrize("window", some_slow([1, 7, 64], 7))
 def test_windows_give_the_samples_of_one_pass(monkeypatch, kind, num_codebooks, window):
     codec = tiny_codec(**kind)
     codes = torch.randint(16, (2, num_codebooks, 150))
@@ -74,13 +75,14 @@ def test_no_sample_depends_on_frames_outside_the_context(kind, num_codebooks):
             assert torch.allclose(codec.decode(changed).audio_values[:, samples], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length():
     result = subprocess.run([sys.executable, "-c", LONG_DECODE], capture_output=True, text=True, check=True)
     # 60 s of samples are 3.8 MB, which are held a few times; one pass takes 100 MB more.
     assert float(result.stdout) < 40
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, KINDS[0]))
 def test_encode_and_decode_compile_whole(kind):
     codec = tiny_codec(**kind)
     audio = torch.randn(1, 80)

@@ -11,6 +11,7 @@ from audiolm_hf.run_folder import hold_folder
 from audiolm_hf.training.kinds import RECIPE, TRAINING_KINDS, key_texts, training_kind
 from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.recipe import RecipeConfig
+from tests.conftest import some_slow
 
 
 def classes_of(config_class):
@@ -30,7 +31,7 @@ def test_every_key_has_its_text_and_no_text_is_of_nothing(kind):
         assert all(key_texts(config_class).values())
 
 
-@pytest.mark.parametrize("kind", TRAINING_KINDS)
+@pytest.mark.parametrize("kind", some_slow(TRAINING_KINDS, "coarse", "codec"))
 def test_a_folder_in_which_another_process_trains_is_refused(kind, tmp_path, monkeypatch):
     monkeypatch.setattr("audiolm_hf.training.run.describe_config", lambda config: ({}, {}))
     monkeypatch.setattr("audiolm_hf.training.recipe.resolve_steps", lambda config: [])

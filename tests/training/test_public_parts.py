@@ -9,7 +9,7 @@ from transformers import AutoModel, LlamaConfig, LlamaForCausalLM, Wav2Vec2Featu
 
 import audiolm_hf
 from audiolm_hf import cli
-from tests.conftest import TINY_BACKBONE
+from tests.conftest import TINY_BACKBONE, some_slow
 from tests.helpers_checkpoint import CLIP, DATA, OTHER_CLIP, ROOT
 from tests.helpers_rates import CODECS, ENCODERS, filled_codec
 
@@ -28,7 +28,9 @@ max_steps=2 warmup_steps=1 eval_steps=1 batch_tokens=512 use_cpu=true bf16=false
 """
 
 
-@pytest.mark.parametrize(("codec", "encoder"), [("mimi", "hubert"), ("dac", "wav2vec2-bert")])
+@pytest.mark.parametrize(
+    ("codec", "encoder"), some_slow([("mimi", "hubert"), ("dac", "wav2vec2-bert")], ("mimi", "hubert"))
+)
 def test_the_recipe_runs_from_parts_as_they_are_published(tmp_path, codec, encoder):
     models, data = tmp_path / "models", tmp_path / "data"
     data.mkdir()

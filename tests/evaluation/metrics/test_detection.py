@@ -4,7 +4,13 @@
 import numpy as np
 import pytest
 
+from audiolm_hf.evaluation.metrics import detection
 from audiolm_hf.evaluation.metrics.detection import detection_metrics, equal_error_rate, equal_error_threshold
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(detection, "NUM_RESAMPLES", 200)
 
 
 @pytest.mark.parametrize(

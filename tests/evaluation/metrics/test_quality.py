@@ -22,6 +22,7 @@ def speech():
     return sf.read(CLIP, dtype="float32")[0]
 
 
+@pytest.mark.slow
 @needs_distillmos
 def test_speech_is_above_noise_and_the_score_is_that_of_the_package(speech, monkeypatch, capsys):
     judge = SpeechQuality()

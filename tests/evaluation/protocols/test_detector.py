@@ -156,6 +156,7 @@ def test_recordings_are_checked_before_anything_is_generated(detector, labelled,
         evaluate_detector(detector, tiny_model(), AudioSource(labelled, RATE), 3, 9.0)
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes(detector, labelled, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("audiolm_hf.evaluation.metrics.detection.NUM_RESAMPLES", 20)
     monkeypatch.setattr(module, "LENGTHS_S", (1.0,))

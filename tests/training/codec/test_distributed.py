@@ -49,6 +49,7 @@ def of_each(folder, kind):
     return [load_file(folder / f"{kind}-{rank}.safetensors") for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_train_like_one(kind, of_two, recordings, tmp_path):
     first, second = of_each(of_two, kind)
@@ -71,6 +72,7 @@ def test_two_processes_train_like_one(kind, of_two, recordings, tmp_path):
         assert apart <= 0.02 * moved + 1e-6, f"{name} moved by {moved} and is {apart} apart"
 
 
+@pytest.mark.slow
 def test_dead_codes_are_replaced_alike_where_a_process_has_nothing_to_learn_from(of_two):
     first, second = of_each(of_two, "codebook")
     assert torch.equal(first["codebook"], second["codebook"])

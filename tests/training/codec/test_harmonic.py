@@ -164,6 +164,7 @@ def finished(recordings, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_training_logs_the_losses_of_pitch_and_resumes_to_the_same_weights(finished, recordings, tmp_path):
     entries = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [2, 4]

@@ -31,6 +31,7 @@ from audiolm_hf.training.codec.losses import (
     feature_matching_loss,
 )
 from audiolm_hf.training.codec.trainer import CodecTrainer, CodecTrainingConfig, train_codec
+from tests.conftest import some_slow
 
 TINY_CODEC = {
     "strides": [8, 10],
@@ -168,6 +169,7 @@ def test_a_codec_of_another_kind_is_no_start(recordings, tmp_path):
         train_codec(tiny_training(recordings, tmp_path / "out", initial_weights=str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_reconstruction_improves(recordings, tmp_path):
     config = tiny_training(
         recordings,
@@ -194,6 +196,7 @@ def test_every_parameter_changes_in_a_step(recordings, tmp_path):
     assert [name for name, value in trainer.codec.named_parameters() if torch.equal(value, before[name])] == []
 
 
+@pytest.mark.slow
 def test_training_the_decoder_alone_keeps_every_code(recordings, tmp_path):
     first = train_codec(tiny_training(recordings, tmp_path / "all"))
     second = train_codec(
@@ -280,6 +283,7 @@ def test_magnitude_loss_compares_what_the_decoder_holds_with_the_spectrum():
         MagnitudeLoss(SoundStreamConfig(decoder_type="mirrored"))
 
 
+@pytest.mark.slow
 def test_magnitudes_are_learned(recordings, tmp_path):
     changes = {"max_steps": 12, "magnitude_weight": 20.0, "eval_steps": 4}
     train_codec(tiny_training(recordings, tmp_path, **changes))
@@ -310,6 +314,7 @@ def test_balanced_gradients_have_the_asked_sizes_whatever_the_scale_of_the_loss(
         assert norms["adversarial"] == pytest.approx(scale * direction.norm().item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_discriminators_score_every_kind_and_learn_to_tell_sounds_apart():
     torch.manual_seed(0)
     discriminator = CodecDiscriminator([256, 128], [1, 2], num_channels=4)
@@ -331,7 +336,7 @@ def test_shipped_defaults_are_valid():
     assert SoundStreamConfig().bitrate <= 6000
 
 
-@pytest.mark.parametrize("after", [2, 5])  # between two checkpoints, and in the last step
+@pytest.mark.parametrize("after", some_slow([2, 5], 2))  # between two checkpoints, and in the last step
 def test_an_interrupted_training_finishes_its_step_and_resumes(
     finished, recordings, tmp_path, after, capfd, caplog, monkeypatch
 ):

@@ -92,6 +92,7 @@ def fitted(folder: Path, training, validation) -> float:
     return json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["validation_eer"]
 
 
+@pytest.mark.slow
 def test_two_kinds_of_sound_are_separated(tmp_path):
     training = {"continuation": tones(16, True, 0), "codec": tones(8, False, 1), "real": tones(8, False, 2)}
     validation = {"unconditional": tones(30, True, 3), "real": tones(30, False, 4)}
@@ -123,6 +124,7 @@ def test_clips_through_the_coarse_levels_are_used_in_part():
     assert len(DetectorClips(groups, RATE).by_label[REAL]) == 14
 
 
+@pytest.mark.slow
 def test_shuffled_labels_stay_at_chance(tmp_path):
     mixed = [np.random.default_rng(0).permutation([*tones(16, True, 0), *tones(16, False, 1)])]
     training = {"continuation": list(mixed[0][:16]), "real": list(mixed[0][16:])}
@@ -190,6 +192,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_an_uninterrupted_one(finished, checkpoint, tmp_path, monkeypatch):
     expected = load_file(finished[1] / "model.safetensors")
     config = tiny_config(tmp_path / "resumed", checkpoint)

@@ -104,6 +104,7 @@ def check_equal_to_one_process(case: str, ranks: list[dict[str, torch.Tensor]], 
         )
 
 
+@pytest.mark.slow
 def test_two_processes_learn_the_same_and_one_writes(source: Path, tmp_path: Path):
     found = run_on_two(["coarse", "distilled", "files"], source, tmp_path)
     for case in ("coarse", "distilled"):

@@ -130,6 +130,7 @@ def test_the_output_is_one_bar_and_what_became_of_it(folders, tmp_path, capfd, c
     assert f"Done before: {tmp_path}/final" in caplog.text
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_other_seed_other_weights(folders, tmp_path):
     runs = [
         train_stage(config_of(folders, tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -139,6 +140,7 @@ def test_same_seed_same_weights_other_seed_other_weights(folders, tmp_path):
     assert any(not first[name].equal(other[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_best_checkpoint_is_kept(folders, tmp_path):
     # A learning rate this high soon makes things worse than they were.
     config = config_of(folders, tmp_path, max_steps=30, eval_steps=3, learning_rate=0.3, patience=2)
