@@ -144,6 +144,16 @@ def test_the_midi_files_of_piano_are_inputs(checkpoint, tmp_path, monkeypatch):
         evaluation.run(("tokens",))
 
 
+def test_only_what_the_chosen_protocols_read_has_to_be_there(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "piano").mkdir()
+    (tmp_path / "piano/test.parquet").write_text("test")
+    monkeypatch.setitem(PROTOCOLS, "codec", replace(PROTOCOLS["codec"], evaluate=lambda evaluation: {"figure": 1.0}))
+    evaluation = CheckpointEvaluation(checkpoint, tmp_path, tmp_path / "results", "piano")
+    assert evaluation.run(("codec",))["protocols"] == {"codec": {"figure": 1.0}}
+    with pytest.raises(FileNotFoundError, match="piano/train.parquet; give the folder"):
+        evaluation.run(("codec", "likelihood"))
+
+
 def test_what_is_missing_is_named(checkpoint, tmp_path):
     evaluation = CheckpointEvaluation(checkpoint, tmp_path, tmp_path / "results")
     with pytest.raises(FileNotFoundError, match=r"librispeech/test.parquet; give the folder that holds the corpora"):

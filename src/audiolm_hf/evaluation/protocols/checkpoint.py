@@ -125,7 +125,7 @@ class CheckpointEvaluation:
         if unknown:
             raise ValueError(f"There are no protocols {sorted(unknown)}; choose from {', '.join(PROTOCOLS)}.")
         digest = checkpoint_hash(self.folder)
-        needed = [*self.test_paths, *_token_files(self)]
+        needed = [*self.test_paths, *(path for name in chosen for path in PROTOCOLS[name].train_files(self))]
         missing = [path for path in needed if not path.is_file()]
         if missing:
             raise FileNotFoundError(f"There is no {missing[0]}; give the folder that holds the corpora as --data.")
