@@ -32,6 +32,13 @@ def test_the_changelog_has_what_comes_next_first():
     )
 
 
+def test_the_citation_has_what_its_schema_requires():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["title"] and citation["authors"]
+    for work in citation["references"]:
+        assert work["type"] and work["title"] and all({"family-names", "given-names"} <= set(a) for a in work["authors"])
+
+
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
 def test_issue_forms_have_what_the_site_requires(path):
     form = yaml.safe_load(path.read_text())

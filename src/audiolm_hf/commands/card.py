@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "card",
         help="write the model card of a checkpoint from results",
-        description="Write README.md in a checkpoint's folder. What is measured comes from results of audiolm-hf "
+        description="Write README.md in a checkpoint's folder. Measured values come from results of audiolm-hf "
         "evaluate, with the commands; sections and front matter that people wrote are kept.",
     )
     parser.add_argument("checkpoint", help="checkpoint folder, or the name of a bundled checkpoint")
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--examples",
         type=Path,
-        help="folder of audio examples (.opus or .mp3), each with a picture (.png) of its name",
+        help="folder of audio examples (.opus or .mp3), each with a picture (.png) of the same name",
     )
     parser.add_argument("--license", help="the Hub's identifier of the licence, such as cc-by-4.0")
     parser.set_defaults(run=run)

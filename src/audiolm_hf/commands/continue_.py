@@ -70,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--stop-at-end", action="store_true", help="allow the model to end before --length-s")
     parser.add_argument("--continuation-only", action="store_true", help="write the continuation without its prompt")
     parser.add_argument(
-        "--watermark", action="store_true", help="mark the samples, too; needs the extra `watermark` of the package"
+        "--watermark", action="store_true", help="add an inaudible watermark; needs the extra `watermark`"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace any existing file")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--metadata", action="store_true", help="read from the metadata what made the files; no detector is used"
     )
     sources.add_argument(
-        "--watermark", action="store_true", help="look for the watermark of --watermark; no detector is used"
+        "--watermark", action="store_true", help="look for the watermark of audiolm-hf continue; no detector is used"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a list with an object for every file")
     add_machine(parser)

@@ -182,7 +182,7 @@ def evaluate_detected(arguments: argparse.Namespace, device: str) -> Result:
 
 def watermark_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of [`evaluate_marks`]."""
-    parser.add_argument("--codec", default=DEFAULT_CHECKPOINT, help="one of the changes: folder of a codec or AudioLM")
+    parser.add_argument("--codec", default=DEFAULT_CHECKPOINT, help="codec of one of the changes, or an AudioLM")
     add_data(parser)
     add_number(parser, "--num-clips", "recordings", 24)
     add_length(parser, "--length-s", "seconds of each recording (default 5)", 5.0)
