@@ -13,10 +13,15 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
+
+from .audio_samples_audiolm import as_float32, check_sampling_rate
 
 THRESHOLD = 0.5  # of the score
 WATERMARK_RATE = 32000  # Hz, of the networks
 MIN_LENGTH_S = 0.5
+_PIECE_S = 60
+_CONTEXT_S = 1  # that is read before and after a piece, several times what the network sees
 _INSTALL = 'pip install "audiolm_hf[watermark]"'
 
 
@@ -34,43 +39,69 @@ def check_watermark() -> None:
     _network()
 
 
-def add_watermark(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
+@torch.no_grad()
+def add_watermark(audio: Any, sampling_rate: int) -> np.ndarray:
     """Return a copy of a recording with a watermark, which marks it as generated.
 
     Args:
-        audio (`np.ndarray` of shape `(num_samples,)`): float32, at least 0.5 s.
+        audio (`np.ndarray` or `torch.Tensor` of shape `(num_samples,)`): floats in [-1, 1], or uint8, int16 or int32
+            samples; at least 0.5 s.
         sampling_rate (`int`): Hz.
+
+    Returns:
+        `np.ndarray` of shape `(num_samples,)`, float32.
 
     Raises:
         ImportError: if resemble-perth is missing.
-        ValueError: if the recording is too short or silent, and so cannot carry a watermark.
+        ValueError: if the recording is too short, or the watermark is not found in it afterwards, as in silence.
     """
-    network = _network()
-    _check_length(audio, sampling_rate)
-    if not np.any(audio):
-        raise ValueError("The recording is silent, so it cannot carry a watermark; save it without one.")
-    marked = np.asarray(network.apply_watermark(np.asarray(audio, np.float32), sample_rate=sampling_rate))
-    missing = max(0, len(audio) - len(marked))  # resampling rounds lengths
-    return np.pad(marked, (0, missing))[: len(audio)].astype(np.float32)
-
-
-def watermark_score(audio: np.ndarray, sampling_rate: int) -> float:
-    """Return how surely a recording `(num_samples,)` has the watermark, from 0 to 1; 0 for silence.
-
-    Arguments and errors are those of [`add_watermark`], except for silence.
-    """
-    network = _network()
-    _check_length(audio, sampling_rate)
-    if not np.any(audio):
-        return 0.0
-    return float(np.mean(network.get_watermark(np.asarray(audio, np.float32), sampling_rate, round=False)))
-
-
-def _check_length(audio: np.ndarray, sampling_rate: int) -> None:
-    if len(audio) < MIN_LENGTH_S * sampling_rate:
+    network, samples = _network(), _check(audio, sampling_rate)
+    marked = np.empty_like(samples)
+    around = round(_CONTEXT_S * sampling_rate)
+    for piece in _pieces(len(samples), sampling_rate):
+        start = max(0, piece.start - around)
+        heard = samples[start : piece.stop + around]
+        made = network.apply_watermark(heard, sample_rate=sampling_rate) if np.any(heard) else heard
+        made = np.pad(made, (0, max(0, len(heard) - len(made))))  # resampling rounds lengths
+        marked[piece] = made[piece.start - start :][: piece.stop - piece.start]
+    if watermark_score(np.round(marked * 2**15) / 2**15, sampling_rate) < THRESHOLD:  # in 16 bits, as in files
         raise ValueError(
-            f"The recording lasts {len(audio) / sampling_rate:.3f} s; a watermark needs {MIN_LENGTH_S} s or more."
+            "The watermark is not found in the recording after it was added, as where one is silent or nearly so; "
+            "save it without one."
         )
+    return marked
+
+
+@torch.no_grad()
+def watermark_score(audio: Any, sampling_rate: int) -> float:
+    """Return how surely a recording has the watermark, from 0 to 1; 0 for silence.
+
+    Arguments and errors are those of [`add_watermark`]. That of more than a minute is the mean of its pieces.
+    """
+    network, samples = _network(), _check(audio, sampling_rate)
+    scores = []
+    for piece in _pieces(len(samples), sampling_rate):
+        if np.any(samples[piece]):
+            scores.append(np.mean(network.get_watermark(samples[piece], sampling_rate, round=False)))
+    return float(np.nan_to_num(np.mean(scores))) if scores else 0.0  # NaN where sound is softer than its floats tell
+
+
+def _check(audio: Any, sampling_rate: int) -> np.ndarray:
+    """Return a recording as float32 samples."""
+    rate, samples = check_sampling_rate(sampling_rate), as_float32(audio, "The recording", copy=False)
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        raise ValueError(f"The recording has shape {samples.shape}; give (num_samples,) of finite samples.")
+    if len(samples) < MIN_LENGTH_S * rate:
+        raise ValueError(
+            f"The recording lasts {len(samples) / rate:.3f} s; a watermark needs {MIN_LENGTH_S} s or more."
+        )
+    return samples
+
+
+def _pieces(num_samples: int, sampling_rate: int) -> list[slice]:
+    """Return equal parts of a recording that are processed at once, which limits the memory."""
+    size = -(-num_samples // -(-num_samples // (_PIECE_S * sampling_rate)))
+    return [slice(start, min(start + size, num_samples)) for start in range(0, num_samples, size)]
 
 
 @functools.cache
@@ -84,7 +115,7 @@ def _network() -> Any:
             from perth.perth_net.perth_net_implicit.perth_watermarker import PerthImplicitWatermarker
 
             return PerthImplicitWatermarker()
-        except (ImportError, OSError) as error:  # also a torchaudio for another build of torch
+        except Exception as error:  # whatever a torchaudio for another build of torch or missing weights raise
             raise ImportError(
                 f"resemble-perth cannot be imported ({error}). It needs setuptools below 81, and a torchaudio for the "
                 f"build of torch that is installed: {_INSTALL}",

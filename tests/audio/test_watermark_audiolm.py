@@ -11,6 +11,7 @@ import types
 
 import numpy as np
 import pytest
+import torch
 
 import audiolm_hf
 from audiolm_hf import cli, demo, watermark_audiolm
@@ -57,6 +58,10 @@ def watermark(monkeypatch):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
 
 
+def fail():
+    raise RuntimeError("no checkpoint found")
+
+
 @pytest.fixture
 def without(monkeypatch):
     monkeypatch.setitem(sys.modules, "perth", None)
@@ -78,6 +83,10 @@ def test_a_missing_package_is_one_clear_error_before_any_work(without, tmp_path,
 def test_a_package_that_cannot_be_imported_says_why(watermark, monkeypatch):
     monkeypatch.delattr(sys.modules[MODULE], "PerthImplicitWatermarker")
     with pytest.raises(ImportError, match=r"cannot be imported \(cannot import name .*setuptools below 81"):
+        check_watermark()
+    assert not watermark_is_available()
+    monkeypatch.setattr(sys.modules[MODULE], "PerthImplicitWatermarker", fail, raising=False)
+    with pytest.raises(ImportError, match=r"cannot be imported \(no checkpoint found\)"):
         check_watermark()
     assert not watermark_is_available()
 
@@ -109,11 +118,61 @@ def test_files_of_the_page_are_marked_if_it_is_installed(watermark, tiny_audiolm
 def test_what_cannot_carry_it_is_refused(watermark, tmp_path):
     with pytest.raises(ValueError, match=r"lasts 0\.100 s; a watermark needs 0\.5 s"):
         add_watermark(np.ones(1600, np.float32), RATE)
-    with pytest.raises(ValueError, match="is silent"):
-        tiny_processor().save_audio(np.zeros(RATE), tmp_path / "a.wav", watermark=True)
+    soft = 1e-5 * np.sin(np.arange(RATE) / 9)  # of which 16 bits keep nothing
+    for audio, message in (
+        (np.zeros(RATE), "silent or nearly so"),
+        (soft, "silent or nearly so"),
+        (soft[:9], "lasts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tiny_processor().save_audio(audio, tmp_path / "a.wav", watermark=True)
+    for audio in (np.ones((2, RATE)), np.full(RATE, np.nan), np.ones((RATE, 2), np.int16)):
+        for call in (add_watermark, watermark_score):
+            with pytest.raises(
+                ValueError, match=r"The recording has shape .*; give \(num_samples,\) of finite samples"
+            ):
+                call(audio, RATE)
+    with pytest.raises(ValueError, match="sampling_rate is 0"):
+        add_watermark(np.ones(RATE), 0)
     with pytest.raises(ValueError, match=r"watermark is 'yes'; give True or False"):
         tiny_processor().save_audio(np.zeros(RATE), tmp_path / "a.wav", watermark="yes")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_of_any_type_are_marked_alike(watermark):
+    clip = read_audio(CLIP, RATE)[0]
+    expected = add_watermark(clip, RATE)
+    for same in (clip.astype(float), torch.from_numpy(clip), (clip * 2**15).astype(np.int16)):
+        assert np.allclose(add_watermark(same, RATE), expected, atol=1e-3)
+    assert watermark_score((expected * 2**15).astype(np.int16), RATE) > 0.8
+
+
+def test_long_recordings_are_marked_in_pieces(monkeypatch):
+    lengths = []
+
+    class Offset:
+        def apply_watermark(self, signal, sample_rate):
+            lengths.append(len(signal))
+            return signal[:-1] + 0.1  # resampling may lose one
+
+        def get_watermark(self, signal, sample_rate, round):
+            lengths.append(len(signal))
+            return np.array([signal.mean() > 0.05])
+
+    monkeypatch.setattr(watermark_audiolm, "_network", Offset)
+    monkeypatch.setattr(watermark_audiolm, "_PIECE_S", 2)
+    clip = np.concatenate([np.zeros(3 * RATE), 0.01 * np.sin(np.arange(4 * RATE + 1))])
+    marked = add_watermark(clip, RATE)
+    assert np.allclose(marked[3 * RATE : -1], clip[3 * RATE : -1] + 0.1) and not marked[:RATE].any()
+    assert max(lengths) <= 4 * RATE and len(lengths) == 6  # the first piece is silent, though not what follows it
+    assert watermark_score(marked, RATE) == 1.0 and watermark_score(clip, RATE) == 0.0
+
+
+def test_continuations_too_short_for_it_are_refused_before_any_work(watermark, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("audiolm_hf.commands.continue_.load", None)
+    command = ["continue", str(CLIP), "-o", str(tmp_path / "a.wav"), "--watermark", "--continuation-only"]
+    assert cli.main([*command, "--length-s", "0.3"]) == 1
+    assert "--length-s is 0.3; a watermark needs 0.5 s or more" in capsys.readouterr().err
 
 
 def test_streams_have_none(watermark, tmp_path, capsys):
@@ -133,6 +192,18 @@ def test_the_protocol_counts_what_is_found(watermark, tmp_path, capsys):
     assert report["found"]["cropping"]["marked"] == 0.0  # this sequence of noise is found at its own place only
     assert 1.0 < report["pesq_wb"] < 4.5
     assert "PESQ-WB of marked clips" in capsys.readouterr().out
+
+
+def test_the_protocol_leaves_out_what_edits_make_too_short(watermark, tmp_path, capsys):
+    clip = read_audio(CLIP, RATE)[0]
+    for name, samples in (("a", clip[:8000]), ("b", clip)):
+        write_audio(tmp_path / f"{name}.wav", samples, RATE)
+    command = ["evaluate", "watermark", "--data", str(tmp_path), "-o", str(tmp_path / "report.json"), "--length-s"]
+    assert cli.main([*command, "0.6"]) == 1
+    assert "length_s is 0.6, or no recording lasts 1.0 s" in capsys.readouterr().err
+    assert cli.main([*command, "1"]) == 0 and json.loads((tmp_path / "report.json").read_text())["num_clips"] == 1
+    (tmp_path / "b.wav").unlink()
+    assert cli.main([*command, "1", "--overwrite"]) == 1
 
 
 @pytest.mark.skipif(not IS_THERE, reason="needs resemble-perth: pip install '.[watermark]'")

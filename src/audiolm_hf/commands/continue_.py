@@ -35,7 +35,7 @@ from audiolm_hf.progress import progress_bar
 from audiolm_hf.provenance_audiolm import provenance, read_provenance
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.threads import set_threads
-from audiolm_hf.watermark_audiolm import check_watermark
+from audiolm_hf.watermark_audiolm import MIN_LENGTH_S, check_watermark
 
 STREAM = "-"  # standard input or output
 WAV_BYTES_PER_SECOND = 32_000  # at 16 kHz
@@ -239,6 +239,8 @@ def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[
     if arguments.watermark:
         if arguments.stream:
             raise ValueError("--watermark needs the whole recording; leave out --stream.")
+        if arguments.continuation_only and arguments.length_s < MIN_LENGTH_S:
+            raise ValueError(f"--length-s is {arguments.length_s}; a watermark needs {MIN_LENGTH_S} s or more.")
         check_watermark()
     if arguments.output == STREAM:
         if len(names) * arguments.num_continuations > 1:

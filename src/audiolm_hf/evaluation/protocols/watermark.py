@@ -21,6 +21,7 @@ from audiolm_hf.evaluation.report import format_table, join_parts
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.watermark_audiolm import THRESHOLD, add_watermark, check_watermark, watermark_score
 
+SHORTEST_S = 1.0  # which edits shorten
 OPUS_KBPS = (24.0, 8.0)
 _Change = Callable[[np.ndarray, int], np.ndarray]  # of samples, and the clip's number
 
@@ -37,11 +38,17 @@ def evaluate_watermark(
 
     Raises:
         ImportError: the packages of the watermark or of PESQ are not installed.
+        ValueError: `length_s` or all recordings are below 1 s. Shorter recordings are left out.
     """
     check_watermark()
     require_speech_metrics()
     rate = source.sampling_rate
-    clips = [record.array[: round(length_s * rate)] for record in islice(source, num_clips)]
+    long = (record.array for record in source if len(record.array) >= SHORTEST_S * rate)
+    clips = [array[: round(length_s * rate)] for array in islice(long, num_clips)]
+    if not clips or length_s < SHORTEST_S:
+        raise ValueError(
+            f"length_s is {length_s}, or no recording lasts {SHORTEST_S} s; both must, as edits shorten clips."
+        )
     marked = [add_watermark(clip, rate) for clip in progress_bar(clips, desc="mark", unit="clip")]
     quality = [speech_quality(*pair, rate)["pesq_wb"] for pair in zip(clips, marked, strict=True)]
     found = {
