@@ -36,7 +36,7 @@ def test_the_citation_has_what_its_schema_requires():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["title"] and citation["authors"]
     for work in citation["references"]:
-        assert work["type"] and work["title"] and all({"family-names", "given-names"} <= set(a) for a in work["authors"])
+        assert work["type"] and work["title"] and all({"family-names", "given-names"} <= {*a} for a in work["authors"])
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
