@@ -239,13 +239,18 @@ def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) ->
 
 
 def _require_finite(model: PreTrainedModel, source: str | None) -> None:
-    """Check for NaN and infinity in weights that are not offloaded, quantized or in another process."""
-    for name, tensor in model.state_dict().items():
+    """Check for NaN, infinity and matrices of zeros in weights that are not offloaded, quantized or elsewhere.
+
+    The end of a file whose copy was interrupted can be zeros. Adapters begin with matrices of zeros.
+    """
+    given, adapted = source or "state_dict", hasattr(model, "peft_config")
+    for name, tensor in model.state_dict(keep_vars=True).items():
         values = tensor.to_local() if hasattr(tensor, "to_local") else tensor
         plain = type(values) in (Tensor, torch.nn.Parameter) and values.is_floating_point() and not values.is_meta
         if plain and not values.isfinite().all():
-            given = source or "state_dict"
             raise ValueError(f"{name} in {given} has values that are NaN or infinite; the checkpoint is damaged.")
+        if plain and isinstance(tensor, torch.nn.Parameter) and values.dim() > 1 and not (adapted or values.any()):
+            raise ValueError(f"{name} in {given} is 0 everywhere; copy or download the checkpoint again.")
 
 
 def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> dict[str, Any] | None:

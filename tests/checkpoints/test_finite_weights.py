@@ -60,3 +60,14 @@ def test_every_codec_is_checked(kind, start):
     spoil(codec.model, start, float("nan"))
     with pytest.raises(ValueError, match="NaN or infinite"):
         codec.encode(audio)
+
+
+@pytest.mark.parametrize("part", ["coarse", "codec"])
+def test_a_file_whose_end_was_never_written_is_refused(tiny_audiolm, tmp_path, part):
+    model = getattr(tiny_audiolm, part)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[: 8 + int.from_bytes(data[:8], "little")].ljust(len(data), b"\0"))
+    with pytest.raises(ValueError, match=r"weight\S* in .* is 0 everywhere; copy or download the checkpoint again"):
+        type(model).from_pretrained(tmp_path)
