@@ -580,3 +580,20 @@ def window_scores(frame_logits, window):
         first, second = (math.exp(total / count) for total in sums)
         scores.append(second / (first + second))
     return scores
+
+
+def pause_power(audio, length, hop, count, quantile, of_noise, num_bins):
+    """Power of the softest parts of a recording by frequency, window by window and bin by bin."""
+    shape = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    starts = range(0, len(audio) - length + 1, hop)
+    powers = [np.abs(np.fft.rfft(audio[start : start + length] * shape)) ** 2 / np.sum(shape**2) for start in starts]
+    means = [np.mean(powers[first : first + count], axis=0) for first in range(len(powers) - count + 1)]
+    levels = np.array([np.quantile([mean[at] for mean in means], quantile) / of_noise for at in range(len(powers[0]))])
+    reach = num_bins // 2
+    return np.array([levels[max(0, at - reach) : at + reach + 1].mean() for at in range(len(levels))])
+
+
+def filtered(white, impulse_response):
+    """Each sample as the sum of those under the impulse response, without those at the ends."""
+    count = len(impulse_response)
+    return np.array([np.dot(white[at : at + count], impulse_response) for at in range(len(white) - count + 1)])

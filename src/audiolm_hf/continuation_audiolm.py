@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""From prompts to the samples that continue them, piece by piece: stages, codec, loudness, transition.
+"""From prompts to the samples that continue them, piece by piece: stages, codec, loudness, room noise, transition.
 
 The pieces, their random numbers and the codec's windows do not depend on when a piece is asked for, so that a stream
 has the samples of the whole output, bit for bit.
@@ -16,12 +16,14 @@ from torch import Tensor
 
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .loudness_audiolm import Loudness, soft_limit
-from .sampling_audiolm import ProgressCallback, TokenSampler
+from .room_noise_audiolm import RoomNoise
+from .sampling_audiolm import ProgressCallback, RowNoise, TokenSampler
 from .stage_generation_audiolm import CodeRows
 from .stages_audiolm import STAGES
 from .token_feed_audiolm import Piece, Pieces, TimedTokens
 from .token_layout_audiolm import semantic_ids
 
+ROOM_NOISE = 1000  # the path of its random numbers, after those of the stages
 CALIBRATION_S = 10.0  # seconds of a prompt that are decoded, to compare their loudness with the prompt's
 
 
@@ -133,7 +135,9 @@ class Continuation:
         """Decode codes `(levels, frames)`, piece by piece, to the samples that continue the prompt of a row."""
         prompt, made = self.rows[row], 0
         known = prompt.audio_codes[: self.num_levels()]
-        for samples in decode_continuation(self.codec, prompt.audio, known, codes, prompt.loudness):
+        numbers = RowNoise(self.seed, [self.indices[row], ROOM_NOISE])
+        noise = RoomNoise(self.options.room_noise, self.model.sampling_rate, numbers)
+        for samples in decode_continuation(self.codec, prompt.audio, known, codes, prompt.loudness, noise):
             # Until the row has ended, this is a lower bound.
             samples = samples[: self.num_samples(row, self.tokens.num_new(row)) - made]
             made += len(samples)
@@ -152,12 +156,12 @@ def _ceil(count: float) -> int:
 
 
 def decode_continuation(
-    codec: Any, prompt: Tensor, known: Tensor, codes: Iterable[Tensor], loudness: Loudness
+    codec: Any, prompt: Tensor, known: Tensor, codes: Iterable[Tensor], loudness: Loudness, noise: RoomNoise
 ) -> Iterator[Tensor]:
     """Decode codes `(levels, frames)`, piece by piece, to the samples `(num_samples,)` that continue a prompt.
 
     The prompt `(num_samples,)` may be empty; its end has the codes `known`, and `loudness` is what was done to it
-    before it was encoded.
+    before it was encoded. `noise` is added to the continuation.
     """
     known = known[:, max(0, known.shape[1] - round(CALIBRATION_S * codec.frame_rate)) :]
     boundary = known.shape[1] * codec.hop_length
@@ -170,9 +174,10 @@ def decode_continuation(
         decoded = torch.cat([decoded, window[0]])
     if boundary:
         loudness = loudness.calibrated(prompt[-boundary:], decoded[:boundary], codec.hop_length)
-    yield soft_limit(_join(prompt, loudness.restore(decoded), boundary, codec.hop_length))
+        noise.fit(prompt[-boundary:], loudness.restore(decoded[:boundary]))
+    yield soft_limit(noise.add(_join(prompt, loudness.restore(decoded), boundary, codec.hop_length)))
     for window in windows:
-        yield soft_limit(loudness.restore(window[0]))
+        yield soft_limit(noise.add(loudness.restore(window[0])))
 
 
 def _join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> Tensor:

@@ -26,6 +26,7 @@ _SHARED: dict[str, tuple[Any, Allowed]] = {
     "acoustic_mode": (None, Rule("'hierarchical' or 'parallel'", lambda mode: mode in ("hierarchical", "parallel"))),
     "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
     "min_continuation_length_s": (0.0, Within(0, 1e7)),
+    "room_noise": (0.0, Within(0, 1)),
 }
 # Why options of transformers are not supported, by patterns of their names; the first match counts.
 _UNSUPPORTED = {
@@ -69,6 +70,8 @@ class AudioLMGenerationConfig(GenerationConfig):
             checkpoint, else hierarchical if the model has a coarse stage.
         continuation_length_s (`float`, defaults to 7.0): maximum length of a continuation in seconds.
         min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
+        room_noise (`float`, defaults to 0.0): share (0 to 1) of the power of the noise in the prompt's pauses, as far
+            as the codec removes it, that is added to the continuation. Prompts shorter than 1 s have none.
         semantic_do_sample, coarse_do_sample, fine_do_sample, parallel_do_sample (`bool`, default to `True`): draw each
             token from its distribution; `False` takes the most likely one.
         semantic_temperature, coarse_temperature, fine_temperature, parallel_temperature (`float`): divides the logits;
@@ -99,6 +102,7 @@ class AudioLMGenerationConfig(GenerationConfig):
     acoustic_mode: str | None
     continuation_length_s: float
     min_continuation_length_s: float
+    room_noise: float
     coarse_guidance_scale: float
     fine_batch_size: int
     use_fine_stage: bool
