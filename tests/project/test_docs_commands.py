@@ -92,6 +92,7 @@ ADDED = {
     "audiolm-hf train --config configs/tiny/speech/detector.yaml": f"max_steps=2 batch_size=2 {SMALL_DETECTOR}",
     "audiolm-hf train --config configs/tiny/speech/recipe.yaml": (
         "max_steps=2 warmup_steps=0 decay_steps=0 batch_size=2 batch_tokens=2048 validation_batches=1 "
+        "validation_crops=1 validation_crop_length_s=1 "
         "'steps.semantic_encoder.iterations=[{num_clusters: 20, max_steps: 2, layer: 3}]' "
         + " ".join(f"steps.detector.{option}" for option in SMALL_DETECTOR.split())
     ),
@@ -102,9 +103,15 @@ ADDED = {
     "audiolm-hf evaluate checkpoint --checkpoint piano-tiny": (  # without what needs the MIDI files
         "--protocols codec likelihood continuation samples --num-prompts 1 --num-clips 1 --num-samples 1"
     ),
+    "audiolm-hf evaluate checkpoint --checkpoint my-checkpoint-folder": (
+        "--protocols codec continuation samples --num-prompts 2 --num-clips 1 --num-samples 1 --num-continuations 1"
+    ),
     "audiolm-hf evaluate checkpoint": "--num-prompts 2 --num-clips 2 --num-samples 1 --num-continuations 1",
-    "audiolm-hf evaluate detector": "--num-clips 2",
+    "audiolm-hf evaluate codec": "--num-clips 1",
+    "audiolm-hf evaluate continuation": "--num-prompts 2",
+    "audiolm-hf evaluate detector": "--num-clips 2 --length-s 1",
     "audiolm-hf evaluate accents": "--num-clips 2",
+    "audiolm-hf evaluate voice": "--num-prompts 2 --length-s 1",
     "audiolm-hf benchmark generation": "--rounds 1 --batch 1 --length-s 0.5",
 }
 # Bash's own commands: into the clone and the environment that the tests have already.
