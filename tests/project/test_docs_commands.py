@@ -290,6 +290,13 @@ def test_the_tables_name_pages_and_commands_that_there_are():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["not-a-program", "audiolm-hf continue missing.wav", "cd elsewhere"])
+def test_a_page_ends_with_a_command_that_fails_or_is_not_known(command, tmp_path):
+    status, output = run_script(f"pip install anything\n{command}\necho too late", tmp_path, tmp_path)
+    assert status and "too late" not in output
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in PAGES_LEFT_OUT])
 def test_commands_run_as_printed(name, tmp_path, data, hub):
     folder, programs = tmp_path / "clone", tmp_path / "bin"
