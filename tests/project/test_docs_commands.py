@@ -100,8 +100,8 @@ ADDED = {
         "max_steps=1 batch_tokens=2048 steps.centroids.layer=2 steps.centroids.num_semantic_tokens=16 bf16=false "
         "num_coarse_codebooks=2 steps.coarse.backbone.hidden_size=96"
     ),
-    "audiolm-hf evaluate checkpoint --checkpoint piano-tiny": (  # without what needs the MIDI files
-        "--protocols codec likelihood continuation samples --num-prompts 1 --num-clips 1 --num-samples 1"
+    "audiolm-hf evaluate checkpoint --checkpoint piano-tiny": (  # the others with speech-tiny
+        "--protocols codec samples --num-clips 1 --num-samples 1"
     ),
     "audiolm-hf evaluate checkpoint --checkpoint my-checkpoint-folder": (
         "--protocols codec continuation samples --num-prompts 2 --num-clips 1 --num-samples 1 --num-continuations 1"
