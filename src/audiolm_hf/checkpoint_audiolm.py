@@ -241,7 +241,8 @@ def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) ->
 def _require_finite(model: PreTrainedModel, source: str | None) -> None:
     """Check for NaN, infinity and matrices of zeros in weights that are not offloaded, quantized or elsewhere.
 
-    The end of a file whose copy was interrupted can be zeros. Adapters begin with matrices of zeros.
+    The end of a file whose copy was interrupted can be zeros. Adapters begin with matrices of zeros, and so do some
+    biases of positions and embeddings of a single row.
     """
     given, adapted = source or "state_dict", hasattr(model, "peft_config")
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -249,7 +250,8 @@ def _require_finite(model: PreTrainedModel, source: str | None) -> None:
         plain = type(values) in (Tensor, torch.nn.Parameter) and values.is_floating_point() and not values.is_meta
         if plain and not values.isfinite().all():
             raise ValueError(f"{name} in {given} has values that are NaN or infinite; the checkpoint is damaged.")
-        if plain and isinstance(tensor, torch.nn.Parameter) and values.dim() > 1 and not (adapted or values.any()):
+        matrix = values.dim() > 1 and min(values.shape[:2]) > 1 and isinstance(tensor, torch.nn.Parameter)
+        if plain and matrix and "weight" in name and not (adapted or values.any()):
             raise ValueError(f"{name} in {given} is 0 everywhere; copy or download the checkpoint again.")
 
 
