@@ -239,20 +239,13 @@ def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) ->
 
 
 def _require_finite(model: PreTrainedModel, source: str | None) -> None:
-    """Check for NaN, infinity and matrices of zeros in weights that are not offloaded, quantized or elsewhere.
-
-    The end of a file whose copy was interrupted can be zeros. Adapters begin with matrices of zeros, and so do some
-    biases of positions and embeddings of a single row.
-    """
-    given, adapted = source or "state_dict", hasattr(model, "peft_config")
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    """Check for NaN and infinity in weights that are not offloaded, quantized or in another process."""
+    for name, tensor in model.state_dict().items():
         values = tensor.to_local() if hasattr(tensor, "to_local") else tensor
         plain = type(values) in (Tensor, torch.nn.Parameter) and values.is_floating_point() and not values.is_meta
         if plain and not values.isfinite().all():
+            given = source or "state_dict"
             raise ValueError(f"{name} in {given} has values that are NaN or infinite; the checkpoint is damaged.")
-        matrix = values.dim() > 1 and min(values.shape[:2]) > 1 and isinstance(tensor, torch.nn.Parameter)
-        if plain and matrix and "weight" in name and not (adapted or values.any()):
-            raise ValueError(f"{name} in {given} is 0 everywhere; copy or download the checkpoint again.")
 
 
 def read_generation_config(name_or_path: str | os.PathLike, **options: Any) -> dict[str, Any] | None:
