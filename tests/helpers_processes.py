@@ -19,6 +19,13 @@ TIMEOUT_S = 600  # two processes that wait for each other would never end
 _FORK = multiprocessing.get_context("fork")
 
 
+def renew_threads() -> None:
+    """Renew torch's pool of threads in a fork, which threads that start at once would find missing."""
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())
+
+
 def call_in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a fork of this process, which may die; returns its result, or the signal that ended it."""
     receiver, sender = _FORK.Pipe(duplex=False)
@@ -75,6 +82,7 @@ class ForkedProgram:
 
 
 def _as_program(folder: Path, arguments: tuple[str, ...], pipes: list[tuple[int, int]]) -> None:
+    renew_threads()
     os.chdir(folder)
     for (reading, writing), name, number in zip(pipes, ("stdout", "stderr"), (1, 2), strict=True):
         os.close(reading)

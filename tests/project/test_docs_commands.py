@@ -39,6 +39,7 @@ from tests.conftest import TINY_BACKBONE
 from tests.helpers_benchmarks import ITEM, write_zerospeech
 from tests.helpers_checkpoint import DATA, ROOT
 from tests.helpers_hub import Repo, connect, serve_hub
+from tests.helpers_processes import renew_threads
 from tests.helpers_rates import CODECS, ENCODERS, filled_codec
 from tests.project.test_docs import PROGRAMS, TEXTS, commands
 
@@ -169,6 +170,7 @@ def run_in_fork(connection):
         return
     status = 1
     try:
+        renew_threads()
         folder, words = json.loads(message)
         os.chdir(folder)
         for name, mode, number, given in zip(("stdin", "stdout", "stderr"), "rww", range(3), files, strict=True):
