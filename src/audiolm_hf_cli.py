@@ -8,7 +8,7 @@ import argparse
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 # Verb -> its line in the overview.
@@ -29,17 +29,17 @@ SUMMARIES = {
 INTERRUPTED = 130  # the shell's status after Ctrl-C
 
 
-def build_overview(loaded: Mapping[str, Callable] | None = None, **options: Any) -> argparse.ArgumentParser:
-    """Build the parser of all commands: by name and summary or, where `loaded`, by a function that adds it."""
+def build_overview(loaded: Mapping[str, Any] | None = None, **options: Any) -> argparse.ArgumentParser:
+    """Build the parser of all commands by their summaries and, of those whose module is `loaded`, by its options."""
     parser = argparse.ArgumentParser(prog="audiolm-hf", description="Continue audio with AudioLM, and train it.")
     version = importlib.metadata.version("audiolm_hf")
     parser.add_argument("--version", action="version", version=f"audiolm-hf {version}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command", **options)
     for verb, summary in SUMMARIES.items():
+        command = subparsers.add_parser(verb, help=summary, add_help=verb != "train")  # whose help has two forms
         if verb in (loaded or {}):
-            loaded[verb](subparsers)
-        else:
-            subparsers.add_parser(verb, help=summary)
+            command.set_defaults(run=loaded[verb].run)
+            loaded[verb].add_options(command)
     return parser
 
 

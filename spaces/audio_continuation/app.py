@@ -13,7 +13,7 @@ from audiolm_hf.demo import build_demo, launch_demo
 __all__ = ["build_demo", "demo"]
 
 parser = argparse.ArgumentParser(description="Continue audio in a browser.")
-command.add_arguments(parser)
+command.add_options(parser)
 parser.set_defaults(checkpoint=os.environ.get("CHECKPOINTS", "").split() or None)
 arguments = parser.parse_args(None if __name__ == "__main__" else [])
 demo = command.build(arguments)

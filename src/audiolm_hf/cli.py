@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The program `audiolm-hf`: run a command, and print an error as one line.
 
-Each command is a module of `commands` with a function `add_parser(subparsers)`. The parser's default `run` takes the
-parsed arguments and returns the exit status. `audiolm_hf_cli` prints the overview without importing this package.
+Each command is a module of `commands` with two functions: `add_options(parser)`, and `run`, which takes the parsed
+arguments and returns the exit status. `audiolm_hf_cli` prints the overview without importing this package.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def _describe(error: Exception, verb: str) -> str:
 def build_parser(verbs: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Build the parser with the options of some commands; its result has the attribute `run`."""
     modules = {verb: importlib.import_module(f"audiolm_hf.commands.{VERBS[verb][0]}") for verb in verbs}
-    return build_overview({verb: module.add_parser for verb, module in modules.items()}, parser_class=Parser)
+    return build_overview(modules, parser_class=Parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

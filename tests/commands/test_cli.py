@@ -40,7 +40,7 @@ def test_every_verb_is_there_and_explains_itself(verb, capsys):
 @pytest.mark.parametrize(("module", "extra"), cli.VERBS.values())
 def test_every_extra_named_in_errors_is_declared(module, extra):
     assert extra is None or extra in EXTRAS
-    assert callable(importlib.import_module(f"audiolm_hf.commands.{module}").add_parser)
+    assert callable(importlib.import_module(f"audiolm_hf.commands.{module}").run)
 
 
 def test_help_lists_every_verb(capsys):
@@ -86,17 +86,14 @@ def test_misuse_ends_with_the_usage(argv, capsys):
 def stand_in(monkeypatch, error: BaseException | Callable | None) -> None:
     """Replace the verb `checkpoints` by one that raises, or calls a function."""
 
-    def add_parser(subparsers: argparse._SubParsersAction) -> None:
-        def run(arguments: argparse.Namespace) -> int:
-            if callable(error):
-                error()
-            elif error is not None:
-                raise error
-            return 0
+    def run(arguments: argparse.Namespace) -> int:
+        if callable(error):
+            error()
+        elif error is not None:
+            raise error
+        return 0
 
-        subparsers.add_parser("checkpoints").set_defaults(run=run)
-
-    monkeypatch.setattr("audiolm_hf.commands.checkpoints.add_parser", add_parser)
+    monkeypatch.setattr("audiolm_hf.commands.checkpoints.run", run)
 
 
 SEE_WHERE = "(set AUDIOLM_HF_TRACEBACK=1 to see where)"

@@ -1,7 +1,6 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The commands `train`, `tokenize` and `evaluate`, from their arguments to their files."""
 
-import argparse
 import json
 
 import datasets
@@ -11,7 +10,8 @@ import soundfile as sf
 import yaml
 
 from audiolm_hf import checkpoint as checkpoint_folder
-from audiolm_hf.commands import evaluate, tokenize, train
+from audiolm_hf.cli import build_parser
+from audiolm_hf.commands import tokenize
 from audiolm_hf.data.tokenizers import load_tokenizers, tokenizers_hash
 from audiolm_hf.data.tokens import TokenDataset, write_shard
 from tests.helpers_sounds import EXAMPLES, RATE
@@ -19,11 +19,7 @@ from tests.helpers_tokens import describe_tokens, write_tokens
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser(prog="audiolm-hf")
-    subparsers = parser.add_subparsers(required=True)
-    for command in (train, tokenize, evaluate):
-        command.add_parser(subparsers)
-    parsed = parser.parse_args([str(argument) for argument in arguments])
+    parsed = build_parser(["train", "tokenize", "evaluate"]).parse_args([str(argument) for argument in arguments])
     parsed.command = "audiolm-hf"  # which the program sets
     return parsed.run(parsed)
 

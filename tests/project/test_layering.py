@@ -51,7 +51,7 @@ SHIPPED_LIBRARIES = {"torch", "numpy", "transformers", "huggingface_hub"}
 GUARDED_LIBRARIES = {"soundfile", "soxr", "peft", "perth"}  # only inside try: a checkpoint loads without them
 UNSAFE_MODULES = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 # Functions of every command (told in cli.py), and callbacks of transformers.
-TOLD_ELSEWHERE = {"add_parser", "run", "on_train_begin", "on_train_end", "on_step_end", "on_log", "on_evaluate"}
+TOLD_ELSEWHERE = {"add_options", "run", "on_train_begin", "on_train_end", "on_step_end", "on_log", "on_evaluate"}
 MAX_LINES = 400
 MAX_FILES = 16  # of a folder but the package's own, whose modules travel with a checkpoint
 

@@ -21,12 +21,8 @@ from audiolm_hf.commands.options import (
 from audiolm_hf.threads import set_threads
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "benchmark",
-        help="measure the speed of generation",
-        description="Measure tokens per second, real-time factors, time to the first audio and peak memory.",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Measure tokens per second, real-time factors, time to the first audio and peak memory."
     parser.add_argument("measure", choices=["generation"], help="speed of the stages, the codec and continuations")
     add_checkpoint(parser)
     add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
@@ -42,11 +38,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_machine(parser)
     add_report(parser)
-    parser.set_defaults(run=run_generation_benchmark)
 
 
-def run_generation_benchmark(arguments: argparse.Namespace) -> int:
-    """Run `benchmark generation` and return the exit status."""
+def run(arguments: argparse.Namespace) -> int:
     from audiolm_hf.evaluation.report import to_json
     from audiolm_hf.evaluation.speed import format_generation, measure_generation
     from audiolm_hf.modeling_audiolm import AudioLMModel

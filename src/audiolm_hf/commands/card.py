@@ -10,12 +10,10 @@ from audiolm_hf.commands.options import check_inputs
 from audiolm_hf.run_folder import check_writable
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "card",
-        help="write the model card of a checkpoint from results",
-        description="Write README.md in a checkpoint's folder. Measured values come from results of audiolm-hf "
-        "evaluate, with the commands; sections and front matter that people wrote are kept.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write README.md in a checkpoint's folder. Measured values come from results of audiolm-hf evaluate, with the "
+        "commands; sections and front matter that people wrote are kept."
     )
     parser.add_argument("checkpoint", help="checkpoint folder, or the name of a bundled checkpoint")
     parser.add_argument("--results", type=Path, nargs="+", default=[], help="JSON files of audiolm-hf evaluate -o")
@@ -25,7 +23,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="folder of audio examples (.opus or .mp3), each with a picture (.png) of the same name",
     )
     parser.add_argument("--license", help="the Hub's identifier of the licence, such as cc-by-4.0")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

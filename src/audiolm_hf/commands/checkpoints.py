@@ -8,9 +8,8 @@ from pathlib import Path
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, checkpoint, list_checkpoints
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("checkpoints", help="list the bundled checkpoints")
-    parser.set_defaults(run=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the command has no options."""
 
 
 def run(arguments: argparse.Namespace) -> int:

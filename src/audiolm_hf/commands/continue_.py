@@ -46,13 +46,11 @@ _OUTPUT_HELP = (
 )
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "continue",
-        help="continue a sound file",
-        usage="%(prog)s [options] [prompt ...]",
-        description="Continue sound files, and write each prompt and its continuation to a file. Existing "
-        "files are only replaced if this command wrote them.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [options] [prompt ...]"
+    parser.description = (
+        "Continue sound files, and write each prompt and its continuation to a file. Existing files are only replaced "
+        "if this command wrote them."
     )
     parser.add_argument(
         "prompts", nargs="*", metavar="prompt", help="sound files, - for standard input (default: a bundled example)"
@@ -76,7 +74,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_machine(parser)
     _add_sampling(parser)
-    parser.set_defaults(run=run)
 
 
 def _sampling_options() -> dict[str, Any]:

@@ -5,16 +5,13 @@ import argparse
 from pathlib import Path
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "convert",
-        help="convert an adapter folder in the older format",
-        description="Convert an adapter folder with a subfolder for each stage to one PEFT adapter of the whole "
-        "model. The old folder does not change.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Convert an adapter folder with a subfolder for each stage to one PEFT adapter of the whole model. The old "
+        "folder does not change."
     )
     parser.add_argument("folder", type=Path, help="adapter folder in the older format")
     parser.add_argument("output", type=Path, help="new folder")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,12 +19,10 @@ EXCERPT_S = 15.0
 EXCERPTS_FROM_S = 95.0  # seconds of each piece that excerpts are taken from, and that set its loudness
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "data",
-        help="build the data folder of a recipe",
-        description="Download public corpora, verify them, and write their splits as parquet files. Rerunning "
-        "the command resumes and skips finished files.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Download public corpora, verify them, and write their splits as parquet files. Rerunning the command resumes "
+        "and skips finished files."
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the corpora, see configs/data")
     parser.add_argument(
@@ -36,7 +34,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files built from other lists or archives")
     parser.add_argument("-o", "--output", type=Path, required=True, help="data folder (DATA in the recipes)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from audiolm_hf.commands.options import Checked, add_machine, find_device
 from audiolm_hf.config_values_audiolm import Within
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command, which are also those of the Space's `app.py`."""
     parser.add_argument(
         "--checkpoint",
@@ -36,12 +36,6 @@ def check_address(host: str | None, port: int) -> None:
     except OSError as error:
         place = f"{host or 'this machine'}, port {port}"
         raise ValueError(f"The demo cannot listen at {place} ({error.strerror}); give others.") from None
-
-
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("demo", help="start the demo in a browser")
-    add_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def build(arguments: argparse.Namespace) -> Any:

@@ -25,15 +25,12 @@ FAILED, FOUND = 1, 3  # exit status
 UNMARKED = "unmarked"
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the command to the program's parser."""
-    parser = subparsers.add_parser(
-        "detect",
-        help="score sound files as generated or real",
-        description="Score sound files: 0 is generated, 1 is real. A score is low if any 3 s of a file sound "
-        "generated. Exit status: 0 if all are real, 3 if any is generated, 1 if any cannot be scored, 2 for wrong "
-        "options. Metadata do not survive most edits and encodings: of a file without them, only the detector can "
-        "tell whether it was generated.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Score sound files: 0 is generated, 1 is real. A score is low if any 3 s of a file sound generated. Exit "
+        "status: 0 if all are real, 3 if any is generated, 1 if any cannot be scored, 2 for wrong options. Metadata "
+        "do not survive most edits and encodings: of a file without them, only the detector can tell whether it was "
+        "generated."
     )
     parser.add_argument("files", nargs="+", metavar="file", help="sound files of 0.5 s or more; - for standard input")
     parser.add_argument(
@@ -51,11 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a list with an object for every file")
     add_machine(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return the exit status."""
     inspect = _inspector(arguments)
     results = []
     for file in arguments.files:

@@ -8,7 +8,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +46,19 @@ class Evaluation:
     formats: tuple[str, ...] = ()  # endings of further files beside the report
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("evaluate", help="evaluate a checkpoint or a part of it")
+def add_options(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="|".join(EVALUATIONS))
     for name, evaluation in EVALUATIONS.items():
         one = kinds.add_parser(name, help=evaluation.help, description=evaluation.description)
         evaluation.add_options(one)
+        add_report(one, name == "checkpoint")
         add_machine(one)
-        one.set_defaults(run=partial(_run, evaluation))
 
 
-def _run(evaluation: Evaluation, arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     from audiolm_hf.evaluation.report import to_json
 
-    output: Path | None = arguments.output
+    evaluation, output = EVALUATIONS[arguments.evaluation], arguments.output
     values = [value for name, value in vars(arguments).items() if name != "output"]
     given = (path for value in values for path in (value if isinstance(value, list) else [value]))
     check_inputs(path for path in given if isinstance(path, Path))
@@ -117,7 +115,6 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
         "--train-tokens", type=Path, help="token dataset for the n-grams; by default the training files are tokenized"
     )
     add_seed(parser, "random seed (default 0)")
-    add_report(parser, required=True, also="; Markdown is written next to it")
     add_removed(parser, "--card", "audiolm-hf card writes the model card from the file of --output")
 
 
@@ -154,7 +151,6 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
         action=Checked,
         help="numbers of leading levels to evaluate in addition",
     )
-    add_report(parser)
 
 
 def _evaluate_codec(arguments: argparse.Namespace, device: str) -> Result:
@@ -187,7 +183,6 @@ def _tokens_options(parser: argparse.ArgumentParser) -> None:
         "--midi", type=Path, help="parquet file of the MIDI files that --data was rendered from (piano)"
     )
     add_seed(parser, "seed of the clusters (default 0)")
-    add_report(parser)
 
 
 def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> Result:
@@ -228,7 +223,6 @@ def _likelihood_options(parser: argparse.ArgumentParser) -> None:
         help="in place of tokens, folder of pairs of sounds: ZeroSpeech 2021 (sWUGGY, sBLIMP), SALMon, or positive/ "
         "and negative/; with --output, the official score files are written next to it",
     )
-    add_report(parser)
 
 
 def _evaluate_likelihood(arguments: argparse.Namespace, device: str) -> Result:
@@ -260,7 +254,6 @@ def _continuation_options(parser: argparse.ArgumentParser) -> None:
     add_length(parser, "--prompt-length-s", "seconds of a prompt (default: speech 3, piano 4)")
     add_length(parser, "--length-s", "seconds of a continuation (default: speech 7, piano 10)")
     add_seed(parser, "seed of the samples (default 0)")
-    add_report(parser)
 
 
 def _evaluate_continuation(arguments: argparse.Namespace, device: str) -> Result:

@@ -13,7 +13,6 @@ from audiolm_hf.commands.options import (
     add_length,
     add_number,
     add_removed,
-    add_report,
     add_seed,
     load_model,
 )
@@ -55,7 +54,6 @@ def generation_options(parser: argparse.ArgumentParser) -> None:
         parser, "--prompt-length-s", "seconds of a prompt, from another recording of the speaker (default: none)"
     )
     add_seed(parser, "seed of the samples (default 0)")
-    add_report(parser)
 
 
 def evaluate_generated(arguments: argparse.Namespace, device: str) -> Result:
@@ -81,7 +79,6 @@ def accents_options(parser: argparse.ArgumentParser) -> None:
     add_length(parser, "--length-s", "seconds of a continuation (default 2)", 2.0)
     parser.add_argument("--detector", help="folder of a detector, or of a checkpoint that has one (default: none)")
     add_seed(parser, "seed of the samples and intervals (default 0)")
-    add_report(parser)
     add_removed(parser, "--card", "audiolm-hf card writes the model card from the file of --output")
 
 
@@ -117,7 +114,6 @@ def voice_options(parser: argparse.ArgumentParser) -> None:
     add_length(parser, "--length-s", "seconds of a continuation (default 5)", 5.0)
     add_continuations(parser)
     add_seed(parser, "seed of the samples and of the bootstrap (default 0)")
-    add_report(parser)
 
 
 def evaluate_speaker(arguments: argparse.Namespace, device: str) -> Result:
@@ -155,7 +151,6 @@ def detector_options(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--num-clips", "continuations, and real clips", 48)
     add_length(parser, "--length-s", "seconds of the clips (default 3)", 3.0)
     add_seed(parser, "seed of the clips (default 0)")
-    add_report(parser)
 
 
 def evaluate_detected(arguments: argparse.Namespace, device: str) -> Result:
@@ -187,7 +182,6 @@ def watermark_options(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--num-clips", "recordings", 24)
     add_length(parser, "--length-s", "seconds of each recording (default 5)", 5.0)
     add_seed(parser, "seed of the changes (default 0)")
-    add_report(parser)
 
 
 def evaluate_marks(arguments: argparse.Namespace, device: str) -> Result:

@@ -83,10 +83,11 @@ def add_data(
     parser.add_argument(flag, type=Path, nargs="+", required=required, help=what)
 
 
-def add_report(parser: argparse.ArgumentParser, required: bool = False, also: str = "") -> None:
-    """Add `--output`, the file for the results of an evaluation or a benchmark, and `--overwrite`."""
+def add_report(parser: argparse.ArgumentParser, with_markdown: bool = False) -> None:
+    """Add `--output`, the file for the results, and `--overwrite`; required where Markdown is written next to it."""
     text = "JSON file for all metrics; replaced if audiolm-hf wrote it"
-    parser.add_argument("-o", "--output", type=Path, required=required, help=text + also)
+    text += "; Markdown is written next to it" if with_markdown else ""
+    parser.add_argument("-o", "--output", type=Path, required=with_markdown, help=text)
     parser.add_argument("--overwrite", action="store_true", help="replace any existing file and other results")
 
 

@@ -7,12 +7,8 @@ import sys
 from audiolm_hf.bundled import resolve_checkpoint
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "push",
-        help="upload a checkpoint to the Hugging Face Hub",
-        description="Upload a checkpoint with the code that runs it. Log in first with `hf auth login`.",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Upload a checkpoint with the code that runs it. Log in first with `hf auth login`."
     parser.add_argument("folder", help="checkpoint folder, or the name of a bundled checkpoint")
     parser.add_argument("repo_id", help="user/name on the Hub; created if it does not exist")
     parser.add_argument(
@@ -25,7 +21,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--message", help="commit message")
     parser.add_argument("--without-code", action="store_true", help="upload no code; loading then needs the package")
     parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and upload nothing")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 SHOWN_SKIPPED = 10  # all are in `SKIPPED_FILE`
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "tokenize",
-        help="tokenize recordings into a token dataset",
-        description="Tokenize recordings into a token dataset, to train the stages on. After an interruption, "
-        "the same command resumes.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Tokenize recordings into a token dataset, to train the stages on. After an interruption, the same command "
+        "resumes."
     )
     for part, what in {"tokenizer": "a semantic tokenizer", "codec": "a codec"}.items():
         text = f"name of a bundled checkpoint, or folder of {what} or an AudioLM"
@@ -57,7 +55,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
             "tokenize a part of the recordings on each machine into a folder of its own, and list the folders in "
             "train_tokens",
         )
-    parser.set_defaults(run=run)
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:

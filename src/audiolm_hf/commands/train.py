@@ -3,7 +3,6 @@
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,13 +14,8 @@ from audiolm_hf.training.processes import leave_processes, process_rank
 from audiolm_hf.training.recipe import load_config, run_training
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "train",
-        help="train a part of AudioLM, or all parts, from a YAML file",
-        description=f"Train from a YAML file, whose key `kind` is one of {', '.join(TRAINING_KINDS)}.",
-        add_help=False,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"Train from a YAML file, whose key `kind` is one of {', '.join(TRAINING_KINDS)}."
     parser.add_argument(
         "-h", "--help", action="store_true", help="show this help; with --kind, the keys of a training"
     )
@@ -39,10 +33,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="overrides of keys, such as data.folder=/tmp/data seed=1"
     )
-    parser.set_defaults(run=partial(run, parser))
+    parser.set_defaults(parser=parser)
 
 
-def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    parser: argparse.ArgumentParser = arguments.parser
     if arguments.help:
         text = parser.format_help()
         if arguments.kind:
