@@ -17,13 +17,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from .audio_decoding_audiolm import decode_file, decode_mono, require_soundfile
+from .audio_decoding_audiolm import decode_file, decode_mono, require_soundfile, soundfile
 from .audio_samples_audiolm import SAMPLING_RATES, as_float32, check_sampling_rate
 
-try:
-    import soundfile
-except (ImportError, OSError):  # OSError: the package is there, its libsndfile is not
-    soundfile = None
 try:
     import fcntl
 except ImportError:  # Windows, where a file that is open cannot be removed anyway

@@ -137,19 +137,12 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
         return loaded
 
     def adjust_generation_fn(
-        self,
-        generation_config: Any,
-        from_auto_class: bool,
-        from_pipeline: str | None,
-        pretrained_model_name_or_path: str | os.PathLike | None,
-        **kwargs: Any,
+        self, given: Any, auto_class: bool, task: str | None, source: Any, **options: Any
     ) -> None:
         """Check `generation_config.json`, which transformers ignores if it cannot be read."""
-        if generation_config is None and pretrained_model_name_or_path is not None:
-            read_generation_config(pretrained_model_name_or_path, **kwargs)
-        super().adjust_generation_fn(
-            generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, **kwargs
-        )
+        if given is None and source is not None:
+            read_generation_config(source, **options)
+        super().adjust_generation_fn(given, auto_class, task, source, **options)
 
 
 def _cast_parts(model: PreTrainedModel, dtypes: dict[str, str | torch.dtype]) -> None:

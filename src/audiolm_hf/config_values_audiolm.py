@@ -30,9 +30,7 @@ def plain(value: Any) -> Any:
 class Allowed:
     """What a value can be; its text ends an error message."""
 
-    def holds(self, value: Any) -> bool:
-        """Return whether a value is allowed."""
-        raise NotImplementedError
+    holds: Callable[[Any], bool]  # whether a value is allowed
 
     def check(self, name: str, value: Any, hint: str = "", optional: bool = False) -> Any:
         """Return a value, see [`plain`], or raise a ValueError; `None` is allowed if it is `optional`."""
@@ -47,14 +45,10 @@ class Rule(Allowed):
     """A rule that a function checks, and its text."""
 
     text: str
-    test: Callable[[Any], bool]
+    holds: Callable[[Any], bool]
 
     def __str__(self) -> str:
         return self.text
-
-    def holds(self, value: Any) -> bool:
-        """Return whether a value is allowed."""
-        return self.test(value)
 
 
 @dataclass(frozen=True)

@@ -219,12 +219,12 @@ class JointTrainingMixin(PartsMixin):
         self,
         input_values: Tensor | None,
         attention_mask: Tensor | None,
-        semantic_tokens: Tensor | None,
+        semantic_tokens: Any,
         semantic_attention_mask: Tensor | None,
-        audio_codes: Tensor | None,
+        audio_codes: Any,
         codes_attention_mask: Tensor | None,
     ) -> list[TokenisedRecording]:
-        """Check the inputs, and tokenize each waveform on its own, so that it does not depend on padding."""
+        """Check the inputs, and tokenize each waveform on its own, or cut every row of tokens to its mask."""
         inputs = {"input_values": input_values, "semantic_tokens": semantic_tokens, "audio_codes": audio_codes}
         given = [name for name, value in inputs.items() if value is not None]
         if given not in (["input_values"], ["semantic_tokens", "audio_codes"]):
@@ -236,16 +236,6 @@ class JointTrainingMixin(PartsMixin):
             waveforms = input_values.to(self.device, torch.float32)
             rows = zip(waveforms, lengths.tolist(), strict=True)
             return [self._tokenise(row[None, :length]) for row, length in rows]
-        return self._tokenised(semantic_tokens, semantic_attention_mask, audio_codes, codes_attention_mask)
-
-    def _tokenised(
-        self,
-        semantic_tokens: Any,
-        semantic_attention_mask: Tensor | None,
-        audio_codes: Any,
-        codes_attention_mask: Tensor | None,
-    ) -> list[TokenisedRecording]:
-        """Check tokens and codes, and cut every row to the ones of its masks."""
         config, grid = self.config, self.time_grid
         for name, values, size in (
             ("semantic_tokens", semantic_tokens, config.semantic_tokenizer_config.num_semantic_tokens),

@@ -4,7 +4,6 @@
 Paper: AudioLM (arXiv 2209.03143).
 """
 
-import os
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -45,10 +44,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
     generation_config_class = AudioLMGenerationConfig
     custom_pipelines = CUSTOM_PIPELINES
     supports_gradient_checkpointing = True
-    _keep_in_fp32_modules: ClassVar[list[str]] = [
-        "semantic_tokenizer",
-        "codec",
-    ]  # nor quantized: their tokens would change
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["semantic_tokenizer", "codec"]  # whose tokens would change
     _supports_attention_backend = True
     _float32_names = r"(semantic_tokenizer|codec)\."
 
@@ -129,21 +125,14 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         return True
 
     def adjust_generation_fn(
-        self,
-        generation_config: AudioLMGenerationConfig | None,
-        from_auto_class: bool,
-        from_pipeline: str | None,
-        pretrained_model_name_or_path: str | os.PathLike | None,
-        **kwargs: Any,
+        self, given: Any, auto_class: bool, task: str | None, source: Any, **options: Any
     ) -> None:
         """Load `generation_config.json`, where a checkpoint has one."""
-        if generation_config is not None:
-            defaults = AudioLMGenerationConfig.from_model_config(self.config)
-            self.generation_config = defaults.with_options(generation_config)
+        if given is not None:
+            self.generation_config = AudioLMGenerationConfig.from_model_config(self.config).with_options(given)
             return
-        path = pretrained_model_name_or_path
         # Where weights are given as `state_dict`, or a checkpoint has no such file, the defaults hold.
-        fields = None if path is None else read_generation_config(path, **kwargs)
+        fields = None if source is None else read_generation_config(source, **options)
         self.generation_config = AudioLMGenerationConfig(**(fields or {})).for_stages(self.stages)
 
     def add_adapter(self, adapter_config: Any, adapter_name: str | None = None) -> None:

@@ -42,10 +42,8 @@ def log_mel_spectrogram(input_values: Tensor, sampling_rate: int) -> Tensor:
     frames = frames - frames.mean(dim=-1, keepdim=True)
     # The first sample of a window has no sample before it; Kaldi repeats it.
     frames = frames - PREEMPHASIS * F.pad(frames, (1, 0), mode="replicate")[..., :-1]
-    window = (
-        torch.hann_window(window_length, periodic=False, device=frames.device, dtype=torch.float32) ** 0.85
-    )  # Povey
-    power = torch.fft.rfft(frames * window, n=fft_length).abs().square()
+    hann = torch.hann_window(window_length, periodic=False, device=frames.device, dtype=torch.float32)
+    power = torch.fft.rfft(frames * hann**0.85, n=fft_length).abs().square()  # Povey's window
     filters = mel_filter_bank(
         num_frequency_bins=fft_length // 2 + 1,
         num_mel_filters=NUM_MEL_BINS,

@@ -47,9 +47,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
     _no_split_modules: ClassVar[list[str]] = []
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _tied_weights_keys: Mapping[str, str] = {
-        "lm_head.weight": "model.embed_tokens.weight"
-    }  # may be replaced by that of the backbone
+    _tied_weights_keys: Mapping[str, str] = {"lm_head.weight": "model.embed_tokens.weight"}  # or the backbone's name
     _tp_plan: Mapping[str, str] = {"lm_head": "colwise_gather_output"}
     _pp_plan: Mapping[str, Any] = {"lm_head": (["hidden_states"], ["logits"])}
 

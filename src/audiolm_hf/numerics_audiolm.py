@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 _MODES = threading.RLock()
-_IN_USE: WeakKeyDictionary[nn.Module, int] = (
-    WeakKeyDictionary()
-)  # modules in training mode, by how many calls use them
+# Modules in training mode, by how many calls use them.
+_IN_USE: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 class KeepsFloat32:

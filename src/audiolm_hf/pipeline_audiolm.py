@@ -24,12 +24,7 @@ from .processing_audiolm import is_clip
 TASK = "audio-continuation"
 # The entry of `config.json` by which transformers finds the pipeline in a checkpoint's folder.
 CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_audiolm.AudioContinuationPipeline", "pt": ["AutoModel"]}}
-
-
-_TOKENS = (
-    "semantic_tokens",
-    "semantic_attention_mask",
-)  # of generate, which checks them; besides the prompt
+_TOKENS = ("semantic_tokens", "semantic_attention_mask")  # of generate, which checks them; besides the prompt
 
 
 class AudioContinuation(TypedDict):

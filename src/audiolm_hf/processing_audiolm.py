@@ -75,11 +75,6 @@ class AudioLMProcessor(ProcessorMixin):
         """Not available; the error names the `processing_class` for `Trainer`."""
         raise AttributeError("There is no tokenizer; give Trainer processing_class=processor.feature_extractor.")
 
-    @property
-    def model_input_names(self) -> list[str]:
-        """Keys of the result of `__call__`."""
-        return self.feature_extractor.model_input_names
-
     def __call__(self, audio: Any = None, **kwargs: Any) -> BatchFeature:
         """Read a recording or a list of recordings into a batch.
 

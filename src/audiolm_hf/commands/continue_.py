@@ -216,15 +216,11 @@ def run(arguments: argparse.Namespace) -> int:
     continue_audio = load(arguments.checkpoint, device)
     _check_stages(continue_audio.model, sampling)
     _tell(arguments, f"{arguments.checkpoint} on {device}, {set_threads(continue_audio.model, arguments.threads)}")
-    read = [_read(continue_audio, name, prompt) for name, prompt in zip(names, prompts, strict=True)]
+    named = [Prompt(prompt, name) for name, prompt in zip(names, prompts, strict=True)]
+    read = [Prompt(None, prompt.name, continue_audio.preprocess(prompt)) for prompt in named]  # once, and all of them
     for prompt, row in zip(read, paths, strict=True):
         _continue_one(continue_audio, prompt, row, arguments, sampling)
     return 0
-
-
-def _read(continue_audio: Any, name: str, source: str | bytes) -> Prompt:
-    """Read a prompt once; errors have its name."""
-    return Prompt(None, name, continue_audio.preprocess(Prompt(source, name)))
 
 
 def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[Path]]:
@@ -257,18 +253,14 @@ def _plan_outputs(arguments: argparse.Namespace, names: list[str]) -> list[list[
     return paths
 
 
-def _tell(arguments: argparse.Namespace, text: str) -> None:
-    """Write a line to standard error, unless `--quiet` is given."""
+def _tell(arguments: argparse.Namespace, text: str, path: Path | None = None) -> None:
+    """Write a line to standard error, or with the path of an output to standard output, unless `--quiet` is given."""
     if not arguments.quiet:
-        sys.stderr.write(f"{text}\n")
+        (sys.stdout if path else sys.stderr).write(f"{path.resolve()}: {text}\n" if path else f"{text}\n")
 
 
 def _continue_one(
-    continue_audio: Any,
-    prompt: Prompt,
-    paths: list[Path],
-    arguments: argparse.Namespace,
-    sampling: dict[str, Any],
+    continue_audio: Any, prompt: Prompt, paths: list[Path], arguments: argparse.Namespace, sampling: dict[str, Any]
 ) -> None:
     """Continue one prompt and write its files."""
     options = {
@@ -307,16 +299,11 @@ def _continue_one(
         return
     continue_audio.processor.save_audio(results, paths, **origin)
     for path, result in zip(paths, results, strict=True):
-        if not arguments.quiet:
-            sys.stdout.write(f"{path.resolve()}: {_seconds(result):.2f} s of audio, {made}\n")
+        _tell(arguments, f"{_seconds(result):.2f} s of audio, {made}", path)
 
 
 def _stream_one(
-    continue_audio: Any,
-    prompt: Prompt,
-    paths: list[Path],
-    arguments: argparse.Namespace,
-    options: dict[str, Any],
+    continue_audio: Any, prompt: Prompt, paths: list[Path], arguments: argparse.Namespace, options: dict[str, Any]
 ) -> None:
     """Continue one prompt, and write each chunk to its file or standard output as soon as it is made."""
     start, rate = time.perf_counter(), continue_audio.processor.sampling_rate
@@ -338,10 +325,7 @@ def _stream_one(
             sys.stdout.buffer.flush()
     first_s = times[min(not arguments.continuation_only, len(times) - 1)] if times else 0.0  # after the prompt
     told = f"{num_samples / rate:.2f} s of audio, the first after {first_s:.2f} s, made in {times[-1]:.1f} s"
-    if not paths:
-        _tell(arguments, told)
-    elif not arguments.quiet:
-        sys.stdout.write(f"{paths[0].resolve()}: {told}\n")
+    _tell(arguments, told, *paths)
 
 
 def _seconds(result: dict[str, Any]) -> float:

@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    inspect = _inspector(arguments)
+    inspect = _load_inspector(arguments)
     results = []
     for file in arguments.files:
         try:
@@ -67,16 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
     if any("error" in result for result in results):
         return FAILED
     return FOUND if any(result["verdict"] == LABELS[1 - REAL] for result in results) else 0
-
-
-def _inspector(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any]]:
-    """Return the function that inspects a file, as the options say."""
-    if arguments.metadata:
-        return read_metadata
-    if arguments.watermark:
-        check_watermark()
-        return read_watermark
-    return _load_scorer(arguments)
 
 
 def _describe(result: dict[str, Any]) -> str:
@@ -109,8 +99,13 @@ def read_watermark(file: str) -> dict[str, Any]:
     return {"file": file, "watermark": score, "verdict": LABELS[1 - REAL] if score >= THRESHOLD else UNMARKED}
 
 
-def _load_scorer(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any]]:
-    """Load the detector and return [`score_file`] with it."""
+def _load_inspector(arguments: argparse.Namespace) -> Callable[[str], dict[str, Any]]:
+    """Return the function that inspects a file, as the options say."""
+    if arguments.metadata:
+        return read_metadata
+    if arguments.watermark:
+        check_watermark()
+        return read_watermark
     folder = resolve_detector(arguments.detector)
     device = find_device(arguments.device)
     detector = AudioLMDetectorForAudioClassification.from_pretrained(folder, dtype="float32").eval().to(device)

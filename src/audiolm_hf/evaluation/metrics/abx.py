@@ -10,8 +10,9 @@ Paper: AudioLM (arXiv 2209.03143), ABX of semantic and acoustic tokens; the item
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
     for item in items:
         by_context[item.context].append(item)
     for group in by_context.values():
-        cells = {"within": list(_within(group)), "across": list(_across(group))}
+        cells = _cells(group)
         if not any(cells.values()):  # no triples, as in most contexts
             continue
         distances = warping_distances([item_frames(item, features[item.recording], frame_rate) for item in group])
@@ -75,30 +76,20 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
     return means | {f"{kind}_triples": count for kind, count in counts.items()}
 
 
-def _places(group: Sequence[AbxItem]) -> dict[str, dict[str, list[int]]]:
-    """Return the indices of a context's items by speaker and phone."""
+def _cells(group: Sequence[AbxItem]) -> dict[str, list[tuple[tuple[str, str], list[int], list[int], list[int]]]]:
+    """Return two phones, and the indices of A, B and X among a context's items, within and across speakers."""
     places: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, item in enumerate(group):
         places[item.speaker][item.phone].append(place)
-    return places
-
-
-def _within(group: Sequence[AbxItem]) -> Iterable[tuple[tuple[str, str], list[int], list[int], list[int]]]:
-    for phones in _places(group).values():
-        for first, a in phones.items():
-            for second, b in phones.items():
-                if first != second and len(a) > 1:
-                    yield (first, second), a, b, a
-
-
-def _across(group: Sequence[AbxItem]) -> Iterable[tuple[tuple[str, str], list[int], list[int], list[int]]]:
-    places = _places(group)
+    within, across = [], []
     for speaker, phones in places.items():
-        for first, a in phones.items():
-            for second, b in phones.items():
-                for other, others in places.items():
-                    if first != second and other != speaker and first in others:
-                        yield (first, second), a, b, others[first]
+        for (first, a), (second, b) in permutations(phones.items(), 2):
+            if len(a) > 1:
+                within.append(((first, second), a, b, a))
+            for other, others in places.items():
+                if other != speaker and first in others:
+                    across.append(((first, second), a, b, others[first]))
+    return {"within": within, "across": across}
 
 
 def _cell_error(distances: np.ndarray, a: list[int], b: list[int], x: list[int]) -> tuple[float, int]:

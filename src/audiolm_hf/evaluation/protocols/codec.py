@@ -96,7 +96,8 @@ def evaluate_codec(
     if kind == "speech":
         require_speech_metrics()
     clips = [record.array[: round(clip_length_s * source.sampling_rate)] for record in islice(source, num_clips)]
-    codes = [_encode(codec, clip) for clip in progress_bar(clips, desc="encode", unit="recording")]
+    inputs = (torch.from_numpy(clip)[None].to(codec.model.device) for clip in clips)
+    codes = [codec.encode(each) for each in progress_bar(inputs, desc="encode", total=len(clips), unit="recording")]
     systems = {}
     for count in levels:
         decoded = (codec.decode(code[:, :count])[0].float().cpu().numpy() for code in codes)
@@ -117,11 +118,6 @@ def evaluate_codec(
         "clip_length_s": clip_length_s,
         "seconds": sum(map(len, clips)) / codec.sampling_rate,
     }
-
-
-def _encode(codec: AcousticCodec, clip: np.ndarray) -> torch.Tensor:
-    input_values = torch.from_numpy(clip)[None].to(codec.model.device)
-    return codec.encode(input_values, torch.ones_like(input_values, dtype=torch.long))
 
 
 def _mean_quality(

@@ -174,9 +174,7 @@ def num_predicted(crop: Crop, grid: TimeGrid, config: AudioLMStageConfig) -> int
 
 
 def evaluate_likelihood(
-    stages: dict[str, AudioLMStageModel],
-    train: TokenDataset,
-    test: TokenDataset,
+    stages: dict[str, AudioLMStageModel], train: TokenDataset, test: TokenDataset
 ) -> dict[str, Any]:
     """Compare stages with n-gram models, fitted on `train`, on the same held-out tokens `test`.
 

@@ -75,8 +75,7 @@ def _changes(codec: AcousticCodec, rate: int, seed: int) -> dict[str, _Change]:
     """Return what is done to the clips, by name."""
 
     def resynthesize(clip: np.ndarray, place: int) -> np.ndarray:
-        values = torch.from_numpy(clip)[None].to(codec.model.device)
-        codes = codec.encode(values, torch.ones_like(values, dtype=torch.long))
+        codes = codec.encode(torch.from_numpy(clip)[None].to(codec.model.device))
         return codec.decode(codes)[0].float().cpu().numpy()
 
     changes: dict[str, _Change] = {"none": lambda clip, _: clip, "this codec, all levels": resynthesize}

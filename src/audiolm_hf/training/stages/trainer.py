@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class StageTrainer(Trainer):
         teacher: GuidanceTeacher | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(data_collator=_only, **kwargs)
+        super().__init__(data_collator=itemgetter(0), **kwargs)  # an item is a prepared batch
         self.teacher = teacher
         self.remove_callback(PrinterCallback)  # the progress bar shows the metrics
         self.add_callback(_BestCheckpoint)
@@ -189,11 +190,6 @@ class _TrainingArguments(TrainingArguments):
             key: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
             for key, value in values
         }
-
-
-def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the only item of a list, which is a prepared batch."""
-    return batches[0]
 
 
 def training_arguments(config: StageTrainingConfig) -> TrainingArguments:

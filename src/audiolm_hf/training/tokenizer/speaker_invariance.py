@@ -124,9 +124,6 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
     max_kmeans_frames: Count = 150_000
     logging_steps: Count = 100  # steps between entries of the log
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-
 
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
     """Standardize features `(frames, hidden_size)`, and remove the subspace spanned by the means of the speakers."""
@@ -185,10 +182,7 @@ def token_batch(
 
 
 def token_targets(
-    table: SpectrumTable,
-    speakers: np.ndarray,
-    tokenizer: AudioLMSemanticTokenizer,
-    config: SpeakerInvarianceConfig,
+    table: SpectrumTable, speakers: np.ndarray, tokenizer: AudioLMSemanticTokenizer, config: SpeakerInvarianceConfig
 ) -> dict[str, torch.Tensor]:
     """Return the cluster of every token after averaging across speakers, and the mean feature of each cluster."""
     states, shared = [], []
