@@ -207,11 +207,8 @@ class AdapterMixin(AdapterMethods):
         name = adapter_name or "default"
         if peft_model_id is not None:
             peft_model_id = os.fspath(peft_model_id)
-            given = {
-                **getattr(kwargs.get("load_config"), "download_kwargs", {}),
-                **(kwargs.get("adapter_kwargs") or {}),
-            }
-            options = _hub_options(given)
+            given = getattr(kwargs.get("load_config"), "download_kwargs", {})
+            options = _hub_options({**given, **(kwargs.get("adapter_kwargs") or {})})
             find_adapter(peft_model_id, **options)  # refuses the older form
             self._check_base(peft_model_id, read_adapter_notes(peft_model_id, **options).get("base_weights", {}))
         conversions = vars(self).get("_weight_conversions")  # of the names in the base's file

@@ -42,12 +42,8 @@ _UNSUPPORTED = {
     r"guidance|negative_prompt": "guidance is set by stage; give coarse_guidance_scale or parallel_guidance_scale",
     "": "sampling only has temperature, top_k and top_p (of one stage: coarse_temperature, ...)",
 }
-_NAMES_OF_TRANSFORMERS = {
-    *vars(GenerationConfig()),
-    *inspect.signature(GenerationMixin.generate).parameters,
-    "input_ids",
-    "inputs_embeds",
-}
+_NAMES_OF_TRANSFORMERS = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters}
+_NAMES_OF_TRANSFORMERS |= {"input_ids", "inputs_embeds"}
 # Arguments of generate that are not options, for suggestions.
 _ARGUMENTS = ["num_return_sequences", "batch_size", "seed", "generator", "progress", "streamer", "semantic_tokens"]
 # Options of every `GenerationConfig` that have no effect here: ids of special tokens, caches, what is returned.

@@ -233,9 +233,8 @@ class JointTrainingMixin(PartsMixin):
         if input_values is not None:
             check_waveform(input_values)
             lengths = row_lengths(input_values, attention_mask)
-            waveforms = input_values.to(self.device, torch.float32)
-            rows = zip(waveforms, lengths.tolist(), strict=True)
-            return [self._tokenise(row[None, :length]) for row, length in rows]
+            waveforms = zip(input_values.to(self.device, torch.float32), lengths.tolist(), strict=True)
+            return [self._tokenise(waveform[None, :length]) for waveform, length in waveforms]
         config, grid = self.config, self.time_grid
         for name, values, size in (
             ("semantic_tokens", semantic_tokens, config.semantic_tokenizer_config.num_semantic_tokens),

@@ -65,11 +65,8 @@ class PackedEncoder:
             heads = qkv(normalize(hidden, layer.input_layernorm)).view(len(hidden), -1, 2 * self.half)
             rotated = heads[:, :-num_keys]
             rotated = torch.addcmul(rotated * self.cos, rotated.roll(self.half, -1), self.sin)
-            queries, keys, values = (
-                rotated[:, :-num_keys] * attention.scaling,
-                rotated[:, -num_keys:],
-                heads[:, -num_keys:],
-            )
+            queries, keys = rotated[:, :-num_keys] * attention.scaling, rotated[:, -num_keys:]
+            values = heads[:, -num_keys:]
             if self.cache is not None:
                 rows = (each.unflatten(0, (len(counts), -1)).transpose(1, 2) for each in (keys, values))
                 self.cache.update(*rows, place)

@@ -126,10 +126,7 @@ def hold_file(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{_LOCK_FILE}-{path.name}")
     with ExitStack() as stack:
-        try:
-            _lock(lock, stack)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"Another process writes {path}; wait for it, or give another file.") from error
+        _lock(lock, stack, f"Another process writes {path}; wait for it, or give another file.")
         try:
             yield
         finally:
@@ -154,13 +151,13 @@ def holds_finished(
     return not _differences(old, _describe(kind, settings, inputs, old))
 
 
-def _lock(file: Path, stack: ExitStack) -> None:
+def _lock(file: Path, stack: ExitStack, refusal: str = "") -> None:
     """Lock a file for a context or raise `BlockingIOError`; the lock ends with the process, even if it is killed."""
     try:
         stack.enter_context(WeakFileLock(file, timeout=0.5))
     except TimeoutError as error:
         text = f"Another process is at work in {file.parent}; wait for it, or give another folder."
-        raise BlockingIOError(text) from error
+        raise BlockingIOError(refusal or text) from error
 
 
 def temporary_folder(prefix: str) -> tuple[tempfile.TemporaryDirectory, ExitStack]:

@@ -77,6 +77,7 @@ def register_stage(stage: Stage) -> None:
 
 
 _PASSES = Within(1, 1000, whole=True)
+_GUIDANCE_SCALE = {"guidance_scale": (1.0, Within(0, 1000))}
 
 
 def _are_passes(value: Any) -> bool:
@@ -85,11 +86,7 @@ def _are_passes(value: Any) -> bool:
 
 
 register_stage(Stage(AudioLMSemanticModel, generate_semantic_tokens, temperature=0.6))
-register_stage(
-    Stage(
-        AudioLMCoarseModel, generate_coarse_codes, temperature=0.8, options={"guidance_scale": (1.0, Within(0, 1000))}
-    )
-)
+register_stage(Stage(AudioLMCoarseModel, generate_coarse_codes, temperature=0.8, options=_GUIDANCE_SCALE))
 register_stage(
     Stage(
         AudioLMFineModel,
@@ -107,7 +104,7 @@ register_stage(
             "num_passes": (6, Rule(f"{_PASSES}, or a list of these", _are_passes)),
             "choice_temperature": (1.6, Within(0, 1e4)),
             "context_share": (0.5, Within(0.05, 0.75)),
-            "guidance_scale": (1.0, Within(0, 1000)),
+            **_GUIDANCE_SCALE,
         },
     )
 )

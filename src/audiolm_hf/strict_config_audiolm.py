@@ -161,11 +161,8 @@ class StrictConfig(PreTrainedConfig):
 
     def trained_values(self) -> dict[str, Any]:
         """Return the values that trained weights depend on, by field, or by `part_config.field` for parts."""
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.metadata.get("trained")
-        }
+        trained = [field.name for field in dataclasses.fields(self) if field.metadata.get("trained")]
+        values = {name: getattr(self, name) for name in trained}
         for part in self.sub_configs:
             config = getattr(self, part)
             if config is None:  # a stage that is not there

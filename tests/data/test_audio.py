@@ -210,11 +210,10 @@ def test_crops_come_from_the_recordings_in_proportion_to_their_length(tmp_path):
     np.testing.assert_allclose(shares, source.durations / source.durations.sum(), atol=0.05)
 
 
-def test_short_recording_is_padded_and_masked(tmp_path):
+def test_short_recording_is_padded(tmp_path):
     source = AudioSource(write_parquet(tmp_path / "a.parquet", [encoded(tone(0.01))]), RATE)
     crop = AudioCropDataset(source, 200)[0]
-    assert crop["attention_mask"].tolist() == [1] * 160 + [0] * 40
-    assert crop["input_values"][160:].eq(0).all()
+    assert crop["input_values"].ne(0).sum() > 150 and crop["input_values"][160:].tolist() == [0.0] * 40
 
 
 def test_batch_stacks_the_crops_of_a_step(source):
@@ -227,7 +226,7 @@ def test_batch_stacks_the_crops_of_a_step(source):
 def test_unreadable_recording_is_replaced_by_another_draw(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [b"broken", encoded(tone(0.2))], duration=[0.2, 0.2])
     crops = AudioCropDataset(AudioSource(path, RATE), 100)
-    assert all(crops[index]["attention_mask"].all() for index in range(10))
+    assert all(crops[index]["input_values"].any() for index in range(10))
     broken = write_parquet(tmp_path / "b.parquet", [b"broken"], duration=[0.2])
     with pytest.raises(ValueError, match="None of the 1 recordings can be decoded"):
         AudioCropDataset(AudioSource(broken, RATE), 100)[0]

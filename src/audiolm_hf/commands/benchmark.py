@@ -26,8 +26,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("measure", choices=["generation"], help="speed of the stages, the codec and continuations")
     add_checkpoint(parser)
     add_length(parser, "--length-s", "seconds of audio for each stage (default 1)", 1.0)
-    batches = {"nargs": "+", "default": [1, 4], "help": "batch sizes (default 1 and 4)"}
-    parser.add_argument("--batch", type=int, action=Checked, allowed=CONTINUATIONS, **batches)
+    text = "batch sizes (default 1 and 4)"
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[1, 4], action=Checked, allowed=CONTINUATIONS, help=text
+    )
     add_number(parser, "--rounds", "repetitions, of which the median is reported", 3)
     parser.add_argument(
         "--against",

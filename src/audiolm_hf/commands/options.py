@@ -29,9 +29,7 @@ class Checked(argparse.Action):
         super().__init__(**kwargs)
         self.allowed = allowed
 
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         """Check and store the value or values."""
         for value in values if isinstance(values, list) else [values]:
             self.allowed.check(option or self.dest, value)
@@ -94,9 +92,7 @@ def add_report(parser: argparse.ArgumentParser, with_markdown: bool = False) -> 
 class Parser(argparse.ArgumentParser):
     """The parser of a command; an unknown option is an error with the closest one."""
 
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse arguments; of those that are left, the first option is an error."""
         found, rest = super().parse_known_args(args, namespace)
         unknown = next((text.partition("=")[0] for text in rest if text.startswith("-")), None)
@@ -110,9 +106,7 @@ class Parser(argparse.ArgumentParser):
 class _Removed(argparse.Action):
     """An option of an older release, which is an error with the way to do the same."""
 
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         raise ValueError(f"The option {option} is no longer there: {self.const}.")
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import soxr
 import torch
-from torch.utils.data import Dataset
 from transformers.utils import logging
 
 from audiolm_hf.audio_decoding_audiolm import decode_mono, measure_duration
@@ -160,7 +159,7 @@ def load_audio_segments(source: AudioSource, segment_length_s: float, max_segmen
 FramePitch = Callable[[np.ndarray, int, int], np.ndarray]  # int16 recording, first sample, samples -> Hz of each frame
 
 
-class AudioCropDataset(Dataset):
+class AudioCropDataset:
     """Endless random crops of one length; crop `i` depends on the seed, `i` and the source alone.
 
     So a training resumes exactly without saved state. Recordings are drawn in proportion to their length. Decoded
@@ -173,21 +172,13 @@ class AudioCropDataset(Dataset):
         self._cache: ByteCache[np.ndarray] = ByteCache(_CACHED_BYTES, attrgetter("nbytes"))
         self._unreadable: set[int] = set()
 
-    def __len__(self) -> int:
-        """Crops that cover the source about once; larger indices are just as valid."""
-        total = self.source.durations.sum() * self.source.sampling_rate
-        return max(1, int(total // self.crop_length))
-
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Crop number `index`: `input_values` float32 and `attention_mask` int64, both of shape `(num_samples,)`."""
+        """Crop number `index`: `input_values` float32 of shape `(num_samples,)`."""
         rng = np.random.default_rng([self.seed, index])
         samples = self._draw(rng)
         start = int(rng.integers(max(1, len(samples) - self.crop_length + 1)))
         crop = torch.from_numpy(samples[start : start + self.crop_length].astype(np.float32) / 32767.0)
-        padding = self.crop_length - len(crop)
-        mask = torch.ones(len(crop), dtype=torch.long)
-        pad = torch.nn.functional.pad
-        values = {"input_values": pad(crop, (0, padding)), "attention_mask": pad(mask, (0, padding))}
+        values = {"input_values": torch.nn.functional.pad(crop, (0, self.crop_length - len(crop)))}
         if self.pitch is not None:
             values["f0"] = torch.from_numpy(self.pitch(samples, start, self.crop_length))
         return values

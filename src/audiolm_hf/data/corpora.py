@@ -238,19 +238,12 @@ def _librispeech(source: Path, wanted: set[str]) -> dict[str, Recording]:
             texts |= dict(line.split(" ", 1) for line in read().decode().splitlines() if " " in line)
         elif path.suffix == ".flac" and path.stem in wanted:
             content[path.stem] = (read(), name)
-    return {
-        key: Recording(
-            data,
-            name,
-            {
-                "text": texts.get(key, ""),
-                "speaker": f"libri-{(speaker := key.partition('-')[0])}",
-                "gender": genders.get(speaker, ""),
-                "accent": "unlabelled",
-            },
-        )
-        for key, (data, name) in content.items()
-    }
+    found = {}
+    for key, (data, name) in content.items():
+        speaker = key.partition("-")[0]
+        labels = {"text": texts.get(key, ""), "speaker": f"libri-{speaker}", "gender": genders.get(speaker, "")}
+        found[key] = Recording(data, name, labels | {"accent": "unlabelled"})
+    return found
 
 
 def _ljspeech(source: Path, wanted: set[str]) -> dict[str, Recording]:

@@ -278,13 +278,10 @@ class CodecTrainer(TrainingLoop):
 def _reconstruction_losses(
     config: CodecTrainingConfig, codec: SoundStreamConfig
 ) -> dict[str, tuple[float, Callable[[], torch.nn.Module]]]:
-    rate = codec.sampling_rate
+    rate, windows, bands = codec.sampling_rate, config.mel_window_lengths, config.mel_bands
     of_output = config.magnitude_weight if codec.decoder_type == "harmonic" else 0.0
     return {
-        "mel": (
-            config.mel_weight,
-            lambda: losses.MultiScaleMelLoss(rate, config.mel_window_lengths, config.mel_bands),
-        ),
+        "mel": (config.mel_weight, lambda: losses.MultiScaleMelLoss(rate, windows, bands)),
         "waveform": (config.waveform_weight, torch.nn.L1Loss),
         "loudness": (config.loudness_weight, lambda: LoudnessLoss(rate)),
         "envelope": (config.envelope_weight, lambda: EnvelopeCorrelationLoss(rate)),

@@ -170,9 +170,8 @@ def adapt_stage(stage: AudioLMStageBase, config: LoraStageConfig, seed: int) -> 
     if any(not weight.is_floating_point() for weight in stage.parameters()):
         stage = prepare_model_for_kbit_training(stage, use_gradient_checkpointing=False)
     rank, dropout = config.rank, config.dropout
-    return get_peft_model(
-        stage, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules="all-linear")
-    )
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules="all-linear")
+    return get_peft_model(stage, lora)
 
 
 def train_adapter(config: LoraTrainingConfig, name: str, stage: AudioLMStageBase) -> dict[str, dict[str, Any]]:
@@ -245,9 +244,5 @@ def convert_adapter(old: Path, new: Path) -> None:
         norm = [weight for weight in stages[stage].parameters() if weight.dim() == 1][-1]
         if not torch.allclose(norm[: len(expected)], torch.tensor(expected), rtol=1e-2, atol=1e-3):
             raise ValueError(f"The {stage} stage of {base} is not the one that the adapter was trained on.")
-    replace_folder(
-        new,
-        lambda folder: join_adapters(
-            base, {name: old / name for name in notes["stages"]}, folder, notes["recordings"]
-        ),
-    )
+    paths = {name: old / name for name in notes["stages"]}
+    replace_folder(new, lambda folder: join_adapters(base, paths, folder, notes["recordings"]))
