@@ -165,8 +165,9 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
                 "sampling_rate is missing, and an array has none. Pass sampling_rate=... in Hz (the model "
                 f"works at {self.sampling_rate} Hz, other rates are resampled)."
             )
-        many = isinstance(sampling_rate, list | tuple)
-        rates: list[Any] = [*sampling_rate] if many else [sampling_rate] * num_clips
+        rates: list[Any] = (
+            list(sampling_rate) if isinstance(sampling_rate, list | tuple) else [sampling_rate] * num_clips
+        )
         if len(rates) != num_clips:
             raise ValueError(
                 f"{len(rates)} sampling rates were given for {num_clips} recordings; give one, or one for each."

@@ -8,7 +8,7 @@ Paper: AudioLM (arXiv 2209.03143): continuation, unconditional generation and ac
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,9 @@ class AudioLMGenerationMixin(PartsMixin):
             ValueError: if an option does not exist or is out of range, a prompt is empty, not finite or too short, or
                 there is not enough memory.
         """
-        with _ending(streamer):
+        with ExitStack() as stack:
+            if callable(end := getattr(streamer, "end", None)):
+                stack.callback(end)  # whatever happens, so that nobody waits for more
             run = self._begin(
                 input_values,
                 attention_mask,
@@ -159,7 +161,10 @@ class AudioLMGenerationMixin(PartsMixin):
             if streamer is None:
                 audio = [[*run.audio(row, codes.values(row))] for row in range(len(run.rows))]
             else:
-                audio = [[*_sent(run.audio(0, codes.values(0)), streamer)]]
+                audio = [[]]
+                for chunk in run.audio(0, codes.values(0)):
+                    streamer.put(chunk)
+                    audio[0].append(chunk)
             return _output(run.rows, tokens, codes, audio)
 
     def stream(
@@ -338,22 +343,6 @@ class _Record:
         """Return the pieces of a row, those that were handed over before first."""
         yield from (pieces[row].values for pieces in [*self.pieces])
         yield from (pieces[row].values for pieces in self)
-
-
-@contextmanager
-def _ending(streamer: BaseStreamer | None) -> Iterator[None]:
-    """End a streamer whatever happens, so that nobody waits for more."""
-    try:
-        yield
-    finally:
-        if callable(end := getattr(streamer, "end", None)):
-            end()
-
-
-def _sent(chunks: Iterator[Tensor], streamer: BaseStreamer) -> Iterator[Tensor]:
-    for chunk in chunks:
-        streamer.put(chunk)
-        yield chunk
 
 
 def _output(rows: list[Prompt], tokens: _Record, codes: _Record, audio: list[list[Tensor]]) -> AudioLMGenerateOutput:

@@ -203,20 +203,11 @@ def _parts(folder: Path) -> str:
     """Return the table of the checkpoint's parts."""
     model = AudioLMModel.from_pretrained(folder, dtype="float32")
     codec, tokenizer = model.acoustic_codec, model.semantic_tokenizer
-    rate, steps = codec.sampling_rate, codec.sampling_rate / codec.hop_length
-    kbps = steps * codec.num_codebooks * math.log2(codec.codebook_size) / 1000
-    described = {
-        "codec": (
-            codec.model,
-            f"{rate / 1000:g} kHz; {codec.num_codebooks} levels of {codec.codebook_size} codes at {steps:g} Hz, "
-            f"{kbps:g} kbps",
-        ),
-        "semantic tokenizer": (
-            tokenizer,
-            f"{tokenizer.config.num_semantic_tokens} tokens at "
-            f"{tokenizer.config.sampling_rate / tokenizer.config.hop_length:g} Hz",
-        ),
-    }
+    rate, levels, size = codec.frame_rate, codec.num_codebooks, codec.codebook_size
+    kbps = rate * levels * math.log2(size) / 1000
+    codes = f"{codec.sampling_rate / 1000:g} kHz; {levels} levels of {size} codes at {rate:g} Hz, {kbps:g} kbps"
+    tokens = f"{tokenizer.config.num_semantic_tokens} tokens at {tokenizer.config.semantic_frame_rate:g} Hz"
+    described = {"codec": (codec.model, codes), "semantic tokenizer": (tokenizer, tokens)}
     for name, stage in model.stages.items():
         decoder = stage.config.backbone_config
         text = f"{decoder.model_type}, {decoder.num_hidden_layers} layers of {decoder.hidden_size}"

@@ -137,17 +137,12 @@ def _peer_stage_runs(peer: Any, codec: Any, size: tuple[int, int]) -> list[Run]:
     fine_run = peer.FineTransformerWrapper(transformer=fine, codec=codec).eval().generate
     tokens = (torch.arange(CONDITION) % NUM_SEMANTIC)[None]
     codes = torch.arange(FRAMES * NUM_COARSE).view(1, FRAMES, NUM_COARSE)
-    return [
-        (
-            _row("semantic", size, AUDIOLM_PYTORCH, SEMANTIC_TOKENS),
-            partial(semantic_run, max_length=SEMANTIC_TOKENS + 1, prime_ids=tokens[:, :1]),
-        ),
-        (
-            _row("coarse", size, AUDIOLM_PYTORCH, FRAMES * NUM_COARSE),
-            partial(coarse_run, semantic_token_ids=tokens, max_time_steps=FRAMES),
-        ),
-        (_row("fine", size, AUDIOLM_PYTORCH, FRAMES * NUM_FINE), partial(fine_run, coarse_token_ids=codes)),
-    ]
+    runs = {
+        "semantic": (SEMANTIC_TOKENS, partial(semantic_run, max_length=SEMANTIC_TOKENS + 1, prime_ids=tokens[:, :1])),
+        "coarse": (FRAMES * NUM_COARSE, partial(coarse_run, semantic_token_ids=tokens, max_time_steps=FRAMES)),
+        "fine": (FRAMES * NUM_FINE, partial(fine_run, coarse_token_ids=codes)),
+    }
+    return [(_row(name, size, AUDIOLM_PYTORCH, count), run) for name, (count, run) in runs.items()]
 
 
 def _code(codec: Any, samples: torch.Tensor) -> torch.Tensor:
