@@ -37,7 +37,7 @@ from audiolm_hf.threads import set_threads
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A row of the table: help, description, the function that adds the options, and the one that evaluates."""
+    """A row of the table: help, description, a function that adds options of its own, and the one that evaluates."""
 
     help: str
     description: str

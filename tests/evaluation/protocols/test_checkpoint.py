@@ -13,7 +13,7 @@ import soundfile as sf
 
 from audiolm_hf.cli import main
 from audiolm_hf.commands.evaluate import EVALUATIONS, Evaluation
-from audiolm_hf.commands.options import add_checkpoint, add_report
+from audiolm_hf.commands.options import add_checkpoint
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.protocols.checkpoint import (
     PROTOCOLS,
@@ -180,7 +180,6 @@ def test_a_protocol_from_outside_is_run_by_both_commands(checkpoint, corpora, tm
 
     def add_options(parser):
         add_checkpoint(parser, default=None)
-        add_report(parser)
 
     def evaluate(arguments, device):
         result = measure(AudioLMModel.from_pretrained(arguments.checkpoint))
