@@ -157,7 +157,9 @@ def _open_decoder(file: str | Path | bytes, stack: contextlib.ExitStack) -> tupl
         try:
             decoder = soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else _encoded(file))
         except soundfile.LibsndfileError:
-            demuxer = _find_demuxer(raw)
+            raw.seek(0)
+            head = raw.read(16)
+            demuxer = next((name for at, magic, name in _FFMPEG_FORMATS if head.startswith(magic, at)), None)
             if demuxer is None:
                 raise
             if demuxer == "ogg":
@@ -263,13 +265,6 @@ def _page_checksum(page: bytes) -> bytes:
     """Compute the checksum of an Ogg page, which is the CRC of zlib with all bits in reverse order."""
     data = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED_BITS)
     return (zlib.crc32(data, 2**32 - 1) ^ (2**32 - 1)).to_bytes(4, "big").translate(_REVERSED_BITS)
-
-
-def _find_demuxer(raw: BinaryIO) -> str | None:
-    """Return ffmpeg's name for the format of a file that libsndfile does not support."""
-    raw.seek(0)
-    head = raw.read(16)
-    return next((name for at, magic, name in _FFMPEG_FORMATS if head[at : at + len(magic)] == magic), None)
 
 
 @contextlib.contextmanager

@@ -52,9 +52,9 @@ def peer_runs(model: AudioLMModel, skipped: dict[str, str]) -> list[Run]:
         for dtype in fast_dtypes():
             runs += _own_runs(size, dtype)
         runs += _peer_stage_runs(peer, codec, size)
-    samples = 0.1 * torch.randn(1, 2 * model.sampling_rate)
+    own, samples = model.acoustic_codec, 0.1 * torch.randn(1, 2 * model.sampling_rate)
     row = {"stage": "codec, encode and decode", "size": "-", "audio_s": 2.0}
-    runs.append(({**row, "system": "audiolm-hf"}, partial(_code, model.acoustic_codec, samples)))
+    runs.append(({**row, "system": "audiolm-hf"}, lambda: own.decode(own.encode(samples))))
     runs.append(({**row, "system": AUDIOLM_PYTORCH}, partial(_peer_code, codec, 0.1 * torch.randn(1, 32000))))
     return runs
 
@@ -63,11 +63,8 @@ class _Unused(ModuleType):
     """A package that is imported, and of which nothing that is timed needs anything."""
 
     def __getattr__(self, name: str) -> Any:
-        return _make_identity  # in place of whatever classes there are, such as spectrograms for the codec's losses
-
-
-def _make_identity(*args: Any, **kwargs: Any) -> torch.nn.Module:
-    return torch.nn.Identity()
+        # In place of whatever classes there are, such as spectrograms for the codec's losses.
+        return lambda *args, **kwargs: torch.nn.Identity()
 
 
 def _import_peer() -> Any:
@@ -143,10 +140,6 @@ def _peer_stage_runs(peer: Any, codec: Any, size: tuple[int, int]) -> list[Run]:
         "fine": (FRAMES * NUM_FINE, partial(fine_run, coarse_token_ids=codes)),
     }
     return [(_row(name, size, AUDIOLM_PYTORCH, count), run) for name, (count, run) in runs.items()]
-
-
-def _code(codec: Any, samples: torch.Tensor) -> torch.Tensor:
-    return codec.decode(codec.encode(samples))
 
 
 @torch.inference_mode()

@@ -210,7 +210,9 @@ def evaluate_continuation(
         prompt, real = record.array[:boundary], record.array[boundary:end]
         options = (prompt[None], continuation_length_s, seed + number, num_continuations)
         made = {name: continue_prompts(model, *options, **each)[0] for name, each in variants.items()}
-        others = [other.array[boundary:end] for other in _other_recordings(records, number, task)]
+        following = [*records[number + 1 :], *records[:number]]
+        strangers = [other for other in following if task.source_of(other) != task.source_of(record)]
+        others = [other.array[boundary:end] for other in strangers[:NUM_OTHERS]]
         measure = _measure(task, prompt, record, verifier, judge)
         for name, arrays in (made | baselines(prompt, real, model, seed + number, others, task.floor)).items():
             rows.setdefault(name, []).append(_mean_metrics([measure(array) for array in arrays]))
@@ -238,12 +240,6 @@ def _variants(model: AudioLMModel, stage_kwargs: dict[str, Any]) -> dict[str, di
         if stages[name].condition_dropout and "guidance_scale" in STAGES[name].options
     }
     return {"model": stage_kwargs} | ({ACOUSTIC_ONLY: stage_kwargs | scales} if scales else {})
-
-
-def _other_recordings(records: Sequence[AudioRecord], number: int, task: ContinuationTask) -> list[AudioRecord]:
-    """Return the next recordings of other speakers (or pieces), at most `NUM_OTHERS`."""
-    following = [*records[number + 1 :], *records[:number]]
-    return [other for other in following if task.source_of(other) != task.source_of(records[number])][:NUM_OTHERS]
 
 
 def _measure(

@@ -148,23 +148,20 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
     stage = next(module for module in model.modules() if isinstance(module, AudioLMStageBase))
     if config.torch_compile:
         stage.model.compile()  # only the decoder, because the levels in the loss vary
+    teacher = None
+    if config.distill_guidance_scale is not None:
+        trained = AudioLMParallelModel.from_pretrained(config.initial_weights, dtype="float32")
+        teacher = GuidanceTeacher(trained, config.distill_guidance_scale)
     return StageTrainer(
         config,
         decoder_flops_per_token(stage.model, longest_sequence(tokens.info, stage_config)),
-        _teacher(config),
+        teacher,
         model=model,
         args=arguments,
         train_dataset=batches,
         eval_dataset=validation_batches(validation, stage_config, config.batch_tokens // batches.parts),
         callbacks=[ProgressCallback(config.stage), PatienceCallback(config.patience)],
     )
-
-
-def _teacher(config: StageTrainingConfig) -> GuidanceTeacher | None:
-    if config.distill_guidance_scale is None:
-        return None
-    model = AudioLMParallelModel.from_pretrained(config.initial_weights, dtype="float32")
-    return GuidanceTeacher(model, config.distill_guidance_scale)
 
 
 @one_run("stage", "final")
