@@ -77,12 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     from audiolm_hf.data.tokenization import TokenizationPlan, tokenize_recordings
     from audiolm_hf.data.tokenizers import load_tokenizers
 
-    plan = TokenizationPlan(
-        recordings_per_shard=arguments.recordings_per_shard,
-        min_duration_s=arguments.min_duration_s,
-        num_workers=arguments.num_workers,
-        speed=arguments.speed,
-    )
+    names = ("recordings_per_shard", "min_duration_s", "num_workers", "speed")
+    plan = TokenizationPlan(**{name: getattr(arguments, name) for name in names})
     source, device = _open_source(arguments), find_device(arguments.device)
     tokenizer, codec = resolve_checkpoint(arguments.tokenizer), resolve_checkpoint(arguments.codec)
     load = partial(load_tokenizers, tokenizer, codec, arguments.float16, device)

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import register_fsdp_forward_method
-from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 
@@ -169,9 +168,6 @@ class StageTrainer(Trainer):
             remove_old_checkpoints(folder, None if best is None else Path(best))
         self.accelerator.wait_for_everyone()
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)  # the batches are already shuffled
-
 
 class _BestCheckpoint(TrainerCallback):
     """A callback that finds the best checkpoint of a resumed training, whose folder may have been moved."""
@@ -205,6 +201,7 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
         adam_beta2=ADAM_BETA2,
         use_cpu=use_cpu,
         data_seed=config.seed,
+        train_sampling_strategy="sequential",  # the batches are already shuffled
         eval_strategy="steps",
         save_strategy="steps",
         save_steps=eval_steps,
