@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
+from transformers.modeling_utils import local_torch_dtype
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .checkpoint_audiolm import AudioLMPreTrainedModel
@@ -21,7 +22,7 @@ from .config_values_audiolm import Within
 from .configuration_audiolm import SoundStreamConfig
 from .harmonic_decoder_audiolm import HarmonicDecoder, SourceState
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
-from .numerics_audiolm import KeepsFloat32, float32_default, loaded, require_one_dtype
+from .numerics_audiolm import KeepsFloat32, loaded, require_one_dtype
 from .residual_quantizer_audiolm import ResidualVectorQuantizer
 from .spectral_codec_audiolm import (
     LAYER_SCALE,
@@ -178,7 +179,7 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         config.validate()  # fields may have been assigned since it was built
         super().__init__(config)
         spectral, decoder = config.encoder_type == "spectral", DECODERS[config.decoder_type]
-        with float32_default():
+        with local_torch_dtype(torch.float32):  # whatever `from_pretrained(dtype=)` sets
             self.encoder = SpectralEncoder(config) if spectral else ConvolutionalEncoder(config)
             self.quantizer = ResidualVectorQuantizer(config)
             self.decoder = decoder(config)

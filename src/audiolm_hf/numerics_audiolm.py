@@ -39,17 +39,6 @@ class KeepsFloat32:
         return super()._apply(move, recurse)  # type: ignore[misc]
 
 
-@contextmanager
-def float32_default() -> Iterator[None]:
-    """Build modules in float32 with any default dtype of torch, including that of `from_pretrained(dtype=)`."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
 def require_one_dtype(model: nn.Module, name: str) -> None:
     """Check that the weights of a model have one dtype, which a part of it can lose by a call of its own `half`."""
     if torch.compiler.is_compiling():

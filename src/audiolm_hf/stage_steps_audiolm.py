@@ -2,11 +2,13 @@
 """Steps of a causal stage: hidden states of contexts of any lengths, and of the ids that follow them one by one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from .compat_audiolm import CACHE_NAME
@@ -31,7 +33,9 @@ class StageSteps:
 
     def __init__(self, model: PreTrainedModel, contexts: list[Tensor], num_tokens: int) -> None:
         self.model, self.num_tokens = model, num_tokens
-        self.input_ids, mask = _left_pad(contexts, model.config.padding_token_id)
+        pad = partial(pad_sequence, batch_first=True, padding_side="left")
+        self.input_ids = pad(contexts, padding_value=model.config.padding_token_id)
+        mask = pad([torch.ones_like(context) for context in contexts])
         self.position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         self.length = self.input_ids.shape[1]
         self.heads: dict[int, Callable[[], Tensor]] = {}
@@ -91,13 +95,3 @@ class StageSteps:
         """Keep a cache of fixed shapes for the next call."""
         if self.fixed:
             self.cache.keep(self.model.model)
-
-
-def _left_pad(contexts: list[Tensor], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    length = max(len(context) for context in contexts)
-    input_ids = contexts[0].new_full((len(contexts), length), pad_token_id)
-    for row, context in enumerate(contexts):
-        input_ids[row, length - len(context) :] = context
-    lengths = torch.tensor([len(context) for context in contexts], device=input_ids.device)
-    mask = torch.arange(length, device=input_ids.device) >= length - lengths[:, None]
-    return input_ids, mask.long()
