@@ -44,7 +44,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
     generation_config_class = AudioLMGenerationConfig
     custom_pipelines = CUSTOM_PIPELINES
     supports_gradient_checkpointing = True
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["semantic_tokenizer", "codec"]  # whose tokens would change
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["semantic_tokenizer", "codec"]  # nor quantized: tokens would change
     _supports_attention_backend = True
     _float32_names = r"(semantic_tokenizer|codec)\."
 

@@ -332,9 +332,7 @@ def _frame_scores(
         real = torch.ones_like(masked) if mask is None else mask.bool()
         states = encoder.states(model.embed(ids)[real], masked[real])
     scores = model.level_logits(states, level).to(ids.device)
-    if not guided:
-        return scores
-    return guided_scores(scores, guidance_scale)
+    return guided_scores(scores, guidance_scale) if guided else scores
 
 
 def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:

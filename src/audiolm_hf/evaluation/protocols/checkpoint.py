@@ -35,10 +35,7 @@ from audiolm_hf.threads import set_threads
 
 logger = logging.get_logger(__name__)
 
-TEST_FILES: dict[ContinuationKind, tuple[str, ...]] = {
-    "speech": ("librispeech/test.parquet",),
-    "piano": ("piano/test.parquet",),
-}
+TEST_FILE: dict[ContinuationKind, str] = {"speech": "librispeech/test.parquet", "piano": "piano/test.parquet"}
 TRAIN_FILES: dict[ContinuationKind, tuple[str, ...]] = {
     "speech": ("librispeech/train.parquet", "ljspeech/train.parquet"),
     "piano": ("piano/train.parquet",),
@@ -105,7 +102,7 @@ class CheckpointEvaluation:
     @property
     def test_paths(self) -> list[Path]:
         """Files of the test recordings."""
-        return [self.data / name for name in TEST_FILES[self.kind]]
+        return [self.data / TEST_FILE[self.kind]]
 
     @property
     def train_paths(self) -> list[Path]:
@@ -135,7 +132,7 @@ class CheckpointEvaluation:
             "checkpoint_sha256": digest,
             "kind": self.kind,
             "seed": self.seed,
-            "test_files": list(TEST_FILES[self.kind]),
+            "test_files": [TEST_FILE[self.kind]],
             "versions": {"python": platform.python_version()} | libraries,
             "protocols": {name: self._result(name, digest) for name in PROTOCOLS if name in chosen},
         }

@@ -17,6 +17,7 @@ import jiwer
 import numpy as np
 import soxr
 import torch
+from transformers import pipeline
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.bootstrap import summarise
@@ -32,8 +33,6 @@ Recognizer = Callable[[np.ndarray, int], str]  # samples (num_samples,) and thei
 
 def load_recognizer(name: str, device: str = "cpu") -> Recognizer:
     """Load a model for transformers' task automatic-speech-recognition, by folder or Hub name."""
-    from transformers import pipeline
-
     recognizer = pipeline("automatic-speech-recognition", model=name, device=device)
     own_rate = recognizer.feature_extractor.sampling_rate
 

@@ -20,6 +20,7 @@ from audiolm_hf.data.crops import Crop, build_example, check_agreement, record_u
 from audiolm_hf.data.tokens import TokenDataset, TokenRecord
 from audiolm_hf.evaluation.baselines.ngram import NGramModel, context_matrix
 from audiolm_hf.evaluation.report import Headline, format_table
+from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageModel
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.stages_audiolm import STAGES
@@ -54,8 +55,6 @@ def check_stage_folders(folders: Sequence[str | Path]) -> list[str]:
 
 def load_stages(folders: Sequence[str | Path]) -> dict[str, AudioLMStageModel]:
     """Load the stages in folders of AudioLM models or of single stages, in float32 and in the order of the stages."""
-    from audiolm_hf.modeling_audiolm import AudioLMModel
-
     classes = {stage.config_class.model_type: stage.model_class for stage in STAGES.values()}
     stages: dict[str, AudioLMStageModel] = {}
     for folder, kind in zip(folders, check_stage_folders(folders), strict=True):

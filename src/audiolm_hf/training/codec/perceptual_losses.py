@@ -52,6 +52,13 @@ def hearing_threshold(frequency: Tensor) -> Tensor:
     return 10 ** ((decibels - decibels.min()) / 10)
 
 
+def _band_power(values: Tensor, fft_length: int, window: Tensor, filters: Tensor) -> Tensor:
+    """Return the power in bands, `(batch, frames, num_bands)`; the hop is half a window."""
+    length = len(window)
+    spectrum = torch.stft(values.float(), fft_length, length // 2, length, window, return_complex=True)
+    return torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ filters
+
+
 class LoudnessLoss(nn.Module):
     """Disturbance of loudness in points of the raw PESQ scale, about 4.5 minus PESQ; the hop is half a window."""
 
@@ -75,9 +82,10 @@ class LoudnessLoss(nn.Module):
 
     def forward(self, audio_values: Tensor, target_values: Tensor) -> Tensor:
         """Return the mean loss, of shape `()`, of two batches of shape `(batch, num_samples)`."""
-        target = self._band_power(target_values)
+        values = (audio_values, target_values)
+        estimate, target = (_band_power(each, self.window_length, self.window, self.filters) for each in values)
         gain = TARGET_POWER / target.sum(2).mean(1).clamp(min=self.least_power)[:, None, None]
-        target, estimate = target * gain, self._band_power(audio_values) * gain
+        target, estimate = target * gain, estimate * gain
         heard, wanted = self._loudness(estimate), self._loudness(target)
         masked = MASKED_SHARE * torch.minimum(heard, wanted).detach()
         disturbance = ((heard - wanted).abs() - masked).clamp(min=0.0)
@@ -87,13 +95,6 @@ class LoudnessLoss(nn.Module):
         symmetric = self.band_width**1.5 * NUM_BARK_BANDS * (disturbance.pow(2).mean(2) + 1e-8).sqrt()
         added = self.band_width * (disturbance * asymmetry).sum(2)
         return (0.1 * self._over_time(symmetric) + 0.0309 * self._over_time(added)).mean()
-
-    def _band_power(self, values: Tensor) -> Tensor:
-        """Return the power in Bark bands, `(batch, frames, num_bands)`."""
-        spectrum = torch.stft(
-            values.float(), self.window_length, self.window_length // 2, window=self.window, return_complex=True
-        )
-        return torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ self.filters
 
     def _loudness(self, power: Tensor) -> Tensor:
         relative = (power / self.threshold).clamp(min=1.0)
@@ -149,14 +150,6 @@ class EnvelopeCorrelationLoss(nn.Module):
 
     def _segments(self, values: Tensor) -> Tensor:
         """Return the envelopes `(batch, segments, bands, 30)`; segments overlap by half."""
-        spectrum = torch.stft(
-            values.float(),
-            self.fft_length,
-            self.window_length // 2,
-            win_length=self.window_length,
-            window=self.window,
-            return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).pow(2).sum(-1).transpose(1, 2) @ self.filters
+        power = _band_power(values, self.fft_length, self.window, self.filters)
         envelopes = (power + LEAST_BAND_POWER).sqrt().transpose(1, 2)
         return envelopes.unfold(2, FRAMES_PER_SEGMENT, FRAMES_PER_SEGMENT // 2).transpose(1, 2)

@@ -46,12 +46,8 @@ class CentroidsTrainingConfig(Settings):
 
 def assign_clusters(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the index of the nearest centroid of every row, int64 of shape `(frames,)`."""
-    table = torch.from_numpy(centroids)
-    parts = [
-        nearest_centroid(torch.from_numpy(np.asarray(features[start : start + _CHUNK], dtype=np.float32)), table)
-        for start in range(0, len(features), _CHUNK)
-    ]
-    return torch.cat(parts).numpy()
+    table, rows = torch.from_numpy(centroids), torch.from_numpy(np.asarray(features, dtype=np.float32))
+    return torch.cat([nearest_centroid(part, table) for part in rows.split(_CHUNK)]).numpy()
 
 
 def fit_centroids(
