@@ -70,8 +70,6 @@ def example_prompt(checkpoint: str | os.PathLike = DEFAULT_CHECKPOINT) -> str:
     It is 4 seconds of piano for `"piano-tiny"` (piano-midi.de, CC BY-SA 3.0 DE), else of speech (LibriSpeech, CC BY
     4.0).
     """
-    name = os.fspath(checkpoint)
-    for bundled in list_checkpoints():
-        if name == bundled_folder(bundled):
-            name = bundled
+    path = Path(checkpoint)
+    name = path.name if path.parent == _CHECKPOINTS else os.fspath(checkpoint)
     return str(_PACKAGE / "examples" / _EXAMPLE_PROMPTS.get(name, _EXAMPLE_PROMPTS[DEFAULT_CHECKPOINT]))

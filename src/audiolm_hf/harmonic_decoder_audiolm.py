@@ -57,13 +57,9 @@ class SourceState:
 
 
 class _Past:
-    """Inputs of the causal blocks from before a window, and those to keep for the next one.
+    """Inputs of the causal blocks from before a window, and those to keep for the next one, which begins at `start`.
 
-    Args:
-        inputs (`list[torch.Tensor]`): last inputs `(batch, kernel_size - 1, hidden_size)` of the blocks in their
-            order; empty for zeros.
-        start (`int`): frame of this window with which the next one begins.
-        kernel_size (`int`): of the blocks.
+    They are `(batch, kernel_size - 1, hidden_size)` for each block in their order; zeros if there are none.
     """
 
     def __init__(self, inputs: list[Tensor], start: int, kernel_size: int) -> None:
