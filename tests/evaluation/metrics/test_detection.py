@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audiolm_hf.evaluation.metrics import detection
-from audiolm_hf.evaluation.metrics.detection import detection_metrics, equal_error_rate, equal_error_threshold
+from audiolm_hf.evaluation.metrics.detection import detection_metrics, equal_error_rate, even_odds_threshold
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +31,32 @@ def test_equal_error_rate_has_known_answers(real, generated, expected):
 @pytest.mark.parametrize(
     ("real", "generated", "expected"),
     [
-        ([0.9, 0.8, 0.7], [0.1, 0.2], 0.45),
-        ([0.9, 0.8, 0.7, 0.2], [0.1, 0.15, 0.3, 0.05], 0.25),
+        ([0.9, 0.7, 0.8], [0.1, 0.2, 0.3], 0.5),
+        ([0.9, 0.7, 0.8] * 5, [0.1, 0.2, 0.3], 0.5),  # both classes have the same weight
         ([2.0], [-4.0], -1.0),
         ([0.5] * 3, [0.5] * 4, None),
+        ([0.1, 0.2], [0.8, 0.9], None),  # no threshold separates real clips from generated ones
     ],
 )
-def test_the_threshold_of_equal_errors_has_known_answers(real, generated, expected):
-    assert equal_error_threshold(real, generated) == (expected if expected is None else pytest.approx(expected))
+def test_the_threshold_of_even_odds_has_known_answers(real, generated, expected):
+    assert even_odds_threshold(real, generated) == (
+        expected if expected is None else pytest.approx(expected, abs=0.01)
+    )
+
+
+def test_the_threshold_of_even_odds_is_that_of_a_slow_search():
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(2, 1.5, 3000), rng.normal(-1, 1, 500)
+    densities = [
+        lambda x, each=each: np.exp(-((x - each.mean()) ** 2) / (2 * each.var())) / each.std()
+        for each in (real, generated)
+    ]
+    grid = np.linspace(-1, 2, 601)
+    crossing = grid[np.argmin(abs(densities[0](grid) - densities[1](grid)))]
+    assert even_odds_threshold(real, generated) == pytest.approx(crossing, abs=0.2)
+    assert even_odds_threshold(3 * real - 7, 3 * generated - 7) == pytest.approx(
+        3 * even_odds_threshold(real, generated) - 7
+    )
 
 
 def test_equal_error_rate_is_where_both_errors_are_equal():

@@ -4,6 +4,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import bootstrap
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
 THRESHOLD = 0.5  # clips of lower scores are called generated
@@ -30,16 +31,18 @@ def equal_error_rate(real: ArrayLike, generated: ArrayLike) -> float:
     return float(missed[place - 1] + share * (missed[place] - missed[place - 1]))
 
 
-def equal_error_threshold(real: ArrayLike, generated: ArrayLike) -> float | None:
-    """Return the threshold of scores at which both errors are nearest to equally frequent, the median of several ones.
+def even_odds_threshold(real: ArrayLike, generated: ArrayLike) -> float | None:
+    """Return the score at which both labels are equally likely by a logistic regression (Platt scaling).
 
-    None if all scores are equal, so that no threshold separates any.
+    Both classes have the same weight. None if real clips do not have the higher scores on average.
     """
     real, generated = np.asarray(real), np.asarray(generated)
-    scores = np.unique(np.concatenate([real, generated]))
-    middles = (scores[1:] + scores[:-1]) / 2
-    gaps = np.array([abs((real < middle).mean() - (generated >= middle).mean()) for middle in middles])
-    return float(np.median(middles[gaps == gaps.min()])) if len(middles) else None
+    if not real.mean() > generated.mean():
+        return None
+    scores, labels = np.concatenate([real, generated]), np.repeat([1, 0], [len(real), len(generated)])
+    standard = (scores - scores.mean()) / scores.std()
+    fitted = LogisticRegression(class_weight="balanced").fit(standard[:, None], labels)
+    return float(scores.mean() - scores.std() * fitted.intercept_[0] / fitted.coef_[0, 0])
 
 
 def balanced_accuracy(real: ArrayLike, generated: ArrayLike) -> float:

@@ -33,7 +33,7 @@ from audiolm_hf.evaluation.detector_clips import (
     score_clips,
     write_clips,
 )
-from audiolm_hf.evaluation.metrics.detection import balanced_accuracy, equal_error_rate, equal_error_threshold
+from audiolm_hf.evaluation.metrics.detection import balanced_accuracy, equal_error_rate, even_odds_threshold
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.files import replace_folder
 from audiolm_hf.modeling_audiolm import AudioLMModel
@@ -127,13 +127,13 @@ class DetectorClips:
 
     @torch.no_grad()
     def calibrate_(self, detector: AudioLMDetectorForAudioClassification) -> None:
-        """Shift the logits so that at a score of 0.5 both errors are equally frequent.
+        """Shift the logits so that a score of 0.5 means even odds for the validation clips.
 
         Real clips through the coarse levels alone do not count, because few people would send any.
         """
         real = [clip for name in REAL if name != "coarse" for clip in self.groups.get(name, [])]
         scores = (self._scores(detector, clips) for clips in (real, self.by_label[1 - REAL_LABEL]))
-        threshold = equal_error_threshold(*(logit(each.clip(1e-7, 1 - 1e-7)) for each in scores))
+        threshold = even_odds_threshold(*(logit(each.clip(1e-7, 1 - 1e-7)) for each in scores))
         if threshold is not None:
             detector.classifier.bias[REAL_LABEL] -= threshold
 
