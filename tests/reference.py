@@ -202,17 +202,21 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
-def anchored_windows(known, total, window, anchor, context_share=0.5):
-    """Frames that each window of a stage of codes begins with, and those that it adds; two frames for a token."""
+def anchored_windows(known, total, window, anchor, context_share=0.5, first_window=None):
+    """Frames that each window of a stage of codes begins with, and those that it adds; two frames for a token.
+
+    The first window adds at most `first_window` frames, and the second is filled up before a third begins.
+    """
     windows, start = [], 0
-    if total > window:
+    first_stop = total if first_window is None else min(total, known + first_window)
+    if first_stop > window:
         start = max(0, known - window // 2) // 2 * 2
     kept, first = [], start
     while known < total:
-        if windows:
+        if known >= start + window - len(kept):
             kept = list(range(first, first + anchor))
             start = (known - int((window - anchor) * context_share)) // 2 * 2
-        stop = min(total, start + window - len(kept))
+        stop = min(total if windows else first_stop, start + window - len(kept))
         windows.append((kept + list(range(start, known)), list(range(known, stop))))
         known = stop
     return windows

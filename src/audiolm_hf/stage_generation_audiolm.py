@@ -155,12 +155,22 @@ class _CodeWindows:
         config ([`AudioLMStageConfig`]): of the stage, which predicts levels from 0 on.
         given ([`CodeRows`]): the rows.
         context_share (`float`, defaults to 0.5): share of what the anchor leaves of a moved window that is context.
+        first_window_s (`float`, *optional*): seconds of the first window that follow the prompt, at most.
     """
 
-    def __init__(self, config: AudioLMStageConfig, given: CodeRows, context_share: float = 0.5) -> None:
+    def __init__(
+        self,
+        config: AudioLMStageConfig,
+        given: CodeRows,
+        context_share: float = 0.5,
+        first_window_s: float | None = None,
+    ) -> None:
         self.config, self.given, self.grid = config, given, given.grid
         self.context_share = context_share
         self.length = self.grid.frames_of(max(2, self.grid.units(config.window_length_s)))
+        self.first_length = self.length
+        if first_window_s is not None:
+            self.first_length = self.grid.frames_of(self.grid.units(first_window_s))
         self.codes = [codes[: len(config.predicted_levels)] for codes in given.prompt_codes]
         self.starts, self.stops = [0] * len(self.codes), [0] * len(self.codes)
         units = self.grid.units(config.anchor_length_s) if config.anchor_length_s else 0
@@ -179,18 +189,20 @@ class _CodeWindows:
     def _move(self, row: int) -> bool:
         tokens, known, start = self.given.semantic_tokens, self.known(row), self.starts[row]
         first, length = known == self.given.prompt_codes[row].shape[1], self._length(row)
-        tokens.reach_frame(row, max(known, start + length))
+        most = known + (self.first_length if first else length)
+        tokens.reach_frame(row, max(known, min(start + length, most)))
         if known >= tokens.num_frames(row):
             return False
+        target = min(tokens.num_frames(row), most)  # tokens after `most` may have come, or not
         anchor = 0 if first or length < self.length else self.anchor_length  # that the window does not have yet
         context = int((length - anchor) * (0.5 if first else self.context_share))
-        moved = self.grid.unit_start(_fitted_start(start, known, tokens.num_frames(row), length, first, context))
+        moved = self.grid.unit_start(_fitted_start(start, known, target, length, first, context))
         if anchor and moved > start:
             stop = self.grid.unit_start(start + anchor)
             self._anchors[row] = (self.codes[row][:, : stop - start], *tokens.between_frames(row, start, stop))
         length = self._length(row)
-        tokens.reach_frame(row, moved + length)
-        self.stops[row] = min(tokens.num_frames(row), moved + length)
+        tokens.reach_frame(row, min(moved + length, most))
+        self.stops[row] = min(tokens.num_frames(row), moved + length, most)
         self.codes[row], self.starts[row] = self.codes[row][:, moved - start :], moved
         tokens.forget_frames(row, moved)
         return True
@@ -248,7 +260,8 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
 
 def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> Pieces:
     """Predict codes under semantic tokens, in windows like those of [`generate_coarse_codes`], each all at once."""
-    config, windows, place = model.config, _CodeWindows(model.config, given, sampler.context_share), 0
+    config, place = model.config, 0
+    windows = _CodeWindows(config, given, sampler.context_share, sampler.first_window_s)
     passes, progress = sampler.passes(len(config.predicted_levels)), given.progress(config)
     while active := windows.move():
         ids, num_known, noise = [], [], []

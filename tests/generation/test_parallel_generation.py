@@ -139,8 +139,9 @@ def test_windows_overlap_by_a_share_and_begin_with_a_token(stage, seen_windows, 
     assert sum(length - kept for ((length, kept),) in seen_windows) == 115
 
 
-@pytest.mark.parametrize(("count", "total"), [(0, 120), (5, 130), (31, 100), (90, 200)])
-def test_windows_keep_the_beginning_of_the_first(monkeypatch, count, total):
+@pytest.mark.parametrize("first_window", [None, 10])
+@pytest.mark.parametrize(("count", "total"), [(0, 120), (5, 130), (31, 100), (44, 48), (90, 200)])
+def test_windows_keep_the_beginning_of_the_first(monkeypatch, count, total, first_window):
     stage, seen, original = parallel_stage(anchor_length_s=0.4), [], generation.fill_frames
 
     def spy(model, rows, *args, **kwargs):
@@ -151,21 +152,23 @@ def test_windows_keep_the_beginning_of_the_first(monkeypatch, count, total):
     monkeypatch.setattr(generation, "fill_frames", spy)
     known = torch.randint(0, 8, (5, count))
     given = code_rows([total // 2], [known], [total], SEEDS[:1])
-    sampler = TokenSampler(**SAMPLED, num_passes=2, context_share=0.25)
+    first_s = first_window and first_window / 50
+    sampler = TokenSampler(**SAMPLED, num_passes=2, context_share=0.25, first_window_s=first_s)
     (codes,) = collected(generate_parallel_codes(stage, given, sampler), [known])
     tokens = (torch.arange(total // 2) % 20).repeat_interleave(2)
-    for rows, (before, new) in zip(seen, anchored_windows(count, total, 50, 20, 0.25), strict=True):
+    for rows, (before, new) in zip(seen, anchored_windows(count, total, 50, 20, 0.25, first_window), strict=True):
         assert torch.equal(rows[:, 0], tokens[before + new])
         assert torch.equal(
             codes_of_ids(rows[None, :, 1:].flatten(1), range(5), stage.config)[0], codes[:, before + new]
         )
 
 
+@pytest.mark.parametrize("first_window_s", [None, 0.3])
 @pytest.mark.parametrize("step", [None, 1, 7])
-def test_rows_do_not_depend_on_each_other_or_when_tokens_arrive(stage, step):
+def test_rows_do_not_depend_on_each_other_or_when_tokens_arrive(stage, step, first_window_s):
     counts, lengths = [40, 25, 55], [80, 50, 110]
     known = [torch.randint(0, 8, (5, count)) for count in (6, 0, 60)]
-    sampler = TokenSampler(**SAMPLED, num_passes=4)
+    sampler = TokenSampler(**SAMPLED, num_passes=4, first_window_s=first_window_s)
     batched = collected(generate_parallel_codes(stage, code_rows(counts, known, lengths, SEEDS, step), sampler), known)
     for row in range(3):
         alone = code_rows(*([values[row]] for values in (counts, known, lengths, SEEDS)))
