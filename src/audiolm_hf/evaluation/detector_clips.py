@@ -28,7 +28,7 @@ from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_detector_audiolm import REAL as REAL_LABEL
 from audiolm_hf.modeling_detector_audiolm import AudioLMDetectorForAudioClassification
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import BatchSize, Count, CountOrNone, Seconds, Seed, Settings
+from audiolm_hf.settings import BatchSize, Count, CountOrNone, Seconds, Seed, Settings, Share
 
 logger = logging.get_logger(__name__)
 
@@ -54,6 +54,8 @@ class DetectorClipsConfig(Settings):
     prompt_length_s: list[Seconds] = field(default_factory=lambda: [1.0, 4.0])
     # lowest and highest temperature of all stages. Every second batch keeps the temperatures of the checkpoint.
     temperature: list[_Temperature] = field(default_factory=lambda: [0.7, 1.1])
+    # lowest and highest `room_noise`; every second batch keeps that of the checkpoint
+    room_noise: list[Share] = field(default_factory=lambda: [0.0, 0.5])
     # values of the option `acoustic_mode` of `generate` to draw from; by default all that the checkpoint has
     acoustic_modes: list[Literal["hierarchical", "parallel"]] = field(default_factory=list)
     batch_size: BatchSize = 8  # clips that are generated at once
@@ -61,7 +63,7 @@ class DetectorClipsConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("length_s", "prompt_length_s", "temperature"):
+        for name in ("length_s", "prompt_length_s", "temperature", "room_noise"):
             check_range(name, getattr(self, name))
         if not self.num_continuations + self.num_unconditional:
             raise ValueError("num_continuations and num_unconditional are 0; ask for generated clips.")
@@ -131,7 +133,8 @@ def generate_clips(
     """Generate batch `index` of a group of `GENERATED`, `count` clips of one length, each `(num_samples,)`."""
     rng = np.random.default_rng([config.seed, GENERATED.index(group), index])
     length_s, temperature = draw(rng, config.length_s), draw(rng, config.temperature)
-    options: dict[str, Any] = {} if index % 2 else {"temperature": temperature}
+    room_noise = draw(np.random.default_rng([config.seed, GENERATED.index(group), index, 1]), config.room_noise)
+    options: dict[str, Any] = {} if index % 2 else {"temperature": temperature, "room_noise": room_noise}
     options["acoustic_mode"] = str(rng.choice(config.acoustic_modes or list(model.config.acoustic_modes)))
     seed, prompt_s = int(rng.integers(2**31)), min(draw(rng, config.prompt_length_s), source.durations.max())
     if group == "unconditional":

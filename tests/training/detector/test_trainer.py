@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from audiolm_hf import AudioLMDetectorForAudioClassification, AudioLMFeatureExtractor
 from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.evaluation import detector_clips
 from audiolm_hf.evaluation.detector_clips import (
     DetectorClipsConfig,
     excerpts,
@@ -269,6 +270,18 @@ def test_acoustic_modes_are_passed_on(checkpoint, tmp_path):
         write_clips(tiny_model(), source, DetectorClipsConfig(**CLIPS, acoustic_modes=["quadratic"]), tmp_path)
 
 
+def test_every_second_batch_keeps_the_options_of_the_checkpoint(monkeypatch):
+    seen, source = [], AudioSource(sorted(DATA.glob("*.flac")), RATE)
+    monkeypatch.setattr(detector_clips, "continue_prompts", lambda *_, **options: seen.append(options) or [])
+    config = DetectorClipsConfig(**CLIPS | {"temperature": [0.7, 0.8]}, room_noise=[0.3, 0.4])
+    for index in range(4):
+        generate_clips(tiny_model(), source, config, "continuation", index, 2)
+    assert [options.keys() & {"temperature", "room_noise"} for options in seen[1::2]] == [set(), set()]
+    for options in seen[::2]:
+        assert 0.7 <= options["temperature"] <= 0.8 and 0.3 <= options["room_noise"] <= 0.4
+    assert seen[0]["room_noise"] != seen[2]["room_noise"]
+
+
 def test_a_mode_that_the_checkpoint_lacks_is_refused_before_anything_is_generated(tmp_path, checkpoint):
     clips = DetectorClipsConfig(**CLIPS, acoustic_modes=["hierarchical", "parallel"])
     with pytest.raises(ValueError, match="acoustic_mode is 'parallel', but the model has the stages"):
@@ -282,6 +295,7 @@ def test_a_mode_that_the_checkpoint_lacks_is_refused_before_anything_is_generate
         (lambda: DetectorClipsConfig(length_s=[7.0, 3.0]), "length_s is .7.0, 3.0.; give the lowest and the highest"),
         (lambda: DetectorClipsConfig(temperature=[1.0]), "temperature is .1.0.; give the lowest"),
         (lambda: DetectorClipsConfig(temperature=[0.0, 1.0]), "above 0"),
+        (lambda: DetectorClipsConfig(room_noise=[0.0, 1.5]), "from 0 to 1"),
         (lambda: DetectorClipsConfig(num_continuations=0, num_unconditional=0), "ask for generated clips"),
         (lambda: tiny_config(Path("run"), crop_length_s=[0.3, 1.0]), "crop_length_s"),
         (lambda: tiny_config(Path("run"), batch_size=1), "batch_size is 1; give an even number"),
