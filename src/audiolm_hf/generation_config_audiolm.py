@@ -84,8 +84,8 @@ class AudioLMGenerationConfig(GenerationConfig):
         parallel_choice_temperature (`float`, defaults to 1.6): of the noise in the order in which the codes of a level
             are decided, which fades with the passes, as in MaskGIT; 0 is always the most confident ones first. More
             passes need more: the 16 of SoundStorm about 4.5.
-        parallel_first_window_s (`float`, *optional*): new audio in the first window of the parallel stage, in seconds;
-            by default all that fits. A short one gives the first audio sooner, and the whole later.
+        parallel_first_window_s (`float`, defaults to 1000.0): most new audio in the parallel stage's first window, in
+            seconds. Little gives the first audio sooner, and the whole later.
         parallel_context_share (`float`, defaults to 0.5): share of every later window of the parallel stage, without
             its anchor, that repeats the end of the window before; the rest is new. Smaller is faster.
         fine_batch_size (`int`, defaults to 32): maximum number of chunks that the fine stage generates at once.

@@ -50,7 +50,7 @@ class TokenSampler:
     batch_size: int | None = None
     num_passes: int | list[int] = 6
     choice_temperature: float = 1.6
-    first_window_s: float | None = None
+    first_window_s: float = 1000.0
     context_share: float = 0.5
     warpers: LogitsProcessorList = field(init=False)
 

@@ -155,7 +155,7 @@ class _CodeWindows:
         config ([`AudioLMStageConfig`]): of the stage, which predicts levels from 0 on.
         given ([`CodeRows`]): the rows.
         context_share (`float`, defaults to 0.5): share of what the anchor leaves of a moved window that is context.
-        first_window_s (`float`, *optional*): seconds of the first window that follow the prompt, at most.
+        first_window_s (`float`, defaults to 1000.0): most seconds of the first window that follow the prompt.
     """
 
     def __init__(
@@ -163,14 +163,12 @@ class _CodeWindows:
         config: AudioLMStageConfig,
         given: CodeRows,
         context_share: float = 0.5,
-        first_window_s: float | None = None,
+        first_window_s: float = 1000.0,
     ) -> None:
         self.config, self.given, self.grid = config, given, given.grid
         self.context_share = context_share
         self.length = self.grid.frames_of(max(2, self.grid.units(config.window_length_s)))
-        self.first_length = self.length
-        if first_window_s is not None:
-            self.first_length = self.grid.frames_of(self.grid.units(first_window_s))
+        self.first_length = min(self.length, self.grid.frames_of(self.grid.units(first_window_s)))
         self.codes = [codes[: len(config.predicted_levels)] for codes in given.prompt_codes]
         self.starts, self.stops = [0] * len(self.codes), [0] * len(self.codes)
         units = self.grid.units(config.anchor_length_s) if config.anchor_length_s else 0

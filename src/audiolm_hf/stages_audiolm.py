@@ -103,7 +103,7 @@ register_stage(
         options={
             "num_passes": (6, Rule(f"{_PASSES}, or a list of these", _are_passes)),
             "choice_temperature": (1.6, Within(0, 1e4)),
-            "first_window_s": (None, Within(0, 1e4, above=True)),
+            "first_window_s": (1000.0, Within(0, 1e7, above=True)),
             "context_share": (0.5, Within(0.05, 0.75)),
             **_GUIDANCE_SCALE,
         },

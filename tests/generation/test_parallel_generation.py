@@ -152,8 +152,7 @@ def test_windows_keep_the_beginning_of_the_first(monkeypatch, count, total, firs
     monkeypatch.setattr(generation, "fill_frames", spy)
     known = torch.randint(0, 8, (5, count))
     given = code_rows([total // 2], [known], [total], SEEDS[:1])
-    first_s = first_window and first_window / 50
-    sampler = TokenSampler(**SAMPLED, num_passes=2, context_share=0.25, first_window_s=first_s)
+    sampler = TokenSampler(**SAMPLED, num_passes=2, context_share=0.25, first_window_s=(first_window or 5000) / 50)
     (codes,) = collected(generate_parallel_codes(stage, given, sampler), [known])
     tokens = (torch.arange(total // 2) % 20).repeat_interleave(2)
     for rows, (before, new) in zip(seen, anchored_windows(count, total, 50, 20, 0.25, first_window), strict=True):
@@ -163,7 +162,7 @@ def test_windows_keep_the_beginning_of_the_first(monkeypatch, count, total, firs
         )
 
 
-@pytest.mark.parametrize("first_window_s", [None, 0.3])
+@pytest.mark.parametrize("first_window_s", [1000.0, 0.3])
 @pytest.mark.parametrize("step", [None, 1, 7])
 def test_rows_do_not_depend_on_each_other_or_when_tokens_arrive(stage, step, first_window_s):
     counts, lengths = [40, 25, 55], [80, 50, 110]
@@ -279,6 +278,7 @@ def test_a_prompt_and_the_joint_loss_without_any_other_acoustic_stage(alone):
         ({"parallel_num_passes": []}, r"parallel_num_passes is \[\]; give an integer"),
         ({"parallel_num_passes": [4, 1.5]}, r"parallel_num_passes is \[4, 1.5\]; give an integer"),
         ({"parallel_num_passes": [4, 1]}, "parallel_num_passes has 2 numbers, and the parallel stage 5 levels"),
+        ({"parallel_first_window_s": 0}, "parallel_first_window_s is 0; give a number above 0"),
         ({"parallel_choice_temperature": -1}, "parallel_choice_temperature is -1; give a number from 0"),
         (
             {"parallel_guidance_scale": 2.0},
