@@ -36,8 +36,8 @@ def build_overview(loaded: Mapping[str, Any] | None = None, **options: Any) -> a
     parser.add_argument("--version", action="version", version=f"audiolm-hf {version}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="command", **options)
     for verb, summary in SUMMARIES.items():
-        described = {"help": summary, "description": f"{summary[0].upper()}{summary[1:]}."}
-        command = subparsers.add_parser(verb, **described, add_help=verb != "train")  # whose help has two forms
+        text, add_help = f"{summary[0].upper()}{summary[1:]}.", verb != "train"  # whose help has two forms
+        command = subparsers.add_parser(verb, help=summary, description=text, add_help=add_help)
         if verb in (loaded or {}):
             command.set_defaults(run=loaded[verb].run)
             loaded[verb].add_options(command)
