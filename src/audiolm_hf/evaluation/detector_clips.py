@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
+from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.protocols.continuation import continue_prompts, resynthesize
@@ -176,6 +177,16 @@ def real_clips(
         for name, arrays in copies.items()
     }
     return {name: [replace(each, array=each.array[lead:]) for each in group] for name, group in groups.items()}
+
+
+@torch.inference_mode()
+def through_codec(codec: AcousticCodec, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return int16 clips decoded from their codes, without the first `LEAD_S` seconds."""
+    lead, made = round(LEAD_S * codec.sampling_rate), []
+    for clip in progress_bar(clips, desc="through codec", unit="clip"):
+        codes = codec.encode(torch.from_numpy(clip.astype(np.float32) / 32767.0)[None].to(codec.model.device))
+        made.append(_as_int16(codec.decode(codes)[0, lead : len(clip)].float().cpu().numpy()))
+    return made
 
 
 def batches(total: int, size: int) -> Iterator[tuple[int, int]]:

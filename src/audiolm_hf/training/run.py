@@ -86,7 +86,7 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
         name, value, uses = prefix + entry.name, getattr(config, entry.name), _uses(hints[entry.name])
         if Use.FREE in uses or value is None:
             continue
-        for key, each in _parts(name, value, bool(uses)):
+        for key, each in _parts(name, value, uses):
             if dataclasses.is_dataclass(each):
                 inner, inner_inputs = describe_config(each, f"{key}.")
                 settings |= inner
@@ -110,9 +110,11 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
     return settings, inputs
 
 
-def _parts(key: str, value: Any, is_path: bool) -> list[tuple[str, Any]]:
-    """Return the values by key of a mapping of paths or dataclasses, or the whole value."""
-    if isinstance(value, dict) and (is_path or any(map(dataclasses.is_dataclass, value.values()))):
+def _parts(key: str, value: Any, uses: set[str]) -> list[tuple[str, Any]]:
+    """Return the values by key of a mapping of paths or dataclasses, or of a list of names, or the whole value."""
+    if isinstance(value, list) and Use.NAMED_INPUT in uses:
+        value = dict(enumerate(value))
+    if isinstance(value, dict) and (uses or any(map(dataclasses.is_dataclass, value.values()))):
         return [(f"{key}.{name}", each) for name, each in value.items()]
     return [(key, value)]
 

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,12 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save
 
-from audiolm_hf import AudioLMDetectorForAudioClassification, AudioLMFeatureExtractor
+from audiolm_hf import (
+    AudioLMDetectorForAudioClassification,
+    AudioLMFeatureExtractor,
+    SoundStreamConfig,
+    SoundStreamModel,
+)
 from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation import detector_clips
@@ -280,6 +286,29 @@ def test_every_second_batch_keeps_the_options_of_the_checkpoint(monkeypatch):
     for options in seen[::2]:
         assert 0.7 <= options["temperature"] <= 0.8 and 0.3 <= options["room_noise"] <= 0.4
     assert seen[0]["room_noise"] != seen[2]["room_noise"]
+
+
+def test_real_clips_through_other_codecs_are_real_ones(checkpoint, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "fit_detector", lambda *arguments: seen.extend(arguments[3:]) or sys.exit())
+    config = tiny_config(tmp_path / "run", checkpoint, other_codecs=[str(checkpoint)])
+    with pytest.raises(SystemExit):
+        train_detector(config)
+    for clips, count in zip(seen, (config.clips.num_real, config.num_validation), strict=True):
+        alone, other = clips.groups["codec"][:count], clips.groups["codec"][count:]
+        assert [len(clip) + round(0.5 * RATE) for clip in other] == [len(clip) for clip in clips.groups["real"]]
+        assert len(alone) == len(other) == count and len(clips.by_label[REAL]) == 4 * count
+        original, copy = (clip.astype(float) for clip in (clips.groups["real"][0][round(0.5 * RATE) :], other[0]))
+        assert np.abs(original - copy).max() > 0
+
+
+def test_a_codec_of_another_rate_is_refused_before_anything_is_generated(checkpoint, tmp_path):
+    SoundStreamModel(SoundStreamConfig(sampling_rate=8000)).save_pretrained(tmp_path / "codec")
+    with pytest.raises(
+        ValueError, match="other_codecs has codecs of \{8000\} Hz; give codecs of the checkpoint's 16000"
+    ):
+        train_detector(tiny_config(tmp_path / "run", checkpoint, other_codecs=[str(tmp_path / "codec")]))
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
 def test_a_mode_that_the_checkpoint_lacks_is_refused_before_anything_is_generated(tmp_path, checkpoint):

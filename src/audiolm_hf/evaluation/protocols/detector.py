@@ -95,7 +95,7 @@ def evaluate_detector(
     """Score generated and real clips; a quarter as many samples without a prompt are added to the continuations.
 
     All clips are cut to `length_s`, except in the table by length. Edits and noise are applied to both classes, whose
-    real clips are then those through the codec. `other_models` are further generators by name.
+    real clips are then those through the codec. `other_models` are further generators, and codecs, by name.
 
     Returns:
         `dict`: by name, the metrics of `METRICS` of `systems` (generated clips against kinds of real ones), `edits`,
@@ -126,6 +126,11 @@ def evaluate_detector(
     copies = _other_generators([replace(each, array=cut([each.array])[0]) for each in real["real"]], seed)
     for name, other in other_models.items():
         copies[name] = _generate(other, source, replace(config, length_s=[length_s, length_s]), name)
+        resynthesized = real_clips(other, source, config, 0, config.num_real, length_s)["codec"]
+        clips = cut([record.array for record in resynthesized])
+        systems[f"real, through the codec of {name}"] = detection_metrics(
+            score_clips(detector, clips), scores["generated"], seed
+        )
     others = {name: compare(cut(arrays["real"]), cut(clips)) for name, clips in copies.items()}
     return _conditions(compare, arrays["codec"], generated, (length_s, *lengths_s), rate, seed) | {
         "systems": systems,

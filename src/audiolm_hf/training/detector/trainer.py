@@ -17,11 +17,12 @@ from accelerate import Accelerator
 from scipy.special import logit
 from torch import Tensor, nn
 
+from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.edits import EDITS, edit_audio
-from audiolm_hf.data.loading import float16_tensors, require_model_type
+from audiolm_hf.data.loading import float16_tensors, load_codec, require_model_type
 from audiolm_hf.evaluation.detector_clips import (
     REAL,
     DetectorClipsConfig,
@@ -31,6 +32,7 @@ from audiolm_hf.evaluation.detector_clips import (
     pad_clips,
     read_clips,
     score_clips,
+    through_codec,
     write_clips,
 )
 from audiolm_hf.evaluation.metrics.detection import balanced_accuracy, equal_error_rate, even_odds_threshold
@@ -73,6 +75,8 @@ class DetectorTrainingConfig(TrainingConfig):
     # share of the real clips through the coarse levels alone that are used. Generated audio differs least from them:
     # with fewer, it is better told from all other real audio, and they are more often called generated.
     coarse_share: Share = 1.0
+    # folders or names of other codecs, or of checkpoints that have them: real clips through these are real clips, too
+    other_codecs: list[NamedInput] = field(default_factory=list)
     save_steps: Count = 250  # steps between checkpoints
     eval_steps: Count = 250  # steps between validations
 
@@ -171,9 +175,13 @@ def train_detector(config: DetectorTrainingConfig) -> None:
     """Generate the clips and train a detector, or resume; the result is in `detector`, its EER in `log.jsonl`."""
     accelerator = start_accelerator(config, "detector")
     rows, output = own_rows(config.batch_size), Path(config.output_folder)
+    codecs = [load_codec(resolve_checkpoint(name)) for name in config.other_codecs]
     with accelerator.main_process_first():  # the other processes read the files that it writes
-        rate, plans = _make_clips(config, accelerator)
+        rate, plans = _make_clips(config, accelerator, codecs)
     groups = {name: read_clips(output / name, plan) for name, plan in plans.items()}
+    for codec in codecs:
+        for group in groups.values():
+            group["codec"] = group["codec"] + through_codec(codec, group["real"])
     clips = {name: DetectorClips(each, rate, config.coarse_share) for name, each in groups.items()}
     validation = clips.get("validation")
     detector = fit_detector(config, accelerator, rows, clips["training"], validation)
@@ -219,7 +227,7 @@ def fit_detector(
 
 
 def _make_clips(
-    config: DetectorTrainingConfig, accelerator: Accelerator
+    config: DetectorTrainingConfig, accelerator: Accelerator, codecs: list[AcousticCodec]
 ) -> tuple[int, dict[str, DetectorClipsConfig]]:
     """Write the clips that are not there yet, and return their sampling rate and what each folder holds."""
     folder = resolve_checkpoint(config.checkpoint)
@@ -237,6 +245,10 @@ def _make_clips(
     for name, source in sources.items():
         check_lengths(source, plans[name][0])
     model = AudioLMModel.from_pretrained(folder, dtype="float32").eval().to(accelerator.device)
+    if rates := {codec.sampling_rate for codec in codecs} - {model.sampling_rate}:
+        raise ValueError(
+            f"other_codecs has codecs of {rates} Hz; give codecs of the checkpoint's {model.sampling_rate} Hz."
+        )
     for mode in config.clips.acoustic_modes:
         model.check_generate_options(acoustic_mode=mode)
     for name, source in sources.items():
