@@ -305,7 +305,7 @@ def test_real_clips_through_other_codecs_are_real_ones(checkpoint, tmp_path, mon
 def test_a_codec_of_another_rate_is_refused_before_anything_is_generated(checkpoint, tmp_path):
     SoundStreamModel(SoundStreamConfig(sampling_rate=8000)).save_pretrained(tmp_path / "codec")
     with pytest.raises(
-        ValueError, match="other_codecs has codecs of \{8000\} Hz; give codecs of the checkpoint's 16000"
+        ValueError, match=r"other_codecs has codecs of \{8000\} Hz; give codecs of the checkpoint's 16000"
     ):
         train_detector(tiny_config(tmp_path / "run", checkpoint, other_codecs=[str(tmp_path / "codec")]))
     assert not list((tmp_path / "run").rglob("*.safetensors"))
