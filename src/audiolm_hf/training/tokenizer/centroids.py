@@ -46,8 +46,9 @@ class CentroidsTrainingConfig(Settings):
 
 def assign_clusters(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the index of the nearest centroid of every row, int64 of shape `(frames,)`."""
-    table, rows = torch.from_numpy(centroids), torch.from_numpy(np.asarray(features, dtype=np.float32))
-    return torch.cat([nearest_centroid(part, table) for part in rows.split(_CHUNK)]).numpy()
+    table = torch.from_numpy(centroids)
+    parts = np.split(features, range(_CHUNK, len(features), _CHUNK))  # float32 one by one: all may be float16
+    return torch.cat([nearest_centroid(torch.from_numpy(part.astype(np.float32)), table) for part in parts]).numpy()
 
 
 def fit_centroids(
