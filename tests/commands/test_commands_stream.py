@@ -12,11 +12,13 @@ import wave
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from audiolm_hf import cli, export_checkpoint, read_audio
+from audiolm_hf import AudioLMSemanticModel, cli, export_checkpoint, read_audio
 from audiolm_hf.audio_file_audiolm import wav_pieces
 from audiolm_hf.cli import BROKEN_PIPE
 from audiolm_hf.commands import continue_
+from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.provenance_audiolm import read_provenance
 from tests.helpers_checkpoint import CLIP, environment, tiny_model, tiny_processor
 from tests.helpers_processes import ForkedProgram
@@ -58,6 +60,19 @@ def test_a_streamed_file_has_the_samples_of_a_whole_one(run, tmp_path, capsys, a
         assert file.getnframes() == len(whole)
     assert read_provenance("streamed.wav")["seed"] == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["streamed.wav", "whole.wav"]
+
+
+def test_a_continuation_that_ends_at_once_is_a_file_without_samples(run, monkeypatch, capsys):
+    original = AudioLMStageBase.level_logits
+
+    def end_at_once(stage, states, level):
+        logits = original(stage, states, level)
+        return logits.index_fill(-1, torch.tensor([stage.config.eos_token_id]), 1e4)
+
+    monkeypatch.setattr(AudioLMSemanticModel, "level_logits", end_at_once)
+    assert run("-o", "out.wav", "--stream", "--continuation-only", "--stop-at-end") == 0
+    assert ": 0.00 s of audio, the first after " in capsys.readouterr().out
+    assert soundfile.info("out.wav").frames == 0
 
 
 def test_a_pipe_is_filled_while_the_program_runs(run, folder, tmp_path):

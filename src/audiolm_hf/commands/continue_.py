@@ -323,7 +323,8 @@ def _stream_one(
         for piece in pieces:
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
-    first_s = times[min(not arguments.continuation_only, len(times) - 1)] if times else 0.0  # after the prompt
+    times.append(time.perf_counter() - start)
+    first_s = times[min(not arguments.continuation_only, len(times) - 1)]  # of the first chunk after the prompt
     told = f"{num_samples / rate:.2f} s of audio, the first after {first_s:.2f} s, made in {times[-1]:.1f} s"
     _tell(arguments, told, *paths)
 
