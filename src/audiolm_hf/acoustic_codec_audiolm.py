@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One contract over the codecs that AudioLM can use: SoundStream, transformers' EnCodec, DAC and Mimi, and others.
+"""One interface to the codecs that AudioLM can use: SoundStream, transformers' EnCodec, DAC and Mimi, and others.
 
 In: `input_values (batch, num_samples)`; out: `audio_codes (batch, num_codebooks, frames)`, and back. Every codec has a
 `frame_rate` that is a float, and `ceil(num_samples / hop_length)` frames. A codec registers by one call.
@@ -31,16 +31,16 @@ from .input_checks_audiolm import check_codes, check_num_codebooks, check_wavefo
 from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
 
-DECODE_WINDOW_SAMPLES = 81_920  # decoded at once: what bounds the memory, and nothing else
+DECODE_WINDOW_SAMPLES = 81_920  # decoded at once, which only limits the memory
 STREAM_WINDOWS_S = (0.32, 2.56)  # first and longest window of generated codes; each is twice as long as the one before
 UNBOUNDED = 2**40  # frames; more than any recording has
 
 
 class AcousticCodec:
-    """A codec model seen through one contract; its weights are shared, not copied.
+    """The common interface to a codec model, whose weights are shared, not copied.
 
-    A subclass has the `config_class` and `model_class` of its models, and overrides what they do not have by these
-    names: the properties, `encode(input_values).audio_codes` and `decode(audio_codes).audio_values`.
+    A subclass has the `config_class` and `model_class` of its models. It overrides what these do not have under the
+    same names: the properties, `encode(input_values).audio_codes` and `decode(audio_codes).audio_values`.
     """
 
     config_class: type[PreTrainedConfig]
@@ -125,7 +125,7 @@ class AcousticCodec:
     def decode_windows(self, pieces: Iterator[Tensor], num_known: int = 0) -> Iterator[Tensor]:
         """Decode codes as they arrive.
 
-        Where the windows begin does not depend on when codes arrive, and so the samples do not, bit for bit.
+        The windows do not depend on how the codes are split into pieces, so the samples are the same, bit for bit.
 
         Args:
             pieces (`Iterator[torch.LongTensor]`): codes `(batch, num_codebooks, frames)`, one piece after the other.
@@ -137,7 +137,7 @@ class AcousticCodec:
         require_one_dtype(self.model, "The codec")
         codes = next(pieces).long()
         before, after = self._context(codes.shape[1])
-        first, start, ended, state = 0, 0, False, None  # the frame with which `codes` begin, and the next to decode
+        first, start, ended, state = 0, 0, False, None  # first frame of `codes`, and the next one to decode
         for end in self._window_ends(num_known, before):
             while not ended and first + codes.shape[2] <= end + after:  # by one more, it is not the last window
                 piece = next(pieces, None)
@@ -157,7 +157,7 @@ class AcousticCodec:
             codes, first, start = codes[:, :, kept - first :], kept, stop
 
     def _window_ends(self, num_known: int, before: int) -> Iterator[int]:
-        """Return the frames with which the windows end, without an end."""
+        """Yield the frame after each window, endlessly."""
         if before >= UNBOUNDED:
             yield UNBOUNDED
             return
@@ -179,13 +179,13 @@ class AcousticCodec:
         return self.model.decode(audio_codes).audio_values
 
     def _context(self, num_codebooks: int) -> tuple[int, int]:
-        """Return how many frames before and after a frame its samples depend on; by default all that there are."""
+        """Return how many frames before and after a frame its samples depend on; by default all."""
         return UNBOUNDED, UNBOUNDED
 
     def _decode_window(self, audio_codes: Tensor, known: int, frames: int, state: Any) -> tuple[Tensor, Any]:
         """Return samples `(batch, frames * hop_length)` of the next frames, and the state for the next window.
 
-        `audio_codes` begin `known` frames before these and end behind them, as far as `_context` says.
+        `audio_codes` begin `known` frames before these, and end after them as far as `_context` requires.
         """
         return self._decode(audio_codes)[:, known * self.hop_length : (known + frames) * self.hop_length], None
 
@@ -216,9 +216,9 @@ class WindowState:
 class WindowedCodec(AcousticCodec):
     """A codec that transformers decodes in one pass, decoded here in windows.
 
-    `_latents` makes the input of the convolutions that synthesize samples, each frame once and in order, so that a
-    recurrent layer or a transformer keeps its state. A window is synthesized with the frames on either side that it
-    depends on.
+    `_latents` computes the input of the convolutions that synthesize samples, each frame once and in order, so that a
+    recurrent layer or a transformer keeps its state. A window is synthesized together with the frames on either side
+    that it depends on.
     """
 
     def _encode(self, input_values: Tensor) -> Tensor:
@@ -245,18 +245,18 @@ class WindowedCodec(AcousticCodec):
 
     def _latents(self, audio_codes: Tensor, start: int, stop: int, state: Any) -> tuple[Tensor, Any]:
         """Return latents `(batch, channels, steps)` of the frames from `start` to `stop`, and the state after them."""
-        raise NotImplementedError("A codec in windows makes latents of codes.")
+        raise NotImplementedError(f"{type(self).__name__} has no _latents, which converts codes to latents.")
 
     def _synthesize(self, latents: Tensor) -> Tensor:
         """Return samples `(batch, num_samples)` of latents."""
-        raise NotImplementedError("A codec in windows makes samples of latents.")
+        raise NotImplementedError(f"{type(self).__name__} has no _synthesize, which converts latents to samples.")
 
     def _reach(self) -> int:
-        """Return at most how many frames away a latent can be of a sample that depends on it."""
-        raise NotImplementedError("A codec in windows knows how far its convolutions reach.")
+        """Return the largest distance, in frames, between a sample and a latent that it depends on."""
+        raise NotImplementedError(f"{type(self).__name__} has no _reach, the reach of its convolutions in frames.")
 
     def _code_reach(self) -> int:
-        """Return the most frames between a latent and a code that it depends on, except through earlier states."""
+        """Return the largest distance, in frames, between a latent and a code that it depends on, states excepted."""
         return 0
 
 
@@ -273,7 +273,7 @@ def _steps_reached(convolutions: nn.Module) -> int:
 
 
 def _within(audio_codes: Tensor, start: int, stop: int, reach: int) -> tuple[Tensor, int]:
-    """Return the codes of some frames and of those around them, and how many there are before."""
+    """Return the codes of the frames from `start` to `stop` and of `reach` around them, and how many come before."""
     first = max(0, start - reach)
     return audio_codes[:, :, first : stop + reach], start - first
 
@@ -306,7 +306,7 @@ class EncodecCodec(WindowedCodec):
         return latents[:, 0]
 
     def _reach(self) -> int:
-        if self.config.norm_type == "time_group_norm":  # of the whole recording: one pass it is
+        if self.config.norm_type == "time_group_norm":  # over the whole recording, so in one pass
             return UNBOUNDED
         return _steps_reached(self.model.decoder.layers[2:])
 
@@ -345,7 +345,7 @@ class MimiCodec(WindowedCodec):
         return self.config.frame_size
 
     def _parts(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """Return what upsamples latents, the transformer, and the convolutions behind it."""
+        """Return the layer that upsamples latents, the transformer, and the convolutions after it."""
         decoder = self.model.decoder
         if hasattr(decoder, "decoder_seanet"):
             return decoder.upsample, decoder.decoder_transformer, decoder.decoder_seanet
@@ -386,7 +386,7 @@ for _codec_class in (SoundStreamCodec, EncodecCodec, DacCodec, MimiCodec):
 
 
 def wrap_acoustic_codec(model: PreTrainedModel) -> AcousticCodec:
-    """Return the contract's view of a codec model, which shares its weights."""
+    """Return the common interface to a codec model, which shares its weights."""
     require_usable_codec(model.config)
     return ACOUSTIC_CODECS[model.config.model_type](model)
 

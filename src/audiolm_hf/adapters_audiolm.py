@@ -124,7 +124,7 @@ def find_file(source: str | os.PathLike, name: str, options: Mapping[str, Any]) 
         found = cached_file(os.fspath(source), name, **kept)
         place = {key: options[key] for key in ("cache_dir", "revision") if options.get(key)}
         path = Path(str(try_to_load_from_cache(os.fspath(source), "config.json", **place))).with_name(name)
-    if found is None and path.is_symlink():  # such as of a cache from which files were deleted
+    if found is None and path.is_symlink():  # as in a cache from which files were deleted
         raise FileNotFoundError(f"{path} is a link to a file that is not there; download the checkpoint again.")
     return found
 
@@ -216,7 +216,7 @@ class AdapterMixin(AdapterMethods):
         log.addFilter(_is_no_report)  # which calls the weights of other adapters missing
         try:
             report = super().load_adapter(peft_model_id, name, **kwargs)  # type: ignore[misc]
-        except RuntimeError as error:  # of shapes, which transformers lists in a report that is filtered here
+        except RuntimeError as error:  # about shapes; transformers lists them in a report, which is filtered here
             raise ValueError(f"The shapes of the adapter {peft_model_id} do not fit this model{_OTHER}") from error
         finally:
             log.removeFilter(_is_no_report)

@@ -5,8 +5,8 @@ In: the path or the bytes of a file; out: `(num_channels, num_samples)` float32 
 decoded by libsndfile, or by ffmpeg if libsndfile does not support them or would decode only a part.
 
 A header without a length is accepted; a file that is shorter than its header says is refused. Damage within a file is
-found where the format has checksums (FLAC, Ogg), or where ffmpeg reports it. WAV and its like and the frames of MP3
-have none: other bytes are other sound there, but missing frames of MP3 are found if its header counts them.
+found where the format has checksums (FLAC, Ogg), or where ffmpeg reports it. WAV, its like and the frames of MP3 have
+none: a changed byte there is just another sound, but missing frames of MP3 are found if its header counts them.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ def decode_mono(
     file: str | Path | bytes, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
     """Decode a file, or a part of it, to mono float32 `(num_samples,)` at a sampling rate, in blocks of memory."""
-    resample, samples = None, bytearray()  # which grows in place; joining blocks would hold all twice
+    resample, samples = None, bytearray()  # these grow in place; joining blocks would take twice the memory
     for block, rate in _decode_blocks(file, start_s, end_s):
         resample = resample or resampler(rate, sampling_rate)
         samples += resample(to_mono(block), False).data
@@ -79,7 +79,7 @@ def decode_mono(
 
 
 def _decode_blocks(file: str | Path | bytes, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield blocks `(num_channels, num_samples)` and their rate; the first is empty, so that there is one."""
+    """Yield blocks `(num_channels, num_samples)` and their rate; the first is empty, so that there is always one."""
     with _decoder(file) as (decoder, num_samples):
         rate = decoder.samplerate
         first = round(min(start_s * rate, _MOST_SAMPLES))

@@ -28,7 +28,7 @@ except ImportError:  # Windows, where a file that is open cannot be removed anyw
 AudioFile = str | os.PathLike | bytes | BinaryIO
 
 _BLOCK = 2**16  # samples encoded at once; libvorbis crashes on some millions
-_UNKNOWN_LENGTH = b"\xff" * 4  # in the header of a WAV file that is still being made
+_UNKNOWN_LENGTH = b"\xff" * 4  # in the header of a WAV file that is still being written
 _TEXT_FIELDS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "genre")
 _METADATA_BYTES = 2**20  # at either end of a file
 _MOST_METADATA = 32_000  # bytes of text that are written
@@ -231,8 +231,8 @@ def write_audio(
 
     Args:
         path (`str` or `os.PathLike`): ends in .wav, .flac (both 16 bit), .ogg (Vorbis), .opus or .mp3.
-        audio (`np.ndarray`, `torch.Tensor` or list, of shape `(num_samples,)`): floats, of which what exceeds [-1, 1]
-            is clipped, or uint8, int16 or int32 samples.
+        audio (`np.ndarray`, `torch.Tensor` or list, of shape `(num_samples,)`): floats, which are clipped to [-1, 1],
+            or uint8, int16 or int32 samples.
         sampling_rate (`int`): Hz.
         metadata (`Mapping[str, str]`, *optional*): text fields, see
             [`~audiolm_hf.provenance_audiolm.provenance`].
@@ -242,8 +242,8 @@ def write_audio(
 
     Raises:
         TypeError: if the samples are not numbers, or integers of another type.
-        ValueError: if the ending, the rate, the shape or a sample is not usable.
-        OSError: if the file cannot be made, or the disk is full.
+        ValueError: if the ending, the rate, the shape or a sample is invalid.
+        OSError: if the file cannot be written, or the disk is full.
     """
     check_ending(path, sampling_rate)
     path = Path(path)

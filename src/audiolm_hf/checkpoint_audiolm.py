@@ -45,13 +45,13 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
                 on the Hub.
             *model_args: arguments of `PreTrainedModel.from_pretrained`.
             **kwargs: keyword arguments of `PreTrainedModel.from_pretrained`. `dtype` can be a `dict` with the dtypes
-                of parts, such as `{"coarse_config": torch.bfloat16}`; `""` is that of the other stages, by default
-                float32.
+                of parts, such as `{"coarse_config": torch.bfloat16}`; `""` stands for the other stages, by default
+                in float32.
 
         Raises:
             ImportError: weights are to be spread over processes, and torch is too old.
-            ValueError: the checkpoint is incomplete, `dtype` is invalid, or the base of an adapter is not found or is
-                another one.
+            ValueError: the checkpoint is incomplete, `dtype` is invalid, or the base of an adapter is missing or the
+                wrong one.
         """
         if any(kwargs.get(name) for name in ("tp_plan", "tp_size", "distributed_config")):
             check_spreading()
@@ -65,7 +65,7 @@ class AudioLMPreTrainedModel(AdapterMixin, PreTrainedModel):
             parts = ["", *(part for part, spec in specs.items() if spec.config_class is not AutoConfig)]
             for name in dtypes.keys() - parts:
                 raise ValueError(f"dtype names {name!r}; the parts are {', '.join(parts[1:])}, and '' for all others.")
-            kwargs["dtype"] = torch.float32  # of which each part is rounded once
+            kwargs["dtype"] = torch.float32  # so that each part is rounded only once
         source = redirect_to_base(pretrained_model_name_or_path, kwargs)
         try:
             with _LOADING:
@@ -215,7 +215,7 @@ def _require_all(model: PreTrainedModel, loading_info: Any, load_config: Any) ->
         )
     model._adjust_missing_and_unexpected_keys(loading_info)
     missing = set(loading_info.missing_keys)
-    if quantized:  # what is made of stored weights counts as missing
+    if quantized:  # what is computed from stored weights counts as missing
         tensors = dict([*model.named_parameters(), *model.named_buffers()])
         missing = {name for name in missing if name not in tensors or tensors[name].device.type == "meta"}
     for target, of in getattr(model, "all_tied_weights_keys", {}).items():

@@ -47,9 +47,9 @@ TRACEBACK_VARIABLE = "AUDIOLM_HF_TRACEBACK"
 # Errors whose messages are for users. For all others, the type and a hint on the traceback are added.
 _USER_ERRORS = (ValueError, TypeError, OSError, ImportError, StrictDataclassError, SafetensorError)
 _HTTP_ERROR = HfHubHTTPError.__bases__[0]  # of httpx or httpx2, whichever huggingface_hub is built on
-SIGNALLED = 128  # the shell's status after a signal, such as 130 after Ctrl-C, is this and the signal's number
+SIGNALLED = 128  # plus a signal's number, this is the shell's status after the signal, such as 130 after Ctrl-C
 _SIGNAL_DELAY_S = 0.01
-BROKEN_PIPE = 141  # and after a reader that has gone
+BROKEN_PIPE = 141  # the shell's status if the reader of a pipe has gone
 
 
 def _describe(error: Exception, verb: str) -> str:
@@ -86,14 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
             if stream is None:
                 streams.enter_context(redirect(streams.enter_context(Path(os.devnull).open("w"))))
-        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and labels can have letters that it has not
+        if isinstance(sys.stdout, io.TextIOWrapper):  # file names and labels can have letters that its encoding lacks
             sys.stdout.reconfigure(errors="backslashreplace")
         return _run(argv)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """End a context by SIGTERM and SIGHUP, unless ignored, like by Ctrl-C, so that nothing unfinished is left."""
+    """Make SIGTERM and SIGHUP, unless ignored, end a context as Ctrl-C does, so that nothing unfinished is left."""
 
     def end(number: int, frame: Any) -> None:
         while frame is not None:
@@ -121,7 +121,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = build_parser(verbs).parse_args(argv)
         shown = ("/".join(Path(text).parts[-2:]) if Path(text).is_absolute() else text for text in argv)
-        arguments.command = shlex.join(["audiolm-hf", *shown])  # reports name no place of this machine
+        arguments.command = shlex.join(["audiolm-hf", *shown])  # reports contain no path of this machine
         status = arguments.run(arguments)
         sys.stdout.flush()
         return status

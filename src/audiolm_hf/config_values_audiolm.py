@@ -17,7 +17,7 @@ from torch import Tensor
 
 def plain(value: Any) -> Any:
     """Return numbers, bools and 0-d arrays of numpy and torch, also in lists and dictionaries, as Python's."""
-    if type(value) in (bool, int, float, str):  # also for torch.compile, which knows no types of numpy in torch 2.6
+    if type(value) in (bool, int, float, str):  # also for torch.compile, which cannot trace numpy's types in torch 2.6
         return value
     number = isinstance(value, np.generic | np.ndarray) or (isinstance(value, Tensor) and not value.is_meta)
     if number and value.ndim == 0:

@@ -47,7 +47,7 @@ def _require_known(part: str, model_type: Any, known: Collection[str], register:
 
 
 def require_usable_codec(config: PreTrainedConfig) -> None:
-    """Check that a codec fits the contract of [`~acoustic_codec_audiolm.AcousticCodec`]."""
+    """Check that a codec fits the interface [`~acoustic_codec_audiolm.AcousticCodec`]."""
     _require_known("codec", config.model_type, CODECS, "register_acoustic_codec")
     if config.model_type == "encodec" and (config.audio_channels != 1 or config.normalize):
         raise ValueError(
@@ -252,13 +252,13 @@ class AudioLMConfig(StrictConfig):
 
     @property
     def stage_configs(self) -> dict[str, Any]:
-        """The [`AudioLMStageConfig`] of each stage that there is by name, in the order in which they generate."""
+        """The [`AudioLMStageConfig`] of each stage of the model by name, in the order in which they generate."""
         stages = [stage for name in self._stage_classes() if (stage := getattr(self, name)) is not None]
         return {stage.stage: stage for stage in sorted(stages, key=lambda stage: stage.predicted_levels[0])}
 
     @property
     def acoustic_modes(self) -> dict[str, list[str]]:
-        """The names of the stages that generate in each `acoustic_mode` that there is, in order; the default first.
+        """The names of the stages that generate in each available `acoustic_mode`, in order; the default mode first.
 
         In parallel mode, the parallel stage takes the place of the stages that predict its levels.
         """
@@ -278,12 +278,12 @@ class AudioLMConfig(StrictConfig):
         return modes
 
     def validate_agreement(self) -> None:
-        """Check that tokenizer, codec and stages mean the same tokens."""
+        """Check that tokenizer, codec and stages agree on the tokens."""
         require_usable_codec(self.codec_config)
         semantic_tokenizer = self.semantic_tokenizer_config
         check_rates(self.sampling_rate, semantic_tokenizer.sampling_rate)
         stages = self.stage_configs
-        # A parallel stage with num_fine_codebooks = 0 says nothing about these levels.
+        # A parallel stage with num_fine_codebooks = 0 does not restrict these levels.
         counts = {name: stage.num_fine_codebooks for name, stage in stages.items()}
         counts = {name: count for name, count in counts.items() if count or not stages[name].layout.parallel}
         fine = [count for name, count in counts.items() if "fine" in stages[name].layout.kinds]

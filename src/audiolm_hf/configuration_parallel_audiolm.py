@@ -24,7 +24,7 @@ _USE_AN_ENCODER = "use the configuration of an encoder of text alone, such as Eu
 
 @strict
 class AudioLMParallelConfig(AudioLMStageConfig):
-    r"""The codes of all frames from semantic tokens, level by level, in few passes.
+    r"""Stages 2 and 3 at once: codes of all frames from semantic tokens, level by level, in a few passes.
 
     A sequence has a row for every frame: the semantic tokens of its time, then a code of every level, or the mask id
     of that level. Other fields are those of [`AudioLMStageConfig`].
@@ -35,8 +35,8 @@ class AudioLMParallelConfig(AudioLMStageConfig):
             others are refused with the reason. Defaults to EuroBERT, a bidirectional Llama with rotary positions.
         num_fine_codebooks (`int`, defaults to 8): levels after the `num_coarse_codebooks` first ones that this stage
             predicts, too; 0 where a fine stage predicts them, or none does.
-        condition_stride (`float`, *optional*): tokens predicted for each semantic token, which tells the frames to
-            which a token belongs; by default two frames for each token.
+        condition_stride (`float`, *optional*): tokens predicted for each semantic token, which determines the frames
+            that a token belongs to; by default two frames for each token.
     """
 
     model_type = "audiolm_parallel"
@@ -75,7 +75,7 @@ class AudioLMParallelConfig(AudioLMStageConfig):
 
     @property
     def tokens_per_frame(self) -> int:
-        """Most semantic tokens of one frame: columns before those of the codes."""
+        """Largest number of semantic tokens in a frame: the columns before those of the codes."""
         return math.ceil(1 / self.frames_per_token)
 
     @property
@@ -85,12 +85,12 @@ class AudioLMParallelConfig(AudioLMStageConfig):
 
     @property
     def mask_token_ids(self) -> range:
-        """In place of a code that is to be predicted, for each level."""
+        """Ids that stand for a code that is to be predicted, one for each level."""
         return range(self.begin_token_id - self.num_stage_codebooks, self.begin_token_id)
 
     @property
     def absent_token_id(self) -> int:
-        """In place of a semantic token where there is none."""
+        """Id that stands for a missing semantic token."""
         return self.separator_token_id
 
 

@@ -28,7 +28,7 @@ class SoundStreamConfig(StrictConfig):
         hidden_size (`int`, defaults to 256): width of the ConvNeXt blocks, and of the latent before the quantizer.
         intermediate_size (`int`, defaults to 768): inner width of the ConvNeXt blocks.
         num_encoder_layers, num_decoder_layers (`int`, default to 6 and 8): ConvNeXt blocks.
-        kernel_size (`int`, defaults to 7): frames seen by a ConvNeXt block, the current one the last.
+        kernel_size (`int`, defaults to 7): frames that a ConvNeXt block sees, the last of which is the current one.
         window_length (`int`, defaults to 1280): samples of the analysis and synthesis windows (not mirrored).
         num_channels (`int`, defaults to 32): channels of the first convolution (convolutional, mirrored).
         codebook_decay (`float`, defaults to 0.99): decay of the moving averages (SoundStream).
@@ -36,7 +36,7 @@ class SoundStreamConfig(StrictConfig):
             is replaced by an encoder output.
         quantizer_dropout (`float`, defaults to 0.25): share of training examples that use a random number of levels.
         low_band_dim (`int`, defaults to 0): lowest MDCT coefficients of each frame, `frame_rate / 2` Hz wide each,
-            that are coded as they are, phase included, beside the latent.
+            that are coded as they are, including the phase, in addition to the latent.
         low_band_start_level (`int`, defaults to 4): first level that codes them; those before, which the coarse stage
             predicts, code the latent alone.
         low_band_scale (`float`, defaults to 40.0): weight of the coefficients in the choice of codes.

@@ -22,8 +22,8 @@ TokenKind = Literal["semantic", "coarse", "fine"]  # semantic tokens, coarse cod
 SEMANTIC_LEVEL = -1  # the "level" of semantic tokens and of the end token
 NUM_SPECIAL_TOKENS = 4  # bos, eos, separator, padding: the last ids of every stage vocabulary
 
-# Models that take a `Cache` but keep state of their own beside it, or count places from the padding on, or are no
-# decoders of ids.
+# Models that take a `Cache` but keep further state outside of it, or count positions from the padding on, or do not
+# decode ids.
 _OTHER_STATE = ("dory", "flaubert", "minimax", "recurrent_gemma", "roformer", "xlm")
 _OTHER_INPUT = ("gradium_phonon_tts", "higgs_audio_v2", "pocket_tts", "voxtral_realtime_encoder")
 _CAUSAL_ANYWAY = ("gpt_neox", "gpt_neox_japanese")  # whatever their is_decoder says
@@ -54,10 +54,10 @@ _RECURRENT_LAYERS = {"linear_attention", "mamba", "conv", "sparse", "dense"}
 _SECONDS = Within(0, 3600, above=True)
 _VOCABULARY = 2**26  # ids of a stage's layout
 
-# What generic code (caches, resizing, tensor parallelism, generation) reads from the top configuration of a causal
-# model, and sets there. The special tokens are set from the layout: `bos` begins every sequence, `eos` ends a
-# recording (semantic stage), `pad` fills short rows and is always masked. What `generate` is told about them can be
-# changed (no `eos_token_id`: never stop); the layout cannot.
+# What generic code (caches, resizing, tensor parallelism, generation) reads and sets in the top configuration of a
+# causal model. The special tokens are set from the layout: `bos` begins every sequence, `eos` ends a recording
+# (semantic stage), `pad` fills short rows and is always masked. Here, `generate` can be given others (no
+# `eos_token_id`: never stop); the layout does not change.
 _BACKBONE_VIEWS = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
     *("max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
@@ -84,8 +84,8 @@ class StageLayout:
         condition (`tuple[str, ...]`, defaults to `()`): kinds before them; without any there is no separator.
         predicts_end (`bool`, defaults to `False`): the end token follows where a recording ends; for a vocabulary of
             semantic tokens alone.
-        parallel (`bool`, defaults to `False`): not one sequence of ids but a row of ids for each frame, which is
-            predicted from both sides, all frames of a level together; see [`AudioLMParallelConfig`].
+        parallel (`bool`, defaults to `False`): a row of ids for each frame instead of one sequence, predicted from
+            both sides, all frames of a level together; see [`AudioLMParallelConfig`].
     """
 
     predicted: tuple[TokenKind, ...]
@@ -118,14 +118,14 @@ class AudioLMStageConfig(StrictConfig):
             there is none.
         window_length_s (`float`): seconds of audio seen at once in training and in generation (30 / 10 / 3 for the
             semantic / coarse / fine stage in AudioLM).
-        anchor_length_s (`float`, defaults to 0.0): seconds at the beginning of the first window, most often of the
-            prompt, that stay at the beginning of all later windows of the coarse or parallel stage, so that they have
-            its voice and recording conditions.
+        anchor_length_s (`float`, defaults to 0.0): seconds from the beginning of the first window, usually of the
+            prompt, with which all later windows of the coarse or parallel stage begin, so that these keep its voice
+            and recording conditions.
         remove_repeats (`bool`, defaults to `False`): the semantic tokens of this stage have no consecutive repeats.
         mean_semantic_duration (`float`, defaults to 1.0): tokens before removal per token after it, measured on the
             training data; turns seconds into numbers of tokens when `remove_repeats` is set.
-        condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse or parallel
-            stage that came without their semantic tokens. Above 0, the stage can be guided (`coarse_guidance_scale`,
+        condition_dropout (`float`, defaults to 0.0): share of the training sequences of a coarse or parallel stage
+            from which the semantic tokens were left out. Above 0, the stage can be guided (`coarse_guidance_scale`,
             `parallel_guidance_scale`); a scale of 0 generates without semantic tokens.
         condition_stride (`float`, *optional*): tokens predicted for each condition token; 8 for 25 semantic tokens and
             4 levels of 50 codes a second. The condition then has the positions of what is predicted for the same time
@@ -175,7 +175,7 @@ class AudioLMStageConfig(StrictConfig):
             raise ValueError(f"backbone_config has model_type {self.backbone_config.model_type!r}, which {flaw}.")
 
     def validate_layout(self) -> None:
-        """Check that the vocabulary holds the layout, and is of a size that can be."""
+        """Check that the vocabulary holds the layout, and is not too large."""
         if self.condition_stride is not None:
             self._validate_condition_stride()
         if self.anchor_length_s:
@@ -211,7 +211,7 @@ class AudioLMStageConfig(StrictConfig):
             raise ValueError(f"{type(self).__name__}.anchor_length_s is {self.anchor_length_s}, but {reason}.")
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
-        """The decoder's configuration, for code that sizes caches and embeddings."""
+        """Return the decoder's configuration, for code that sizes caches and embeddings."""
         return self.backbone_config
 
     @property
@@ -315,7 +315,7 @@ class AudioLMFineConfig(AudioLMStageConfig):
 
 
 def _backbone_flaw(config: PreTrainedConfig, *, needs_positions: bool) -> str | None:
-    """Return why a model cannot be the decoder of a stage, where needed one that uses `position_ids`."""
+    """Return why a model cannot be the decoder of a stage, also if it `needs_positions`; `None` if it can."""
     if getattr(config, "is_encoder_decoder", False):
         return "has an encoder; use the configuration of a decoder alone, such as Llama or GPT-2"
     flaw = composition_flaw(config)
@@ -339,7 +339,7 @@ def _backbone_flaw(config: PreTrainedConfig, *, needs_positions: bool) -> str | 
 
 
 def composition_flaw(config: PreTrainedConfig) -> str | None:
-    """Return what keeps a configuration from being that of one model that `AutoModel` builds."""
+    """Return why a configuration is not that of a single model that `AutoModel` builds; `None` if it is."""
     parts = [name for name in config.sub_configs if getattr(getattr(config, name, None), "model_type", "")]
     if parts:
         return f"is composed of several models ({', '.join(parts)})"
@@ -349,7 +349,7 @@ def composition_flaw(config: PreTrainedConfig) -> str | None:
 
 
 def setting_flaw(config: PreTrainedConfig) -> str | None:
-    """Return what is wrong with values that decoders and encoders have alike."""
+    """Return what is wrong with settings that decoders and encoders share; `None` if nothing is."""
     if getattr(config, "default_language", "") is None:
         return "has layers for each language; set its default_language"
     for name in ("embedding_size", "input_embedding_size"):

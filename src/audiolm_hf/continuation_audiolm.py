@@ -23,7 +23,7 @@ from .stages_audiolm import STAGES
 from .token_feed_audiolm import Piece, Pieces, TimedTokens
 from .token_layout_audiolm import semantic_ids
 
-ROOM_NOISE = 1000  # the path of its random numbers, after those of the stages
+ROOM_NOISE = 1000  # last number of the path of its random numbers, above those of the stages
 CALIBRATION_S = 10.0  # seconds of a prompt that are decoded, to compare their loudness with the prompt's
 
 
@@ -138,7 +138,7 @@ class Continuation:
         numbers = RowNoise(self.seed, [self.indices[row], ROOM_NOISE])
         noise = RoomNoise(self.options.room_noise, self.model.sampling_rate, numbers)
         for samples in decode_continuation(self.codec, prompt.audio, known, codes, prompt.loudness, noise):
-            # Until the row has ended, this is a lower bound.
+            # While the row goes on, this is a lower bound.
             samples = samples[: self.num_samples(row, self.tokens.num_new(row)) - made]
             made += len(samples)
             yield samples

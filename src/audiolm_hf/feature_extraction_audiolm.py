@@ -118,8 +118,8 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
 
         Raises:
             TypeError: if a recording is not numeric audio.
-            ValueError: if one is empty, has not 1 or 2 channels, has NaN or infinite samples, is too short, silent
-                or far above full scale, if its rate is missing or cannot be one, or an option is out of range.
+            ValueError: if one is empty, does not have 1 or 2 channels, has NaN or infinite samples, is too short,
+                silent or far above full scale, if its rate is missing or invalid, or an option is out of range.
         """
         max_length = _LENGTH.check("max_length", max_length, ", of samples", optional=True)
         pad_to_multiple_of = _LENGTH.check("pad_to_multiple_of", pad_to_multiple_of, ", of samples", optional=True)
@@ -150,7 +150,7 @@ class AudioLMFeatureExtractor(SequenceFeatureExtractor):
         return AudioFeatures(padded.data)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields, and the place of the code only if it is saved, as with transformers' remote code."""
+        """Return all fields, and `auto_map` only if the code is saved, too, as transformers does for remote code."""
         fields = super().to_dict()
         if self._auto_class is None:
             fields.pop("auto_map", None)

@@ -69,7 +69,7 @@ def check_streamer(streamer: Any, num_rows: int, streamed: bool) -> None:
 
 
 def check_adapters(model: Any, options: AudioLMGenerationConfig) -> None:
-    """Warn if adapters of stages of codes are all of stages that do not run; those of tokens are an error."""
+    """Warn if acoustic stages have adapters, but none of these runs; adapters of tokenizer or codec are an error."""
     refuse_adapted_tokens(model)
     adapted = [name for name, stage in [*model.stages.items()][1:] if has_adapter(stage)]
     used = options.used_stages(model.config)

@@ -113,18 +113,18 @@ class AudioLMGenerationMixin(PartsMixin):
                 the prompt, at the tokenizer's rate, repeats included, in place of those of the semantic stage.
             semantic_attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): 1 for real
                 tokens, 0 for padding on the right.
-            continuation_length_s (`float`, *optional*): most seconds generated. A row is shorter if the semantic stage
-                ends it.
+            continuation_length_s (`float`, *optional*): maximum length in seconds. A row is shorter if the semantic
+                stage ends it.
             min_continuation_length_s (`float`, *optional*): no row ends before this many seconds.
             num_return_sequences (`int`, defaults to 1): continuations of each prompt.
             batch_size (`int`, *optional*, defaults to 1): rows to generate where there is no prompt.
             seed (`int`, *optional*): 0 or more; the same seed gives the same samples.
-            generator (`torch.Generator`, *optional*): draws the seed. With neither, torch's global generator does.
-            progress (`Callable[[str, int, int], None]`, *optional*): called with stage, tokens done and tokens in all.
-            streamer (`BaseStreamer`, *optional*): receives the continuation of a single row as it is made: `put` each
-                chunk of `stream`, `end` after the last one or an error; see [`AudioIteratorStreamer`].
-            generation_config ([`AudioLMGenerationConfig`], *optional*): in place of the model's own. What a plain
-                `GenerationConfig` sets (`temperature`, `top_k`, ...) changes the model's own in all stages.
+            generator (`torch.Generator`, *optional*): draws the seed; without both, torch's global generator draws it.
+            progress (`Callable[[str, int, int], None]`, *optional*): called with stage, tokens done and all tokens.
+            streamer (`BaseStreamer`, *optional*): receives the continuation of a single row as it is made: `put` gets
+                each chunk of `stream`, and `end` follows the last one or an error; see [`AudioIteratorStreamer`].
+            generation_config ([`AudioLMGenerationConfig`], *optional*): used in place of the model's own. A plain
+                `GenerationConfig` changes the model's own in all stages by what it sets (`temperature`, `top_k`, ...).
             **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `semantic_temperature=0.9`, or
                 `temperature=0.9` for all stages.
 
@@ -138,7 +138,7 @@ class AudioLMGenerationMixin(PartsMixin):
         """
         with ExitStack() as stack:
             if callable(end := getattr(streamer, "end", None)):
-                stack.callback(end)  # whatever happens, so that nobody waits for more
+                stack.callback(end)  # also after an error, so that nobody waits for more
             run = self._begin(
                 input_values,
                 attention_mask,
@@ -175,7 +175,7 @@ class AudioLMGenerationMixin(PartsMixin):
         chunk_s: float | None = None,
         **options: Any,
     ) -> Iterator[Tensor]:
-        """Continue a prompt, chunk by chunk as it is made, in memory that does not grow with the length.
+        """Continue a prompt chunk by chunk, in memory that does not grow with the length.
 
         The chunks are the continuation that `generate` returns for the same inputs and seed, bit for bit. This call
         reads the prompt; the stages run while chunks are asked for, and closing the iterator ends them.
@@ -286,7 +286,7 @@ class AudioLMGenerationMixin(PartsMixin):
     ) -> list[Prompt]:
         """Check, tokenize and encode every prompt on its own, so that it does not depend on padding.
 
-        A stream needs a `copy`, because it reads them again after a caller may have written something else into them.
+        A stream needs a `copy`, because it reads them again when the caller may already have overwritten them.
         """
         if input_values is None:
             empty = torch.zeros(0, dtype=torch.int64, device=self.device)
@@ -340,7 +340,7 @@ class _Record:
             yield pieces
 
     def values(self, row: int) -> Iterator[Tensor]:
-        """Return the pieces of a row, those that were handed over before first."""
+        """Return the pieces of a row, beginning with those that were handed over already."""
         yield from (pieces[row].values for pieces in [*self.pieces])
         yield from (pieces[row].values for pieces in self)
 

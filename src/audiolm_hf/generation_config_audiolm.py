@@ -57,41 +57,41 @@ _WITHOUT_EFFECT = {
 class AudioLMGenerationConfig(GenerationConfig):
     """How [`AudioLMModel`] generates: lengths, and how each stage samples.
 
-    `do_sample`, `temperature`, `top_k` and `top_p` without a stage's name are those of all stages; options with a name
-    win over them. A model only takes the options of stages that it has.
+    `do_sample`, `temperature`, `top_k` and `top_p` without a stage's name apply to all stages; options with a name
+    override them. A model only takes the options of stages that it has.
 
     Args:
         acoustic_mode (`str`, *optional*): `"hierarchical"` predicts codes by the coarse and the fine stage, token by
-            token; `"parallel"` by the parallel stage, in few passes over whole windows. By default that of the
-            checkpoint, else hierarchical if the model has a coarse stage.
+            token; `"parallel"` by the parallel stage, in a few passes over whole windows. Defaults to that of the
+            checkpoint, else to hierarchical if the model has a coarse stage.
         continuation_length_s (`float`, defaults to 7.0): maximum length of a continuation in seconds.
         min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
-        room_noise (`float`, defaults to 0.0): share (0 to 1) of the power of the noise in the prompt's pauses, as far
-            as the codec removes it, that is added to the continuation. Prompts shorter than 1 s have none.
+        room_noise (`float`, defaults to 0.0): share (0 to 1) of the noise power that the codec removes from the
+            prompt's pauses, which is added to the continuation. Prompts shorter than 1 s have none.
         semantic_do_sample, coarse_do_sample, fine_do_sample, parallel_do_sample (`bool`, default to `True`): draw each
             token from its distribution; `False` takes the most likely one.
         semantic_temperature, coarse_temperature, fine_temperature, parallel_temperature (`float`): divides the logits;
-            by default 0.6, 0.8, 0.6, those of AudioLM, and 1.0.
+            defaults to 0.6, 0.8, 0.6 (as in AudioLM) and 1.0.
         semantic_top_k, coarse_top_k, fine_top_k, parallel_top_k (`int`, default to 0): draw among this many most
-            likely; 0 is all.
+            likely ids; 0 is all.
         semantic_top_p, coarse_top_p, fine_top_p, parallel_top_p (`float`, default to 1.0): draw among the most likely
             ids that together have this probability.
         coarse_guidance_scale, parallel_guidance_scale (`float`, default to 1.0): weight of the semantic tokens, by
             classifier-free guidance; 1 is off, at half the cost. Needs a stage trained with some of its conditions
             dropped.
         parallel_num_passes (`int` or `list[int]`, defaults to 6): passes of the parallel stage over the first level,
-            with one over each other level; or those over each level. A level with one pass has the most likely codes.
-        parallel_choice_temperature (`float`, defaults to 1.6): of the noise in the order in which the codes of a level
-            are decided, which fades with the passes, as in MaskGIT; 0 is always the most confident ones first. More
-            passes need more: the 16 of SoundStorm about 4.5.
-        parallel_first_window_s (`float`, defaults to 1000.0): most new audio in the parallel stage's first window, in
-            seconds. Little gives the first audio sooner, and the whole later.
+            with one pass over every other level; or a list of the passes over each level. A level with one pass gets
+            the most likely codes.
+        parallel_choice_temperature (`float`, defaults to 1.6): temperature of the noise in the order in which a
+            level's codes are decided, which fades with the passes, as in MaskGIT; 0 always takes the most confident
+            ones first. More passes need a higher one: the 16 of SoundStorm about 4.5.
+        parallel_first_window_s (`float`, defaults to 1000.0): maximum new audio in the parallel stage's first window,
+            in seconds. A small value gives the first audio sooner, and the whole later.
         parallel_context_share (`float`, defaults to 0.5): share of every later window of the parallel stage, without
-            its anchor, that repeats the end of the window before; the rest is new. Smaller is faster.
+            its anchor, that repeats the end of the previous window; the rest is new. Smaller is faster.
         fine_batch_size (`int`, defaults to 32): maximum number of chunks that the fine stage generates at once.
-        use_fine_stage (`bool`, defaults to `True`): `False` decodes the coarse codes alone: faster, and as good where
-            the fine stage could not learn more than how often each code occurs. A model without a fine stage always
-            does.
+        use_fine_stage (`bool`, defaults to `True`): `False` decodes only the coarse codes, as a model without a fine
+            stage does: faster, and as good if the fine stage has learned no more than how often each code occurs.
 
     Raises:
         ValueError: an option does not exist, or its value is out of range.
@@ -228,7 +228,7 @@ class AudioLMGenerationConfig(GenerationConfig):
 
 
 def stated_options(config: GenerationConfig | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of one call and those that a plain configuration sets; a whole one does not tell which."""
+    """Return the options of one call, and those that a plain configuration sets; a full one does not tell which."""
     if config is None or isinstance(config, AudioLMGenerationConfig):
         return options
     return _given_options(config) | options
@@ -244,7 +244,7 @@ def _stage_options(stage: str) -> dict[str, tuple[Any, Allowed]]:
 
 
 def _all_options() -> dict[str, tuple[Any, Allowed]]:
-    """Return all options but those of all stages together."""
+    """Return all options except those that apply to all stages."""
     return _SHARED | {name: option for stage in STAGES for name, option in _stage_options(stage).items()}
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Decoder of the codec for voices: a pulse train with the pitch, and noise, through a time-varying filter.
+"""Decoder of the codec for voices: a pulse train at the pitch, plus noise, through a time-varying filter.
 
 Networks at the frame rate predict the filter, the share of noise and the fundamental frequency (F0), from which the
 phases of the harmonics follow. The source is that of NSF (arXiv 1904.12088), harmonics and filtered noise are those of
@@ -57,7 +57,7 @@ class SourceState:
 
 
 class _Past:
-    """Inputs of the causal blocks from before a window, and those to keep for the next one, which begins at `start`.
+    """Inputs of the causal blocks from before a window, and those to keep for the next, which begins at `start`.
 
     They are `(batch, kernel_size - 1, hidden_size)` for each block in their order; zeros if there are none.
     """
@@ -118,7 +118,7 @@ class HarmonicDecoder(nn.Module):
 
     @torch.no_grad()
     def f0(self, pitch_logits: Tensor) -> Tensor:
-        """Return F0 in Hz, `(batch, frames)`, 0 where a frame is not voiced, of `SourceFilter.pitch_logits`."""
+        """Return F0 in Hz, `(batch, frames)`, from `SourceFilter.pitch_logits`; 0 where a frame is not voiced."""
         bins, voicing = pitch_logits[..., :-1], pitch_logits[..., -1]
         around = torch.arange(-PITCH_NEIGHBOURS, PITCH_NEIGHBOURS + 1, device=bins.device)
         near = (bins.argmax(-1, keepdim=True) + around).clamp(0, bins.shape[-1] - 1)
@@ -133,7 +133,7 @@ class HarmonicDecoder(nn.Module):
     def decode_window(
         self, latents: Tensor, frame_mask: Tensor | None, state: SourceState | None, known: int, frames: int
     ) -> tuple[Tensor, SourceState]:
-        """Decode the next `frames` of a recording, among frames that they depend on (see `context`).
+        """Decode the next `frames` of a recording, given with the frames that they depend on (see `context`).
 
         `latents (batch, window_frames, hidden_size)` begin `known` frames before the next one; `state` is what the
         previous window returned. Return samples `(batch, window_frames * hop_length)`, of which those of the next
@@ -164,8 +164,8 @@ class HarmonicDecoder(nn.Module):
     ) -> Tensor:
         """Return samples `(batch, frames * hop_length)` of harmonics and noise through the filter, in float32.
 
-        `f0 (batch, frames)` is in Hz, 0 where there is no pitch. `first` is the place of the first frame in the
-        recording, for the noise; `phase (batch,)`, in steps of a cycle, is known before frame `origin`.
+        `f0 (batch, frames)` is in Hz, 0 where there is no pitch. `first` is the index of the first frame in the
+        recording, for the noise; `phase (batch,)`, in steps of a cycle, is that before frame `origin`.
         """
         hop_length, rate = self.config.hop_length, self.config.sampling_rate
         batch, frames = f0.shape
@@ -236,7 +236,7 @@ def _noise_band_weights(config: SoundStreamConfig, device: torch.device) -> Tens
 def sample_f0(f0: Tensor, hop_length: int) -> Tensor:
     """Interpolate F0 in Hz from the frames' centres `(batch, frames)` to samples `(batch, frames, hop_length)`.
 
-    Linear between voiced frames; the nearest voiced frame's within a frame of one, 100 Hz elsewhere.
+    It is linear between voiced frames, that of the nearest voiced frame within a frame of it, and 100 Hz elsewhere.
     """
     place = (torch.arange(hop_length, device=f0.device, dtype=torch.float32) + 0.5) / hop_length - 0.5
     before, after = (-place).clamp(min=0), place.clamp(min=0)
@@ -255,7 +255,7 @@ def phase_steps(hertz: Tensor, sampling_rate: int) -> Tensor:
 
 
 def pulse_train(hertz: Tensor, sampling_rate: int, origin: int, phase: Tensor) -> Tensor:
-    """Return harmonics of equal strength `(batch, num_samples)`, all cosines, as strong as white noise of variance 1.
+    """Return equally strong harmonics `(batch, num_samples)`, all cosines, as strong as white noise of variance 1.
 
     `hertz (batch, num_samples)` is the F0 of every sample, and `phase (batch,)`, in steps of a cycle, that before
     sample `origin`.

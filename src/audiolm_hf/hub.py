@@ -37,7 +37,7 @@ _PACKAGE = Path(__file__).parent
 _UNSAFE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])((?:/[\w.-]+){2,})")
 # All that is ever uploaded, besides the code of this package: what a checkpoint consists of, its card and the card's
-# examples. What else lies in the folder (states of a training, keys, recordings) stays there.
+# examples. Other files in the folder (training states, keys, recordings) stay there.
 _UPLOADED = (
     *("adapter_config.json", "adapter_model.safetensors", "audiolm_adapter.json"),
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
@@ -141,8 +141,8 @@ def push_checkpoint(
 ) -> str:
     """Upload a checkpoint to the Hub; its folder is not changed.
 
-    Only configurations, safetensors, code of this package, `README.md`, `LICENSE` and the pictures in `samples` are
-    uploaded; [`list_upload`] returns them. If interrupted, the same call again only sends what has not arrived.
+    Only configurations, safetensors, code of this package, `README.md`, `LICENSE` and the pictures and audio in
+    `samples` are uploaded; [`list_upload`] returns them. If interrupted, the same call sends only what is missing.
 
     Args:
         folder (`str` or `os.PathLike`): written by `save_pretrained` or [`export_checkpoint`].
@@ -158,9 +158,9 @@ def push_checkpoint(
 
     Raises:
         FileNotFoundError: if the folder has no `config.json`.
-        PermissionError: if the Hub refuses the token, or it may not write there.
-        ValueError: if it is not a checkpoint of this package, holds weights in a format that runs code when loaded, a
-            file to upload is a link or names a path of this machine, or the base of an adapter is a folder of it.
+        PermissionError: if the Hub refuses the token, or the token may not write there.
+        ValueError: if the folder is not a checkpoint of this package or holds weights in a format that runs code when
+            loaded, a file to upload is a link or names a path of this machine, or an adapter's base is a local folder.
     """
     if private not in (True, False, None):
         raise ValueError(f"private is {private!r}; give True or False.")
@@ -189,14 +189,14 @@ def push_checkpoint(
 
 
 def list_upload(folder: str | os.PathLike, *, with_code: bool = True) -> dict[str, int]:
-    """Return the files that [`push_checkpoint`] would upload, with their sizes in bytes; the Hub is not asked."""
+    """Return the files that [`push_checkpoint`] would upload, with their sizes in bytes, without asking the Hub."""
     with _uploaded_copy(Path(folder), with_code) as copy:
         return {path.relative_to(copy).as_posix(): path.stat().st_size for path in _files_of(copy)}
 
 
 @contextmanager
 def _uploaded_copy(folder: Path, with_code: bool) -> Iterator[Path]:
-    """Check a checkpoint and return a copy of what may be uploaded of it, for the time of the context."""
+    """Check a checkpoint, and yield a temporary copy of those of its files that may be uploaded."""
     _part_of(folder)
     _check_adapter(folder)
     unsafe = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in _UNSAFE_SUFFIXES)

@@ -18,7 +18,7 @@ LARGEST_FLOAT = 128.0  # of full scale; louder floats are integers that were con
 
 
 def check_tensor(name: str, values: Any, shape: str, dims: int | None = None, filled: bool = False) -> None:
-    """Check that something is a dense tensor; `shape` tells its shape, `dims` the axes, `filled` that none is 0."""
+    """Check a dense tensor: its number of axes `dims`, none of them 0 if `filled`; `shape` describes it in errors."""
     if not isinstance(values, Tensor):
         raise TypeError(f"{name} is of type {type(values).__name__}; give a tensor {shape}.")
     if values.layout != torch.strided:

@@ -64,7 +64,7 @@ class TokenisedRecording:
 
     semantic_tokens: Tensor  # (semantic_length,), repeats included
     audio_codes: Tensor  # (num_codebooks, frames), codes of the same time
-    # (num_codebooks, frames), all by default; a semantic token is learned where any code of its first frame is.
+    # (num_codebooks, frames), all by default; a semantic token is learned if any code of its first frame is.
     learned: Tensor | None = None
 
 
@@ -177,8 +177,8 @@ class JointTrainingMixin(PartsMixin):
             return_loss (`bool`, defaults to `True`): compute the losses.
             skip_logits (`bool`, *optional*): leave the logits out; by default in training only.
             **kwargs: `labels` (`torch.LongTensor` of shape `(batch, num_codebooks, frames)`, *optional*) is -100 for
-                codes that are not to be learned, and any code elsewhere; a semantic token is learned where a code of
-                its time is. By default all are learned. Others are passed to the stages, such as
+                codes that are not to be learned, and any code elsewhere; a semantic token is learned if a code of its
+                time is. By default all are learned. Other arguments are passed to the stages, such as
                 `output_hidden_states`.
 
         Returns:
@@ -190,7 +190,7 @@ class JointTrainingMixin(PartsMixin):
         """
         refuse_adapted_tokens(self)
         options = dict(kwargs)
-        labels = options.pop("labels", None)  # in the signature, Trainer would take them for needed
+        labels = options.pop("labels", None)  # in the signature, they would be required by Trainer
         recordings = self._recordings(
             input_values, attention_mask, semantic_tokens, semantic_attention_mask, audio_codes, codes_attention_mask
         )

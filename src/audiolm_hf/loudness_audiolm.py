@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-ACTIVE_DB = 25.0  # frames so far below the mean power are pauses
-BURST_DB = 20.0  # frames so far above the rest are a click or a thump, unless they are many:
+ACTIVE_DB = 25.0  # frames this far below the mean power are pauses
+BURST_DB = 20.0  # frames this far above the rest are a click or a thump, unless they are many:
 BURST_FRAMES = 0.03  # largest share of frames; more are the sound itself, such as a metronome
 SILENCE = 1e-6  # RMS relative to full scale; quieter prompts are not normalized
 MAX_CORRECTION_DB = 6.0  # of the codec's change of loudness

@@ -52,7 +52,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         for checked in (config, config.semantic_tokenizer_config, *config.stage_configs.values()):
             checked.validate()  # fields may have been assigned since it was built
         super().__init__(config)
-        # A fast way of attention that is asked for is meant for the stages; the other parts choose what they support.
+        # A fast attention implementation is requested for the stages; the other parts choose what they support.
         for part in (config.semantic_tokenizer_config, config.codec_config):
             if part._attn_implementation != "eager":  # which all of them support
                 part._attn_implementation = None
@@ -87,7 +87,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
                 )
         parts = {"semantic_tokenizer": semantic_tokenizer, "codec": codec, **stages}
         config = AudioLMConfig(**{f"{name}_config": part.config for name, part in parts.items()})
-        with torch.device("meta"):  # its own weights would be thrown away at once
+        with torch.device("meta"):  # weights of its own would be replaced at once
             model = cls(config)
         for name, part in parts.items():
             model.add_module(name, part)
@@ -142,7 +142,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         super().add_adapter(adapter_config, adapter_name)
 
     def get_input_embeddings(self) -> None:
-        """Return `None`: each stage has embeddings of its own, which quantization and PEFT ask it for."""
+        """Return `None`: quantization and PEFT ask each stage for its own embeddings."""
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: the whole has no embeddings of its own."""

@@ -3,9 +3,9 @@
 
 Sampled codes make pitch and harmonics waver, which the bands of log-mel spectra average out. Windows of 64 ms resolve
 single harmonics below 2 kHz. The features of both spectra are absolute differences over several spans. Every frame of
-20 ms that is not nearly silent has logits; those of a second are their means. A recording is judged by the means of
+20 ms that is not nearly silent has logits, which are averaged over each second. A recording is judged by the means of
 all stretches of 3 s of such frames, the most suspicious of which counts most, as a file can begin with a real prompt.
-A higher score is more real (bona fide), as in ASVspoof.
+As in ASVspoof, a higher score is more real (bona fide).
 """
 
 import itertools
@@ -33,9 +33,9 @@ MIN_LENGTH_S = 0.5
 NUM_MEL_BINS = 80  # of `log_mel_spectrogram`, whose windows begin every 10 ms
 FRAME_RATE = 50  # Hz; a frame is two windows
 LOW_WINDOW_S, NUM_LOW_BINS = 0.064, 128  # bins of 15.6 Hz, below 2 kHz
-LOW_AHEAD_S = 0.0145  # from the beginning of these windows to that of a frame, which centres them on it
+LOW_AHEAD_S = 0.0145  # by which these windows begin before a frame, so that they are centred on it
 DYNAMIC_RANGE = 18.0  # nepers of power below the loudest bin of a clip, 78 dB; what is softer is noise floor
-LOUD_RANGE = 8.0  # nepers of power below a clip's mean, 35 dB; softer frames tell about the recording, not the voice
+LOUD_RANGE = 8.0  # nepers of power below a clip's mean, 35 dB; softer frames are of the recording, not of the voice
 SPANS = (1, 2, 4, 8), (1, 2, 3, 4)  # in windows and in bins, over which spectra are compared
 NUM_CHANGES = len(SPANS[0]) + len(SPANS[1]) + 3  # features of a bin
 STRETCH = 150  # frames whose mean logits are compared within a recording, 3 s without silence
@@ -154,8 +154,8 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
         """Return the `score` of one recording, the probability that it is real, and the `verdict`, its likelier label.
 
         The score is low if any stretch of 3 s sounds generated; `most_suspicious_s` is the beginning and the end of
-        that which does most, in seconds. The `scores_per_second` are a list, with None for NaN. Arguments and errors
-        are those of `forward`; several recordings are an error.
+        the one that does most, in seconds. The `scores_per_second` are a list, with None for NaN. Arguments and errors
+        are those of `forward`; more than one recording is an error.
         """
         if len(input_values) > 1:
             raise ValueError(f"input_values has {len(input_values)} rows; give one, or call the model for several.")
@@ -228,7 +228,7 @@ class AudioLMDetectorForAudioClassification(AudioLMPreTrainedModel):
     ) -> Iterator[tuple[Iterator[tuple[Tensor, Tensor]], Tensor]]:
         """Yield the features of [`_changes_of`] of both spectra, and the mask `(batch, frames)` of loud frames.
 
-        Those of frames, which are log spectra below 2 kHz, come first, then those of half frames, log-mel spectra.
+        The features of log spectra below 2 kHz, by frame, come first, then those of log-mel spectra, by half frame.
         Recordings of more than a minute are split into blocks of equal length.
         """
         check_waveform(input_values)
@@ -285,8 +285,8 @@ def _loud(power: Tensor, mask: Tensor) -> Tensor:
 def _stretch_odds(frame_logits: Tensor, mask: Tensor) -> Tensor:
     """Return the mean log odds of generated audio `(batch, frames)` of all stretches of `STRETCH` frames of a mask.
 
-    A stretch has the place of its first frame among those of the mask; places of none have minus infinity. The frames
-    of a shorter recording are one stretch.
+    A stretch is indexed by its first frame among those of the mask; indices without a stretch have minus infinity. The
+    frames of a shorter recording are one stretch.
     """
     order = (~mask).int().argsort(dim=1, stable=True)
     odds = (frame_logits[..., 1 - REAL] - frame_logits[..., REAL]).gather(1, order)  # 0 after those of the mask
@@ -297,7 +297,7 @@ def _stretch_odds(frame_logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _second_scores(frame_logits: Tensor, mask: Tensor) -> Tensor:
-    """Return what [`AudioLMDetectorForAudioClassification.scores_per_second`] does, of the logits of a mask."""
+    """Return [`AudioLMDetectorForAudioClassification.scores_per_second`] from logits and the mask of their frames."""
     missing = -mask.shape[1] % FRAME_RATE
     sums = F.pad(frame_logits, (0, 0, 0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
     counts = F.pad(mask, (0, missing)).unflatten(1, (-1, FRAME_RATE)).sum(2)
@@ -305,9 +305,9 @@ def _second_scores(frame_logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _clip_logits(odds: Tensor) -> Tensor:
-    """Return the logits `(batch, 2)` of clips by [`_stretch_odds`]: a soft maximum over their stretches.
+    """Return the logits `(batch, 2)` of clips from [`_stretch_odds`]: a soft maximum over their stretches.
 
-    It is reduced by the logarithm of their number, so that real recordings are not called generated as they are long.
+    It is reduced by the logarithm of their number, so that long real recordings are not called generated.
     """
     odds = SOFTNESS * ((odds / SOFTNESS).logsumexp(1) - (odds > -math.inf).sum(1).float().log())
     require_finite(odds, "The detector")

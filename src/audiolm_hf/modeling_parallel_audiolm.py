@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The parallel acoustic stage: an encoder that predicts the codes of all frames together.
 
-In: for each frame its semantic tokens and a code, or mask, of every level, all added; out: for each level the logits
-of the codes of every frame.
+In: for each frame, the sum of the embeddings of its semantic tokens and of a code, or mask, of every level; out: for
+each level, the logits of the codes of every frame.
 
 Paper: SoundStorm (arXiv 2305.09636), with the encoder of transformers that the configuration names in place of its
 Conformer.
@@ -50,8 +50,8 @@ class AudioLMParallelModel(AudioLMStageBase):
             input_ids (`torch.LongTensor` of shape `(batch, frames, columns)`, *optional*): semantic tokens and codes
                 of each frame, see [`~token_layout_audiolm.frame_rows`].
             attention_mask (`torch.LongTensor` of shape `(batch, frames)`, *optional*): 1 for real frames.
-            inputs_embeds (`torch.FloatTensor` of shape `(batch, frames, hidden_size)`, *optional*): or `input_ids`,
-                see `embed`.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, frames, hidden_size)`, *optional*): in place of
+                `input_ids`, see `embed`.
             labels (`torch.LongTensor` of shape `(batch, frames, columns)`, *optional*): the id of a masked code where
                 it is to be predicted, -100 elsewhere.
             skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
@@ -85,7 +85,7 @@ class AudioLMParallelModel(AudioLMStageBase):
         )
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Return `(batch, frames, hidden_size)`: the mean of the embeddings of a frame's semantic tokens, plus codes.
+        """Return `(batch, frames, hidden_size)`: the mean embedding of a frame's semantic tokens, plus those of codes.
 
         A frame without semantic tokens has the embedding of their absence.
         """

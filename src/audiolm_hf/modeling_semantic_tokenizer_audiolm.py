@@ -62,8 +62,8 @@ def stacked_log_mel(input_values: Tensor, lengths: Tensor, sampling_rate: int, n
     """Return the input features `(batch, num_frames, 160)` of w2v-BERT 2.0 for a padded batch; a frame is 20 ms.
 
     Every mel bin of a recording has mean 0 and variance 1 over the windows that lie wholly inside the recording, as in
-    transformers' `SeamlessM4TFeatureExtractor`. Frames after those repeat the last of them: silence there would look
-    like a sound of its own.
+    transformers' `SeamlessM4TFeatureExtractor`. Frames after those repeat the last of them, because silence would look
+    like another sound.
     """
     window_length, hop_length = sampling_rate // 40, sampling_rate // 100
     num_windows = num_frames * STACKED_FRAMES

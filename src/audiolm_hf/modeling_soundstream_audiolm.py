@@ -36,7 +36,7 @@ from .spectral_codec_audiolm import (
 )
 
 DECODE_WINDOW = 256  # frames decoded at once, which only limits the memory
-NOISE_PLACES = 2**20  # frames at which the noise of a harmonic decoder begins in training, so that none is learned
+NOISE_PLACES = 2**20  # frames at which the noise of a harmonic decoder can begin in training, so that none is learned
 
 
 @dataclass
@@ -229,7 +229,7 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         return SoundStreamEncoderOutput(audio_codes=audio_codes, attention_mask=frame_mask.long())
 
     def low_band(self, input_values: Tensor) -> Tensor | None:
-        """Coefficients `(batch, frames, low_band_dim)` that are coded beside the latents, if the codec has them."""
+        """Return coefficients `(batch, frames, low_band_dim)` to code in addition to the latents, or `None`."""
         if not self.config.low_band_dim:
             return None
         return compress_low_band(mdct(input_values, self._mdct_basis(input_values)), self.config.low_band_scale)
@@ -288,7 +288,7 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
     def decode_window(
         self, audio_codes: Tensor, frame_mask: Tensor | None, state: SourceState | None, known: int, frames: int
     ) -> tuple[Tensor, SourceState | None]:
-        """Decode the next `frames` of a recording, among frames that they depend on (see `decoder_context`).
+        """Decode the next `frames` of a recording, given with the frames that they depend on (see `decoder_context`).
 
         `audio_codes (batch, num_codebooks, window_frames)` begin `known` frames before the next one; `state` is what
         the previous window returned. Return samples `(batch, frames * hop_length)`, and the state after these.
@@ -324,7 +324,7 @@ class SoundStreamModel(KeepsFloat32, AudioLMPreTrainedModel):
         if type(num_codebooks) is not int or num_codebooks != 0:
             num_codebooks = check_num_codebooks(num_codebooks, self.config.num_codebooks)
         device_type = input_values.device.type
-        autocast = self.training and torch.is_autocast_enabled(device_type)  # to train faster, and for nothing else
+        autocast = self.training and torch.is_autocast_enabled(device_type)  # only to train faster
         with torch.autocast(device_type, enabled=autocast):
             padded, frame_mask = self._pad_to_frames(input_values, attention_mask)
             if f0 is not None and self.config.decoder_type != "harmonic":

@@ -43,7 +43,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _float32_names = r".*inv_freq$"  # in half precision, positions of a few hundred ids would be far off
+    _float32_names = r".*inv_freq$"  # in half precision, positions beyond a few hundred ids would be far off
     _no_split_modules: ClassVar[list[str]] = []
     _supports_attention_backend = True
     _can_compile_fullgraph = True
@@ -71,8 +71,8 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
     def level_logits(self, hidden_states: Tensor, level: int) -> Tensor:
         """Return the logits of the ids of a level, `(..., ids of the level)`, computing only these rows of the head.
 
-        They are of hidden states of the decoder's last layer, in float32: column i is id `level_range(config,
-        level)[0] + i`; minus infinity for an id that is never chosen.
+        `hidden_states` are those of the decoder's last layer. The logits are float32: column i is id
+        `level_range(config, level)[0] + i`, with minus infinity for an id that is never chosen.
         """
         start, stop, _ = self._level_ids[level]
         if self._head_has_rows:
@@ -174,8 +174,8 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             position_ids (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): see
                 `mask_and_positions`.
             past_key_values (`Cache`, *optional*): keys and values of earlier ids.
-            inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*): or
-                `input_ids`.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, sequence_length, hidden_size)`, *optional*): in place
+                of `input_ids`.
             labels (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): the id itself where it is to
                 be predicted from the ids before it, -100 elsewhere.
             use_cache (`bool`, *optional*): return the cache, too; by default not with labels or packed sequences.
@@ -184,8 +184,8 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             num_items_in_batch (`int` or `torch.Tensor`, *optional*): what the summed loss is divided by: labels of the
                 whole (accumulated, distributed) batch, or a number for each row; by default the labels given here.
             cache (`Cache`, *optional*): `past_key_values` under the name that transformers has for it since 5.24.
-            **kwargs: passed to the decoder, except `shift_labels`: labels already one to the left, used for the loss
-                in place of `labels` where a sequence is spread over processes.
+            **kwargs: passed to the decoder, except `shift_labels`: labels already shifted one to the left, used for
+                the loss in place of `labels` when a sequence is spread over processes.
 
         Returns:
             [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` are over the whole vocabulary, before

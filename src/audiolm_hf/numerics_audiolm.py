@@ -40,7 +40,7 @@ class KeepsFloat32:
 
 
 def require_one_dtype(model: nn.Module, name: str) -> None:
-    """Check that the weights of a model have one dtype, which a part of it can lose by a call of its own `half`."""
+    """Check that the weights of a model have one dtype; calling `half` of a part would change that."""
     if torch.compiler.is_compiling():
         return
     weights = {weight.dtype: key for key, weight in model.state_dict().items() if weight.is_floating_point()}
@@ -92,7 +92,7 @@ def _held(model: nn.Module) -> Iterator[None]:
 
 
 def require_finite(values: Tensor, what: str) -> None:
-    """Check the results of a part for NaN and infinity, which are due to such weights."""
+    """Check the results of a part for NaN and infinity, which come from such weights."""
     if not (values.is_meta or torch.compiler.is_compiling() or values.isfinite().all()):
         raise ValueError(f"{what} has values that are NaN or infinite, due to its weights; load them again.")
 
@@ -114,9 +114,10 @@ def finite_parts(model: nn.Module, what: str) -> Iterator[None]:
 
 
 def settled(method: Callable) -> Callable:
-    """Run a model's method, or what it returns step by step, in evaluation mode, without autocast and gradients.
+    """Run a model's method, or each step of the iterator that it returns, in evaluation mode, without autocast.
 
-    Steps may be asked for from several threads and modes, of which a tensor of `inference_mode` would fit only one.
+    There are no gradients, by `no_grad`: steps may be asked for from several threads and modes, and tensors of
+    `inference_mode` would fit only one.
     """
 
     @contextmanager

@@ -25,12 +25,12 @@ from .configuration_audiolm import AudioLMStageConfig
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
 MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
-CACHED_BYTES = 12e6  # up to here, a decoder, its keys and its values stay in the processor's cache from step to step
+CACHED_BYTES = 12e6  # a decoder of up to this size, with keys and values, stays in the processor's cache between steps
 _onednn: Any = torch.ops.mkldnn
 
 
 class _GrowingLayer(DynamicLayer):
-    """Keys and values in room reserved once; appending copies nothing that is already there."""
+    """Keys and values in memory reserved once; appending copies nothing that is already there."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class FixedCache(StaticCache):
 class PackedDecoder:
     """Steps of a decoder, one id of every row at a time, that return the hidden states of its `forward`.
 
-    The weights are copied in a layout that few rows are multiplied by fast, and all steps compute in the same buffers,
+    The weights are copied in a layout that is fast to multiply with few rows, and all steps use the same buffers,
     because calls of torch take most of the time of a small decoder. See `pack_decoder`.
 
     Args:
@@ -248,7 +248,7 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def normalize(hidden: Tensor, norm: Any, out: Tensor | None = None) -> Tensor:
-    """Return the result of an RMSNorm, for one row in float32 in `out`, if that is given."""
+    """Return the result of an RMSNorm; for one row in float32 it is written to `out`, if that is given."""
     if _is_row(hidden):  # by fewer calls
         return torch.mul(hidden, norm.weight, out=out).mul_(_scale(hidden[0].numpy(), norm))
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
@@ -265,14 +265,14 @@ def _is_row(hidden: Tensor) -> bool:
 
 
 def _paired(values: Tensor) -> Tensor:
-    """Return the halves of the last dimension, real and imaginary parts, as pairs."""
+    """Return the two halves of the last dimension, which are real and imaginary parts, as pairs of neighbours."""
     return values.unflatten(-1, (2, -1)).mT.flatten(-2)
 
 
 def _normed(
     hidden: Tensor, norm: Any, layers: Sequence[Any], out: Tensor, is_streamed: bool, order: Tensor | None = None
 ) -> Callable[[], Tensor]:
-    """Return the function that writes what linear layers compute of the normalized hidden states to `out`."""
+    """Return the function that applies linear layers to the normalized hidden states, and writes to `out`."""
     if not _is_row(hidden):
         product = pack(layers, len(hidden), order)
         return lambda: out.copy_(product(normalize(hidden, norm)))
@@ -284,7 +284,7 @@ def _normed(
 
 
 def _added(hidden: Tensor, inputs: Tensor, layer: Any, is_streamed: bool) -> Callable[[], Tensor]:
-    """Return the function that adds what a linear layer computes of `inputs` to the hidden states."""
+    """Return the function that applies a linear layer to `inputs`, and adds the result to the hidden states."""
     if not _is_row(hidden):
         product = pack((layer,), len(hidden))
         return lambda: hidden.add_(product(inputs))
@@ -319,7 +319,7 @@ def _has_fbgemm() -> bool:
 
 
 def pack(layers: Sequence[Any], rows: int, order: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return the function of linear layers with the same inputs, whose outputs are concatenated, in some order."""
+    """Return the function that applies linear layers to the same inputs; outputs are concatenated, in `order`."""
     weight, bias = _joined(layers, order)
     if torch.backends.mkldnn.is_available():
         weight = _onednn._reorder_linear_weight(weight, rows)
@@ -355,7 +355,7 @@ def fast_dtypes() -> list[torch.dtype]:
 
 
 def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
-    """Return whether `PackedDecoder` computes what `forward` does, on the device of its weights."""
+    """Return whether `PackedDecoder` computes what the model's `forward` does, on the device of its weights."""
     return (
         reads_weights_alone(model, _DECODERS)
         and [type(layer) for layer in cache.layers] == [_GrowingLayer] * len(model.layers)
@@ -365,12 +365,12 @@ def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
 
 
 def can_read(model: PreTrainedModel, cache: DynamicCache) -> bool:
-    """Return whether `PackedEncoder` computes what `forward` does of contexts without padding."""
+    """Return whether `PackedEncoder` computes what the model's `forward` does for contexts without padding."""
     return model.dtype == torch.float32 and can_pack(model, cache)
 
 
 def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
-    """Return whether a model is one of some kinds, on the CPU, and its weights determine what its `forward` computes.
+    """Return whether a model is of one of `kinds`, on the CPU, and its weights determine what its `forward` computes.
 
     A model with adapters, hooks, quantized, sharded, offloaded or compiled parts is left to transformers.
     """

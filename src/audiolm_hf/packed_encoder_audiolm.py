@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Passes over whole sequences on a CPU, with packed weights, no modules and no padding.
 
-In: embeddings of the frames or ids of all rows, one row after the other; out: hidden states of those that are asked
-for. The parallel stage's encoder makes such passes, and the decoders of the other stages, to read their contexts.
+In: embeddings of the frames or ids of all rows, one row after the other; out: hidden states of those that are wanted.
+The parallel stage's encoder runs such passes, and so do the decoders of the other stages, to read their contexts.
 """
 
 from typing import Any
@@ -14,13 +14,13 @@ from transformers import DynamicCache, EuroBertModel, PreTrainedModel
 
 from .packed_decoder_audiolm import multiply, normalize, pack, reads_weights_alone
 
-BLOCK = 256  # ids whose attention to those before is one product
+BLOCK = 256  # ids whose attention to earlier ones is one product
 
 
 class PackedEncoder:
     """Passes of an encoder, or over the contexts of a decoder, which return the hidden states of its `forward`.
 
-    The weights are copied in a layout that many rows are multiplied by fast, and attention is a product of oneDNN for
+    The weights are copied in a layout that is fast to multiply with many rows, and attention is a oneDNN product for
     each head, which takes half as long as `scaled_dot_product_attention` in float32. See `pack_encoder`.
 
     Args:
@@ -55,7 +55,7 @@ class PackedEncoder:
         """Return the last hidden states `(count, hidden_size)` of the frames where `wanted (frames,)` is true.
 
         `embeds (frames, hidden_size)` are of all frames; those that are not wanted pass through all layers but the
-        last. Of a decoder, the last ids of the rows are wanted.
+        last. For a decoder, the last ids of the rows are wanted.
         """
         hidden, last = embeds, len(self.layers) - 1
         counts = self.lengths
@@ -80,7 +80,7 @@ class PackedEncoder:
         return normalize(hidden, self.model.norm)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, counts: list[int]) -> Tensor:
-        """Return what the `counts` queries of each row read in their row; all `(frames, heads, head_size)`."""
+        """Return the attention of the `counts` queries of each row to their row; all `(frames, heads, head_size)`."""
         attended = torch.empty_like(queries)
         rows = zip(*(each.split(counts) for each in (attended, queries)), keys.split(self.lengths), strict=True)
         for (found, asked, known), read in zip(rows, values.split(self.lengths), strict=True):
@@ -90,7 +90,7 @@ class PackedEncoder:
         return attended.flatten(1)
 
     def _read(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return what scaled queries `(heads, frames, size)` of shared keys read, `(frames, heads, size)`."""
+        """Return the attention of scaled queries `(heads, frames, size)` to shared keys, `(frames, heads, size)`."""
         if self.cache is None or queries.shape[1] == 1:
             return _read(queries, keys, values)
         stops = [*range(BLOCK, len(keys), BLOCK), len(keys)]
@@ -99,7 +99,7 @@ class PackedEncoder:
 
 
 def _read(queries: Tensor, keys: Tensor, values: Tensor, is_causal: bool = False) -> Tensor:
-    """Return what queries read, see `PackedEncoder`; if `is_causal`, they are the last, and read none that follow."""
+    """Return the attention of queries, see `PackedEncoder`; if `is_causal`, they are the last, and see none after."""
     if queries.dtype != torch.float32:  # in which shares of the attention would be rounded
         return F.scaled_dot_product_attention(queries, keys[None], values[None], scale=1.0).transpose(0, 1)
     scores = multiply(queries.flatten(0, 1), keys.contiguous())

@@ -140,7 +140,7 @@ class AudioContinuationPipeline(Pipeline):
         return super().__call__(self._read_inputs(inputs, self._preprocess_params | options), **kwargs)
 
     def stream(self, inputs: Any, *, chunk_s: float | None = None, **kwargs: Any) -> Iterator[AudioContinuation]:
-        """Continue one prompt, chunk by chunk as the continuation is made.
+        """Continue one prompt chunk by chunk.
 
         The chunks are the result of `__call__` with the same options and seed, bit for bit, in memory that does not
         grow with the length.

@@ -167,8 +167,8 @@ class AudioLMProcessor(ProcessorMixin):
                 uint8, int16 or int32 samples; arrays without a rate are at the processor's.
             saving_path (`str`, `os.PathLike` or a list of these): one path for each recording, ending in .wav, .flac,
                 .opus or .mp3.
-            checkpoint (`str`, *optional*): folder or Hub name of the model, whose name and hash the metadata have; by
-                default where this processor was loaded from.
+            checkpoint (`str`, *optional*): folder or Hub name of the model, whose name and hash go into the metadata;
+                by default where this processor was loaded from.
             seed (`int`, *optional*): seed of the generation, for the metadata.
             watermark (`bool`, defaults to `False`): also mark the samples, see
                 [`~audiolm_hf.watermark_audiolm.add_watermark`].
@@ -178,8 +178,8 @@ class AudioLMProcessor(ProcessorMixin):
 
         Raises:
             TypeError: if a recording is not audio.
-            ValueError: if there are more or fewer paths or one twice, an ending is unknown, or its format does not
-                have the rate.
+            ValueError: if the number of paths is wrong or one is given twice, an ending is unknown, or its format does
+                not support the rate.
             FileNotFoundError: if the folder of a path does not exist.
             ImportError: if `watermark` is set and the package resemble-perth is missing.
         """

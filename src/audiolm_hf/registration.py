@@ -66,8 +66,8 @@ PARTS = (
 def register_stage(stage: Stage) -> None:
     """Add a stage of another package to the table of stages, and its classes to transformers' Auto classes.
 
-    A model that [`AudioLMConfig`] gives a `<stage>_config` then has it: it is trained, saved, loaded and generates
-    like the others.
+    A model whose [`AudioLMConfig`] has a `<stage>_config` then has this stage, which is trained, saved and loaded, and
+    generates, like the others.
     """
     add_stage(stage)
     _register_part(_stage_part(stage))

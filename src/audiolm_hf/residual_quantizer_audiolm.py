@@ -40,7 +40,7 @@ def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
 def kmeans(vectors: Tensor, num_clusters: int) -> Tensor:
     """Return centroids `(num_clusters, dim)` of `vectors (num_vectors, dim)` by Lloyd's algorithm.
 
-    It starts from randomly drawn vectors, which repeat with a little noise where there are too few.
+    It starts from random vectors or, if there are too few, from repeated ones with a little noise.
     """
     num_vectors = len(vectors)
     if num_vectors >= num_clusters:
@@ -66,7 +66,7 @@ def _is_distributed() -> bool:
 
 
 def _place() -> tuple[int, int]:
-    """Return the number of this process and of all that train together."""
+    """Return the rank of this process and the number of processes that train together."""
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if _is_distributed() else (0, 1)
 
 
@@ -131,7 +131,7 @@ class EMACodebook(nn.Module):
         drawn = candidates[torch.randint(len(candidates), (len(dead),), device=vectors.device)]
         if _is_distributed():
             torch.distributed.broadcast(drawn, src=0)  # where their random numbers differ
-        # A replaced code starts at the mean use, so that it has time to prove its own.
+        # A replaced code starts with the mean use, so that it is not replaced again at once.
         self.sums.copy_(torch.where(dead[:, None], drawn * mean_count, self.sums))
         self.counts.copy_(torch.where(dead, mean_count, self.counts))
 
@@ -186,9 +186,9 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, low_band: Tensor | None = None) -> None:
-        """Initialize levels by k-means on what those before leave of `latents (..., hidden_size)` and `low_band`.
+        """Initialize each level by k-means on what those before leave of `latents (..., hidden_size)` and `low_band`.
 
-        Several processes have the same latents each, or agree on the result of the first one.
+        All processes use the result of the first one, also if their latents differ.
         """
         residual = self._join(latents, low_band)
         for level in self.levels:
@@ -207,11 +207,11 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
         return residual[:, : level.codebook.shape[1]]
 
     def _widen(self, quantized: Tensor) -> Tensor:
-        """Complete the vectors of a level that codes no low band by zeros."""
+        """Pad the vectors of a level that codes no low band with zeros."""
         return F.pad(quantized, (0, self.latent_dim + self.low_band_dim - quantized.shape[1]))
 
     def _split(self, total: Tensor, batch: int) -> tuple[Tensor, Tensor | None]:
-        """Latents `(batch, frames, hidden_size)` and low band `(batch, frames, low_band_dim)` of joined vectors."""
+        """Return latents `(batch, frames, hidden_size)` and low band `(batch, frames, low_band_dim)` of vectors."""
         total = total.view(batch, -1, total.shape[1])
         latents = self.out_proj(total[..., : self.latent_dim])
         if self.low_band_proj is None:
@@ -222,8 +222,8 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
     def _draw_num_levels(self, batch: int, num_levels: int, device: torch.device) -> Tensor | None:
         """Return the levels in use for each row with quantizer dropout (SoundStream, section III-C).
 
-        Where there is a low band, every other dropped row stops right before it, at what the coarse stage predicts.
-        Every process draws for the rows of all, so that with equal seeds several train like one.
+        With a low band, every other dropped row stops right before it, at the levels that the coarse stage predicts.
+        Every process draws for the rows of all, so that with equal seeds several processes train like one.
         """
         if not self.training or self.dropout == 0:
             return None
@@ -239,7 +239,7 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
     def forward(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> QuantizerOutput:
         """Quantize `latents (batch, frames, hidden_size)` with the first `num_codebooks` levels, in float32.
 
-        So is `low_band (batch, frames, low_band_dim)`, if there is one. With 0 levels everything passes unquantized.
+        `low_band (batch, frames, low_band_dim)`, if given, is quantized, too. With 0 levels, nothing is quantized.
         """
         with torch.autocast(latents.device.type, enabled=False):
             return self._quantize(latents, num_codebooks, low_band)
@@ -278,7 +278,7 @@ class ResidualVectorQuantizer(KeepsFloat32, nn.Module):
         )
 
     def encode(self, latents: Tensor, num_codebooks: int, low_band: Tensor | None = None) -> Tensor:
-        """Codes, `(batch, num_codebooks, frames)` of `latents (batch, frames, hidden_size)` and their low band."""
+        """Return codes `(batch, num_codebooks, frames)` of `latents (batch, frames, hidden_size)` and low band."""
         codes = []
         with torch.autocast(latents.device.type, enabled=False):
             residual = self._join(latents, low_band)

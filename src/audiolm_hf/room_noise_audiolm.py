@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Noise like that of a prompt's pauses, which a codec of few levels removes, so that pauses decay into silence.
+"""Noise like that of a prompt's pauses, which a codec of few levels removes, so that pauses would decay into silence.
 
 In: a prompt and its resynthesis; out: noise with the spectrum that the resynthesis lacks in the softest parts of the
-prompt. It is the same from the first sample of the continuation to the last.
+prompt. Its spectrum does not change in the course of a continuation.
 """
 
 import torch
@@ -14,8 +14,8 @@ from .sampling_audiolm import RowNoise
 HOP_S = 0.008  # windows are four times as long
 MIN_LENGTH_S = 1.0  # of a prompt; a shorter one need not have a pause
 NUM_WINDOWS = 8  # whose power is averaged
-QUANTILE = 0.1  # of these averages over time: the level in pauses, as about a fifth of speech are pauses
-QUANTILE_OF_NOISE = 0.48  # the same of steady noise, relative to its power
+QUANTILE = 0.1  # of these averages over time: the level in pauses, as about a fifth of speech is pauses
+QUANTILE_OF_NOISE = 0.48  # the same quantile of steady noise, relative to its power
 NUM_BINS = 9  # of a window, over which the spectrum is smoothed
 
 
@@ -36,7 +36,7 @@ class RoomNoise:
         self._white = torch.zeros(0, device="cpu")  # the last white noise that was filtered
 
     def fit(self, prompt: Tensor, decoded: Tensor) -> None:
-        """Set the spectrum by a prompt and its resynthesis, both `(num_samples,)`; none if it is shorter than 1 s."""
+        """Set the spectrum from a prompt and its resynthesis, both `(num_samples,)`; one below 1 s sets none."""
         if not self.share or len(prompt) < self.min_length:
             return
         floor, decoded_floor = (self._floor(audio.detach().float().cpu()) for audio in (prompt, decoded))
@@ -57,7 +57,7 @@ class RoomNoise:
         return (self.noise.draw(count) - 0.5) * 12**0.5
 
     def _floor(self, audio: Tensor) -> Tensor:
-        """Return the power of the pauses by frequency, that of white noise in every bin."""
+        """Return the power of the pauses in each frequency bin, relative to white noise of power 1."""
         length = len(self.window)
         spectrum = torch.stft(audio, length, self.hop_length, window=self.window, center=False, return_complex=True)
         power = spectrum.abs().square() / self.window.square().sum()

@@ -65,7 +65,7 @@ class RunFolder:
 
 
 def check_writable(folder: Path, name: str = "") -> None:
-    """Check that files, whose `name` may be too long, can be created in a folder, which may not exist yet."""
+    """Check that a file, whose `name` may be too long, can be created in a folder, which need not exist yet."""
     places = (folder.absolute(), *folder.absolute().parents)
     found = next(each for each in places if each.exists() or each.is_symlink())
     if not found.is_dir():
@@ -87,11 +87,11 @@ def hold_folder(
     overwrite: bool = False,
     shared: bool = False,
 ) -> Iterator[RunFolder]:
-    """Hold a folder, perhaps a new one, for a run within a context; a folder of another run is an error.
+    """Hold a folder for a run within a context, and create it if needed; a folder of another run is an error.
 
     `settings` are of JSON types, and `inputs` the files that the result depends on, by key of the settings and then by
-    names that do not depend on their place, see [`named_files`]. `overwrite` empties a folder of another run, and
-    `shared` allows files of others in it.
+    names that do not depend on their location, see [`named_files`]. `overwrite` empties a folder of another run, and
+    `shared` allows other files in it.
     """
     path = Path(folder)
     check_writable(path)
@@ -122,7 +122,7 @@ def hold_folder(
 
 @contextmanager
 def hold_file(path: Path) -> Iterator[None]:
-    """Hold a file that is to be written, perhaps a new one, within a context; a second process is refused."""
+    """Hold a file that is to be written within a context; a second process is refused."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{_LOCK_FILE}-{path.name}")
     with ExitStack() as stack:
@@ -194,7 +194,7 @@ def _describe(
 
 
 def named_files(paths: Iterable[Path]) -> dict[str, Path]:
-    """Return files and the files of folders, except hidden ones and `run.json`, by relative names."""
+    """Return files, and all files in folders except hidden ones and `run.json`, by relative names."""
     named: dict[str, Path] = {}
     for place, root in enumerate(paths):
         for path in walk_files(root) if root.is_dir() else [root]:
@@ -229,8 +229,8 @@ def file_states(
 ) -> FileStates:
     """Return sizes, modification times and hashes of files, which may not exist, by the same names.
 
-    Files with the size and time that an earlier result has (`known`) are not read again. The hashes of files beyond
-    `hashed_bytes` are `None`.
+    Files whose size and time are those of an earlier result (`known`) are not read again. The hashes of files beyond
+    `hashed_bytes` in all are `None`.
     """
     states: FileStates = {}
     for name, path in files.items():

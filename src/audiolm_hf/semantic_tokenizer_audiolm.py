@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One contract for semantic tokenizers: waveforms in, tokens and their mask out, at a fixed rate.
+"""One interface for semantic tokenizers: waveforms in, tokens and their mask out, at a fixed rate.
 
 A tokenizer derives its configuration from [`SemanticTokenizerConfig`] and its model from [`SemanticTokenizerModel`],
 and registers by one call.

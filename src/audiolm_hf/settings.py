@@ -57,7 +57,7 @@ class Use:
 
     INPUT = "input"  # files whose content is compared
     NAMED_INPUT = "named input"  # such files, or a name on the Hub
-    DATA = "data"  # recordings, relative to the `folder` beside it
+    DATA = "data"  # recordings, relative to the field `folder` of the same dataclass
     FREE = "free"  # does not change the result
 
 
@@ -114,7 +114,7 @@ def build(config_class: type, values: dict[str, Any], where: str = "configuratio
 
 
 def _paths_with(config_class: type, key: str, values: dict[str, Any]) -> Iterator[str]:
-    """Return the paths of a dataclass's inner ones that have a key; `values` have the names in dictionaries."""
+    """Yield the paths to a dataclass's inner dataclasses that have a key; `values` have the keys of dictionaries."""
     for name, hint in typing.get_type_hints(config_class).items():
         for inner in filter(dataclasses.is_dataclass, (hint, *typing.get_args(hint))):
             if key in [field.name for field in dataclasses.fields(inner)]:

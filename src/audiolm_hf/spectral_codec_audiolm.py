@@ -74,7 +74,7 @@ def windowed_spectrum(input_values: Tensor, config: SoundStreamConfig) -> Tensor
 
 
 def hann_window(config: SoundStreamConfig, device: torch.device) -> Tensor:
-    """Return the window `(window_length,)` that analyses and synthesizes."""
+    """Return the window `(window_length,)` of the analysis and the synthesis."""
     return torch.hann_window(config.window_length, device=device, dtype=torch.float32)
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Steps of a causal stage: hidden states of contexts of any lengths, and of the ids that follow them one by one."""
+"""Steps of a causal stage: hidden states of contexts of any length, and of the ids that follow them one by one."""
 
 from collections.abc import Callable
 from functools import partial

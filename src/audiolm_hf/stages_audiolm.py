@@ -39,7 +39,7 @@ class Stage:
             `stage`, and the `layout`.
         generate (`Callable`): continues rows in windows, piece by piece, like [`generate_semantic_tokens`] or, for
             codes, [`generate_coarse_codes`].
-        temperature (`float`, defaults to 1.0): with which it samples by default.
+        temperature (`float`, defaults to 1.0): its default sampling temperature.
         options (`dict`, *optional*): further options of its sampling, by their names without the stage's: default, and
             what is allowed.
         optional (`bool`, defaults to `False`): `use_<stage>_stage=False` generates without it.
@@ -63,7 +63,7 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """How the stage is called in configurations, options and folders."""
+        """Name of the stage in configurations, options and folders."""
         return self.config_class.stage
 
 
@@ -71,7 +71,7 @@ STAGES: dict[str, Stage] = {}
 
 
 def register_stage(stage: Stage) -> None:
-    """Add a stage to the table, or replace the one of its name, and `<stage>_config` to [`AudioLMConfig`]."""
+    """Add a stage to the table (or replace the one with its name), and `<stage>_config` to [`AudioLMConfig`]."""
     AudioLMConfig.add_stage(stage.config_class)
     STAGES[stage.name] = stage
 
@@ -127,7 +127,7 @@ class PartsMixin:
 
     @property
     def acoustic_codec(self) -> AcousticCodec:
-        """The codec seen through the contract that all codecs share."""
+        """The codec, with the interface that all codecs share."""
         return wrap_acoustic_codec(self.codec)
 
     @property

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Audio of `generate` as it is made, in another thread: what `TextIteratorStreamer` of transformers is for text."""
+"""Audio of `generate` as it is made, in another thread, like transformers' `TextIteratorStreamer` for text."""
 
 from queue import Queue
 
@@ -18,7 +18,7 @@ class AudioIteratorStreamer(BaseStreamer):
     ```
 
     Args:
-        timeout (`float`, *optional*): seconds to wait for a chunk before `queue.Empty` is raised; any time by
+        timeout (`float`, *optional*): seconds to wait for a chunk before `queue.Empty` is raised; unlimited by
             default.
     """
 

@@ -51,7 +51,7 @@ def refuse_short_name(source: Any) -> None:
 
 
 def checked(default: Any, allowed: Within | None = None, *, trained: bool = False) -> Any:
-    """Declare a field with a range, checked at every assignment; trained weights only work with a `trained` value."""
+    """Declare a field whose range is checked at every assignment; trained weights only work with a `trained` value."""
     validators = {} if allowed is None else {"validator": [allowed]}
     return dataclasses.field(default=default, metadata={"trained": trained, **validators})
 
@@ -143,8 +143,8 @@ class StrictConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, without attributes that could not be loaded and paths that the parts were loaded from.
 
-        As with transformers' remote code, the place of the code is only saved with the code. It is the model's file
-        also for the configuration, so that the parts that register there are known when `config.json` is read.
+        As with transformers' remote code, `auto_map` is only saved with the code. It names the model's file for the
+        configuration, too, so that the parts that register there are known when `config.json` is read.
         """
         fields = {name: value for name, value in super().to_dict().items() if self._knows(name)}
         for name in self.sub_configs:

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""How many threads a command uses: what suits the model, and no more than the process may have.
+"""How many threads a command uses: what suits the model, and no more than the process may use.
 
 torch starts a thread for every core. With a small model, waiting for threads takes longer than computing.
 """
@@ -36,7 +36,7 @@ def check_threads(asked: int | None) -> None:
 def set_threads(model: nn.Module, asked: int | None = None) -> str:
     """Set torch's number of threads, and return a phrase with the number and its reason.
 
-    It is the number `asked`, that of `OMP_NUM_THREADS`, or one for every 25 million weights of the largest part.
+    The number is that `asked` for, that of `OMP_NUM_THREADS`, or one for every 25 million weights of the largest part.
     """
     check_threads(asked)
     if asked is not None:

@@ -61,7 +61,7 @@ class TimeGrid:
         return num_tokens if self.token_s >= self.frame_s else num_frames
 
     def whole_units(self, num_frames: int) -> int:
-        """Return the largest number of units that have at most `num_frames` frames, see [`TimeGrid.frames_of`]."""
+        """Return the largest number of units with at most `num_frames` frames, see [`TimeGrid.frames_of`]."""
         return int(num_frames * self.frame_s / self.unit_s)
 
     def frames_of(self, num_units: int) -> int:

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Tokens and codes of several rows, passed from one stage to the next piece by piece.
 
-A stage yields a list of pieces, one for each row, as soon as it has some; the next one pulls only what its window
-needs and forgets what is behind it. Memory is therefore bounded by the windows, whatever the length.
+A stage yields a list of pieces, one for each row, as soon as it has some; the next stage pulls only what its window
+needs and forgets what is behind it. So the windows bound the memory, whatever the length.
 """
 
 from collections.abc import Callable, Iterator
@@ -85,7 +85,7 @@ class TimedTokens(Feed):
         return self.count(row) - self.prompt_lengths[row]
 
     def num_frames(self, row: int) -> int:
-        """Return how many frames a row has, or at least has."""
+        """Return how many frames a row has or, before it has ended, at least has."""
         return self._num_frames(row, self.num_new(row))
 
     def starts(self, row: int, first: int, stop: int) -> Tensor:

@@ -161,11 +161,11 @@ def without_condition(rows: Tensor, config: AudioLMStageConfig) -> Tensor:
 def hide_codes(
     example: dict[str, Tensor], config: AudioLMStageConfig, rng: np.random.Generator, level: int | None = None
 ) -> dict[str, Tensor]:
-    """Mask the codes that an example of the parallel stage predicts, and no longer label others; copy other examples.
+    """Mask the codes that an example of the parallel stage predicts, and label only these; copy other examples.
 
-    A part [0, t) of the frames remains, t uniform. One level, uniform unless given, is masked at a share of the other
-    frames, cos(u) with u uniform in [0, pi/2], at least at one of them; only this is predicted. The levels above it
-    are all masked there.
+    The first t frames stay, t uniform. One level, uniform unless given, is masked and predicted at a share of the
+    other frames, cos(u) with u uniform in [0, pi/2], at least at one of them. The levels above it are masked at all
+    of the other frames.
 
     Paper: SoundStorm (arXiv 2305.09636), masking.
     """
@@ -291,7 +291,7 @@ class AudioLMStageCollator:
 
     Args:
         config ([`AudioLMStageConfig`]): the stage.
-        seed (`int`, defaults to 0): of the masks of the parallel stage, which are others in every batch.
+        seed (`int`, defaults to 0): of the masks of the parallel stage, which differ in every batch.
 
     Example:
     ```python

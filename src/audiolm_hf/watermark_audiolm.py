@@ -21,7 +21,7 @@ THRESHOLD = 0.5  # of the score
 WATERMARK_RATE = 32000  # Hz, of the networks
 MIN_LENGTH_S = 0.5
 _PIECE_S = 60
-_CONTEXT_S = 1  # that is read before and after a piece, several times what the network sees
+_CONTEXT_S = 1  # read before and after each piece, several times what the network sees
 _INSTALL = 'pip install "audiolm_hf[watermark]"'
 
 
@@ -76,14 +76,14 @@ def add_watermark(audio: Any, sampling_rate: int) -> np.ndarray:
 def watermark_score(audio: Any, sampling_rate: int) -> float:
     """Return how surely a recording has the watermark, from 0 to 1; 0 for silence, also with an offset.
 
-    Arguments and errors are those of [`add_watermark`]. That of more than a minute is the mean of its pieces.
+    Arguments and errors are those of [`add_watermark`]. The score of more than a minute is the mean over its pieces.
     """
     network, samples = _network(), _check(audio, sampling_rate)
     scores = []
     for piece in _pieces(len(samples), sampling_rate):
         if np.ptp(samples[piece]):  # the network finds a watermark in a constant
             scores.append(np.mean(network.get_watermark(samples[piece], sampling_rate, round=False)))
-    return float(np.nan_to_num(np.mean(scores))) if scores else 0.0  # NaN where sound is softer than its floats tell
+    return float(np.nan_to_num(np.mean(scores))) if scores else 0.0  # NaN where sound is too soft for its floats
 
 
 def _check(audio: Any, sampling_rate: int) -> np.ndarray:
