@@ -34,8 +34,8 @@ WAVEFORM_ENCODERS = (
     "wavlm",
 )
 SPECTRUM_ENCODER = "wav2vec2-bert"
-NUM_MEL_BINS = 80  # of its input
-STACKED_FRAMES = 2  # log-mel frames side by side in one of its frames
+NUM_MEL_BINS = 80  # of that encoder's input
+STACKED_FRAMES = 2  # log-mel frames that are stacked in one encoder frame
 
 
 def _require_known(part: str, model_type: Any, known: Collection[str], register: str) -> None:

@@ -97,7 +97,7 @@ class Checkpoint:
 
 @dataclass
 class Job:
-    """What a visitor asked for: a prompt `(num_samples,)`, the seed of the first continuation, options of sampling."""
+    """A visitor's request: a prompt `(num_samples,)`, the seed of the first continuation, sampling options."""
 
     checkpoint: Checkpoint
     prompt: np.ndarray
@@ -108,7 +108,7 @@ class Job:
     shares: dict[str, float] = field(default_factory=dict)  # of each stage's tokens that are generated
 
     def run(self, number: int, folder: str) -> Iterator[np.ndarray | dict[str, Any]]:
-        """Yield the prompt and a continuation chunk by chunk, then the paths of its files in `folder`, and facts."""
+        """Yield the prompt and a continuation chunk by chunk, then a `dict` of its files in `folder` and of facts."""
         pipe, seed = self.checkpoint.pipe, self.seed + number
         rate = pipe.processor.sampling_rate
         sampling = pipe.model.check_generate_options(**self.options)
@@ -356,7 +356,7 @@ class Page:
 
 
 def _named(function: Callable, temperatures: Sequence[str]) -> Callable:
-    """Return a function with the names of its parameters that Gradio documents."""
+    """Return a function whose parameters have names, which Gradio shows in the endpoint's documentation."""
 
     def named(*inputs: Any) -> Iterator[Any]:
         yield from function(*inputs)

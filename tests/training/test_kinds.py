@@ -64,9 +64,9 @@ def test_help_of_a_kind_names_types_defaults_and_meanings(capsys):
     for line in (
         "output_folder (str, required): output folder; a run in this folder is resumed.",
         "warmup_steps (float, default 200.0): steps of linear warmup; a number below 1 is a share of all steps.",
-        "data.train (list of str, required): parquet files, folders or manifests of the training data, relative to",
+        "data.train (list of str, required): parquet files, folders or lists of the training data, relative to",
         "num_codebooks (int, optional): number of leading levels to train and validate",
-        "mel_weight (float, default 15.0): weights of the losses.",
+        "mel_weight (float, default 15.0): weight of the mel loss.",
         "report_to (list of 'tensorboard' or 'wandb' or 'trackio'): trackers that receive the metrics",
     ):
         assert line in text

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Lists = dict[str, list[dict[str, str]]]
 
 EXCERPT_S = 15.0
-EXCERPTS_FROM_S = 95.0  # seconds of each piece that excerpts are taken from, and that set its loudness
+EXCERPTS_FROM_S = 95.0  # first seconds of each piece, from which excerpts are taken, and which set its loudness
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -29,8 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Score sound files: 0 is generated, 1 is real. A score is low if any 3 s of a file sound generated. Exit "
         "status: 0 if all are real, 3 if any is generated, 1 if any cannot be scored, 2 for wrong options. Metadata "
-        "do not survive most edits and encodings: of a file without them, only the detector can tell whether it was "
-        "generated."
+        "do not survive most edits and encodings: whether a file without them was generated, only the detector or a "
+        "watermark can tell."
     )
     parser.add_argument("files", nargs="+", metavar="file", help="sound files of 0.5 s or more; - for standard input")
     parser.add_argument(
@@ -77,7 +77,7 @@ def _describe(result: dict[str, Any]) -> str:
         stretch = "from {:.1f} to {:.1f} s".format(*result["most_suspicious_s"])
         return f"{result['verdict']} (score {result['score']:.3f}; most suspicious {stretch}; by second {seconds})"
     if result["metadata"] is None:
-        return f"{UNMARKED}, which says nothing about how it was made; without --metadata, the detector does"
+        return f"{UNMARKED}, which says nothing about how it was made; without --metadata, the detector scores it"
     text = ", ".join(f"{name} {value}" for name, value in result["metadata"].items())
     text = "".join(letter if letter.isprintable() else "?" for letter in text)  # anybody can write into metadata
     return f"{result['verdict']} ({text})"

@@ -37,13 +37,13 @@ from audiolm_hf.threads import set_threads
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A row of the table: help, description, a function that adds options of its own, and the one that evaluates."""
+    """A row of the table: help, description, and the functions that add its own options and that evaluate."""
 
     help: str
     description: str
     add_options: Callable[[argparse.ArgumentParser], None]
     evaluate: Callable[[argparse.Namespace, str], Result]
-    formats: tuple[str, ...] = ()  # endings of further files beside the report
+    formats: tuple[str, ...] = ()  # endings of further files next to the report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -73,7 +73,7 @@ def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None
 
 def add_data(
     parser: argparse.ArgumentParser,
-    what: str = "parquet files, folders or manifests",
+    what: str = "parquet files, folders or lists of recordings",
     flag: str = "--data",
     required: bool = True,
 ) -> None:
@@ -90,10 +90,10 @@ def add_report(parser: argparse.ArgumentParser, with_markdown: bool = False) -> 
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of a command; an unknown option is an error with the closest one."""
+    """The parser of a command; an unknown option is an error that suggests the closest one."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse arguments; of those that are left, the first option is an error."""
+        """Parse arguments; the first option among those that are left is an error."""
         found, rest = super().parse_known_args(args, namespace)
         unknown = next((text.partition("=")[0] for text in rest if text.startswith("-")), None)
         if unknown is not None:
@@ -104,14 +104,14 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Removed(argparse.Action):
-    """An option of an older release, which is an error with the way to do the same."""
+    """An option of an older release; using it is an error that names the replacement."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         raise ValueError(f"The option {option} is no longer there: {self.const}.")
 
 
 def add_removed(parser: argparse.ArgumentParser, old: str, advice: str) -> None:
-    """Add an option of an older release, which is an error with `advice`; `--help` does not show it."""
+    """Add an option of an older release, whose use is an error with `advice`; `--help` does not show it."""
     parser.add_argument(old, nargs="*", action=_Removed, const=advice, help=argparse.SUPPRESS)
 
 
@@ -153,8 +153,8 @@ def check_inputs(paths: Iterable[Path | None]) -> None:
 def hold_report(output: Path | None, overwrite: bool, others: Sequence[str] = ()) -> Iterator[None]:
     """Check that a report can be written, also to a new folder, and refuse other processes within the context.
 
-    Its suffix must not be one of `others`, those of files written next to it. Existing files are replaced only with
-    `overwrite`, or if this program wrote the report.
+    Its suffix must not be one of `others`, the suffixes of files written next to it. Existing files are only replaced
+    with `overwrite`, or if this program wrote the report.
     """
     if output is None:
         yield

@@ -21,7 +21,7 @@ SHOWN_SKIPPED = 10  # all are in `SKIPPED_FILE`
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Tokenize recordings into a token dataset, to train the stages on. After an interruption, the same command "
+        "Tokenize recordings into a token dataset for training the stages. After an interruption, the same command "
         "resumes."
     )
     for part, what in {"tokenizer": "a semantic tokenizer", "codec": "a codec"}.items():

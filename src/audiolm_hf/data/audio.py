@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Recordings as mono float32 arrays at one sampling rate, with their labels, and random crops of them.
 
-The first step of everything that is trained or evaluated on audio. Recordings that cannot be read are left out and
-listed with the reason. Audio is decoded with soundfile or ffmpeg and resampled with soxr, without torchcodec.
+Everything that is trained or evaluated on audio starts here. Recordings that cannot be read are left out and listed
+with the reason. Audio is decoded with soundfile or ffmpeg and resampled with soxr, without torchcodec.
 """
 
 import math
@@ -163,8 +163,8 @@ class AudioCropDataset:
     """Endless random crops of one length; crop `i` depends on the seed, `i` and the source alone.
 
     So a training resumes exactly without saved state. Recordings are drawn in proportion to their length. Decoded
-    audio is kept as 16 bit integers, as far as there is room, and every crop passes through them, so that the cache
-    changes nothing. `pitch` adds `f0 (frames,)`, Hz, to every crop; short recordings are zero padded.
+    audio is rounded to 16-bit integers, which are cached as far as there is room. `pitch` adds `f0 (frames,)`, Hz, to
+    every crop; short recordings are zero padded.
     """
 
     def __init__(self, source: AudioSource, crop_length: int, seed: int = 0, pitch: FramePitch | None = None) -> None:
@@ -173,7 +173,7 @@ class AudioCropDataset:
         self._unreadable: set[int] = set()
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Crop number `index`: `input_values` float32 of shape `(num_samples,)`."""
+        """Return crop number `index`: `input_values` float32 of shape `(num_samples,)`."""
         rng = np.random.default_rng([self.seed, index])
         samples = self._draw(rng)
         start = int(rng.integers(max(1, len(samples) - self.crop_length + 1)))
@@ -189,7 +189,7 @@ class AudioCropDataset:
         return {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Samples of a random readable recording, int16."""
+        """Return the samples of a random readable recording, int16."""
         weights = self.source.durations.copy()
         while weights.any():
             cumulative = np.cumsum(weights)
@@ -201,7 +201,7 @@ class AudioCropDataset:
                 except ValueError as error:
                     self._unreadable.add(clip)
                     logger.warning(f"Left out {error}")
-            weights[clip] = 0.0  # what is drawn next does not depend on what was found unreadable before
+            weights[clip] = 0.0  # drawn and dropped in every run, so that no draw depends on earlier ones
         first = dict(islice(self.source.skipped.items(), 3))
         raise ValueError(f"None of the {len(self.source)} recordings can be decoded: {first}.")
 

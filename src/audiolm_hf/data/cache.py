@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""What was read or decoded last, in a bounded amount of memory."""
+"""A cache of what was read or decoded last, in a bounded amount of memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class ByteCache(Generic[Value]):
-    """Values by key; those not used for longest make room. A copy, or one in another process, is empty."""
+    """Values by key; the least recently used ones are dropped first. Copies, also in other processes, are empty."""
 
     def __init__(self, max_bytes: int, num_bytes: Callable[[Value], int]) -> None:
         self.max_bytes, self.num_bytes = max_bytes, num_bytes
@@ -20,7 +20,7 @@ class ByteCache(Generic[Value]):
         return type(self), (self.max_bytes, self.num_bytes)
 
     def get(self, key: Any, make: Callable[[], Value]) -> Value:
-        """Return the value of a key, made if it is not there."""
+        """Return the value of a key, which `make` computes if it is not there."""
         if key not in self.values:
             value = make()
             self.total += self.num_bytes(value)

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""From paths to recordings, before any is decoded, and from these to their encoded audio.
+"""From paths to recordings that are not decoded yet, and from these to their encoded audio.
 
 In: parquet files, folders, lists, datasets saved to disk, audio files; out: a [`ClipList`]. Parquet files are read
 here by row groups: `datasets` would copy them whole into its cache (66 MB for 68, in 1.4 s; all audio is read in

@@ -30,7 +30,7 @@ from audiolm_hf.token_layout_audiolm import (
 )
 
 ANCHOR_SHARE = 0.5  # of the crops that begin with an anchor from elsewhere in the recording
-EDGE_SHARE = 0.5  # of a window: how far past the ends of a recording a crop is aimed, so that ends are seen as often
+EDGE_SHARE = 0.5  # of a window by which crops are drawn past the ends, then moved inside: ends are seen as often
 BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length together
 
 
@@ -72,9 +72,9 @@ def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) ->
 
 
 def split_crop(crop: Crop, units: int, anchor: int, rng: np.random.Generator) -> list[Crop]:
-    """Replace the first `anchor` grid units of a crop by others of its record, of `units`, before or after the rest.
+    """Replace the first `anchor` grid units of a crop by others of its record (of `units`) before or after the rest.
 
-    As in generation, where a window that has moved begins with its anchor (see `anchor_length_s` of
+    In generation, too, a window that has moved begins with its anchor (see `anchor_length_s` of
     [`AudioLMStageConfig`]). A share of the crops, and those without a rest, stay as they are.
     """
     if rng.random() >= ANCHOR_SHARE or crop.length <= anchor:
@@ -105,8 +105,8 @@ def build_example(
 def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, rng: np.random.Generator) -> Tensor:
     """Replace a share of the input ids by random ids of the same level; special tokens and the condition stay.
 
-    In training a small stage sees clean codes, in generation its own; and little data is soon memorized. Noise in the
-    inputs helps against both, and keeps the condition useful: from clean codes alone, a code can nearly be predicted.
+    A small stage is trained on clean codes but generates from its own, and memorizes little data soon. Noise in the
+    inputs helps against both, and keeps the condition useful: a code can nearly be predicted from clean codes alone.
     """
     if share == 0:
         return input_ids
@@ -148,7 +148,7 @@ class StageBatches(Dataset):
         return self.num_batches * self.parts
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Build part `index % parts` of a batch, see [`pad_examples`]; if no sequence is left, one without labels."""
+        """Build part `index % parts` of a batch, see [`pad_examples`]; without a sequence left, one without labels."""
         number, part = divmod(index, self.parts)
         crops = self._find(number)
         examples = [self._example(number, row, crops[row]) for row in range(part, len(crops), self.parts)]
@@ -258,7 +258,7 @@ def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_t
 
 
 def check_agreement(info: TokenInfo, config: AudioLMStageConfig) -> None:
-    """Check that a stage's vocabulary, as far as it has codes, is the one of a token dataset."""
+    """Check that a stage's vocabulary, including any codes, is that of a token dataset."""
     pairs = {"num_semantic_tokens": (config.num_semantic_tokens, info.num_semantic_tokens)}
     if config.num_stage_codebooks:
         pairs["codebook_size"] = (config.codebook_size, info.codebook_size)

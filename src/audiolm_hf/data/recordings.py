@@ -53,7 +53,7 @@ class Clip:
 
     @property
     def id(self) -> str:
-        """The name, in a table `#row`, and the part cut out; unique within what it was listed with."""
+        """The name, `#row` in a table, and the part that is cut out; unique within what it was listed with."""
         row = f"#{self.row}" if self.row >= 0 else ""
         whole = not self.start_s and self.end_s is None
         return self.name + row + ("" if whole else f"[{self.start_s}:{'' if self.end_s is None else self.end_s}]")

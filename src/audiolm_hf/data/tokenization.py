@@ -85,7 +85,7 @@ def tokenize_recordings(
     with hold_folder(output, _KIND, described, {"data": source.files}, overwrite=overwrite) as held:
         shards, total, done = _missing_shards(source, output, plan)
         if not (output / INFO_FILE).exists():
-            if not isinstance(source, ClipList):  # first, so that without this file a stream is known to have ended
+            if not isinstance(source, ClipList):  # first, so that a missing file means that the stream has ended
                 write_json(output / STREAM_FILE, {"shard": 0, "state": None})
             _write_info(output, described)
         if plan.num_workers == 1:
@@ -104,7 +104,7 @@ def tokenize_recordings(
 
 
 def _describe(source: "ClipList | ClipStream", tokenizers: TokenizerPair, plan: TokenizationPlan) -> dict[str, Any]:
-    """Return what the folder's description says."""
+    """Return the content of the folder's `tokens.json`."""
     num_clips = len(source.clips) if isinstance(source, ClipList) else None
     return (
         dataclasses.asdict(token_info(tokenizers))
@@ -122,7 +122,7 @@ def _describe(source: "ClipList | ClipStream", tokenizers: TokenizerPair, plan: 
 
 
 class _Shard(NamedTuple):
-    """Recordings that make one shard, and the state of the stream behind them."""
+    """The recordings of one shard, and the state of the stream after them."""
 
     number: int
     clips: list[Clip]
@@ -198,7 +198,7 @@ def _make_here(shards: Iterable[_Shard], tokenizer: _Tokenizer) -> _Made:
 def _make_in_processes(
     shards: Iterable[_Shard], load: Callable[[], TokenizerPair], datasets: dict[Path, Any], plan: TokenizationPlan
 ) -> _Made:
-    """Tokenize in fresh processes, as far ahead of the shard that is written as keeps them busy."""
+    """Tokenize in new processes, far enough ahead of the shard that is being written to keep them busy."""
     context = get_context("spawn")  # a fork would copy threads' locks, and an accelerator's state
     pool = ProcessPoolExecutor(plan.num_workers, context, _start_worker, (load, datasets, plan))
     ahead = 1 + -(-2 * plan.num_workers // plan.recordings_per_shard)

@@ -3,7 +3,7 @@
 
 A token dataset is a folder of parquet shards, `tokens-<number>.parquet`, and `tokens.json`, which describes the tokens
 and names the tokenizers by a hash. The stages are trained on it without touching audio again. The semantic tokens of
-a row are stored without consecutive repeats, with the number of times each occurs; frames of codes are not.
+a row are stored without consecutive repeats, with the number of times each occurs; codes are stored as they are.
 
 Paper: AudioLM (arXiv 2209.03143), the two tokenizers; stages 1 and 2 for the repeats.
 """
@@ -100,7 +100,7 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def shard_hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of a token dataset's shards; those that are as their run left them are not read again."""
+    """Return the SHA-256 of a token dataset's shards; those that did not change since their run are not read again."""
     shards = {path.name: path for path in shard_paths(folder)}
     states = file_states(shards, kept_result(folder), hashed_bytes=math.inf)
     return {name: digest for name, (_, _, digest) in states.items()}

@@ -2,7 +2,7 @@
 """The recordings of one voice (or one instrument): which a model is adapted to, and which are kept for evaluation.
 
 Adaptation and its evaluation both choose here, in the order of the data, so that no recording is on both sides. A
-recording is known by its original (`source`) where the data says it: the same utterance in another file is the same.
+recording is identified by its original (`source`) if the data has it, so that copies in several files are one.
 """
 
 import re
@@ -43,7 +43,7 @@ def split_voice(
 
 
 def _take(records: Sequence[AudioRecord], minutes: float) -> tuple[list[AudioRecord], list[AudioRecord]]:
-    """Split after the first recordings that together last so long; if all are too short, before the first."""
+    """Split after the first recordings that together last `minutes`; if all are too short, before the first."""
     length = 0.0
     for place, record in enumerate(records):
         length += record.duration

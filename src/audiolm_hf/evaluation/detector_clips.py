@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The clips that a detector of a checkpoint's audio is trained and evaluated on.
 
-Generated clips are continuations of prompts, without the prompts, and samples without a prompt. Real ones are
-recordings, the same through the codec, and through its levels that are generated alone, so that the codec does not
-tell the classes apart.
+Generated clips are continuations, cut from their prompts, and samples without a prompt. Real ones are recordings as
+they are, resynthesized by the codec, and resynthesized from its coarse levels alone, so that traces of the codec do
+not tell the classes apart.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ GENERATED = ("continuation", "unconditional")
 REAL = ("real", "codec", "coarse")
 _DIGEST = "sha256"  # of a file's clips, beside them
 _BATCH = 16  # clips that are scored at once
-LEAD_S = 0.5  # decoded before a real clip, because a codec that begins with silence is no sign of real audio
+LEAD_S = 0.5  # decoded before a real clip and dropped, so that a codec's start from silence does not mark real audio
 _Temperature = Annotated[float, Within(0, 10, above=True)]
 
 
@@ -228,7 +228,7 @@ def _batch_file(folder: Path, name: str, index: int) -> Path:
 
 
 def _digest(tensors: dict[str, torch.Tensor], config: DetectorClipsConfig, path: Path) -> torch.Tensor:
-    """Return the SHA-256 of a batch's clips and of what they were asked to be."""
+    """Return the SHA-256 of a batch's clips and of the configuration that they were made by."""
     digest = hashlib.sha256(f"{path.name} {config}".encode())
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].numpy().tobytes())
@@ -236,7 +236,7 @@ def _digest(tensors: dict[str, torch.Tensor], config: DetectorClipsConfig, path:
 
 
 def read_clips(folder: Path, config: DetectorClipsConfig) -> dict[str, list[np.ndarray]]:
-    """Read the clips of [`write_clips`] by group, int16 of shape `(num_samples,)`, in the order of their making.
+    """Read the clips of [`write_clips`] by group, int16 of shape `(num_samples,)`, in their order.
 
     Raises:
         ValueError: a file is damaged, or not the one that was written.

@@ -23,7 +23,7 @@ class Formats(NamedTuple):
 
 
 def as_text(format_result: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Return a function that puts the text of another one into a block of Markdown."""
+    """Return a function that puts the text of `format_result` into a fenced block of Markdown."""
     return lambda result: f"```\n{format_result(result).rstrip()}\n```"
 
 

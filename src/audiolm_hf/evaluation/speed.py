@@ -59,7 +59,7 @@ def measure_generation(
 
 
 def time_runs(runs: Sequence[Run], device: torch.device, rounds: int) -> None:
-    """Add to each row the median seconds of its call, and what follows from them; calls alternate in each round."""
+    """Add to each row the median seconds of its call, and rates that follow; every round runs each call once."""
     times: list[list[tuple[float, float]]] = [[] for _ in runs]
     for done in range(rounds + 1):
         for (_, call), found in zip(runs, times, strict=True):
@@ -92,7 +92,7 @@ def _stage_runs(
 
 
 def _generate(stage: Any, context: Tensor, num_tokens: int, batch: int) -> Tensor:
-    """Sample like `sample`, by transformers."""
+    """Sample like [`sample`], but with transformers' `generate`."""
     ids = context.to(stage.device).expand(batch, -1)
     options = {"max_new_tokens": num_tokens, "min_new_tokens": num_tokens, "do_sample": True, "top_k": 0}
     return stage.generate(ids, attention_mask=torch.ones_like(ids), **options)
@@ -163,7 +163,7 @@ def _format_rows(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Return the seconds of a call, including the work of the device, and those of the processor for this process."""
+    """Return the seconds of a call, including the work of the device, and the processor time of this process."""
     start, cpu_start = time.perf_counter(), time.process_time()
     run()
     if device.type != "cpu":

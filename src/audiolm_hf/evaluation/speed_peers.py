@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Stages and codec of audiolm-pytorch (MIT), with random weights, and those of this package in the same sizes.
 
-It cannot be installed with its dependencies under current Python, and needs few of them here:
-`pip install --no-deps audiolm-pytorch==2.4.0` and those packages that an error names. Packages for its tokenizers and
+audiolm-pytorch cannot be installed with its dependencies under current Python, and needs few of them here:
+`pip install --no-deps audiolm-pytorch==2.4.0` and the packages that an error names. Packages for its tokenizers and
 its training are replaced by empty ones while it is imported.
 """
 
@@ -60,10 +60,10 @@ def peer_runs(model: AudioLMModel, skipped: dict[str, str]) -> list[Run]:
 
 
 class _Unused(ModuleType):
-    """A package that is imported, and of which nothing that is timed needs anything."""
+    """A stand-in for a package that is imported, but that nothing timed here uses."""
 
     def __getattr__(self, name: str) -> Any:
-        # In place of whatever classes there are, such as spectrograms for the codec's losses.
+        # In place of any class, such as spectrograms for the codec's losses.
         return lambda *args, **kwargs: torch.nn.Identity()
 
 

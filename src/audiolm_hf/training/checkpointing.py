@@ -78,7 +78,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 
 def remove_old_checkpoints(folder: Path, best: Path | None = None) -> None:
-    """Remove all checkpoints but the best and the newest two, so that there is one before the last."""
+    """Remove all checkpoints except the best and the newest two, the older of which replaces a damaged last one."""
     for left_behind in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(left_behind)
     for checkpoint in find_checkpoints(folder)[:-2]:

@@ -28,13 +28,13 @@ from audiolm_hf.settings import (
 from audiolm_hf.stages_audiolm import STAGES
 
 Recordings = Annotated[list[Text], Use.DATA]
-DataFolder = OutputPath  # a run does not depend on its place, only on its content
+DataFolder = OutputPath  # a run depends on its content, not on its path
 
 EncoderCrop = Annotated[float, Within(0.04, 3600)]  # seconds of a crop, at least a semantic token
 MaskLength = Annotated[float, Within(0.02, 3600)]  # seconds, at least a frame
 Warmup = Annotated[float, Within(0, 10**7)]  # may exceed the steps of a training that an override shortens
 
-# Understood by every configuration though no field of it.
+# Accepted by every configuration, although they are not fields of it.
 _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
 
 
@@ -43,7 +43,7 @@ class AudioDataConfig(Settings):
     """Recordings of the trainings that read audio."""
 
     folder: DataFolder  # folder of the data, usually set on the command line as `data.folder=...`
-    # parquet files, folders or manifests of the training data, relative to `folder`
+    # parquet files, folders or lists of the training data, relative to `folder`
     train: Annotated[Recordings, FILLED]
     validation: Recordings = dataclasses.field(default_factory=list)  # the same for the validation data
 
@@ -116,7 +116,7 @@ def ordered_stages(stages: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_model_keys(name: str, values: dict[str, Any], known: Collection[str], build: Callable | None = None) -> None:
-    """Check the `values` of the key `name` for keys that a model does not have; transformers accepts any.
+    """Check that a model has all keys in `values`, those of the key `name`; transformers accepts any key.
 
     `build` builds the model's configuration, which checks the values.
     """
@@ -147,7 +147,7 @@ def backbone_keys(backbone: dict[str, Any]) -> list[str]:
 
 
 def check_steps(max_steps: int, steps: dict[str, float | None], starts: bool = False) -> None:
-    """Check that no number in `steps` is above `max_steps`, or, if something `starts` at that step, equal to it."""
+    """Check that all numbers in `steps` are at most `max_steps`, or below it if something `starts` at that step."""
     for name, value in steps.items():
         if value is not None and value > max_steps - starts:
             raise ValueError(f"{name} is {value:g}, and the training has only max_steps={max_steps}; give less.")

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""`audiolm-hf train --estimate`: parameters and memory of a training or of a recipe, and operations of the stages."""
+"""`audiolm-hf train --estimate`: parameters and memory of a training or a recipe, and operations of the stages."""
 
 import json
 from dataclasses import fields

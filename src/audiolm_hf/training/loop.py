@@ -21,7 +21,7 @@ class TrainingLoop:
 
     A subclass sets the modules and optimizers to save, and has `_train_step`, which returns the values of the progress
     bar, and `metrics`, which all processes call for the log. All random numbers of a step follow from the seed and the
-    step, so that a checkpoint has none. `steps_before` is the offset of the steps in a tracker.
+    step, so that checkpoints need no random state. `steps_before` is the offset of the steps in a tracker.
     """
 
     modules: dict[str, nn.Module]  # by the names of their files

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Training in several processes, and an end between two steps when it is interrupted.
+"""Training in several processes, which an interruption ends between two steps.
 
 Every process draws the whole batch and takes its rows, and the denominators of losses are summed over all processes,
 so that the steps are those of one process with the same batch.

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Render MIDI files of piano music with fluidsynth.
 
-In: parquet files with a column `midi` (and `path`, `composer`, `title`, `source`); out: a folder of FLAC files and the
-manifest `recordings.jsonl`.
+In: parquet files with a column `midi` (and `path`, `composer`, `title`, `source`); out: a folder of FLAC files, and
+their list `recordings.jsonl`.
 """
 
 import io
@@ -62,7 +62,7 @@ def check_synthesizer(soundfont: str) -> None:
 
 
 def render(config: RenderConfig, overwrite: bool = False) -> Path:
-    """Render all pieces that are not yet rendered, and return the manifest."""
+    """Render all pieces that are not yet rendered, and return the path of their list."""
     check_synthesizer(config.soundfont)
     return _render(config, overwrite=overwrite)
 

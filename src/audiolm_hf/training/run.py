@@ -111,7 +111,7 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
 
 
 def _parts(key: str, value: Any, uses: set[str]) -> list[tuple[str, Any]]:
-    """Return the values by key of a mapping of paths or dataclasses, or of a list of names, or the whole value."""
+    """Return a mapping of paths or dataclasses, or a list of names, as values by key; any other value whole."""
     if isinstance(value, list) and Use.NAMED_INPUT in uses:
         value = dict(enumerate(value))
     if isinstance(value, dict) and (uses or any(map(dataclasses.is_dataclass, value.values()))):

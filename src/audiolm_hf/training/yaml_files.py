@@ -26,8 +26,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def read_yaml(path: str | Path, overrides: Sequence[str] = (), phase: str | None = None) -> dict[str, Any]:
     """Read the YAML file of a training, select one of its phases, and apply overrides.
 
-    Its key `phases` has the keys in which several trainings of a part differ, by name; the key `phase` of the file or
-    an override selects one of them, else the argument does.
+    Its key `phases` has, by the name of a phase, the keys in which several trainings of a part differ; the key `phase`
+    of the file or an override selects one of them, else the argument does.
     """
     path = Path(path)
     values = read_mapping(path)

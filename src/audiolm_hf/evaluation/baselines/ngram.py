@@ -19,7 +19,7 @@ LEAST_DISCOUNT = 0.05  # so that unseen tokens have some probability with any co
 class _Order:
     """Counts of one context length.
 
-    Keys are sorted. One of `context_keys` combines the index of the next shorter context with one more token, one of
+    Keys are sorted. A key in `context_keys` combines the index of the next shorter context with one more token, one in
     `gram_keys` the index of a context with an outcome. `weights` are the probabilities of the grams before backing
     off, and `backoff` is the remaining probability of each context for the shorter one.
     """
@@ -33,8 +33,8 @@ class _Order:
 class NGramModel:
     """Distribution of the next token of one kind, given the tokens before it.
 
-    It is fitted on `targets (num_tokens,)` in `[0, num_outcomes)`, and the ids before each, the nearest last,
-    `contexts (num_tokens, order - 1)`. The longest context uses counts. Every shorter one uses the number of different
+    It is fitted on `targets (num_tokens,)` in `[0, num_outcomes)`, and on the ids before each, `contexts (num_tokens,
+    order - 1)`, the nearest last. The longest context uses counts. Every shorter one uses the number of different
     tokens on its left (Kneser-Ney), except in a unigram model. Each order has three discounts, from its counts of
     counts.
     """

@@ -27,7 +27,7 @@ def normalised_information(tokens: np.ndarray, labels: np.ndarray) -> float:
 
 
 def shuffled(tokens: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return tokens in random order, for the score by chance."""
+    """Return tokens in random order, whose score is due to chance."""
     return np.random.default_rng(seed).permutation(tokens)
 
 

@@ -2,8 +2,8 @@
 """Quality of speech as predicted by DistillMOS, without a reference, from 1 (bad) to 5 (excellent).
 
 DistillMOS was distilled from a network that predicts opinions of listeners from features of wav2vec 2.0 XLS-R (arXiv
-2502.05356). Its package has its weights. It requires torchaudio, whose wheels on PyPI need CUDA, only for a program
-of its own, and is therefore installed without dependencies.
+2502.05356). The package contains the weights. It requires torchaudio, whose wheels on PyPI need CUDA, only for its
+command-line program, and is therefore installed without dependencies.
 """
 
 import contextlib

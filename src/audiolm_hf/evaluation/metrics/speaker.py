@@ -2,7 +2,7 @@
 """Speaker embeddings of recordings, the identification of a prompt's speaker, and a speaker probe on tokens.
 
 Paper: AudioLM (arXiv 2209.03143), table III: a classifier identifies the prompt's speaker in 92.6 % of the
-continuations. Here, the nearest of the speakers of the given recordings is the identified one.
+continuations. Here, the speaker of the given recordings whose embedding is nearest is identified.
 
 The embeddings are those of resemblyzer (trained for speaker verification, GE2E). It depends on `webrtcvad`, which has
 no wheels. The extra `evaluation` has `webrtcvad-wheels` instead, so that resemblyzer has to be installed separately.

@@ -1,9 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Detector protocol: error rates of a detector of a checkpoint's audio on held-out recordings.
 
-Continuations and samples without a prompt are compared with real audio, through the codec and as it is, after edits,
-in noise and by length; and real audio with that of generators that the detector was not trained on. A floor is the
-spectral flatness alone; another one the detector's scores with shuffled labels.
+Continuations and samples without a prompt are compared with real audio, as it is and resynthesized by the codec, also
+after edits, in noise and by length. Real audio is also compared with generators that the detector was not trained on.
+The floors are the spectral flatness alone, and the detector's scores with shuffled labels.
 """
 
 import shutil
@@ -94,8 +94,8 @@ def evaluate_detector(
 ) -> dict[str, Any]:
     """Score generated and real clips; a quarter as many samples without a prompt are added to the continuations.
 
-    All clips are cut to `length_s`, except in the table by length. Edits and noise are applied to both classes, whose
-    real clips are then those through the codec. `other_models` are further generators, and codecs, by name.
+    All clips are cut to `length_s`, except in the table by length. Edits and noise are applied to both classes; the
+    real clips are then those through the codec. `other_models` are further generators and codecs by name.
 
     Returns:
         `dict`: by name, the metrics of `METRICS` of `systems` (generated clips against kinds of real ones), `edits`,

@@ -1,10 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Generation protocol: how much of the content of recordings is left in audio generated from their semantic tokens?
 
-The stages after the semantic one generate audio from a recording's semantic tokens, in a voice of their own or in that
-of a prompt, the beginning of another recording of the speaker. Its own tokens are compared with those given, frame
-by frame, and, with a speech recognizer, its words with the transcript. The topline is the recording itself, and the
-floor the tokens of another recording.
+The stages after the semantic one generate audio from a recording's semantic tokens, in a voice of their own or in the
+voice of a prompt, which is the beginning of another recording of the speaker. The tokens of this audio are compared
+with the given ones, frame by frame, and, with a speech recognizer, its words with the transcript. The topline is the
+recording itself, and the floor the tokens of another recording.
 
 Paper: AudioLM (arXiv 2209.03143), acoustic generation, table II.
 """

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Watermark protocol: what the watermark costs in PESQ, and how often it is found after edits and other codecs.
 
-The same is measured of recordings without a watermark, for false alarms.
+The same is measured on recordings without a watermark, for false alarms.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from audiolm_hf.evaluation.report import format_table, join_parts
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.watermark_audiolm import THRESHOLD, add_watermark, check_watermark, watermark_score
 
-SHORTEST_S = 1.0  # which edits shorten
+SHORTEST_S = 1.0  # of a clip, as edits shorten it
 OPUS_KBPS = (24.0, 8.0)
 _Change = Callable[[np.ndarray, int], np.ndarray]  # of samples, and the clip's number
 
@@ -72,7 +72,7 @@ def _is_found(clip: np.ndarray, rate: int) -> bool:
 
 
 def _changes(codec: AcousticCodec, rate: int, seed: int) -> dict[str, _Change]:
-    """Return what is done to the clips, by name."""
+    """Return the functions that change the clips, by name."""
 
     def resynthesize(clip: np.ndarray, place: int) -> np.ndarray:
         codes = codec.encode(torch.from_numpy(clip)[None].to(codec.model.device))

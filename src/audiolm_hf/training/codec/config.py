@@ -25,16 +25,16 @@ class DiscriminatorConfig(Settings):
     """Configuration of the discriminators and the adversarial losses."""
 
     start_step: CountOrNone | None = None  # first adversarial step; `None` trains without discriminators
-    # window lengths in samples, with a spectral discriminator for each
+    # window lengths of the spectral discriminators in samples, one for each
     window_lengths: list[Count] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    # downsampling factors, with a waveform discriminator for each
+    # downsampling factors of the waveform discriminators, one for each
     downsamplings: list[Count] = field(default_factory=lambda: [1, 2, 4])
     num_channels: Count = 32  # channels of the first convolutions
     learning_rate: LearningRate = 3e-4  # learning rate of the discriminators
     update_probability: Share = 2 / 3  # probability that a step updates the discriminators
-    # norm of the losses' gradients at the waveform, relative to that of the reconstruction losses
+    # norm of the adversarial loss's gradient at the waveform, relative to that of the reconstruction losses
     adversarial_weight: NotNegative = 0.1
-    # norm of the losses' gradients at the waveform, relative to that of the reconstruction losses
+    # norm of the feature matching loss's gradient at the waveform, relative to that of the reconstruction losses
     feature_weight: NotNegative = 0.3
     warmup_steps: Count = 200  # steps over which both weights rise from 0
 
@@ -55,15 +55,15 @@ class CodecTrainingConfig(CropTrainingConfig):
     decay_steps: CountOrNone = 2000  # last steps, in which the learning rate decays to 0 along a cosine
     warmup_steps: Warmup = 200.0
     learning_rate: LearningRate = 5e-4
-    # scales of the mel loss
+    # window lengths of the mel loss in samples
     mel_window_lengths: Annotated[list[Count], FILLED] = field(default_factory=lambda: [2048, 1024, 512, 256, 128])
-    # scales of the mel loss
+    # mel bands of the mel loss at each of these window lengths
     mel_bands: Annotated[list[Count], FILLED] = field(default_factory=lambda: [160, 80, 40, 20, 10])
-    mel_weight: NotNegative = 15.0  # weights of the losses
-    waveform_weight: NotNegative = 2.0  # weights of the losses
-    commitment_weight: NotNegative = 0.25  # weights of the losses
-    loudness_weight: NotNegative = 0.0  # weights of the perceptual losses, see `perceptual_losses`; 0 disables them
-    envelope_weight: NotNegative = 0.0  # weights of the perceptual losses, see `perceptual_losses`; 0 disables them
+    mel_weight: NotNegative = 15.0  # weight of the mel loss
+    waveform_weight: NotNegative = 2.0  # weight of the mean absolute difference of waveforms
+    commitment_weight: NotNegative = 0.25  # weight of the commitment loss
+    loudness_weight: NotNegative = 0.0  # weight of [`LoudnessLoss`]; 0 disables it
+    envelope_weight: NotNegative = 0.0  # weight of [`EnvelopeCorrelationLoss`]; 0 disables it
     # weight of the loss on the magnitudes that an iSTFT decoder predicts, see [`MagnitudeLoss`], or on those of a
     # harmonic decoder's output
     magnitude_weight: NotNegative = 0.0

@@ -17,7 +17,7 @@ NOISE_START = -1.0  # logit of the initial share of noise, 27 %
 
 
 def start_codec(initial_weights: str | Path | None, changes: dict[str, Any]) -> SoundStreamModel:
-    """Build the codec, in float32, that a training starts from: random, or a trained one with `changes` of its sizes.
+    """Return the codec, in float32, that a training starts from: random, or a trained one with `changes` of its sizes.
 
     Weights of the trained codec are used wherever name and shape agree. Levels with another `codebook_dim` are
     initialized later by k-means, and the decoder's weights for a new low band are 0. A harmonic decoder that replaces

@@ -64,9 +64,8 @@ class MultiScaleMelLoss(nn.Module):
 class MagnitudeLoss(nn.Module):
     """Mean absolute difference of the log-magnitudes of a decoder's windows and the real ones.
 
-    The windows are those that an iSTFT decoder predicts, on whose magnitudes the phases estimated with
-    `phase_iterations` depend, or those of a harmonic decoder's output. The narrow bins resolve semitones that mel
-    bands do not.
+    The windows are those of a harmonic decoder's output, or those that an iSTFT decoder predicts; phases estimated by
+    `phase_iterations` depend on their magnitudes. The narrow bins resolve semitones, which mel bands do not.
     """
 
     def __init__(self, config: SoundStreamConfig) -> None:
@@ -126,14 +125,14 @@ def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tens
 
 
 def adversarial_loss(fake_scores: Sequence[Tensor]) -> Tensor:
-    """Return the mean hinge loss of the generator over the discriminators (SoundStream, equation 2)."""
+    """Return the hinge loss of the generator, averaged over the discriminators (SoundStream, equation 2)."""
     return torch.stack([F.relu(1 - fake).mean() for fake in fake_scores]).mean()
 
 
 def feature_matching_loss(
     real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]
 ) -> Tensor:
-    """Return the difference of features relative to the real ones (SoundStream, equation 3)."""
+    """Return the mean difference of the features relative to the real ones (SoundStream, equation 3)."""
     pairs = [
         (real.detach(), fake)
         for real_layers, fake_layers in zip(real_features, fake_features, strict=True)

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The pitch of recordings by Praat (Boersma 1993), measured once a recording and kept."""
+"""The pitch of recordings by Praat (Boersma 1993), measured once for each recording and kept in files."""
 
 import hashlib
 import math
@@ -16,7 +16,7 @@ STEP_S = 0.01  # between measurements
 SEARCHED_HZ = (60.0, 500.0)  # in any voice
 WIDEST_HZ = (50.0, 600.0)
 SHORTEST_S = 0.1  # Praat wants three periods of the lowest pitch
-_VERSION = 1  # of the measurement; another one is measured anew
+_VERSION = 1  # of the measurement; results of other versions are not used
 _MIN_VOICED = 10  # measurements from which the range of a voice is estimated
 
 
@@ -54,8 +54,8 @@ def measure_pitch(array: np.ndarray, sampling_rate: int) -> PitchTrack:
 class PitchCache:
     """F0 at a codec's frames, of recordings whose tracks are kept in a folder, one file each.
 
-    The files are named by a hash of the samples and appear whole or not at all, so that a killed process loses one
-    recording and several can share the folder.
+    The files are named by a hash of the samples and appear whole or not at all, so that a killed process loses only
+    one recording, and several processes can share the folder.
     """
 
     def __init__(self, folder: Path, sampling_rate: int, hop_length: int) -> None:

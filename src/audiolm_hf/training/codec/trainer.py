@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Train the codec on random crops, with or without discriminators; a resumed training gives the same result.
 
-Every process draws the whole batch and takes its rows, so that the result does not depend on their number. The
-discriminators are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
+Every process draws the whole batch and takes its rows, so that the result does not depend on the number of processes.
+The discriminators are updated with a probability, as in EnCodec (arXiv 2210.13438, section 3.4).
 """
 
 import math

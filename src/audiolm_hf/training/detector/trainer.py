@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Train the detector of a checkpoint's audio.
 
-Clips are generated and taken from recordings once, see [`~audiolm_hf.evaluation.detector_clips`]. Steps draw crops of
-them, half of them generated, and edit a share of the crops.
+Clips are generated and taken from recordings once, see [`~audiolm_hf.evaluation.detector_clips`]. Each step draws
+crops of these clips, half of them generated, and edits a share of the crops.
 """
 
 from collections.abc import Mapping
@@ -72,10 +72,10 @@ class DetectorTrainingConfig(TrainingConfig):
     # shortest and longest crop in seconds
     crop_length_s: list[_CropLength] = field(default_factory=lambda: [1.0, 5.0])
     edit_share: Share = 0.5  # share of crops that are edited, once or twice
-    # share of the real clips through the coarse levels alone that are used. Generated audio differs least from them:
-    # with fewer, it is better told from all other real audio, and they are more often called generated.
+    # share of the real clips through the coarse levels alone that is used. Generated audio differs least from these:
+    # with fewer of them, it is better told from all other real audio, but they are more often called generated.
     coarse_share: Share = 1.0
-    # folders or names of other codecs, or of checkpoints that have them: real clips through these are real clips, too
+    # folders or names of other codecs, or of checkpoints with a codec; real clips through these are real clips, too
     other_codecs: list[NamedInput] = field(default_factory=list)
     save_steps: Count = 250  # steps between checkpoints
     eval_steps: Count = 250  # steps between validations
@@ -103,7 +103,7 @@ class DetectorClips:
             self.by_label[REAL_LABEL if name in REAL else 1 - REAL_LABEL] += clips
 
     def batch(self, config: DetectorTrainingConfig, step: int, rows: slice) -> dict[str, Tensor]:
-        """Return rows of a step's batch: `input_values`, `attention_mask`, `labels`."""
+        """Return some rows of a step's batch: `input_values`, `attention_mask`, `labels`."""
         length_s = draw(np.random.default_rng([config.seed, step]), config.crop_length_s)
         places = range(config.batch_size)[rows]
         crops = [self._crop(config, step, row, round(length_s * self.sampling_rate)) for row in places]
@@ -143,7 +143,7 @@ class DetectorClips:
 
 
 class DetectorLoss(nn.Module):
-    """A detector with the values that [`EncoderTrainer`] reads."""
+    """A detector that returns the values that [`EncoderTrainer`] reads."""
 
     def __init__(self, detector: AudioLMDetectorForAudioClassification) -> None:
         super().__init__()

@@ -21,10 +21,10 @@ ADAM_BETAS = (0.9, 0.98)  # HuBERT
 class EncoderTrainer(TrainingLoop):
     """Train a model that computes its own loss.
 
-    `model` returns the loss and the values `names` of a batch, all of which become means over the batch when averaged
-    over the processes; the learning rate of a child `adversary` is multiplied by its `learning_rate_factor`. `batch`
-    returns this process's part of a batch; its first argument is 0 for training and 1 for validation, the second one
-    is the step. `steps` are those of [`TrainingLoop`].
+    `model` returns the loss and the values `names` of a batch; averaged over the processes, these must be means over
+    the batch. The learning rate of a child `adversary` is multiplied by its `learning_rate_factor`. `batch(part,
+    step)` returns this process's share of a batch; `part` is 0 for training and 1 for validation. `steps` are those
+    of [`TrainingLoop`].
     """
 
     def __init__(

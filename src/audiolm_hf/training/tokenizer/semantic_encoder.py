@@ -75,8 +75,8 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
     teacher: NamedInput | None = None
     batch_size: BatchSize = 12
     crop_length_s: EncoderCrop = 3.2
-    # weight of the loss on unmasked frames; without it, a small encoder predicts only the prior for the first hundreds
-    # of steps
+    # weight of the loss on unmasked frames; without it, a small encoder only predicts the prior in its first few
+    # hundred steps
     visible_weight: NotNegative = 1.0
     warmup_steps: Warmup = 0.08
     validation_batches: Count = 8  # number of batches of a validation

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Fine-tune a semantic tokenizer to be speaker-invariant.
 
-Every frame of the tokenizer's features is replaced by the mean of the nearest frames of all other speakers, one each
+Every frame of the tokenizer's features is replaced by the mean of the frames nearest to it, one of each other speaker
 (the regression of kNN-VC, arXiv 2305.18975, but towards all speakers at once), and clustered. The encoder and new
 centroids are trained to predict these clusters from perturbed voices, against a classifier that predicts the speaker
 from the frequencies of the tokens (gradient reversal, arXiv 1505.07818).
@@ -138,7 +138,7 @@ def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np
 def nearest_of_others(
     features: np.ndarray, speakers: np.ndarray, frames_per_speaker: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Replace every frame by the mean of the nearest frames of all other speakers, one of each."""
+    """Replace every frame by the mean of the frames nearest to it, one of each other speaker."""
     names = np.unique(speakers)
     if len(names) < 2:
         raise ValueError(f"All recordings are of the speaker {str(names[0])!r}; give those of two or more speakers.")

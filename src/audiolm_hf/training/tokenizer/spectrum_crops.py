@@ -84,7 +84,7 @@ def encoder_states(features: np.ndarray, encoder: PreTrainedModel, layer: int) -
 
 
 def warp_vocal_tract(features: torch.Tensor, factors: torch.Tensor, sampling_rate: int = 16000) -> torch.Tensor:
-    """Warp the frequencies of spectra `(batch, frames, 160)` by factors `(batch,)`; 1.1 is a larger speaker."""
+    """Warp the frequencies of spectra `(batch, frames, 160)` by factors `(batch,)`; above 1, the speaker is larger."""
     lowest, highest = _mel(torch.tensor(20.0)), _mel(torch.tensor(sampling_rate / 2))
     spacing = (highest - lowest) / (NUM_MEL_BINS + 1)
     centre_hz = 700 * (torch.exp((lowest + spacing * torch.arange(1, NUM_MEL_BINS + 1)) / 1127) - 1)
@@ -171,8 +171,8 @@ def draw_crops(
 ) -> CropBatch:
     """Draw the crops of a batch, recordings in proportion to their lengths, and mask spans of them.
 
-    A target is for `target_frames`, with which crops begin; shorter recordings are padded. `speakers` are the indices
-    of the recordings' speakers; by default all differ.
+    A target is for `target_frames` frames, and crops begin with a target; shorter recordings are padded. `speakers`
+    are the indices of the recordings' speakers; by default all differ.
     """
     batch_size, crop_frames = config.batch_size, round(config.crop_length_s * FRAME_RATE)
     starts, length = table.starts // target_frames, crop_frames // target_frames

@@ -10,11 +10,11 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 SAMPLING_RATE = 16000  # Hz
 SAMPLES_PER_FRAME = 320
 WINDOW_S = 30.0  # seconds that the teacher encodes at once: the input of Whisper, and a bound on memory
-FRAMES_APART = 2  # by which encoders without padding of their convolutions fall short of 50 frames a second
+FRAMES_APART = 2  # by which encoders that do not pad their convolutions fall short of 50 frames a second
 
 
 class Teacher:
-    """A pretrained speech encoder, a folder or Hub id, of whose `hidden_states` one layer is used."""
+    """One layer of the `hidden_states` of a pretrained speech encoder, given as a folder or Hub name."""
 
     def __init__(self, name_or_path: str | Path, layer: int, device: torch.device | str = "cpu") -> None:
         config = AutoConfig.from_pretrained(name_or_path)
