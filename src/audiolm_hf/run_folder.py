@@ -134,7 +134,7 @@ def hold_file(path: Path) -> Iterator[None]:
                 lock.unlink()
 
 
-def kept_result(folder: Path) -> FileStates:
+def recorded_result(folder: Path) -> FileStates:
     """Return the recorded [`file_states`] of the result of a finished run; empty if it is not finished."""
     record = _read_record(folder)
     return {} if record is None else record.get("result") or {}

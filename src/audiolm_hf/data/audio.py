@@ -61,6 +61,11 @@ def decode_audio(
     return array
 
 
+def to_int16(array: np.ndarray) -> np.ndarray:
+    """Round samples in [-1, 1] to int16, with 32767 as full scale."""
+    return np.clip(np.round(array * 32767.0), -32767, 32767).astype(np.int16)
+
+
 def decode_clip(clip: Clip, reader: ClipReader, sampling_rate: int) -> AudioRecord:
     """Decode one recording with its labels; errors as of [`decode_audio`]."""
     array = decode_audio(reader.read(clip), sampling_rate, clip.start_s, clip.end_s)
@@ -206,7 +211,4 @@ class AudioCropDataset:
         raise ValueError(f"None of the {len(self.source)} recordings can be decoded: {first}.")
 
     def _samples(self, clip: int) -> np.ndarray:
-        def decode() -> np.ndarray:
-            return np.clip(np.round(self.source[clip].array * 32767.0), -32767, 32767).astype(np.int16)
-
-        return self._cache.get(clip, decode)
+        return self._cache.get(clip, lambda: to_int16(self.source[clip].array))

@@ -25,7 +25,7 @@ import torch
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.cache import ByteCache
 from audiolm_hf.files import write_bytes
-from audiolm_hf.run_folder import file_states, kept_result
+from audiolm_hf.run_folder import file_states, recorded_result
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats
 
@@ -102,7 +102,7 @@ def shard_paths(folder: Path) -> list[Path]:
 def shard_hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of a token dataset's shards; those that did not change since their run are not read again."""
     shards = {path.name: path for path in shard_paths(folder)}
-    states = file_states(shards, kept_result(folder), hashed_bytes=math.inf)
+    states = file_states(shards, recorded_result(folder), hashed_bytes=math.inf)
     return {name: digest for name, (_, _, digest) in states.items()}
 
 

@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.config_values_audiolm import Within
-from audiolm_hf.data.audio import AudioRecord, AudioSource
+from audiolm_hf.data.audio import AudioRecord, AudioSource, to_int16
 from audiolm_hf.evaluation.protocols.continuation import continue_prompts, resynthesize
 from audiolm_hf.files import write_tensors
 from audiolm_hf.modeling_audiolm import AudioLMModel
@@ -185,7 +185,7 @@ def through_codec(codec: AcousticCodec, clips: Sequence[np.ndarray]) -> list[np.
     lead, made = round(LEAD_S * codec.sampling_rate), []
     for clip in progress_bar(clips, desc="through codec", unit="clip"):
         codes = codec.encode(torch.from_numpy(clip.astype(np.float32) / 32767.0)[None].to(codec.model.device))
-        made.append(_as_int16(codec.decode(codes)[0, lead : len(clip)].float().cpu().numpy()))
+        made.append(to_int16(codec.decode(codes)[0, lead : len(clip)].float().cpu().numpy()))
     return made
 
 
@@ -199,7 +199,7 @@ def write_clips(model: AudioLMModel, source: AudioSource, config: DetectorClipsC
 
     def write(clips: dict[str, list[np.ndarray]], path: Path) -> None:
         numbered = ((f"{name}.{place}", clip) for name, group in clips.items() for place, clip in enumerate(group))
-        tensors = {key: torch.from_numpy(_as_int16(clip)) for key, clip in numbered}
+        tensors = {key: torch.from_numpy(to_int16(clip)) for key, clip in numbered}
         write_tensors(path, tensors | {_DIGEST: _digest(tensors, config, path)})
 
     for name, index, count in progress_bar(_planned(config), desc=folder.name, unit="batch"):
@@ -273,7 +273,3 @@ def score_clips(detector: AudioLMDetectorForAudioClassification, clips: Sequence
         logits = detector(**{name: values.to(detector.device) for name, values in batch.items()}).logits
         scores += logits.softmax(-1)[:, REAL_LABEL].tolist()
     return scores
-
-
-def _as_int16(clip: np.ndarray) -> np.ndarray:
-    return np.clip(np.round(clip * 32767.0), -32767, 32767).astype(np.int16)

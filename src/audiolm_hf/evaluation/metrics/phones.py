@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 from pocketsphinx import Decoder
 
-from audiolm_hf.data.audio import AudioSource
+from audiolm_hf.data.audio import AudioSource, to_int16
 from audiolm_hf.progress import progress_bar
 
 SILENCE = "SIL"
@@ -95,7 +95,7 @@ class PhoneAligner:
             self._is_unknown(word)  # adds it
         if sampling_rate != ALIGNER_SAMPLING_RATE:
             array = soxr.resample(array, sampling_rate, ALIGNER_SAMPLING_RATE)
-        samples = np.round(np.clip(array, -1, 1) * 32767).astype(np.int16).tobytes()
+        samples = to_int16(array).tobytes()
         self._decoder.set_align_text(" ".join(words))
         self._pass(samples)  # words
         if self._decoder.hyp() is None:
