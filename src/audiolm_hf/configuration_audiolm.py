@@ -104,7 +104,7 @@ class AudioLMSemanticTokenizerConfig(SemanticTokenizerConfig):
     layer: int = checked(7, LAYERS, trained=True)
     pooling: int = checked(2, Within(1, 1000, whole=True), trained=True)
 
-    def validate_quantisation(self) -> None:
+    def validate_quantization(self) -> None:
         """Check that the encoder can be used and has the layer."""
         self._validate_encoder()
         layers = Within(0, self.encoder_config.num_hidden_layers, whole=True)

@@ -59,7 +59,7 @@ class AudioLMOutput(ModelOutput):
 
 
 @dataclass
-class TokenisedRecording:
+class TokenizedRecording:
     """The tokens of one recording."""
 
     semantic_tokens: Tensor  # (semantic_length,), repeats included
@@ -69,7 +69,7 @@ class TokenisedRecording:
 
 
 def stage_windows(
-    recordings: list[TokenisedRecording],
+    recordings: list[TokenizedRecording],
     config: AudioLMStageConfig,
     grid: TimeGrid,
     condition_dropout: float = 0.0,
@@ -101,12 +101,12 @@ def stage_windows(
     return pad_examples(examples, config)
 
 
-def _num_units(recording: TokenisedRecording, grid: TimeGrid) -> int:
+def _num_units(recording: TokenizedRecording, grid: TimeGrid) -> int:
     return grid.units_of(len(recording.semantic_tokens), recording.audio_codes.shape[1])
 
 
 def _row_counts(
-    labels: Tensor, recordings: list[TokenisedRecording], config: AudioLMStageConfig, grid: TimeGrid
+    labels: Tensor, recordings: list[TokenizedRecording], config: AudioLMStageConfig, grid: TimeGrid
 ) -> Tensor:
     """Return the number that divides the loss of each window: labels of its recording, times recordings."""
     window = grid.units(config.window_length_s)
@@ -116,7 +116,7 @@ def _row_counts(
 
 
 def _learned_tokens(
-    recording: TokenisedRecording, tokens: slice, frames: slice, config: AudioLMStageConfig, grid: TimeGrid
+    recording: TokenizedRecording, tokens: slice, frames: slice, config: AudioLMStageConfig, grid: TimeGrid
 ) -> Tensor:
     """Mark which of a window's predicted tokens are to be learned."""
     if SEMANTIC_LEVEL not in config.predicted_levels:
@@ -223,7 +223,7 @@ class JointTrainingMixin(PartsMixin):
         semantic_attention_mask: Tensor | None,
         audio_codes: Any,
         codes_attention_mask: Tensor | None,
-    ) -> list[TokenisedRecording]:
+    ) -> list[TokenizedRecording]:
         """Check the inputs, and tokenize each waveform on its own, or cut every row of tokens to its mask."""
         inputs = {"input_values": input_values, "semantic_tokens": semantic_tokens, "audio_codes": audio_codes}
         given = [name for name, value in inputs.items() if value is not None]
@@ -234,7 +234,7 @@ class JointTrainingMixin(PartsMixin):
             check_waveform(input_values)
             lengths = row_lengths(input_values, attention_mask)
             waveforms = zip(input_values.to(self.device, torch.float32), lengths.tolist(), strict=True)
-            return [self._tokenise(waveform[None, :length]) for waveform, length in waveforms]
+            return [self._tokenize(waveform[None, :length]) for waveform, length in waveforms]
         config, grid = self.config, self.time_grid
         for name, values, size in (
             ("semantic_tokens", semantic_tokens, config.semantic_tokenizer_config.num_semantic_tokens),
@@ -259,18 +259,18 @@ class JointTrainingMixin(PartsMixin):
             semantic_tokens.to(self.device), audio_codes.to(self.device), token_counts, frame_counts, strict=True
         )
         return [
-            TokenisedRecording(tokens[:num_tokens], codes[:levels, :num_frames])
+            TokenizedRecording(tokens[:num_tokens], codes[:levels, :num_frames])
             for tokens, codes, num_tokens, num_frames in rows
         ]
 
     @torch.no_grad()
-    def _tokenise(self, waveform: Tensor) -> TokenisedRecording:
+    def _tokenize(self, waveform: Tensor) -> TokenizedRecording:
         tokens = self.semantic_tokenizer.tokenize(waveform, sampling_rate=self.acoustic_codec.sampling_rate)
         codes = self.acoustic_codec.encode(waveform, num_codebooks=self.config.num_codebooks)
-        return TokenisedRecording(tokens["semantic_tokens"][0], codes[0])
+        return TokenizedRecording(tokens["semantic_tokens"][0], codes[0])
 
 
-def _mark_learned(recordings: list[TokenisedRecording], labels: Tensor) -> None:
+def _mark_learned(recordings: list[TokenizedRecording], labels: Tensor) -> None:
     """Note which codes are to be learned."""
     num_frames = max(recording.audio_codes.shape[1] for recording in recordings)
     levels = len(recordings[0].audio_codes)

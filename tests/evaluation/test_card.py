@@ -14,7 +14,7 @@ from audiolm_hf.audio_file_audiolm import write_audio
 from audiolm_hf.cli import main
 from audiolm_hf.evaluation.card import MEASURED, WRITTEN, in_order, split_sections
 from audiolm_hf.evaluation.metrics.detection import detection_metrics
-from audiolm_hf.evaluation.protocols.accents import summarise_groups
+from audiolm_hf.evaluation.protocols.accents import summarize_groups
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.provenance_audiolm import checkpoint_hash
 from tests.helpers_checkpoint import CLIP
@@ -87,7 +87,7 @@ def accents_report(folder):
     ]
     settings = {"group_by": "accent", "prompt_length_s": 2.0, "length_s": 2.0, "min_speakers": 5, "seed": 0}
     Image.new("RGB", (8, 8)).save(folder / "accents.png")
-    return write_report(folder, "accents", summarise_groups(rows) | settings)
+    return write_report(folder, "accents", summarize_groups(rows) | settings)
 
 
 def sections_of(folder):

@@ -109,6 +109,11 @@ def test_documents_are_in_plain_english():
     check_all(DOCUMENTS, lambda text: wrong_phrases(enumerate(text.splitlines(), start=1)))
 
 
+def test_names_are_spelled_like_the_prose():
+    other = re.compile(r"\w*(normal|summar|standard|quant|token|initial|synthes)is(?:e|ation)\w*", re.IGNORECASE)
+    assert {match[0] for path in SOURCES for match in other.finditer(path.read_text(encoding="utf-8"))} == set()
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 _LARGEST_BATCH = 10**7  # resampled values at a time
 
 
-def summarise(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
+def summarize(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
     """Return the `mean`, its 95 % bootstrap interval `low` and `high`, and the `count` of values that are not NaN."""
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
@@ -35,4 +35,4 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
     """Summarize the paired differences `first - second`; an interval without 0 is a significant difference."""
     if len(first) != len(second):
         raise ValueError(f"There are {len(first)} and {len(second)} values; give both for the same prompts.")
-    return summarise(np.subtract(first, second).tolist(), seed)
+    return summarize(np.subtract(first, second).tolist(), seed)

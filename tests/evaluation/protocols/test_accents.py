@@ -12,7 +12,7 @@ from PIL import Image
 from audiolm_hf import AudioLMDetectorConfig, AudioLMDetectorForAudioClassification, cli, export_checkpoint
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.speaker import speaker_embedding_is_available
-from audiolm_hf.evaluation.protocols.accents import format_accents, plot_groups, summarise_groups, worst_minus_best
+from audiolm_hf.evaluation.protocols.accents import format_accents, plot_groups, summarize_groups, worst_minus_best
 from tests.helpers_checkpoint import CLIP, DATA, OTHER_CLIP, tiny_model, tiny_processor
 
 needs_embedder = pytest.mark.skipif(not speaker_embedding_is_available(), reason="resemblyzer is not installed")
@@ -29,7 +29,7 @@ def rows_of(values):
 
 
 def test_clips_of_a_speaker_are_averaged_first():
-    result = summarise_groups(rows_of({"north": {"ann": [1.0, 1.0, 1.0], "bob": [0.0]}}), min_speakers=2)
+    result = summarize_groups(rows_of({"north": {"ann": [1.0, 1.0, 1.0], "bob": [0.0]}}), min_speakers=2)
     assert result["groups"]["north"]["continuation"]["mean"] == 0.5
     assert result["groups"]["north"]["num_speakers"] == 2 and result["groups"]["north"]["num_clips"] == 4
     assert result["gaps"] == {}
@@ -41,7 +41,7 @@ def test_worst_and_best_depend_on_the_metrics_direction_and_small_groups_are_not
         group: {f"{group}{number}": [mean + 0.01 * rng.standard_normal()] for number in range(count)}
         for group, mean, count in (("low", 0.2, 6), ("high", 0.8, 6), ("middle", 0.5, 6), ("few", 0.0, 4))
     }
-    result = summarise_groups(rows_of(values), min_speakers=5)
+    result = summarize_groups(rows_of(values), min_speakers=5)
     for title, worst, best, sign in (("continuation", "low", "high", -1), ("bits", "high", "low", 1)):
         gap = result["gaps"][title]
         assert (gap["worst"], gap["best"]) == (worst, best)
@@ -108,7 +108,7 @@ def test_the_command_writes_table_and_plot(tmp_path, capsys, monkeypatch):
 def test_the_table_names_what_is_above_chance():
     values = {group: {f"{group}{n}": [mean + n / 100] for n in range(5)} for group, mean in (("a", 0), ("b", 1))}
     settings = {"group_by": "accent", "prompt_length_s": 2, "length_s": 2, "min_speakers": 5, "seed": 0}
-    lines = format_accents(summarise_groups(rows_of(values)) | settings).splitlines()
+    lines = format_accents(summarize_groups(rows_of(values)) | settings).splitlines()
     for cells in (["continuation", "a", "b", "-1.000"], ["bits", "b", "a", "+1.000"]):
         (line,) = (line for line in lines if line.split()[:4] == cells)
         assert line.endswith("yes")
@@ -116,5 +116,5 @@ def test_the_table_names_what_is_above_chance():
 
 def test_labels_are_drawn_as_they_are(tmp_path):
     rows = [{"group": group, "speaker": group, "recording": group, "continuation": 0.5} for group in (r"$a\b$", "$_{")]
-    plot_groups(summarise_groups(rows) | {"min_speakers": 5}, tmp_path / "plot.png")
+    plot_groups(summarize_groups(rows) | {"min_speakers": 5}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000

@@ -13,7 +13,7 @@ from audiolm_hf.evaluation.protocols.generation import (
     error_rates,
     evaluate_generation,
     format_generation,
-    normalise_text,
+    normalize_text,
     token_agreement,
 )
 from tests.helpers_checkpoint import CLIP, OTHER_CLIP, tiny_model, tiny_processor
@@ -91,4 +91,4 @@ def test_rates_are_errors_over_all_words_and_letters():
 
 
 def test_letters_of_all_languages_and_apostrophes_stay():
-    assert normalise_text(" Don\u2019t -- 'Stop',  Zoë_2! ") == "don't stop zoë 2"
+    assert normalize_text(" Don\u2019t -- 'Stop',  Zoë_2! ") == "don't stop zoë 2"

@@ -299,7 +299,7 @@ def test_layer_features_are_windows_normalised_over_the_recording(monkeypatch):
     encoder = AutoModel.from_config(Wav2Vec2BertConfig(**ENCODER)).eval()
     features = SpectrumTable.from_records([record(0, 20000)]).recording(0)  # 64 frames
     monkeypatch.setattr(spectrum_crops, "TARGET_WINDOW", 40)
-    found = spectrum_crops.standardised(spectrum_crops.encoder_states(features, encoder, layer=1))
+    found = spectrum_crops.standardized(spectrum_crops.encoder_states(features, encoder, layer=1))
     inputs = torch.from_numpy(features.astype(np.float32))[None]
     with torch.no_grad():
         windows = [encoder(part, output_hidden_states=True).hidden_states[1][0] for part in inputs.split(40, dim=1)]

@@ -37,7 +37,7 @@ from audiolm_hf.training.tokenizer.spectrum_crops import (
     VoiceChange,
     _smoothed,
     encoder_states,
-    standardised,
+    standardized,
 )
 from tests import reference
 from tests.training.tokenizer.test_semantic_encoder import ENCODER, KilledError
@@ -157,8 +157,8 @@ def test_targets_are_clusters_of_the_averages(folder, tmp_path):
     states = [encoder_states(table.recording(index), tokenizer.encoder, 1) for index in range(8)]
     pooled = [rows.reshape(25, 2, 24).mean(axis=1) for rows in states]
     owners = np.repeat(speakers, 25)
-    shared = [standardised(rows).reshape(25, 2, 24).mean(axis=1) for rows in states]
-    features = standardised(average_over_speakers(np.concatenate(shared), owners, 2, 40, config.seed))
+    shared = [standardized(rows).reshape(25, 2, 24).mean(axis=1) for rows in states]
+    features = standardized(average_over_speakers(np.concatenate(shared), owners, 2, 40, config.seed))
     # Every token lies nearest to the mean of its own cluster, or nearly so: mini-batch k-means stops early.
     means = np.stack([features[targets["tokens"] == token].mean(axis=0) for token in range(6)])
     nearest = np.array(

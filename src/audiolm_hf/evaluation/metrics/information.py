@@ -12,7 +12,7 @@ from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
 
-def normalised_information(tokens: np.ndarray, labels: np.ndarray) -> float:
+def normalized_information(tokens: np.ndarray, labels: np.ndarray) -> float:
     """Return the share of the labels' entropy that the tokens explain, 0 to 1; with phones as labels, PNMI.
 
     There is one token for each frame, and one label, or several independent ones `(frames, num_labels)`, such as
@@ -37,7 +37,7 @@ def token_information(tokens: np.ndarray, labels: np.ndarray, seed: int = 0) -> 
     `pnmi`, `pnmi_shuffled` (of tokens in random order), `phone_purity` (share of frames with the most frequent label
     of their token) and `cluster_purity` (share with the most frequent token of their label).
     """
-    pnmi, pnmi_shuffled = (normalised_information(each, labels) for each in (tokens, shuffled(tokens, seed)))
+    pnmi, pnmi_shuffled = (normalized_information(each, labels) for each in (tokens, shuffled(tokens, seed)))
     counts = contingency_matrix(labels, tokens)  # (num_labels, num_tokens)
     return {
         "pnmi": pnmi,

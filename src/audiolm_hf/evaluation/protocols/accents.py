@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.data.tokenizers import TokenizerPair, tokenize_recording
-from audiolm_hf.evaluation.bootstrap import summarise
+from audiolm_hf.evaluation.bootstrap import summarize
 from audiolm_hf.evaluation.detector_clips import score_clips
 from audiolm_hf.evaluation.metrics.detection import THRESHOLD
 from audiolm_hf.evaluation.metrics.resynthesis import mel_distance
@@ -60,7 +60,7 @@ def evaluate_accents(
 
     `group_by` is a label of the recordings, see [`AudioSource.labels`]; those without it are left out, and a recording
     without `speaker` counts as another speaker. Recordings are cut to `prompt_length_s` and `length_s`. The result has
-    `groups` and `gaps`, see [`summarise_groups`]; `rows`, the metrics of every recording; and settings.
+    `groups` and `gaps`, see [`summarize_groups`]; `rows`, the metrics of every recording; and settings.
 
     Raises:
         ImportError: resemblyzer is not installed.
@@ -83,7 +83,7 @@ def evaluate_accents(
             names = ("called generated", "resynthesis called generated")
             metrics |= {name: float(score < THRESHOLD) for name, score in zip(names, scores, strict=True)}
         rows.append({"group": group, "speaker": record.speaker or record.id, "recording": record.id} | metrics)
-    return summarise_groups(rows, min_speakers, seed) | {
+    return summarize_groups(rows, min_speakers, seed) | {
         "group_by": group_by,
         "prompt_length_s": prompt_length_s,
         "length_s": length_s,
@@ -140,7 +140,7 @@ def _stage_bits(model: AudioLMModel, record: AudioRecord, array: np.ndarray) -> 
     }
 
 
-def summarise_groups(rows: Sequence[Mapping[str, Any]], min_speakers: int = 5, seed: int = 0) -> dict[str, Any]:
+def summarize_groups(rows: Sequence[Mapping[str, Any]], min_speakers: int = 5, seed: int = 0) -> dict[str, Any]:
     """Compare groups by the means of their speakers' means.
 
     `rows` are the metrics of each recording by title, with `group`, `speaker` and `recording`. Groups with fewer than
@@ -161,7 +161,7 @@ def summarise_groups(rows: Sequence[Mapping[str, Any]], min_speakers: int = 5, s
     }
     groups = {
         group: {"num_speakers": len(speakers), "num_clips": sum(map(len, speakers.values()))}
-        | {title: summarise(means[title][group].tolist(), seed) for title in titles}
+        | {title: summarize(means[title][group].tolist(), seed) for title in titles}
         for group, speakers in values.items()
     }
     large = [group for group, speakers in values.items() if len(speakers) >= max(2, min_speakers)]

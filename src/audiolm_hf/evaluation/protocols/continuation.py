@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
-from audiolm_hf.evaluation.bootstrap import paired_difference, summarise
+from audiolm_hf.evaluation.bootstrap import paired_difference, summarize
 from audiolm_hf.evaluation.metrics.acoustics import acoustic_metrics
 from audiolm_hf.evaluation.metrics.music import music_metrics
 from audiolm_hf.evaluation.metrics.prosody import prosody_metrics
@@ -281,7 +281,7 @@ def _speaker_note(kind: ContinuationKind, verifier: SpeakerVerifier | None) -> s
 def _summary(rows: dict[str, list[dict[str, float]]], seed: int) -> dict[str, Any]:
     columns = {system: {name: [row[name] for row in each] for name in each[0]} for system, each in rows.items()}
     intervals = {
-        system: {name: summarise(values, seed) for name, values in by_name.items()}
+        system: {name: summarize(values, seed) for name, values in by_name.items()}
         for system, by_name in columns.items()
     }
     differences = {

@@ -20,7 +20,7 @@ import torch
 from transformers import pipeline
 
 from audiolm_hf.data.audio import AudioRecord, AudioSource
-from audiolm_hf.evaluation.bootstrap import summarise
+from audiolm_hf.evaluation.bootstrap import summarize
 from audiolm_hf.evaluation.protocols.continuation import RESYNTHESIS, resynthesize
 from audiolm_hf.evaluation.report import Headline, format_interval, headline, join_parts, systems_table
 from audiolm_hf.modeling_audiolm import AudioLMModel
@@ -43,14 +43,14 @@ def load_recognizer(name: str, device: str = "cpu") -> Recognizer:
     return recognize
 
 
-def normalise_text(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Return a text in lower case, with single spaces and no punctuation but apostrophes inside words."""
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'")))
 
 
 def error_rates(references: Sequence[str], found: Sequence[str]) -> dict[str, float]:
     """Return `wer` and `cer` of texts, all errors over all words or characters; NaN without any."""
-    known, recognized = ([normalise_text(text) for text in texts] for texts in (references, found))
+    known, recognized = ([normalize_text(text) for text in texts] for texts in (references, found))
     if not any(known):
         return {"wer": float("nan"), "cer": float("nan")}
     return {"wer": jiwer.wer(known, recognized), "cer": jiwer.cer(known, recognized)}
@@ -114,7 +114,7 @@ def evaluate_generation(
     }
     return {
         "systems": systems,
-        "agreement": summarise(rows["model"], seed),
+        "agreement": summarize(rows["model"], seed),
         "texts": {"reference": references} | texts if texts else {},
         "num_clips": len(records),
         "seconds": sum(record.duration for record in records),

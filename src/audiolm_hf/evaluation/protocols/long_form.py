@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.evaluation.bootstrap import paired_difference, summarise
+from audiolm_hf.evaluation.bootstrap import paired_difference, summarize
 from audiolm_hf.evaluation.metrics.acoustics import silence_share, timbre_similarity
 from audiolm_hf.evaluation.metrics.speaker import SpeakerEmbedder, speaker_embedding_is_available
 from audiolm_hf.evaluation.metrics.spectrograms import level_db
@@ -68,7 +68,7 @@ def evaluate_long_form(
             rows.setdefault(name, []).append(measure(block))
     columns = {name: {key: [row[key] for row in each] for key in each[0]} for name, each in rows.items()}
     blocks = {
-        name: {key: summarise(values, seed)["mean"] for key, values in each.items()} for name, each in columns.items()
+        name: {key: summarize(values, seed)["mean"] for key, values in each.items()} for name, each in columns.items()
     }
     _, _, first, *_, last = columns
     drift = {key: paired_difference(columns[last][key], columns[first][key], seed) for key in columns[first]}

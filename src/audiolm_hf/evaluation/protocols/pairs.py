@@ -18,7 +18,7 @@ import numpy as np
 from audiolm_hf.data.audio import AudioRecord, decode_audio
 from audiolm_hf.data.tokenizers import TokenizerPair, tokenize_recording
 from audiolm_hf.evaluation.benchmarks import PairTask
-from audiolm_hf.evaluation.bootstrap import summarise
+from audiolm_hf.evaluation.bootstrap import summarize
 from audiolm_hf.evaluation.protocols.likelihood import record_token_bits
 from audiolm_hf.evaluation.report import format_interval, format_table, join_parts
 from audiolm_hf.files import write_text
@@ -82,7 +82,7 @@ def _accuracy(task: PairTask, scores: Mapping[str, float]) -> dict[str, Any]:
         point = 0.5 if positive == negative else float(positive > negative)
         for group in filter(None, (ALL_PAIRS, pair.group)):
             groups.setdefault(group, {}).setdefault(pair.item, []).append(point)
-    return {group: summarise([float(np.mean(each)) for each in items.values()]) for group, items in groups.items()}
+    return {group: summarize([float(np.mean(each)) for each in items.values()]) for group, items in groups.items()}
 
 
 def write_scores(report: dict[str, Any], folder: Path) -> None:

@@ -19,7 +19,7 @@ from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import SEMANTIC, TokenSystem, semantic_system, token_systems
 from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, triphone_items
-from audiolm_hf.evaluation.metrics.information import normalised_information, shuffled, token_information
+from audiolm_hf.evaluation.metrics.information import normalized_information, shuffled, token_information
 from audiolm_hf.evaluation.metrics.midi_notes import note_labels, read_excerpts, read_midi_files
 from audiolm_hf.evaluation.metrics.phones import UNKNOWN, Alignments, align_recordings, phone_labels
 from audiolm_hf.evaluation.metrics.speaker import speaker_accuracy
@@ -174,10 +174,10 @@ def evaluate_piano_tokens(
         tokens, pitches, onsets = map(np.concatenate, (system.tokens, *zip(*labels, strict=True)))
         mixed = shuffled(tokens, seed)
         systems[name] = {
-            "pitch_class_information": normalised_information(tokens, pitches),
-            "pitch_class_shuffled": normalised_information(mixed, pitches),
-            "onset_information": normalised_information(tokens, onsets),
-            "onset_shuffled": normalised_information(mixed, onsets),
+            "pitch_class_information": normalized_information(tokens, pitches),
+            "pitch_class_shuffled": normalized_information(mixed, pitches),
+            "onset_information": normalized_information(tokens, onsets),
+            "onset_shuffled": normalized_information(mixed, onsets),
         }
     return _result("piano", systems, kinds[SEMANTIC], records, train_minutes, seed)
 

@@ -42,7 +42,7 @@ from audiolm_hf.training.tokenizer.spectrum_crops import (
     encoder_states,
     masked_batch,
     num_table_frames,
-    standardised,
+    standardized,
 )
 from audiolm_hf.training.tokenizer.teacher import SAMPLING_RATE, Teacher
 
@@ -190,13 +190,13 @@ def _target_features(
         recordings = progress_bar([table.recording(place) for place in range(len(table))], desc=kind)
         if kind == "mfcc":
             return np.concatenate([cepstral_features(features) for features in recordings])
-        return np.concatenate([standardised(encoder_states(features, encoder, layer)) for features in recordings])
+        return np.concatenate([standardized(encoder_states(features, encoder, layer)) for features in recordings])
     source = progress_bar(AudioSource(paths, SAMPLING_RATE), desc=kind)
     if config.teacher is None:
         return np.concatenate([chroma_features(record.array, record.sampling_rate) for record in source])
     teacher = Teacher(config.teacher, layer, device)
     states = (teacher.states(record.array, num_table_frames(record)) for record in source)
-    return np.concatenate([standardised(rows).astype(np.float16) for rows in states]).astype(np.float32)
+    return np.concatenate([standardized(rows).astype(np.float16) for rows in states]).astype(np.float32)
 
 
 def _train_iteration(

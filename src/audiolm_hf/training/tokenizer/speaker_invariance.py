@@ -43,7 +43,7 @@ from audiolm_hf.training.tokenizer.spectrum_crops import (
     VoiceChange,
     draw_crops,
     encoder_states,
-    standardised,
+    standardized,
 )
 
 CHUNK = 32768  # number of frames whose distances are computed at once
@@ -128,7 +128,7 @@ class SpeakerInvarianceConfig(MaskedTrainingConfig):
 def without_speaker_directions(features: np.ndarray, speakers: np.ndarray) -> np.ndarray:
     """Standardize features `(frames, hidden_size)`, and remove the subspace spanned by the means of the speakers."""
     names = np.unique(speakers)
-    standard = standardised(features)
+    standard = standardized(features)
     means = np.stack([standard[speakers == name].mean(axis=0) for name in names])
     _, lengths, directions = np.linalg.svd(means.astype(np.float64), full_matrices=False)
     kept = directions[lengths > 1e-4].astype(np.float32)
@@ -189,12 +189,12 @@ def token_targets(
     for index in progress_bar(range(len(table)), desc="features"):
         rows = encoder_states(table.recording(index), tokenizer.encoder, tokenizer.config.layer)
         states.append(_pooled(rows))
-        shared.append(_pooled(standardised(rows)))
+        shared.append(_pooled(standardized(rows)))
     owners = np.repeat(speakers, [len(rows) for rows in states])
     shared_part = average_over_speakers(
         np.concatenate(shared), owners, config.averaging_rounds, config.frames_per_speaker, config.seed
     )
-    shared_part = standardised(shared_part)
+    shared_part = standardized(shared_part)
     chosen = np.random.default_rng(config.seed).permutation(len(shared_part))[: config.max_kmeans_frames]
     clusters = fit_kmeans(shared_part[chosen], tokenizer.config.num_semantic_tokens, config.seed)
     tokens = assign_clusters(shared_part, clusters)

@@ -60,7 +60,7 @@ def num_table_frames(record: AudioRecord) -> int:
     return -(-len(record.array) // samples_per_token) * TOKENS_FRAMES
 
 
-def standardised(rows: np.ndarray) -> np.ndarray:
+def standardized(rows: np.ndarray) -> np.ndarray:
     """Normalize every dimension of a recording's features, which removes part of the voice."""
     return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-5)
 
@@ -68,7 +68,7 @@ def standardised(rows: np.ndarray) -> np.ndarray:
 def cepstral_features(features: np.ndarray) -> np.ndarray:
     """Return normalized MFCC of a recording of a [`SpectrumTable`], float32 of shape `(frames, 39)`."""
     mel = features.astype(np.float32).reshape(len(features), STACKED_FRAMES, NUM_MEL_BINS).mean(axis=1)
-    return standardised(mfcc(mel)).astype(np.float32)
+    return standardized(mfcc(mel)).astype(np.float32)
 
 
 @torch.no_grad()
