@@ -303,8 +303,8 @@ EVALUATIONS = {
     "likelihood": Evaluation(
         "bits per token of the stages, or sWUGGY, sBLIMP, SALMon and other pairs",
         "Measure bits per token of the stages, compared with n-grams. Bits with the conditioning tokens of another "
-        "recording show how much a stage depends on its conditioning. With --benchmark: in how many pairs of sounds "
-        "the correct one is more likely.",
+        "recording show how much a stage depends on its conditioning. With --benchmark, measure the share of pairs in "
+        "which the correct sound is more likely.",
         _likelihood_options,
         _evaluate_likelihood,
         (".scores",),
@@ -328,7 +328,7 @@ EVALUATIONS = {
     "accents": Evaluation(
         "differences between groups of speakers",
         "Compare groups of speakers, by accent or another label: similarity of continuations and resyntheses, bits of "
-        "the stages, errors of a detector; with the largest gap, and that of random groups.",
+        "the stages, errors of a detector. The largest gap is compared with that of random groups.",
         evaluate_speech.accents_options,
         evaluate_speech.evaluate_groups,
         (".png",),
@@ -342,9 +342,9 @@ EVALUATIONS = {
     ),
     "detector": Evaluation(
         "error rates of the detector of generated audio",
-        "Measure accuracy, EER, AUC and rates of detection against real recordings through the codec and as they are, "
-        "after edits, in noise, by length and by group, and of other generators, compared with spectral flatness and "
-        "shuffled labels.",
+        "Measure accuracy, EER, AUC and detection rates against real recordings, as they are and through the codec: "
+        "after edits, in noise, by length and by group. Measure the same for other generators. The baselines are "
+        "spectral flatness and shuffled labels.",
         evaluate_speech.detector_options,
         evaluate_speech.evaluate_detected,
     ),
