@@ -2,6 +2,7 @@
 """The notebooks run from top to bottom, with fewer steps of training."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 import audiolm_hf
+from audiolm_hf import AudioLMConfig, AudioLMGenerationConfig
 from tests.helpers_checkpoint import ROOT, environment
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -31,6 +33,15 @@ def test_notebooks_have_neither_outputs_nor_paths(path):
         assert "/home/" not in "".join(cell["source"])
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_adapt_acoustic_stages_that_generate_by_default(path):
+    config = AudioLMConfig.from_pretrained(audiolm_hf.checkpoint())
+    used = AudioLMGenerationConfig.from_pretrained(audiolm_hf.checkpoint()).used_stages(config)
+    lines = "\n".join(line for cell in code_of(path) for line in cell)
+    adapted = re.findall(r"^  (\w+): \{\{max_steps", lines, re.MULTILINE)
+    assert adapted and {*adapted} <= {*used[1:]}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(path, tmp_path, monkeypatch):
@@ -43,7 +54,7 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
     namespace = {}
     for lines in code_of(path):
         python = [line for line in lines if not line.startswith(("!", "%"))]
-        exec(compile("\n".join(python).replace("STEPS = 80", "STEPS = 2"), path.name, "exec"), namespace)
+        exec(compile("\n".join(python).replace("STEPS = 240", "STEPS = 2"), path.name, "exec"), namespace)
         for line in lines:
             if line.startswith("!"):
                 program, *arguments = shlex.split(line[1:].format(**namespace))
