@@ -2,17 +2,16 @@
 """Voices: the embedding is resemblyzer's, the same voice is nearer than noise, and a missing package is explained."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile as sf
 import soxr
 
+from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.evaluation.metrics import speaker as speaker_module
-from audiolm_hf.evaluation.metrics.speaker import (
-    SpeakerEmbedder,
-    speaker_similarity,
-)
+from audiolm_hf.evaluation.metrics.speaker import SpeakerEmbedder, SpeakerVerifier, speaker_similarity
 from tests.helpers_sounds import EXAMPLES, RATE, needs_resemblyzer
 
 
@@ -56,6 +55,14 @@ def test_embedding_is_resemblyzers_own(embedder, speech):
 
         expected = VoiceEncoder("cpu", verbose=False).embed_utterance(preprocess_wav(speech, source_sr=RATE))
     np.testing.assert_allclose(embedder.embed(speech, RATE), expected, atol=1e-4)
+
+
+def test_the_speaker_of_a_single_recording_is_not_identified():
+    only = AudioRecord("only", np.full(RATE, 0.1, dtype=np.float32), RATE, speaker="ann")
+    vector = np.eye(256, dtype=np.float32)[0]
+    verifier = SpeakerVerifier(SimpleNamespace(embed=lambda array, rate: vector), [only])
+    metrics = verifier.metrics(only.array, vector, only)
+    assert metrics["speaker_similarity"] == 1.0 and np.isnan(metrics["speaker_found"])
 
 
 @needs_resemblyzer

@@ -107,7 +107,7 @@ class SpeakerVerifier:
             for speaker, vectors in self._known.items()
             if set(vectors) - {without}
         }
-        return list(means), np.stack([mean / np.linalg.norm(mean) for mean in means.values()])
+        return list(means), np.array([mean / np.linalg.norm(mean) for mean in means.values()])
 
     def metrics(self, array: np.ndarray, prompt_vector: np.ndarray, record: AudioRecord) -> dict[str, float]:
         """Return the metrics of one continuation.
@@ -117,14 +117,13 @@ class SpeakerVerifier:
         """
         names, references = self.references(record.id)
         comparable = len(names) > 1 and record.speaker in names
-        if not np.any(array):  # silence has no voice
-            return {"speaker_similarity": 0.0, "speaker_found": 0.0 if comparable else float("nan")}
-        vector = self.embedder.embed(array, record.sampling_rate)
-        found = float(names[int((references @ vector).argmax())] == record.speaker)
-        return {
-            "speaker_similarity": speaker_similarity(vector, prompt_vector),
-            "speaker_found": found if comparable else float("nan"),
-        }
+        similarity, found = 0.0, 0.0 if comparable else float("nan")
+        if np.any(array):  # silence has no voice
+            vector = self.embedder.embed(array, record.sampling_rate)
+            similarity = speaker_similarity(vector, prompt_vector)
+            if comparable:
+                found = float(names[int((references @ vector).argmax())] == record.speaker)
+        return {"speaker_similarity": similarity, "speaker_found": found}
 
 
 def speaker_accuracy(
