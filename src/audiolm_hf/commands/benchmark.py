@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         choices=["transformers-generate", "audiolm-pytorch"],
-        help="others to measure in the same run (audiolm-pytorch must be installed, without its dependencies)",
+        help="other systems to measure in the same run (install audiolm-pytorch without its dependencies)",
     )
     add_machine(parser)
     add_report(parser)

@@ -42,15 +42,15 @@ WAV_BYTES_PER_SECOND = 32_000  # at 16 kHz
 
 _OUTPUT_HELP = (
     "output file, whose ending selects the format (default continuation.wav); - writes WAV to standard output; with "
-    "several prompts or continuations, their names and numbers are added to the name"
+    "several prompts or continuations, the prompts' names and numbers are added to the file name"
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [options] [prompt ...]"
     parser.description = (
-        "Continue sound files, and write each prompt and its continuation to a file. Existing files are only replaced "
-        "if this command wrote them."
+        "Continue sound files, and write each prompt and its continuation to a file. Without --overwrite, existing "
+        "files are only replaced if this command wrote them."
     )
     parser.add_argument(
         "prompts", nargs="*", metavar="prompt", help="sound files, - for standard input (default: a bundled example)"

@@ -74,7 +74,7 @@ def accents_options(parser: argparse.ArgumentParser) -> None:
     add_data(parser, "recordings with labels")
     parser.add_argument("--group-by", default="accent", help="label: accent (default), speaker, or a column of --data")
     add_number(parser, "--num-clips", "recordings of each group at most", 12)
-    add_number(parser, "--min-speakers", "least number of speakers of a group that is compared", 5)
+    add_number(parser, "--min-speakers", "fewest speakers of a group that is compared", 5)
     add_length(parser, "--prompt-length-s", "seconds of a prompt (default 2)", 2.0)
     add_length(parser, "--length-s", "seconds of a continuation (default 2)", 2.0)
     parser.add_argument("--detector", help="folder of a detector, or of a checkpoint that has one (default: none)")
@@ -145,10 +145,10 @@ def detector_options(parser: argparse.ArgumentParser) -> None:
         "--other-checkpoints",
         nargs="+",
         default=[],
-        help="other generators: bundled checkpoints, folders or user/name on the Hub, beside Griffin-Lim, WORLD and, "
+        help="other generators: bundled checkpoints, folders or user/name on the Hub, besides Griffin-Lim, WORLD and, "
         "if it is installed, espeak-ng",
     )
-    add_number(parser, "--num-clips", "continuations, and real clips", 48)
+    add_number(parser, "--num-clips", "number of continuations, and of real clips", 48)
     add_length(parser, "--length-s", "seconds of the clips (default 3)", 3.0)
     add_seed(parser, "seed of the clips (default 0)")
 
@@ -177,7 +177,8 @@ def evaluate_detected(arguments: argparse.Namespace, device: str) -> Result:
 
 def watermark_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of [`evaluate_marks`]."""
-    parser.add_argument("--codec", default=DEFAULT_CHECKPOINT, help="codec of one of the changes, or an AudioLM")
+    text = f"codec, or AudioLM, by which marked clips are resynthesized (default {DEFAULT_CHECKPOINT})"
+    parser.add_argument("--codec", default=DEFAULT_CHECKPOINT, help=text)
     add_data(parser)
     add_number(parser, "--num-clips", "recordings", 24)
     add_length(parser, "--length-s", "seconds of each recording (default 5)", 5.0)

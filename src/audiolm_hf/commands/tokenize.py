@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--speed",
         type=float,
         default=1.0,
-        help="speed factor of the recordings (0.5 to 2, default 1), for more voices to train on",
+        help="factor of the recordings' speed, to train on more voices (0.5 to 2, default 1)",
     )
     parser.add_argument(
         "--float16",
