@@ -87,7 +87,7 @@ class Checkpoint:
         return loaded
 
     def judge(self, audio: np.ndarray) -> dict[str, str | float]:
-        """Return the detector's `verdict` and `score` of samples `(num_samples,)`; nothing without a detector."""
+        """Return `verdict`, `score` and `most_suspicious_s` of samples `(num_samples,)`; empty without a detector."""
         if self.detector is None or self.extractor is None:
             return {}
         inputs = self.extractor(audio, self.pipe.processor.sampling_rate, return_tensors="pt")
@@ -180,7 +180,7 @@ def show_stages(title: str, shares: dict[str, float]) -> str:
 
 @contextlib.contextmanager
 def errors_on_page(folder: str) -> Iterator[None]:
-    """Show errors in what the visitor gave on the page, without paths of the server."""
+    """Show errors about a visitor's inputs on the page, without paths of the server."""
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
@@ -294,7 +294,7 @@ class Page:
         return [gr.update(**update) for update in self.show_checkpoint(name, mode)]
 
     def read(self, *inputs: Any) -> Job:
-        """Check what the visitor gave, and read the prompt."""
+        """Check a visitor's inputs, and read the prompt."""
         prompt, checkpoint, length_s, seed, count, acoustic_mode, *temperatures = inputs
         if not prompt:
             raise ValueError("There is no prompt yet: record, upload or pick a few seconds of audio first.")

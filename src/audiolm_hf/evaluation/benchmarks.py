@@ -27,7 +27,7 @@ _SALMON = re.compile(r"sample_(\d+)_([01])\.wav")
 class Pair:
     """Two sounds by name; `positive` should be the more likely one.
 
-    Pairs of an `item` are averaged first. `group` is a row of the table, besides that of all pairs.
+    Pairs of an `item` are averaged first. `group` is a row of the table, in addition to the row of all pairs.
     """
 
     positive: str
@@ -38,7 +38,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairTask:
-    """A task: all sounds by name, and their pairs; a task without `gold.csv` has none, and only gets its scores."""
+    """A task: all sounds by name, and their pairs. Without `gold.csv` there are no pairs, only scores."""
 
     name: str
     files: dict[str, Path]

@@ -56,7 +56,7 @@ FORMATS = {  # of the protocols outside the evaluation of a whole checkpoint
 
 
 class Results:
-    """A results file of `audiolm-hf evaluate` for the checkpoint with the hash `digest`; `command` wrote it."""
+    """A results file that `command`, an `audiolm-hf evaluate`, wrote for the checkpoint with the hash `digest`."""
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path = path
@@ -162,7 +162,7 @@ def split_sections(text: str) -> tuple[str, dict[str, str]]:
 
 
 def in_order(sections: Mapping[str, str]) -> dict[str, str]:
-    """Return sections in the order of `ORDER`; others keep their place after the one before them."""
+    """Return sections in the order of `ORDER`; each other section stays after the one that it followed."""
     place, places = -1, {}
     for title in sections:
         place = ORDER.index(title) if title in ORDER else place

@@ -144,9 +144,9 @@ def summarize_groups(rows: Sequence[Mapping[str, Any]], min_speakers: int = 5, s
     """Compare groups by the means of their speakers' means.
 
     `rows` are the metrics of each recording by title, with `group`, `speaker` and `recording`. Groups with fewer than
-    `min_speakers` are shown, and not compared. The result has `groups`, by name `num_speakers`, `num_clips` and, for
-    each metric, mean and 95 % bootstrap interval over the speakers; and `gaps`, for each metric that of
-    [`worst_minus_best`].
+    `min_speakers` are shown, but not compared. The result has `groups`, by name `num_speakers`, `num_clips` and, for
+    each metric, mean and 95 % bootstrap interval over the speakers; and `gaps`, the [`worst_minus_best`] of each
+    metric.
     """
     titles = [name for name in rows[0] if name not in ("group", "speaker", "recording")]
     values: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
@@ -178,9 +178,9 @@ def summarize_groups(rows: Sequence[Mapping[str, Any]], min_speakers: int = 5, s
 def worst_minus_best(values: Mapping[str, np.ndarray], higher_is_better: bool, seed: int = 0) -> dict[str, Any]:
     """Return the difference between the worst and the best group's means of speakers.
 
-    `worst` and `best` are groups; `difference` has its 95 % bootstrap interval over the speakers, `low` and `high`;
-    and 95 % of the differences stay below `by_chance` if the same speakers are divided at random into groups of these
-    sizes.
+    `worst` and `best` are the groups, `low` and `high` the 95 % bootstrap interval of the `difference` over the
+    speakers. If the same speakers are divided at random into groups of these sizes, 95 % of the differences stay below
+    `by_chance`.
     """
     rng = np.random.default_rng(seed)
     means = {group: float(each.mean()) for group, each in values.items()}

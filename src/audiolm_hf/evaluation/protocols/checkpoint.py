@@ -52,7 +52,7 @@ def kept_result(
     evaluate: Callable[[], dict[str, Any]],
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Return the result of a protocol as read from its JSON file, from an earlier run if there was one.
+    """Return the result of a protocol as read from its JSON file, which an earlier run may have written.
 
     The result depends on `settings` and on the files `inputs`, see [`~audiolm_hf.run_folder.hold_folder`].
     """
