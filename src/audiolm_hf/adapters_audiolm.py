@@ -44,7 +44,7 @@ def find_adapter(source: str | os.PathLike, **hub_options: Any) -> str | None:
     found = find_adapter_config_file(os.fspath(source), **hub_options)
     if found is None and (folder / ADAPTER_FILE).is_file():
         raise ValueError(
-            f"{source} is an adapter folder of the older form, with a sub-folder for each stage; convert it with: "
+            f"{source} is an adapter folder in the older format, with a subfolder for each stage; convert it with: "
             f"audiolm-hf convert {source} NEW_FOLDER"
         )
     return found
@@ -209,7 +209,7 @@ class AdapterMixin(AdapterMethods):
             peft_model_id = os.fspath(peft_model_id)
             given = getattr(kwargs.get("load_config"), "download_kwargs", {})
             options = _hub_options({**given, **(kwargs.get("adapter_kwargs") or {})})
-            find_adapter(peft_model_id, **options)  # refuses the older form
+            find_adapter(peft_model_id, **options)  # refuses the older format
             self._check_base(peft_model_id, read_adapter_notes(peft_model_id, **options).get("base_weights", {}))
         conversions = vars(self).get("_weight_conversions")  # of the names in the base's file
         log = logging.get_logger("transformers.integrations.peft")

@@ -76,7 +76,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, source: str, device: str | None) -> "Checkpoint":
-        """Load a checkpoint, and the detector in its sub-folder where it has one."""
+        """Load a checkpoint, and the detector in its subfolder if it has one."""
         loaded = cls(source, pipeline(source, device=device), describe(source))
         if find_file(source, "detector/config.json", {}) is not None:
             place = {"subfolder": "detector"}
