@@ -149,7 +149,7 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         action=Checked,
-        help="numbers of leading levels to evaluate in addition",
+        help="numbers of leading levels to evaluate in addition to all levels",
     )
 
 

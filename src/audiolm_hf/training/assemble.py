@@ -65,8 +65,8 @@ class AssembleConfig(Settings):
 def assemble(config: AssembleConfig) -> None:
     """Assemble and save a checkpoint.
 
-    `<folder name>-assemble.json` next to it has the `bytes` of all files, the `parameters` of each part and, if
-    `check_data` is given, `equal_semantic_tokens` and `equal_audio_codes`, the shares that storing does not change.
+    `<folder name>-assemble.json` next to it has the `bytes` of all files, the `parameters` of each part and, with
+    `check_data`, `equal_semantic_tokens` and `equal_audio_codes`, the shares of these that storing does not change.
     """
     require_model_type(config.semantic_tokenizer, SEMANTIC_TOKENIZERS, "semantic_tokenizer")
     for name, folder in config.stages.items():

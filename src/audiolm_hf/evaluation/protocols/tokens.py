@@ -113,7 +113,7 @@ def phone_metrics(
 def abx_metrics(
     system: TokenSystem, places: Sequence[int], ids: Sequence[str], items: Sequence[AbxItem]
 ) -> dict[str, float]:
-    """Return the ABX errors of tokens and, of k-means, of centroids and features, of the recordings at `places`."""
+    """Return the ABX errors of the recordings at `places`: of tokens and, with k-means, of centroids and features."""
     one_hot = np.eye(system.num_tokens, dtype=np.float32)  # the cosine distance of different tokens is 1
     representations = {"tokens": [one_hot[system.tokens[place]] for place in places]}
     if system.centroids is not None and system.features is not None:
