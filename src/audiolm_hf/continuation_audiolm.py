@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""From prompts to the samples that continue them, piece by piece: stages, codec, loudness, room noise, transition.
+"""From prompts to the samples that continue them, piece by piece: stages, codec, levels, room noise, transition.
 
 The pieces, their random numbers and the codec's windows do not depend on when a piece is asked for, so that a stream
 has the samples of the whole output, bit for bit.
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .dynamics_audiolm import Dynamics
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .loudness_audiolm import Loudness, soft_limit
 from .room_noise_audiolm import RoomNoise
@@ -137,8 +138,9 @@ class Continuation:
         known = prompt.audio_codes[: self.num_levels()]
         numbers = RowNoise(self.seed, [self.indices[row], ROOM_NOISE])
         noise = RoomNoise(self.options.room_noise, self.model.sampling_rate, numbers)
-        for samples in decode_continuation(self.codec, prompt.audio, known, codes, prompt.loudness, noise):
-            # While the row goes on, this is a lower bound.
+        dynamics = Dynamics(self.options.dynamics, self.model.sampling_rate)
+        for samples in decode_continuation(self.codec, prompt.audio, known, codes, prompt.loudness, dynamics, noise):
+            # Until the row has ended, this is a lower bound.
             samples = samples[: self.num_samples(row, self.tokens.num_new(row)) - made]
             made += len(samples)
             yield samples
@@ -156,12 +158,18 @@ def _ceil(count: float) -> int:
 
 
 def decode_continuation(
-    codec: Any, prompt: Tensor, known: Tensor, codes: Iterable[Tensor], loudness: Loudness, noise: RoomNoise
+    codec: Any,
+    prompt: Tensor,
+    known: Tensor,
+    codes: Iterable[Tensor],
+    loudness: Loudness,
+    dynamics: Dynamics,
+    noise: RoomNoise,
 ) -> Iterator[Tensor]:
     """Decode codes `(levels, frames)`, piece by piece, to the samples `(num_samples,)` that continue a prompt.
 
     The prompt `(num_samples,)` may be empty; its end has the codes `known`, and `loudness` is what was done to it
-    before it was encoded. `noise` is added to the continuation.
+    before it was encoded. The continuation is amplified by `dynamics`, and has `noise` added.
     """
     known = known[:, max(0, known.shape[1] - round(CALIBRATION_S * codec.frame_rate)) :]
     boundary = known.shape[1] * codec.hop_length
@@ -174,10 +182,13 @@ def decode_continuation(
         decoded = torch.cat([decoded, window[0]])
     if boundary:
         loudness = loudness.calibrated(prompt[-boundary:], decoded[:boundary], codec.hop_length)
+        dynamics.fit(loudness.normalize(prompt[-boundary:]) / loudness.correction, decoded[:boundary])
         noise.fit(prompt[-boundary:], loudness.restore(decoded[:boundary]))
+    pieces = dynamics.apply(chain([decoded[boundary:]], (window[0] for window in windows)))
+    decoded = torch.cat([decoded[:boundary], next(pieces)])
     yield soft_limit(noise.add(_join(prompt, loudness.restore(decoded), boundary, codec.hop_length)))
-    for window in windows:
-        yield soft_limit(noise.add(loudness.restore(window[0])))
+    for piece in pieces:
+        yield soft_limit(noise.add(loudness.restore(piece)))
 
 
 def _join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> Tensor:

@@ -26,6 +26,7 @@ _SHARED: dict[str, tuple[Any, Allowed]] = {
     "acoustic_mode": (None, Rule("'hierarchical' or 'parallel'", lambda mode: mode in ("hierarchical", "parallel"))),
     "continuation_length_s": (7.0, Within(0, 1e7, above=True)),
     "min_continuation_length_s": (0.0, Within(0, 1e7)),
+    "dynamics": (0.0, Within(0, 1)),
     "room_noise": (0.0, Within(0, 1)),
 }
 # Why options of transformers are not supported, by patterns of their names; the first match counts.
@@ -66,6 +67,8 @@ class AudioLMGenerationConfig(GenerationConfig):
             checkpoint, else to hierarchical if the model has a coarse stage.
         continuation_length_s (`float`, defaults to 7.0): maximum length of a continuation in seconds.
         min_continuation_length_s (`float`, defaults to 0.0): the end token is not chosen before this many seconds.
+        dynamics (`float`, defaults to 0.0): share (0 to 1) of the decibels by which the codec makes soft sounds of the
+            prompt softer, which is given back to those of the continuation. Prompts shorter than 1 s have none.
         room_noise (`float`, defaults to 0.0): share (0 to 1) of the noise power that the codec removes from the
             prompt's pauses, which is added to the continuation. Prompts shorter than 1 s have none.
         semantic_do_sample, coarse_do_sample, fine_do_sample, parallel_do_sample (`bool`, default to `True`): draw each
@@ -100,6 +103,7 @@ class AudioLMGenerationConfig(GenerationConfig):
     acoustic_mode: str | None
     continuation_length_s: float
     min_continuation_length_s: float
+    dynamics: float
     room_noise: float
     coarse_guidance_scale: float
     fine_batch_size: int

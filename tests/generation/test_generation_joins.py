@@ -5,11 +5,12 @@ import torch
 
 from audiolm_hf import continuation_audiolm
 from audiolm_hf.continuation_audiolm import _join, decode_continuation
+from audiolm_hf.dynamics_audiolm import Dynamics
 from audiolm_hf.loudness_audiolm import Loudness, soft_limit
 from audiolm_hf.room_noise_audiolm import RoomNoise
 from audiolm_hf.sampling_audiolm import RowNoise
 
-NO_NOISE = RoomNoise(0.0, 16000, RowNoise(0, [0]))
+UNCHANGED = Dynamics(0.0, 16000), RoomNoise(0.0, 16000, RowNoise(0, [0]))
 
 
 def test_the_join_is_continuous_and_leaves_the_rest():
@@ -27,9 +28,9 @@ def test_only_the_end_of_a_long_prompt_is_decoded(tiny_audiolm, monkeypatch):
     known, new = codec.encode(prompt[None])[0], codec.encode(prompt[None, : 30 * codec.hop_length])[0]
     loudness = Loudness(gain=1.0)
     monkeypatch.setattr(continuation_audiolm, "CALIBRATION_S", 60 / codec.frame_rate)
-    found = torch.cat([*decode_continuation(codec, prompt, known, [new], loudness, NO_NOISE)])
+    found = torch.cat([*decode_continuation(codec, prompt, known, [new], loudness, *UNCHANGED)])
     end = prompt[-60 * codec.hop_length :]
-    expected = torch.cat([*decode_continuation(codec, end, known[:, 60:], [new], loudness, NO_NOISE)])
+    expected = torch.cat([*decode_continuation(codec, end, known[:, 60:], [new], loudness, *UNCHANGED)])
     assert found.shape == (30 * codec.hop_length,)
     assert torch.equal(found, expected)
 
@@ -41,6 +42,6 @@ def test_the_windows_of_a_continuation_give_what_one_decode_does(tiny_audiolm):
     decoded = tiny_audiolm.codec.decode(torch.cat([known, new], 1)[None]).audio_values[0]
     boundary, loudness = len(prompt), Loudness().calibrated(prompt, decoded[: len(prompt)], codec.hop_length)
     expected = soft_limit(_join(prompt, loudness.restore(decoded), boundary, codec.hop_length))
-    chunks = [*decode_continuation(codec, prompt, known, new.split(9, 1), Loudness(), NO_NOISE)]
+    chunks = [*decode_continuation(codec, prompt, known, new.split(9, 1), Loudness(), *UNCHANGED)]
     assert [len(chunk) // codec.hop_length for chunk in chunks] == [16, 32, 64, 128, 90]
     torch.testing.assert_close(torch.cat(chunks), expected, atol=1e-5, rtol=0)

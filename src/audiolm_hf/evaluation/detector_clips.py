@@ -57,6 +57,7 @@ class DetectorClipsConfig(Settings):
     temperature: list[_Temperature] = field(default_factory=lambda: [0.7, 1.1])
     # lowest and highest `room_noise`; every second batch keeps that of the checkpoint
     room_noise: list[Share] = field(default_factory=lambda: [0.0, 0.5])
+    dynamics: list[Share] = field(default_factory=lambda: [0.0, 1.0])  # the same for `dynamics`
     # values of the option `acoustic_mode` of `generate` to draw from; by default all that the checkpoint has
     acoustic_modes: list[Literal["hierarchical", "parallel"]] = field(default_factory=list)
     batch_size: BatchSize = 8  # clips that are generated at once
@@ -64,7 +65,7 @@ class DetectorClipsConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("length_s", "prompt_length_s", "temperature", "room_noise"):
+        for name in ("length_s", "prompt_length_s", "temperature", "room_noise", "dynamics"):
             check_range(name, getattr(self, name))
         if not self.num_continuations + self.num_unconditional:
             raise ValueError("num_continuations and num_unconditional are 0; ask for generated clips.")
@@ -134,8 +135,11 @@ def generate_clips(
     """Generate batch `index` of a group of `GENERATED`, `count` clips of one length, each `(num_samples,)`."""
     rng = np.random.default_rng([config.seed, GENERATED.index(group), index])
     length_s, temperature = draw(rng, config.length_s), draw(rng, config.temperature)
-    room_noise = draw(np.random.default_rng([config.seed, GENERATED.index(group), index, 1]), config.room_noise)
-    options: dict[str, Any] = {} if index % 2 else {"temperature": temperature, "room_noise": room_noise}
+    options: dict[str, Any] = {}
+    if index % 2 == 0:
+        own = np.random.default_rng([config.seed, GENERATED.index(group), index, 1])
+        options = {name: draw(own, getattr(config, name)) for name in ("room_noise", "dynamics")}
+        options["temperature"] = temperature
     options["acoustic_mode"] = str(rng.choice(config.acoustic_modes or list(model.config.acoustic_modes)))
     seed, prompt_s = int(rng.integers(2**31)), min(draw(rng, config.prompt_length_s), source.durations.max())
     if group == "unconditional":

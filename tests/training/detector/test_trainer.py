@@ -279,13 +279,15 @@ def test_acoustic_modes_are_passed_on(checkpoint, tmp_path):
 def test_every_second_batch_keeps_the_options_of_the_checkpoint(monkeypatch):
     seen, source = [], AudioSource(sorted(DATA.glob("*.flac")), RATE)
     monkeypatch.setattr(detector_clips, "continue_prompts", lambda *_, **options: seen.append(options) or [])
-    config = DetectorClipsConfig(**CLIPS | {"temperature": [0.7, 0.8]}, room_noise=[0.3, 0.4])
+    config = DetectorClipsConfig(**CLIPS | {"temperature": [0.7, 0.8]}, room_noise=[0.3, 0.4], dynamics=[0.5, 0.6])
     for index in range(4):
         generate_clips(tiny_model(), source, config, "continuation", index, 2)
-    assert [options.keys() & {"temperature", "room_noise"} for options in seen[1::2]] == [set(), set()]
+    drawn = {"temperature", "room_noise", "dynamics"}
+    assert [options.keys() & drawn for options in seen[1::2]] == [set(), set()]
     for options in seen[::2]:
         assert 0.7 <= options["temperature"] <= 0.8 and 0.3 <= options["room_noise"] <= 0.4
-    assert seen[0]["room_noise"] != seen[2]["room_noise"]
+        assert 0.5 <= options["dynamics"] <= 0.6
+    assert all(seen[0][name] != seen[2][name] for name in drawn)
 
 
 def test_real_clips_through_other_codecs_are_real_ones(checkpoint, tmp_path, monkeypatch):
