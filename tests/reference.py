@@ -176,6 +176,40 @@ def filled_rows(model, rows, num_known, numbers, passes, temperature, choice_tem
     return rows
 
 
+def guided_log_probabilities(model, ids, position, level, guidance_scale, prompt_scale, num_tokens, num_frames):
+    """Log-probabilities of the codes of a level at one position of a sequence, guided by what is taken away from it.
+
+    What is taken away are the semantic tokens, and the prompt: the first tokens and frames, of which nothing is left;
+    of the parallel stage the frames before the first mask.
+    """
+    config, parallel = model.config, model.config.layout.parallel
+
+    def log_probabilities(kept, changed):
+        kept_ids, kept_place = changed[kept][None], kept.nonzero()[:, 0].tolist().index(position)
+        with torch.no_grad():
+            state = model.encode(kept_ids, torch.ones(kept_ids.shape[:2]).long())[0, kept_place]
+            return model.level_logits(state, level).log_softmax(-1)
+
+    everything = torch.ones(len(ids), dtype=torch.bool)
+    whole = log_probabilities(everything, ids)
+    guided = whole.clone()
+    if parallel:
+        masks = [bool((row[config.tokens_per_frame :] == torch.tensor(config.mask_token_ids)).any()) for row in ids]
+        semantic, prompt = torch.zeros(len(ids), dtype=torch.bool), torch.arange(len(ids)) < masks.index(True)
+        silent = ids.clone()
+        silent[:, : config.tokens_per_frame] = config.absent_token_id
+    else:
+        separator = ids.tolist().index(config.separator_token_id)
+        places = torch.arange(len(ids))
+        semantic, silent = (places > 0) & (places < separator), ids
+        prompt = semantic & (places <= num_tokens)
+        prompt |= (places > separator) & (places <= separator + num_frames * len(config.predicted_levels))
+    guided += (guidance_scale - 1) * (whole - log_probabilities(~semantic, silent))
+    if not prompt[position]:
+        guided += (prompt_scale - 1) * (whole - log_probabilities(~prompt, ids))
+    return guided
+
+
 def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     """Codes `[level][frame]` of prompt and continuation, stage by stage, where everything fits into one window.
 
@@ -601,3 +635,35 @@ def filtered(white, impulse_response):
     """Each sample as the sum of those under the impulse response, without those at the ends."""
     count = len(impulse_response)
     return np.array([np.dot(white[at : at + count], impulse_response) for at in range(len(white) - count + 1)])
+
+
+def block_level(audio, length, boundary):
+    """Level in dB between two blocks of a recording, of which the second one begins at `boundary * length`."""
+    samples = audio[(boundary - 1) * length : (boundary + 1) * length]
+    return 10 * math.log10(sum(sample**2 for sample in samples) / len(samples) + 1e-20)
+
+
+def dynamics_gains(prompt, decoded, length, share_of_levels, most):
+    """Levels of a resynthesis, each the mean of neighbouring ones, and the gains in dB that the prompt has there."""
+    boundaries = range(1, len(prompt) // length)
+    pairs = sorted((block_level(decoded, length, at), block_level(prompt, length, at)) for at in boundaries)
+    count = max(1, round(share_of_levels * len(pairs)))
+    groups = [pairs[first : first + count] for first in range(len(pairs) - count + 1)]
+    found = [sum(level for level, _ in group) / count for group in groups]
+    wanted = [sum(level for _, level in group) / count for group in groups]
+    return found, [min(max(max(wanted[: at + 1]) - found[at], 0), most) for at in range(len(found))]
+
+
+def amplified(audio, length, levels, gains):
+    """Each sample of a continuation amplified by a gain between those of the boundaries around it."""
+    last = len(audio) // length - 1  # the last boundary whose two blocks are known
+    at_boundaries = [0.0]
+    at_boundaries += [float(np.interp(block_level(audio, length, at), levels, gains)) for at in range(1, last + 1)]
+    samples = []
+    for index, sample in enumerate(audio):
+        at, part = divmod(index, length)
+        gain = at_boundaries[min(at, len(at_boundaries) - 1)]
+        if at + 1 < len(at_boundaries):
+            gain += (at_boundaries[at + 1] - gain) * part / length
+        samples.append(sample * 10 ** (gain / 20))
+    return np.array(samples)

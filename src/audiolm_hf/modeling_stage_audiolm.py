@@ -324,6 +324,11 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
             "takes a batch padded on the left with an attention_mask."
         )
 
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return the decoder's last hidden states `(batch, sequence_length, hidden_size)`."""
+        inputs = self.mask_and_positions(input_ids, attention_mask)
+        return self.model(input_ids=input_ids, **inputs, use_cache=False)[0]
+
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the correctness of every label, also the end token, both `(batch, sequence_length)`.
 
@@ -332,9 +337,7 @@ class AudioLMStageModel(AudioLMStageBase, GenerationMixin):
         """
         check_tensor("labels", labels, "(batch, sequence_length)")
         check_sequences(input_ids, self.config.vocab_size, attention_mask=attention_mask, labels=labels)
-        inputs = self.mask_and_positions(input_ids, attention_mask)
-        hidden_states = self.model(input_ids=input_ids, **inputs, use_cache=False)[0]
-        positions, losses, correct = self._target_losses(hidden_states, _next_labels(labels))
+        positions, losses, correct = self._target_losses(self.encode(input_ids, attention_mask), _next_labels(labels))
         # The loss of a label stands at the label, one to the right of the state that predicts it.
         all_losses = losses.new_zeros(labels.numel()).index_copy(0, positions + 1, losses)
         all_correct = correct.new_zeros(labels.numel()).index_copy(0, positions + 1, correct)

@@ -19,12 +19,11 @@ from audiolm_hf.stage_generation_audiolm import generate_parallel_codes
 from audiolm_hf.token_layout_audiolm import build_stage_example, hide_codes, pad_examples
 from audiolm_hf.training.assemble import AssembleConfig, assemble
 from audiolm_hf.training.stages.bits import stage_bits
-from audiolm_hf.training.stages.distillation import GuidanceTeacher
 from audiolm_hf.training.stages.initial import start_embeddings_
 from audiolm_hf.training.stages.lora import LoraStageConfig, adapt_stage
 from audiolm_hf.training.stages.training import train_stage
 from tests.helpers_parallel import parallel_audiolm, parallel_config, parallel_stage
-from tests.helpers_stages import BACKBONE, config_of, interrupted_after
+from tests.helpers_stages import config_of, interrupted_after
 from tests.helpers_tokens import code_rows, collected, write_tokens
 
 
@@ -186,67 +185,3 @@ def test_a_checkpoint_is_assembled_without_a_coarse_stage(folders, tmp_path):
     assert [*load_stages([tmp_path / "whole"])] == ["semantic"]  # the parallel stage has no likelihood
     with pytest.raises(ValueError, match="holds the parallel stage, which predicts all frames at once, so that a seq"):
         load_stages([tmp_path / "parallel"])
-
-
-def guided_logits(teacher, scale, batch):
-    """The guided logits of a teacher over the whole vocabulary, `(batch, frames, vocab_size)`, row by row."""
-    rows = []
-    for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
-        without = ids.clone()
-        without[:, : teacher.config.tokens_per_frame] = teacher.config.absent_token_id
-        logits = [
-            torch.cat([level_log_probabilities(teacher, each, mask, level) for level in range(5)], 1)
-            for each in (ids, without)
-        ]
-        rows.append(logits[1] + scale * (logits[0] - logits[1]))
-    codes, before = torch.stack(rows), teacher.config.acoustic_offset
-    return torch.nn.functional.pad(codes, (before, teacher.config.vocab_size - before - codes.shape[2]))
-
-
-def level_log_probabilities(model, ids, mask, level):
-    return model.level_logits(model.encode(ids[None], mask[None])[0], level).log_softmax(-1)
-
-
-def test_guidance_is_distilled_into_one_pass(folders, tmp_path):
-    backbone = BACKBONE | {"model_type": "eurobert"}
-    parallel_stage(condition_dropout=0.2, backbone_config=backbone).save_pretrained(tmp_path / "teacher")
-    changes = {
-        "initial_weights": str(tmp_path / "teacher"),
-        "corruption": 0.0,
-        "distill_guidance_scale": 2,
-        "learning_rate": 1e-3,
-    }
-    train_stage(parallel_training(folders, tmp_path / "student", max_steps=60, eval_steps=30, **changes))
-    teacher = AudioLMParallelModel.from_pretrained(tmp_path / "teacher").eval()
-    student = AudioLMParallelModel.from_pretrained(tmp_path / "student/final").eval()
-    losses = {name: [] for name in ("least", "before", "after")}
-    for batch in validation_batches(TokenDataset([str(folders[1])]), student.config, 2000):
-        chosen = batch["labels"] != -100
-        with torch.no_grad():
-            logits = {"least": guided_logits(teacher, 2, batch)}
-            for name, model in (("before", teacher), ("after", student)):
-                logits[name] = model(batch["input_ids"], batch["attention_mask"]).logits
-            compared = {name: GuidanceTeacher(teacher, 2).losses(each, **batch) for name, each in logits.items()}
-        assert compared["least"][1][chosen].all() and not compared["least"][0][~chosen].any()
-        entropies = [
-            torch.distributions.Categorical(logits=logits["least"][row, frame, start : start + 8]).entropy()
-            for row, frame, column in chosen.nonzero().tolist()
-            for start in [teacher.config.acoustic_offset + 8 * (column - 1)]
-        ]
-        torch.testing.assert_close(compared["least"][0][chosen], torch.stack(entropies))
-        for name, (values, _) in compared.items():
-            losses[name] += values[chosen].tolist()
-    least, before, after = (float(np.mean(values)) for values in losses.values())
-    assert least < after < before - 0.2 * (before - least)
-    report = json.loads((tmp_path / "student/report.json").read_text())
-    assert report["validation"]["all"]["bits"] == pytest.approx(after / np.log(2), rel=1e-3)
-
-
-def test_only_a_parallel_stage_that_can_be_guided_is_a_teacher(folders, trained, tmp_path):
-    with pytest.raises(ValueError, match="distill_guidance_scale is for a parallel stage that starts from"):
-        parallel_training(folders, tmp_path, distill_guidance_scale=2)
-    backbone = BACKBONE | {"model_type": "eurobert"}
-    parallel_stage(condition_dropout=0.0, backbone_config=backbone).save_pretrained(tmp_path / "unguided")
-    changes = {"initial_weights": str(tmp_path / "unguided"), "distill_guidance_scale": 2}
-    with pytest.raises(ValueError, match="was trained with all of its conditions"):
-        train_stage(parallel_training(folders, tmp_path / "output", **changes))

@@ -62,9 +62,12 @@ class StageTrainingConfig(TrainingConfig):
     # share of input ids, 0 to 1, that are replaced at random; conditioning ids are not replaced
     corruption: PartialShare = 0.0
     condition_dropout: PartialShare = 0.0  # share of coarse or parallel sequences without semantic tokens, 0 to 1
-    # guidance scale of the parallel stage in `initial_weights`, whose guided predictions replace the codes as targets,
-    # so that the trained stage does not need guidance, which doubles the passes
+    # guidance scale of the coarse or parallel stage in `initial_weights`, whose guided predictions replace the codes
+    # as targets, so that the trained stage does not need guidance, which doubles the passes
     distill_guidance_scale: GuidanceScale | None = None
+    # the same for the prompt, the first `anchor_length_s` of every sequence: above 1, the trained stage keeps more of
+    # its voice and sound
+    distill_prompt_scale: GuidanceScale | None = None
     # assign each conditioning token the position of the codes at the same time, so that their distance is the same
     # everywhere (coarse and fine stage; the parallel stage always does)
     align_condition: bool = False
@@ -96,13 +99,7 @@ class StageTrainingConfig(TrainingConfig):
             raise ValueError(
                 f"warm_start is {self.warm_start!r}, a decoder, and the {self.stage} stage an encoder; leave it out."
             )
-        if self.distill_guidance_scale is not None and not (
-            self.initial_weights and STAGES[self.stage].config_class.layout.parallel
-        ):
-            raise ValueError(
-                "distill_guidance_scale is for a parallel stage that starts from its teacher; name that in "
-                "initial_weights, or leave the scale out."
-            )
+        self._check_distillation()
         if self.initial_weights is None:
             if not self.backbone and self.warm_start is None:
                 raise ValueError("Neither backbone nor warm_start is given; name the decoder's sizes or a folder.")
@@ -111,3 +108,19 @@ class StageTrainingConfig(TrainingConfig):
             raise ValueError("initial_weights and warm_start are given; a stage starts from one of them.")
         if self.semantic_tokenizer or self.codec:
             raise ValueError("initial_weights have embeddings; leave out codec and semantic_tokenizer.")
+
+    def _check_distillation(self) -> None:
+        layout = STAGES[self.stage].config_class.layout
+        for name in ("distill_guidance_scale", "distill_prompt_scale"):
+            if getattr(self, name) is None:
+                continue
+            if not self.initial_weights or "semantic" not in layout.condition:
+                raise ValueError(
+                    f"{name} is for a coarse or parallel stage that starts from its teacher; name that in "
+                    "initial_weights, or leave the scale out."
+                )
+        if self.distill_prompt_scale is not None and (self.anchor_length_s == 0 or self.remove_repeats):
+            raise ValueError(
+                "distill_prompt_scale is for stages whose windows begin with a prompt of known length; set "
+                "anchor_length_s, and leave out remove_repeats."
+            )

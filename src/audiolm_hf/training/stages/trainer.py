@@ -95,7 +95,8 @@ class StageTrainer(Trainer):
     def _distilled(
         self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        logits = model(input_ids=input_ids, attention_mask=attention_mask).logits
+        uncached = {} if labels.dim() == 3 else {"use_cache": False}  # an encoder has no cache
+        logits = model(input_ids=input_ids, attention_mask=attention_mask, **uncached).logits
         return self.teacher.losses(logits, input_ids, attention_mask, labels)
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:

@@ -14,7 +14,6 @@ from audiolm_hf.data.crops import StageBatches, longest_sequence, validation_bat
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, require_model_type
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.files import replace_folder, write_json
-from audiolm_hf.modeling_parallel_audiolm import AudioLMParallelModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
 from audiolm_hf.packed_decoder_audiolm import steady_attention
 from audiolm_hf.stages_audiolm import STAGES
@@ -148,20 +147,26 @@ def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | No
     stage = next(module for module in model.modules() if isinstance(module, AudioLMStageBase))
     if config.torch_compile:
         stage.model.compile()  # only the decoder, because the levels in the loss vary
-    teacher = None
-    if config.distill_guidance_scale is not None:
-        trained = AudioLMParallelModel.from_pretrained(config.initial_weights, dtype="float32")
-        teacher = GuidanceTeacher(trained, config.distill_guidance_scale)
     return StageTrainer(
         config,
         decoder_flops_per_token(stage.model, longest_sequence(tokens.info, stage_config)),
-        teacher,
+        _build_teacher(config, tokens.info.grid),
         model=model,
         args=arguments,
         train_dataset=batches,
         eval_dataset=validation_batches(validation, stage_config, config.batch_tokens // batches.parts),
         callbacks=[ProgressCallback(config.stage), PatienceCallback(config.patience)],
     )
+
+
+def _build_teacher(config: StageTrainingConfig, grid: TimeGrid) -> GuidanceTeacher | None:
+    scales = (config.distill_guidance_scale, config.distill_prompt_scale)
+    if scales == (None, None):
+        return None
+    trained = STAGES[config.stage].model_class.from_pretrained(config.initial_weights, dtype="float32")
+    units = grid.units(config.anchor_length_s)
+    guidance_scale, prompt_scale = (1.0 if scale is None else scale for scale in scales)
+    return GuidanceTeacher(trained, guidance_scale, prompt_scale, grid.tokens_of(units), grid.frames_of(units))
 
 
 @one_run("stage", "final")
