@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,6 +83,8 @@ class ForkedProgram:
 
 
 def _as_program(folder: Path, arguments: tuple[str, ...], pipes: list[tuple[int, int]]) -> None:
+    sys.settrace(None)  # a signal while coverage holds its lock would leave it locked, and the program waiting for it
+    threading.settrace(None)
     renew_threads()
     os.chdir(folder)
     for (reading, writing), name, number in zip(pipes, ("stdout", "stderr"), (1, 2), strict=True):
