@@ -3,15 +3,11 @@
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-import audiolm_hf
 from audiolm_hf import dynamics_audiolm
 from audiolm_hf.dynamics_audiolm import Dynamics
-from audiolm_hf.modeling_audiolm import AudioLMModel
 from tests import reference
-from tests.helpers_checkpoint import CLIP
 
 RATE = 16000
 OPTIONS = {"continuation_length_s": 1.0, "min_continuation_length_s": 1.0, "seed": 0}
@@ -81,16 +77,6 @@ def test_it_is_that_of_the_oracle_in_pieces_of_any_length(length):
     np.testing.assert_allclose(dynamics.gains, gains, atol=1e-6)
     expected = reference.amplified(audio.double().numpy(), dynamics.block_length, levels, gains)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AudioLMModel.from_pretrained(audiolm_hf.bundled.resolve_checkpoint("speech-tiny"), dtype="float32").eval()
-
-
-@pytest.fixture(scope="module")
-def prompt():
-    return torch.from_numpy(soundfile.read(CLIP, dtype="float32")[0])[None]
 
 
 def test_a_continuation_is_amplified_in_batches_and_streams(model, prompt):

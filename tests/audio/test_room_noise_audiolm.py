@@ -3,16 +3,12 @@
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-import audiolm_hf
 from audiolm_hf import room_noise_audiolm
-from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.room_noise_audiolm import RoomNoise
 from audiolm_hf.sampling_audiolm import RowNoise, row_noise
 from tests import reference
-from tests.helpers_checkpoint import CLIP
 
 RATE = 16000
 OPTIONS = {"continuation_length_s": 1.0, "min_continuation_length_s": 1.0, "seed": 0}
@@ -88,16 +84,6 @@ def test_it_is_that_of_the_oracle_in_pieces_of_any_length():
     response = np.roll(np.fft.irfft(np.sqrt(power)), length // 2) * whole.window.numpy()
     white = (row_noise(0, [0], length - 1 + len(audio)).double().numpy() - 0.5) * np.sqrt(12)
     np.testing.assert_allclose(found - audio, reference.filtered(white, response), atol=1e-7)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AudioLMModel.from_pretrained(audiolm_hf.bundled.resolve_checkpoint("speech-tiny"), dtype="float32").eval()
-
-
-@pytest.fixture(scope="module")
-def prompt():
-    return torch.from_numpy(soundfile.read(CLIP, dtype="float32")[0])[None]
 
 
 def test_a_continuation_has_the_noise_on_top(model, prompt):

@@ -65,8 +65,8 @@ class StageTrainingConfig(TrainingConfig):
     # guidance scale of the coarse or parallel stage in `initial_weights`, whose guided predictions replace the codes
     # as targets, so that the trained stage does not need guidance, which doubles the passes
     distill_guidance_scale: GuidanceScale | None = None
-    # the same for the prompt, the first `anchor_length_s` of every sequence: above 1, the trained stage keeps more of
-    # its voice and sound
+    # the same for the prompt, the first `anchor_length_s` of every sequence (parallel stage: the frames before the
+    # first mask): above 1, the trained stage keeps more of its voice and sound
     distill_prompt_scale: GuidanceScale | None = None
     # assign each conditioning token the position of the codes at the same time, so that their distance is the same
     # everywhere (coarse and fine stage; the parallel stage always does)
@@ -119,8 +119,9 @@ class StageTrainingConfig(TrainingConfig):
                     f"{name} is for a coarse or parallel stage that starts from its teacher; name that in "
                     "initial_weights, or leave the scale out."
                 )
-        if self.distill_prompt_scale is not None and (self.anchor_length_s == 0 or self.remove_repeats):
+        unknown = not layout.parallel and (self.anchor_length_s == 0 or self.remove_repeats)
+        if self.distill_prompt_scale is not None and unknown:
             raise ValueError(
-                "distill_prompt_scale is for stages whose windows begin with a prompt of known length; set "
-                "anchor_length_s, and leave out remove_repeats."
+                f"distill_prompt_scale is given, but windows of the {self.stage} stage do not begin with a prompt of "
+                "known length; set anchor_length_s, and leave out remove_repeats."
             )
