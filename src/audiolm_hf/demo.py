@@ -59,7 +59,7 @@ CSS = """
 .stages progress + span { text-align: right; font-variant-numeric: tabular-nums }
 #version { opacity: .7; font-size: .85em } .dark audio { color-scheme: dark }
 """
-SHOW_RESULTS = """() => { if (innerWidth < 800)
+SHOW_RESULTS = """() => { window.stopped = false; if (innerWidth < 800)
   setTimeout(() => document.getElementById('results').scrollIntoView({behavior: 'smooth', block: 'start'}), 300) }"""
 NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
@@ -262,13 +262,16 @@ class Page:
         outputs = [self.status, self.live, *self.groups, *(part for parts in self.results for part in parts)]
         limits: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
         quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+        self.button.click(None, js=SHOW_RESULTS)
         running = self.button.click(
             self.show, inputs, outputs, show_progress_on=self.status, api_visibility="private", **limits
         )
-        self.button.click(None, js=SHOW_RESULTS)
-        failed = f"shown => shown.includes('Stopped.') ? shown : {show_stages('Nothing was generated.', {})!r}"
-        running.failure(lambda shown: shown, self.status, self.status, js=failed, **quiet)  # also if it was stopped
-        self.stop.click(lambda: show_stages("Stopped.", {}), outputs=self.status, cancels=[running], **quiet)
+        # The texts are chosen in the browser, because the server's answers may arrive in any order.
+        stopped, failed = (show_stages(text, {}) for text in ("Stopped.", "Nothing was generated."))
+        self.stop.click(None, outputs=self.status, js=f"() => (window.stopped = true, {stopped!r})", cancels=[running])
+        ended = f"() => window.stopped ? {stopped!r} : {failed!r}"
+        # Only a function on the server removes the error that covers the status.
+        running.failure(lambda shown: shown, self.status, self.status, js=ended, **quiet)
         shown = [self.about, self.mode, *self.temperatures]
         gr.on(None, self.update, self.checkpoint, shown, **quiet)
         self.mode.input(self.update, [self.checkpoint, self.mode], shown, **quiet)

@@ -313,6 +313,12 @@ class Visitor:
     def set_length(self, seconds):
         self.set_number("Continuation, seconds", seconds)
 
+    def delay_requests(self, step_s):
+        """Delay every further request to the server by `step_s` more than the one before, as a busy one may."""
+        script = "window.own ??= fetch; let wait = 0; window.fetch = async (...given) => {"
+        script += " await new Promise(end => setTimeout(end, wait += 1000 * step)); return own(...given) }"
+        self.run(f"const step = {step_s}; {script}")
+
     def download(self, address):
         text = "return fetch(arguments[0]).then(reply => reply.arrayBuffer()).then(data => [...new Uint8Array(data)])"
         return bytes(self.run(text, address))
@@ -374,10 +380,12 @@ def test_a_visitor_stops_and_the_next_is_served(browser, space):
     visitor.set_length(20)
     visitor.press("Continue")
     visitor.wait(".stages b", "Continuation 1 of 4")
+    visitor.delay_requests(0.5)
     visitor.press("Stop")
     visitor.wait(".stages b", "Stopped.")
     (own,) = (space.home / "tmp").glob("audiolm-hf-demo-*")
     visitor.until(lambda: {path.name for path in own.iterdir()} == {"gradio", ".lock"}, "end of the stopped one")
+    visitor.delay_requests(0)
     assert visitor.find(".stages b", "Stopped.") and not visitor.find("#results img")
     visitor.set_number("Continuations", 1)
     visitor.set_length(1)
