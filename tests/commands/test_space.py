@@ -315,8 +315,9 @@ class Visitor:
 
     def delay_requests(self, step_s):
         """Delay every further request to the server by `step_s` more than the one before, as a busy one may."""
-        script = "window.own ??= fetch; let wait = 0; window.fetch = async (...given) => {"
-        script += " await new Promise(end => setTimeout(end, wait += 1000 * step)); return own(...given) }"
+        script = "const own = fetch; let wait = 0; window.waiting = 0; window.fetch = async (...given) => {"
+        script += " waiting++; await new Promise(end => setTimeout(end, wait += 1000 * step));"
+        script += " return own(...given).finally(() => waiting--) }"
         self.run(f"const step = {step_s}; {script}")
 
     def download(self, address):
@@ -385,8 +386,8 @@ def test_a_visitor_stops_and_the_next_is_served(browser, space):
     visitor.wait(".stages b", "Stopped.")
     (own,) = (space.home / "tmp").glob("audiolm-hf-demo-*")
     visitor.until(lambda: {path.name for path in own.iterdir()} == {"gradio", ".lock"}, "end of the stopped one")
-    visitor.delay_requests(0)
-    assert visitor.find(".stages b", "Stopped.") and not visitor.find("#results img")
+    visitor.until(lambda: visitor.run("return !window.waiting"), "answers of the server")
+    visitor.until(lambda: visitor.find(".stages b", "Stopped.") and not visitor.find("#results img"), "end")
     visitor.set_number("Continuations", 1)
     visitor.set_length(1)
     visitor.press("Continue")
