@@ -162,9 +162,8 @@ def plot_audio(audio: np.ndarray, sampling_rate: int, prompt_length: int) -> Fig
     for axis, color in ((wave, PROMPT_COLOR), (mel, "white")):
         axis.axvline(boundary_s, color=color, linestyle="--", linewidth=1.5)
         axis.tick_params(colors=PROMPT_COLOR)
-        axis.xaxis.label.set_color(PROMPT_COLOR)
-        axis.yaxis.label.set_color(PROMPT_COLOR)
-        axis.spines[:].set_color(PROMPT_COLOR)
+        for part in (axis.xaxis.label, axis.yaxis.label, axis.spines[:]):
+            part.set_color(PROMPT_COLOR)
     wave.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -226,9 +225,8 @@ class Page:
         )
         self.length_s = gr.Slider(1, MAX_LENGTH_S, value=7, step=0.5, label="Continuation, seconds")
         with gr.Accordion("More options", open=False):
-            self.count = gr.Slider(
-                1, MAX_CONTINUATIONS, 1, step=1, label="Continuations", info="each has the next higher seed"
-            )
+            info = "each has the next higher seed"
+            self.count = gr.Slider(1, MAX_CONTINUATIONS, 1, step=1, label="Continuations", info=info)
             with gr.Row():
                 self.seed = gr.Number(value=0, minimum=0, precision=0, label="Seed", min_width=120)
                 dice = gr.Button("New seed", min_width=120)
@@ -263,15 +261,14 @@ class Page:
         limits: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
         quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
         self.button.click(None, js=SHOW_RESULTS)
-        running = self.button.click(
-            self.show, inputs, outputs, show_progress_on=self.status, api_visibility="private", **limits
-        )
+        private = {"api_visibility": "private", **limits}
+        running = self.button.click(self.show, inputs, outputs, show_progress_on=self.status, **private)
         # The texts are chosen in the browser, because the server's answers may arrive in any order.
         stopped, failed = (show_stages(text, {}) for text in ("Stopped.", "Nothing was generated."))
         self.stop.click(None, outputs=self.status, js=f"() => (window.stopped = true, {stopped!r})", cancels=[running])
-        ended = f"() => window.stopped ? {stopped!r} : {failed!r}"
-        # Only a function on the server removes the error that covers the status.
-        running.failure(lambda shown: shown, self.status, self.status, js=ended, **quiet)
+        # On the server as well, because this removes the error that covers the status.
+        ended = {"js": f"() => window.stopped ? {stopped!r} : {failed!r}", **quiet}
+        running.failure(lambda shown: shown, self.status, self.status, **ended)
         shown = [self.about, self.mode, *self.temperatures]
         gr.on(None, self.update, self.checkpoint, shown, **quiet)
         self.mode.input(self.update, [self.checkpoint, self.mode], shown, **quiet)
