@@ -236,6 +236,25 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
+def most_similar(prompt, candidates, embeddings):
+    """The number of the token list whose mean embedding points most in the direction of the prompt's.
+
+    Every dimension of `embeddings (num_tokens, size)` is first scaled to mean 0 and standard deviation 1.
+    """
+    columns = [[float(value) for value in column] for column in embeddings.T]
+    columns = [[(value - np.mean(column)) / np.std(column, ddof=1) for value in column] for column in columns]
+
+    def mean(tokens):
+        return [sum(column[token] for token in tokens) / len(tokens) for column in columns]
+
+    def cosine(first, second):
+        lengths = [math.sqrt(sum(value * value for value in each)) for each in (first, second)]
+        return sum(a * b for a, b in zip(first, second, strict=True)) / math.prod(lengths)
+
+    scores = [cosine(mean(prompt), mean(tokens)) if len(tokens) else -2 for tokens in candidates]
+    return scores.index(max(scores))
+
+
 def anchored_windows(known, total, window, anchor, context_share=0.5, first_window=None):
     """Frames that each window of a stage of codes begins with, and those that it adds; two frames for a token.
 

@@ -25,6 +25,7 @@ from .sampling_audiolm import (
     fill_frames,
     parallel_noise,
     row_noise,
+    sample_best,
     sample_blocks,
     sample_tokens,
 )
@@ -64,6 +65,9 @@ def generate_semantic_tokens(
 ) -> Pieces:
     """Continue semantic tokens until the end token or a number of tokens, in windows.
 
+    With `sampler.num_candidates` above 1, every window of a row is sampled this many times, and the candidate is kept
+    whose mean embedding has the highest cosine similarity with that of the prompt's tokens.
+
     Args:
         model ([`AudioLMSemanticModel`]): the stage.
         prompts (`list[torch.LongTensor]`): tokens of each row, without repeats if the stage has `remove_repeats`; may
@@ -79,7 +83,7 @@ def generate_semantic_tokens(
         `list[Piece]`: the next tokens of each row, without the end token.
     """
     window, block = _window_tokens(model.config, token_rate), max(1, round(BLOCK_S * token_rate))
-    noise = [RowNoise(seed, path) for seed, *path in seeds]
+    noise = [_candidate_noise(sampler, prompt, *row) for prompt, row in zip(prompts, seeds, strict=True)]
     rows, starts, made = list(prompts), [0] * len(prompts), [0] * len(prompts)  # rows from the starts of their windows
     progress = Progress(callback, model.config.stage, num_tokens * len(prompts))
     active = list(range(len(prompts) if num_tokens else 0))
@@ -91,15 +95,21 @@ def generate_semantic_tokens(
             start = _fitted_start(starts[row], known, target, window, first, context=window // 2)
             rows[row], starts[row] = rows[row][start - starts[row] :], start
             left.append(min(num_tokens - made[row], window - len(rows[row])))
-        blocks = sample_blocks(
-            model,
-            [stage_context(None, rows[row], model.config) for row in active],
-            torch.stack([noise[row].draw(min(left)) for row in active]),
-            sampler,
-            num_forbidden_ends=torch.tensor([min_tokens - made[row] for row in active], device=rows[0].device),
-            progress=progress,
-            block=block,
-        )
+        forbidden = torch.tensor([min_tokens - made[row] for row in active], device=rows[0].device)
+        blocks: Iterable[Iterable[Tensor]]
+        if sampler.num_candidates > 1:  # row by row, so that the result does not depend on the other rows
+            windows = zip(active, left, forbidden.split(1), strict=True)
+            best = [
+                sample_best(model, prompts[row], rows[row], noise[row], room, sampler, ends, progress)
+                for row, room, ends in windows
+            ]
+            blocks = [best]
+        else:
+            contexts = [stage_context(None, rows[row], model.config) for row in active]
+            draws = torch.stack([noise[row][0].draw(min(left)) for row in active])
+            blocks = sample_blocks(
+                model, contexts, draws, sampler, num_forbidden_ends=forbidden, progress=progress, block=block
+            )
         unended = active
         for new in blocks:
             pieces = [Piece(row[:0], True) for row in rows]
@@ -112,6 +122,13 @@ def generate_semantic_tokens(
                 progress.advance(progress.total)
             yield pieces
         active = unended
+
+
+def _candidate_noise(sampler: TokenSampler, prompt: Tensor, seed: int, *path: int) -> list[RowNoise]:
+    """Return the noise of each candidate of a row; without a prompt to compare with, there is only one."""
+    if sampler.num_candidates == 1:
+        return [RowNoise(seed, path)]
+    return [RowNoise(seed, (*path, number)) for number in range(sampler.num_candidates if len(prompt) else 1)]
 
 
 @dataclass

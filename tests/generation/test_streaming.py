@@ -56,6 +56,7 @@ STAGES = [
     {"use_fine_stage": False},
     {"fine_batch_size": 1},
     {"fine_batch_size": 3},
+    {"semantic_num_candidates": 3, "semantic_temperature": 1.0},
 ]
 
 

@@ -15,7 +15,7 @@ from audiolm_hf.stage_generation_audiolm import generate_coarse_codes, generate_
 from audiolm_hf.token_feed_audiolm import Feed, Piece, TimedTokens
 from audiolm_hf.token_layout_audiolm import code_ids, stage_context
 from tests.helpers_tokens import INFO, code_rows, collected
-from tests.reference import anchored_windows
+from tests.reference import anchored_windows, most_similar
 
 SEEDS = [(0, 0), (0, 1), (0, 2)]
 
@@ -71,16 +71,59 @@ def test_semantic_windows_keep_half_as_context(tiny_audiolm, seen_contexts):
     assert seen_contexts == [([11], 40), ([26], 25), ([26], 25), ([26], 25), ([26], 15)]
 
 
-def test_semantic_rows_do_not_depend_on_each_other(tiny_audiolm):
+@pytest.mark.parametrize("num_candidates", [1, 3])
+def test_semantic_rows_do_not_depend_on_each_other(tiny_audiolm, num_candidates):
     prompts = [torch.arange(length) % 20 for length in (10, 0, 33)]
     options = {"token_rate": 25.0, "min_tokens": 40}
-    sampler = sampler_of("semantic", semantic_temperature=1.0)
+    sampler = sampler_of("semantic", semantic_temperature=1.0, semantic_num_candidates=num_candidates)
     batched = collected(
         generate_semantic_tokens(tiny_audiolm.semantic, prompts, 90, SEEDS, sampler, **options), prompts
     )
     for prompt, seed, row in zip(prompts, SEEDS, batched, strict=True):
         pieces = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 90, [seed], sampler, **options)
         assert torch.equal(row, collected(pieces, [prompt])[0])
+
+
+@pytest.mark.parametrize("min_tokens", [0, 30])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_candidate_most_like_the_prompt_is_kept(tiny_audiolm, seed, min_tokens):
+    prompt, options = torch.arange(10) % 7, {"token_rate": 25.0, "min_tokens": min_tokens}
+
+    def tokens(path, num_candidates):
+        sampler = sampler_of("semantic", semantic_temperature=1.5, semantic_num_candidates=num_candidates)
+        pieces = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 40, [(seed, *path)], sampler, **options)
+        return collected(pieces, [prompt])[0][len(prompt) :].tolist()
+
+    candidates = [tokens((0, number), 1) for number in range(5)]
+    embeddings = tiny_audiolm.semantic.get_input_embeddings().weight.detach().numpy()[:20]
+    assert len({tuple(each) for each in candidates}) == 5
+    assert tokens((0,), 5) == candidates[most_similar(prompt.tolist(), candidates, embeddings)]
+
+
+def test_every_window_of_a_row_has_its_own_candidates(tiny_audiolm, monkeypatch):
+    seen, original = [], generation.sample_best
+
+    def spy(model, prompt, tokens, noise, length, *rest):
+        seen.append((len(tokens), len(noise), length))
+        return original(model, prompt, tokens, noise, length, *rest)
+
+    monkeypatch.setattr(generation, "sample_best", spy)
+    sampler = sampler_of("semantic", semantic_temperature=1.0, semantic_num_candidates=3)
+    done = []
+    pieces = generate_semantic_tokens(
+        tiny_audiolm.semantic,
+        [torch.arange(10) % 20, torch.arange(0)],
+        90,
+        SEEDS[:2],
+        sampler,
+        token_rate=25.0,
+        min_tokens=90,
+        callback=lambda stage, now, total: done.append((now, total)),
+    )
+    assert [[len(piece.values) for piece in each] for each in pieces] == [[40, 50], [25, 25], [25, 15]]
+    # Known tokens, candidates (one for the row without a prompt), new tokens.
+    assert seen == [(10, 3, 40), (0, 1, 50), (25, 3, 25), (25, 1, 25), (25, 3, 25), (25, 1, 15)]
+    assert done == [(40, 180), (90, 180), (115, 180), (140, 180), (165, 180), (180, 180), (180, 180)]
 
 
 def timed(known, new, duration=1.0, most=100):
