@@ -21,6 +21,7 @@ from audiolm_hf.training.stages.training import (
     measure_semantic_duration,
     train_stage,
 )
+from tests.conftest import tiny_stage_config
 from tests.helpers_stages import BACKBONE, config_of, interrupted_after, run_case
 from tests.helpers_tokens import write_tokens
 
@@ -205,9 +206,19 @@ def test_training_goes_on_from_given_weights(folders, tmp_path):
         tensor.equal(weights(AudioLMSemanticModel.from_pretrained(first))[name])
         for name, tensor in build_stage_trainer(config).model.state_dict().items()
     )
-    other = config_of(folders, tmp_path / "other", initial_weights=str(first), backbone=BACKBONE | {"hidden_size": 16})
-    with pytest.raises(ValueError, match="has other sizes than backbone and the tokens; set backbone"):
-        build_stage_trainer(other)
+    for changes in ({"hidden_size": 16}, {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8}):
+        other = config_of(folders, tmp_path / "other", initial_weights=str(first), backbone=BACKBONE | changes)
+        with pytest.raises(ValueError, match="has other sizes than backbone and the tokens; set backbone"):
+            build_stage_trainer(other)
+
+
+def test_given_weights_of_as_many_ids_have_the_same_vocabulary(folders, tmp_path):
+    fields = {"num_semantic_tokens": 28, "num_coarse_codebooks": 1, "num_fine_codebooks": 4}
+    config = AudioLMCoarseModel.config_class(**tiny_stage_config(**fields, backbone_config=BACKBONE))
+    AudioLMCoarseModel(config).save_pretrained(tmp_path / "first")
+    changes = {"stage": "coarse", "initial_weights": str(tmp_path / "first")}
+    with pytest.raises(ValueError, match="has other sizes than backbone and the tokens"):
+        build_stage_trainer(config_of(folders, tmp_path / "second", **changes))
 
 
 def test_embeddings_start_at_the_codebooks_if_a_codec_is_named(folders, tmp_path, tiny_audiolm):

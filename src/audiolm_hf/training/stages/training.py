@@ -3,6 +3,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -100,13 +101,12 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
     if config.initial_weights is not None:
         trained = model_class.from_pretrained(config.initial_weights, dtype="float32")
         model = model_class(stage_config)  # its settings, such as `align_condition`, can differ
-        weights, sizes = trained.state_dict(), {name: each.shape for name, each in model.state_dict().items()}
-        if sizes != {name: each.shape for name, each in weights.items()}:
+        if _sizes(model) != _sizes(trained):
             raise ValueError(
                 f"The stage in initial_weights, {config.initial_weights}, has other sizes than backbone and the "
                 "tokens; set backbone to its sizes."
             )
-        model.load_state_dict(weights)
+        model.load_state_dict(trained.state_dict())
         return model
     model = model_class(stage_config)
     if config.warm_start is not None:
@@ -121,6 +121,13 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
             )
     start_embeddings_(model, levels, centroids, torch.Generator().manual_seed(config.seed))
     return model
+
+
+def _sizes(model: AudioLMStageBase) -> list[Any]:
+    """Return what two stages have in common if one can have the weights of the other."""
+    shapes = {name: weight.shape for name, weight in model.state_dict().items()}
+    heads = [getattr(model.model.config, f"num_{kind}_heads", None) for kind in ("attention", "key_value")]
+    return [shapes, heads, model.config.num_semantic_tokens, model.config.codebook_size]
 
 
 def build_stage_trainer(config: StageTrainingConfig, model: PreTrainedModel | None = None) -> StageTrainer:
