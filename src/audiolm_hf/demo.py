@@ -59,8 +59,9 @@ CSS = """
 .stages progress + span { text-align: right; font-variant-numeric: tabular-nums }
 #version { opacity: .7; font-size: .85em } .dark audio { color-scheme: dark }
 """
-SHOW_RESULTS = """() => { window.stopped = false; if (innerWidth < 800)
-  setTimeout(() => document.getElementById('results').scrollIntoView({behavior: 'smooth', block: 'start'}), 300) }"""
+SHOW_RESULTS = """(stops, begin, ...inputs) => { window.stopped = 0; if (innerWidth < 800)
+  setTimeout(() => document.getElementById('results').scrollIntoView({behavior: 'smooth', block: 'start'}), 300)
+  return [stops, performance.now(), ...inputs] }"""
 NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
 
@@ -260,14 +261,16 @@ class Page:
         outputs = [self.status, self.live, *self.groups, *(part for parts in self.results for part in parts)]
         limits: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
         quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-        self.button.click(None, js=SHOW_RESULTS)
-        private = {"api_visibility": "private", **limits}
-        running = self.button.click(self.show, inputs, outputs, show_progress_on=self.status, **private)
+        private = {"api_visibility": "private", "show_progress_on": self.status, "js": SHOW_RESULTS, **limits}
+        # Times in the browser of Stop and of Continue: Gradio only cancels what the server has answered.
+        stops, begin = gr.State([]), gr.Number(0, visible=False)
+        running = self.button.click(self.show, [stops, begin, *inputs], outputs, **private)
         # The texts are chosen in the browser, because the server's answers may arrive in any order.
-        stopped, failed = (show_stages(text, {}) for text in ("Stopped.", "Nothing was generated."))
-        self.stop.click(None, outputs=self.status, js=f"() => (window.stopped = true, {stopped!r})", cancels=[running])
+        self.stopped, failed = (show_stages(text, {}) for text in ("Stopped.", "Nothing was generated."))
+        self.stop.click(None, outputs=self.status, js=f"() => {self.stopped!r}", cancels=[running])
+        self.stop.click(list.append, [stops, begin], js="own => [own, window.stopped = performance.now()]", **quiet)
         # On the server as well, because this removes the error that covers the status.
-        ended = {"js": f"() => window.stopped ? {stopped!r} : {failed!r}", **quiet}
+        ended = {"js": f"() => window.stopped ? {self.stopped!r} : {failed!r}", **quiet}
         running.failure(lambda shown: shown, self.status, self.status, **ended)
         shown = [self.about, self.mode, *self.temperatures]
         gr.on(None, self.update, self.checkpoint, shown, **quiet)
@@ -310,8 +313,8 @@ class Page:
             raise ValueError(f"The prompt lasts more than {MAX_PROMPT_S:.0f} s; cut it, or give a shorter one.")
         return Job(loaded, samples, length_s, seed, int(count), options)
 
-    def show(self, *inputs: Any) -> Iterator[dict[Any, Any]]:
-        """Play each continuation while it is generated, and show it when it is whole."""
+    def show(self, stops: list[float], begin: float, *inputs: Any) -> Iterator[dict[Any, Any]]:
+        """Play each continuation while it is generated, and show it when it is whole, until a stop after `begin`."""
         start = time.monotonic()
         with errors_on_page(self.folder), tempfile.TemporaryDirectory(dir=self.folder) as folder:
             job = self.read(*inputs)
@@ -320,6 +323,9 @@ class Page:
             for number in range(job.count):
                 made_s = -len(job.prompt) / rate
                 for piece in job.run(number, folder):
+                    if stops and stops[-1] > begin:
+                        yield {self.status: self.stopped}
+                        return
                     if isinstance(piece, dict):
                         yield self._show_result(number, piece)
                         continue
@@ -331,16 +337,11 @@ class Page:
 
     def _show_result(self, number: int, result: dict[str, Any]) -> dict[Any, Any]:
         audio, picture, verdict = self.results[number]
+        label = f"Prompt + continuation {number + 1}, seed {result['seed']}"
         text = "Detector: the continuation is **{verdict}** (score {score:.2f}; 0 is generated, 1 is real)."
         judged = {"visible": True, "value": text.format(**result)} if "score" in result else {"visible": False}
-        return {
-            self.groups[number]: gr.update(visible=True),
-            audio: gr.update(
-                value=result["audio"], label=f"Prompt + continuation {number + 1}, seed {result['seed']}"
-            ),
-            picture: gr.update(value=result["picture"]),
-            verdict: gr.update(**judged),
-        }
+        shown = {self.groups[number]: gr.update(visible=True), picture: gr.update(value=result["picture"])}
+        return shown | {audio: gr.update(value=result["audio"], label=label), verdict: gr.update(**judged)}
 
     def continue_audio(self, *inputs: Any) -> Iterator[tuple[list[str], list[str], list[dict[str, Any]]]]:
         """Continue a recording. Returns audio files of prompt and continuation, their pictures, and facts on each.
@@ -350,8 +351,7 @@ class Page:
         """
         with errors_on_page(self.folder), tempfile.TemporaryDirectory(dir=self.folder) as folder:
             job = self.read(*inputs)
-            pieces = [piece for number in range(job.count) for piece in job.run(number, folder)]
-            results = [piece for piece in pieces if isinstance(piece, dict)]
+            results = [piece for n in range(job.count) for piece in job.run(n, folder) if isinstance(piece, dict)]
             yield [one.pop("audio") for one in results], [one.pop("picture") for one in results], results
 
 

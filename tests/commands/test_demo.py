@@ -5,6 +5,7 @@ import asyncio
 import logging
 import math
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_the_mode_and_the_temperatures_reach_the_stages(page):
 
 
 def test_chunks_play_while_bars_of_all_stages_move(page):
-    seen = [*page.show(str(CLIP), "one", 1.0, 0, 1, *OWN)]
+    seen = [*page.show([], 0, str(CLIP), "one", 1.0, 0, 1, *OWN)]
     bars = [update[page.status] for update in seen if page.status in update]
     for stage in ("semantic", "coarse", "fine"):
         assert f"<span>{stage} stage</span>" in bars[0] and "parallel" not in bars[0]
@@ -174,9 +175,18 @@ def contrast(color, other):
 )
 def test_misuse_is_shown_to_the_visitor(page, change, message):
     inputs = {**dict(enumerate((str(CLIP), "one", 1.0, 0, 1, *OWN))), **change}
-    for function in (page.show, page.continue_audio):
+    for function in (partial(page.show, [], 0), page.continue_audio):
         with pytest.raises(gr.Error, match=message):
             next(function(*inputs.values()))
+
+
+def test_a_continuation_ends_when_stop_is_pressed_after_continue(page):
+    stops, inputs = [1], (str(CLIP), "one", 1.0, 0, 1, *OWN)
+    again = page.show(stops, 1, *inputs)
+    assert "Stopped." not in [next(again), next(again)][1][page.status]
+    stops.append(2)
+    for shown in (again, page.show(stops, 1, *inputs)):
+        assert "Stopped." in [*shown][-1][page.status]
 
 
 def test_errors_have_no_paths_of_the_server(page, tmp_path):
@@ -184,7 +194,7 @@ def test_errors_have_no_paths_of_the_server(page, tmp_path):
     text = tmp_path / "gradio" / "abc" / "notes.wav"
     text.write_text("no audio")
     with pytest.raises(gr.Error, match="The audio file '?notes.wav'? cannot be decoded") as caught:
-        next(page.show(str(text), "one", 1.0, 0, 1, *OWN))
+        next(page.show([], 0, str(text), "one", 1.0, 0, 1, *OWN))
     assert str(tmp_path) not in str(caught.value)
 
 
@@ -197,7 +207,7 @@ def test_a_long_prompt_is_refused_before_it_is_whole_in_memory(page, tmp_path):
     tracemalloc.start()
     try:
         with pytest.raises(gr.Error, match="lasts more than 30 s"):
-            next(page.show(str(path), "one", 1.0, 0, 1, *OWN))
+            next(page.show([], 0, str(path), "one", 1.0, 0, 1, *OWN))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

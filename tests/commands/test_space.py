@@ -394,6 +394,26 @@ def test_a_visitor_stops_and_the_next_is_served(browser, space):
     visitor.wait(".stages b", "Generated in")
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_visitor_stops_before_the_server_has_answered_and_presses_again(browser, space):
+    visitor = Visitor(browser, space.url)
+    visitor.upload(CLIP)
+    visitor.prompt_is_shown()
+    visitor.press("More options")
+    visitor.set_number("Continuations", 4)
+    visitor.set_length(20)
+    visitor.delay_requests(0.3)
+    press = "[...document.querySelectorAll('button')].find(button => button.innerText == text).click()"
+    presses = f"for (const text of ['Continue', 'Stop', 'Continue']) {{ {press}; await pause() }}"
+    pause = "const pause = () => new Promise(end => setTimeout(end, 100))"
+    visitor.run(f"return (async () => {{ {pause}; {presses} }})()")
+    visitor.until(lambda: visitor.run("return !window.waiting"), "answers of the server")
+    (own,) = (space.home / "tmp").glob("audiolm-hf-demo-*")
+    visitor.until(lambda: {path.name for path in own.iterdir()} == {"gradio", ".lock"}, "end of the stopped one")
+    assert visitor.wait(".stages b").text == "Stopped."
+
+
 @pytest.mark.browser
 def test_a_visitor_is_told_that_a_text_is_no_audio(browser, space, tmp_path):
     visitor = Visitor(browser, space.url)
