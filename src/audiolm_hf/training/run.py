@@ -95,7 +95,7 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
                 inputs[key] = recording_files([Path(config.folder) / path for path in each])
             elif Use.NAMED_INPUT in uses and each in list_checkpoints():
                 inputs[key] = named_files([Path(checkpoint(each))])
-            elif Use.NAMED_INPUT in uses and not Path(each).is_dir():
+            elif Use.NAMED_INPUT in uses and not Path(each).is_dir() and not _is_path(each):
                 settings[key] = each
             elif uses & {Use.INPUT, Use.NAMED_INPUT}:
                 paths = [Path(path) for path in ([each] if isinstance(each, str) else each)]
@@ -108,6 +108,11 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
             else:
                 settings[key] = each
     return settings, inputs
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name cannot be one on the Hub."""
+    return name.count("/") > 1 or name.startswith((".", "/", "~"))
 
 
 def _parts(key: str, value: Any, uses: set[str]) -> list[tuple[str, Any]]:

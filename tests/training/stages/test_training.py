@@ -221,6 +221,12 @@ def test_given_weights_of_as_many_ids_have_the_same_vocabulary(folders, tmp_path
         build_stage_trainer(config_of(folders, tmp_path / "second", **changes))
 
 
+@pytest.mark.parametrize("path", ["/nowhere/first", "./first", "runs/speech/first", "~/first"])
+def test_a_path_that_cannot_be_a_name_on_the_hub_must_exist(folders, tmp_path, path):
+    with pytest.raises(FileNotFoundError, match="initial_weights is .*first, which does not exist; give an existing"):
+        train_stage(config_of(folders, tmp_path, initial_weights=path))
+
+
 def test_embeddings_start_at_the_codebooks_if_a_codec_is_named(folders, tmp_path, tiny_audiolm):
     tiny_audiolm.codec.save_pretrained(tmp_path / "codec")
     tiny_audiolm.semantic_tokenizer.save_pretrained(tmp_path / "tokenizer")
