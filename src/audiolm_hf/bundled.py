@@ -35,6 +35,11 @@ def checkpoint(name: str = DEFAULT_CHECKPOINT) -> str:
     return bundled_folder(name)
 
 
+def is_path(name: str) -> bool:
+    """Return whether a name of a model can only be a path, not a name on the Hub."""
+    return name.count("/") > 1 or name.startswith((".", "/", "~"))
+
+
 def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
     """Return the folder of a bundled checkpoint by its short name; return folders and Hub names as they are."""
     text = os.fspath(name_or_path)
@@ -42,7 +47,7 @@ def resolve_checkpoint(name_or_path: str | os.PathLike) -> str:
         return text
     if text in list_checkpoints():
         return checkpoint(text)
-    if text.count("/") != 1 or text.startswith((".", "/", "~")) or text.endswith("/"):
+    if "/" not in text or is_path(text) or text.endswith("/"):
         raise ValueError(
             f"The checkpoint {text!r} is not found: it is neither a folder nor one of the bundled {list_checkpoints()}"
             ". A checkpoint of the Hub is named user/name."

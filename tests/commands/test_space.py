@@ -313,6 +313,14 @@ class Visitor:
     def set_length(self, seconds):
         self.set_number("Continuation, seconds", seconds)
 
+    def ask_for_much(self):
+        """Upload a prompt, and set the options for much audio: four continuations of 20 s."""
+        self.upload(CLIP)
+        self.prompt_is_shown()
+        self.press("More options")
+        self.set_number("Continuations", 4)
+        self.set_length(20)
+
     def delay_requests(self, step_s):
         """Delay every further request to the server by `step_s` more than the one before, as a busy one may."""
         script = "const own = fetch; let wait = 0; window.waiting = 0; window.fetch = async (...given) => {"
@@ -374,11 +382,7 @@ def test_a_visitor_records_with_the_microphone(browser, space):
 @pytest.mark.browser
 def test_a_visitor_stops_and_the_next_is_served(browser, space):
     visitor = Visitor(browser, space.url)
-    visitor.upload(CLIP)
-    visitor.prompt_is_shown()
-    visitor.press("More options")
-    visitor.set_number("Continuations", 4)
-    visitor.set_length(20)
+    visitor.ask_for_much()
     visitor.press("Continue")
     visitor.wait(".stages b", "Continuation 1 of 4")
     visitor.delay_requests(0.5)
@@ -398,11 +402,7 @@ def test_a_visitor_stops_and_the_next_is_served(browser, space):
 @pytest.mark.browser
 def test_a_visitor_stops_before_the_server_has_answered_and_presses_again(browser, space):
     visitor = Visitor(browser, space.url)
-    visitor.upload(CLIP)
-    visitor.prompt_is_shown()
-    visitor.press("More options")
-    visitor.set_number("Continuations", 4)
-    visitor.set_length(20)
+    visitor.ask_for_much()
     visitor.delay_requests(0.3)
     press = "[...document.querySelectorAll('button')].find(button => button.innerText == text).click()"
     presses = f"for (const text of ['Continue', 'Stop', 'Continue']) {{ {press}; await pause() }}"

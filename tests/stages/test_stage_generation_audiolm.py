@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiolm_hf import sampling_audiolm as sampling
 from audiolm_hf import stage_generation_audiolm as generation
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.sampling_audiolm import TokenSampler
@@ -98,6 +99,25 @@ def test_the_candidate_most_like_the_prompt_is_kept(tiny_audiolm, seed, min_toke
     embeddings = tiny_audiolm.semantic.get_input_embeddings().weight.detach().numpy()[:20]
     assert len({tuple(each) for each in candidates}) == 5
     assert tokens((0,), 5) == candidates[most_similar(prompt.tolist(), candidates, embeddings)]
+
+
+def test_a_candidate_without_tokens_is_not_kept(tiny_audiolm, monkeypatch):
+    end, prompt = tiny_audiolm.semantic.config.end_token_id, torch.arange(10) % 7
+
+    def kept(*candidates):
+        monkeypatch.setattr(sampling, "sample_tokens", lambda *arguments, **options: torch.tensor(candidates))
+        sampler = sampler_of("semantic", semantic_num_candidates=len(candidates))
+        options = {"token_rate": 25.0}
+        pieces = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 3, SEEDS[:1], sampler, **options)
+        return collected(pieces, [prompt])[0][len(prompt) :].tolist()
+
+    assert kept([end] * 3, [17, 18, end], [end] * 3) == [17, 18]
+    assert kept([end] * 3, [end] * 3) == []
+
+
+def test_greedy_rows_have_one_candidate():
+    sampler = sampler_of("semantic", semantic_do_sample=False, semantic_num_candidates=5)
+    assert len(generation._candidate_noise(sampler, torch.arange(3), 0)) == 1
 
 
 def test_every_window_of_a_row_has_its_own_candidates(tiny_audiolm, monkeypatch):

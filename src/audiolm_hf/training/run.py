@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
-from audiolm_hf.bundled import checkpoint, list_checkpoints
+from audiolm_hf.bundled import checkpoint, is_path, list_checkpoints
 from audiolm_hf.data.clips import recording_files
 from audiolm_hf.run_folder import RunFolder, check_writable, hold_folder, holds_finished, named_files
 from audiolm_hf.settings import Settings, Use
@@ -95,7 +95,7 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
                 inputs[key] = recording_files([Path(config.folder) / path for path in each])
             elif Use.NAMED_INPUT in uses and each in list_checkpoints():
                 inputs[key] = named_files([Path(checkpoint(each))])
-            elif Use.NAMED_INPUT in uses and not Path(each).is_dir() and not _is_path(each):
+            elif Use.NAMED_INPUT in uses and not Path(each).is_dir() and not is_path(each):
                 settings[key] = each
             elif uses & {Use.INPUT, Use.NAMED_INPUT}:
                 paths = [Path(path) for path in ([each] if isinstance(each, str) else each)]
@@ -108,11 +108,6 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
             else:
                 settings[key] = each
     return settings, inputs
-
-
-def _is_path(name: str) -> bool:
-    """Return whether a name cannot be one on the Hub."""
-    return name.count("/") > 1 or name.startswith((".", "/", "~"))
 
 
 def _parts(key: str, value: Any, uses: set[str]) -> list[tuple[str, Any]]:
