@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """End a context on SIGTERM and SIGHUP, unless ignored, as Ctrl-C does, so that nothing unfinished is left."""
+    """End a context on SIGTERM or SIGHUP, unless ignored, as on Ctrl-C, so that nothing unfinished is left."""
 
     def end(number: int, frame: Any) -> None:
         while frame is not None:

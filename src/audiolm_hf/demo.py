@@ -262,14 +262,14 @@ class Page:
         limits: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
         quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
         private = {"api_visibility": "private", "show_progress_on": self.status, "js": SHOW_RESULTS, **limits}
-        # Times in the browser of Stop and of Continue: Gradio only cancels what the server has answered.
+        # When Stop and Continue were pressed, by the browser: Gradio only cancels what the server has answered.
         stops, begin = gr.State([]), gr.Number(0, visible=False)
         running = self.button.click(self.show, [stops, begin, *inputs], outputs, **private)
         # The texts are chosen in the browser, because the server's answers may arrive in any order.
         self.stopped, failed = (show_stages(text, {}) for text in ("Stopped.", "Nothing was generated."))
         self.stop.click(None, outputs=self.status, js=f"() => {self.stopped!r}", cancels=[running])
         self.stop.click(list.append, [stops, begin], js="own => [own, window.stopped = performance.now()]", **quiet)
-        # On the server as well, because this removes the error that covers the status.
+        # Also through the server, because its answer removes the error shown over the status.
         ended = {"js": f"() => window.stopped ? {self.stopped!r} : {failed!r}", **quiet}
         running.failure(lambda shown: shown, self.status, self.status, **ended)
         shown = [self.about, self.mode, *self.temperatures]

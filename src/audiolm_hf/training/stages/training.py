@@ -124,7 +124,7 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
 
 
 def _sizes(model: AudioLMStageBase) -> list[Any]:
-    """Return what two stages have in common if one can have the weights of the other."""
+    """Return what must be equal for one stage to load the weights of another."""
     shapes = {name: weight.shape for name, weight in model.state_dict().items()}
     heads = [getattr(model.model.config, f"num_{kind}_heads", None) for kind in ("attention", "key_value")]
     return [shapes, heads, model.config.num_semantic_tokens, model.config.codebook_size]
