@@ -83,7 +83,7 @@ class GuidanceTeacher:
                 whole, *without = (model.level_logits(each[places], level).log_softmax(-1) for each in states)
                 guided = whole.clone()
                 for (weight, _, _, where), scores in zip(others, without, strict=True):
-                    guided += weight * (whole - scores).masked_fill(~where[places, None], 0)
+                    guided += weight * (whole - scores).masked_fill(~where[places][:, None], 0)
                 expected = guided.softmax(-1)
             start, stop = level_range(config, level)
             predicted = model.restrict(logits[places][:, start:stop], level)
