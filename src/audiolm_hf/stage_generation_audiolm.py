@@ -126,9 +126,9 @@ def generate_semantic_tokens(
 
 def _candidate_noise(sampler: TokenSampler, prompt: Tensor, seed: int, *path: int) -> list[RowNoise]:
     """Return the noise of each candidate of a row; one if all would be the same, or if there is no prompt."""
-    if sampler.num_candidates == 1:
-        return [RowNoise(seed, path)]
     count = sampler.num_candidates if sampler.do_sample and len(prompt) else 1
+    if count == 1:
+        return [RowNoise(seed, path)]
     return [RowNoise(seed, (*path, number)) for number in range(count)]
 
 

@@ -85,7 +85,7 @@ def _are_passes(value: Any) -> bool:
     return bool(values) and all(map(_PASSES.holds, values))
 
 
-_CANDIDATES = {"num_candidates": (1, Within(1, 1000, whole=True))}
+_CANDIDATES = {"num_candidates": (1, Within(1, 100, whole=True))}
 register_stage(Stage(AudioLMSemanticModel, generate_semantic_tokens, temperature=0.6, options=_CANDIDATES))
 register_stage(Stage(AudioLMCoarseModel, generate_coarse_codes, temperature=0.8, options=_GUIDANCE_SCALE))
 register_stage(

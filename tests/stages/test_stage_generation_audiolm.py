@@ -115,9 +115,11 @@ def test_a_candidate_without_tokens_is_not_kept(tiny_audiolm, monkeypatch):
     assert kept([end] * 3, [end] * 3) == []
 
 
-def test_greedy_rows_have_one_candidate():
-    sampler = sampler_of("semantic", semantic_do_sample=False, semantic_num_candidates=5)
-    assert len(generation._candidate_noise(sampler, torch.arange(3), 0)) == 1
+@pytest.mark.parametrize(("length", "do_sample"), [(3, False), (0, True)])
+def test_greedy_rows_and_rows_without_a_prompt_have_one_candidate(length, do_sample):
+    sampler = sampler_of("semantic", semantic_do_sample=do_sample, semantic_num_candidates=5)
+    (noise,) = generation._candidate_noise(sampler, torch.arange(length), 2**40, 0)
+    assert torch.equal(noise.draw(3), sampling.RowNoise(2**40, [0]).draw(3))  # as without the option
 
 
 def test_every_window_of_a_row_has_its_own_candidates(tiny_audiolm, monkeypatch):
