@@ -237,7 +237,7 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
 
 
 def most_similar(prompt, candidates, embeddings):
-    """The number of the token list whose mean embedding points most in the direction of the prompt's.
+    """The number of the token list that is most like the prompt in its mean embedding and its number of changes.
 
     Every dimension of `embeddings (num_tokens, size)` is first scaled to mean 0 and standard deviation 1.
     """
@@ -251,7 +251,15 @@ def most_similar(prompt, candidates, embeddings):
         lengths = [math.sqrt(sum(value * value for value in each)) for each in (first, second)]
         return sum(a * b for a, b in zip(first, second, strict=True)) / math.prod(lengths)
 
-    scores = [cosine(mean(prompt), mean(tokens)) if len(tokens) else -2 for tokens in candidates]
+    def log_share(tokens):
+        changes = sum(tokens[i] != tokens[i - 1] for i in range(1, len(tokens)))
+        return math.log(changes / (len(tokens) - 1) + 0.01)
+
+    def score(tokens):
+        rhythm = abs(log_share(prompt) - log_share(tokens)) if min(len(prompt), len(tokens)) > 1 else 0
+        return cosine(mean(prompt), mean(tokens)) - rhythm / 2
+
+    scores = [score(tokens) if len(tokens) else -math.inf for tokens in candidates]
     return scores.index(max(scores))
 
 

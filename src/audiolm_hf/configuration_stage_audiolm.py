@@ -285,11 +285,18 @@ for _name in _BACKBONE_VIEWS:
 
 @strict
 class AudioLMSemanticConfig(AudioLMStageConfig):
-    """Stage 1: semantic tokens from earlier semantic tokens. See [`AudioLMStageConfig`]."""
+    """Stage 1: semantic tokens from earlier semantic tokens. See [`AudioLMStageConfig`].
+
+    Args:
+        has_onset_rates (`bool`, defaults to `False`): the model has a table of the note onsets that its tokens lead
+            to, see [`AudioLMSemanticModel.expected_onset_rate`].
+    """
 
     model_type = "audiolm_semantic"
     stage = "semantic"
     layout = StageLayout(predicted=("semantic",), predicts_end=True)
+
+    has_onset_rates: bool = False
 
 
 @strict

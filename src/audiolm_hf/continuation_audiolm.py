@@ -17,6 +17,7 @@ from torch import Tensor
 from .dynamics_audiolm import Dynamics
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .loudness_audiolm import Loudness, soft_limit
+from .onsets_audiolm import onset_rate
 from .room_noise_audiolm import RoomNoise
 from .sampling_audiolm import ProgressCallback, RowNoise, TokenSampler
 from .stage_generation_audiolm import CodeRows
@@ -85,17 +86,24 @@ class Continuation:
         if self.given_tokens:
             return iter([[Piece(tokens, True) for tokens in self.given_tokens]])
         (name, stage), *_ = self.model.stages.items()
-        num_tokens = self.num_tokens[0]
+        num_tokens, sampler = self.num_tokens[0], TokenSampler(**self.options.stage_values(name))
+        uses_rates = sampler.num_candidates > 1 and getattr(stage.config, "has_onset_rates", False)
         return STAGES[name].generate(
             stage,
             [semantic_ids(row.semantic_tokens, stage.config) for row in self.rows],
             num_tokens,
             [(self.seed, index, 0) for index in self.indices],
-            TokenSampler(**self.options.stage_values(name)),
+            sampler,
             token_rate=self.token_rate,
             min_tokens=min(num_tokens, _ceil(self.options.min_continuation_length_s * self.token_rate)),
             callback=self.callback,
+            **({"onset_rates": [self._onset_rate(row) for row in self.rows]} if uses_rates else {}),
         )
+
+    def _onset_rate(self, row: Prompt) -> float:
+        """Return the note onsets per second of the part of a prompt that has semantic tokens."""
+        length = round(len(row.semantic_tokens) * self.model.time_grid.token_s * self.model.sampling_rate)
+        return onset_rate(row.audio[-length:], self.model.sampling_rate) if length else 0.0
 
     def codes(self, in_turn: bool = False) -> Pieces:
         """Run all stages, each as far as the next one needs it or, `in_turn`, to its end before the next one begins.

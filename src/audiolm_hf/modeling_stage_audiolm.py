@@ -368,6 +368,20 @@ class AudioLMSemanticModel(AudioLMStageModel, GenerationMixin):
 
     config_class = AudioLMSemanticConfig
 
+    def __init__(self, config: AudioLMSemanticConfig) -> None:
+        super().__init__(config)
+        if config.has_onset_rates:
+            self.register_buffer("onset_rates", torch.zeros(2 * config.num_semantic_tokens))
+
+    def expected_onset_rate(self, tokens: Tensor) -> Tensor:
+        """Return the note onsets per second to expect of audio generated from semantic `tokens (length,)`, a scalar.
+
+        It is the mean of `onset_rates (2 * num_semantic_tokens,)`, which has a rate for every token that repeats the
+        one before it, and then a rate for every token that does not.
+        """
+        differs = (tokens[1:] != tokens[:-1]).long()
+        return self.onset_rates[differs * self.config.num_semantic_tokens + tokens[1:]].float().mean().clamp(min=0)
+
 
 class AudioLMCoarseModel(AudioLMStageModel, GenerationMixin):
     """The coarse stage, which predicts coarse codes from semantic tokens. See [`AudioLMStageModel`]."""

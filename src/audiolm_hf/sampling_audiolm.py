@@ -36,7 +36,6 @@ from .token_layout_audiolm import (
     SEMANTIC_LEVEL,
     level_mask,
     level_range,
-    stage_context,
     token_levels,
     without_condition,
 )
@@ -250,34 +249,6 @@ def parallel_noise(seed: int, path: Sequence[int], count: int, passes: Sequence[
     """Draw the numbers `(passes, 2, count)` for `count` frames: a code's and its place's, in all passes of a row."""
     total = sum(number for number in passes if number > 1)
     return row_noise(seed, path, total * 2 * count).view(total, 2, count)
-
-
-@torch.no_grad()
-def sample_best(
-    model: PreTrainedModel,
-    prompt: Tensor,
-    tokens: Tensor,
-    noise: list[RowNoise],
-    length: int,
-    sampler: TokenSampler,
-    num_forbidden_ends: Tensor,
-    progress: Progress,
-) -> Tensor:
-    """Continue semantic `tokens` of one row once for each `noise`, and return the continuation most like the prompt.
-
-    It is the one `(length,)` whose mean embedding in the stage has the highest cosine similarity with that of `prompt
-    (prompt_length,)`.
-    """
-    count, config = len(noise), model.config
-    contexts, draws = [stage_context(None, tokens, config)] * count, torch.stack([each.draw(length) for each in noise])
-    candidates = sample_tokens(model, contexts, draws, sampler, num_forbidden_ends=num_forbidden_ends.expand(count))
-    progress.advance(length)
-    embeddings = model.get_input_embeddings()(torch.arange(config.num_semantic_tokens, device=tokens.device)).float()
-    embeddings = (embeddings - embeddings.mean(0)) / embeddings.std(0).clamp(min=1e-6)
-    kept = [each[each != config.end_token_id] for each in candidates]
-    means = torch.stack([embeddings[each].mean(0) for each in (prompt, *kept)])
-    similarities = F.cosine_similarity(means[1:], means[:1])
-    return candidates[similarities.nan_to_num(nan=-2.0).argmax()]  # no number: a candidate without tokens
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from .candidates_audiolm import sample_best
 from .configuration_audiolm import AudioLMStageConfig
 from .sampling_audiolm import (
     Progress,
@@ -25,7 +26,6 @@ from .sampling_audiolm import (
     fill_frames,
     parallel_noise,
     row_noise,
-    sample_best,
     sample_blocks,
     sample_tokens,
 )
@@ -61,12 +61,13 @@ def generate_semantic_tokens(
     *,
     token_rate: float,
     min_tokens: int = 0,
+    onset_rates: list[float] | None = None,
     callback: ProgressCallback | None = None,
 ) -> Pieces:
     """Continue semantic tokens until the end token or a number of tokens, in windows.
 
     With `sampler.num_candidates` above 1, every window of a row is sampled this many times, and the candidate is kept
-    whose mean embedding has the highest cosine similarity with that of the prompt's tokens.
+    that is most like the prompt, see [`sample_best`].
 
     Args:
         model ([`AudioLMSemanticModel`]): the stage.
@@ -77,6 +78,7 @@ def generate_semantic_tokens(
         sampler ([`TokenSampler`]): how to choose.
         token_rate (`float`): tokens per second, Hz.
         min_tokens (`int`, defaults to 0): the end token is not chosen before this many.
+        onset_rates (`list[float]`, *optional*): note onsets per second of each prompt, for a stage that expects rates.
         callback (`ProgressCallback`, *optional*): called with stage, done, total.
 
     Yields:
@@ -98,9 +100,10 @@ def generate_semantic_tokens(
         forbidden = torch.tensor([min_tokens - made[row] for row in active], device=rows[0].device)
         blocks: Iterable[Iterable[Tensor]]
         if sampler.num_candidates > 1:  # row by row, so that the result does not depend on the other rows
+            rates: list[float | None] = [*onset_rates] if onset_rates else [None] * len(prompts)
             windows = zip(active, left, forbidden.split(1), strict=True)
             best = [
-                sample_best(model, prompts[row], rows[row], noise[row], room, sampler, ends, progress)
+                sample_best(model, prompts[row], rows[row], noise[row], room, sampler, ends, progress, rates[row])
                 for row, room, ends in windows
             ]
             blocks = [best]

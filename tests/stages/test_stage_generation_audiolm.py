@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiolm_hf import candidates_audiolm as best_of_many
 from audiolm_hf import sampling_audiolm as sampling
 from audiolm_hf import stage_generation_audiolm as generation
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
@@ -88,7 +89,7 @@ def test_semantic_rows_do_not_depend_on_each_other(tiny_audiolm, num_candidates)
 @pytest.mark.parametrize("min_tokens", [0, 30])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_candidate_most_like_the_prompt_is_kept(tiny_audiolm, seed, min_tokens):
-    prompt, options = torch.arange(10) % 7, {"token_rate": 25.0, "min_tokens": min_tokens}
+    prompt, options = torch.arange(10) // 3, {"token_rate": 25.0, "min_tokens": min_tokens}
 
     def tokens(path, num_candidates):
         sampler = sampler_of("semantic", semantic_temperature=1.5, semantic_num_candidates=num_candidates)
@@ -101,11 +102,30 @@ def test_the_candidate_most_like_the_prompt_is_kept(tiny_audiolm, seed, min_toke
     assert tokens((0,), 5) == candidates[most_similar(prompt.tolist(), candidates, embeddings)]
 
 
+@given(st.lists(st.lists(st.integers(0, 4), max_size=12), min_size=3, max_size=6), st.integers(0, 9))
+def test_likeness_is_that_of_harmony_and_rhythm(rows, seed):
+    prompt, *candidates = [[0, *rows[0]], *rows[1:]]
+    embeddings = torch.randn(5, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    scaled = (embeddings - embeddings.mean(0)) / embeddings.std(0)
+    scores = [best_of_many.likeness(torch.tensor(prompt), torch.tensor(each).long(), scaled) for each in candidates]
+    best = scores[most_similar(prompt, candidates, embeddings.numpy())]
+    assert float(best) == pytest.approx(float(max(scores)))  # several may be equal up to rounding
+
+
+def test_of_equal_harmony_the_same_rhythm_is_kept():
+    embeddings, prompt = torch.eye(3), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    scores = [
+        best_of_many.likeness(prompt, torch.tensor(tokens), embeddings)
+        for tokens in ([0, 1, 2] * 3, [0] * 3 + [1] * 3 + [2] * 3, [0, 1, 1, 2, 2, 0, 0, 1, 2])
+    ]
+    assert scores[0] < scores[2] < scores[1] == pytest.approx(1)
+
+
 def test_a_candidate_without_tokens_is_not_kept(tiny_audiolm, monkeypatch):
     end, prompt = tiny_audiolm.semantic.config.end_token_id, torch.arange(10) % 7
 
     def kept(*candidates):
-        monkeypatch.setattr(sampling, "sample_tokens", lambda *arguments, **options: torch.tensor(candidates))
+        monkeypatch.setattr(best_of_many, "sample_tokens", lambda *arguments, **options: torch.tensor(candidates))
         sampler = sampler_of("semantic", semantic_num_candidates=len(candidates))
         options = {"token_rate": 25.0}
         pieces = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 3, SEEDS[:1], sampler, **options)

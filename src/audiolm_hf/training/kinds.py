@@ -25,6 +25,7 @@ _TRAININGS = {
     "tokenize": ("tokenize", "TokenizeConfig", "tokenize"),
     "stage": ("stages.training", "StageTrainingConfig", "train_stage"),
     "lora": ("stages.lora", "LoraTrainingConfig", "train_lora"),
+    "onset_rates": ("stages.onset_rates", "OnsetRatesConfig", "fit_onset_rates"),
     "assemble": ("assemble", "AssembleConfig", "assemble"),
     "detector": ("detector.trainer", "DetectorTrainingConfig", "train_detector"),
     "render": ("render", "RenderConfig", "render"),

@@ -8,16 +8,14 @@ should not depend on librosa. None of the libraries in use estimates keys.
 from functools import cache
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
+import torch
 
-from audiolm_hf.evaluation.metrics.spectrograms import level_db, log_mel, power_spectrogram
+from audiolm_hf.evaluation.metrics.spectrograms import level_db, power_spectrogram
+from audiolm_hf.onsets_audiolm import onset_times
 
 PITCH_CLASSES = 12
 _CHROMA_WINDOW_S = 0.256  # resolves semitones above 130 Hz
 _CHROMA_RANGE_HZ = (65.0, 2100.0)  # C2 to C7
-_ONSET_RISE = 1.5  # dB of mean rise in a frame over its surroundings
-_ONSET_GAP_S = 0.05  # minimum time between two onsets
-_ONSET_MEAN_S = 0.15  # of the surroundings, in each direction
 # Krumhansl and Kessler's tone profiles, from C
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -73,17 +71,6 @@ def key_agreement(first: tuple[int, str], second: tuple[int, str]) -> float:
     return 0.3 if interval == (9 if first[1] == "major" else 3) else 0.0
 
 
-def onset_times(array: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Return the times of note onsets, `(num_onsets,)` in seconds: peaks of the rise of the log-mel spectrum."""
-    mel = np.maximum(log_mel(array, sampling_rate), -60.0).astype(np.float64)
-    frame_rate = sampling_rate / 256  # hop length of log_mel
-    rise = np.maximum(mel[2:] - mel[:-2], 0).mean(axis=1)
-    highest = maximum_filter1d(rise, 2 * round(_ONSET_GAP_S * frame_rate) + 1, mode="constant")
-    mean = uniform_filter1d(rise, 2 * round(_ONSET_MEAN_S * frame_rate) + 1, mode="nearest")
-    tops = (rise == highest) & (rise > mean + _ONSET_RISE)
-    return (np.flatnonzero(tops) + 1) / frame_rate + 512 / sampling_rate  # the middle of the window
-
-
 def music_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> dict[str, float]:
     """Return the metrics of a continuation and its prompt, mono waveforms `(num_samples,)`.
 
@@ -94,7 +81,7 @@ def music_metrics(array: np.ndarray, prompt: np.ndarray, sampling_rate: int) -> 
     histograms = [pitch_class_histogram(part, sampling_rate) for part in (array, prompt)]
     keys = [estimate_key(histogram) for histogram in histograms]
     sounding = all(histogram.any() for histogram in histograms)
-    onsets = [onset_times(part, sampling_rate) for part in (array, prompt)]
+    onsets = [onset_times(torch.as_tensor(part), sampling_rate).numpy() for part in (array, prompt)]
     rates = [len(times) * sampling_rate / len(part) for times, part in zip(onsets, (array, prompt), strict=True)]
     gaps = [float(np.median(np.diff(times))) if len(times) > 1 else 0.0 for times in onsets]
     levels = [level_db(part) for part in (array, prompt)]

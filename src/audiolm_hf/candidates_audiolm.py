@@ -1,0 +1,46 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""Best of several samples of semantic tokens: the one that is most like the prompt."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .sampling_audiolm import Progress, RowNoise, TokenSampler, sample_tokens
+from .token_layout_audiolm import stage_context
+
+_RHYTHM_WEIGHT = 1.0  # chosen on piano, see configs/tiny/piano/README.md
+_SMALL_RATE = 0.3  # onsets per second; rates far below it count as equal
+
+
+@torch.no_grad()
+def sample_best(
+    model: PreTrainedModel,
+    prompt: Tensor,
+    tokens: Tensor,
+    noise: list[RowNoise],
+    length: int,
+    sampler: TokenSampler,
+    num_forbidden_ends: Tensor,
+    progress: Progress,
+    onset_rate: float | None = None,
+) -> Tensor:
+    """Continue semantic `tokens` of one row once for each `noise`, and return the continuation most like the prompt.
+
+    It is the one `(length,)` whose mean embedding in the stage has the highest cosine similarity with that of `prompt
+    (prompt_length,)`. If the prompt's `onset_rate` is given, the absolute logarithm of its ratio to the rate that is
+    expected of the continuation is subtracted from the similarity: harmony, and rhythm.
+    """
+    count, config = len(noise), model.config
+    contexts, draws = [stage_context(None, tokens, config)] * count, torch.stack([each.draw(length) for each in noise])
+    candidates = sample_tokens(model, contexts, draws, sampler, num_forbidden_ends=num_forbidden_ends.expand(count))
+    progress.advance(length)
+    embeddings = model.get_input_embeddings()(torch.arange(config.num_semantic_tokens, device=tokens.device)).float()
+    embeddings = (embeddings - embeddings.mean(0)) / embeddings.std(0).clamp(min=1e-6)
+    kept = [each[each != config.end_token_id] for each in candidates]
+    means = torch.stack([embeddings[each].mean(0) for each in (prompt, *kept)])
+    scores = F.cosine_similarity(means[1:], means[:1]).nan_to_num(nan=-torch.inf)  # no number: no tokens
+    if onset_rate is not None:
+        expected = torch.stack([model.expected_onset_rate(each) for each in kept]).nan_to_num()
+        scores -= _RHYTHM_WEIGHT * ((expected + _SMALL_RATE) / (onset_rate + _SMALL_RATE)).log().abs()
+    return candidates[scores.argmax()]
