@@ -2,8 +2,10 @@
 """Slow, obvious versions of every clever part, one loop at a time; the tests compare with them."""
 
 import cmath
+import itertools
 import math
 
+import librosa
 import numpy as np
 import torch
 
@@ -236,10 +238,11 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
-def most_similar(prompt, candidates, embeddings):
-    """The number of the token list that is most like the prompt in its mean embedding and its number of changes.
+def most_similar(prompt, candidates, embeddings, onset_rate=None, rates=None):
+    """The number of the token list whose mean embedding points most in the direction of the prompt's.
 
-    Every dimension of `embeddings (num_tokens, size)` is first scaled to mean 0 and standard deviation 1.
+    Every dimension of `embeddings (num_tokens, size)` is first scaled to mean 0 and standard deviation 1. With the
+    prompt's `onset_rate`, the distance to the candidate's mean of `rates`, in logarithms, is subtracted.
     """
     columns = [[float(value) for value in column] for column in embeddings.T]
     columns = [[(value - np.mean(column)) / np.std(column, ddof=1) for value in column] for column in columns]
@@ -251,16 +254,38 @@ def most_similar(prompt, candidates, embeddings):
         lengths = [math.sqrt(sum(value * value for value in each)) for each in (first, second)]
         return sum(a * b for a, b in zip(first, second, strict=True)) / math.prod(lengths)
 
-    def log_share(tokens):
-        changes = sum(tokens[i] != tokens[i - 1] for i in range(1, len(tokens)))
-        return math.log(changes / (len(tokens) - 1) + 0.01)
+    def rhythm(tokens):
+        if onset_rate is None:
+            return 0.0
+        return abs(math.log((expected_onset_rate(tokens, rates) + 0.3) / (onset_rate + 0.3)))
 
-    def score(tokens):
-        rhythm = abs(log_share(prompt) - log_share(tokens)) if min(len(prompt), len(tokens)) > 1 else 0
-        return cosine(mean(prompt), mean(tokens)) - rhythm / 2
-
-    scores = [score(tokens) if len(tokens) else -math.inf for tokens in candidates]
+    scores = [cosine(mean(prompt), mean(each)) - rhythm(each) if len(each) else -math.inf for each in candidates]
     return scores.index(max(scores))
+
+
+def expected_onset_rate(tokens, rates):
+    """The mean rate of a token list: the first half of `rates` is of tokens that repeat the one before them."""
+    found = []
+    for before, token in itertools.pairwise(tokens):
+        found.append(rates[token] if token == before else rates[token + len(rates) // 2])
+    return max(0.0, sum(found) / len(found)) if found else 0.0
+
+
+def onset_times(array, sampling_rate):
+    """Times in seconds at which the mean mel band rises most within 50 ms, and 1.5 dB more than within 150 ms."""
+    padded = np.pad(array, (0, max(0, 1024 - len(array))))
+    bands = {"n_fft": 1024, "hop_length": 256, "n_mels": 80, "norm": None, "center": False}
+    mel = librosa.feature.melspectrogram(y=padded, sr=sampling_rate, **bands).astype(np.float64)
+    decibels = 10 * np.log10(np.maximum(mel / max(mel.max(), 1e-10), 1e-6)).T
+    rise = [np.mean(np.maximum(decibels[i + 2] - decibels[i], 0)) for i in range(len(decibels) - 2)]
+    gap, around = (round(seconds * sampling_rate / 256) for seconds in (0.05, 0.15))
+
+    def is_onset(i):
+        near = [rise[j] for j in range(max(0, i - gap), min(len(rise), i + gap + 1))]
+        surroundings = [rise[min(max(j, 0), len(rise) - 1)] for j in range(i - around, i + around + 1)]
+        return rise[i] == max(near) and rise[i] > np.mean(surroundings) + 1.5
+
+    return [(i + 1) * 256 / sampling_rate + 512 / sampling_rate for i in range(len(rise)) if is_onset(i)]
 
 
 def anchored_windows(known, total, window, anchor, context_share=0.5, first_window=None):

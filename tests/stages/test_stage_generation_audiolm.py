@@ -16,6 +16,7 @@ from audiolm_hf.sampling_audiolm import TokenSampler
 from audiolm_hf.stage_generation_audiolm import generate_coarse_codes, generate_fine_codes, generate_semantic_tokens
 from audiolm_hf.token_feed_audiolm import Feed, Piece, TimedTokens
 from audiolm_hf.token_layout_audiolm import code_ids, stage_context
+from audiolm_hf.training.stages.onset_rates import with_onset_rates
 from tests.helpers_tokens import INFO, code_rows, collected
 from tests.reference import anchored_windows, most_similar
 
@@ -86,39 +87,26 @@ def test_semantic_rows_do_not_depend_on_each_other(tiny_audiolm, num_candidates)
         assert torch.equal(row, collected(pieces, [prompt])[0])
 
 
+@pytest.mark.parametrize("onset_rate", [None, 0.0, 4.0])
 @pytest.mark.parametrize("min_tokens", [0, 30])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_candidate_most_like_the_prompt_is_kept(tiny_audiolm, seed, min_tokens):
-    prompt, options = torch.arange(10) // 3, {"token_rate": 25.0, "min_tokens": min_tokens}
+def test_the_candidate_most_like_the_prompt_is_kept(tiny_audiolm, seed, min_tokens, onset_rate):
+    rates = torch.rand(40, generator=torch.Generator().manual_seed(seed)) * 8
+    stage = with_onset_rates(tiny_audiolm.semantic, rates)
+    prompt, options = torch.arange(10) % 7, {"token_rate": 25.0, "min_tokens": min_tokens}
+    if onset_rate is not None:
+        options["onset_rates"] = [onset_rate]
 
     def tokens(path, num_candidates):
         sampler = sampler_of("semantic", semantic_temperature=1.5, semantic_num_candidates=num_candidates)
-        pieces = generate_semantic_tokens(tiny_audiolm.semantic, [prompt], 40, [(seed, *path)], sampler, **options)
+        pieces = generate_semantic_tokens(stage, [prompt], 40, [(seed, *path)], sampler, **options)
         return collected(pieces, [prompt])[0][len(prompt) :].tolist()
 
     candidates = [tokens((0, number), 1) for number in range(5)]
-    embeddings = tiny_audiolm.semantic.get_input_embeddings().weight.detach().numpy()[:20]
+    embeddings = stage.get_input_embeddings().weight.detach().numpy()[:20]
     assert len({tuple(each) for each in candidates}) == 5
-    assert tokens((0,), 5) == candidates[most_similar(prompt.tolist(), candidates, embeddings)]
-
-
-@given(st.lists(st.lists(st.integers(0, 4), max_size=12), min_size=3, max_size=6), st.integers(0, 9))
-def test_likeness_is_that_of_harmony_and_rhythm(rows, seed):
-    prompt, *candidates = [[0, *rows[0]], *rows[1:]]
-    embeddings = torch.randn(5, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    scaled = (embeddings - embeddings.mean(0)) / embeddings.std(0)
-    scores = [best_of_many.likeness(torch.tensor(prompt), torch.tensor(each).long(), scaled) for each in candidates]
-    best = scores[most_similar(prompt, candidates, embeddings.numpy())]
-    assert float(best) == pytest.approx(float(max(scores)))  # several may be equal up to rounding
-
-
-def test_of_equal_harmony_the_same_rhythm_is_kept():
-    embeddings, prompt = torch.eye(3), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
-    scores = [
-        best_of_many.likeness(prompt, torch.tensor(tokens), embeddings)
-        for tokens in ([0, 1, 2] * 3, [0] * 3 + [1] * 3 + [2] * 3, [0, 1, 1, 2, 2, 0, 0, 1, 2])
-    ]
-    assert scores[0] < scores[2] < scores[1] == pytest.approx(1)
+    best = most_similar(prompt.tolist(), candidates, embeddings, onset_rate, rates.tolist())
+    assert tokens((0,), 5) == candidates[best]
 
 
 def test_a_candidate_without_tokens_is_not_kept(tiny_audiolm, monkeypatch):

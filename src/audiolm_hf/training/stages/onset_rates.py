@@ -110,8 +110,8 @@ def fit_rates(
         `tuple`: the table, and the correlation of rates with those expected from the other prompts (`None` with fewer
         prompts than folds).
     """
-    vectors = (embeddings - embeddings.mean(0)) / embeddings.std(0).clamp(min=1e-6)
-    vectors = torch.cat([vectors, torch.ones(len(vectors), 1)], dim=1).numpy()
+    scaled = (embeddings - embeddings.mean(0)) / embeddings.std(0).clamp(min=1e-6)
+    vectors = torch.cat([scaled, torch.ones(len(scaled), 1)], dim=1).numpy()
     differs = (tokens[:, 1:] != tokens[:, :-1]).numpy()
     found = vectors[tokens[:, 1:].numpy()]
     features = np.concatenate(
