@@ -160,6 +160,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "codec": "c",
         "stages": {"semantic": "s", "coarse": "c", "fine": "f"},
     },
+    "onset_rates": {"output_folder": "o", "checkpoint": "c", "data": {"folder": "d", "train": ["a"]}},
     "detector": {"output_folder": "o", "checkpoint": "c", "data": {"folder": "d", "train": ["a"]}},
     "render": {"output_folder": "o", "data": {"folder": "d", "train": ["a"]}},
 }

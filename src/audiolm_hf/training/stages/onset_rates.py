@@ -6,6 +6,7 @@ Generated tokens do not lead to as many onsets as tokens of recordings do, so th
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMSemanticModel
 from audiolm_hf.onsets_audiolm import onset_rate
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import Count, NamedInput, OutputPath, Seconds, Seed, Settings
+from audiolm_hf.settings import Count, NamedInput, OutputPath, Seconds, Seed, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
+from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.run import one_run
 
 _RIDGE = 100.0  # chosen on piano, by the error on other prompts
@@ -42,6 +44,7 @@ class OnsetRatesConfig(Settings):
     num_continuations: Count = 8  # continuations of each prompt
     prompt_length_s: Seconds = 4.0  # length of the prompts in seconds
     continuation_length_s: Seconds = 10.0  # length of the continuations in seconds
+    use_cpu: Annotated[bool, Use.FREE] = False  # generate on the CPU even if there is an accelerator
     seed: Seed = 0  # random seed of the prompts and of the continuations
 
 
@@ -49,7 +52,7 @@ class OnsetRatesConfig(Settings):
 def fit_onset_rates(config: OnsetRatesConfig) -> None:
     """Fit and save the stage; `report.json` has the correlation of expected and found rates on other prompts."""
     model = AudioLMModel.from_pretrained(resolve_checkpoint(config.checkpoint), dtype="float32").eval()
-    stage = model.semantic
+    stage = model.to(training_device(config.use_cpu)).semantic
     if stage.config.remove_repeats:
         raise ValueError("The semantic stage has remove_repeats; onset rates need tokens at equal distances in time.")
     folder = Path(config.output_folder) / "continuations"
@@ -60,7 +63,7 @@ def fit_onset_rates(config: OnsetRatesConfig) -> None:
         for number in progress_bar(range(config.num_prompts), desc="onset rates", unit="prompt")
     ]
     tokens, rates = (torch.cat([each[name] for each in samples]) for name in ("tokens", "rates"))
-    embeddings = stage.get_input_embeddings().weight[: stage.config.num_semantic_tokens].detach().float()
+    embeddings = stage.get_input_embeddings().weight[: stage.config.num_semantic_tokens].detach().float().cpu()
     table, correlation = fit_rates(tokens, rates.numpy(), embeddings, config.num_continuations)
     write_json(folder.parent / "report.json", {"correlation": correlation, "mean_rate": float(rates.mean())})
     fill_folder(folder.parent / "semantic", with_onset_rates(stage, table).save_pretrained)
@@ -79,7 +82,7 @@ def _continue(
         array = source[int(rng.choice(places))].array
         start = int(rng.integers(len(array) - length + 1))
         output = model.generate(
-            torch.from_numpy(array[start : start + length])[None],
+            torch.from_numpy(array[start : start + length])[None].to(model.device),
             num_return_sequences=config.num_continuations,
             continuation_length_s=config.continuation_length_s,
             min_continuation_length_s=config.continuation_length_s,
@@ -88,7 +91,7 @@ def _continue(
         )
         new = round(config.continuation_length_s / model.time_grid.token_s)
         rates = [onset_rate(each[length:], model.sampling_rate) for each in output.audio_values]
-        tokens = output.semantic_tokens[:, -new:].contiguous()
+        tokens = output.semantic_tokens[:, -new:].cpu().contiguous()
         write_tensors(path, {"tokens": tokens, "rates": torch.tensor(rates)})
     return load_file(path)
 
@@ -135,4 +138,4 @@ def with_onset_rates(stage: AudioLMSemanticModel, table: Tensor) -> AudioLMSeman
     config = stage.config.__class__.from_dict(stage.config.to_dict() | {"has_onset_rates": True})
     new = AudioLMSemanticModel(config)
     new.load_state_dict(stage.state_dict() | {"onset_rates": table})
-    return new
+    return new.eval()
