@@ -242,7 +242,7 @@ def most_similar(prompt, candidates, embeddings, onset_rate=None, rates=None):
     """The number of the token list whose mean embedding points most in the direction of the prompt's.
 
     Every dimension of `embeddings (num_tokens, size)` is first scaled to mean 0 and standard deviation 1. With the
-    prompt's `onset_rate`, the distance to the candidate's mean of `rates`, in logarithms, is subtracted.
+    prompt's `onset_rate`, twice the distance to the candidate's mean of `rates`, in logarithms, is subtracted.
     """
     columns = [[float(value) for value in column] for column in embeddings.T]
     columns = [[(value - np.mean(column)) / np.std(column, ddof=1) for value in column] for column in columns]
@@ -257,7 +257,7 @@ def most_similar(prompt, candidates, embeddings, onset_rate=None, rates=None):
     def rhythm(tokens):
         if onset_rate is None:
             return 0.0
-        return abs(math.log((expected_onset_rate(tokens, rates) + 0.3) / (onset_rate + 0.3)))
+        return 2 * abs(math.log((expected_onset_rate(tokens, rates) + 0.3) / (onset_rate + 0.3)))
 
     scores = [cosine(mean(prompt), mean(each)) - rhythm(each) if len(each) else -math.inf for each in candidates]
     return scores.index(max(scores))

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from .sampling_audiolm import Progress, RowNoise, TokenSampler, sample_tokens
 from .token_layout_audiolm import stage_context
 
-_RHYTHM_WEIGHT = 1.0  # chosen on piano, see configs/tiny/piano/README.md
+_RHYTHM_WEIGHT = 2.0  # chosen on piano, see configs/tiny/piano/README.md
 _SMALL_RATE = 0.3  # onsets per second; rates far below it count as equal
 
 
@@ -28,8 +28,8 @@ def sample_best(
     """Continue semantic `tokens` of one row once for each `noise`, and return the continuation most like the prompt.
 
     It is the one `(length,)` whose mean embedding in the stage has the highest cosine similarity with that of `prompt
-    (prompt_length,)`. If the prompt's `onset_rate` is given, the absolute logarithm of its ratio to the rate that is
-    expected of the continuation is subtracted from the similarity: harmony, and rhythm.
+    (prompt_length,)`. If the prompt's `onset_rate` is given, twice the absolute logarithm of its ratio to the rate that
+    is expected of the continuation is subtracted from the similarity: harmony, and rhythm.
     """
     count, config = len(noise), model.config
     contexts, draws = [stage_context(None, tokens, config)] * count, torch.stack([each.draw(length) for each in noise])
