@@ -238,11 +238,12 @@ def greedy_continuation(model, prompt_tokens, prompt_codes, num_tokens):
     return codes
 
 
-def most_similar(prompt, candidates, embeddings, onset_rate=None, rates=None):
+def most_similar(prompt, candidates, embeddings, onset_rate=None, rates=None, length=None):
     """The number of the token list whose mean embedding points most in the direction of the prompt's.
 
     Every dimension of `embeddings (num_tokens, size)` is first scaled to mean 0 and standard deviation 1. With the
-    prompt's `onset_rate`, twice the distance to the candidate's mean of `rates`, in logarithms, is subtracted.
+    prompt's `onset_rate`, twice the distance to the candidate's mean of `rates`, in logarithms, is subtracted. All
+    places from the second to `length` count, those after its end with the mean of the places that all candidates have.
     """
     columns = [[float(value) for value in column] for column in embeddings.T]
     columns = [[(value - np.mean(column)) / np.std(column, ddof=1) for value in column] for column in columns]
@@ -257,8 +258,13 @@ def most_similar(prompt, candidates, embeddings, onset_rate=None, rates=None):
     def rhythm(tokens):
         if onset_rate is None:
             return 0.0
-        return 2 * abs(math.log((expected_onset_rate(tokens, rates) + 0.3) / (onset_rate + 0.3)))
+        own = [expected_onset_rate(tokens, rates)] * max(0, len(tokens) - 1)
+        expected = np.mean(own + [everywhere] * (length - 1 - len(own)))
+        return 2 * abs(math.log((expected + 0.3) / (onset_rate + 0.3)))
 
+    if onset_rate is not None:
+        found = [expected_onset_rate(each, rates) for each in candidates for _ in each[1:]]
+        everywhere = np.mean(found) if found else 0.0
     scores = [cosine(mean(prompt), mean(each)) - rhythm(each) if len(each) else -math.inf for each in candidates]
     return scores.index(max(scores))
 

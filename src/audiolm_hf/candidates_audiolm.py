@@ -28,8 +28,8 @@ def sample_best(
     """Continue semantic `tokens` of one row once for each `noise`, and return the continuation most like the prompt.
 
     It is the one `(length,)` whose mean embedding in the stage has the highest cosine similarity with that of `prompt
-    (prompt_length,)`. If the prompt's `onset_rate` is given, twice the absolute logarithm of its ratio to the rate that
-    is expected of the continuation is subtracted from the similarity: harmony, and rhythm.
+    (prompt_length,)`. If the prompt's `onset_rate` is given, twice the absolute logarithm of its ratio to the expected
+    rate of the continuation is subtracted from the similarity: harmony, and rhythm.
     """
     count, config = len(noise), model.config
     contexts, draws = [stage_context(None, tokens, config)] * count, torch.stack([each.draw(length) for each in noise])
@@ -41,6 +41,18 @@ def sample_best(
     means = torch.stack([embeddings[each].mean(0) for each in (prompt, *kept)])
     scores = F.cosine_similarity(means[1:], means[:1]).nan_to_num(nan=-torch.inf)  # no number: no tokens
     if onset_rate is not None:
-        expected = torch.stack([model.expected_onset_rate(each) for each in kept]).nan_to_num()
+        expected = _expected_onset_rates(model, kept, length)
         scores -= _RHYTHM_WEIGHT * ((expected + _SMALL_RATE) / (onset_rate + _SMALL_RATE)).log().abs()
     return candidates[scores.argmax()]
+
+
+def _expected_onset_rates(model: PreTrainedModel, candidates: list[Tensor], length: int) -> Tensor:
+    """Return the expected onset rate of each candidate, `(num_candidates,)`.
+
+    Where one ends before `length`, its rest has the mean rate of all, because few tokens can have any rate.
+    """
+    changes = torch.tensor([max(0, len(each) - 1) for each in candidates], device=candidates[0].device)
+    rates = [model.expected_onset_rate(each) if len(each) > 1 else changes.new_zeros(()) for each in candidates]
+    onsets = torch.stack([rate.float() for rate in rates]) * changes
+    mean = onsets.sum() / changes.sum().clamp(min=1)
+    return (onsets + mean * (length - 1 - changes)) / max(1, length - 1)

@@ -298,6 +298,15 @@ class AudioLMSemanticConfig(AudioLMStageConfig):
 
     has_onset_rates: bool = False
 
+    def validate_layout(self) -> None:
+        """Check the layout, and that tokens with onset rates are at equal distances in time."""
+        super().validate_layout()
+        if self.has_onset_rates and self.remove_repeats:
+            raise ValueError(
+                f"{type(self).__name__} has has_onset_rates and remove_repeats; onset rates need tokens at equal "
+                "distances in time, so leave one of them out."
+            )
+
 
 @strict
 class AudioLMCoarseConfig(AudioLMStageConfig):

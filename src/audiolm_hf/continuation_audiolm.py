@@ -17,7 +17,7 @@ from torch import Tensor
 from .dynamics_audiolm import Dynamics
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .loudness_audiolm import Loudness, soft_limit
-from .onsets_audiolm import onset_rate
+from .onsets_audiolm import MIN_LENGTH_S, onset_rate
 from .room_noise_audiolm import RoomNoise
 from .sampling_audiolm import ProgressCallback, RowNoise, TokenSampler
 from .stage_generation_audiolm import CodeRows
@@ -100,10 +100,12 @@ class Continuation:
             **({"onset_rates": [self._onset_rate(row) for row in self.rows]} if uses_rates else {}),
         )
 
-    def _onset_rate(self, row: Prompt) -> float:
-        """Return the note onsets per second of the part of a prompt that has semantic tokens."""
+    def _onset_rate(self, row: Prompt) -> float | None:
+        """Return the note onsets per second where a prompt has semantic tokens; `None` if that is below 1 s."""
         length = round(len(row.semantic_tokens) * self.model.time_grid.token_s * self.model.sampling_rate)
-        return onset_rate(row.audio[-length:], self.model.sampling_rate) if length else 0.0
+        if length < MIN_LENGTH_S * self.model.sampling_rate:
+            return None
+        return onset_rate(row.audio[-length:], self.model.sampling_rate)
 
     def codes(self, in_turn: bool = False) -> Pieces:
         """Run all stages, each as far as the next one needs it or, `in_turn`, to its end before the next one begins.

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
+MIN_LENGTH_S = 1.0  # of a prompt; a shorter one has too few onsets for a rate
 _WINDOW, _HOP = 1024, 256  # samples
 _NUM_MELS = 80
 _FLOOR_DB = -60.0  # relative to the loudest bin; changes below it are ignored

@@ -61,7 +61,7 @@ def generate_semantic_tokens(
     *,
     token_rate: float,
     min_tokens: int = 0,
-    onset_rates: list[float] | None = None,
+    onset_rates: list[float | None] | None = None,
     callback: ProgressCallback | None = None,
 ) -> Pieces:
     """Continue semantic tokens until the end token or a number of tokens, in windows.
@@ -78,7 +78,7 @@ def generate_semantic_tokens(
         sampler ([`TokenSampler`]): how to choose.
         token_rate (`float`): tokens per second, Hz.
         min_tokens (`int`, defaults to 0): the end token is not chosen before this many.
-        onset_rates (`list[float]`, *optional*): note onsets per second of each prompt, for a stage that expects rates.
+        onset_rates (`list[float | None]`, *optional*): note onsets per second of each prompt, for a stage with rates.
         callback (`ProgressCallback`, *optional*): called with stage, done, total.
 
     Yields:
@@ -100,7 +100,7 @@ def generate_semantic_tokens(
         forbidden = torch.tensor([min_tokens - made[row] for row in active], device=rows[0].device)
         blocks: Iterable[Iterable[Tensor]]
         if sampler.num_candidates > 1:  # row by row, so that the result does not depend on the other rows
-            rates: list[float | None] = [*onset_rates] if onset_rates else [None] * len(prompts)
+            rates = onset_rates or [None] * len(prompts)
             windows = zip(active, left, forbidden.split(1), strict=True)
             best = [
                 sample_best(model, prompts[row], rows[row], noise[row], room, sampler, ends, progress, rates[row])

@@ -105,7 +105,7 @@ def test_the_candidate_most_like_the_prompt_is_kept(tiny_audiolm, seed, min_toke
     candidates = [tokens((0, number), 1) for number in range(5)]
     embeddings = stage.get_input_embeddings().weight.detach().numpy()[:20]
     assert len({tuple(each) for each in candidates}) == 5
-    best = most_similar(prompt.tolist(), candidates, embeddings, onset_rate, rates.tolist())
+    best = most_similar(prompt.tolist(), candidates, embeddings, onset_rate, rates.tolist(), 40)
     assert tokens((0,), 5) == candidates[best]
 
 
@@ -121,6 +121,23 @@ def test_a_candidate_without_tokens_is_not_kept(tiny_audiolm, monkeypatch):
 
     assert kept([end] * 3, [17, 18, end], [end] * 3) == [17, 18]
     assert kept([end] * 3, [end] * 3) == []
+
+
+def test_a_candidate_that_ends_early_does_not_win_by_the_rate_of_few_tokens(tiny_audiolm, monkeypatch):
+    end, prompt = tiny_audiolm.semantic.config.end_token_id, torch.arange(20) % 4
+    stage = with_onset_rates(tiny_audiolm.semantic, torch.cat([torch.zeros(20), torch.full((20,), 4.0)]))
+    options = {"token_rate": 25.0, "onset_rates": [0.0]}
+
+    def kept(*candidates):
+        monkeypatch.setattr(best_of_many, "sample_tokens", lambda *arguments, **options: torch.tensor(candidates))
+        sampler = sampler_of("semantic", semantic_num_candidates=len(candidates))
+        pieces = generate_semantic_tokens(stage, [prompt], 20, SEEDS[:1], sampler, **options)
+        return collected(pieces, [prompt])[0][len(prompt) :].tolist()
+
+    whole = prompt.tolist()
+    for ended in ([19], [19, 19], [19, 18]):
+        assert kept(ended + [end] * (20 - len(ended)), whole) == whole
+    assert kept([0, 1] * 10, [0] * 10 + [1] * 10) == [0] * 10 + [1] * 10  # of whole ones, the slower one
 
 
 @pytest.mark.parametrize(("length", "do_sample"), [(3, False), (0, True)])

@@ -6,14 +6,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 
-from audiolm_hf import AudioLMModel
+from audiolm_hf import AudioLMModel, AudioLMSemanticConfig
 from audiolm_hf.modeling_stage_audiolm import AudioLMSemanticModel
 from audiolm_hf.training.assemble import AssembleConfig, assemble
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.stages import onset_rates as module
+from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.onset_rates import OnsetRatesConfig, fit_onset_rates, fit_rates, with_onset_rates
+from audiolm_hf.training.stages.training import build_stage_model
 from tests import reference
 from tests.helpers_checkpoint import DATA, tiny_model, tiny_processor
 from tests.helpers_sounds import RATE
@@ -32,7 +35,7 @@ def config_of(output, checkpoint, **changes):
     values = {
         "num_prompts": 3,
         "num_continuations": 2,
-        "prompt_length_s": 0.5,
+        "prompt_length_s": 1.0,
         "continuation_length_s": 1.0,
         "data": AudioDataConfig(folder=str(DATA), train=names),
     }
@@ -125,9 +128,46 @@ def test_a_checkpoint_with_rates_prefers_the_rate_of_its_prompt(checkpoint, tmp_
     assert expected(beats).mean() > expected(still).mean() + 0.5
 
 
+def test_rates_that_are_all_equal_have_no_correlation():
+    tokens = torch.arange(12)[:, None] % 4 + torch.arange(6)[None]
+    table, correlation = fit_rates(tokens, np.full(12, 2.0), torch.randn(12, 3), 2)
+    torch.testing.assert_close(table, torch.full((24,), 2.0))
+    assert correlation is None
+
+
+def test_a_stage_that_is_trained_further_loses_its_rates(checkpoint, tmp_path):
+    stage = AudioLMModel.from_pretrained(checkpoint).semantic
+    with_onset_rates(stage, torch.ones(2 * stage.config.num_semantic_tokens)).save_pretrained(tmp_path / "stage")
+    config = StageTrainingConfig(
+        stage="semantic",
+        initial_weights=str(tmp_path / "stage"),
+        train_tokens=["t"],
+        validation_tokens=["v"],
+        output_folder=str(tmp_path / "run"),
+        window_length_s=1.0,
+        max_steps=1,
+    )
+    model = build_stage_model(config, stage.config)
+    assert not hasattr(model, "onset_rates")
+    assert all(torch.equal(weight, dict(stage.named_parameters())[name]) for name, weight in model.named_parameters())
+
+
+def test_rates_on_no_device_are_refused(tiny_audiolm):
+    stage = with_onset_rates(tiny_audiolm.semantic, torch.ones(2 * tiny_audiolm.semantic.config.num_semantic_tokens))
+    with pytest.raises(ValueError, match="offload_buffers"):
+        stage.to("meta").expected_onset_rate(torch.zeros(3, dtype=torch.long))
+
+
+def test_rates_of_tokens_without_repeats_are_refused():
+    with pytest.raises(StrictDataclassError, match="has_onset_rates and remove_repeats"):
+        AudioLMSemanticConfig(has_onset_rates=True, remove_repeats=True)
+
+
 def test_what_cannot_be_fitted_is_refused(checkpoint, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="No recording lasts 500 s; give a shorter prompt_length_s"):
         fit_onset_rates(config_of(tmp_path / "long", checkpoint, prompt_length_s=500.0))
+    with pytest.raises(ValueError, match="continuation_length_s is 0.02"):
+        config_of(tmp_path / "short", checkpoint, continuation_length_s=0.02)
     model = tiny_model()
     model.semantic.config.remove_repeats = True
     monkeypatch.setattr(AudioLMModel, "from_pretrained", lambda *_, **__: model)

@@ -18,19 +18,21 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.files import fill_folder, write_json, write_tensors
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMSemanticModel
-from audiolm_hf.onsets_audiolm import onset_rate
+from audiolm_hf.onsets_audiolm import MIN_LENGTH_S, onset_rate
 from audiolm_hf.progress import progress_bar
-from audiolm_hf.settings import Count, NamedInput, OutputPath, Seconds, Seed, Settings, Use
+from audiolm_hf.settings import Count, NamedInput, OutputPath, Seed, Settings, Use
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.run import one_run
 
 _RIDGE = 100.0  # chosen on piano, by the error on other prompts
 _FOLDS = 5  # of the cross-validation
+_Length = Annotated[float, Within(MIN_LENGTH_S, 3600)]
 
 
 @dataclass
@@ -42,8 +44,8 @@ class OnsetRatesConfig(Settings):
     output_folder: OutputPath  # folder for the continuations' tokens and rates, and for the stage
     num_prompts: Count = 60  # prompts, each at a random place of a random recording
     num_continuations: Count = 8  # continuations of each prompt
-    prompt_length_s: Seconds = 4.0  # length of the prompts in seconds
-    continuation_length_s: Seconds = 10.0  # length of the continuations in seconds
+    prompt_length_s: _Length = 4.0  # length of the prompts in seconds
+    continuation_length_s: _Length = 10.0  # length of the continuations in seconds
     use_cpu: Annotated[bool, Use.FREE] = False  # generate on the CPU even if there is an accelerator
     seed: Seed = 0  # random seed of the prompts and of the continuations
 
@@ -55,9 +57,11 @@ def fit_onset_rates(config: OnsetRatesConfig) -> None:
     stage = model.to(training_device(config.use_cpu)).semantic
     if stage.config.remove_repeats:
         raise ValueError("The semantic stage has remove_repeats; onset rates need tokens at equal distances in time.")
+    source = AudioSource(config.data.train_paths, model.sampling_rate)
+    if source.durations.max() < config.prompt_length_s:
+        raise ValueError(f"No recording lasts {config.prompt_length_s:g} s; give a shorter prompt_length_s.")
     folder = Path(config.output_folder) / "continuations"
     folder.mkdir(exist_ok=True)
-    source = AudioSource(config.data.train_paths, model.sampling_rate)
     samples = [
         _continue(model, source, config, number, folder / f"{number:05d}.safetensors")
         for number in progress_bar(range(config.num_prompts), desc="onset rates", unit="prompt")
@@ -77,8 +81,6 @@ def _continue(
         rng = np.random.default_rng([config.seed, number])
         length = round(config.prompt_length_s * source.sampling_rate)
         places = np.flatnonzero(source.durations * source.sampling_rate >= length)
-        if not len(places):
-            raise ValueError(f"No recording lasts {config.prompt_length_s:g} s; give a shorter prompt_length_s.")
         array = source[int(rng.choice(places))].array
         start = int(rng.integers(len(array) - length + 1))
         output = model.generate(
@@ -111,7 +113,7 @@ def fit_rates(
 
     Returns:
         `tuple`: the table, and the correlation of rates with those expected from the other prompts (`None` with fewer
-        prompts than folds).
+        prompts than folds, or if all rates are equal).
     """
     scaled = (embeddings - embeddings.mean(0)) / embeddings.std(0).clamp(min=1e-6)
     vectors = torch.cat([scaled, torch.ones(len(scaled), 1)], dim=1).numpy()
@@ -127,7 +129,7 @@ def fit_rates(
     by_kind = [vectors @ coefficients + constant for coefficients in (repeated, changed)]
     table = torch.from_numpy(np.concatenate(by_kind)).float()
     groups = np.arange(len(rates)) // num_continuations
-    if groups[-1] + 1 < _FOLDS:
+    if groups[-1] + 1 < _FOLDS or not rates.std():
         return table, None
     guesses = cross_val_predict(regression, features, rates, groups=groups, cv=GroupKFold(_FOLDS))
     return table, float(np.corrcoef(guesses, rates)[0, 1])

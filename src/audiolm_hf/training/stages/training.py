@@ -106,7 +106,9 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
                 f"The stage in initial_weights, {config.initial_weights}, has other sizes than backbone and the "
                 "tokens; set backbone to its sizes."
             )
-        model.load_state_dict(trained.state_dict())
+        weights = trained.state_dict()
+        weights.pop("onset_rates", None)  # those of the stage as it was
+        model.load_state_dict(weights)
         return model
     model = model_class(stage_config)
     if config.warm_start is not None:
@@ -125,7 +127,7 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
 
 def _sizes(model: AudioLMStageBase) -> list[Any]:
     """Return what must be equal for one stage to load the weights of another."""
-    shapes = {name: weight.shape for name, weight in model.state_dict().items()}
+    shapes = {name: weight.shape for name, weight in model.named_parameters()}
     heads = [getattr(model.model.config, f"num_{kind}_heads", None) for kind in ("attention", "key_value")]
     return [shapes, heads, model.config.num_semantic_tokens, model.config.codebook_size]
 
