@@ -17,7 +17,7 @@ from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.midi_notes import open_midi
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.recipe import run_training
-from audiolm_hf.training.render import RenderConfig, _read_pieces, render, transposed
+from audiolm_hf.training.render import RenderConfig, _draw_variation, _read_pieces, render, varied
 
 SOUNDFONT = Path(RenderConfig.soundfont)
 needs_synthesizer = pytest.mark.skipif(
@@ -87,10 +87,32 @@ def pitches_and_times(midi: bytes) -> list[tuple[int, float]]:
 
 def test_transposed_notes_move_and_keep_their_times():
     for semitones in (-5, 0, 3):
-        assert pitches_and_times(transposed(one_note(60), semitones)) == [(60 + semitones, 0.0), (60 + semitones, 2.0)]
-    assert {pitch for pitch, _ in pitches_and_times(transposed(one_note(125), 5))} == {118}  # 130 is no note
+        assert pitches_and_times(varied(one_note(60), semitones)) == [(60 + semitones, 0.0), (60 + semitones, 2.0)]
+    assert {pitch for pitch, _ in pitches_and_times(varied(one_note(125), 5))} == {118}  # 130 is no note
     with pytest.raises(ValueError, match="are not a MIDI file"):
-        transposed(b"no midi", 1)
+        varied(b"no midi", 1)
+
+
+def test_notes_are_played_faster_or_slower():
+    for tempo in (0.8, 1.0, 1.25):
+        (_, start), (pitch, length) = pitches_and_times(varied(one_note(60), 1, tempo))
+        assert (pitch, start) == (61, 0.0)
+        assert length == pytest.approx(2.0 / tempo, rel=2e-3)
+
+
+def test_variations_are_drawn_from_seed_and_path(pieces: Path):
+    def drawn(**changes):
+        config = RenderConfig(midi(pieces), "out", **changes)
+        return [_draw_variation(f"Bach/{number}.mid", config) for number in range(200)]
+
+    assert set(drawn()) == {(0, 1.0)}
+    both, alone = drawn(max_transposition=2, max_tempo_change=1.2), drawn(max_transposition=2)
+    assert [semitones for semitones, _ in both] == [semitones for semitones, _ in alone]
+    assert {semitones for semitones, _ in both} == {-2, -1, 1, 2}
+    tempos = [tempo for _, tempo in both]
+    assert min(tempos) < 0.9 < 1.1 < max(tempos)
+    assert 1 / 1.2 <= min(tempos) <= max(tempos) <= 1.2
+    assert drawn(max_tempo_change=1.2, seed=1) != drawn(max_tempo_change=1.2)
 
 
 @needs_synthesizer
@@ -106,6 +128,8 @@ def test_every_piece_has_its_own_transposition(pieces: Path):
     assert len(set(shifts)) > 1
     with pytest.raises(ValueError, match="max_transposition is 13; give an integer from 0 to 12"):
         RenderConfig(midi(pieces), "out", max_transposition=13)
+    with pytest.raises(ValueError, match="max_tempo_change is 0.9; give a number from 1 to 2"):
+        RenderConfig(midi(pieces), "out", max_tempo_change=0.9)
 
 
 def test_a_missing_program_is_named(pieces: Path, monkeypatch: pytest.MonkeyPatch):

@@ -34,7 +34,9 @@ SYNTHESIS_RATE = 44100  # Hz
 LEVEL_DB = -24.0  # loudness of a piece (root mean square)
 HIGHEST_PEAK = 0.9
 _LARGEST_TRANSPOSITION = 12  # semitones; larger ones are not realistic for piano music
+_LARGEST_TEMPO_CHANGE = 2.0
 _MIDI_NOTES = 128
+_MAX_TICKS = 2**15 - 1  # of a beat in a MIDI file
 
 
 @dataclass
@@ -50,7 +52,9 @@ class RenderConfig(Settings):
     # largest transposition in semitones. If it is above 0, every piece is transposed up or down by a random interval
     # of at least 1 semitone.
     max_transposition: Annotated[int, Within(0, _LARGEST_TRANSPOSITION, whole=True)] = 0
-    seed: Seed = 0  # random seed of the transpositions
+    # largest factor of the tempo. If it is above 1, every piece is played faster or slower by a random factor.
+    max_tempo_change: Annotated[float, Within(1, _LARGEST_TEMPO_CHANGE)] = 1.0
+    seed: Seed = 0  # random seed of the transpositions and tempos
 
 
 def check_synthesizer(soundfont: str) -> None:
@@ -76,7 +80,7 @@ def _render(config: RenderConfig) -> None:
         name = re.sub(r"[^A-Za-z0-9]+", "_", str(Path(piece["path"]).with_suffix("")))
         path = output / f"{name}.flac"
         if not path.exists():
-            midi = transposed(piece["midi"], _draw_semitones(piece["path"], config))
+            midi = varied(piece["midi"], *_draw_variation(piece["path"], config))
             write_bytes(path, render_piece(midi, config.soundfont, config.sampling_rate, config.max_length_s))
         composer, title, source = (piece.get(key) or "" for key in ("composer", "title", "source"))
         labels = {"speaker": composer, "text": f"{composer}: {title}", "source": source}
@@ -84,12 +88,12 @@ def _render(config: RenderConfig) -> None:
     write_text(output / "recordings.jsonl", "\n".join(lines) + "\n")
 
 
-def _draw_semitones(path: str, config: RenderConfig) -> int:
-    """Draw a piece's transposition from the seed and its path alone, so that a resumed run draws the same one."""
-    if config.max_transposition == 0:
-        return 0
+def _draw_variation(path: str, config: RenderConfig) -> tuple[int, float]:
+    """Draw a piece's semitones and tempo from the seed and its path alone, so that a resumed run draws them again."""
+    rng = np.random.default_rng([config.seed, *path.encode()])
     shifts = [sign * size for size in range(1, config.max_transposition + 1) for sign in (1, -1)]
-    return int(np.random.default_rng([config.seed, *path.encode()]).choice(shifts))
+    semitones = int(rng.choice(shifts)) if shifts else 0
+    return semitones, float(config.max_tempo_change ** rng.uniform(-1, 1))
 
 
 def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
@@ -105,11 +109,15 @@ def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
         yield from table.to_pylist()
 
 
-def transposed(midi: bytes, semitones: int) -> bytes:
-    """Transpose a MIDI file by semitones; a note that would leave MIDI's range is transposed by an octave less."""
-    if semitones == 0:
+def varied(midi: bytes, semitones: int, tempo: float = 1.0) -> bytes:
+    """Transpose a MIDI file by semitones, and play it `tempo` times as fast.
+
+    A note that would leave MIDI's range is transposed by an octave less.
+    """
+    if semitones == 0 and tempo == 1:
         return midi
     file = open_midi(midi)
+    file.ticks_per_beat = min(_MAX_TICKS, max(1, round(file.ticks_per_beat * tempo)))
     for track in file.tracks:
         for message in track:
             if message.type in ("note_on", "note_off", "polytouch"):
