@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from .sampling_audiolm import Progress, RowNoise, TokenSampler, sample_tokens
 from .token_layout_audiolm import stage_context
 
-_RHYTHM_WEIGHT = 2.0  # chosen on piano, see configs/tiny/piano/README.md
+_ONSET_RATE_WEIGHT = 2.0  # chosen on piano, see configs/tiny/piano/README.md
 _SMALL_RATE = 0.3  # onsets per second; rates far below it count as equal
 
 
@@ -29,7 +29,7 @@ def sample_best(
 
     It is the one `(length,)` whose mean embedding in the stage has the highest cosine similarity with that of `prompt
     (prompt_length,)`. If the prompt's `onset_rate` is given, twice the absolute logarithm of its ratio to the expected
-    rate of the continuation is subtracted from the similarity: harmony, and rhythm.
+    rate of the continuation, 0.3 added to both, is subtracted from the similarity.
     """
     count, config = len(noise), model.config
     contexts, draws = [stage_context(None, tokens, config)] * count, torch.stack([each.draw(length) for each in noise])
@@ -39,20 +39,21 @@ def sample_best(
     embeddings = (embeddings - embeddings.mean(0)) / embeddings.std(0).clamp(min=1e-6)
     kept = [each[each != config.end_token_id] for each in candidates]
     means = torch.stack([embeddings[each].mean(0) for each in (prompt, *kept)])
-    scores = F.cosine_similarity(means[1:], means[:1]).nan_to_num(nan=-torch.inf)  # no number: no tokens
+    scores = F.cosine_similarity(means[1:], means[:1]).nan_to_num(nan=-torch.inf)  # NaN: a candidate without tokens
     if onset_rate is not None:
         expected = _expected_onset_rates(model, kept, length)
-        scores -= _RHYTHM_WEIGHT * ((expected + _SMALL_RATE) / (onset_rate + _SMALL_RATE)).log().abs()
+        scores -= _ONSET_RATE_WEIGHT * ((expected + _SMALL_RATE) / (onset_rate + _SMALL_RATE)).log().abs()
     return candidates[scores.argmax()]
 
 
 def _expected_onset_rates(model: PreTrainedModel, candidates: list[Tensor], length: int) -> Tensor:
     """Return the expected onset rate of each candidate, `(num_candidates,)`.
 
-    Where one ends before `length`, its rest has the mean rate of all, because few tokens can have any rate.
+    Where one ends before `length`, its rest counts with the mean rate of all, because the rate of a few tokens varies
+    too much to compare it.
     """
-    changes = torch.tensor([max(0, len(each) - 1) for each in candidates], device=candidates[0].device)
-    rates = [model.expected_onset_rate(each) if len(each) > 1 else changes.new_zeros(()) for each in candidates]
-    onsets = torch.stack([rate.float() for rate in rates]) * changes
-    mean = onsets.sum() / changes.sum().clamp(min=1)
-    return (onsets + mean * (length - 1 - changes)) / max(1, length - 1)
+    pairs = torch.tensor([max(0, len(each) - 1) for each in candidates], device=candidates[0].device)
+    rates = [model.expected_onset_rate(each) if len(each) > 1 else pairs.new_zeros(()) for each in candidates]
+    onsets = torch.stack([rate.float() for rate in rates]) * pairs
+    mean = onsets.sum() / pairs.sum().clamp(min=1)
+    return (onsets + mean * (length - 1 - pairs)) / max(1, length - 1)

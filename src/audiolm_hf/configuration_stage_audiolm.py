@@ -288,8 +288,8 @@ class AudioLMSemanticConfig(AudioLMStageConfig):
     """Stage 1: semantic tokens from earlier semantic tokens. See [`AudioLMStageConfig`].
 
     Args:
-        has_onset_rates (`bool`, defaults to `False`): the model has a table of the note onsets that its tokens lead
-            to, see [`AudioLMSemanticModel.expected_onset_rate`].
+        has_onset_rates (`bool`, defaults to `False`): the model has a table of the note onsets per second to expect
+            of its tokens, see [`AudioLMSemanticModel.expected_onset_rate`].
     """
 
     model_type = "audiolm_semantic"
@@ -303,8 +303,8 @@ class AudioLMSemanticConfig(AudioLMStageConfig):
         super().validate_layout()
         if self.has_onset_rates and self.remove_repeats:
             raise ValueError(
-                f"{type(self).__name__} has has_onset_rates and remove_repeats; onset rates need tokens at equal "
-                "distances in time, so leave one of them out."
+                f"{type(self).__name__} sets has_onset_rates and remove_repeats; onset rates need tokens at equal "
+                "distances in time, so set only one of them."
             )
 
 

@@ -101,7 +101,7 @@ class Continuation:
         )
 
     def _onset_rate(self, row: Prompt) -> float | None:
-        """Return the note onsets per second where a prompt has semantic tokens; `None` if that is below 1 s."""
+        """Return a prompt's note onsets per second, where it has semantic tokens; `None` if that is below 1 s."""
         length = round(len(row.semantic_tokens) * self.model.time_grid.token_s * self.model.sampling_rate)
         if length < MIN_LENGTH_S * self.model.sampling_rate:
             return None

@@ -83,9 +83,9 @@ class AudioLMGenerationConfig(GenerationConfig):
             classifier-free guidance; 1 is off, at half the cost. Needs a stage trained with some of its conditions
             dropped.
         semantic_num_candidates (`int`, defaults to 1): number of times that each window of semantic tokens is sampled;
-            the sample is kept whose mean embedding in the semantic stage is most like the prompt's and, if the stage
-            has onset rates, from which about as many note onsets are expected as the prompt has. Meant for music.
-            Above 1, a stream waits for the whole window, and rows are sampled one by one.
+            the sample most like the prompt is kept, by its mean embedding in the semantic stage and, if the stage has
+            onset rates, also by the note onsets per second to expect of it. Meant for music. Above 1, a stream waits
+            for the whole window, and rows are sampled one by one.
         parallel_num_passes (`int` or `list[int]`, defaults to 6): passes of the parallel stage over the first level,
             with one pass over every other level; or a list of the passes over each level. A level with one pass gets
             the most likely codes.

@@ -376,11 +376,12 @@ class AudioLMSemanticModel(AudioLMStageModel, GenerationMixin):
     def expected_onset_rate(self, tokens: Tensor) -> Tensor:
         """Return the note onsets per second to expect of audio generated from semantic `tokens (length,)`, a scalar.
 
-        It is the mean of `onset_rates (2 * num_semantic_tokens,)`, which has a rate for every token that repeats the
-        one before it, and then a rate for every token that does not; at least 0. There must be two tokens or more.
+        It is the mean, at least 0, of the rates of all tokens after the first. `onset_rates
+        (2 * num_semantic_tokens,)` first has a rate for every token where it repeats the one before it, then a rate
+        where it does not. There must be at least two tokens.
         """
         if self.onset_rates.is_meta:
-            raise ValueError("The stage's onset_rates are offloaded; load it without offload_buffers.")
+            raise ValueError("The stage's onset_rates are offloaded; load the model without offload_buffers.")
         differs = (tokens[1:] != tokens[:-1]).long()
         return self.onset_rates[differs * self.config.num_semantic_tokens + tokens[1:]].float().mean().clamp(min=0)
 

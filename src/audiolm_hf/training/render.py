@@ -110,14 +110,14 @@ def _read_pieces(config: RenderConfig) -> Iterator[dict[str, Any]]:
 
 
 def varied(midi: bytes, semitones: int, tempo: float = 1.0) -> bytes:
-    """Transpose a MIDI file by semitones, and play it `tempo` times as fast.
+    """Return a MIDI file transposed by `semitones` and played `tempo` times as fast.
 
     A note that would leave MIDI's range is transposed by an octave less.
     """
     if semitones == 0 and tempo == 1:
         return midi
     file = open_midi(midi)
-    file.ticks_per_beat = min(_MAX_TICKS, max(1, round(file.ticks_per_beat * tempo)))
+    file.ticks_per_beat = min(_MAX_TICKS, max(1, round(file.ticks_per_beat * tempo)))  # a tick is then shorter
     for track in file.tracks:
         for message in track:
             if message.type in ("note_on", "note_off", "polytouch"):

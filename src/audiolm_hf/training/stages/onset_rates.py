@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Fit the note onsets to expect of a semantic stage's tokens, on continuations that the whole model generates.
 
-Generated tokens do not lead to as many onsets as tokens of recordings do, so that the rates are not counted there.
+Rates counted on recordings would be too high, because generated tokens lead to fewer onsets.
 """
 
 from dataclasses import dataclass
