@@ -133,7 +133,7 @@ class StrictConfig(PreTrainedConfig):
         if spec.config_class is not AutoConfig:
             return values
         model_type = values.get("model_type", spec.model_type)
-        if model_type not in CONFIG_MAPPING:
+        if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
             raise ValueError(
                 f"{type(self).__name__}.{name}: transformers has no model_type {model_type!r}"
                 f"{did_you_mean(str(model_type), CONFIG_MAPPING)}"

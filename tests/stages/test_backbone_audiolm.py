@@ -1,6 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Decoders of transformers as backbones: each works in a stage, or is refused with the reason."""
 
+import re
 from contextlib import nullcontext
 
 import pytest
@@ -252,3 +253,9 @@ def test_the_plan_of_several_processes_is_that_of_the_backbone(family, plan):
     assert {name.rsplit(".", 2)[0] if "layers" in name else name for name in model.tp_plan} >= plan
     assert bool(model.tp_plan) == bool(plan) == bool(model.pp_plan)
     assert model.supports_tp_plan == bool(plan)
+
+
+@pytest.mark.parametrize("model_type", [["llama"], {}, None, 3])
+def test_a_model_type_that_is_no_name_is_one_error(model_type):
+    with pytest.raises(ValueError, match=f"transformers has no model_type {re.escape(repr(model_type))}"):
+        AudioLMSemanticConfig(backbone_config={"model_type": model_type})

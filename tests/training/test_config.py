@@ -54,6 +54,7 @@ def test_overrides_reach_into_nested_keys_and_are_read_as_yaml(stage_file):
         ("backbone.num_attention_heads=3", "stage.yaml: backbone, .*not a multiple"),
         ("backbone.hiden_size=3", "backbone: unknown key 'hiden_size'; did you mean 'hidden_size'"),
         ("backbone.model_type=lama", "model_type is 'lama'; did you mean 'llama'"),
+        ("backbone.model_type=[null]", r"model_type is \[None\]"),
         ("backbone={a: [}", "not valid YAML after the ="),
     ],
 )

@@ -141,7 +141,7 @@ def model_keys(config_class: Any) -> list[str]:
 def backbone_keys(backbone: dict[str, Any]) -> list[str]:
     """Return all keys of the decoder or encoder `model_type`; an unknown type is an error."""
     model_type = backbone["model_type"]
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise ValueError(f"backbone: model_type is {model_type!r}{did_you_mean(str(model_type), CONFIG_MAPPING)}")
     return model_keys(CONFIG_MAPPING[model_type])
 
