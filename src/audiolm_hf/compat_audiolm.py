@@ -66,13 +66,14 @@ except ImportError:  # older releases
         return torch.take_along_dim(hidden_states, logits_to_keep[..., None], dim=1)
 
 
-def _any_peft(method: Any) -> Any:
-    """Return a method of transformers without its check of the PEFT release.
+def with_globals(function: Any, **names: Any) -> Any:
+    """Return a copy of a function in which these names of its module stand for other values."""
+    return FunctionType(function.__code__, function.__globals__ | names, function.__name__, function.__defaults__)
 
-    Since 5.24, the check requires PEFT 0.22, which is not released; the method works with 0.21.
-    """
-    names = method.__globals__ | {"check_peft_version": lambda min_version: None}
-    return FunctionType(method.__code__, names, method.__name__, method.__defaults__)
+
+# A method without its check of the PEFT release. Since 5.24, the check requires PEFT 0.22, which is not released; the
+# methods work with 0.21.
+_any_peft = partial(with_globals, check_peft_version=lambda min_version: None)
 
 
 class AdapterMethods:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
+from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
 
-from .compat_audiolm import unmoved_generator
+from .compat_audiolm import unmoved_generator, with_globals
 from .configuration_audiolm import NUM_MEL_BINS, STACKED_FRAMES, AudioLMSemanticTokenizerConfig
 from .input_checks_audiolm import length_mask
 from .numerics_audiolm import loaded, require_finite
@@ -91,6 +92,32 @@ def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
     return (centroids.square().sum(dim=-1) - 2 * features.float() @ centroids.T).argmin(dim=-1)
 
 
+def relative_key_bias(attention: Any, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `query` and the position bias `(batch, heads, length, length)` of `query (batch, heads, length, size)`.
+
+    transformers' function looks up an embedding for the distance of every pair of frames, which takes 0.6 GB for 30 s.
+    This one multiplies each query with the embedding of each distance once, and looks up the products.
+    """
+    most_left, most_right = attention.left_max_position_embeddings, attention.right_max_position_embeddings
+    embeddings = attention.distance_embedding(torch.arange(most_left + most_right + 1, device=query.device))
+    products = query @ embeddings.to(query.dtype).T * attention.scaling
+    frames = torch.arange(key.shape[2], device=query.device)
+    distances = (frames - frames[:, None]).clamp(-most_left, most_right) + most_left
+    return query, products.gather(-1, distances.expand(*query.shape[:2], *distances.shape))
+
+
+class RelativeKeyAttention(Wav2Vec2BertSelfAttention):
+    """The attention of w2v-BERT 2.0, with position biases in less time and memory."""
+
+    forward = with_globals(Wav2Vec2BertSelfAttention.forward, _apply_relative_key_position_encoding=relative_key_bias)
+
+
+def _speed_up_positions(encoder: nn.Module) -> None:
+    for module in encoder.modules():
+        if type(module) is Wav2Vec2BertSelfAttention:
+            module.__class__ = RelativeKeyAttention
+
+
 class AudioLMSemanticTokenizer(SemanticTokenizerModel):
     """The semantic tokenizer: a layer of a speech encoder, quantized by k-means. Always in evaluation mode.
 
@@ -106,6 +133,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         super().__init__(config)
         hidden_size = config.encoder_config.hidden_size
         self.encoder = AutoModel.from_config(config.encoder_config, dtype=torch.float32)
+        _speed_up_positions(self.encoder)
         self.register_buffer("feature_mean", torch.zeros(hidden_size, dtype=torch.float32))
         self.register_buffer("feature_std", torch.ones(hidden_size, dtype=torch.float32))
         self.register_buffer("centroids", _unfitted_centroids(config))
@@ -151,6 +179,7 @@ class AudioLMSemanticTokenizer(SemanticTokenizerModel):
         )
         tokenizer = cls(config).to(encoder.device)
         tokenizer.encoder = encoder.eval()
+        _speed_up_positions(encoder)
         tokenizer.prune_to_layer()
         return tokenizer
 

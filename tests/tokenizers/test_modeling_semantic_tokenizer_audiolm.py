@@ -17,12 +17,14 @@ from transformers import (
     Wav2Vec2BertModel,
     WhisperConfig,
 )
+from transformers.models.wav2vec2_bert import modeling_wav2vec2_bert
 
 from audiolm_hf.configuration_audiolm import AudioLMSemanticTokenizerConfig
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
     AudioLMSemanticTokenizer,
     log_mel_spectrogram,
     nearest_centroid,
+    relative_key_bias,
     stacked_log_mel,
 )
 from tests import reference
@@ -203,6 +205,35 @@ def test_from_encoder_keeps_its_weights_and_drops_the_layers_above():
     assert tokenizer.centroids.shape == (7, 32)
     with torch.no_grad():
         torch.testing.assert_close(tokenizer.extract_features(noise(6400))[0][0], expected)
+
+
+@pytest.mark.parametrize(("batch_size", "length"), [(1, 1), (2, 7), (1, 50)])
+@pytest.mark.parametrize(("left", "right"), [(64, 8), (3, 0), (0, 0)])
+def test_position_biases_are_those_of_transformers(batch_size, length, left, right):
+    torch.manual_seed(0)
+    config = Wav2Vec2BertConfig(
+        hidden_size=32, num_attention_heads=2, left_max_position_embeddings=left, right_max_position_embeddings=right
+    )
+    attention = modeling_wav2vec2_bert.Wav2Vec2BertSelfAttention(config)
+    query, key = torch.randn(2, batch_size, 2, length, 16)
+    same, bias = relative_key_bias(attention, query, key)
+    expected = modeling_wav2vec2_bert._apply_relative_key_position_encoding(attention, query, key)
+    assert same is query
+    assert bias.shape == (batch_size, 2, length, length)
+    torch.testing.assert_close(bias, expected[1])
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_no_tensor_of_the_encoder_holds_an_embedding_for_every_pair_of_frames(tokenizer, wrapped, monkeypatch):
+    def refuse(*arguments):
+        raise MemoryError("an embedding for every pair of frames")
+
+    if wrapped:
+        encoder = Wav2Vec2BertModel(copy.deepcopy(ENCODERS["wav2vec2-bert"]))
+        tokenizer = AudioLMSemanticTokenizer.from_encoder(encoder, layer=2, num_semantic_tokens=40)
+    tokens = tokenizer.tokenize(noise(16000)).semantic_tokens
+    monkeypatch.setattr(modeling_wav2vec2_bert, "_apply_relative_key_position_encoding", refuse)
+    assert torch.equal(copy.deepcopy(tokenizer).tokenize(noise(16000)).semantic_tokens, tokens)
 
 
 def test_stays_in_evaluation_mode(tokenizer):
