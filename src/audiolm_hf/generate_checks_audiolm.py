@@ -80,9 +80,12 @@ def check_adapters(model: Any, options: AudioLMGenerationConfig) -> None:
         )
 
 
-def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
-    """Check that rows of a length fit into memory: the cache of a window, and three times the output."""
-    codec, bytes_per_row = model.acoustic_codec, 0.0
+def check_generation_memory(model: Any, num_rows: int, length_s: float, num_candidates: int = 1) -> None:
+    """Check that rows of a length fit into memory: the cache of a window, and three times the output.
+
+    Several candidates of semantic tokens are sampled at once, for one row after another.
+    """
+    codec, cache_bytes = model.acoustic_codec, 0.0
     for name, stage in model.stages.items():
         if "batch_size" in STAGES[name].options:  # its rows are not all sampled at once
             continue
@@ -92,16 +95,17 @@ def check_generation_memory(model: Any, num_rows: int, length_s: float) -> None:
         width = 2 * backbone.num_hidden_layers * stage.get_input_embeddings().weight.shape[1]
         heads = backbone.num_attention_heads
         shared = heads // (getattr(backbone, "num_key_value_heads", None) or heads)
-        bytes_per_row = max(bytes_per_row, ids * width / max(1, shared) * stage.dtype.itemsize)
+        num_sampled = num_candidates if name == "semantic" and num_candidates > 1 else num_rows
+        cache_bytes = max(cache_bytes, num_sampled * ids * width / max(1, shared) * stage.dtype.itemsize)
     samples = 4 * model.sampling_rate + 8 * codec.frame_rate * model.config.num_codebooks
-    needed, device = num_rows * (bytes_per_row + 3 * samples * length_s), model.device
+    needed, device = cache_bytes + num_rows * 3 * samples * length_s, model.device
     on_gpu = device.type == "cuda"
     available = torch.cuda.get_device_properties(device).total_memory if on_gpu else available_memory()
     if needed > available:
         raise ValueError(
             f"{num_rows:,} rows of {length_s:g} s would take about {needed / 1e9:.3g} GB of memory, and "
-            f"{available / 1e9:.3g} GB are available; ask for fewer rows (num_return_sequences, batch_size) or a "
-            "shorter continuation_length_s or semantic_tokens."
+            f"{available / 1e9:.3g} GB are available; ask for fewer rows (num_return_sequences, batch_size, "
+            "semantic_num_candidates) or a shorter continuation_length_s or semantic_tokens."
         )
 
 

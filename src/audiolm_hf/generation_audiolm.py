@@ -246,7 +246,9 @@ class AudioLMGenerationMixin(PartsMixin):
         length_s = options.continuation_length_s
         if semantic_tokens is not None:
             length_s = float(semantic_tokens.shape[1] * self.time_grid.token_s)
-        check_generation_memory(self, num_rows, min(length_s, STREAM_MEMORY_S) if bounded else length_s)
+        num_candidates = 1 if input_values is None else options.semantic_num_candidates
+        kept_s = min(length_s, STREAM_MEMORY_S) if bounded else length_s
+        check_generation_memory(self, num_rows, kept_s, num_candidates)
         spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
         prompts = self._read_prompts(input_values, attention_mask, len(spoken) or batch_size or 1, copy=bounded)
         if spoken and len(spoken) != len(prompts):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -138,9 +139,13 @@ def load_training_state(
 
 
 def kept_tensors(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Return tensors that are made once and saved to a file for resumed runs."""
-    if not path.is_file():
-        write_tensors(path, make())
+    """Return tensors that are made once and saved to a file for resumed runs; a damaged file is made again."""
+    if path.is_file():
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            logger.warning(f"{path} is damaged ({error}); it is made again.")
+    write_tensors(path, make())
     return load_file(path)
 
 

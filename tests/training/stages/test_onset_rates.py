@@ -80,21 +80,27 @@ def test_the_stage_gets_rates_and_stays_the_same_otherwise(checkpoint, tmp_path,
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert json.loads((tmp_path / "run/report.json").read_text())["correlation"] is None  # three prompts
-    # Interrupted before the last prompt, it resumes to the same rates.
+    # Interrupted before the last prompt, it resumes to the same rates, also if a file was damaged since.
     resumed = config_of(tmp_path / "resumed", checkpoint)
-    original = module._continue
+    original, made = module._continue, []
 
-    def stop(model, source, config, number, path):
+    def stop(model, source, config, number):
         if number == 2:
             raise KeyboardInterrupt
-        return original(model, source, config, number, path)
+        return original(model, source, config, number)
+
+    def count(model, source, config, number):
+        made.append(number)
+        return original(model, source, config, number)
 
     monkeypatch.setattr(module, "_continue", stop)
     with pytest.raises(KeyboardInterrupt):
         fit_onset_rates(resumed)
-    monkeypatch.setattr(module, "_continue", original)
+    (tmp_path / "resumed/continuations/00001.safetensors").write_bytes(b"damaged")
+    monkeypatch.setattr(module, "_continue", count)
     again = load_file(fit_onset_rates(resumed) / "model.safetensors")
     assert torch.equal(again["onset_rates"], rates)
+    assert made == [1, 2]
 
 
 def test_a_checkpoint_with_rates_prefers_the_rate_of_its_prompt(checkpoint, tmp_path):

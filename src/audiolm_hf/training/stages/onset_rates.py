@@ -5,12 +5,12 @@ Rates counted on recordings would be too high, because generated tokens lead to 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -20,12 +20,13 @@ from torch import Tensor
 from audiolm_hf.bundled import resolve_checkpoint
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
-from audiolm_hf.files import fill_folder, write_json, write_tensors
+from audiolm_hf.files import fill_folder, write_json
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMSemanticModel
 from audiolm_hf.onsets_audiolm import MIN_LENGTH_S, onset_rate
 from audiolm_hf.progress import progress_bar
 from audiolm_hf.settings import Count, NamedInput, OutputPath, Seed, Settings, Use
+from audiolm_hf.training.checkpointing import kept_tensors
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.processes import training_device
 from audiolm_hf.training.run import one_run
@@ -63,7 +64,7 @@ def fit_onset_rates(config: OnsetRatesConfig) -> None:
     folder = Path(config.output_folder) / "continuations"
     folder.mkdir(exist_ok=True)
     samples = [
-        _continue(model, source, config, number, folder / f"{number:05d}.safetensors")
+        kept_tensors(folder / f"{number:05d}.safetensors", partial(_continue, model, source, config, number))
         for number in progress_bar(range(config.num_prompts), desc="onset rates", unit="prompt")
     ]
     tokens, rates = (torch.cat([each[name] for each in samples]) for name in ("tokens", "rates"))
@@ -73,29 +74,24 @@ def fit_onset_rates(config: OnsetRatesConfig) -> None:
     fill_folder(folder.parent / "semantic", with_onset_rates(stage, table).save_pretrained)
 
 
-def _continue(
-    model: AudioLMModel, source: AudioSource, config: OnsetRatesConfig, number: int, path: Path
-) -> dict[str, Tensor]:
-    """Return `tokens (continuations, length)` and onset `rates (continuations,)`, from a file if it is there."""
-    if not path.is_file():
-        rng = np.random.default_rng([config.seed, number])
-        length = round(config.prompt_length_s * source.sampling_rate)
-        places = np.flatnonzero(source.durations * source.sampling_rate >= length)
-        array = source[int(rng.choice(places))].array
-        start = int(rng.integers(len(array) - length + 1))
-        output = model.generate(
-            torch.from_numpy(array[start : start + length])[None].to(model.device),
-            num_return_sequences=config.num_continuations,
-            continuation_length_s=config.continuation_length_s,
-            min_continuation_length_s=config.continuation_length_s,
-            semantic_num_candidates=1,
-            seed=int(rng.integers(2**32)),
-        )
-        new = round(config.continuation_length_s / model.time_grid.token_s)
-        rates = [onset_rate(each[length:], model.sampling_rate) for each in output.audio_values]
-        tokens = output.semantic_tokens[:, -new:].cpu().contiguous()
-        write_tensors(path, {"tokens": tokens, "rates": torch.tensor(rates)})
-    return load_file(path)
+def _continue(model: AudioLMModel, source: AudioSource, config: OnsetRatesConfig, number: int) -> dict[str, Tensor]:
+    """Return `tokens (continuations, length)` and onset `rates (continuations,)` of one prompt."""
+    rng = np.random.default_rng([config.seed, number])
+    length = round(config.prompt_length_s * source.sampling_rate)
+    places = np.flatnonzero(source.durations * source.sampling_rate >= length)
+    array = source[int(rng.choice(places))].array
+    start = int(rng.integers(len(array) - length + 1))
+    output = model.generate(
+        torch.from_numpy(array[start : start + length])[None].to(model.device),
+        num_return_sequences=config.num_continuations,
+        continuation_length_s=config.continuation_length_s,
+        min_continuation_length_s=config.continuation_length_s,
+        semantic_num_candidates=1,
+        seed=int(rng.integers(2**32)),
+    )
+    new = round(config.continuation_length_s / model.time_grid.token_s)
+    rates = [onset_rate(each[length:], model.sampling_rate) for each in output.audio_values]
+    return {"tokens": output.semantic_tokens[:, -new:].cpu().contiguous(), "rates": torch.tensor(rates)}
 
 
 def fit_rates(
