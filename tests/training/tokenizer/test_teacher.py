@@ -9,6 +9,8 @@ import soundfile as sf
 import torch
 from safetensors.torch import load_file
 from transformers import (
+    AutoFeatureExtractor,
+    AutoModel,
     HubertConfig,
     HubertModel,
     Wav2Vec2FeatureExtractor,
@@ -84,6 +86,31 @@ def test_states_are_those_of_the_layer_with_the_last_frame_repeated(tmp_path):
     assert len(expected) == 74  # one less than 20 ms each
     np.testing.assert_allclose(states[:74], expected, atol=1e-5)
     np.testing.assert_array_equal(states[74:], states[[73, 73]])
+
+
+def stable_hubert(folder):
+    """A HuBERT that normalizes after its last layer, like the large ones."""
+    model = HubertModel.from_pretrained(hubert(folder))
+    model.config.do_stable_layer_norm = True
+    HubertModel(model.config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("build", [hubert, stable_hubert, whisper])
+def test_layers_that_are_not_read_are_not_computed(tmp_path, build):
+    folder, array = build(tmp_path), noise(2)
+    inputs = AutoFeatureExtractor.from_pretrained(folder)(array, sampling_rate=16000, return_tensors="pt")
+    encoder = AutoModel.from_pretrained(folder).eval()
+    encoder = encoder.get_encoder() if build is whisper else encoder
+    with torch.no_grad():
+        expected = encoder(**inputs, output_hidden_states=True).hidden_states
+    num_parameters = []
+    for layer, states in enumerate(expected):
+        teacher = Teacher(folder, layer)
+        np.testing.assert_array_equal(teacher.states(array, 74), states[0, :74].numpy())
+        num_parameters.append(sum(each.numel() for each in teacher.encoder.parameters()))
+    assert len(set(num_parameters)) == len(expected) - 1  # layer N - 1 of N also needs all, layers 0 to N - 2 fewer
+    assert num_parameters == sorted(num_parameters)
 
 
 def test_the_encoder_of_a_recogniser_is_cut_to_the_recording(tmp_path):

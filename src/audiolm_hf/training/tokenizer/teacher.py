@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
 SAMPLING_RATE = 16000  # Hz
@@ -29,6 +30,7 @@ class Teacher:
             )
         model = AutoModel.from_pretrained(name_or_path, dtype=torch.float32)
         self.encoder = (model.get_encoder() if config.is_encoder_decoder else model).to(device).eval()
+        _prune_layers(self.encoder, num_layers, layer + 1)  # one more, because the last may also be normalized
         self.name, self.layer = str(name_or_path), layer
 
     @torch.no_grad()
@@ -47,3 +49,12 @@ class Teacher:
         if abs(len(states) - max(expected, padded)) > FRAMES_APART:
             raise ValueError(f"{self.name} has {len(states)} frames in {len(array)} samples; use a teacher of 50 Hz.")
         return states[: max(1, round(expected))]
+
+
+def _prune_layers(encoder: nn.Module, num_layers: int, kept: int) -> None:
+    """Remove the Transformer layers of an encoder after the first ones, wherever the encoder has them."""
+    for module in encoder.modules():
+        for name in ("layers", "layer"):
+            found = getattr(module, name, None)
+            if isinstance(found, nn.ModuleList) and len(found) == num_layers:
+                setattr(module, name, found[:kept])
