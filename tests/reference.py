@@ -8,6 +8,7 @@ import math
 import librosa
 import numpy as np
 import torch
+from scipy import signal
 
 # --- residual vector quantizer -------------------------------------------------------------------------------------
 
@@ -725,3 +726,34 @@ def amplified(audio, length, levels, gains):
             gain += (at_boundaries[at + 1] - gain) * part / length
         samples.append(sample * 10 ** (gain / 20))
     return np.array(samples)
+
+
+def _equalizer_edges(sampling_rate):
+    octaves = math.log2(sampling_rate / 2 / 100) / 18
+    return [0.0] + [100 * 2 ** (octaves * number) for number in range(19)]
+
+
+def band_levels(array, sampling_rate):
+    """Levels of 19 bands in dB relative to all frequencies, by scipy's spectrum of 64 ms windows."""
+    length = round(0.064 * sampling_rate)
+    window = signal.get_window("hann", length, fftbins=True)
+    hertz, density = signal.welch(
+        array.astype(np.float64), sampling_rate, window, noverlap=length - length // 2, detrend=False
+    )
+    density[1 : len(density) - (length % 2 == 0)] /= 2  # back to two sides
+    edges, levels = _equalizer_edges(sampling_rate), []
+    for low, high in itertools.pairwise(edges):
+        inside = [power for each, power in zip(hertz, density, strict=True) if low <= each < high + hertz[1]]
+        levels.append(10 * math.log10(sum(inside) / len(inside) / density.mean()))
+    return levels
+
+
+def equalizer_gain(hertz, gains_db, sampling_rate):
+    """Gain in dB at a frequency: that of the band with this centre, between two bands in proportion."""
+    edges = _equalizer_edges(sampling_rate)
+    centres = [math.sqrt(max(low, 50) * high) for low, high in itertools.pairwise(edges)]
+    for place in range(len(centres) - 1):
+        if centres[place] <= hertz <= centres[place + 1]:
+            share = (hertz - centres[place]) / (centres[place + 1] - centres[place])
+            return (1 - share) * gains_db[place] + share * gains_db[place + 1]
+    return gains_db[0] if hertz < centres[0] else gains_db[-1]

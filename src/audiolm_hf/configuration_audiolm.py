@@ -24,6 +24,7 @@ from .configuration_stage_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
+from .equalizer_audiolm import NUM_BANDS
 from .strict_config_audiolm import StrictConfig, check_foreign_config, check_plain, checked, strict
 
 CODECS: dict[str, type[PreTrainedConfig]] = {  # by model_type; acoustic_codec_audiolm adds others
@@ -165,6 +166,10 @@ class AudioLMConfig(StrictConfig):
             (see `acoustic_mode` of [`AudioLMGenerationConfig`]); left out, there is no parallel stage.
         loudness_db (`float`, defaults to -24.0): loudness of the training data, to which prompts are brought before
             they are tokenized: RMS of the frames that are not pauses, dB relative to full scale.
+        spectrum_db (`list[float]`, *optional*): level of each of 19 bands of the training data's long-term spectrum,
+            which prompts are brought to before they are tokenized, see [`~equalizer_audiolm.measure_spectrum`]; none
+            leaves their spectrum as it is.
+        spectrum_spread_db (`list[float]`, *optional*): differences from these levels that are left.
     """
 
     model_type = "audiolm"
@@ -187,6 +192,8 @@ class AudioLMConfig(StrictConfig):
     fine_config: dict | PreTrainedConfig | None = None
     parallel_config: dict | PreTrainedConfig | None = None
     loudness_db: float | int = checked(-24.0, Within(-60, 0))
+    spectrum_db: list[float | int] | tuple[float | int, ...] | None = checked(None, Within(-200, 200))
+    spectrum_spread_db: list[float | int] | tuple[float | int, ...] | None = checked(None, Within(0, 200))
     initializer_range: float | int = checked(0.02, SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -280,6 +287,12 @@ class AudioLMConfig(StrictConfig):
     def validate_agreement(self) -> None:
         """Check that tokenizer, codec and stages agree on the tokens."""
         require_usable_codec(self.codec_config)
+        num_bands = [len(levels or ()) for levels in (self.spectrum_db, self.spectrum_spread_db)]
+        if num_bands not in ([0, 0], [NUM_BANDS, NUM_BANDS]):
+            raise ValueError(
+                f"spectrum_db has {num_bands[0]} bands, and spectrum_spread_db {num_bands[1]}; give {NUM_BANDS} each, "
+                "or none."
+            )
         semantic_tokenizer = self.semantic_tokenizer_config
         check_rates(self.sampling_rate, semantic_tokenizer.sampling_rate)
         stages = self.stage_configs

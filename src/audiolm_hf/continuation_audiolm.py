@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .dynamics_audiolm import Dynamics
+from .equalizer_audiolm import Equalizer
 from .generation_config_audiolm import AudioLMGenerationConfig
 from .loudness_audiolm import Loudness, soft_limit
 from .onsets_audiolm import MIN_LENGTH_S, onset_rate
@@ -37,6 +38,7 @@ class Prompt:
     semantic_tokens: Tensor
     audio_codes: Tensor
     loudness: Loudness = field(default_factory=Loudness)
+    equalizer: Equalizer = field(default_factory=Equalizer)
 
 
 class Continuation:
@@ -149,7 +151,7 @@ class Continuation:
         numbers = RowNoise(self.seed, [self.indices[row], ROOM_NOISE])
         noise = RoomNoise(self.options.room_noise, self.model.sampling_rate, numbers)
         dynamics = Dynamics(self.options.dynamics, self.model.sampling_rate)
-        for samples in decode_continuation(self.codec, prompt.audio, known, codes, prompt.loudness, dynamics, noise):
+        for samples in decode_continuation(self.codec, replace(prompt, audio_codes=known), codes, dynamics, noise):
             # Until the row has ended, this is a lower bound.
             samples = samples[: self.num_samples(row, self.tokens.num_new(row)) - made]
             made += len(samples)
@@ -168,44 +170,49 @@ def _ceil(count: float) -> int:
 
 
 def decode_continuation(
-    codec: Any,
-    prompt: Tensor,
-    known: Tensor,
-    codes: Iterable[Tensor],
-    loudness: Loudness,
-    dynamics: Dynamics,
-    noise: RoomNoise,
+    codec: Any, prompt: Prompt, codes: Iterable[Tensor], dynamics: Dynamics, noise: RoomNoise
 ) -> Iterator[Tensor]:
     """Decode codes `(levels, frames)`, piece by piece, to the samples `(num_samples,)` that continue a prompt.
 
-    The prompt `(num_samples,)` may be empty; its end has the codes `known`, and `loudness` is what was done to it
-    before it was encoded. The continuation is amplified by `dynamics`, and has `noise` added.
+    The prompt may be empty, and its `audio_codes` have the same levels. The continuation is amplified by `dynamics`,
+    brought to the prompt's spectrum and loudness, and has `noise` added.
     """
+    known, loudness, hop_length = prompt.audio_codes, prompt.loudness, codec.hop_length
     known = known[:, max(0, known.shape[1] - round(CALIBRATION_S * codec.frame_rate)) :]
-    boundary = known.shape[1] * codec.hop_length
+    boundary = known.shape[1] * hop_length
+    end = prompt.audio[len(prompt.audio) - boundary :]
     windows = codec.decode_windows(chain([known[None]], (piece[None] for piece in codes)), known.shape[1])
-    decoded = prompt.new_zeros(0)
-    while len(decoded) <= boundary:
-        window = next(windows, None)
-        if window is None:
-            return
-        decoded = torch.cat([decoded, window[0]])
+    decoded = _first((window[0] for window in windows), boundary + 1, end)
+    if len(decoded) <= boundary:
+        return
     if boundary:
-        loudness = loudness.calibrated(prompt[-boundary:], decoded[:boundary], codec.hop_length)
-        dynamics.fit(loudness.normalize(prompt[-boundary:]) / loudness.correction, decoded[:boundary])
-        noise.fit(prompt[-boundary:], loudness.restore(decoded[:boundary]))
-    pieces = dynamics.apply(chain([decoded[boundary:]], (window[0] for window in windows)))
-    decoded = torch.cat([decoded[:boundary], next(pieces)])
-    yield soft_limit(noise.add(_join(prompt, loudness.restore(decoded), boundary, codec.hop_length)))
+        given = prompt.equalizer.apply(loudness.normalize(end))
+        loudness = loudness.calibrated(given, decoded[:boundary], hop_length)
+        dynamics.fit(given / loudness.correction, decoded[:boundary])
+    amplified = dynamics.apply(chain([decoded[boundary:]], (window[0] for window in windows)))
+    pieces = map(loudness.restore, prompt.equalizer.undo(chain([decoded[:boundary]], amplified)))
+    restored = _first(pieces, boundary + hop_length, end)
+    if boundary:
+        noise.fit(end, restored[:boundary])
+    yield soft_limit(noise.add(_join(end, restored, hop_length)))
     for piece in pieces:
-        yield soft_limit(noise.add(loudness.restore(piece)))
+        yield soft_limit(noise.add(piece))
 
 
-def _join(prompt: Tensor, decoded: Tensor, boundary: int, fade_length: int) -> Tensor:
-    """Return what follows `boundary` in `decoded`, made continuous with the prompt's own last sample.
+def _first(pieces: Iterator[Tensor], length: int, like: Tensor) -> Tensor:
+    """Return the first pieces that together have at least a length, or all; joined, on the device of `like`."""
+    joined = like.new_zeros(0)
+    while len(joined) < length and (piece := next(pieces, None)) is not None:
+        joined = torch.cat([joined, piece])
+    return joined
+
+
+def _join(prompt: Tensor, decoded: Tensor, fade_length: int) -> Tensor:
+    """Return what follows the prompt in `decoded`, made continuous with the prompt's own last sample.
 
     The codec's error just before the boundary, mirrored, fades out over `fade_length` samples after it.
     """
+    boundary = len(prompt)
     continuation = decoded[boundary:].clone()
     length = min(fade_length, boundary, len(continuation))
     if length:

@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput
 
 from .config_values_audiolm import MANY, Within, plain
 from .continuation_audiolm import Continuation, Prompt, regrouped
+from .equalizer_audiolm import Equalizer
 from .generate_checks_audiolm import (
     check_adapters,
     check_generate_inputs,
@@ -97,7 +98,8 @@ class AudioLMGenerationMixin(PartsMixin):
         """Continue prompts, generate without one, or synthesize semantic tokens in a prompt's voice.
 
         A prompt is tokenized from its end backwards, by whole semantic tokens and codec frames, as far as the longest
-        window of the stages reaches, at the loudness of the training data; the continuation has the prompt's loudness.
+        window of the stages reaches, at the loudness of the training data and, if the configuration has it, with their
+        spectrum; the continuation has the prompt's loudness and spectrum.
 
         A row's result depends on its prompt, the seed and its number among the continuations of that prompt (among all
         rows, without prompts); not on the batch, up to round-off: kernels may sum in another order with other rows or
@@ -310,11 +312,13 @@ class AudioLMGenerationMixin(PartsMixin):
         num_frames = grid.frames_of(min(num_units, grid.units(longest_s) + 1))
         seen = audio[len(audio) - num_frames * codec.hop_length :]
         loudness = Loudness.of(seen, self.config.loudness_db, codec.hop_length)
-        seen = loudness.normalize(seen)[None]
+        seen = loudness.normalize(seen)
+        equalizer = Equalizer.of(seen, self.config.spectrum_db, self.config.spectrum_spread_db, rate)
+        seen = equalizer.apply(seen)[None]
         num_seconds = grid.tokens_within(num_frames) * grid.token_s  # may end within the last frame
         tokens = self.semantic_tokenizer.tokenize(seen[:, : int(num_seconds * rate)], sampling_rate=rate)
         codes = codec.encode(seen, num_codebooks=self.config.num_codebooks)
-        return Prompt(audio, tokens["semantic_tokens"][0], codes[0], loudness)
+        return Prompt(audio, tokens["semantic_tokens"][0], codes[0], loudness, equalizer)
 
     def _read_tokens(self, semantic_tokens: Tensor | None, attention_mask: Tensor | None) -> list[Tensor]:
         if semantic_tokens is None:

@@ -69,11 +69,10 @@ class Loudness:
         return (audio - self.offset) * self.gain
 
     def calibrated(self, audio: Tensor, decoded: Tensor, frame_length: int) -> "Loudness":
-        """Set the correction from the prompt and its resynthesis, both `(num_samples,)`.
+        """Set the correction from a normalized prompt and its resynthesis, both `(num_samples,)`.
 
         With few levels, the resynthesis can be quieter or louder than the prompt.
         """
-        audio = self.normalize(audio)
         active = active_frames(audio, frame_length)
         power, decoded_power = (
             float(_frame_power(values, frame_length)[active].mean()) for values in (audio, decoded)

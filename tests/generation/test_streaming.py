@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import audiolm_hf
 from audiolm_hf import AudioIteratorStreamer, AudioLMModel, continuation_audiolm, numerics_audiolm
+from audiolm_hf.equalizer_audiolm import NUM_BANDS
 from tests.conftest import some_slow
 from tests.helpers_parallel import parallel_audiolm
 
@@ -84,6 +85,20 @@ def test_a_stream_is_the_whole_output(both, prompt, options, length_s, least, ch
     assert torch.equal(torch.cat([torch.zeros(0), *chunks]), expected)
     if chunk_s is not None:
         assert all(len(chunk) == max(1, round(chunk_s * RATE)) for chunk in chunks[:-1])
+
+
+@pytest.mark.parametrize("options", [{}, {"dynamics": 1.0, "room_noise": 1.0}])
+@pytest.mark.parametrize("length_s", [0.02, 0.5, 3.0])
+def test_a_stream_with_the_spectrum_of_its_prompt_is_the_whole_output(both, length_s, options, monkeypatch):
+    monkeypatch.setattr(both.config, "spectrum_db", [0.0] * NUM_BANDS)
+    monkeypatch.setattr(both.config, "spectrum_spread_db", [1.0] * NUM_BANDS)
+    dark = torch.randn(1, 2 * RATE, generator=torch.Generator().manual_seed(0)).cumsum(1) / 2000
+    options = options | {"continuation_length_s": length_s, "min_continuation_length_s": length_s, "seed": 0}
+    expected = whole(both, dark, **options)
+    assert len(expected) == round(length_s * RATE)
+    assert torch.equal(torch.cat([*both.stream(dark, **options)]), expected)
+    monkeypatch.setattr(both.config, "spectrum_spread_db", [200.0] * NUM_BANDS)
+    assert not torch.equal(whole(both, dark, **options), expected)
 
 
 @pytest.mark.parametrize("with_prompt", [True, False])

@@ -5,11 +5,13 @@ Weights can be stored in float16, and the matrices of the stages in float8. They
 on tokens is measured.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 
 from audiolm_hf.data.audio import AudioSource
@@ -20,11 +22,13 @@ from audiolm_hf.data.loading import (
     load_semantic_tokenizer,
     require_model_type,
 )
+from audiolm_hf.equalizer_audiolm import measure_spectrum
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.files import fill_folder, write_json
 from audiolm_hf.generation_config_audiolm import AudioLMGenerationConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
+from audiolm_hf.progress import progress_bar
 from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS
 from audiolm_hf.settings import FILLED, InputPath, OutputPath, Positive, Settings, Text, Use
 from audiolm_hf.stages_audiolm import STAGES
@@ -33,6 +37,7 @@ from audiolm_hf.training.run import one_run
 
 NUM_CHECK_CLIPS = 8  # recordings on which tokens are compared
 CHECK_LENGTH_S = 10.0  # of each recording
+EXCERPT_S, EXCERPTS_PER_RECORDING = 4.0, 2  # whose spectrum is measured
 
 
 @dataclass
@@ -48,6 +53,8 @@ class AssembleConfig(Settings):
     max_megabytes: Positive | None = None  # largest allowed size of the checkpoint, in 10^6 bytes
     # fields of [`AudioLMGenerationConfig`] that differ from its defaults
     generation: dict[str, Any] = field(default_factory=dict)
+    # recordings like the training data, to whose spectrum prompts are brought, see [`AudioLMConfig`]
+    spectrum_data: Annotated[list[Text], Use.FREE] = field(default_factory=list)
     # recordings on which tokens before and after storing are compared
     check_data: Annotated[list[Text], Use.FREE] = field(default_factory=list)
 
@@ -105,7 +112,21 @@ def load_parts(config: AssembleConfig) -> AudioLMModel:
         },
     )
     model.generation_config = AudioLMGenerationConfig(**config.generation).for_stages(config.stages)
+    if config.spectrum_data:
+        excerpts = _excerpts(config.spectrum_data, model.sampling_rate)
+        levels = measure_spectrum(excerpts, model.sampling_rate)
+        model.config.spectrum_db, model.config.spectrum_spread_db = levels
     return model
+
+
+def _excerpts(paths: list[str], sampling_rate: int) -> Iterator[torch.Tensor]:
+    """Draw excerpts, as long as a prompt, from random places of each recording."""
+    source, rng = AudioSource([Path(path) for path in paths], sampling_rate), np.random.default_rng(0)
+    length = round(EXCERPT_S * sampling_rate)
+    for record in progress_bar(source, desc="spectra", unit="recording"):
+        for _ in range(EXCERPTS_PER_RECORDING):
+            start = int(rng.integers(max(0, len(record.array) - length) + 1))
+            yield torch.from_numpy(record.array[start : start + length])
 
 
 @torch.inference_mode()
