@@ -169,7 +169,7 @@ class AudioLMConfig(StrictConfig):
         spectrum_db (`list[float]`, *optional*): level of each of 19 bands of the training data's long-term spectrum,
             which prompts are brought to before they are tokenized, see [`~equalizer_audiolm.measure_spectrum`]; none
             leaves their spectrum as it is.
-        spectrum_spread_db (`list[float]`, *optional*): differences from these levels that are left.
+        spectrum_std_db (`list[float]`, *optional*): differences from these levels that are left.
     """
 
     model_type = "audiolm"
@@ -193,7 +193,7 @@ class AudioLMConfig(StrictConfig):
     parallel_config: dict | PreTrainedConfig | None = None
     loudness_db: float | int = checked(-24.0, Within(-60, 0))
     spectrum_db: list[float | int] | tuple[float | int, ...] | None = checked(None, Within(-200, 200))
-    spectrum_spread_db: list[float | int] | tuple[float | int, ...] | None = checked(None, Within(0, 200))
+    spectrum_std_db: list[float | int] | tuple[float | int, ...] | None = checked(None, Within(0, 200))
     initializer_range: float | int = checked(0.02, SHARE)
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -287,10 +287,10 @@ class AudioLMConfig(StrictConfig):
     def validate_agreement(self) -> None:
         """Check that tokenizer, codec and stages agree on the tokens."""
         require_usable_codec(self.codec_config)
-        num_bands = [len(levels or ()) for levels in (self.spectrum_db, self.spectrum_spread_db)]
+        num_bands = [len(levels or ()) for levels in (self.spectrum_db, self.spectrum_std_db)]
         if num_bands not in ([0, 0], [NUM_BANDS, NUM_BANDS]):
             raise ValueError(
-                f"spectrum_db has {num_bands[0]} bands, and spectrum_spread_db {num_bands[1]}; give {NUM_BANDS} each, "
+                f"spectrum_db has {num_bands[0]} bands, and spectrum_std_db {num_bands[1]}; give {NUM_BANDS} each, "
                 "or none."
             )
         semantic_tokenizer = self.semantic_tokenizer_config

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from .loudness_audiolm import SILENCE
+
 NUM_BANDS = 19  # the lowest up to 100 Hz, the others of equal width in octaves
 LOWEST_EDGE_HZ = 100.0
 WINDOW_S = 0.064  # of the spectra
@@ -59,18 +61,18 @@ class Equalizer:
 
     @classmethod
     def of(
-        cls, audio: Tensor, levels_db: Sequence[float] | None, spread_db: Sequence[float] | None, sampling_rate: int
+        cls, audio: Tensor, levels_db: Sequence[float] | None, std_db: Sequence[float] | None, sampling_rate: int
     ) -> "Equalizer":
         """Return the filter of a prompt `(num_samples,)`.
 
-        Each band is brought to within `spread_db` of the training data's `levels_db`, and the whole to the same power
-        as before. Without levels, prompts are not changed, nor are those that are silent, shorter than 1 s, or within
-        the spread.
+        Each band is brought to within `std_db` of the training data's `levels_db`, and the whole to the same power
+        as before. Without levels, prompts are not changed, nor are those that are silent or shorter than 1 s.
         """
-        if levels_db is None or spread_db is None or len(audio) < MIN_LENGTH_S * sampling_rate or not audio.any():
+        too_short = len(audio) < MIN_LENGTH_S * sampling_rate
+        if levels_db is None or std_db is None or too_short or audio.square().mean().sqrt() <= SILENCE:
             return cls()
         missing = np.asarray(levels_db) - band_levels(audio, sampling_rate)
-        gains_db = np.sign(missing) * np.maximum(np.abs(missing) - np.asarray(spread_db), 0)
+        gains_db = np.sign(missing) * np.maximum(np.abs(missing) - np.asarray(std_db), 0)
         if not gains_db.any():
             return cls()
         filtered = cls(np.clip(gains_db, -MAX_GAIN_DB, MAX_GAIN_DB), 1.0, sampling_rate)

@@ -313,7 +313,7 @@ class AudioLMGenerationMixin(PartsMixin):
         seen = audio[len(audio) - num_frames * codec.hop_length :]
         loudness = Loudness.of(seen, self.config.loudness_db, codec.hop_length)
         seen = loudness.normalize(seen)
-        equalizer = Equalizer.of(seen, self.config.spectrum_db, self.config.spectrum_spread_db, rate)
+        equalizer = Equalizer.of(seen, self.config.spectrum_db, self.config.spectrum_std_db, rate)
         seen = equalizer.apply(seen)[None]
         num_seconds = grid.tokens_within(num_frames) * grid.token_s  # may end within the last frame
         tokens = self.semantic_tokenizer.tokenize(seen[:, : int(num_seconds * rate)], sampling_rate=rate)

@@ -1,12 +1,14 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 import json
 
+import numpy as np
 import pytest
 import soundfile as sf
 import torch
 from safetensors import safe_open
 
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
+from audiolm_hf.equalizer_audiolm import band_levels
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.processing_audiolm import AudioLMProcessor
@@ -118,6 +120,15 @@ def test_generation_defaults_are_stored(parts, tmp_path):
     assemble(config_of(parts, tmp_path / "out", generation=generation))
     stored = AudioLMModel.from_pretrained(tmp_path / "out").generation_config
     assert (stored.continuation_length_s, stored.coarse_temperature) == (2.5, 0.7)
+
+
+def test_the_spectrum_of_recordings_is_stored(parts, tmp_path, recording):
+    assert AudioLMModel.from_parts(**load_all(parts)).config.spectrum_db is None
+    assemble(config_of(parts, tmp_path / "out", spectrum_data=[str(tmp_path / "clip.flac")]))
+    stored = AudioLMModel.from_pretrained(tmp_path / "out").config
+    expected = band_levels(recording[0], RATE)  # shorter than an excerpt, so that both excerpts are the whole
+    np.testing.assert_allclose(stored.spectrum_db, expected, atol=0.06)
+    assert stored.spectrum_std_db == [0.0] * len(expected)
 
 
 def test_the_folders_of_the_parts_are_not_stored(parts, tmp_path):

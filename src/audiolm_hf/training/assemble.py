@@ -54,7 +54,7 @@ class AssembleConfig(Settings):
     # fields of [`AudioLMGenerationConfig`] that differ from its defaults
     generation: dict[str, Any] = field(default_factory=dict)
     # recordings like the training data, to whose spectrum prompts are brought, see [`AudioLMConfig`]
-    spectrum_data: Annotated[list[Text], Use.FREE] = field(default_factory=list)
+    spectrum_data: list[InputPath] = field(default_factory=list)
     # recordings on which tokens before and after storing are compared
     check_data: Annotated[list[Text], Use.FREE] = field(default_factory=list)
 
@@ -115,7 +115,7 @@ def load_parts(config: AssembleConfig) -> AudioLMModel:
     if config.spectrum_data:
         excerpts = _excerpts(config.spectrum_data, model.sampling_rate)
         levels = measure_spectrum(excerpts, model.sampling_rate)
-        model.config.spectrum_db, model.config.spectrum_spread_db = levels
+        model.config.spectrum_db, model.config.spectrum_std_db = levels
     return model
 
 
