@@ -7,6 +7,7 @@ In: a decoder, and its cache after the prompt; out: the last hidden state of eac
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -132,22 +133,24 @@ class PackedDecoder:
         self.factors = torch.ones(num_queries + num_keys, 1, device="cpu", dtype=torch.float32)
         self.factors[:num_queries] = attention.scaling
         self.is_row, self.embeddings = _is_row(self.hidden), weight
-        shape = (len(model.layers), rows, num_keys)
-        self.values, self.keys = weight.new_empty(*shape, capacity, size), weight.new_empty(*shape, capacity, size)
-        if self.is_row:  # a row times keys that are stored as columns takes half the time
-            self.keys = weight.new_empty(*shape, size, capacity).mT
+        # Attention is in float32: in bfloat16 it is rounded, and takes up to ten times as long.
+        room = partial(torch.empty, len(model.layers), rows, num_keys, device="cpu", dtype=torch.float32)
+        self.values, self.keys = room(capacity, size), room(capacity, size)
+        if rows == 1:  # a row times keys that are stored as columns takes half the time
+            self.keys = room(size, capacity).mT
         for keys, values in zip(self.keys[..., : self.start, :], self.values[..., : self.start, :], strict=True):
             kept: Any = cache.layers.pop(0)
             keys.copy_(_paired(kept.keys))
             values.copy_(kept.values)
-        self.attended = weight.new_empty(rows, num_keys, num_queries // num_keys, size)
+        self.attended = torch.empty(self.queries.shape, device="cpu", dtype=torch.float32)
         self.read = self.attended.flatten(1)
         places = torch.arange(self.heads[0].numel(), device="cpu").view(-1, size)
         order = torch.cat([_paired(places[: num_queries + num_keys]), places[num_queries + num_keys :]]).flatten()
         tensors = [*model.layers.parameters(), self.keys, self.values]
         self.is_streamed = sum(each.nbytes for each in tensors) > CACHED_BYTES
         self.states = torch.empty_like(self.hidden)
-        if self.is_row:
+        self.attends_by_bmm = rows == 1
+        if self.attends_by_bmm:
             self.queries, self.new, self.attended = self.queries[0], self.new[:, 0], self.attended[0]
             self.keys, self.values = self.keys[:, 0], self.values[:, 0]
         self.layers = [self._pack(layer, order) for layer in model.layers]
@@ -175,7 +178,7 @@ class PackedDecoder:
         new_keys, new_values = self.new
         keys, values = self.keys.narrow(-2, 0, self.length), self.values.narrow(-2, 0, self.length)
         rooms = self.keys.select(-2, last), self.values.select(-2, last)
-        if self.is_row:
+        if self.attends_by_bmm:
             keys = keys.mT
         # Tensors are iterated over by one call.
         for (project, output, widen, gate, down), *parts in zip(self.layers, keys, values, *rooms, strict=True):
@@ -192,11 +195,10 @@ class PackedDecoder:
         return normalize(self.hidden, self.model.norm, self.states)
 
     def _attend(self, keys: Tensor, values: Tensor, mask: Tensor | None) -> None:
-        if self.is_row:
+        if self.attends_by_bmm:
             torch.bmm(torch.bmm(self.queries, keys).softmax(-1), values, out=self.attended)
         else:
-            queries = self.queries.to(keys.dtype)
-            self.attended.copy_(F.scaled_dot_product_attention(queries, keys, values, mask, scale=1.0))
+            self.attended.copy_(F.scaled_dot_product_attention(self.queries, keys, values, mask, scale=1.0))
 
 
 class FastProducts(TorchFunctionMode):
@@ -287,7 +289,7 @@ def _added(hidden: Tensor, inputs: Tensor, layer: Any, is_streamed: bool) -> Cal
     """Return the function that applies a linear layer to `inputs`, and adds the result to the hidden states."""
     if not _is_row(hidden):
         product = pack((layer,), len(hidden))
-        return lambda: hidden.add_(product(inputs))
+        return lambda: hidden.add_(product(inputs.to(hidden.dtype)))
     row_product, bias = pack_row(layer.weight, inputs, is_streamed), layer.bias
     if bias is None:
         return lambda: hidden.add_(row_product())

@@ -8,7 +8,6 @@ The parallel stage's encoder runs such passes, and so do the decoders of the oth
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, EuroBertModel, PreTrainedModel
 
@@ -100,13 +99,13 @@ class PackedEncoder:
 
 def _read(queries: Tensor, keys: Tensor, values: Tensor, is_causal: bool = False) -> Tensor:
     """Return the attention of queries, see `PackedEncoder`; if `is_causal`, they are the last, and see none after."""
-    if queries.dtype != torch.float32:  # in which shares of the attention would be rounded
-        return F.scaled_dot_product_attention(queries, keys[None], values[None], scale=1.0).transpose(0, 1)
+    dtype = queries.dtype
+    queries, keys, values = (each.float() for each in (queries, keys, values))  # else, shares would be rounded
     scores = multiply(queries.flatten(0, 1), keys.contiguous())
     if is_causal:
         length = queries.shape[1]
         scores.unflatten(0, queries.shape[:2])[..., -length:] += scores.new_full((length, length), -torch.inf).triu(1)
-    return multiply(scores.softmax(-1), values.t().contiguous()).view(queries.shape).transpose(0, 1)
+    return multiply(scores.softmax(-1), values.t().contiguous()).view(queries.shape).transpose(0, 1).to(dtype)
 
 
 def pack_encoder(model: PreTrainedModel, lengths: list[int]) -> PackedEncoder | None:
