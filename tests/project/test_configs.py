@@ -21,7 +21,7 @@ def test_configuration_loads(path, phase):
     overrides = [] if " data:" not in path.read_text().replace("\n", " ") else ["data.folder=/data"]
     overrides += [] if phase is None else [f"phase={phase}"]
     config = load_config(path, overrides)
-    assert phase is None or Path(config.output_folder).name in (phase, "train", "transposed")
+    assert phase is None or Path(config.output_folder).name in (phase, "train", "transposed", "varied")
 
 
 PAPER = FOLDER / "paper"

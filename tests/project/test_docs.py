@@ -241,7 +241,13 @@ def test_what_is_read_of_runs_was_made_by_a_command_before():
     ("name", "overrides"),
     [
         ("speech", ["data.folder=DATA"]),
-        ("piano", [f"steps.{step}.data.folder=DATA" for step in ("render", "render_validation", "render_transposed")]),
+        (
+            "piano",
+            [
+                f"steps.{step}.data.folder=DATA"
+                for step in ("render", "render_validation", "render_transposed", "render_varied")
+            ],
+        ),
     ],
 )
 def test_the_commands_of_a_recipe_are_its_steps(name, overrides):
