@@ -738,7 +738,7 @@ def band_levels(array, sampling_rate):
     length = round(0.064 * sampling_rate)
     window = signal.get_window("hann", length, fftbins=True)
     hertz, density = signal.welch(
-        array.astype(np.float64), sampling_rate, window, noverlap=length - length // 2, detrend=False
+        array.astype(np.float64), sampling_rate, window, noverlap=length - length // 2, detrend="constant"
     )
     density[1 : len(density) - (length % 2 == 0)] /= 2  # back to two sides
     edges, levels = _equalizer_edges(sampling_rate), []

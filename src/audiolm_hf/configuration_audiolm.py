@@ -24,7 +24,7 @@ from .configuration_stage_audiolm import (
     AudioLMSemanticConfig,
     AudioLMStageConfig,
 )
-from .equalizer_audiolm import NUM_BANDS
+from .equalizer_audiolm import check_bands
 from .strict_config_audiolm import StrictConfig, check_foreign_config, check_plain, checked, strict
 
 CODECS: dict[str, type[PreTrainedConfig]] = {  # by model_type; acoustic_codec_audiolm adds others
@@ -287,12 +287,7 @@ class AudioLMConfig(StrictConfig):
     def validate_agreement(self) -> None:
         """Check that tokenizer, codec and stages agree on the tokens."""
         require_usable_codec(self.codec_config)
-        num_bands = [len(levels or ()) for levels in (self.spectrum_db, self.spectrum_std_db)]
-        if num_bands not in ([0, 0], [NUM_BANDS, NUM_BANDS]):
-            raise ValueError(
-                f"spectrum_db has {num_bands[0]} bands, and spectrum_std_db {num_bands[1]}; give {NUM_BANDS} each, "
-                "or none."
-            )
+        check_bands(self.spectrum_db, self.spectrum_std_db)
         semantic_tokenizer = self.semantic_tokenizer_config
         check_rates(self.sampling_rate, semantic_tokenizer.sampling_rate)
         stages = self.stage_configs

@@ -155,7 +155,8 @@ class Continuation:
             # Until the row has ended, this is a lower bound.
             samples = samples[: self.num_samples(row, self.tokens.num_new(row)) - made]
             made += len(samples)
-            yield samples
+            if len(samples):
+                yield samples
 
 
 def mean_duration(model: Any) -> float:
@@ -186,9 +187,10 @@ def decode_continuation(
     if len(decoded) <= boundary:
         return
     if boundary:
-        given = prompt.equalizer.apply(loudness.normalize(end))
-        loudness = loudness.calibrated(given, decoded[:boundary], hop_length)
-        dynamics.fit(given / loudness.correction, decoded[:boundary])
+        given = loudness.normalize(end)
+        resynthesis = torch.cat([*prompt.equalizer.undo([decoded[:boundary]])])
+        loudness = loudness.calibrated(given, resynthesis, hop_length)
+        dynamics.fit(prompt.equalizer.apply(given) / loudness.correction, decoded[:boundary])
     amplified = dynamics.apply(chain([decoded[boundary:]], (window[0] for window in windows)))
     pieces = map(loudness.restore, prompt.equalizer.undo(chain([decoded[:boundary]], amplified)))
     restored = _first(pieces, boundary + hop_length, end)

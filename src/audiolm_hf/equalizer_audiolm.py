@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .loudness_audiolm import SILENCE
+from .loudness_audiolm import SILENCE, active_frames
 
 NUM_BANDS = 19  # the lowest up to 100 Hz, the others of equal width in octaves
 LOWEST_EDGE_HZ = 100.0
@@ -26,16 +26,24 @@ MAX_GAIN_DB = 30.0
 FLOOR = 1e-12  # power relative to that of the prompt, of bands in which there is nothing
 
 
-def band_levels(audio: Tensor, sampling_rate: int) -> NDArray[np.float64]:
+def band_levels(audio: Tensor, sampling_rate: int) -> NDArray[np.float64] | None:
     """Return the levels `(19,)` of a recording's long-term spectrum in dB, relative to its mean over all frequencies.
 
-    The recording `(num_samples,)` must not be silent, nor shorter than 64 ms.
+    Pauses and rare loud clicks do not count; the result is `None` if there is nothing else. A recording `(num_samples,)`
+    has at least 64 ms.
     """
-    length = round(WINDOW_S * sampling_rate)
-    window = torch.hann_window(length, device="cpu", dtype=torch.float64)
-    frames = audio.detach().cpu().double().unfold(0, length, length // 2)
-    power = torch.fft.rfft(frames * window).abs().square().mean(0).numpy()
-    hertz = np.fft.rfftfreq(length, 1 / sampling_rate)
+    hop_length = round(WINDOW_S * sampling_rate / 2)
+    audio = audio.detach().cpu().double()
+    audio = audio - audio.mean()
+    if audio.square().mean().sqrt() <= SILENCE:
+        return None
+    active = active_frames(audio, hop_length)
+    frames = audio.unfold(0, 2 * hop_length, hop_length)[active[1:] & active[:-1]]
+    window = torch.hann_window(2 * hop_length, device="cpu", dtype=torch.float64)
+    power = torch.fft.rfft((frames - frames.mean(1, keepdim=True)) * window).abs().square().sum(0).numpy()
+    if power.mean() <= SILENCE**2 * max(1, len(frames)) * float(window.square().sum()):
+        return None
+    hertz = np.fft.rfftfreq(2 * hop_length, 1 / sampling_rate)
     edges, width = _edges(sampling_rate), hertz[1]  # a band has at least one frequency
     bands = [power[(hertz >= low) & (hertz < high + width)] for low, high in itertools.pairwise(edges)]
     return 10 * np.log10(np.array([band.mean() for band in bands]) / power.mean() + FLOOR)
@@ -68,10 +76,13 @@ class Equalizer:
         Each band is brought to within `std_db` of the training data's `levels_db`, and the whole to the same power
         as before. Without levels, prompts are not changed, nor are those that are silent or shorter than 1 s.
         """
-        too_short = len(audio) < MIN_LENGTH_S * sampling_rate
-        if levels_db is None or std_db is None or too_short or audio.square().mean().sqrt() <= SILENCE:
+        check_bands(levels_db, std_db)
+        if levels_db is None or std_db is None or len(audio) < MIN_LENGTH_S * sampling_rate:
             return cls()
-        missing = np.asarray(levels_db) - band_levels(audio, sampling_rate)
+        found = band_levels(audio, sampling_rate)
+        if found is None:
+            return cls()
+        missing = np.asarray(levels_db) - found
         gains_db = np.sign(missing) * np.maximum(np.abs(missing) - np.asarray(std_db), 0)
         if not gains_db.any():
             return cls()
@@ -118,17 +129,26 @@ class Equalizer:
 
 
 def _convolved(audio: Tensor, taps: Tensor) -> Tensor:
-    return F.conv1d(audio[None, None], taps[None, None].to(audio))[0, 0]
+    # On the CPU, because GPUs may round the factors to 10 bits.
+    return F.conv1d(audio[None, None].cpu(), taps[None, None])[0, 0].to(audio)
+
+
+def check_bands(levels_db: Sequence[float] | None, std_db: Sequence[float] | None) -> None:
+    """Check the number of bands, and raise a `ValueError` if it is another one."""
+    counts = [0 if values is None else len(values) for values in (levels_db, std_db)]
+    if counts not in ([0, 0], [NUM_BANDS, NUM_BANDS]):
+        raise ValueError(
+            f"spectrum_db has {counts[0]} bands, and spectrum_std_db {counts[1]}; give {NUM_BANDS} each, or none."
+        )
 
 
 def measure_spectrum(recordings: Iterable[Tensor], sampling_rate: int) -> tuple[list[float], list[float]]:
     """Return the median levels and their standard deviations, `(19,)` each, in dB, over recordings `(num_samples,)`.
 
-    Those that are silent or shorter than 64 ms do not count.
+    Those that are silent or shorter than 1 s do not count.
     """
-    least = round(WINDOW_S * sampling_rate)
-    heard = [audio for audio in recordings if len(audio) >= least and audio.any()]
-    if not heard:
-        raise ValueError("No recording has a spectrum; give some that are not silent.")
-    levels = np.array([band_levels(audio, sampling_rate) for audio in heard])
-    return np.median(levels, axis=0).round(1).tolist(), levels.std(axis=0).round(1).tolist()
+    heard = [audio for audio in recordings if len(audio) >= MIN_LENGTH_S * sampling_rate]
+    found = [levels for audio in heard if (levels := band_levels(audio, sampling_rate)) is not None]
+    if not found:
+        raise ValueError("No recording has a spectrum; give some of at least 1 s that are not silent.")
+    return np.median(found, axis=0).round(1).tolist(), np.std(found, axis=0).round(1).tolist()

@@ -88,7 +88,7 @@ def test_a_stream_is_the_whole_output(both, prompt, options, length_s, least, ch
 
 
 @pytest.mark.parametrize("options", [{}, {"dynamics": 1.0, "room_noise": 1.0}])
-@pytest.mark.parametrize("length_s", [0.02, 0.5, 3.0])
+@pytest.mark.parametrize("length_s", [0.02, 0.5, 11201 / RATE, 3.0])
 def test_a_stream_with_the_spectrum_of_its_prompt_is_the_whole_output(both, length_s, options, monkeypatch):
     monkeypatch.setattr(both.config, "spectrum_db", [0.0] * NUM_BANDS)
     monkeypatch.setattr(both.config, "spectrum_std_db", [1.0] * NUM_BANDS)
@@ -96,7 +96,9 @@ def test_a_stream_with_the_spectrum_of_its_prompt_is_the_whole_output(both, leng
     options = options | {"continuation_length_s": length_s, "min_continuation_length_s": length_s, "seed": 0}
     expected = whole(both, dark, **options)
     assert len(expected) == round(length_s * RATE)
-    assert torch.equal(torch.cat([*both.stream(dark, **options)]), expected)
+    chunks = [*both.stream(dark, **options)]
+    assert torch.equal(torch.cat(chunks), expected)
+    assert all(len(chunk) for chunk in chunks)
     monkeypatch.setattr(both.config, "spectrum_std_db", [200.0] * NUM_BANDS)
     assert not torch.equal(whole(both, dark, **options), expected)
 

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     HubertConfig,
     HubertModel,
     Wav2Vec2FeatureExtractor,
@@ -96,7 +98,25 @@ def stable_hubert(folder):
     return folder
 
 
-@pytest.mark.parametrize("build", [hubert, stable_hubert, whisper])
+def data2vec(folder):
+    """An encoder with as many convolutions for positions as Transformer layers."""
+    torch.manual_seed(0)
+    config = Data2VecAudioConfig(
+        hidden_size=16,
+        num_hidden_layers=5,
+        num_conv_pos_embeddings=5,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8,) * 7,
+        conv_pos_kernel_size=3,
+        num_conv_pos_embedding_groups=2,
+    )
+    Data2VecAudioModel(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("build", [hubert, stable_hubert, data2vec, whisper])
 def test_layers_that_are_not_read_are_not_computed(tmp_path, build):
     folder, array = build(tmp_path), noise(2)
     inputs = AutoFeatureExtractor.from_pretrained(folder)(array, sampling_rate=16000, return_tensors="pt")

@@ -56,5 +56,9 @@ def _prune_layers(encoder: nn.Module, num_layers: int, kept: int) -> None:
     for module in encoder.modules():
         for name in ("layers", "layer"):
             found = getattr(module, name, None)
-            if isinstance(found, nn.ModuleList) and len(found) == num_layers:
+            if isinstance(found, nn.ModuleList) and len(found) == num_layers and _attends(found[0]):
                 setattr(module, name, found[:kept])
+
+
+def _attends(layer: nn.Module) -> bool:
+    return any("att" in name for name, _ in layer.named_children())
