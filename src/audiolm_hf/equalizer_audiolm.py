@@ -29,8 +29,8 @@ FLOOR = 1e-12  # power relative to that of the prompt, of bands in which there i
 def band_levels(audio: Tensor, sampling_rate: int) -> NDArray[np.float64] | None:
     """Return the levels `(19,)` of a recording's long-term spectrum in dB, relative to its mean over all frequencies.
 
-    The recording `(num_samples,)` has at least 64 ms. Its pauses and rare loud clicks do not count. If there is nothing
-    else, the result is `None`.
+    The recording `(num_samples,)` has at least 64 ms. Its pauses and rare loud clicks do not count. If there is
+    nothing else, the result is `None`.
     """
     hop_length = round(WINDOW_S * sampling_rate / 2)
     audio = audio.detach().cpu().double()
