@@ -4,30 +4,23 @@
 In: a decoder, and its cache after the prompt; out: the last hidden state of each id that follows.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
-from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache, LlamaModel, MistralModel, PreTrainedModel, Qwen2Model, StaticCache
 from transformers.cache_utils import DynamicLayer
 
 from .configuration_audiolm import AudioLMStageConfig
+from .packed_products_audiolm import fast_dtypes, has_fbgemm, joined, normalize, pack, pack_row, row_scale
 
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
-MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
-CACHED_BYTES = 12e6  # a decoder of up to this size, with keys and values, stays in the processor's cache between steps
-_onednn: Any = torch.ops.mkldnn
 
 
 class _GrowingLayer(DynamicLayer):
@@ -61,11 +54,6 @@ def build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
     cache = DynamicCache(config=config.backbone_config)
     cache.layers = [_GrowingLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
-
-
-def has_fixed_shapes(model: PreTrainedModel) -> bool:
-    """Return whether a backbone was compiled by its `compile`: its shapes then change as little as possible."""
-    return model._compiled_call_impl is not None and model._can_compile_fullgraph
 
 
 def fixed_length(length: int) -> int:
@@ -122,7 +110,11 @@ class PackedDecoder:
         rows, num_keys, capacity, size = cache.layers[0].key_room.shape
         attention, weight = model.layers[0].self_attn, model.embed_tokens.weight
         num_queries = attention.q_proj.out_features // size
-        self.hidden = weight.new_empty(rows, weight.shape[1])
+        # One row is computed in float32: of a model in bfloat16, the weights alone are read in bfloat16.
+        self.is_row = rows == 1 and (weight.dtype == torch.float32 or has_fbgemm())
+        self.embedded = self.hidden = weight.new_empty(rows, weight.shape[1])
+        if self.is_row:
+            self.hidden = self.hidden.float()
         self.heads = torch.empty(rows, num_queries + 2 * num_keys, size, device="cpu", dtype=torch.float32)
         self.queries = self.heads[:, :num_queries].view(rows, num_keys, -1, size)  # of the same keys: one matrix
         self.new = self.heads[:, num_queries:].view(rows, 2, num_keys, size).transpose(0, 1)  # keys and values
@@ -132,7 +124,7 @@ class PackedDecoder:
         self.turns = torch.complex(cos, sin).transpose(0, 1)[:, :, None].contiguous()
         self.factors = torch.ones(num_queries + num_keys, 1, device="cpu", dtype=torch.float32)
         self.factors[:num_queries] = attention.scaling
-        self.is_row, self.embeddings = _is_row(self.hidden), weight
+        self.embeddings = weight
         # Attention is in float32: in bfloat16 it is rounded, and takes up to ten times as long.
         room = partial(torch.empty, len(model.layers), rows, num_keys, device="cpu", dtype=torch.float32)
         self.values, self.keys = room(capacity, size), room(capacity, size)
@@ -146,8 +138,7 @@ class PackedDecoder:
         self.read = self.attended.flatten(1)
         places = torch.arange(self.heads[0].numel(), device="cpu").view(-1, size)
         order = torch.cat([_paired(places[: num_queries + num_keys]), places[num_queries + num_keys :]]).flatten()
-        tensors = [*model.layers.parameters(), self.keys, self.values]
-        self.is_streamed = sum(each.nbytes for each in tensors) > CACHED_BYTES
+        self.num_bytes = sum(each.nbytes for each in (*model.layers.parameters(), self.keys, self.values))
         self.states = torch.empty_like(self.hidden)
         self.attends_by_bmm = rows == 1
         if self.attends_by_bmm:
@@ -162,19 +153,61 @@ class PackedDecoder:
         (gate, up), gated = gate_up.chunk(2, -1), torch.empty_like(gate_up[:, ::2])
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
         return (
-            _normed(hidden, layer.input_layernorm, projections, self.heads.flatten(1), self.is_streamed, order),
-            _added(hidden, self.read, attention.o_proj, self.is_streamed),
-            _normed(hidden, layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj), gate_up, self.is_streamed),
+            self._normed(layer.input_layernorm, projections, self.heads.flatten(1), order),
+            self._added(self.read, attention.o_proj),
+            self._normed(layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj), gate_up),
             lambda: torch.mul(mlp.act_fn(gate), up, out=gated),
-            _added(hidden, gated, mlp.down_proj, self.is_streamed),
+            self._added(gated, mlp.down_proj),
         )
+
+    def _normed(
+        self, norm: Any, layers: Sequence[Any], out: Tensor, order: Tensor | None = None
+    ) -> Callable[[], Tensor]:
+        """Return the function that applies linear layers to the normalized hidden states, and writes to `out`."""
+        hidden = self.hidden
+        if not self.is_row:
+            product = pack(layers, len(hidden), order)
+            return lambda: out.copy_(product(normalize(hidden, norm)))
+        weight, bias = joined(layers, order)
+        row = hidden[0].numpy()
+        if weight.dtype != torch.float32:  # with the factors of the norm, weights would be rounded again
+            return self._rounded(norm, weight, bias, out)
+        row_product = pack_row(weight * norm.weight, hidden, self.num_bytes)
+        if bias is None:
+            return lambda: torch.mul(row_product(), row_scale(row, norm), out=out)
+        return lambda: torch.add(bias, row_product(), alpha=row_scale(row, norm), out=out)
+
+    def _rounded(self, norm: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> Callable[[], Tensor]:
+        """Return the function of `_normed` for one row and weights in bfloat16."""
+        hidden, normed, row = self.hidden, torch.empty_like(self.hidden), self.hidden[0].numpy()
+        row_product, factors = pack_row(weight, normed, self.num_bytes), norm.weight.float()
+
+        def apply() -> Tensor:
+            torch.mul(hidden, factors, out=normed).mul_(row_scale(row, norm))
+            out.copy_(row_product())
+            return out if bias is None else out.add_(bias)
+
+        return apply
+
+    def _added(self, inputs: Tensor, layer: Any) -> Callable[[], Tensor]:
+        """Return the function that applies a linear layer to `inputs`, and adds the result to the hidden states."""
+        hidden = self.hidden
+        if not self.is_row:
+            product = pack((layer,), len(hidden))
+            return lambda: hidden.add_(product(inputs.to(hidden.dtype)))
+        row_product, bias = pack_row(layer.weight, inputs, self.num_bytes), layer.bias
+        if bias is None:
+            return lambda: hidden.add_(row_product())
+        return lambda: hidden.add_(row_product()).add_(bias)
 
     def step(self, input_ids: Tensor) -> Tensor:
         """Return the last hidden states `(batch, hidden_size)` of the next ids `(batch,)`, in the buffer `states`."""
         last, self.length = self.length, self.length + 1
         mask = None if self.mask is None else self.mask[..., : self.length]
         turns = self.turns[last - self.start] * self.factors
-        torch.index_select(self.embeddings, 0, input_ids, out=self.hidden)
+        torch.index_select(self.embeddings, 0, input_ids, out=self.embedded)
+        if self.embedded is not self.hidden:
+            self.hidden.copy_(self.embedded)
         new_keys, new_values = self.new
         keys, values = self.keys.narrow(-2, 0, self.length), self.values.narrow(-2, 0, self.length)
         rooms = self.keys.select(-2, last), self.values.select(-2, last)
@@ -201,141 +234,9 @@ class PackedDecoder:
             self.attended.copy_(F.scaled_dot_product_attention(self.queries, keys, values, mask, scale=1.0))
 
 
-class FastProducts(TorchFunctionMode):
-    """Context in which oneDNN multiplies the float32 inputs of linear layers on a CPU, without gradients.
-
-    torch uses MKL, which takes twice as long on processors of AMD, and as long on those of Intel.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if func is F.linear and not kwargs and _suits_onednn(*args):
-            inputs, weight, bias = (*args, None)[:3]
-            return multiply(inputs, weight, bias)
-        return func(*args, **(kwargs or {}))
-
-
-def fast_products(model: PreTrainedModel) -> AbstractContextManager:
-    """Return the context for a backbone's `forward`: [`steady_attention`] on a GPU, else [`FastProducts`].
-
-    A compiled backbone needs none.
-    """
-    if has_fixed_shapes(model):
-        return nullcontext()
-    return steady_attention(model.device) if model.device.type == "cuda" else FastProducts()
-
-
-def steady_attention(device: torch.device) -> AbstractContextManager:
-    """Return a context that avoids cuDNN's attention on a GPU, which takes 4 ms to plan every new shape (H100)."""
-    if device.type != "cuda":
-        return nullcontext()
-    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
-
-
-def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    given = [inputs, weight] if bias is None else [inputs, weight, bias]
-    return (
-        inputs.numel() >= MIN_PRODUCT_ROWS * inputs.shape[-1]
-        and all(type(each) in (Tensor, nn.Parameter) and each.dtype == torch.float32 for each in given)
-        and all(each.device.type == "cpu" for each in given)
-        and torch.backends.mkldnn.is_available()
-        and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
-    )
-
-
-def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return `F.linear` of a CPU's tensors, by oneDNN if torch has it."""
-    if torch.backends.mkldnn.is_available():
-        return _onednn._linear_pointwise(inputs, weight, bias, "none", [], "")
-    return F.linear(inputs, weight, bias)
-
-
-def normalize(hidden: Tensor, norm: Any, out: Tensor | None = None) -> Tensor:
-    """Return the result of an RMSNorm; for one row in float32 it is written to `out`, if that is given."""
-    if _is_row(hidden):  # by fewer calls
-        return torch.mul(hidden, norm.weight, out=out).mul_(_scale(hidden[0].numpy(), norm))
-    return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
-
-
-def _scale(row: np.ndarray, norm: Any) -> float:
-    """Return what an RMSNorm multiplies a row by, before its weights."""
-    return 1 / math.sqrt(float(row.dot(row)) / len(row) + norm.variance_epsilon)
-
-
-def _is_row(hidden: Tensor) -> bool:
-    """Return whether hidden states are one row in float32, which BLAS multiplies faster than oneDNN."""
-    return len(hidden) == 1 and hidden.dtype == torch.float32
-
-
 def _paired(values: Tensor) -> Tensor:
     """Return the two halves of the last dimension, which are real and imaginary parts, as pairs of neighbours."""
     return values.unflatten(-1, (2, -1)).mT.flatten(-2)
-
-
-def _normed(
-    hidden: Tensor, norm: Any, layers: Sequence[Any], out: Tensor, is_streamed: bool, order: Tensor | None = None
-) -> Callable[[], Tensor]:
-    """Return the function that applies linear layers to the normalized hidden states, and writes to `out`."""
-    if not _is_row(hidden):
-        product = pack(layers, len(hidden), order)
-        return lambda: out.copy_(product(normalize(hidden, norm)))
-    weight, bias = _joined(layers, order)
-    row_product, row = pack_row(weight * norm.weight, hidden, is_streamed), hidden[0].numpy()
-    if bias is None:
-        return lambda: torch.mul(row_product(), _scale(row, norm), out=out)
-    return lambda: torch.add(bias, row_product(), alpha=_scale(row, norm), out=out)
-
-
-def _added(hidden: Tensor, inputs: Tensor, layer: Any, is_streamed: bool) -> Callable[[], Tensor]:
-    """Return the function that applies a linear layer to `inputs`, and adds the result to the hidden states."""
-    if not _is_row(hidden):
-        product = pack((layer,), len(hidden))
-        return lambda: hidden.add_(product(inputs.to(hidden.dtype)))
-    row_product, bias = pack_row(layer.weight, inputs, is_streamed), layer.bias
-    if bias is None:
-        return lambda: hidden.add_(row_product())
-    return lambda: hidden.add_(row_product()).add_(bias)
-
-
-def pack_row(weight: Tensor, row: Tensor, is_streamed: bool) -> Callable[[], Tensor]:
-    """Return the function that multiplies what is in `row (1, inputs)` by weights `(outputs, inputs)`: `(1, outputs)`.
-
-    The product is a weighted sum of rows of the transposed weights. FBGEMM has a kernel for such sums of embeddings,
-    which fetches weights in advance, and takes half the time of a product by MKL if they are not in the processor's
-    cache (`is_streamed`). Each thread computes a part of the outputs.
-    """
-    outputs, inputs = weight.shape
-    if not (is_streamed and _has_fbgemm()):
-        columns = weight.t().contiguous()
-        return lambda: torch.mm(row, columns)
-    parts = math.gcd(torch.get_num_threads(), outputs)
-    table = weight.view(parts, -1, inputs).mT.reshape(parts * inputs, -1).contiguous()
-    places = torch.arange(parts * inputs, device="cpu")
-    starts, shares = places[::inputs].contiguous(), row[0]
-    if parts == 1:
-        return lambda: torch.embedding_bag(table, places, starts, False, 0, False, shares)[0]
-    return lambda: torch.embedding_bag(table, places, starts, False, 0, False, shares.repeat(parts))[0].view(1, -1)
-
-
-def _has_fbgemm() -> bool:
-    return "fbgemm" in torch.backends.quantized.supported_engines
-
-
-def pack(layers: Sequence[Any], rows: int, order: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return the function that applies linear layers to the same inputs; outputs are concatenated, in `order`."""
-    weight, bias = _joined(layers, order)
-    if torch.backends.mkldnn.is_available():
-        weight = _onednn._reorder_linear_weight(weight, rows)
-    return lambda inputs: multiply(inputs, weight, bias)
-
-
-def _joined(layers: Sequence[Any], order: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
-    return (weight, bias) if order is None else (weight[order], None if bias is None else bias[order])
-
-
-def _bias(layer: Any) -> Tensor:
-    return layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
 
 
 def pack_decoder(
@@ -350,25 +251,17 @@ def pack_decoder(
     return PackedDecoder(model, cache, position_ids + torch.arange(num_steps, device=position_ids.device), mask)
 
 
-def fast_dtypes() -> list[torch.dtype]:
-    """Return the dtypes of weights that this processor multiplies without converting them."""
-    has_bfloat16 = torch.backends.mkldnn.is_available() and _onednn._is_mkldnn_bf16_supported()
-    return [torch.float32, torch.bfloat16] if has_bfloat16 else [torch.float32]
-
-
 def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
-    """Return whether `PackedDecoder` computes what the model's `forward` does, on the device of its weights."""
+    """Return whether `PackedDecoder` computes what the model's `forward` does, on the device of its weights.
+
+    `PackedEncoder` then does so for contexts without padding.
+    """
     return (
         reads_weights_alone(model, _DECODERS)
         and [type(layer) for layer in cache.layers] == [_GrowingLayer] * len(model.layers)
         and model.rotary_emb.rope_type not in _MOVING_POSITIONS
         and len({layer.self_attn.scaling for layer in model.layers}) == 1
     )
-
-
-def can_read(model: PreTrainedModel, cache: DynamicCache) -> bool:
-    """Return whether `PackedEncoder` computes what the model's `forward` does for contexts without padding."""
-    return model.dtype == torch.float32 and can_pack(model, cache)
 
 
 def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:

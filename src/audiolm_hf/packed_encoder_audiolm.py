@@ -8,24 +8,23 @@ The parallel stage's encoder runs such passes, and so do the decoders of the oth
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, EuroBertModel, PreTrainedModel
 
-from .packed_decoder_audiolm import multiply, normalize, pack, reads_weights_alone
-
-BLOCK = 256  # ids whose attention to earlier ones is one product
+from .packed_decoder_audiolm import reads_weights_alone
+from .packed_products_audiolm import normalize, pack
 
 
 class PackedEncoder:
     """Passes of an encoder, or over the contexts of a decoder, which return the hidden states of its `forward`.
 
-    The weights are copied in a layout that is fast to multiply with many rows, and attention is a oneDNN product for
-    each head, which takes half as long as `scaled_dot_product_attention` in float32. See `pack_encoder`.
+    The weights are copied in a layout that is fast to multiply with many rows. See `pack_encoder`.
 
     Args:
         model ([`~transformers.EuroBertModel`], or a decoder with the same modules): the encoder.
         lengths (`list[int]`): frames of each row; those of a decoder are equal.
-        cache ([`~transformers.DynamicCache`], *optional*): that of a decoder in float32, whose attention is causal.
+        cache ([`~transformers.DynamicCache`], *optional*): that of a decoder, whose attention is causal.
         places (`torch.LongTensor` of shape `(frames,)`, *optional*): positions of all frames; by default, they are
             counted in each row.
     """
@@ -64,48 +63,31 @@ class PackedEncoder:
             heads = qkv(normalize(hidden, layer.input_layernorm)).view(len(hidden), -1, 2 * self.half)
             rotated = heads[:, :-num_keys]
             rotated = torch.addcmul(rotated * self.cos, rotated.roll(self.half, -1), self.sin)
-            queries, keys = rotated[:, :-num_keys] * attention.scaling, rotated[:, -num_keys:]
-            values = heads[:, -num_keys:]
+            queries, keys, values = rotated[:, :-num_keys], rotated[:, -num_keys:], heads[:, -num_keys:]
             if self.cache is not None:
                 rows = (each.unflatten(0, (len(counts), -1)).transpose(1, 2) for each in (keys, values))
                 self.cache.update(*rows, place)
             if place == last:
                 counts = [int(part.sum()) for part in wanted.split(self.lengths)]
                 queries, hidden = queries[wanted], hidden[wanted]
-            attended = self._attend(queries, keys, values, counts)
+            attended = self._attend(queries, keys, values, counts, attention.scaling)
             hidden = hidden + output(attended)
             gate, up = gate_up(normalize(hidden, layer.post_attention_layernorm)).chunk(2, -1)
             hidden = hidden + down(layer.mlp.act_fn(gate) * up)
         return normalize(hidden, self.model.norm)
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, counts: list[int]) -> Tensor:
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, counts: list[int], scale: float) -> Tensor:
         """Return the attention of the `counts` queries of each row to their row; all `(frames, heads, head_size)`."""
-        attended = torch.empty_like(queries)
-        rows = zip(*(each.split(counts) for each in (attended, queries)), keys.split(self.lengths), strict=True)
-        for (found, asked, known), read in zip(rows, values.split(self.lengths), strict=True):
-            groups = asked.unflatten(1, (keys.shape[1], -1)).permute(1, 2, 0, 3)  # of the heads that share keys
-            for head, group in enumerate(groups):
-                found.unflatten(1, groups.shape[:2])[:, head] = self._read(group, known[:, head], read[:, head])
+        attended, shared = torch.empty_like(queries), queries.shape[1] // keys.shape[1]  # queries of the same keys
+        if shared > 1:
+            keys, values = (each.repeat_interleave(shared, 1) for each in (keys, values))
+        parts = (attended.split(counts), queries.split(counts), keys.split(self.lengths), values.split(self.lengths))
+        for found, *inputs in zip(*parts, strict=True):
+            is_causal = self.cache is not None and len(found) > 1
+            query, key, value = (each.transpose(0, 1)[None] for each in inputs)
+            heads = F.scaled_dot_product_attention(query, key, value, is_causal=is_causal, scale=scale)
+            found.copy_(heads[0].transpose(0, 1))
         return attended.flatten(1)
-
-    def _read(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return the attention of scaled queries `(heads, frames, size)` to shared keys, `(frames, heads, size)`."""
-        if self.cache is None or queries.shape[1] == 1:
-            return _read(queries, keys, values)
-        stops = [*range(BLOCK, len(keys), BLOCK), len(keys)]
-        blocks = zip(queries.split(BLOCK, 1), stops, strict=True)
-        return torch.cat([_read(block, keys[:stop], values[:stop], is_causal=True) for block, stop in blocks])
-
-
-def _read(queries: Tensor, keys: Tensor, values: Tensor, is_causal: bool = False) -> Tensor:
-    """Return the attention of queries, see `PackedEncoder`; if `is_causal`, they are the last, and see none after."""
-    dtype = queries.dtype
-    queries, keys, values = (each.float() for each in (queries, keys, values))  # else, shares would be rounded
-    scores = multiply(queries.flatten(0, 1), keys.contiguous())
-    if is_causal:
-        length = queries.shape[1]
-        scores.unflatten(0, queries.shape[:2])[..., -length:] += scores.new_full((length, length), -torch.inf).triu(1)
-    return multiply(scores.softmax(-1), values.t().contiguous()).view(queries.shape).transpose(0, 1).to(dtype)
 
 
 def pack_encoder(model: PreTrainedModel, lengths: list[int]) -> PackedEncoder | None:

@@ -29,8 +29,9 @@ from transformers import (
 )
 
 from .configuration_audiolm import AudioLMStageConfig
-from .packed_decoder_audiolm import fast_products, fixed_length, has_fixed_shapes
+from .packed_decoder_audiolm import fixed_length
 from .packed_encoder_audiolm import PackedEncoder, pack_encoder
+from .packed_products_audiolm import fast_products, has_fixed_shapes
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import (
     SEMANTIC_LEVEL,
@@ -304,8 +305,7 @@ def fill_frames(
             num_accepted = counts[:, done] - counts[:, done + 1]
             if not num_accepted.any():  # few frames need fewer passes
                 continue
-            with fast_products(model.model):
-                scores = _frame_scores(model, encoder, ids, mask, masked, level, sampler.guidance_scale)
+            scores = _frame_scores(model, encoder, ids, mask, masked, level, sampler.guidance_scale)
             usable &= scores.isfinite().all()
             chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
             ranks = confidence.new_full(masked.shape, -torch.inf).masked_scatter(masked, confidence)
@@ -335,11 +335,13 @@ def _frame_scores(
         ids, masked = torch.cat([ids, without_condition(ids, model.config)]), masked.repeat(2, 1)
         mask = None if mask is None else mask.repeat(2, 1)
     if encoder is None:
-        states = model.encode(ids, mask)[masked]
+        with fast_products(model.model):
+            states = model.encode(ids, mask)[masked]
     else:
         real = torch.ones_like(masked) if mask is None else mask.bool()
         states = encoder.states(model.embed(ids)[real], masked[real])
-    scores = model.level_logits(states, level).to(ids.device)
+    with fast_products(model.model):
+        scores = model.level_logits(states, level).to(ids.device)
     return guided_scores(scores, guidance_scale) if guided else scores
 
 

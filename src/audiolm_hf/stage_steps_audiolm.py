@@ -12,17 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from .compat_audiolm import CACHE_NAME
-from .packed_decoder_audiolm import (
-    FixedCache,
-    build_cache,
-    can_read,
-    fast_products,
-    fixed_length,
-    has_fixed_shapes,
-    pack_decoder,
-    pack_row,
-)
+from .packed_decoder_audiolm import FixedCache, build_cache, can_pack, fixed_length, pack_decoder
 from .packed_encoder_audiolm import PackedEncoder
+from .packed_products_audiolm import fast_products, has_fixed_shapes, pack_row
 
 
 class StageSteps:
@@ -52,7 +44,7 @@ class StageSteps:
     def read_contexts(self) -> None:
         """Compute the states of the contexts' last ids."""
         call = self.model.model._call_impl if self.fixed else self.model.model  # not compiled, as lengths differ
-        if self.mask is None and can_read(self.model.model, self.cache):
+        if self.mask is None and can_pack(self.model.model, self.cache):
             self.states = self._packed_states()
         else:
             self.states = self._states(call, self.length)
@@ -60,7 +52,7 @@ class StageSteps:
         decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
         if decoder is not None and decoder.is_row:
             self.states, weights = decoder.states.copy_(self.states), self.model.level_weights()
-            self.heads = {level: pack_row(each, self.states, decoder.is_streamed) for level, each in weights.items()}
+            self.heads = {level: pack_row(each, self.states, decoder.num_bytes) for level, each in weights.items()}
         self.decoder = decoder
 
     def _packed_states(self) -> Tensor:

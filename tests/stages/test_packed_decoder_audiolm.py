@@ -12,6 +12,8 @@ from transformers import AttentionInterface
 
 from audiolm_hf import packed_decoder_audiolm as packed
 from audiolm_hf import packed_encoder_audiolm as packed_encoder
+from audiolm_hf import packed_products_audiolm as packed_products
+from audiolm_hf import stage_steps_audiolm
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMSemanticModel
 from audiolm_hf.sampling_audiolm import TokenSampler, row_noise, sample_tokens
 from tests.conftest import TINY_LAYOUT, randomise
@@ -90,6 +92,11 @@ def context_of(config, length):
     return torch.tensor(ids if config.stage == "semantic" else [*ids, config.separator_token_id])
 
 
+def leave_to_transformers(patch):
+    for module in (packed, stage_steps_audiolm):
+        patch.setattr(module, "can_pack", lambda *_: False)
+
+
 @pytest.fixture
 def run(monkeypatch):
     """Samples, the scores that they were chosen from, and the number of packed steps."""
@@ -101,7 +108,7 @@ def run(monkeypatch):
             patch.setattr(TokenSampler, "choose", lambda s, each, n: scores.append(each) or choose(s, each, n))
             patch.setattr(packed.PackedDecoder, "step", lambda s, ids: steps.append(ids) or step(s, ids))
             if by_transformers:
-                patch.setattr(packed, "can_pack", lambda *_: False)
+                leave_to_transformers(patch)
             noise = torch.stack([row_noise(0, (row,), NUM_TOKENS) for row in range(len(contexts))])
             tokens = sample_tokens(model, contexts, noise, sampler, **options)
         return tokens, torch.cat(scores, -1), len(steps)
@@ -290,31 +297,53 @@ def test_a_head_that_is_no_plain_weight_is_called(run, change):
     torch.testing.assert_close(run(model, contexts)[1], before * 2)
 
 
+SIZES = {"small": 0.0, "streamed": packed_products.CACHED_BYTES + 1, "large": packed_products.LARGE_BYTES + 1}
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])
-@pytest.mark.parametrize("shape", [(1, 5), (12, 8), (7, 1), (48, 33)])
-def test_the_product_of_a_row_does_not_depend_on_threads(threads, shape, monkeypatch):
+@pytest.mark.parametrize("shape", [(1, 5), (12, 8), (7, 1), (48, 33), (600, 40)])
+@pytest.mark.parametrize("num_bytes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_product_of_a_row_does_not_depend_on_threads(threads, shape, num_bytes, dtype, monkeypatch):
     torch.manual_seed(0)
-    weight, row = torch.randn(shape[1], shape[0]).t(), torch.randn(1, shape[1])
-    alone = packed.pack_row(weight, row, True)()
-    torch.testing.assert_close(alone, row @ weight.t())
-    torch.testing.assert_close(packed.pack_row(weight, row, False)(), alone)
+    weight, row = torch.randn(shape[1], shape[0]).t().to(dtype), torch.randn(1, shape[1])
+    product = packed_products.pack_row(weight, row, num_bytes)
+    alone = product()
+    torch.testing.assert_close(
+        alone, row.to(dtype) @ weight.t(), atol=1e-5, rtol=1e-5 if dtype.itemsize == 4 else 8e-3
+    )
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(packed.pack_row(weight, row, True)(), alone)
+    assert torch.equal(packed_products.pack_row(weight, row, num_bytes)(), alone)
+    row.mul_(2)
+    assert torch.equal(product(), 2 * alone)  # of what is in the row now
 
 
 @pytest.mark.parametrize("num_key_value_heads", [2, 4])
-@pytest.mark.parametrize(("largest", "has_fbgemm"), [(0, True), (0, False), (1e9, True)])
-def test_fbgemm_multiplies_by_decoders_larger_than_the_processors_cache(
-    run, monkeypatch, largest, has_fbgemm, num_key_value_heads
-):
-    calls, multiply = [], torch.embedding_bag
+@pytest.mark.parametrize(("num_bytes", "has_fbgemm"), [(0, True), (20e6, True), (20e6, False), (50e6, True)])
+def test_fbgemm_multiplies_by_decoders_of_some_sizes(run, monkeypatch, num_bytes, has_fbgemm, num_key_value_heads):
+    calls, multiply, pack_row = [], torch.embedding_bag, packed_products.pack_row
     monkeypatch.setattr(torch, "embedding_bag", lambda *arguments: calls.append(1) or multiply(*arguments))
-    monkeypatch.setattr(packed, "_has_fbgemm", lambda: has_fbgemm)
-    monkeypatch.setattr(packed, "CACHED_BYTES", largest)
+    monkeypatch.setattr(packed_products, "has_fbgemm", lambda: has_fbgemm)
+    for module in (packed, stage_steps_audiolm):
+        monkeypatch.setattr(module, "pack_row", lambda weight, row, _: pack_row(weight, row, num_bytes))
     model = build(attention_bias=True, num_key_value_heads=num_key_value_heads)
     assert check_equal(run, model, [context_of(model.config, 5)]) == NUM_TOKENS - 1
     products = 4 * 2 * (NUM_TOKENS - 1) + NUM_TOKENS  # of two layers, and heads
-    assert len(calls) == (products if has_fbgemm and largest == 0 else 0)
+    assert len(calls) == (products if has_fbgemm and num_bytes == 20e6 else 0)
+
+
+def test_a_row_in_bfloat16_is_multiplied_by_fbgemm_if_torch_has_it(run, monkeypatch):
+    half = build(attention_bias=True, mlp_bias=True).bfloat16()
+    if not packed.can_pack(half.model, packed.build_cache(half.config, 4)):
+        pytest.skip("this processor has no bfloat16")
+    calls, multiply = [], torch.embedding_bag
+    monkeypatch.setattr(torch, "embedding_bag", lambda *arguments: calls.append(1) or multiply(*arguments))
+    scores = []
+    for has_fbgemm in (True, False):
+        monkeypatch.setattr(packed, "has_fbgemm", lambda has_fbgemm=has_fbgemm: has_fbgemm)
+        scores.append(run(half, [context_of(half.config, 5)], FirstIds(**PLAIN))[1])
+        assert len(calls) == 4 * 2 * (NUM_TOKENS - 1) + NUM_TOKENS  # none without FBGEMM
+    torch.testing.assert_close(*scores, atol=0.05, rtol=0.05)
 
 
 def test_steps_without_onednn_are_the_same(run, monkeypatch):
@@ -322,19 +351,19 @@ def test_steps_without_onednn_are_the_same(run, monkeypatch):
     model = build(attention_bias=True)
     assert check_equal(run, model, [context_of(model.config, length) for length in (3, 6)]) > 0
     half = build().bfloat16()
-    assert run(half, [context_of(half.config, 5)])[2] == 0
+    assert run(half, [context_of(half.config, 5)])[2] == 0  # torch would convert all weights in every step
 
 
 @pytest.fixture
 def products(monkeypatch):
     """The shapes of the inputs that oneDNN multiplies."""
-    shapes, multiply = [], packed._onednn._linear_pointwise
+    shapes, multiply = [], packed_products._onednn._linear_pointwise
 
     def record(inputs, *arguments):
         shapes.append(tuple(inputs.shape))
         return multiply(inputs, *arguments)
 
-    monkeypatch.setattr(packed, "_onednn", SimpleNamespace(_linear_pointwise=record))
+    monkeypatch.setattr(packed_products, "_onednn", SimpleNamespace(_linear_pointwise=record))
     return shapes
 
 
@@ -345,14 +374,14 @@ def test_fast_products_are_products(products, bias):
     inputs = torch.randn(3, 50, 24)
     with torch.no_grad():
         expected = layer(inputs)
-        with packed.FastProducts():
+        with packed_products.FastProducts():
             torch.testing.assert_close(layer(inputs), expected)
     assert products == [(3, 50, 24)]
 
 
 def test_fast_products_are_of_float32_without_gradients_alone(products):
     layer, inputs = nn.Linear(24, 40), torch.randn(50, 24)
-    with packed.FastProducts():
+    with packed_products.FastProducts():
         layer(inputs).sum().backward()
         with torch.no_grad():
             layer(inputs[:2])
@@ -364,19 +393,19 @@ def test_fast_products_are_of_float32_without_gradients_alone(products):
 
 def test_a_long_prompt_takes_fast_products(products, run, monkeypatch):
     model = build()
-    monkeypatch.setattr(packed, "can_pack", lambda *_: False)
+    leave_to_transformers(monkeypatch)
     assert run(model, [context_of(model.config, 40)])[2] == 0
     assert (1, 42, 32) in products
 
 
 @pytest.mark.parametrize("lengths", [(70,), (37, 37)])
-def test_contexts_are_read_in_blocks(run, monkeypatch, lengths):
-    monkeypatch.setattr(packed_encoder, "BLOCK", 16)
+@pytest.mark.parametrize("num_key_value_heads", [2, 4])
+def test_contexts_are_read_without_modules(run, monkeypatch, lengths, num_key_value_heads):
     reads, states = [], packed_encoder.PackedEncoder.states
     monkeypatch.setattr(
         packed_encoder.PackedEncoder, "states", lambda *arguments: reads.append(1) or states(*arguments)
     )
-    model = build(num_attention_heads=4, num_key_value_heads=2, attention_bias=True)
+    model = build(num_attention_heads=4, num_key_value_heads=num_key_value_heads, attention_bias=True)
     assert check_equal(run, model, [context_of(model.config, length) for length in lengths]) > 0
     assert reads == [1]
 
@@ -385,7 +414,7 @@ def test_attention_on_a_gpu_is_not_planned_for_every_length():
     """cuDNN's takes 4 ms to plan a length (H100), and every step has another one."""
     before = torch.backends.cuda.cudnn_sdp_enabled()
     model = SimpleNamespace(device=torch.device("cuda"), _compiled_call_impl=None)
-    with packed.fast_products(model):
+    with packed_products.fast_products(model):
         assert not torch.backends.cuda.cudnn_sdp_enabled()
         assert torch.backends.cuda.flash_sdp_enabled()
     assert torch.backends.cuda.cudnn_sdp_enabled() == before

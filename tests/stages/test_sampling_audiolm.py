@@ -213,7 +213,8 @@ def test_any_dtype_samples_in_float32_from_its_own_scores(stage, dtype, monkeypa
     start, stop = level_range(stage.config, stage.config.predicted_levels[0])
     expected = model(context[None]).logits[0, -1, start:stop].float()
     finite = seen[0][0].isfinite()
-    torch.testing.assert_close(seen[0][0][finite], expected[finite], atol=2e-2, rtol=2e-2)
+    tolerance = 5e-2 if dtype == torch.bfloat16 else 2e-2
+    torch.testing.assert_close(seen[0][0][finite], expected[finite], atol=tolerance, rtol=tolerance)
 
 
 def test_special_tokens_that_generate_is_told_otherwise_change_nothing(stage):

@@ -19,7 +19,7 @@ from audiolm_hf.configuration_audiolm import AudioLMCoarseConfig, AudioLMFineCon
 from audiolm_hf.evaluation.speed_tasks import Run, sample
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.packed_decoder_audiolm import fast_dtypes
+from audiolm_hf.packed_products_audiolm import fast_dtypes
 
 AUDIOLM_PYTORCH = "audiolm-pytorch"
 SIZES = ((256, 4), (1024, 6))  # hidden size and layers

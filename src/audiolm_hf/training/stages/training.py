@@ -16,7 +16,7 @@ from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, require
 from audiolm_hf.data.tokens import TokenDataset, TokenInfo
 from audiolm_hf.files import replace_folder, write_json
 from audiolm_hf.modeling_stage_audiolm import AudioLMStageBase
-from audiolm_hf.packed_decoder_audiolm import steady_attention
+from audiolm_hf.packed_products_audiolm import steady_attention
 from audiolm_hf.stages_audiolm import STAGES
 from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import SEMANTIC_LEVEL
