@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
-# A decoder of up to CACHED_BYTES, with its keys and values, stays in a core's cache between steps; one of more than
-# LARGE_BYTES is read from memory.
-CACHED_BYTES, LARGE_BYTES = 12e6, 40e6
+# A decoder of up to CACHED_BYTES, with its keys and values, stays in a core's cache between steps; one of up to
+# LARGE_BYTES in the cache that cores share.
+CACHED_BYTES, LARGE_BYTES = 12e6, 32e6
 BLOCK = 256  # outputs that are summed up together
 _onednn: Any = torch.ops.mkldnn
 
@@ -94,27 +94,28 @@ def is_row(hidden: Tensor) -> bool:
 def pack_row(weight: Tensor, row: Tensor, num_bytes: float) -> Callable[[], Tensor]:
     """Return the function that multiplies what is in `row (1, inputs)` by weights `(outputs, inputs)`.
 
-    `row` is float32, and is rounded to the dtype of the weights. `num_bytes` are those that the decoder reads in a step.
+    `row` is float32, and is rounded to the dtype of the weights. A step of the decoder reads `num_bytes`.
 
     The product is a weighted sum of rows of the transposed weights. FBGEMM has a kernel for such sums of embeddings,
     which fetches weights in advance. The outputs are computed in parts: blocks, and one for each thread.
     """
     outputs, inputs = weight.shape
-    is_streamed = num_bytes > CACHED_BYTES
-    if not has_fbgemm() or (weight.dtype == torch.float32 and not (is_streamed and num_bytes <= LARGE_BYTES)):
+    if not has_fbgemm() or (weight.dtype == torch.float32 and not CACHED_BYTES < num_bytes <= LARGE_BYTES):
         columns = weight.t().contiguous()
         return lambda: torch.mm(row, columns)
-    parts = max(min(torch.get_num_threads(), outputs // 16), math.ceil(outputs / BLOCK) if is_streamed else 1)
+    blocks = math.ceil(outputs / BLOCK) if num_bytes > LARGE_BYTES else 1
+    parts = max(min(torch.get_num_threads(), outputs // 16), blocks)
     width = math.ceil(outputs / parts)
     table = F.pad(weight, (0, 0, 0, parts * width - outputs)).reshape(parts, width, inputs).mT.contiguous()
-    table = table.view(-1, width)
-    places = torch.arange(parts * inputs, device="cpu")
-    starts, shares = places[::inputs].contiguous(), weight.new_empty(parts, inputs)
+    table, places = table.view(-1, width), torch.arange(parts * inputs, device="cpu")
+    shares = row if parts == 1 and row.dtype == weight.dtype else weight.new_empty(parts, inputs)
+    starts, factors = places[::inputs].contiguous(), shares.view(-1)
 
     def multiply_row() -> Tensor:
-        shares.copy_(row)
-        sums = torch.embedding_bag(table, places, starts, False, 0, False, shares.view(-1))[0]
-        return sums.view(1, -1)[:, :outputs]
+        if shares is not row:
+            shares.copy_(row)
+        sums = torch.embedding_bag(table, places, starts, False, 0, False, factors)[0]
+        return sums if parts == 1 else sums.view(1, -1)[:, :outputs]
 
     return multiply_row
 

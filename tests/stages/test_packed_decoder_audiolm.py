@@ -297,7 +297,7 @@ def test_a_head_that_is_no_plain_weight_is_called(run, change):
     torch.testing.assert_close(run(model, contexts)[1], before * 2)
 
 
-SIZES = {"small": 0.0, "streamed": packed_products.CACHED_BYTES + 1, "large": packed_products.LARGE_BYTES + 1}
+SIZES = {"small": 0.0, "shared cache": packed_products.CACHED_BYTES + 1, "large": packed_products.LARGE_BYTES + 1}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])

@@ -38,6 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=["transformers-generate", "audiolm-pytorch"],
         help="other systems to measure in the same run (install audiolm-pytorch without its dependencies)",
     )
+    text = "dtype of the weights (default: that of the checkpoint)"
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="auto", help=text)
     add_machine(parser)
     add_report(parser)
 
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = find_device(arguments.device)
     folder = resolve_checkpoint(arguments.checkpoint)
     with hold_report(arguments.output, arguments.overwrite):
-        model = AudioLMModel.from_pretrained(folder).eval().to(device)
+        model = AudioLMModel.from_pretrained(folder, dtype=arguments.dtype).eval().to(device)
         set_threads(model, arguments.threads)
         report = measure_generation(model, arguments.length_s, arguments.batch, arguments.rounds, arguments.against)
         origin = {"command": arguments.command, "checkpoint": Path(folder).resolve().name}

@@ -35,10 +35,10 @@ def measure_generation(
     `"transformers-generate"`, the same stages sampled by `generate` of transformers, or `"audiolm-pytorch"`, that
     package with random weights, compared with stages of the same sizes.
 
-    The result has the device, and rows in `stages` (by stage, batch and system: `tokens_per_s`, `ms_per_step`),
-    `codec` (`encode` and `decode`) and `continuations` (by acoustic mode: all of it, and the time until the first
-    chunk of `stream`), each with `seconds`, `cpu_seconds` of this process and, except for the first chunk,
-    `realtime_factor`; `peak_memory_mib` of the process or the GPU; and why something was `skipped`.
+    The result has the device, the dtype of the weights, and rows in `stages` (by stage, batch and system:
+    `tokens_per_s`, `ms_per_step`), `codec` (`encode` and `decode`) and `continuations` (by acoustic mode: all of it,
+    and the time until the first chunk of `stream`), each with `seconds`, `cpu_seconds` of this process and, except for
+    the first chunk, `realtime_factor`; `peak_memory_mib` of the process or the GPU; and why something was `skipped`.
     """
     skipped: dict[str, str] = {}
     sections = {
@@ -51,6 +51,7 @@ def measure_generation(
     return {
         "device": _device_name(model.device),
         "torch": torch.__version__,
+        "dtype": str(model.dtype).removeprefix("torch."),
         "parameters": {name: stage.num_parameters() for name, stage in model.stages.items()},
         **{section: [row for row, _ in runs] for section, runs in sections.items() if runs},
         "peak_memory_mib": _peak_memory_mib(model.device),
@@ -141,7 +142,7 @@ def format_generation(report: dict[str, Any]) -> str:
     ]
     memory = f"peak memory: {report['peak_memory_mib']:,.0f} MiB" if report["peak_memory_mib"] else ""
     skipped = "\n".join(f"skipped: {name}: {reason}" for name, reason in report["skipped"].items())
-    title = f"{report['device']}, torch {report['torch']}; parameters: {parts}"
+    title = f"{report['device']}, torch {report['torch']}; parameters in {report['dtype']}: {parts}"
     return join_parts([title, *tables, memory, skipped]).rstrip("\n")
 
 
