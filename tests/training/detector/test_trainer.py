@@ -34,7 +34,7 @@ from audiolm_hf.modeling_detector_audiolm import REAL, AudioLMDetectorConfig
 from audiolm_hf.training.config import AudioDataConfig
 from audiolm_hf.training.detector import trainer as module
 from audiolm_hf.training.detector.trainer import DetectorClips, DetectorTrainingConfig, fit_detector, train_detector
-from tests.helpers_checkpoint import DATA, tiny_model, tiny_processor
+from tests.helpers_checkpoint import DATA, tiny_model
 from tests.helpers_sounds import RATE
 
 CLIPS = {
@@ -45,14 +45,6 @@ CLIPS = {
     "prompt_length_s": [0.5, 0.7],
     "batch_size": 2,
 }
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    tiny_model().save_pretrained(folder)
-    tiny_processor().save_pretrained(folder)
-    return folder
 
 
 def tiny_config(output: Path, checkpoint: Path = Path("none"), **changes) -> DetectorTrainingConfig:

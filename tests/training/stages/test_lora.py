@@ -27,14 +27,6 @@ STAGE = {"rank": 4, "max_steps": 4, "warmup_steps": 1, "eval_steps": 2, "batch_t
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    tiny_model().save_pretrained(folder)
-    tiny_processor().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Eight half seconds of two speakers, listed by a file."""
     folder = tmp_path_factory.mktemp("data")
@@ -71,9 +63,9 @@ def adapter_tensors(folder):
 
 
 @pytest.fixture(scope="module")
-def trained(base, data, tmp_path_factory):
+def trained(checkpoint, data, tmp_path_factory):
     output = tmp_path_factory.mktemp("trained")
-    train_lora(config_of(base, data, output))
+    train_lora(config_of(checkpoint, data, output))
     return output
 
 
@@ -81,9 +73,9 @@ def test_nothing_that_is_written_has_a_path_of_this_machine(trained):
     assert [path for path in trained.rglob("*") if path.is_file() and b"pytest-of" in path.read_bytes()] == []
 
 
-def test_only_adapters_change(trained, base, tmp_path):
+def test_only_adapters_change(trained, checkpoint, tmp_path):
     model = AudioLMModel.from_pretrained(trained / "adapter")
-    before = AudioLMModel.from_pretrained(base).state_dict()
+    before = AudioLMModel.from_pretrained(checkpoint).state_dict()
     after = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items()}
     assert before.keys() == {name for name in after if ".lora_" not in name}
     assert all(tensor.equal(after[name]) for name, tensor in before.items())
@@ -91,7 +83,7 @@ def test_only_adapters_change(trained, base, tmp_path):
     assert {name.partition(".")[0] for name in tensors} == {"coarse", "fine"}
     assert len(tensors) == 2 * 2 * 7 * 2  # stages, layers, linear layers of each, A and B
     assert all(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name)  # zeros at first
-    fresh = adapt_stage(tiny_model().coarse, config_of(base, trained, tmp_path).stages["coarse"], seed=0)
+    fresh = adapt_stage(tiny_model().coarse, config_of(checkpoint, trained, tmp_path).stages["coarse"], seed=0)
     starts = {
         name.replace(".default", "").replace("base_model.model", "coarse"): weight
         for name, weight in fresh.named_parameters()
@@ -99,13 +91,13 @@ def test_only_adapters_change(trained, base, tmp_path):
     assert all(not tensor.equal(starts[name]) for name, tensor in tensors.items() if name.startswith("coarse."))
 
 
-def test_folder_is_an_adapter_of_peft_and_tells_what_was_learned(trained, base):
+def test_folder_is_an_adapter_of_peft_and_tells_what_was_learned(trained, checkpoint):
     recordings = read_adapter_notes(trained / "adapter")["recordings"]
     assert recordings["speaker"] == "ann"
     assert recordings["train"] == ["book/1", "book/2", "book/3"]
     assert recordings["validation"] == ["book/5"]
     config = PeftConfig.from_pretrained(str(trained / "adapter"))
-    assert (trained / "adapter" / config.base_model_name_or_path).resolve() == base.resolve()
+    assert (trained / "adapter" / config.base_model_name_or_path).resolve() == checkpoint.resolve()
     model = AudioLMModel.from_pretrained(trained / "adapter")
     by_peft = PeftModel.from_pretrained(tiny_model(), trained / "adapter").base_model.model
     ids = torch.randint(0, 20, (1, 6))
@@ -120,9 +112,9 @@ def test_folder_is_an_adapter_of_peft_and_tells_what_was_learned(trained, base):
         assert figures["after"]["all"]["bits"] < figures["before"]["all"]["bits"]
 
 
-def test_stages_of_other_ranks_are_joined(base, data, tmp_path):
+def test_stages_of_other_ranks_are_joined(checkpoint, data, tmp_path):
     changes = {"coarse": STAGE | {"max_steps": 1}, "fine": STAGE | {"max_steps": 1, "rank": 2}}
-    train_lora(config_of(base, data, tmp_path, **changes))
+    train_lora(config_of(checkpoint, data, tmp_path, **changes))
     model = AudioLMModel.from_pretrained(tmp_path / "adapter")
     ids = torch.randint(0, 20, (1, 6))
     for name, rank in (("coarse", 4), ("fine", 2)):
@@ -132,12 +124,12 @@ def test_stages_of_other_ranks_are_joined(base, data, tmp_path):
 
 
 @pytest.fixture
-def old_folder(trained, base, tmp_path):
+def old_folder(trained, checkpoint, tmp_path):
     """An adapter folder of the older form."""
     for name in ("coarse", "fine"):
         shutil.copytree(trained / name / "final", tmp_path / "old" / name)
     norms = {name: getattr(tiny_model(), name).model.norm.weight[:16].tolist() for name in ("coarse", "fine")}
-    notes = {"base": os.path.relpath(base, tmp_path / "old"), "stages": norms, "recordings": {"speaker": "ann"}}
+    notes = {"base": os.path.relpath(checkpoint, tmp_path / "old"), "stages": norms, "recordings": {"speaker": "ann"}}
     (tmp_path / "old" / ADAPTER_FILE).write_text(json.dumps(notes))
     return tmp_path / "old"
 
@@ -166,8 +158,8 @@ def test_what_cannot_be_converted_is_refused(trained, old_folder, tmp_path, caps
     assert not (tmp_path / "new").exists()
 
 
-def test_resumed_training_equals_an_uninterrupted_one(trained, base, data, tmp_path):
-    config = config_of(base, data, tmp_path, fine=None)
+def test_resumed_training_equals_an_uninterrupted_one(trained, checkpoint, data, tmp_path):
+    config = config_of(checkpoint, data, tmp_path, fine=None)
     with interrupted_after(3):
         train_lora(config)
     assert not (tmp_path / "adapter").exists()
@@ -177,9 +169,9 @@ def test_resumed_training_equals_an_uninterrupted_one(trained, base, data, tmp_p
     assert all(tensor.equal(whole[name]) for name, tensor in resumed.items())
 
 
-def test_training_goes_through_the_program(base, data, tmp_path, capsys):
+def test_training_goes_through_the_program(checkpoint, data, tmp_path, capsys):
     config = tmp_path / "voice.yaml"
-    values = values_of(base, data, tmp_path / "run", coarse=None, fine=None, semantic=STAGE | {"max_steps": 1})
+    values = values_of(checkpoint, data, tmp_path / "run", coarse=None, fine=None, semantic=STAGE | {"max_steps": 1})
     config.write_text(json.dumps({"kind": "lora"} | values))  # JSON is YAML
     assert main(["train", "--config", str(config), "data.train_minutes=0.01"]) == 0
     output = tmp_path / "out.wav"
@@ -200,9 +192,9 @@ def test_other_base_in_the_same_folder_is_refused(trained, data, tmp_path):
         train_lora(config_of(tmp_path, data, trained))
 
 
-def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
+def test_another_voice_in_the_same_folder_is_refused(trained, checkpoint, data):
     before = (trained / "adapter/adapter_model.safetensors").read_bytes()
-    config = config_of(base, data, trained)
+    config = config_of(checkpoint, data, trained)
     assert train_lora(config) == trained / "adapter"
     other_rank = config.stages | {"coarse": replace(config.stages["coarse"], rank=3)}
     for values, message in (
@@ -225,9 +217,9 @@ def test_another_voice_in_the_same_folder_is_refused(trained, base, data):
         ({"quantization": "2bit"}, "quantization is '2bit'; it must be one of"),
     ],
 )
-def test_settings_that_make_no_sense_are_errors(base, data, tmp_path, changes, message):
+def test_settings_that_make_no_sense_are_errors(checkpoint, data, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        config_of(base, data, tmp_path, **changes)
+        config_of(checkpoint, data, tmp_path, **changes)
 
 
 def test_a_stage_that_the_base_does_not_have_is_refused(data, tmp_path):
@@ -248,9 +240,9 @@ def test_quantisation_without_its_library_or_without_an_accelerator_is_an_error(
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_same_adapters_as_one(trained, base, data, tmp_path):
+def test_two_processes_train_the_same_adapters_as_one(trained, checkpoint, data, tmp_path):
     config = tmp_path / "voice.yaml"
-    config.write_text(json.dumps({"kind": "lora"} | values_of(base, data, tmp_path / "two")))
+    config.write_text(json.dumps({"kind": "lora"} | values_of(checkpoint, data, tmp_path / "two")))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     process = subprocess.run(
         [*launcher, "-m", "audiolm_hf.cli", "train", "--config", str(config)],

@@ -18,16 +18,8 @@ from audiolm_hf.training.stages.config import StageTrainingConfig
 from audiolm_hf.training.stages.onset_rates import OnsetRatesConfig, fit_onset_rates, fit_rates, with_onset_rates
 from audiolm_hf.training.stages.training import build_stage_model
 from tests import reference
-from tests.helpers_checkpoint import DATA, tiny_model, tiny_processor
+from tests.helpers_checkpoint import DATA, tiny_model
 from tests.helpers_sounds import RATE
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    tiny_model().save_pretrained(folder)
-    tiny_processor().save_pretrained(folder)
-    return folder
 
 
 def config_of(output, checkpoint, **changes):
