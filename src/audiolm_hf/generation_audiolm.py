@@ -37,23 +37,23 @@ from .stages_audiolm import PartsMixin
 from .token_feed_audiolm import Piece, Pieces
 from .token_layout_audiolm import semantic_ids
 
-STREAM_MEMORY_S = 60.0  # seconds of a stream that are in memory at most
+STREAM_MEMORY_S = 60.0  # maximum seconds of a stream that are in memory
 
 
 @dataclass
 class AudioLMGenerateOutput(ModelOutput):
-    """What [`AudioLMModel.generate`] returns. Rows are `batch * num_return_sequences`, a prompt's rows adjacent.
+    """Output of [`AudioLMModel.generate`], of `batch * num_return_sequences` rows; those of a prompt are adjacent.
 
     Args:
         audio_values (`torch.FloatTensor` of shape `(rows, num_samples)`): prompt and continuation, zeros after the end
-            of a row. The prompt's samples are those that were given.
-        audio_lengths (`torch.LongTensor` of shape `(rows,)`): samples of each row.
-        prompt_lengths (`torch.LongTensor` of shape `(rows,)`): of these, samples of the prompt.
-        semantic_tokens (`torch.LongTensor` of shape `(rows, semantic_length)`): tokens of what the stages see of the
-            prompt, and of the continuation; 0 after the end of a row.
+            of a row. The prompt is returned as it was given, not resynthesized.
+        audio_lengths (`torch.LongTensor` of shape `(rows,)`): number of samples of each row.
+        prompt_lengths (`torch.LongTensor` of shape `(rows,)`): number of these that belong to the prompt.
+        semantic_tokens (`torch.LongTensor` of shape `(rows, semantic_length)`): tokens of the end of the prompt that
+            the stages are conditioned on, and of the continuation; 0 after the end of a row.
         semantic_attention_mask (`torch.LongTensor` of shape `(rows, semantic_length)`): 1 for real tokens.
-        audio_codes (`torch.LongTensor` of shape `(rows, num_codebooks, frames)`): codes of what the stages see of the
-            prompt, and of the continuation; 0 after the end of a row.
+        audio_codes (`torch.LongTensor` of shape `(rows, num_codebooks, frames)`): codes of the end of the prompt
+            that the stages are conditioned on, and of the continuation; 0 after the end of a row.
         codes_attention_mask (`torch.LongTensor` of shape `(rows, frames)`): 1 for real frames.
     """
 
@@ -67,13 +67,13 @@ class AudioLMGenerateOutput(ModelOutput):
 
 
 class AudioLMGenerationMixin(PartsMixin):
-    """`generate` of [`AudioLMModel`], in parts."""
+    """`generate` and `stream` of [`AudioLMModel`]."""
 
     generation_config: AudioLMGenerationConfig
 
     @property
     def min_prompt_s(self) -> float:
-        """Seconds of the shortest prompt."""
+        """Minimum length of a prompt in seconds."""
         return self.time_grid.frames_of(1) / self.acoustic_codec.frame_rate
 
     @settled
@@ -97,36 +97,39 @@ class AudioLMGenerationMixin(PartsMixin):
     ) -> AudioLMGenerateOutput:
         """Continue prompts, generate without one, or synthesize semantic tokens in a prompt's voice.
 
-        A prompt is tokenized from its end backwards, by whole semantic tokens and codec frames, as far as the longest
-        window of the stages reaches, at the loudness of the training data and, if the configuration has it, with their
-        spectrum; the continuation has the prompt's loudness and spectrum.
+        Only the end of a prompt is tokenized: the whole semantic tokens and codec frames that the longest window of
+        the stages can hold. It is first scaled to the loudness of the training data and, if the configuration has
+        their spectrum, filtered to it. The continuation has the loudness and spectrum of the prompt.
 
-        A row's result depends on its prompt, the seed and its number among the continuations of that prompt (among all
-        rows, without prompts); not on the batch, up to round-off: kernels may sum in another order with other rows or
-        threads, and a draw on the border between two tokens (about one in a million, often in half precision) may then
-        become the other.
+        A row depends on its prompt, the seed and its index among the continuations of that prompt (without prompts,
+        its index among all rows). It does not depend on the rest of the batch, except for rounding errors: with other
+        rows or threads, kernels may sum in another order, which may change a draw at the boundary between two tokens
+        (about one in a million, often in half precision).
 
         Args:
             input_values (`torch.FloatTensor` of shape `(batch, num_samples)`, *optional*): prompts in [-1, 1] at
                 `sampling_rate`. None generates unconditionally.
             attention_mask (`torch.LongTensor` of shape `(batch, num_samples)`, *optional*): 1 for real samples, 0 for
                 padding on the right.
-            semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): tokens that follow
-                the prompt, at the tokenizer's rate, repeats included, in place of those of the semantic stage.
+            semantic_tokens (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): tokens of the
+                continuation, at the tokenizer's rate, including repeats; they replace those of the semantic stage.
             semantic_attention_mask (`torch.LongTensor` of shape `(batch, semantic_length)`, *optional*): 1 for real
                 tokens, 0 for padding on the right.
             continuation_length_s (`float`, *optional*): maximum length in seconds. A row is shorter if the semantic
-                stage ends it.
-            min_continuation_length_s (`float`, *optional*): no row ends before this many seconds.
+                stage predicts its end.
+            min_continuation_length_s (`float`, *optional*): minimum length in seconds.
             num_return_sequences (`int`, defaults to 1): continuations of each prompt.
-            batch_size (`int`, *optional*, defaults to 1): rows to generate where there is no prompt.
+            batch_size (`int`, *optional*, defaults to 1): number of rows to generate without prompts.
             seed (`int`, *optional*): 0 or more; the same seed gives the same samples.
-            generator (`torch.Generator`, *optional*): draws the seed; without both, torch's global generator draws it.
-            progress (`Callable[[str, int, int], None]`, *optional*): called with stage, tokens done and all tokens.
-            streamer (`BaseStreamer`, *optional*): receives the continuation of a single row as it is made: `put` gets
-                each chunk of `stream`, and `end` follows the last one or an error; see [`AudioIteratorStreamer`].
-            generation_config ([`AudioLMGenerationConfig`], *optional*): used in place of the model's own. A plain
-                `GenerationConfig` changes the model's own in all stages by what it sets (`temperature`, `top_k`, ...).
+            generator (`torch.Generator`, *optional*): draws the seed; torch's global generator does so if
+                neither `seed` nor `generator` is given.
+            progress (`Callable[[str, int, int], None]`, *optional*): called with the stage, the number of finished
+                tokens and the total number of tokens.
+            streamer (`BaseStreamer`, *optional*): receives the continuation of a single row while it is generated:
+                `put` is called with each chunk of `stream`, and `end` after the last chunk or an error; see
+                [`AudioIteratorStreamer`].
+            generation_config ([`AudioLMGenerationConfig`], *optional*): replaces the model's own. A plain
+                `GenerationConfig` only overrides the values that it sets (`temperature`, `top_k`, ...), in all stages.
             **stage_kwargs: options of [`AudioLMGenerationConfig`], such as `semantic_temperature=0.9`, or
                 `temperature=0.9` for all stages.
 
@@ -140,7 +143,7 @@ class AudioLMGenerationMixin(PartsMixin):
         """
         with ExitStack() as stack:
             if callable(end := getattr(streamer, "end", None)):
-                stack.callback(end)  # also after an error, so that nobody waits for more
+                stack.callback(end)  # also after an error, so that no reader waits forever
             run = self._begin(
                 input_values,
                 attention_mask,
@@ -179,8 +182,9 @@ class AudioLMGenerationMixin(PartsMixin):
     ) -> Iterator[Tensor]:
         """Continue a prompt chunk by chunk, in memory that does not grow with the length.
 
-        The chunks are the continuation that `generate` returns for the same inputs and seed, bit for bit. This call
-        reads the prompt; the stages run while chunks are asked for, and closing the iterator ends them.
+        The chunks are the continuation that `generate` returns for the same inputs and seed, bit for bit. The
+        prompt is read by the call itself; the stages only run when a chunk is requested, and stop when the iterator is
+        closed.
 
         ```python
         >>> for chunk in model.stream(input_values, continuation_length_s=60, seed=0):
@@ -190,15 +194,15 @@ class AudioLMGenerationMixin(PartsMixin):
         Args:
             input_values (`torch.FloatTensor` of shape `(1, num_samples)`, *optional*): as for `generate`, but one row.
             attention_mask (`torch.LongTensor` of shape `(1, num_samples)`, *optional*): as for `generate`.
-            chunk_s (`float`, *optional*): seconds of each chunk but the last; by default, chunks are of the lengths in
-                which the codec decodes, from 0.32 s on.
+            chunk_s (`float`, *optional*): length in seconds of each chunk except the last. By default, a chunk is what
+                the codec decodes at once, beginning with 0.32 s.
             **options: those of `generate` except `streamer`, for one row.
 
         Returns:
             `Iterator[torch.FloatTensor]`: samples of shape `(num_samples,)`, without those of the prompt.
 
         Raises:
-            TypeError, ValueError: as `generate`; or there are several rows.
+            TypeError, ValueError: as in `generate`, and if there are several rows.
         """
         chunk_s = Within(0, 1e7, above=True).check("chunk_s", chunk_s, optional=True)
         chunks = self._stream(input_values, attention_mask, **options)
@@ -251,15 +255,15 @@ class AudioLMGenerationMixin(PartsMixin):
         num_candidates = 1 if input_values is None else options.semantic_num_candidates
         kept_s = min(length_s, STREAM_MEMORY_S) if bounded else length_s
         check_generation_memory(self, num_rows, kept_s, num_candidates)
-        spoken = self._read_tokens(semantic_tokens, semantic_attention_mask)
-        prompts = self._read_prompts(input_values, attention_mask, len(spoken) or batch_size or 1, copy=bounded)
-        if spoken and len(spoken) != len(prompts):
-            raise ValueError(f"There are {len(prompts)} prompts and {len(spoken)} rows of semantic_tokens.")
+        token_rows = self._read_tokens(semantic_tokens, semantic_attention_mask)
+        prompts = self._read_prompts(input_values, attention_mask, len(token_rows) or batch_size or 1, copy=bounded)
+        if token_rows and len(token_rows) != len(prompts):
+            raise ValueError(f"There are {len(prompts)} prompts and {len(token_rows)} rows of semantic_tokens.")
         rows = [prompt for prompt in prompts for _ in range(num_return_sequences)]
         indices = [index % num_return_sequences for index in range(len(rows))]
-        if input_values is None and not spoken:  # rows without prompts would all be the same
+        if input_values is None and not token_rows:  # otherwise, all rows would be the same
             indices = list(range(len(rows)))
-        new_tokens = [tokens for tokens in spoken for _ in range(num_return_sequences)]
+        new_tokens = [tokens for tokens in token_rows for _ in range(num_return_sequences)]
         return Continuation(self, rows, indices, seed, options, new_tokens, others.get("progress"))
 
     def check_generate_options(
@@ -272,11 +276,11 @@ class AudioLMGenerationMixin(PartsMixin):
         generation_config: GenerationConfig | None = None,
         **options: Any,
     ) -> AudioLMGenerationConfig:
-        """Check options of `generate`, and return how it will sample."""
-        in_place = isinstance(generation_config, AudioLMGenerationConfig)
+        """Check options of `generate`, and return the resulting configuration."""
+        is_complete = isinstance(generation_config, AudioLMGenerationConfig)
         own = AudioLMGenerationConfig.from_model_config(self.config)
-        own = own.with_options(generation_config if in_place else self.generation_config)
-        changes = None if in_place else generation_config
+        own = own.with_options(generation_config if is_complete else self.generation_config)
+        changes = None if is_complete else generation_config
         merged = own.with_options(changes, **options)
         merged.check_stages(self.config, stated_options(changes, options))
         check_seed(seed, generator)
@@ -290,7 +294,7 @@ class AudioLMGenerationMixin(PartsMixin):
     ) -> list[Prompt]:
         """Check, tokenize and encode every prompt on its own, so that it does not depend on padding.
 
-        A stream needs a `copy`, because it reads them again when the caller may already have overwritten them.
+        A stream needs a `copy`, because it reads the prompts again later, when the caller may have overwritten them.
         """
         if input_values is None:
             empty = torch.zeros(0, dtype=torch.int64, device=self.device)
@@ -329,13 +333,13 @@ class AudioLMGenerationMixin(PartsMixin):
         return rows
 
     def num_generated_codebooks(self) -> int:
-        """Return the leading levels of the codec that continuations are decoded from."""
+        """Return the number of levels of codes that continuations are decoded from."""
         stages = self.config.stage_configs
         return max(stages[name].num_stage_codebooks for name in self.check_generate_options().used_stages(self.config))
 
 
 class _Record:
-    """Hands over the pieces of a stage, and keeps them."""
+    """Yields the pieces of a stage, and keeps them."""
 
     def __init__(self, source: Pieces) -> None:
         self.source, self.pieces = source, list[list[Piece]]()
@@ -346,7 +350,7 @@ class _Record:
             yield pieces
 
     def values(self, row: int) -> Iterator[Tensor]:
-        """Return the pieces of a row, beginning with those that were handed over already."""
+        """Yield the pieces of a row, beginning with those that were already yielded."""
         yield from (pieces[row].values for pieces in [*self.pieces])
         yield from (pieces[row].values for pieces in self)
 

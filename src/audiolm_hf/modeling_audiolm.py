@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""AudioLM: two tokenizers and the stages put together, from waveform to longer waveform; see `generation_audiolm`.
+"""The whole model: semantic tokenizer, codec and stages; `generation_audiolm.py` generates audio with it.
 
 Paper: AudioLM (arXiv 2209.03143).
 """
@@ -24,13 +24,13 @@ from .stages_audiolm import STAGES
 
 
 class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, AudioLMPreTrainedModel):
-    """Continue audio: semantic tokenizer, acoustic codec and stages in one checkpoint.
+    """AudioLM: semantic tokenizer, acoustic codec and stages in one checkpoint.
 
-    A dtype given to `from_pretrained`, `to`, `half` and the like is that of the stages. The tokenizer and the codec
-    stay in float32, so that a prompt has the same tokens and codes.
+    A dtype given to `from_pretrained`, `to`, `half` and the like only applies to the stages. The tokenizer and the
+    codec stay in float32, so that a prompt has the same tokens and codes with every dtype.
 
     Args:
-        config ([`AudioLMConfig`]): composes the parts.
+        config ([`AudioLMConfig`]): the configurations of the parts.
 
     Raises:
         ValueError: if the codec has fewer levels than the stages model, or the stages disagree about repeats.
@@ -44,7 +44,8 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
     generation_config_class = AudioLMGenerationConfig
     custom_pipelines = CUSTOM_PIPELINES
     supports_gradient_checkpointing = True
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["semantic_tokenizer", "codec"]  # nor quantized: tokens would change
+    # Quantization also leaves these out, because it would change the tokens.
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["semantic_tokenizer", "codec"]
     _supports_attention_backend = True
     _float32_names = r"(semantic_tokenizer|codec)\."
 
@@ -54,7 +55,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         super().__init__(config)
         # A fast attention implementation is requested for the stages; the other parts choose what they support.
         for part in (config.semantic_tokenizer_config, config.codec_config):
-            if part._attn_implementation != "eager":  # which all of them support
+            if part._attn_implementation != "eager":  # every part supports eager
                 part._attn_implementation = None
         kind = config.semantic_tokenizer_config.model_type
         self.semantic_tokenizer = SEMANTIC_TOKENIZERS[kind](config.semantic_tokenizer_config)
@@ -72,12 +73,12 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         """Build a model from trained parts, without copying their weights; tokenizer and codec are frozen.
 
         Args:
-            semantic_tokenizer ([`AudioLMSemanticTokenizer`] or another that is registered): audio to semantic tokens.
+            semantic_tokenizer ([`AudioLMSemanticTokenizer`] or another registered class): audio to semantic tokens.
             codec ([`SoundStreamModel`], `EncodecModel`, `DacModel` or `MimiModel`): audio to codes and back.
             **stages ([`AudioLMStageBase`]): the stages by name, such as `semantic=..., coarse=...`.
 
         Raises:
-            ValueError: if the parts do not agree with each other, or a stage has another name.
+            ValueError: if the parts do not fit each other, or a stage is passed under the name of another.
         """
         for name, stage in stages.items():
             if getattr(stage.config, "stage", None) != name:
@@ -87,7 +88,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
                 )
         parts = {"semantic_tokenizer": semantic_tokenizer, "codec": codec, **stages}
         config = AudioLMConfig(**{f"{name}_config": part.config for name, part in parts.items()})
-        with torch.device("meta"):  # weights of its own would be replaced at once
+        with torch.device("meta"):  # without its own weights, which are replaced below
             model = cls(config)
         for name, part in parts.items():
             model.add_module(name, part)
@@ -96,7 +97,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
 
     @property
     def dtype(self) -> torch.dtype:
-        """The stages' dtype; tokenizer and codec have float32."""
+        """The dtype of the stages; the tokenizer and the codec are in float32."""
         return next(iter(self.stages.values())).dtype
 
     def _freeze_tokenizers(self) -> None:
@@ -131,12 +132,12 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         if given is not None:
             self.generation_config = AudioLMGenerationConfig.from_model_config(self.config).with_options(given)
             return
-        # Where weights are given as `state_dict`, or a checkpoint has no such file, the defaults hold.
+        # Where weights are given as `state_dict`, or a checkpoint has no such file, the defaults apply.
         fields = None if source is None else read_generation_config(source, **options)
         self.generation_config = AudioLMGenerationConfig(**(fields or {})).for_stages(self.stages)
 
     def add_adapter(self, adapter_config: Any, adapter_name: str | None = None) -> None:
-        """Add a new adapter of the stages; layers of the frozen tokenizer and codec with the same names have none."""
+        """Add a new adapter to the stages, but not to layers of the same names in the frozen tokenizer and codec."""
         if getattr(adapter_config, "exclude_modules", "") is None:
             adapter_config.exclude_modules = rf"({'|'.join(self._keep_in_fp32_modules)})\..*"
         super().add_adapter(adapter_config, adapter_name)
@@ -145,7 +146,7 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         """Return `None`: quantization and PEFT ask each stage for its own embeddings."""
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: the whole has no embeddings of its own."""
+        """Raise an error, because only the stages have token embeddings."""
         raise ValueError(
             "AudioLMModel has no embeddings to resize; those of a stage have a row for each id that its configuration "
             "counts, so build a model of another configuration."

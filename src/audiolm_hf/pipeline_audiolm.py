@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The pipeline of the task "audio-continuation": a prompt in, the prompt and its continuation out.
 
-The file of the whole model imports this one, so that it is saved with every such checkpoint.
+`modeling_audiolm.py` imports this file, so that it is saved with every checkpoint of the whole model.
 """
 
 import math
@@ -24,7 +24,7 @@ from .processing_audiolm import is_clip
 TASK = "audio-continuation"
 # The entry of `config.json` by which transformers finds the pipeline in a checkpoint's folder.
 CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_audiolm.AudioContinuationPipeline", "pt": ["AutoModel"]}}
-_TOKENS = ("semantic_tokens", "semantic_attention_mask")  # of generate, which checks them; besides the prompt
+_TOKENS = ("semantic_tokens", "semantic_attention_mask")  # inputs that generate checks itself
 
 
 class AudioContinuation(TypedDict):
@@ -46,7 +46,7 @@ def check_same_rate(model: Any, processor: Any) -> None:
 
 @dataclass
 class Prompt:
-    """A prompt with its `name` for error messages, and its `features` once it is read."""
+    """A prompt with its `name` for error messages, and its `features` after it is read."""
 
     audio: Any
     name: str
@@ -69,7 +69,7 @@ def _number(audio: Any, index: int) -> Prompt:
 
 
 def _number_all(prompts: Any) -> Iterator[Prompt]:
-    """Number the prompts of a generator; an empty one is an error."""
+    """Number the prompts of a generator; an empty generator is an error."""
     index = -1
     for index, audio in enumerate(prompts):
         yield _number(audio, index)
@@ -104,7 +104,7 @@ class AudioContinuationPipeline(Pipeline):
 
     def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
         _check_loading(kwargs)
-        check_dtype("dtype", kwargs.get("dtype"))  # transformers has loaded it with another, and warned
+        check_dtype("dtype", kwargs.get("dtype"))  # transformers only warns of an unknown one
         if model.config.model_type != "audiolm":
             raise ValueError(f"The model is of type {model.config.model_type!r}; give one of type 'audiolm'.")
         super().__init__(model, *args, **kwargs)
@@ -117,7 +117,7 @@ class AudioContinuationPipeline(Pipeline):
             inputs: a prompt in any form that [`AudioLMProcessor`] reads; or a list, tuple, column, generator or torch
                 dataset of these. The prompts of a list are all checked before the first is continued.
             kwargs: options, all of them optional, as follows.
-            sampling_rate (`int`, *optional*): rate of prompts given as bare arrays, Hz.
+            sampling_rate (`int`, *optional*): sampling rate in Hz of prompts given as arrays.
             continuation_length_s (`float`, *optional*): maximum length of the continuation in seconds; by default that
                 of the checkpoint.
             min_continuation_length_s (`float`, *optional*): minimum length in seconds; equal to
@@ -147,11 +147,11 @@ class AudioContinuationPipeline(Pipeline):
 
         Args:
             inputs: one prompt in any form that [`AudioLMProcessor`] reads.
-            chunk_s (`float`, *optional*): seconds of each chunk but the last, see [`AudioLMModel.stream`].
-            kwargs: options of `__call__` except `batch_size`, `num_workers` and several `num_return_sequences`.
+            chunk_s (`float`, *optional*): length in seconds of each chunk but the last, see [`AudioLMModel.stream`].
+            kwargs: options of `__call__` except `batch_size` and `num_workers`; one continuation only.
 
         Returns:
-            `Iterator[dict]`: results as of `__call__`; the first is the prompt, unless `return_full_audio=False`.
+            `Iterator[dict]`: results as of `__call__`. The first is the prompt, unless `return_full_audio=False`.
         """
         preprocess, forward, postprocess = self._sanitize_parameters(**kwargs)
         features = self.preprocess(inputs, **(self._preprocess_params | preprocess))
@@ -219,7 +219,7 @@ class AudioContinuationPipeline(Pipeline):
             if not prompt.name:
                 raise
             raise type(error)(f"{prompt.name}: {error}") from error
-        # The prompt may last hours, and all of it is real.
+        # There is no padding. The mask is expanded, not filled, because a prompt may last hours.
         mask = torch.ones(1, 1, dtype=torch.long, device="cpu").expand_as(features["input_values"])
         return {**features, "attention_mask": mask}
 

@@ -37,22 +37,22 @@ from audiolm_hf.threads import set_threads
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A row of the table: help, description, and the functions that add its own options and that evaluate."""
+    """An evaluation: its help and description, and the functions that add its options and run it."""
 
     help: str
     description: str
     add_options: Callable[[argparse.ArgumentParser], None]
     evaluate: Callable[[argparse.Namespace, str], Result]
-    formats: tuple[str, ...] = ()  # endings of further files next to the report
+    suffixes: tuple[str, ...] = ()  # of other files that are written next to the report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="evaluation", required=True, metavar="|".join(EVALUATIONS))
     for name, evaluation in EVALUATIONS.items():
-        one = kinds.add_parser(name, help=evaluation.help, description=evaluation.description)
-        evaluation.add_options(one)
-        add_report(one, name == "checkpoint")
-        add_machine(one)
+        subparser = kinds.add_parser(name, help=evaluation.help, description=evaluation.description)
+        evaluation.add_options(subparser)
+        add_report(subparser, name == "checkpoint")
+        add_machine(subparser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = (path for value in values for path in (value if isinstance(value, list) else [value]))
     check_inputs(path for path in given if isinstance(path, Path))
     device = find_device(arguments.device)
-    with hold_report(output, arguments.overwrite, evaluation.formats):
+    with hold_report(output, arguments.overwrite, evaluation.suffixes):
         report, text = evaluation.evaluate(arguments, device)
         sys.stdout.write(text)
         if output is not None:
@@ -87,7 +87,7 @@ def _origin(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_quality(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quality", action="store_true", help="also score continuations of speech by DistillMOS")
+    parser.add_argument("--quality", action="store_true", help="also score continuations of speech with DistillMOS")
 
 
 def _add_kind(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,9 @@ def _add_kind(parser: argparse.ArgumentParser) -> None:
 
 def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, default=None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora, such as librispeech/, piano/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the data, such as librispeech/ and piano/"
+    )
     _add_kind(parser)
     parser.add_argument(
         "--protocols",
@@ -110,7 +112,7 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--num-samples", "spectrograms to draw", 6)
     add_continuations(parser, 4)
     _add_quality(parser)
-    add_length(parser, "--train-minutes", "minutes of audio for the clusters of spectra (default 80)", 80.0)
+    add_length(parser, "--train-minutes", "minutes of audio for fitting the k-means baselines (default 80)", 80.0)
     parser.add_argument(
         "--train-tokens", type=Path, help="token dataset for the n-grams; by default the training files are tokenized"
     )
@@ -149,7 +151,7 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         action=Checked,
-        help="numbers of leading levels to evaluate in addition to all levels",
+        help="also evaluate the codec with only this many of its first levels",
     )
 
 
@@ -171,8 +173,8 @@ def _evaluate_codec(arguments: argparse.Namespace, device: str) -> Result:
 def _tokens_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, default=None)
     _add_kind(parser)
-    add_data(parser, "held-out recordings; speech with transcripts (`text`)")
-    add_data(parser, "recordings that the clusters of spectra are fitted on", "--train-data", required=False)
+    add_data(parser, "held-out recordings; those of speech need transcripts (`text`)")
+    add_data(parser, "recordings that the k-means baselines are fitted on", "--train-data", required=False)
     parser.add_argument(
         "--item-file",
         type=Path,
@@ -182,7 +184,7 @@ def _tokens_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--midi", type=Path, help="parquet file of the MIDI files that --data was rendered from (piano)"
     )
-    add_seed(parser, "seed of the clusters (default 0)")
+    add_seed(parser, "seed of the k-means baselines (default 0)")
 
 
 def _evaluate_tokens(arguments: argparse.Namespace, device: str) -> Result:
@@ -220,8 +222,8 @@ def _likelihood_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--benchmark",
         type=Path,
-        help="in place of tokens, folder of pairs of sounds: ZeroSpeech 2021 (sWUGGY, sBLIMP), SALMon, or positive/ "
-        "and negative/; with --output, the official score files are written next to it",
+        help="folder of pairs of sounds, instead of tokens: ZeroSpeech 2021 (sWUGGY, sBLIMP), SALMon, or positive/ "
+        "and negative/; with --output, the official score files are written next to the output",
     )
 
 
@@ -288,7 +290,7 @@ EVALUATIONS = {
     ),
     "codec": Evaluation(
         "quality of a codec and use of its codebooks",
-        "Measure PESQ-WB and STOI (speech only), SI-SDR, distances of spectrograms and the use of every level, "
+        "Measure PESQ-WB and STOI (speech only), SI-SDR, spectrogram distances and the codebook use of every level, "
         "compared with Opus (Debian: opus-tools).",
         _codec_options,
         _evaluate_codec,
@@ -313,8 +315,8 @@ EVALUATIONS = {
         "speaker and prosody, or key and notes, of continuations",
         "Measure loudness, silence, repetition and timbre of continuations, and speaker similarity, pauses and pitch "
         "of speech, or key, pitch classes and onsets of piano. They are compared with real continuations, other "
-        "speakers or pieces, noise and silence. From 60 s on, every 10 s are compared with the prompt instead, "
-        "which shows drift.",
+        "speakers or pieces, noise and silence. From 60 s on, each 10 s of a continuation is compared with "
+        "the prompt instead, to measure drift.",
         _continuation_options,
         _evaluate_continuation,
     ),
@@ -342,15 +344,15 @@ EVALUATIONS = {
     ),
     "detector": Evaluation(
         "error rates of the detector of generated audio",
-        "Measure accuracy, EER, AUC and detection rates against real recordings, as they are and through the codec: "
-        "after edits, in noise, by length and by group. Measure the same for other generators. The baselines are "
-        "spectral flatness and shuffled labels.",
+        "Measure accuracy, EER, AUC and detection rates against real recordings, as they are and resynthesized "
+        "by the codec: after edits, in noise, by length and by group. The same is measured for other generators. The "
+        "baselines are spectral flatness and shuffled labels.",
         evaluate_speech.detector_options,
         evaluate_speech.evaluate_detected,
     ),
     "watermark": Evaluation(
-        "what the watermark costs, and what it survives",
-        "Measure PESQ-WB of speech with a watermark, and in how many clips it is found after edits and codecs.",
+        "effect of the watermark on quality, and its detection after edits",
+        "Measure PESQ-WB of speech with a watermark, and in how many clips it is detected after edits and codecs.",
         evaluate_speech.watermark_options,
         evaluate_speech.evaluate_marks,
     ),

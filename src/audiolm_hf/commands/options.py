@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
     """The parser of a command; an unknown option is an error that suggests the closest one."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse arguments; the first option among those that are left is an error."""
+        """Parse arguments; an unknown option is an error."""
         found, rest = super().parse_known_args(args, namespace)
         unknown = next((text.partition("=")[0] for text in rest if text.startswith("-")), None)
         if unknown is not None:
@@ -127,7 +127,7 @@ def find_device(name: str | None) -> str:
 
 
 def load_model(arguments: argparse.Namespace, device: str, *data: Sequence[Path]) -> list[Any]:
-    """Return the AudioLM `--checkpoint` in float32 with its threads set, and an `AudioSource` of each of `data`.
+    """Return the model of `--checkpoint` in float32, with `--threads` set, and an `AudioSource` for each of `data`.
 
     The data are checked before the model is loaded.
     """
@@ -151,7 +151,7 @@ def check_inputs(paths: Iterable[Path | None]) -> None:
 
 @contextmanager
 def hold_report(output: Path | None, overwrite: bool, others: Sequence[str] = ()) -> Iterator[None]:
-    """Check that a report can be written, also to a new folder, and refuse other processes within the context.
+    """Check that a report can be written, also to a new folder, and lock it against other processes.
 
     Its suffix must not be one of `others`, the suffixes of files written next to it. Existing files are only replaced
     with `overwrite`, or if this program wrote the report.
@@ -185,6 +185,6 @@ def _is_report(path: Path) -> bool:
 
 
 def write_report(output: Path | None, text: str) -> None:
-    """Write a report in one step, through a symbolic link; without a path, do nothing."""
+    """Write a report atomically, also through a symbolic link; without a path, do nothing."""
     if output is not None:
         write_text(output.resolve(), text)

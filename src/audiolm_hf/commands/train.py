@@ -17,12 +17,12 @@ from audiolm_hf.training.recipe import load_config, run_training
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = f"Train from a YAML file, whose key `kind` is one of {', '.join(TRAINING_KINDS)}."
     parser.add_argument(
-        "-h", "--help", action="store_true", help="show this help; with --kind, the keys of a training"
+        "-h", "--help", action="store_true", help="show this help or, with --kind, the keys of that kind of training"
     )
     parser.add_argument("--kind", choices=TRAINING_KINDS, help="kind of training whose keys --help shows")
     parser.add_argument("--config", type=Path, help="YAML file of the training")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the output folder if it is of another training"
+        "--overwrite", action="store_true", help="replace an output folder that belongs to another training"
     )
     parser.add_argument(
         "--estimate", action="store_true", help="print parameters, operations and memory instead of training"

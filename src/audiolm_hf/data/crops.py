@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """From token datasets to the batches that a stage is trained on: crops, sequences, padding.
 
-Every batch is a function of the seed and its number alone, so a training resumes exactly without saved state. A crop
-is measured in units of the grid of both tokenizers, see [`~audiolm_hf.time_grid_audiolm.TimeGrid`] (40 ms at 25 and
+Every batch depends only on the seed and its number, so that training resumes exactly without saved state. A crop is
+measured in units of the grid of both tokenizers, see [`~audiolm_hf.time_grid_audiolm.TimeGrid`] (40 ms at 25 and
 50 Hz).
 
 Paper: AudioLM (arXiv 2209.03143), crops of 30, 10 and 3 s for the three stages.
@@ -29,9 +29,11 @@ from audiolm_hf.token_layout_audiolm import (
     token_levels,
 )
 
-ANCHOR_SHARE = 0.5  # of the crops that begin with an anchor from elsewhere in the recording
-EDGE_SHARE = 0.5  # of a window by which crops are drawn past the ends, then moved inside: ends are seen as often
-BATCHES_PER_SORT = 64  # batches' worth of crops that are sorted by length together
+ANCHOR_SHARE = 0.5  # share of the crops whose anchor is taken from elsewhere in the recording
+# Crops are drawn up to this share of a window beyond the ends of a record, and then moved inside, so that its ends are
+# drawn as often as the rest.
+EDGE_SHARE = 0.5
+BATCHES_PER_SORT = 64  # number of batches whose crops are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,21 @@ class Crop:
     length: int
 
     def tokens(self, grid: TimeGrid) -> slice:
-        """Return the semantic tokens of the crop; a record may end before."""
+        """Return the slice of the crop's semantic tokens, which may extend beyond the end of the record."""
         return slice(grid.tokens_before(self.start), grid.tokens_before(self.start + self.length))
 
     def frames(self, grid: TimeGrid) -> slice:
-        """Return the frames of the crop; a record may end before."""
+        """Return the slice of the crop's frames, which may extend beyond the end of the record."""
         return slice(grid.frames_before(self.start), grid.frames_before(self.start + self.length))
 
 
 def record_units(record: TokenRecord, grid: TimeGrid) -> int:
-    """Return the grid units that a record fills, the last perhaps in part."""
+    """Return the number of grid units of a record, including a last one that is partly filled."""
     return grid.units_of(len(record.semantic_tokens), record.audio_codes.shape[1])
 
 
 def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) -> list[Crop]:
-    """Cut an epoch's crops, in grid units: from each record about as many windows as fit, at random places."""
+    """Draw an epoch's crops, in grid units: from each record, about as many windows as fit, at random positions."""
     crops = []
     for record, length in enumerate(units):
         room = length - window
@@ -72,10 +74,10 @@ def random_crops(units: Sequence[int], window: int, rng: np.random.Generator) ->
 
 
 def split_crop(crop: Crop, units: int, anchor: int, rng: np.random.Generator) -> list[Crop]:
-    """Replace the first `anchor` grid units of a crop by others of its record (of `units`) before or after the rest.
+    """Replace the first `anchor` grid units of a crop with others of its record (of `units`) before or after the rest.
 
-    In generation, too, a window that has moved begins with its anchor (see `anchor_length_s` of
-    [`AudioLMStageConfig`]). A share of the crops, and those without a rest, stay as they are.
+    In generation, too, every window but the first begins with an anchor (see `anchor_length_s` of
+    [`AudioLMStageConfig`]). A share of the crops, and those that are not longer than an anchor, are left unchanged.
     """
     if rng.random() >= ANCHOR_SHARE or crop.length <= anchor:
         return [crop]
@@ -92,7 +94,7 @@ def build_example(
     config: AudioLMStageConfig,
     drop_condition: bool = False,
 ) -> dict[str, Tensor]:
-    """Build the `input_ids` and `labels (sequence_length,)` of crops one after the other, cut at the same times."""
+    """Build `input_ids` and `labels`, `(sequence_length,)`, from crops of tokens and codes that are concatenated."""
     tokens = np.concatenate([record.semantic_tokens[crop.tokens(grid)] for crop in crops])
     codes = np.concatenate([record.audio_codes[:, crop.frames(grid)] for crop in crops], axis=1)
     semantic_tokens, audio_codes = (torch.from_numpy(ids.astype(np.int64)) for ids in (tokens, codes))
@@ -105,8 +107,9 @@ def build_example(
 def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, rng: np.random.Generator) -> Tensor:
     """Replace a share of the input ids by random ids of the same level; special tokens and the condition stay.
 
-    A small stage is trained on clean codes but generates from its own, and memorizes little data soon. Noise in the
-    inputs helps against both, and keeps the condition useful: a code can nearly be predicted from clean codes alone.
+    In training, a stage is conditioned on real codes, but in generation on its own. A small dataset is also memorized
+    early. Noise in the inputs reduces both problems, and makes the stage use the condition, which it could nearly do
+    without if all previous codes were clean.
     """
     if share == 0:
         return input_ids
@@ -121,34 +124,34 @@ def corrupt_inputs(input_ids: Tensor, config: AudioLMStageConfig, share: float, 
 
 @dataclass(eq=False)
 class StageBatches(Dataset):
-    """The batches of one stage, each in `parts` equal shares: a function of the seed and their number alone.
+    """The batches of one stage, each split into `parts`; they depend only on the seed and their number.
 
-    Crops of like length share a batch, so that little of it is padding. Item `i` is part `i % parts` of batch
+    Crops of similar length share a batch, so that little of it is padding. Item `i` is part `i % parts` of batch
     `i // parts`. Processes and accumulation steps each take parts, so that the training does not depend on how many
     of them there are.
     """
 
     tokens: TokenDataset  # the records
     config: AudioLMStageConfig  # the stage; its `window_length_s` is the length of a crop
-    batch_tokens: int  # most ids in a batch, padding included; a single longer sequence still makes a batch
-    num_batches: int  # how many there are
+    batch_tokens: int  # maximum ids in a batch, including padding; a longer sequence is one batch
+    num_batches: int  # number of batches
     seed: int = 0  # of crops, order, corruption and dropped conditions
     corruption: float = 0.0  # share of input ids replaced, see [`corrupt_inputs`]
     condition_dropout: float = 0.0  # share of coarse sequences without semantic tokens
-    parts: int = 1  # shares of each batch
+    parts: int = 1  # number of parts of each batch
 
     def __post_init__(self) -> None:
         check_agreement(self.tokens.info, self.config)
         self.grid = self.tokens.info.grid
         self._lengths = SequenceLengths(self.tokens, self.grid, self.config)
-        self._first_batches = [0]  # number of the first batch of each epoch planned so far, and of the one after
+        self._first_batches = [0]  # number of the first batch of each epoch planned so far, and of the next epoch
         self._plan: tuple[int, list[list[Crop]]] = (-1, [])
 
     def __len__(self) -> int:
         return self.num_batches * self.parts
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Build part `index % parts` of a batch, see [`pad_examples`]; without a sequence left, one without labels."""
+        """Build part `index % parts` of a batch, see [`pad_examples`]; an empty part has a sequence without labels."""
         number, part = divmod(index, self.parts)
         crops = self._find(number)
         examples = [self._example(number, row, crops[row]) for row in range(part, len(crops), self.parts)]
@@ -158,7 +161,7 @@ class StageBatches(Dataset):
         return pad_examples(examples, self.config)
 
     def _example(self, number: int, row: int, crop: Crop) -> dict[str, Tensor]:
-        """Build one row of a batch; its random numbers are its own."""
+        """Build one row of a batch; its random numbers depend only on the seed and its position."""
         rng = np.random.default_rng([self.seed, 1, number, row])
         drop = rng.random() < self.condition_dropout
         crops = [crop]
@@ -193,7 +196,7 @@ class SequenceLengths:
         self.grid, self.config = grid, config
         self.units: list[int] = []  # grid units of each record
         self._sizes: list[tuple[int, int]] = []  # semantic tokens and frames of each record
-        self._changes: list[np.ndarray] = []  # one bit a token: it differs from the one before
+        self._changes: list[np.ndarray] = []  # one bit per token: whether it differs from the previous one
         for record in tokens:
             self.units.append(record_units(record, grid))
             self._sizes.append((len(record.semantic_tokens), record.audio_codes.shape[1]))
@@ -212,13 +215,13 @@ class SequenceLengths:
 
 
 def longest_sequence(info: TokenInfo, config: AudioLMStageConfig) -> int:
-    """Count the ids of the longest sequence that a stage can meet in training: a whole window, no repeats removed."""
+    """Count the ids of the longest possible training sequence: a whole window in which no token repeats."""
     units = info.grid.units(config.window_length_s)
     return config.sequence_length(info.grid.tokens_of(units), info.grid.frames_of(units))
 
 
 def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch_tokens: int) -> list[list[Crop]]:
-    """Split crops into batches of like length and at most `batch_tokens` ids; one longer sequence makes a batch."""
+    """Split crops into batches of similar length and at most `batch_tokens` ids; a longer crop is one batch."""
     sizes = [lengths(crop) for crop in crops]
     stride = max(1, int(BATCHES_PER_SORT * batch_tokens * len(crops) / sum(sizes)))
     batches: list[list[Crop]] = []
@@ -236,7 +239,7 @@ def group_by_length(crops: Sequence[Crop], lengths: Callable[[Crop], int], batch
 
 
 def validation_batches(tokens: TokenDataset, config: AudioLMStageConfig, batch_tokens: int) -> list[dict[str, Tensor]]:
-    """Build batches of all records in consecutive windows; of the parallel stage, once for each level to mask."""
+    """Build batches of all records in consecutive windows; for the parallel stage, once for each level to mask."""
     check_agreement(tokens.info, config)
     grid = tokens.info.grid
     window, lengths = grid.units(config.window_length_s), SequenceLengths(tokens, grid, config)

@@ -1,7 +1,7 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Recordings before decoding: where they are, their labels, and the lists that name them.
+"""Recordings before decoding: their files, their labels, and the lists that name them.
 
-Lists are read here, not by `datasets`: it takes one type for a whole column and cannot say which entry is wrong.
+Lists are not read with `datasets`, which has one type for a whole column and does not report which entry is wrong.
 """
 
 import csv
@@ -39,10 +39,10 @@ _LABELS = {
 class Clip:
     """A recording that is not decoded yet."""
 
-    name: str  # of its file, relative to the given folder or list, so that it does not depend on where that lies
+    name: str  # of its file, relative to the given folder or list, so that it does not depend on their location
     path: Path  # the audio file, or the table or dataset that holds it
     row: int = -1  # in the table; -1 for a file of its own
-    data: bytes | None = None  # the encoded audio itself, where it was streamed
+    data: bytes | None = None  # the encoded audio, if it was streamed
     start_s: float = 0.0  # where it begins in the file, in seconds
     end_s: float | None = None  # where it ends, in seconds; the end of the file by default
     duration: float | None = None  # seconds, where a table states them
@@ -53,7 +53,7 @@ class Clip:
 
     @property
     def id(self) -> str:
-        """The name, `#row` in a table, and the part that is cut out; unique within what it was listed with."""
+        """The name, `#row` in a table, and start and end of a segment; unique in the list of recordings."""
         row = f"#{self.row}" if self.row >= 0 else ""
         whole = not self.start_s and self.end_s is None
         return self.name + row + ("" if whole else f"[{self.start_s}:{'' if self.end_s is None else self.end_s}]")
@@ -68,7 +68,7 @@ class ClipList:
 
     @property
     def key(self) -> str:
-        """Hash of what is listed, with its labels: 16 hexadecimal digits."""
+        """Hash of the recordings and their labels: 16 hexadecimal digits."""
         lines = ("\t".join((clip.id, clip.speaker, clip.accent, clip.source)) for clip in self.clips)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -89,14 +89,14 @@ class ClipList:
 
 
 def label_columns(names: Iterable[str]) -> dict[str, str]:
-    """Return the column of each label that is among the names of columns."""
+    """Return, for each label, its column among the given names, if there is one."""
     there = set(names)
     found = {label: [name for name in others if name in there] for label, others in _LABELS.items()}
     return {label: columns[0] for label, columns in found.items() if columns}
 
 
 def read_labels(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the labels that a row gives, as text: those fields of a [`Clip`]."""
+    """Return the labels in a row as text, by the fields of [`Clip`]."""
     return {label: str(row[column]) for label, column in label_columns(row).items() if row[column] is not None}
 
 
@@ -106,7 +106,7 @@ def read_manifest(path: Path) -> list[Clip]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from None
-    lines = [line for line in text.split("\n") if line.strip()]  # no other character ends a line
+    lines = [line for line in text.split("\n") if line.strip()]  # splitlines() would also split at other characters
     if path.suffix.lower() == ".csv":
         rows: Iterable[dict[str, Any]] = _parse_csv(text, path)
     elif path.suffix.lower() == ".jsonl":
@@ -135,7 +135,7 @@ def _parse_csv(text: str, path: Path) -> list[dict[str, Any]]:
 
 
 def number_names(clips: list[Clip]) -> list[Clip]:
-    """Number names that several files have; a file that is listed twice has one name."""
+    """Add numbers to names that several files share; a file that is listed twice keeps one name."""
     folders: dict[Path, Path] = {}
     names: dict[Path, str] = {}
     taken: set[str] = set()
@@ -196,7 +196,7 @@ def files_beside(table: Path, name: str) -> dict[str, Path]:
 
 
 def _name_absolute_ones(clips: list[Clip]) -> list[Clip]:
-    """Name the clips of absolute paths relative to their common folder; without one, by their last part."""
+    """Name clips with absolute paths relative to their common folder or, without one, by their file name."""
     absolute = [path for path in (Path(clip.name) for clip in clips) if path.is_absolute()]
     if not absolute:
         return clips

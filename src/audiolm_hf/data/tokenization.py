@@ -1,10 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """From recordings to a token dataset, in one process or several, resumed after any interruption.
 
-A shard holds a fixed range of the recordings and is written whole or not at all, by the first process alone; the
-others tokenize single recordings for it. So an interrupted run resumes with the shards that are missing, and the
-number of processes changes no byte. Every process computes with one thread: the number of threads changes the last
-bits of sums, and with them about one code in a million.
+A shard has a fixed range of the recordings. It is written atomically by the main process, for which the others
+tokenize single recordings. So an interrupted run resumes with the missing shards, and the result does not depend on
+the number of processes. Every process computes with one thread, because the number of threads changes the rounding of
+sums, and thereby about one code in a million.
 """
 
 import dataclasses
@@ -50,17 +50,17 @@ from audiolm_hf.settings import Count, NotNegative, Settings
 if TYPE_CHECKING:
     from audiolm_hf.data.hf_datasets import ClipStream
 
-_KIND = "tokens with relative ids"  # of run; in older ones, "tokens", ids are whole paths
+_KIND = "tokens with relative ids"  # of run; runs of the older kind "tokens" have full paths as ids
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizationPlan(Settings):
     """How the work is divided."""
 
-    recordings_per_shard: Count = 64  # about what an interruption costs
+    recordings_per_shard: Count = 64  # an interruption loses about this many
     min_duration_s: NotNegative = 0.0  # shorter recordings are left out, in seconds
     num_workers: Annotated[int, Within(1, 4096, whole=True)] = 1  # processes
-    speed: Speed = 1.0  # at which recordings are played
+    speed: Speed = 1.0  # playback speed of the recordings
 
 
 def tokenize_recordings(
@@ -73,8 +73,8 @@ def tokenize_recordings(
     """Tokenize recordings into a token dataset.
 
     After an interruption, the same call resumes. Recordings that cannot be read are left out and listed, with the
-    reason, in `skipped.jsonl`. With several workers, `load_tokenizers` is called in each of them, so that it must be
-    something that other processes can import.
+    reason, in `skipped.jsonl`. With several workers, `load_tokenizers` is called in each of them, and must be
+    importable there.
     """
     plan, output = plan or TokenizationPlan(), Path(output)
     check_writable(output)
@@ -85,7 +85,7 @@ def tokenize_recordings(
     with hold_folder(output, _KIND, described, {"data": source.files}, overwrite=overwrite) as held:
         shards, total, done = _missing_shards(source, output, plan)
         if not (output / INFO_FILE).exists():
-            if not isinstance(source, ClipList):  # first, so that a missing file means that the stream has ended
+            if not isinstance(source, ClipList):  # written first: without it, the stream has ended
                 write_json(output / STREAM_FILE, {"shard": 0, "state": None})
             _write_info(output, described)
         if plan.num_workers == 1:
@@ -132,7 +132,7 @@ class _Shard(NamedTuple):
 def _missing_shards(
     source: "ClipList | ClipStream", output: Path, plan: TokenizationPlan
 ) -> tuple[Iterable[_Shard], int | None, int]:
-    """Return the missing shards, the number of all recordings, and of those that are done."""
+    """Return the missing shards, and the numbers of all recordings and of those that are done."""
     size, position = plan.recordings_per_shard, output / STREAM_FILE
     if isinstance(source, ClipList):
         starts = range(0, len(source.clips), size)
@@ -168,7 +168,7 @@ _Made = Generator[tuple[_Shard, Iterable[_Result]], None, None]
 class _Tokenizer:
     """Tokenizes single recordings, in any process."""
 
-    of_worker: "ClassVar[_Tokenizer]"  # where this process is one of the pool
+    of_worker: "ClassVar[_Tokenizer]"  # set in the processes of the pool
 
     def __init__(self, tokenizers: TokenizerPair, datasets: dict[Path, Any], plan: TokenizationPlan) -> None:
         self._tokenizers, self._plan = tokenizers, plan
@@ -198,7 +198,7 @@ def _make_here(shards: Iterable[_Shard], tokenizer: _Tokenizer) -> _Made:
 def _make_in_processes(
     shards: Iterable[_Shard], load: Callable[[], TokenizerPair], datasets: dict[Path, Any], plan: TokenizationPlan
 ) -> _Made:
-    """Tokenize in new processes, far enough ahead of the shard that is being written to keep them busy."""
+    """Tokenize in new processes, enough shards ahead of the one that is written to keep all of them busy."""
     context = get_context("spawn")  # a fork would copy threads' locks, and an accelerator's state
     pool = ProcessPoolExecutor(plan.num_workers, context, _start_worker, (load, datasets, plan))
     ahead = 1 + -(-2 * plan.num_workers // plan.recordings_per_shard)
@@ -224,7 +224,7 @@ def _start_worker(load: Callable[[], TokenizerPair], datasets: dict[Path, Any], 
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the first one is gone, which the pool does not do after `kill -9`."""
+    """End this process when the main process ends, which the pool does not do after `kill -9`."""
     if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)
@@ -255,7 +255,7 @@ def _write_shards(made: _Made, output: Path, advance: Callable[[], Any]) -> None
 
 
 def _finish(output: Path) -> TokenDataset:
-    """List what was left out, and open the dataset."""
+    """Write the list of recordings that were left out, and open the dataset."""
     skipped = read_skipped(output)
     if skipped:
         entries = ({"id": id, "reason": reason} for id, reason in skipped.items())

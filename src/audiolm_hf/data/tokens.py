@@ -2,8 +2,8 @@
 """Token datasets: tokenized recordings, on disk and as records.
 
 A token dataset is a folder of parquet shards, `tokens-<number>.parquet`, and `tokens.json`, which describes the tokens
-and names the tokenizers by a hash. The stages are trained on it without touching audio again. The semantic tokens of
-a row are stored without consecutive repeats, with the number of times each occurs; codes are stored as they are.
+and identifies the tokenizers by a hash. The stages are trained on it without reading audio again. The semantic tokens
+of a row are stored without consecutive repeats, with the number of times each occurs; codes are stored as they are.
 
 Paper: AudioLM (arXiv 2209.03143), the two tokenizers; stages 1 and 2 for the repeats.
 """
@@ -30,9 +30,9 @@ from audiolm_hf.time_grid_audiolm import TimeGrid
 from audiolm_hf.token_layout_audiolm import remove_repeats
 
 INFO_FILE = "tokens.json"
-STREAM_FILE = "stream.json"  # where a stream is resumed; removed when it has ended
+STREAM_FILE = "stream.json"  # position to resume a stream from; removed at its end
 SKIPPED_FILE = "skipped.jsonl"
-RECORDS_PER_ROW_GROUP = 16  # read together: few enough that one record is cheap, enough to compress well
+RECORDS_PER_ROW_GROUP = 16  # read together: few, so that reading one record is fast, but enough to compress well
 _SKIPPED_KEY = b"audiolm_hf.skipped"
 _SCHEMA = pa.schema(
     [
@@ -100,14 +100,14 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def shard_hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of a token dataset's shards; those that did not change since their run are not read again."""
+    """Return the SHA-256 of a token dataset's shards; unchanged shards are not hashed again."""
     shards = {path.name: path for path in shard_paths(folder)}
     states = file_states(shards, recorded_result(folder), hashed_bytes=math.inf)
     return {name: digest for name, (_, _, digest) in states.items()}
 
 
 def write_shard(path: Path, records: Sequence[TokenRecord], skipped: Mapping[str, str] | None = None) -> None:
-    """Write records, and reasons for those that were left out as metadata, to one parquet file."""
+    """Write records to one parquet file; its metadata have the reasons why others were left out."""
     rows = []
     for record in records:
         tokens, durations = (found.numpy() for found in remove_repeats(torch.from_numpy(record.semantic_tokens)))
@@ -121,13 +121,13 @@ def write_shard(path: Path, records: Sequence[TokenRecord], skipped: Mapping[str
 
 
 def read_skipped(folder: str | Path) -> dict[str, str]:
-    """Return the reasons why recordings are not in the finished shards of a token dataset, by the recordings' ids."""
+    """Return why recordings were left out of the finished shards of a token dataset, by their ids."""
     listed = (_open_shard(path).schema_arrow.metadata or {} for path in shard_paths(Path(folder)))
     return {entry["id"]: entry["reason"] for found in listed for entry in json.loads(found.get(_SKIPPED_KEY, b"[]"))}
 
 
 class TokenDataset(Sequence[TokenRecord]):
-    """The records of one or more token datasets; read when they are asked for, a few at a time."""
+    """The records of one or more token datasets; read on demand, one row group at a time."""
 
     def __init__(self, folders: str | Path | Sequence[str | Path]) -> None:
         self.folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
@@ -143,7 +143,7 @@ class TokenDataset(Sequence[TokenRecord]):
             self._groups += [(path, group) for group in range(file.num_row_groups)]
             sizes += [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             self.duration += float(file.read(columns=["duration"])["duration"].to_numpy().sum())
-        self._ends = list(accumulate(sizes))  # the record after each row group
+        self._ends = list(accumulate(sizes))  # index after the last record of each row group
         self._cache: ByteCache[list[TokenRecord]] = ByteCache(_CACHED_BYTES, _num_bytes)
         if not any(sizes):
             raise ValueError(f"{', '.join(map(str, self.folders))} hold no tokens; finish `audiolm-hf tokenize`.")
@@ -163,11 +163,11 @@ class TokenDataset(Sequence[TokenRecord]):
         records = _read_row_group(*self._groups[group])
         for record in records:
             tokens, codes, info = record.semantic_tokens, record.audio_codes, self.info
-            levels, most, many = len(codes), codes.max(initial=0), tokens.max(initial=0)
-            if levels != info.num_codebooks or most >= info.codebook_size or many >= info.num_semantic_tokens:
+            levels, max_code, max_token = len(codes), codes.max(initial=0), tokens.max(initial=0)
+            if levels != info.num_codebooks or max_code >= info.codebook_size or max_token >= info.num_semantic_tokens:
                 raise ValueError(
                     f"{self._groups[group][0]} does not fit {INFO_FILE}: it has {levels} codebooks, codes up to "
-                    f"{most} and semantic tokens up to {many}. Tokenize the recordings again."
+                    f"{max_code} and semantic tokens up to {max_token}. Tokenize the recordings again."
                 )
         return records
 

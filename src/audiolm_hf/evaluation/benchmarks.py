@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Files of benchmarks in their official layouts: pairs of sounds of which one should be more likely, and ABX items.
+"""Benchmark files in their official layouts: pairs of sounds, one of which should be more likely, and ABX items.
 
 ZeroSpeech 2021 has `lexical` (sWUGGY) and `syntactic` (sBLIMP), each with folders `dev` and `test` of WAV files and a
 `gold.csv`. SALMon has a folder for each task, with `sample_<number>_0.wav` (positive) and `sample_<number>_1.wav`.
@@ -27,7 +27,7 @@ _SALMON = re.compile(r"sample_(\d+)_([01])\.wav")
 class Pair:
     """Two sounds by name; `positive` should be the more likely one.
 
-    Pairs of an `item` are averaged first. `group` is a row of the table, in addition to the row of all pairs.
+    Pairs of the same `item` are averaged first. Each `group` has a row in the table, in addition to that of all pairs.
     """
 
     positive: str
@@ -46,7 +46,7 @@ class PairTask:
 
 
 def read_benchmark(folder: str | Path) -> list[PairTask]:
-    """Return the tasks of a folder in one of `LAYOUTS`; a `ValueError` names the file and line that does not fit."""
+    """Return the tasks of a folder in one of `LAYOUTS`; a `ValueError` names the invalid file and line."""
     folder = Path(folder)
     tasks = [*_zerospeech_tasks(folder), *_salmon_tasks(folder), *_folder_tasks(folder)]
     if not tasks:
@@ -59,7 +59,7 @@ def _bad(path: Path, line: int, problem: str) -> ValueError:
 
 
 def _read_rows(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Return number and cells of each line of a table with a header that has all `columns`."""
+    """Yield the number and the cells of each line of a table, whose header must have all `columns`."""
     header: list[str] = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
@@ -184,7 +184,7 @@ def _folder_tasks(folder: Path) -> Iterator[PairTask]:
 
 
 def read_items(path: str | Path) -> list[AbxItem]:
-    """Return the triphones of an ABX item file; a `ValueError` names the line that does not fit."""
+    """Return the triphones of an ABX item file; a `ValueError` names an invalid line."""
     path, items, seen = Path(path), list[AbxItem](), set[AbxItem]()
     for line, row in _read_rows(path, _ITEM, " "):
         onset, offset = (_number(path, line, name, row[name]) for name in ("onset", "offset"))
@@ -192,7 +192,7 @@ def read_items(path: str | Path) -> list[AbxItem]:
             raise _bad(path, line, f"onset {onset:g} and offset {offset:g} are not an interval")
         context = (row["prev-phone"], row["next-phone"])
         items.append(AbxItem(row["#phone"], context, row["speaker"], row["#file"], onset, offset))
-        if items[-1] in seen:  # its own copy would be the nearest
+        if items[-1] in seen:  # a duplicate would always be the nearest item
             raise _bad(path, line, "the same item has an earlier line")
         seen.add(items[-1])
     if not items:

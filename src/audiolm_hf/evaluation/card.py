@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The model card of a checkpoint, from the results of its evaluations.
 
-The sections `MEASURED` are written from results. Those of `WRITTEN` are written by people: they are kept, and where
-they are missing, a general text is added.
+The sections in `MEASURED` are generated from results. Those in `WRITTEN` are written by people: existing ones are
+kept, and a missing one gets a default text.
 """
 
 import json
@@ -56,7 +56,7 @@ FORMATS = {  # of the protocols outside the evaluation of a whole checkpoint
 
 
 class Results:
-    """A results file that `command`, an `audiolm-hf evaluate`, wrote for the checkpoint with the hash `digest`."""
+    """A results file of `audiolm-hf evaluate`, which must be of the checkpoint with the hash `digest`."""
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path = path
@@ -97,11 +97,11 @@ class Results:
                     ) from None
 
     def named(self, title: str) -> str:
-        """Return a title with the data, if a protocol of the whole evaluation was run on other data."""
+        """Return a title, with the names of the data if the protocol was not part of a whole evaluation."""
         return f"{title}, {', '.join(self.data)}" if self.evaluation in PROTOCOLS else title
 
     def shown(self) -> str:
-        """Return the command."""
+        """Return the command as Markdown."""
         return f"```bash\n{self.command}\n```"
 
 
@@ -111,8 +111,8 @@ def write_card(
     """Write the card of a checkpoint, its README.md, and copy examples and plots to its subfolder samples.
 
     Front matter and hand-written sections of a card in `folder` are kept. `results` are JSON files of `audiolm-hf
-    evaluate`, `examples` a folder of Opus or MP3 files, each with a PNG picture of its name, and `license` the Hub's
-    identifier of the licence, where the card has none.
+    evaluate`, `examples` a folder of Opus or MP3 files, each with a PNG picture of the same name, and `license` the
+    Hub's identifier of the licence, which is required if the card has none.
     """
     digest, path = checkpoint_hash(folder), folder / "README.md"
     found = [Results(each, digest) for each in results]
@@ -143,13 +143,13 @@ def write_card(
         if not (copy := folder / "samples" / file.name).exists() or not copy.samefile(file):
             shutil.copyfile(file, copy)
     text = f"---\n{data.to_yaml()}\n---\n\n{first}\n\n{body}"
-    ModelCard(text)  # which checks the front matter
+    ModelCard(text)  # raises if the front matter is invalid
     write_text(path, text)
     return path
 
 
 def split_sections(text: str) -> tuple[str, dict[str, str]]:
-    """Return what is above the sections of a card, and the sections' texts by title."""
+    """Return the text above the first section of a card, and the texts of the sections by title."""
     parts: list[tuple[str, list[str]]] = [("", [])]
     fenced = False
     for line in text.strip().splitlines():
@@ -162,7 +162,7 @@ def split_sections(text: str) -> tuple[str, dict[str, str]]:
 
 
 def in_order(sections: Mapping[str, str]) -> dict[str, str]:
-    """Return sections in the order of `ORDER`; each other section stays after the one that it followed."""
+    """Return sections in the order of `ORDER`; any other section stays after the one that it followed."""
     place, places = -1, {}
     for title in sections:
         place = ORDER.index(title) if title in ORDER else place
@@ -171,7 +171,7 @@ def in_order(sections: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_examples(folder: Path) -> dict[Path, Path]:
-    """Return audio files of a folder with their pictures; each must be small, readable and have a PNG of its name."""
+    """Return the audio files of a folder, small and readable, each with the PNG of the same name."""
     found = sorted(path for path in folder.iterdir() if path.suffix in AUDIO_SUFFIXES)
     if not found:
         raise ValueError(f"{folder} holds no audio examples; they end in {' or '.join(AUDIO_SUFFIXES)}.")

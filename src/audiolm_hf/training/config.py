@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Shared parts of the trainings' configurations: data, optimization, its schedule, and a model's keys."""
+"""Shared parts of the training configurations: data, optimization, learning-rate schedule, and a model's keys."""
 
 import dataclasses
 import math
@@ -30,9 +30,9 @@ from audiolm_hf.stages_audiolm import STAGES
 Recordings = Annotated[list[Text], Use.DATA]
 DataFolder = OutputPath  # a run depends on its content, not on its path
 
-EncoderCrop = Annotated[float, Within(0.04, 3600)]  # seconds of a crop, at least a semantic token
-MaskLength = Annotated[float, Within(0.02, 3600)]  # seconds, at least a frame
-Warmup = Annotated[float, Within(0, 10**7)]  # may exceed the steps of a training that an override shortens
+EncoderCrop = Annotated[float, Within(0.04, 3600)]  # seconds of a crop, at least one semantic token
+MaskLength = Annotated[float, Within(0.02, 3600)]  # seconds, at least one frame
+Warmup = Annotated[float, Within(0, 10**7)]  # may exceed max_steps, which an override can shorten
 
 # Accepted by every configuration, although they are not fields of it.
 _ALWAYS_KNOWN = ("model_type", "attn_implementation", "rope_theta")
@@ -60,7 +60,7 @@ class AudioDataConfig(Settings):
 
 @dataclasses.dataclass(kw_only=True)
 class TrainingConfig(Settings):
-    """Shared configuration of the trainings with gradients."""
+    """Shared configuration of all trainings by gradient descent."""
 
     output_folder: OutputPath  # output folder; a run in this folder is resumed
     learning_rate: LearningRate = 1e-3  # peak learning rate of AdamW
@@ -116,7 +116,7 @@ def ordered_stages(stages: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_model_keys(name: str, values: dict[str, Any], known: Collection[str], build: Callable | None = None) -> None:
-    """Check that a model has all keys in `values`, those of the key `name`; transformers accepts any key.
+    """Check that a model has all keys in `values`, the mapping `name` in YAML; transformers would accept any key.
 
     `build` builds the model's configuration, which checks the values.
     """
@@ -126,7 +126,7 @@ def check_model_keys(name: str, values: dict[str, Any], known: Collection[str], 
     try:
         if build is not None:
             build()
-    except Exception as error:  # of any kind: transformers divides by sizes that are 0
+    except Exception as error:  # of any type, such as a division by a size of 0
         raise ValueError(f"{name}, {values}: {' '.join(str(error).split())}") from error
 
 
@@ -161,10 +161,11 @@ def warmup_of(warmup_steps: float, max_steps: int) -> int:
 def learning_rate_factor(
     step: int, max_steps: int, warmup_steps: float, decay_steps: int | None = None, floor: float = 0.0
 ) -> float:
-    """Return the share of the peak learning rate; `decay_steps`, by default all after the warmup, decay to `floor`.
+    """Return the learning rate as a share of its peak.
 
-    Unlike that of transformers' `get_wsd_schedule`, the rate of the first step is above 0, and the decay may begin
-    during the warmup; the bundled checkpoints depend on both.
+    It decays to `floor` in the last `decay_steps`, by default all steps after the warmup. Unlike in transformers'
+    `get_wsd_schedule`, the rate of the first step is above 0, and the decay may begin during the warmup; the bundled
+    checkpoints depend on both.
     """
     warmup = warmup_of(warmup_steps, max_steps)
     rise = min(1.0, (step + 1) / warmup)

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The loop of the trainings that transformers' Trainer does not run, with its log, trackers and checkpoints."""
+"""The training loop of all models except the stages, which use transformers' Trainer: log, trackers, checkpoints."""
 
 import importlib.util
 from pathlib import Path
@@ -19,9 +19,10 @@ from audiolm_hf.training.run import describe_config
 class TrainingLoop:
     """A loop of steps that resumes from its last checkpoint.
 
-    A subclass sets the modules and optimizers to save, and has `_train_step`, which returns the values of the progress
-    bar, and `metrics`, which all processes call for the log. All random numbers of a step follow from the seed and the
-    step, so that checkpoints need no random state. `steps_before` is the offset of the steps in a tracker.
+    A subclass sets the modules and optimizers to save. It defines `_train_step`, which returns the values shown in the
+    progress bar, and `metrics`, which returns the values to log and is called in all processes. The random numbers of
+    a step depend only on the seed and the step, so that checkpoints need no random state. `steps_before` is added to
+    the steps in trackers.
     """
 
     modules: dict[str, nn.Module]  # by the names of their files

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""A decorator for trainings that runs each once per output folder, in one process or several; see `run_folder.py`."""
+"""A decorator that runs a training once per output folder, in one process or several; see `run_folder.py`."""
 
 import dataclasses
 import functools
@@ -26,11 +26,11 @@ POLL_S = 1.0  # seconds between checks for the end of another process's work
 
 
 def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = False) -> Callable[[Callable], Callable]:
-    """Return a decorator that makes a training the run of its `output_folder`.
+    """Return a decorator that ties a training to its `output_folder`.
 
-    The same training is resumed, a finished one is not repeated, and another one is refused. The decorated function
-    has an additional argument `overwrite`, and returns the `Path` of its `result` in the folder. With `alone`,
-    only the main process trains while the others wait.
+    Calling the training again resumes it, or does nothing if it is finished. A folder of another training is an error,
+    unless `overwrite` is set. The decorated function has this additional argument, and returns the `Path` of its
+    `result` in the folder. With `alone`, only the main process trains while the others wait.
     """
 
     def decorate(train: Callable[..., Any]) -> Callable[..., Path]:
@@ -54,7 +54,7 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
                     announce(f"Done before: {folder / result}")
                     return folder / result
                 start = time.monotonic()
-                if logging.is_progress_bar_enabled():  # of transformers' loading and saving
+                if logging.is_progress_bar_enabled():  # hides those of transformers' loading and saving
                     logging.disable_progress_bar()
                     stack.callback(logging.enable_progress_bar)
                 train(config, *arguments)
@@ -69,7 +69,7 @@ def one_run(kind: str, result: str = "", alone: bool = False, shared: bool = Fal
 
 
 def _first_decides(hold: Callable[[], RunFolder], use_cpu: bool) -> RunFolder:
-    """Hold a folder in the main process, and share the result with the others."""
+    """Hold a folder in the main process, and send the result to the others."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return hold()
     PartialState(cpu=use_cpu or not torch.accelerator.is_available())
@@ -111,7 +111,7 @@ def describe_config(config: Any, prefix: str = "") -> tuple[dict[str, Any], dict
 
 
 def _parts(key: str, value: Any, uses: set[str]) -> list[tuple[str, Any]]:
-    """Return a mapping of paths or dataclasses, or a list of names, as values by key; any other value whole."""
+    """Split a mapping of paths or dataclasses, or a list of names, into values by key; keep any other value whole."""
     if isinstance(value, list) and Use.NAMED_INPUT in uses:
         value = dict(enumerate(value))
     if isinstance(value, dict) and (uses or any(map(dataclasses.is_dataclass, value.values()))):

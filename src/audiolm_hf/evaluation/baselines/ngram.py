@@ -2,8 +2,8 @@
 """Interpolated Kneser-Ney n-grams, the baseline of the stages' likelihoods.
 
 A model is the distribution of one kind of token, such as the codes of level 2, given the preceding tokens of any kind.
-It is hand-written on sorted arrays, because NLTK is too slow for millions of tokens, and KenLM predicts the words of a
-single vocabulary.
+The implementation is based on sorted arrays. NLTK is too slow for millions of tokens, and KenLM only predicts the
+words of a single vocabulary.
 
 Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1999), modified Kneser-Ney.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_DISCOUNT = 0.05  # so that unseen tokens have some probability with any counts
+LEAST_DISCOUNT = 0.05  # so that unseen tokens have some probability whatever the counts
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class NGramModel:
         return probabilities
 
     def bits(self, contexts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return the bits of tokens; see [`NGramModel.probabilities`] for the arguments."""
+        """Return the negative log-likelihood of each token in bits; see [`NGramModel.probabilities`]."""
         return -np.log2(self.probabilities(contexts, targets))
 
 

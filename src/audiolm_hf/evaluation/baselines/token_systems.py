@@ -33,9 +33,10 @@ _NUM_CEPSTRA = 13  # as for HuBERT's first targets
 
 @dataclass(frozen=True)
 class TokenSystem:
-    """One kind of tokens of some recordings: int64 `(frames,)` each, `num_tokens` different ones, `frame_rate` in Hz.
+    """Tokens of one kind, int64 `(frames,)` for each recording, out of `num_tokens`, at `frame_rate` Hz.
 
-    Those of k-means also have the `features` before quantization, `(frames, hidden_size)` each, and `centroids`.
+    Tokens of k-means also have the `features` before quantization, `(frames, hidden_size)` for each recording, and the
+    `centroids`.
     """
 
     tokens: list[np.ndarray]
@@ -88,8 +89,8 @@ def spectral_features(array: np.ndarray, sampling_rate: int, frame_rate: float, 
 def fit_kmeans(features: np.ndarray, num_clusters: int, seed: int = 0, num_epochs: int = 20) -> np.ndarray:
     """Return centroids `(num_clusters, hidden_size)`, float32, of features `(frames, hidden_size)`.
 
-    They are those of mini-batch k-means with k-means++ initialization, after at most `num_epochs`. Fewer features than
-    centroids raise a `ValueError`.
+    Mini-batch k-means with k-means++ initialization runs for at most `num_epochs`. A `ValueError` is raised if there
+    are fewer features than centroids.
     """
     if len(features) < num_clusters:
         raise ValueError(
@@ -118,7 +119,7 @@ def token_systems(
 ) -> tuple[dict[str, TokenSystem], list[np.ndarray]]:
     """Return all kinds of tokens of recordings by name, and the acoustic codes `(num_codebooks, frames)` of each.
 
-    See [`evaluate_tokens`] for the arguments; without codec, there are no codes.
+    See [`evaluate_tokens`] for the arguments; without a codec, there are no codes.
     """
     own = semantic_system(tokenizer, records)
     systems = {SEMANTIC: own}

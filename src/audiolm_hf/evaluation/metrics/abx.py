@@ -1,10 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """The ABX test: is a phone closer to the same phone than to another one in the same context?
 
-An item is a triphone, which is a phone with its two neighbours, with the frames of all three. A and X are items of the
-same triphone, and B has another phone between the same neighbours. Within speakers, all three have the same speaker;
-across speakers, X has another one. Items are compared by dynamic time warping. It is hand-written, because the library
-fastabx needs Python 3.12; a slow test compares the two.
+An item is a triphone: a phone and its two neighbours, with the frames of all three. A and X are items of the same
+triphone, and B has another phone between the same neighbours. Within speakers, A, B and X are of the same speaker;
+across speakers, A and B are of one speaker, and X of another. Items are compared by dynamic time warping. The library
+fastabx is not used, because it needs Python 3.12; a slow test compares this implementation with it.
 
 Paper: AudioLM (arXiv 2209.03143), ABX of semantic and acoustic tokens; the items are those of ZeroSpeech 2021.
 """
@@ -50,7 +50,7 @@ def item_frames(item: AbxItem, features: np.ndarray, frame_rate: float) -> np.nd
 def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_rate: float) -> dict[str, float | int]:
     """Return the ABX error, from 0 (perfect) to 0.5 (chance), of all triples of items from [`triphone_items`].
 
-    `features` are `(frames, hidden_size)` by recording, at `frame_rate` Hz; one-hot rows compare tokens. The result
+    `features` are `(frames, hidden_size)` by recording, at `frame_rate` Hz; for tokens, give one-hot rows. The result
     has the error rates `within` and `across`, averaged over the pairs of phones (each over its contexts and speakers),
     NaN without triples; and the numbers of triples, `within_triples` and `across_triples`.
     """
@@ -77,7 +77,7 @@ def abx_error(items: Sequence[AbxItem], features: dict[str, np.ndarray], frame_r
 
 
 def _cells(group: Sequence[AbxItem]) -> dict[str, list[tuple[tuple[str, str], list[int], list[int], list[int]]]]:
-    """Return two phones, and the indices of A, B and X among a context's items, within and across speakers."""
+    """Return pairs of phones, and the indices of A, B and X among a context's items, within and across speakers."""
     places: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, item in enumerate(group):
         places[item.speaker][item.phone].append(place)

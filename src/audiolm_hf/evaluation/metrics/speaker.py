@@ -2,7 +2,7 @@
 """Speaker embeddings of recordings, the identification of a prompt's speaker, and a speaker probe on tokens.
 
 Paper: AudioLM (arXiv 2209.03143), table III: a classifier identifies the prompt's speaker in 92.6 % of the
-continuations. Here, the speaker of the given recordings whose embedding is nearest is identified.
+continuations. Here, the speaker with the nearest embedding among those of the given recordings is identified.
 
 The embeddings are those of resemblyzer (trained for speaker verification, GE2E). It depends on `webrtcvad`, which has
 no wheels. The extra `evaluation` has `webrtcvad-wheels` instead, so that resemblyzer has to be installed separately.
@@ -25,9 +25,9 @@ from audiolm_hf.progress import progress_bar
 INSTALL_COMMAND = "pip install --no-deps resemblyzer==0.1.4"
 SPEAKER_SAMPLING_RATE = 16000  # resemblyzer
 _DETECTOR_WINDOW = 480  # samples of its voice activity detector
-_LEVEL_DB = -30.0  # resemblyzer: quieter recordings are raised to this RMS
+_LOUDNESS_DB = -30.0  # resemblyzer: quieter recordings are raised to this RMS
 RECORDINGS_PER_SPEAKER = 8  # enough for a stable mean embedding
-_LONGEST_S = 10.0  # of each recording
+_LONGEST_S = 10.0  # of each recording that are embedded
 SEGMENT_LENGTH_S = 3.0  # of the speaker probe: the length of a prompt
 _NUM_FOLDS = 5  # of its cross-validation
 _MIN_VOICED_S = 0.1  # minimum length of voiced audio for an embedding
@@ -39,7 +39,7 @@ def speaker_embedding_is_available() -> bool:
 
 
 class SpeakerEmbedder:
-    """Speaker embeddings of recordings by resemblyzer; an `ImportError` if it is not installed."""
+    """Speaker embeddings from resemblyzer; raises an `ImportError` if it is not installed."""
 
     def __init__(self) -> None:
         if not speaker_embedding_is_available():
@@ -48,7 +48,7 @@ class SpeakerEmbedder:
                 f"constraints.txt, in the folder of the repository, then {INSTALL_COMMAND}",
                 name="resemblyzer",
             )
-        with warnings.catch_warnings():  # it imports a deprecated name of scipy
+        with warnings.catch_warnings():  # resemblyzer imports a deprecated name of scipy
             warnings.simplefilter("ignore", DeprecationWarning)
             from resemblyzer import VoiceEncoder, trim_long_silences
         self._network = VoiceEncoder("cpu", verbose=False).eval()
@@ -56,22 +56,22 @@ class SpeakerEmbedder:
 
     @torch.inference_mode()
     def embed(self, array: np.ndarray, sampling_rate: int) -> np.ndarray:
-        """Return the embedding `(256,)`, float32, of length 1, of a recording `(num_samples,)`, 1 s or more.
+        """Return the embedding `(256,)`, float32, with norm 1, of a recording `(num_samples,)` of 1 s or more.
 
-        Long silences are removed first, unless less than 0.1 s of voice is detected; the embedding is then far from
-        that of any voice.
+        Long silences are removed first. If less than 0.1 s of voice is detected, nothing is removed, and the embedding
+        is far from that of any voice.
         """
         _, partials, _ = self._network.embed_utterance(self._voiced(array, sampling_rate), return_partials=True)
-        mean = np.nan_to_num(partials).mean(axis=0)  # the network normalizes its output, which can be 0
+        mean = np.nan_to_num(partials).mean(axis=0)  # the network divides by the norm of its output, which can be 0
         return (mean / max(float(np.linalg.norm(mean)), 1e-6)).astype(np.float32)
 
     def _voiced(self, array: np.ndarray, sampling_rate: int) -> np.ndarray:
         """Return the recording at the network's sampling rate and loudness, without long silences."""
         if sampling_rate != SPEAKER_SAMPLING_RATE:
             array = soxr.resample(array, sampling_rate, SPEAKER_SAMPLING_RATE)
-        level = float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
+        rms = float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
         # Scale to the loudness, but not beyond the range of the detector's 16-bit samples.
-        gain = max(1.0, 10 ** (_LEVEL_DB / 20) / max(level, 1e-9))
+        gain = max(1.0, 10 ** (_LOUDNESS_DB / 20) / max(rms, 1e-9))
         loud = np.clip(array * min(gain, 1e5), -1.0, 1.0).astype(np.float32)
         if len(loud) < _DETECTOR_WINDOW:  # shorter than the detector's window
             return loud
@@ -80,7 +80,7 @@ class SpeakerEmbedder:
 
 
 def speaker_similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the cosine of two embeddings: about 0.89 for the same speaker, 0.56 for others (in LibriSpeech)."""
+    """Return the cosine similarity of two embeddings: in LibriSpeech, about 0.89 within and 0.56 across speakers."""
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
 
@@ -99,8 +99,8 @@ class SpeakerVerifier:
     def references(self, without: str) -> tuple[list[str], np.ndarray]:
         """Return the speakers and their mean embeddings, `(num_speakers, 256)`.
 
-        The prompt's recording is excluded, because its room would identify it; speakers without another recording are
-        excluded.
+        The prompt's recording `without` is excluded, because its room acoustics would identify it, and so are speakers
+        who have no other recording.
         """
         means = {
             speaker: np.mean([vector for name, vector in vectors.items() if name != without], axis=0)
@@ -112,8 +112,8 @@ class SpeakerVerifier:
     def metrics(self, array: np.ndarray, prompt_vector: np.ndarray, record: AudioRecord) -> dict[str, float]:
         """Return the metrics of one continuation.
 
-        `speaker_similarity` is that to the prompt's embedding (0 for silence), and `speaker_found` 1 if the nearest
-        speaker is that of the prompt, else 0 (NaN with fewer than two speakers).
+        `speaker_similarity` compares it with the prompt (0 for silence). `speaker_found` is 1 if the nearest speaker
+        is that of the prompt, else 0 (NaN with fewer than two speakers).
         """
         names, references = self.references(record.id)
         comparable = len(names) > 1 and record.speaker in names

@@ -2,8 +2,8 @@
 """Continuation protocol: metrics of a model's continuations, compared with toplines and floors.
 
 Toplines are the real continuation and its resynthesis by the codec. Floors are another speaker or piece, the prompt
-again, white noise, and silence. A coarse or parallel stage that was also trained without semantic tokens is evaluated
-without them, as the paper's acoustic-only model. None of the metrics measures words or meaning.
+again, white noise, and silence. A coarse or parallel stage that was also trained without semantic tokens is also
+evaluated without them, like the paper's acoustic-only model. None of the metrics measures words or meaning.
 
 Paper: AudioLM (arXiv 2209.03143), continuations of 3 s of speech and of 4 s of piano.
 """
@@ -68,8 +68,9 @@ PIANO_METRICS = {
 class ContinuationTask:
     """Prompts and metrics of a kind of audio.
 
-    `metrics` are the titles of all metrics, and `measure` returns those that are not acoustic. The intervals of the
-    `decisive` ones are printed. The recordings of the `floor` have another `source_of` (speaker or piece).
+    `metrics` are the titles of all metrics, and `measure` returns those that are specific to this kind of audio. The
+    intervals of the `decisive` metrics are printed. `source_of` returns the speaker or the piece of a recording, which
+    is another one in the recordings of the `floor`.
     """
 
     prompt_length_s: float
@@ -134,9 +135,10 @@ def continue_prompts(
     num_continuations: int = 1,
     **stage_kwargs: Any,
 ) -> list[list[np.ndarray]]:
-    """Continue prompts `(batch, num_samples)`, or none, by an exact length; the options are those of `generate`.
+    """Continue prompts `(batch, num_samples)`, or generate without one, by an exact length.
 
-    Returns the continuations of each prompt, float32 of shape `(num_samples,)`, without the prompt.
+    `stage_kwargs` are options of `AudioLMModel.generate`. Returns the continuations of each prompt, float32 of shape
+    `(num_samples,)`, without the prompt.
     """
     output = model.generate(
         None if prompts is None else torch.from_numpy(prompts).to(model.device),
@@ -158,7 +160,7 @@ def baselines(
     loudness = np.sqrt((prompt.astype(np.float64) ** 2).mean())
     noise = np.random.default_rng(seed).standard_normal(len(real))
     systems = {"real": [real], RESYNTHESIS: resynthesize(model, real)}
-    levels = model.num_generated_codebooks()  # all that a continuation is decoded from
+    levels = model.num_generated_codebooks()  # the levels that a continuation is decoded from
     if levels < model.acoustic_codec.num_codebooks:
         systems[COARSE_RESYNTHESIS] = resynthesize(model, real, levels)
     if others:
@@ -192,8 +194,8 @@ def evaluate_continuation(
     system, `rows` (the metrics of every prompt) and settings.
 
     Raises:
-        ValueError: no recording is long enough.
-        ImportError: `quality` is asked for, and DistillMOS is not installed.
+        ValueError: if no recording is long enough.
+        ImportError: if `quality` is set and DistillMOS is not installed.
     """
     task = TASKS[kind]
     prompt_length_s = prompt_length_s or task.prompt_length_s
@@ -204,16 +206,16 @@ def evaluate_continuation(
     measurable = kind == "speech" and speaker_embedding_is_available()
     verifier = SpeakerVerifier(SpeakerEmbedder(), source) if measurable else None
     variants = _variants(model, stage_kwargs)
-    judge = SpeechQuality(model.device) if quality else None
+    quality_model = SpeechQuality(model.device) if quality else None
     rows: dict[str, list[dict[str, float]]] = {}
     for number, record in enumerate(progress_bar(records, desc="continue", unit="prompt")):
         prompt, real = record.array[:boundary], record.array[boundary:end]
         options = (prompt[None], continuation_length_s, seed + number, num_continuations)
         made = {name: continue_prompts(model, *options, **each)[0] for name, each in variants.items()}
         following = [*records[number + 1 :], *records[:number]]
-        strangers = [other for other in following if task.source_of(other) != task.source_of(record)]
-        others = [other.array[boundary:end] for other in strangers[:NUM_OTHERS]]
-        measure = _measure(task, prompt, record, verifier, judge)
+        unrelated = [other for other in following if task.source_of(other) != task.source_of(record)]
+        others = [other.array[boundary:end] for other in unrelated[:NUM_OTHERS]]
+        measure = _measure(task, prompt, record, verifier, quality_model)
         for name, arrays in (made | baselines(prompt, real, model, seed + number, others, task.floor)).items():
             rows.setdefault(name, []).append(_mean_metrics([measure(array) for array in arrays]))
     return _summary(rows, seed) | {
@@ -247,7 +249,7 @@ def _measure(
     prompt: np.ndarray,
     record: AudioRecord,
     verifier: SpeakerVerifier | None,
-    judge: SpeechQuality | None,
+    quality_model: SpeechQuality | None,
 ) -> Callable[[np.ndarray], dict[str, float]]:
     rate = record.sampling_rate
     prompt_vector = None if verifier is None else verifier.embedder.embed(prompt, rate)
@@ -256,8 +258,8 @@ def _measure(
         metrics = acoustic_metrics(array, prompt, rate) | task.measure(array, prompt, rate)
         if verifier is not None and prompt_vector is not None:
             metrics |= verifier.metrics(array, prompt_vector, record)
-        if judge is not None:
-            metrics["quality"] = judge.score(array, rate)
+        if quality_model is not None:
+            metrics["quality"] = quality_model.score(array, rate)
         return metrics
 
     return measure

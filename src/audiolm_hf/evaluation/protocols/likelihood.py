@@ -35,11 +35,11 @@ from audiolm_hf.token_layout_audiolm import (
 )
 
 OTHER_CONDITION = "other condition"
-NGRAM_ORDERS = (1, 2, 3, 5)  # with little data a shorter one can be the better baseline
+NGRAM_ORDERS = (1, 2, 3, 5)  # with little data, a lower order can be the better baseline
 
 
 def check_stage_folders(folders: Sequence[str | Path]) -> list[str]:
-    """Return the types of the models in folders, each an AudioLM or a stage whose sequences have a likelihood."""
+    """Return the model types of folders, each of which must have an AudioLM or a stage that defines a likelihood."""
     kinds = {stage.config_class.model_type: stage.config_class for stage in STAGES.values()}
     found = [read_model_type(folder) for folder in folders]
     for folder, kind in zip(folders, found, strict=True):
@@ -100,7 +100,7 @@ def _grams(dataset: TokenDataset, config: AudioLMStageConfig, order: int) -> dic
 
 
 def scored_crops(units: int, window: int, stride: int) -> list[tuple[Crop, int]]:
-    """Return overlapping windows of a record, each with the number of units that are not scored."""
+    """Return overlapping windows of a record, each with the number of first units that are context, not scored."""
     crops = [(Crop(0, 0, min(window, units)), 0)]
     while crops[-1][0].start + crops[-1][0].length < units:
         before = crops[-1][0]
@@ -115,8 +115,8 @@ def stage_token_bits(
 ) -> dict[int, np.ndarray]:
     """Return the bits of every predicted token of a dataset by level.
 
-    The share `overlap` of a window is not scored, except in the first window of a record. With `other_condition`, the
-    stage is conditioned on the next recording.
+    The first part of a window, its share `overlap`, is context and not scored, except in the first window of a record.
+    With `other_condition`, the stage is conditioned on the tokens of the next recording.
     """
     config = model.config
     found: list[dict[int, np.ndarray]] = []
@@ -134,7 +134,7 @@ def record_token_bits(
     """Return the bits of every predicted token of a record by level; see [`stage_token_bits`]."""
     config = model.config
     window = grid.units(config.window_length_s)
-    # Without repeats, tokens have no fixed duration, so the share that is not scored is not at a fixed position.
+    # Without repeats, tokens have no fixed duration, so that the end of the context has no known position: no overlap.
     stride = window if config.remove_repeats else max(1, round(window * (1 - overlap)))
     bits: dict[int, list[np.ndarray]] = {level: [] for level in config.predicted_levels}
     for crop, context_units in scored_crops(record_units(record, grid), window, stride):
@@ -152,7 +152,7 @@ def record_token_bits(
 
 
 def _with_condition_of(other: TokenRecord, record: TokenRecord, config: AudioLMStageConfig) -> TokenRecord:
-    """Replace the conditioning tokens by those of another record from its middle on, repeated to the same length."""
+    """Replace the conditioning tokens with those of another record, from its middle on, repeated to equal length."""
 
     def fitted(theirs: np.ndarray, length: int) -> np.ndarray:
         turned = np.roll(theirs, theirs.shape[-1] // 2, axis=-1)

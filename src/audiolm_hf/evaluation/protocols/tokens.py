@@ -59,8 +59,8 @@ def evaluate_tokens(
 ) -> dict[str, Any]:
     """Measure phone and speaker information in semantic tokens of speech and in baselines.
 
-    `test` are held-out English recordings with `text` and `speaker`, and `train_minutes` of `train` those that the
-    clusters of spectra are fitted on. The result has `systems`, the metrics of each kind of tokens; `speaker_chance`,
+    `test` are held-out English recordings with `text` and `speaker`. The clusters of spectra are fitted on
+    `train_minutes` of `train`. The result has `systems`, the metrics of each kind of tokens; `speaker_chance`,
     the largest share of a speaker in the total duration; counts of aligned recordings and words; and the settings. If
     no recording can be aligned, a `ValueError` is raised.
     """
@@ -99,7 +99,7 @@ def evaluate_tokens(
 def phone_metrics(
     system: TokenSystem, ids: Sequence[str], alignments: Alignments, items: Sequence[AbxItem], seed: int = 0
 ) -> dict[str, float]:
-    """Compare tokens of recordings with their phones, without frames of unknown words."""
+    """Return metrics of tokens against the phones of their recordings, without frames of unknown words."""
     places = [place for place, name in enumerate(ids) if name in alignments.phones]
     tokens = np.concatenate([system.tokens[place] for place in places])
     labels = np.concatenate(

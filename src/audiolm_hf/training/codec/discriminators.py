@@ -2,7 +2,7 @@
 """Discriminators of the codec training: waveforms in, scores and features out.
 
 They score complex short-time spectra at several window lengths (EnCodec, arXiv 2210.13438, section 3.4) and the
-waveform at several rates (SoundStream, arXiv 2107.03312, section III-E). Checkpoints do not contain them.
+waveform at several rates (SoundStream, arXiv 2107.03312, section III-E). The trained codec is saved without them.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class SpectralDiscriminator(nn.Module):
         self.head = weight_norm(nn.Conv2d(num_channels, 1, (3, 3), padding=(1, 1)))
 
     def forward(self, audio_values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Score `(batch, num_samples)`; returns the score map and the features of every layer."""
+        """Return the score map of waveforms `(batch, num_samples)`, and the features of every layer."""
         length = self.window_length
         spectrum = torch.stft(audio_values.float(), length, length // 4, window=self.window, return_complex=True)
         hidden = torch.view_as_real(spectrum / self.window.sum()).permute(0, 3, 2, 1)  # -> (batch, 2, frames, bins)
@@ -66,7 +66,7 @@ class WaveformDiscriminator(nn.Module):
         self.head = weight_norm(nn.Conv1d(channels, 1, 3, padding=1))
 
     def forward(self, audio_values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Score `(batch, num_samples)`; returns the scores over time and the features of every layer."""
+        """Return the scores over time of waveforms `(batch, num_samples)`, and the features of every layer."""
         hidden = audio_values[:, None]
         if self.downsampling > 1:
             hidden = F.avg_pool1d(hidden, self.downsampling)
@@ -90,6 +90,6 @@ class CodecDiscriminator(nn.Module):
         )
 
     def forward(self, audio_values: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Score `(batch, num_samples)`; returns scores and features as lists with an entry for each discriminator."""
+        """Return the scores and features of waveforms `(batch, num_samples)`, as lists by discriminator."""
         results = [discriminator(audio_values) for discriminator in self.discriminators]
         return [scores for scores, _ in results], [features for _, features in results]

@@ -62,10 +62,11 @@ class MultiScaleMelLoss(nn.Module):
 
 
 class MagnitudeLoss(nn.Module):
-    """Mean absolute difference of the log-magnitudes of a decoder's windows and the real ones.
+    """Mean absolute difference between the log-magnitudes of a decoder's windows and those of the target.
 
-    The windows are those of a harmonic decoder's output, or those that an iSTFT decoder predicts; phases estimated by
-    `phase_iterations` depend on their magnitudes. The narrow bins resolve semitones, which mel bands do not.
+    The windows are those of a harmonic decoder's output, or those that an iSTFT decoder predicts; the phases that
+    `phase_iterations` estimates depend on the predicted magnitudes. The narrow bins resolve semitones, which mel bands
+    do not.
     """
 
     def __init__(self, config: SoundStreamConfig) -> None:
@@ -76,12 +77,12 @@ class MagnitudeLoss(nn.Module):
             )
         self.config = config
 
-    def forward(self, made: Tensor, target_values: Tensor) -> Tensor:
+    def forward(self, decoded: Tensor, target_values: Tensor) -> Tensor:
         """Return the loss for waveforms `(batch, num_samples)`.
 
-        `made` are natural log-magnitudes `(batch, frames, bins)` of an iSTFT decoder, else waveforms.
+        `decoded` are the natural log-magnitudes `(batch, frames, bins)` of an iSTFT decoder, else waveforms.
         """
-        magnitude = made.exp() if self.config.decoder_type == "istft" else self._magnitude(made)
+        magnitude = decoded.exp() if self.config.decoder_type == "istft" else self._magnitude(decoded)
         with torch.no_grad():
             target = self._magnitude(target_values)
         return F.l1_loss((magnitude + MAGNITUDE_FLOOR).log10(), (target + MAGNITUDE_FLOOR).log10())
@@ -103,8 +104,8 @@ class PitchLoss(nn.Module):
     def forward(self, pitch_logits: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses of voicing and of the bins in nats; the latter is 0 if no frame is voiced.
 
-        `pitch_logits`, `(batch, frames, num_pitch_bins + 1)`, are those of the bins, and of voicing last, and `f0`,
-        `(batch, frames)`, is the true F0 in Hz; 0 in unvoiced frames.
+        `pitch_logits`, `(batch, frames, num_pitch_bins + 1)`, has the logits of the bins and, last, that of voicing.
+        `f0`, `(batch, frames)`, is the true F0 in Hz; 0 in unvoiced frames.
         """
         voiced = f0 > 0
         voicing = F.binary_cross_entropy_with_logits(pitch_logits[..., -1], voiced.float())

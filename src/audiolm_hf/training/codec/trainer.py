@@ -35,7 +35,7 @@ from audiolm_hf.training.loop import TrainingLoop, start_accelerator, stop_track
 from audiolm_hf.training.processes import mean_over_processes, own_rows
 from audiolm_hf.training.run import one_run
 
-LARGEST_GAIN_DB = 6.0  # of crops, up or down
+LARGEST_GAIN_DB = 6.0  # maximum random gain of a crop, up or down
 VOICING_WEIGHT = 5.0  # of the loss of voicing relative to that of the pitch
 NUM_SAMPLES_SHOWN = 3  # validation recordings that are written as audio and spectrogram
 
@@ -63,7 +63,7 @@ class CodecTrainer(TrainingLoop):
         settings = DistributedDataParallelKwargs(
             # The quantizer synchronizes its codebooks, and broadcasts in place would break backward passes.
             broadcast_buffers=False,
-            find_unused_parameters=is_harmonic,  # the pitch may have no loss
+            find_unused_parameters=is_harmonic,  # the pitch predictor may get no gradients
         )
         super().__init__(
             config,
@@ -94,7 +94,7 @@ class CodecTrainer(TrainingLoop):
         self.state["metrics"] = {}  # values since the last validation
 
     def _prepare(self) -> None:
-        """Build the discriminators and optimizers, and prepare all for the processes."""
+        """Build the discriminators and optimizers, and prepare all of them with Accelerate."""
         config, settings = self.config, self.config.discriminator
         discriminator = CodecDiscriminator(settings.window_lengths, settings.downsamplings, settings.num_channels)
         if config.train_decoder_only:
@@ -136,7 +136,7 @@ class CodecTrainer(TrainingLoop):
     @torch.no_grad()
     def _initialize_codebooks(self) -> None:
         self.model.eval()
-        # Crops after the last training step's, so that none is used twice.
+        # The crops that would follow those of the last training step, so that none is used twice.
         first = self.config.max_steps
         size = self.config.batch_size
         batches = [
@@ -204,7 +204,7 @@ class CodecTrainer(TrainingLoop):
             return losses.balanced_gradient(audio_values, reconstruction, {}, {})[0]
         if torch.rand(()) < settings.update_probability:
             self._train_discriminator(audio_values.detach(), target)
-        # The discriminators need no gradients here, and must not wait for those of other processes.
+        # Without the DDP wrapper: the discriminators need no gradients here, and must not wait for other processes.
         discriminator = self.modules["discriminator"]
         with self.accelerator.autocast():
             fake_scores, fake_features = discriminator(audio_values)
@@ -249,7 +249,7 @@ class CodecTrainer(TrainingLoop):
 
     @torch.no_grad()
     def _validate(self, segments: list[np.ndarray]) -> dict[str, float]:
-        """Return metrics of recordings that are encoded and decoded; write the first few, and their spectrograms."""
+        """Return metrics of resynthesized recordings; write the audio and spectrograms of the first few."""
         self.model.eval()
         pairs: list[tuple[np.ndarray, np.ndarray]] = []
         codes: list[Tensor] = []

@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Train the detector of a checkpoint's audio.
 
-Clips are generated and taken from recordings once, see [`~audiolm_hf.evaluation.detector_clips`]. Each step draws
-crops of these clips, half of them generated, and edits a share of the crops.
+The clips, generated and real, are made once, see [`~audiolm_hf.evaluation.detector_clips`]. Each step draws crops of
+these clips, half of them generated, and edits a share of the crops.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ from audiolm_hf.training.run import one_run
 from audiolm_hf.training.tokenizer.encoder_trainer import EncoderTrainer
 
 MAX_EDITS = 2  # of a crop
-STANDARDIZING_STEPS = 32  # whose crops give the mean and the scale of the features
+STANDARDIZING_STEPS = 32  # the mean and scale of the features are those of these steps' crops
 VALIDATION_LENGTH_S = 3.0
 _CropLength = Annotated[float, Within(2 * MIN_LENGTH_S, 60)]  # edits shorten crops, but not to less than half
 
@@ -64,18 +64,19 @@ class DetectorTrainingConfig(TrainingConfig):
     """Configuration of the training of a detector of generated audio; it is saved in `detector`."""
 
     checkpoint: NamedInput  # folder or name of the AudioLM whose audio is detected
-    data: AudioDataConfig  # recordings that are continued, and that are the real audio
+    data: AudioDataConfig  # recordings that are continued, and that also serve as real audio
     clips: DetectorClipsConfig = field(default_factory=DetectorClipsConfig)  # the clips for training
-    num_validation: Count = 40  # continuations, samples without a prompt, and real clips for validation
+    num_validation: Count = 40  # number of continuations, of samples without a prompt and of real clips for validation
     max_steps: Count = 3000  # number of training steps
     batch_size: BatchSize = 16  # crops per step, over all processes
     # shortest and longest crop in seconds
     crop_length_s: list[_CropLength] = field(default_factory=lambda: [1.0, 5.0])
     edit_share: Share = 0.5  # share of crops that are edited, once or twice
-    # share of the real clips through the coarse levels alone that is used. Generated audio differs least from these:
-    # with fewer of them, it is better told from all other real audio, but they are more often called generated.
+    # share that is used of the real clips resynthesized from the coarse levels alone, the real audio that is most like
+    # generated audio. With fewer of them, the detector separates generated audio better from all other real audio, but
+    # classifies such clips as generated more often.
     coarse_share: Share = 1.0
-    # folders or names of other codecs, or of checkpoints with a codec; real clips through these are real clips, too
+    # folders or names of other codecs, or of checkpoints with a codec; real clips resynthesized by them count as real
     other_codecs: list[NamedInput] = field(default_factory=list)
     save_steps: Count = 250  # steps between checkpoints
     eval_steps: Count = 250  # steps between validations
@@ -90,9 +91,9 @@ class DetectorTrainingConfig(TrainingConfig):
 
 
 class DetectorClips:
-    """Clips as batches of crops; a batch depends on the seed and the step alone.
+    """Batches of crops of clips; a batch depends only on the seed and the step.
 
-    Of the clips through the coarse levels alone, the first `coarse_share` are used.
+    Of the clips resynthesized from the coarse levels alone, the first `coarse_share` are used.
     """
 
     def __init__(self, groups: Mapping[str, list[np.ndarray]], sampling_rate: int, coarse_share: float = 1.0) -> None:
@@ -133,7 +134,7 @@ class DetectorClips:
     def calibrate_(self, detector: AudioLMDetectorForAudioClassification) -> None:
         """Shift the logits so that a score of 0.5 means even odds for the validation clips.
 
-        Real clips through the coarse levels alone do not count, because few people would send any.
+        Real clips resynthesized from the coarse levels alone are excluded, because they are rare in practice.
         """
         real = [clip for name in REAL if name != "coarse" for clip in self.groups.get(name, [])]
         scores = (self._scores(detector, clips) for clips in (real, self.by_label[1 - REAL_LABEL]))
@@ -176,7 +177,7 @@ def train_detector(config: DetectorTrainingConfig) -> None:
     accelerator = start_accelerator(config, "detector")
     rows, output = own_rows(config.batch_size), Path(config.output_folder)
     codecs = [load_codec(resolve_checkpoint(name)) for name in config.other_codecs]
-    with accelerator.main_process_first():  # the other processes read the files that it writes
+    with accelerator.main_process_first():  # the others read the files that the main process writes
         rate, plans = _make_clips(config, accelerator, codecs)
     groups = {name: read_clips(output / name, plan) for name, plan in plans.items()}
     for codec in codecs:
@@ -229,7 +230,7 @@ def fit_detector(
 def _make_clips(
     config: DetectorTrainingConfig, accelerator: Accelerator, codecs: list[AcousticCodec]
 ) -> tuple[int, dict[str, DetectorClipsConfig]]:
-    """Write the clips that are not there yet, and return their sampling rate and what each folder holds."""
+    """Write the missing clips, and return their sampling rate and the configuration of each folder."""
     folder = resolve_checkpoint(config.checkpoint)
     if Path(folder).is_dir():
         require_model_type(folder, "audiolm", "checkpoint")

@@ -128,7 +128,7 @@ def train_lora(config: LoraTrainingConfig) -> None:
 
 
 def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndBytesConfig | None:
-    """Return transformers' configuration of `quantization`, which only applies to the layers of the stages."""
+    """Return transformers' configuration of `quantization`, which excludes the tokenizer, the codec and the heads."""
     if quantization == "none":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -145,7 +145,7 @@ def quantization_config(quantization: str, use_cpu: bool = False) -> BitsAndByte
 
 
 def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path) -> dict[str, Any]:
-    """Select recordings, copy them to `recordings/` and tokenize them into `tokens/`; return the selected ones."""
+    """Select recordings, copy them to `recordings/` and tokenize them into `tokens/`; return what was selected."""
     data = config.data
     source = AudioSource([Path(data.folder) / name for name in data.recordings], base.sampling_rate)
     chosen = split_voice(read_voice(source, data.speaker), data.train_minutes, data.validation_minutes)
@@ -166,7 +166,7 @@ def prepare_tokens(config: LoraTrainingConfig, base: AudioLMModel, output: Path)
 def adapt_stage(stage: AudioLMStageBase, config: LoraStageConfig, seed: int) -> PeftModel:
     """Freeze a stage and add a new adapter, which initially has no effect."""
     set_seed(seed)
-    stage.name_or_path = ""  # or PEFT would look for the stage on the Hub whenever it saves
+    stage.name_or_path = ""  # otherwise, PEFT looks for the stage on the Hub whenever it saves
     if any(not weight.is_floating_point() for weight in stage.parameters()):
         stage = prepare_model_for_kbit_training(stage, use_gradient_checkpointing=False)
     rank, dropout = config.rank, config.dropout

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""transformers' Trainer for the stages, with prepared batches, the common schedule, and sealed checkpoints.
+"""transformers' Trainer for the stages, with prepared batches, a learning-rate schedule, and hashed checkpoints.
 
 The loss of a step is the mean over all labels of its batch, so that the result does not depend on the number of
 processes and accumulation steps.
@@ -37,18 +37,18 @@ from audiolm_hf.training.stages.distillation import GuidanceTeacher
 
 ADAM_BETA2 = 0.95
 FINAL_SHARE = 0.01  # final learning rate as a share of the peak
-_SHARED_ARGUMENTS = (  # with transformers' `TrainingArguments`
+_SHARED_ARGUMENTS = (  # keys that transformers' `TrainingArguments` also has
     *("max_steps", "learning_rate", "weight_decay", "max_grad_norm", "bf16", "seed"),
     *("gradient_accumulation_steps", "logging_steps"),
 )
-LOADING_PROCESSES = 4  # that prepare batches while an accelerator computes
-NEARLY_FULL = 2**20  # free bytes, less than any file of a checkpoint that cannot be written
+LOADING_PROCESSES = 4  # prepare batches while an accelerator computes
+NEARLY_FULL = 2**20  # with fewer free bytes than this, a failed save is attributed to a full disk
 
 
 class StageTrainer(Trainer):
     """transformers' Trainer for prepared batches (a list in `eval_dataset`), with MFU in the log.
 
-    With a `teacher`, the targets are its predictions instead of the labels, in training and in validation.
+    With a `teacher`, its predictions replace the labels as targets, in training and in validation.
     """
 
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
@@ -68,7 +68,7 @@ class StageTrainer(Trainer):
         self.config = config
         self.flops_per_token = flops_per_token
         self._logged_at = time.monotonic()
-        self._tokens = 0  # tokens since then
+        self._tokens = 0  # tokens since the last log
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any) -> Tensor:
         """Run a forward and backward pass; a loss that is not finite stops the training."""
@@ -85,7 +85,7 @@ class StageTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the loss of a batch, or of its part."""
+        """Return the loss of a batch, or of this process's part of it."""
         if self.teacher is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         losses = self._distilled(model, **inputs)[0].sum()
@@ -110,7 +110,7 @@ class StageTrainer(Trainer):
         super().log(logs, *arguments)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Issue no warning about the head, which checkpoints lack because it is tied to the embeddings."""
+        """Suppress the warning about the head, which checkpoints lack because it is tied to the embeddings."""
         tied = self.accelerator.unwrap_model(self.model).all_tied_weights_keys
         load_result.missing_keys[:] = [name for name in load_result.missing_keys if name not in tied]
         super()._issue_warnings_after_load(load_result)
@@ -118,7 +118,7 @@ class StageTrainer(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Build the common schedule, see [`learning_rate_factor`]."""
+        """Build the learning-rate schedule, see [`learning_rate_factor`]."""
         if self.lr_scheduler is None:
             steps, warmup, decay = self.config.max_steps, self.config.warmup_steps, self.config.decay_steps
             decay = steps if decay is None else decay
@@ -142,7 +142,7 @@ class StageTrainer(Trainer):
         return metrics
 
     def validate(self, bf16: bool = False) -> dict[str, dict[str, float]]:
-        """Return [`stage_bits`] of the validation batches, which the processes share."""
+        """Return [`stage_bits`] of the validation batches, which are divided among the processes."""
         if "token_losses" not in vars(self.model):
             register_fsdp_forward_method(self.model, "token_losses")  # no effect without FSDP
         share = (self.accelerator.process_index, self.accelerator.num_processes)
@@ -153,7 +153,7 @@ class StageTrainer(Trainer):
         require_finite(self.model, self.state.global_step, Path(self.args.output_dir))
         try:
             super()._save_checkpoint(model, trial)
-        except RuntimeError as error:  # torch.save does not say that the disk is full
+        except RuntimeError as error:  # torch.save does not report a full disk as such
             if shutil.disk_usage(self.args.output_dir).free > NEARLY_FULL:
                 raise
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.args.output_dir) from error
@@ -179,7 +179,7 @@ class _BestCheckpoint(TrainerCallback):
 
 
 class _TrainingArguments(TrainingArguments):
-    """Arguments that give trackers no absolute paths of this machine."""
+    """`TrainingArguments` that pass no absolute paths to trackers."""
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict().items()
@@ -193,7 +193,7 @@ def training_arguments(config: StageTrainingConfig) -> TrainingArguments:
     """Return the `TrainingArguments` of a stage's configuration."""
     require_trackers(config)
     use_cpu = config.use_cpu or not torch.accelerator.is_available()
-    eval_steps = min(config.eval_steps, config.max_steps)  # once at least
+    eval_steps = min(config.eval_steps, config.max_steps)  # validate at least once
     arguments = _TrainingArguments(
         **{name: getattr(config, name) for name in _SHARED_ARGUMENTS},
         eval_steps=eval_steps,
@@ -271,7 +271,7 @@ class StopCallback(TrainerCallback):
 
 
 class PatienceCallback(TrainerCallback):
-    """Ends the training after `patience` validations without a better one, counted in the log so that it resumes."""
+    """Ends the training after `patience` validations without improvement, counted in the log, also when resumed."""
 
     def __init__(self, patience: int | None) -> None:
         self.patience = patience

@@ -39,7 +39,7 @@ from audiolm_hf.training.stages.trainer import (
 def build_stage_config(
     config: StageTrainingConfig, info: TokenInfo, mean_semantic_duration: float = 1.0
 ) -> AudioLMStageConfig:
-    """Build the configuration of a stage for given tokens."""
+    """Build the configuration of a stage for the tokens that `info` describes."""
     stage = STAGES[config.stage]
     needs_fine = stage.config_class.layout.predicted == ("fine",)
     for name in ("window_length_s", "anchor_length_s"):
@@ -89,14 +89,14 @@ def condition_stride(config: AudioLMStageConfig, grid: TimeGrid) -> float:
 
 
 def measure_semantic_duration(tokens: TokenDataset) -> float:
-    """Return the mean number of semantic tokens in a run of equal ones, over a whole dataset."""
+    """Return the mean length of a run of equal semantic tokens in a dataset."""
     total = sum(len(record.semantic_tokens) for record in tokens)
     runs = sum(1 + int((record.semantic_tokens[1:] != record.semantic_tokens[:-1]).sum()) for record in tokens)
     return total / runs
 
 
 def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageConfig) -> AudioLMStageBase:
-    """Build the initial stage, with the given weights, or with random ones and initialized embeddings."""
+    """Build the initial stage, with the weights of `initial_weights`, or random ones and initialized embeddings."""
     model_class = STAGES[config.stage].model_class
     if config.initial_weights is not None:
         trained = model_class.from_pretrained(config.initial_weights, dtype="float32")
@@ -107,7 +107,7 @@ def build_stage_model(config: StageTrainingConfig, stage_config: AudioLMStageCon
                 "tokens; set backbone to its sizes."
             )
         weights = trained.state_dict()
-        weights.pop("onset_rates", None)  # those of the stage as it was
+        weights.pop("onset_rates", None)  # they belong to the old stage
         model.load_state_dict(weights)
         return model
     model = model_class(stage_config)
@@ -213,7 +213,7 @@ def _resume_from(trainer: StageTrainer) -> str | None:
 
 
 def _save_final(trainer: StageTrainer, folder: Path) -> None:
-    """Save the model in one step, gathered if it is sharded."""
+    """Save the model atomically; FSDP's shards are gathered first."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = None
     if trainer.is_fsdp_enabled:

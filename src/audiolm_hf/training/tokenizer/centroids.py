@@ -47,7 +47,7 @@ class CentroidsTrainingConfig(Settings):
 def assign_clusters(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the index of the nearest centroid of every row, int64 of shape `(frames,)`."""
     table = torch.from_numpy(centroids)
-    parts = np.split(features, range(_CHUNK, len(features), _CHUNK))  # float32 one by one: all may be float16
+    parts = np.split(features, range(_CHUNK, len(features), _CHUNK))  # to convert few to float32 at once
     return torch.cat([nearest_centroid(torch.from_numpy(part.astype(np.float32)), table) for part in parts]).numpy()
 
 
@@ -77,7 +77,7 @@ def fit_centroids(
 def _collect_features(
     tokenizer: AudioLMSemanticTokenizer, records: Iterable[AudioRecord], max_features: int
 ) -> np.ndarray:
-    """Return pooled features `(frames, hidden_size)` of as many recordings as are needed."""
+    """Return at most `max_features` pooled features, `(frames, hidden_size)`, of the first recordings."""
     parts: list[np.ndarray] = []
     remaining = iter(records)
     with progress_bar(total=max_features, unit="feature", desc="features") as progress:

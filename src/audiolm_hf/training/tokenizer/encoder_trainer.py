@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The training loop of `semantic_encoder.py` and `speaker_invariance.py`."""
+"""The training loop of the semantic encoder, its speaker-invariant fine-tuning, and the detector."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ ADAM_BETAS = (0.9, 0.98)  # HuBERT
 class EncoderTrainer(TrainingLoop):
     """Train a model that computes its own loss.
 
-    `model` returns the loss and the values `names` of a batch; averaged over the processes, these must be means over
-    the batch. The learning rate of a child `adversary` is multiplied by its `learning_rate_factor`. `batch(part,
-    step)` returns this process's share of a batch; `part` is 0 for training and 1 for validation. `steps` are those
-    of [`TrainingLoop`].
+    `model` returns the loss of a batch and one value for each of `names`; averaged over the processes, each must be
+    the mean over the batch. The learning rate of a submodule `adversary` is multiplied by its `learning_rate_factor`.
+    `batch(part, step)` returns this process's share of a batch; `part` is 0 for training and 1 for validation. `steps`
+    are those of [`TrainingLoop`].
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class EncoderTrainer(TrainingLoop):
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return parameter groups with weight decay for matrices only, and none for the adversary."""
     adversary = list(model.adversary.parameters()) if hasattr(model, "adversary") else []
-    against = {id(parameter) for parameter in adversary}
-    parameters = [parameter for parameter in model.parameters() if id(parameter) not in against]
+    adversary_ids = {id(parameter) for parameter in adversary}
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in adversary_ids]
     groups: list[dict[str, Any]] = [
         {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},

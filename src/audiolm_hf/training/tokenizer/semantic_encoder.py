@@ -79,7 +79,7 @@ class SemanticEncoderTrainingConfig(MaskedTrainingConfig):
     # hundred steps
     visible_weight: NotNegative = 1.0
     warmup_steps: Warmup = 0.08
-    validation_batches: Count = 8  # number of batches of a validation
+    validation_batches: Count = 8  # number of batches per validation
     eval_steps: Count = 250  # steps between validations
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class MaskedPredictionModel(nn.Module):
         self.classifier = nn.Linear(encoder.config.hidden_size, num_clusters)
 
     def forward(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the loss, and cross-entropy and accuracy of masked frames, to be averaged over processes."""
+        """Return the loss, and the cross-entropy and accuracy of masked frames, to be averaged over processes."""
         hidden_states = self.encoder(
             batch.input_features, attention_mask=batch.attention_mask, mask_time_indices=batch.masked
         ).last_hidden_state
@@ -133,7 +133,7 @@ def train_semantic_encoder(config: SemanticEncoderTrainingConfig) -> None:
             continue  # finished before resuming
         folder.mkdir(parents=True, exist_ok=True)
         encoder = _start_encoder(config, index)
-        with accelerator.main_process_first():  # the other processes read the file that it writes
+        with accelerator.main_process_first():  # the others read the file that the main process writes
             make = partial(_iteration_targets, config, index, encoder, tables, accelerator.device)
             kept = kept_tensors(folder / "targets.safetensors", make)
         targets = [kept[name].numpy() for name in SPLITS]
@@ -211,7 +211,7 @@ def _train_iteration(
 
     def batch(part: int, step: int) -> CropBatch:
         """Return this process's crops of a step."""
-        # The last 0 is the stream of the bundled checkpoints.
+        # The last 0 keeps the random numbers with which the bundled checkpoints were trained.
         rng = np.random.default_rng([config.seed, index, part, step, 0])
         warp = 0.0 if part else config.vocal_tract_warp
         drawn = masked_batch(tables[part], targets[part], rng, config, warp, rows)
