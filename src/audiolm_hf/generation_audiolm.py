@@ -300,7 +300,8 @@ class AudioLMGenerationMixin(PartsMixin):
             empty = torch.zeros(0, dtype=torch.int64, device=self.device)
             none = Prompt(empty.float(), empty, empty.expand(self.config.num_codebooks, 0))
             return [none] * num_rows
-        audio_values = input_values.to(self.device, torch.float32, copy=copy)
+        # Sums over strided samples would be rounded otherwise than over a copy.
+        audio_values = input_values.to(self.device, torch.float32, copy=copy).contiguous()
         recordings = _unpad(audio_values, attention_mask, "attention_mask")
         return [self._read_prompt(audio, row) for row, audio in enumerate(recordings)]
 

@@ -262,6 +262,12 @@ def test_a_stream_does_not_read_what_is_written_into_its_inputs_later(both, prom
     assert torch.equal(torch.cat([*stream]), expected)
 
 
+def test_a_stream_of_strided_samples_is_the_whole_output(both, prompt):
+    strided = prompt.repeat_interleave(2, 1)[:, ::2]
+    options = {"continuation_length_s": 0.6, "min_continuation_length_s": 0.6, "seed": 0}
+    assert torch.equal(torch.cat([*both.stream(strided, **options)]), whole(both, strided, **options))
+
+
 def test_a_streamer_is_told_the_end_where_the_inputs_are_wrong(both, prompt):
     streamer = AudioIteratorStreamer(timeout=1)
     with pytest.raises(ValueError, match="needs at least"):

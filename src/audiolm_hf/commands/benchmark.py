@@ -11,7 +11,7 @@ from audiolm_hf.commands.options import (
     Checked,
     add_checkpoint,
     add_length,
-    add_machine,
+    add_device,
     add_number,
     add_report,
     find_device,
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     text = "dtype of the weights (default: that of the checkpoint)"
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="auto", help=text)
-    add_machine(parser)
+    add_device(parser)
     add_report(parser)
 
 

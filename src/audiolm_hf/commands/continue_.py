@@ -26,7 +26,7 @@ from audiolm_hf.commands.options import (
     add_checkpoint,
     add_continuations,
     add_length,
-    add_machine,
+    add_device,
     add_seed,
     find_device,
 )
@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace any existing file")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    add_machine(parser)
+    add_device(parser)
     _add_sampling(parser)
 
 

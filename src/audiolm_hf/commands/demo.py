@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from audiolm_hf.bundled import resolve_checkpoint
-from audiolm_hf.commands.options import Checked, add_machine, find_device
+from audiolm_hf.commands.options import Checked, add_device, find_device
 from audiolm_hf.config_values_audiolm import Within
 
 
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         allowed=Within(1, 65535, whole=True),
         help="port to listen at (default: the first free one from 7860)",
     )
-    add_machine(parser)
+    add_device(parser)
 
 
 def check_address(host: str | None, port: int) -> None:

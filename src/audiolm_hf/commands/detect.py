@@ -13,7 +13,7 @@ from typing import Any
 
 from audiolm_hf.audio_file_audiolm import read_audio
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, resolve_detector
-from audiolm_hf.commands.options import add_machine, find_device
+from audiolm_hf.commands.options import add_device, find_device
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_detector_audiolm import LABELS, REAL, AudioLMDetectorForAudioClassification
 from audiolm_hf.pipeline_audiolm import check_same_rate
@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--watermark", action="store_true", help="look for the watermark of audiolm-hf continue; no detector is used"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a list with an object for every file")
-    add_machine(parser)
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

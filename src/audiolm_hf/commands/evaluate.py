@@ -20,7 +20,7 @@ from audiolm_hf.commands.options import (
     add_continuations,
     add_data,
     add_length,
-    add_machine,
+    add_device,
     add_number,
     add_removed,
     add_report,
@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         subparser = kinds.add_parser(name, help=evaluation.help, description=evaluation.description)
         evaluation.add_options(subparser)
         add_report(subparser, name == "checkpoint")
-        add_machine(subparser)
+        add_device(subparser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -43,16 +43,16 @@ def add_checkpoint(parser: argparse.ArgumentParser, default: str | None = DEFAUL
     parser.add_argument("--checkpoint", default=default, required=default is None, help=text)
 
 
-def add_machine(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--threads`."""
     parser.add_argument("--device", help="device, such as cpu or cuda:0 (default: an accelerator if there is one)")
     text = "number of threads on a CPU (default: OMP_NUM_THREADS, or by the size of the model)"
     parser.add_argument("--threads", type=int, action=Checked, help=text)
 
 
-def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+def add_seed(parser: argparse.ArgumentParser, text: str) -> None:
     """Add `--seed`."""
-    parser.add_argument("--seed", type=int, default=0, action=Checked, allowed=SEEDS, help=what)
+    parser.add_argument("--seed", type=int, default=0, action=Checked, allowed=SEEDS, help=text)
 
 
 def add_length(parser: argparse.ArgumentParser, flag: str, text: str, default: float | None = None) -> None:
@@ -73,12 +73,12 @@ def add_continuations(parser: argparse.ArgumentParser, default: int = 1) -> None
 
 def add_data(
     parser: argparse.ArgumentParser,
-    what: str = "parquet files, folders or lists of recordings",
+    text: str = "parquet files, folders or lists of recordings",
     flag: str = "--data",
     required: bool = True,
 ) -> None:
     """Add an option for one or more paths of recordings."""
-    parser.add_argument(flag, type=Path, nargs="+", required=required, help=what)
+    parser.add_argument(flag, type=Path, nargs="+", required=required, help=text)
 
 
 def add_report(parser: argparse.ArgumentParser, with_markdown: bool = False) -> None:

@@ -96,11 +96,11 @@ class Results:
                         f"{self.path.name} is not a result of evaluate {name} ({flaw}); run it again."
                     ) from None
 
-    def named(self, title: str) -> str:
+    def full_title(self, title: str) -> str:
         """Return a title, with the names of the data if the protocol was not part of a whole evaluation."""
         return f"{title}, {', '.join(self.data)}" if self.evaluation in PROTOCOLS else title
 
-    def shown(self) -> str:
+    def command_block(self) -> str:
         """Return the command as Markdown."""
         return f"```bash\n{self.command}\n```"
 
@@ -228,7 +228,7 @@ def _evaluation(found: Sequence[Results], digest: str) -> str:
         f"Of the weights with the SHA-256 {digest[:12]}. `DATA` is the data folder of the recipe.",
         format_headlines(
             [
-                (each.named(name), value, others)
+                (each.full_title(name), value, others)
                 for each, rows in parts.items()
                 for *_, headlines in rows
                 for name, value, others in headlines
@@ -236,7 +236,7 @@ def _evaluation(found: Sequence[Results], digest: str) -> str:
         ),
     ]
     for results, sections in parts.items():
-        text += [results.shown(), *(f"**{results.named(title)}**\n\n{table}" for title, table, _ in sections)]
+        text += [results.command_block(), *(f"**{results.full_title(title)}**\n\n{table}" for title, table, _ in sections)]
     return join_parts(text).rstrip()
 
 
@@ -244,7 +244,7 @@ def _bias(found: Sequence[Results], plots: Sequence[Path]) -> str:
     shown = [each for each in found if each.evaluation == "accents"]
     text = []
     for results in shown:
-        text += [results.shown(), *(table for _, table, _ in results.parts())]
+        text += [results.command_block(), *(table for _, table, _ in results.parts())]
         plot = results.path.with_suffix(".png")
         text += [f"![groups](samples/{plot.name})"] if plot in plots else []
     return "\n\n".join(text) or "Groups of speakers were not compared."
@@ -258,7 +258,7 @@ def _detector(found: Sequence[Results], folder: Path) -> str:
     text = [f"It is in the subfolder `detector`: `audiolm-hf detect FILE --detector {name}`."]
     for results in shown:
         for _, table, rows in results.parts():
-            text += [results.shown(), format_headlines(rows), table]
+            text += [results.command_block(), format_headlines(rows), table]
     return "\n\n".join(text if shown else [*text, "It has not been evaluated yet."])
 
 
