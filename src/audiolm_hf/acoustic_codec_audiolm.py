@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from .compat_audiolm import CACHE_NAME
-from .configuration_audiolm import CODECS, SoundStreamConfig, require_usable_codec
+from .configuration_audiolm import CODECS, SoundStreamConfig, require_usable_codec, sampling_rate_of
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
 from .modeling_soundstream_audiolm import SoundStreamModel
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
@@ -53,7 +53,7 @@ class AcousticCodec:
     @property
     def sampling_rate(self) -> int:
         """Samples per second of the audio, Hz."""
-        return self.config.sampling_rate
+        return sampling_rate_of(self.config)
 
     @property
     def hop_length(self) -> int:
@@ -260,7 +260,7 @@ class WindowedCodec(AcousticCodec):
         return 0
 
 
-def _steps_reached(convolutions: nn.Module) -> int:
+def steps_reached(convolutions: nn.Module) -> int:
     """Return how many steps away a stack of convolutions can reach on either side."""
     reach, rate = 0.0, 1  # steps of the input, and samples of a layer per step
     for layer in convolutions.modules():
@@ -308,10 +308,10 @@ class EncodecCodec(WindowedCodec):
     def _reach(self) -> int:
         if self.config.norm_type == "time_group_norm":  # over the whole recording, so in one pass
             return UNBOUNDED
-        return _steps_reached(self.model.decoder.layers[2:])
+        return steps_reached(self.model.decoder.layers[2:])
 
     def _code_reach(self) -> int:
-        return _steps_reached(self.model.decoder.layers[0])
+        return steps_reached(self.model.decoder.layers[0])
 
 
 class DacCodec(WindowedCodec):
@@ -331,7 +331,7 @@ class DacCodec(WindowedCodec):
         return self.model.decoder(latents)[:, 0]
 
     def _reach(self) -> int:
-        return _steps_reached(self.model.decoder)
+        return steps_reached(self.model.decoder)
 
 
 class MimiCodec(WindowedCodec):
@@ -366,10 +366,10 @@ class MimiCodec(WindowedCodec):
 
     def _reach(self) -> int:
         upsample, _, convolutions = self._parts()
-        return math.ceil(_steps_reached(convolutions) / upsample.conv.stride[0])
+        return math.ceil(steps_reached(convolutions) / upsample.conv.stride[0])
 
     def _code_reach(self) -> int:
-        return _steps_reached(self._parts()[0])
+        return steps_reached(self._parts()[0])
 
 
 ACOUSTIC_CODECS: dict[str, type[AcousticCodec]] = {}  # by model_type

@@ -47,6 +47,11 @@ def _require_known(part: str, model_type: Any, known: Collection[str], register:
         )
 
 
+def sampling_rate_of(config: PreTrainedConfig) -> int:
+    """Return the samples per second of a codec's audio, Hz, which transformers has under one of two names."""
+    return config.sampling_rate if hasattr(config, "sampling_rate") else config.sample_rate
+
+
 def require_usable_codec(config: PreTrainedConfig) -> None:
     """Check that a codec fits the interface [`~acoustic_codec_audiolm.AcousticCodec`]."""
     _require_known("codec", config.model_type, CODECS, "register_acoustic_codec")
@@ -255,7 +260,7 @@ class AudioLMConfig(StrictConfig):
     @property
     def sampling_rate(self) -> int:
         """Samples per second of the audio that goes in and comes out, Hz."""
-        return self.codec_config.sampling_rate
+        return sampling_rate_of(self.codec_config)
 
     @property
     def stage_configs(self) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class CodeRows:
         return Progress(self.callback, config.stage, len(config.predicted_levels) * num_new)
 
 
-class _CodeWindows:
+class CodeWindows:
     """The windows of a stage of codes, which begin where units of the grid begin, and the codes in them.
 
     A window that is full moves. The beginning of the first one, the anchor, stays before what is left of it.
@@ -253,7 +253,7 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
     Yields:
         `list[Piece]`: the next codes `(levels, frames)` of each row.
     """
-    config, windows = model.config, _CodeWindows(model.config, given)
+    config, windows = model.config, CodeWindows(model.config, given)
     predicted, levels = config.predicted_levels, len(config.predicted_levels)
     noise, progress = [RowNoise(seed, path) for seed, *path in given.seeds], given.progress(config)
     while active := windows.move():
@@ -280,7 +280,7 @@ def generate_coarse_codes(model: PreTrainedModel, given: CodeRows, sampler: Toke
 def generate_parallel_codes(model: PreTrainedModel, given: CodeRows, sampler: TokenSampler) -> Pieces:
     """Predict codes under semantic tokens, in windows like those of [`generate_coarse_codes`], each all at once."""
     config, place = model.config, 0
-    windows = _CodeWindows(config, given, sampler.context_share, sampler.first_window_s)
+    windows = CodeWindows(config, given, sampler.context_share, sampler.first_window_s)
     passes, progress = sampler.passes(len(config.predicted_levels)), given.progress(config)
     while active := windows.move():
         ids, num_known, noise = [], [], []

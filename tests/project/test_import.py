@@ -73,7 +73,7 @@ def test_auto_classes_know_every_part(part):
     config = AutoConfig.for_model(part.config_class.model_type)
     assert type(config) is part.config_class
     assert AutoModel._model_mapping[part.config_class] is part.model_class
-    is_causal = "backbone_config" in part.config_class.sub_configs and not part.config_class.layout.parallel
+    is_causal = "backbone_config" in part.config_class.sub_configs and part.model_class.can_generate()
     assert (part.config_class in AutoModelForCausalLM._model_mapping) == is_causal
 
 

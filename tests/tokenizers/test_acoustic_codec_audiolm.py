@@ -118,7 +118,7 @@ class StepsConfig(PreTrainedConfig):
     """The mean of each frame, in steps, and in finer steps what remains."""
 
     model_type = "outside_steps"
-    sampling_rate: int = 8000
+    sample_rate: int = 8000  # as in some configurations of transformers
     hop_length: int = 160
     num_codebooks: int = 5
     codebook_size: int = 8
