@@ -6,9 +6,10 @@ Importing the package registers its models with transformers' Auto classes and t
 """
 
 import audiolm_hf.compat_audiolm  # noqa: F401 # first: it refuses other versions of torch and transformers in one sentence
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec, build_acoustic_codec
+from audiolm_hf.acoustic_codec_audiolm import build_acoustic_codec
 from audiolm_hf.audio_file_audiolm import read_audio, write_audio
 from audiolm_hf.bundled import checkpoint, example_prompt, list_checkpoints
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.configuration_audiolm import (
     AudioLMCoarseConfig,
     AudioLMConfig,

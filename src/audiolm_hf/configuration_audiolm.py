@@ -53,7 +53,7 @@ def sampling_rate_of(config: PreTrainedConfig) -> int:
 
 
 def require_usable_codec(config: PreTrainedConfig) -> None:
-    """Check that a codec fits the interface [`~acoustic_codec_audiolm.AcousticCodec`]."""
+    """Check that a codec fits the interface [`~codec_interface_audiolm.AcousticCodec`]."""
     _require_known("codec", config.model_type, CODECS, "register_acoustic_codec")
     if config.model_type == "encodec" and (config.audio_channels != 1 or config.normalize):
         raise ValueError(

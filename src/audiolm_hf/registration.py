@@ -17,9 +17,10 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, AcousticCodec
+from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS
 from audiolm_hf.acoustic_codec_audiolm import register_acoustic_codec as add_acoustic_codec
 from audiolm_hf.bundled import DEFAULT_CHECKPOINT, bundled_folder
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.feature_extraction_audiolm import AudioLMFeatureExtractor
 from audiolm_hf.modeling_audiolm import AudioLMModel

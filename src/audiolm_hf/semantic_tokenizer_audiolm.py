@@ -8,6 +8,7 @@ Paper: AudioLM (arXiv 2209.03143), section on semantic tokens.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -48,6 +49,16 @@ class SemanticTokenizerModel(KeepsFloat32, AudioLMPreTrainedModel):
     base_model_prefix = "semantic_tokenizer"
     main_input_name = "input_values"
     input_modalities = "audio"
+
+    @property
+    def device(self) -> torch.device:
+        """Device of its parameters or, if it has none, of its buffers."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of its parameters or, if it has none, of its buffers."""
+        return next(each.dtype for each in chain(self.parameters(), self.buffers()) if each.is_floating_point())
 
     def compute_tokens(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """Convert waveforms `(batch, num_samples)` at `config.sampling_rate`, padded with 0, to tokens.

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from .acoustic_codec_audiolm import AcousticCodec, wrap_acoustic_codec
+from .acoustic_codec_audiolm import wrap_acoustic_codec
 from .adapters_audiolm import bare_stage
+from .codec_interface_audiolm import AcousticCodec
 from .config_values_audiolm import Allowed, Rule, Within
 from .configuration_audiolm import AudioLMConfig, AudioLMStageConfig
 from .modeling_parallel_audiolm import AudioLMParallelModel
@@ -37,8 +38,11 @@ class Stage:
     Args:
         model_class (subclass of [`AudioLMStageModel`] or [`AudioLMParallelModel`]): its `config_class` has the name,
             `stage`, and the `layout`.
-        generate (`Callable`): continues rows in windows, piece by piece, like [`generate_semantic_tokens`] or, for
-            codes, [`generate_coarse_codes`].
+        generate (`Callable`): continues rows in windows, and yields a [`~token_feed_audiolm.Piece`] for every row, as
+            [`generate_semantic_tokens`] does or, for codes, [`generate_coarse_codes`]. What a row yields in all
+            depends on its inputs and seed, not on the other rows or on how its condition was split into pieces, and
+            it has a code for every frame of its semantic tokens. [`~stage_generation_audiolm.CodeWindows`] has the
+            windows.
         temperature (`float`, defaults to 1.0): its default sampling temperature.
         options (`dict`, *optional*): further options of its sampling, by their names without the stage's: default, and
             what is allowed.

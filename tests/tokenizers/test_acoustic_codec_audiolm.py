@@ -19,7 +19,7 @@ from transformers import (
     Wav2Vec2Config,
 )
 
-from audiolm_hf import AcousticCodec, AudioLMModel, acoustic_codec_audiolm, register_acoustic_codec
+from audiolm_hf import AcousticCodec, AudioLMModel, codec_interface_audiolm, register_acoustic_codec
 from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, build_acoustic_codec, wrap_acoustic_codec
 from audiolm_hf.configuration_audiolm import CODECS, SoundStreamConfig
 from audiolm_hf.data.audio import AudioRecord
@@ -259,7 +259,7 @@ def test_windows_give_the_samples_of_one_pass(monkeypatch, variant, window):
     codes = torch.randint(8, (2, codec.num_codebooks, 150))
     with torch.no_grad():
         expected = ONE_PASS[kind](codec.model, codes)
-    monkeypatch.setattr(acoustic_codec_audiolm, "DECODE_WINDOW_SAMPLES", window * codec.hop_length)
+    monkeypatch.setattr(codec_interface_audiolm, "DECODE_WINDOW_SAMPLES", window * codec.hop_length)
     decoded = codec.decode(codes)
     assert decoded.shape == (2, 150 * codec.hop_length)
     length = min(decoded.shape[1], expected.shape[1])
@@ -274,7 +274,7 @@ def test_codes_that_arrive_in_pieces_are_decoded_alike(monkeypatch, variant, num
     config = CONFIGS[kind]()
     fields = {name: value for name, value in config.to_dict().items() if name != "hop_length"}
     codec = filled_codec(type(config)(**fields | VARIANTS[variant]))
-    monkeypatch.setattr(acoustic_codec_audiolm, "STREAM_WINDOWS_S", (2 / codec.frame_rate, 8 / codec.frame_rate))
+    monkeypatch.setattr(codec_interface_audiolm, "STREAM_WINDOWS_S", (2 / codec.frame_rate, 8 / codec.frame_rate))
     codes = torch.randint(8, (1, codec.num_codebooks, 90))
     windows = [*codec.decode_windows(iter([codes]), num_known)]
     for step in (1, 13):
@@ -301,4 +301,4 @@ def test_no_layer_is_given_more_than_a_window(kind):
         )
     seconds = 60
     codec.decode(torch.randint(8, (1, codec.num_codebooks, int(seconds * codec.frame_rate))))
-    assert max(lengths) < 2 * acoustic_codec_audiolm.DECODE_WINDOW_SAMPLES < seconds * codec.sampling_rate / 4
+    assert max(lengths) < 2 * codec_interface_audiolm.DECODE_WINDOW_SAMPLES < seconds * codec.sampling_rate / 4

@@ -30,7 +30,7 @@ class LoudnessTokenizer(SemanticTokenizerModel):
 
     def __init__(self, config):
         super().__init__(config)
-        self.bounds = torch.nn.Parameter(torch.linspace(0, 0.3, config.num_semantic_tokens - 1))
+        self.register_buffer("bounds", torch.linspace(0, 0.3, config.num_semantic_tokens - 1))
         self.post_init()
         self.eval()
 

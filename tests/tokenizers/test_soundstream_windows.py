@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from audiolm_hf import acoustic_codec_audiolm, modeling_soundstream_audiolm
+from audiolm_hf import codec_interface_audiolm, modeling_soundstream_audiolm
 from audiolm_hf.acoustic_codec_audiolm import wrap_acoustic_codec
 from tests.conftest import some_slow
 from tests.tokenizers.test_modeling_soundstream_audiolm import KINDS, PHASES, tiny_codec
@@ -49,7 +49,7 @@ def test_windows_give_the_samples_of_one_pass(monkeypatch, kind, num_codebooks, 
 @pytest.mark.parametrize("num_known", [0, 20])
 def test_codes_that_arrive_in_pieces_are_decoded_alike(monkeypatch, kind, num_codebooks, num_known):
     codec = wrap_acoustic_codec(tiny_codec(**kind))
-    monkeypatch.setattr(acoustic_codec_audiolm, "STREAM_WINDOWS_S", (2 / codec.frame_rate, 8 / codec.frame_rate))
+    monkeypatch.setattr(codec_interface_audiolm, "STREAM_WINDOWS_S", (2 / codec.frame_rate, 8 / codec.frame_rate))
     codes = torch.randint(16, (2, num_codebooks, 150))
     with torch.no_grad():  # in one pass, with all rounds of phases over all frames
         whole, _ = codec.model.decode_window(codes, None, None, 0, 150)

@@ -25,8 +25,8 @@ from audiolm_hf.commands.options import (
     REPLACE,
     add_checkpoint,
     add_continuations,
-    add_length,
     add_device,
+    add_length,
     add_seed,
     find_device,
 )

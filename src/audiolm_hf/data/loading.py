@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, AcousticCodec, wrap_acoustic_codec
+from audiolm_hf.acoustic_codec_audiolm import ACOUSTIC_CODECS, wrap_acoustic_codec
 from audiolm_hf.checkpoint_audiolm import read_model_type
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.configuration_audiolm import AudioLMConfig
 from audiolm_hf.modeling_audiolm import AudioLMModel
 from audiolm_hf.semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.audio_samples_audiolm import check_rates
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
 from audiolm_hf.data.tokens import TokenInfo, TokenRecord

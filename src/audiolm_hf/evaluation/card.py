@@ -236,7 +236,10 @@ def _evaluation(found: Sequence[Results], digest: str) -> str:
         ),
     ]
     for results, sections in parts.items():
-        text += [results.command_block(), *(f"**{results.full_title(title)}**\n\n{table}" for title, table, _ in sections)]
+        text += [
+            results.command_block(),
+            *(f"**{results.full_title(title)}**\n\n{table}" for title, table, _ in sections),
+        ]
     return join_parts(text).rstrip()
 
 

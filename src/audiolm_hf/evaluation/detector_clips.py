@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioRecord, AudioSource, to_int16
 from audiolm_hf.evaluation.protocols.continuation import continue_prompts, resynthesize

@@ -14,7 +14,7 @@ import torch
 from scipy.fft import dct
 from sklearn.cluster import MiniBatchKMeans
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.modeling_semantic_tokenizer_audiolm import (
     AudioLMSemanticTokenizer,

@@ -19,7 +19,7 @@ import soundfile as sf
 import torch
 from scipy.stats import entropy
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.evaluation.metrics.resynthesis import audio_quality, require_speech_metrics, speech_quality
 from audiolm_hf.evaluation.report import Headline, format_table, headline, join_parts, systems_table

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord, AudioSource
 from audiolm_hf.evaluation.baselines.token_systems import SEMANTIC, TokenSystem, semantic_system, token_systems
 from audiolm_hf.evaluation.metrics.abx import AbxItem, abx_error, triphone_items

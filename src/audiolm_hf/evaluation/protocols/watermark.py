@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.edits import EDITS, edit_audio
 from audiolm_hf.evaluation.metrics.resynthesis import require_speech_metrics, speech_quality

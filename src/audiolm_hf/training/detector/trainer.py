@@ -17,8 +17,8 @@ from accelerate import Accelerator
 from scipy.special import logit
 from torch import Tensor, nn
 
-from audiolm_hf.acoustic_codec_audiolm import AcousticCodec
 from audiolm_hf.bundled import resolve_checkpoint
+from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.config_values_audiolm import Within
 from audiolm_hf.data.audio import AudioSource
 from audiolm_hf.data.edits import EDITS, edit_audio
