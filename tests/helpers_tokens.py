@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from audiolm_hf.data.tokens import INFO_FILE, TokenInfo, TokenRecord, shard_hashes, write_shard
-from audiolm_hf.stage_generation_audiolm import CodeRows
+from audiolm_hf.stage_windows_audiolm import CodeRows
 from audiolm_hf.token_feed_audiolm import Piece, TimedTokens
 
 INFO = TokenInfo(

@@ -21,7 +21,7 @@ from .loudness_audiolm import Loudness, soft_limit
 from .onsets_audiolm import MIN_LENGTH_S, onset_rate
 from .room_noise_audiolm import RoomNoise
 from .sampling_audiolm import ProgressCallback, RowNoise, TokenSampler
-from .stage_generation_audiolm import CodeRows
+from .stage_windows_audiolm import CodeRows
 from .stages_audiolm import STAGES
 from .token_feed_audiolm import Piece, Pieces, TimedTokens
 from .token_layout_audiolm import semantic_ids

@@ -41,7 +41,7 @@ class Stage:
         generate (`Callable`): continues rows in windows, and yields a [`~token_feed_audiolm.Piece`] for every row, as
             [`generate_semantic_tokens`] does or, for codes, [`generate_coarse_codes`]. What a row yields in all
             depends on its inputs and seed, not on the other rows or on how its condition was split into pieces, and
-            it has a code for every frame of its semantic tokens. [`~stage_generation_audiolm.CodeWindows`] has the
+            it has a code for every frame of its semantic tokens. [`~stage_windows_audiolm.CodeWindows`] has the
             windows.
         temperature (`float`, defaults to 1.0): its default sampling temperature.
         options (`dict`, *optional*): further options of its sampling, by their names without the stage's: default, and
