@@ -107,7 +107,7 @@ class _Removed(argparse.Action):
     """An option of an older release; using it is an error that names the replacement."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        raise ValueError(f"The option {option} is no longer there: {self.const}.")
+        raise ValueError(f"The option {option} was removed: {self.const}.")
 
 
 def add_removed(parser: argparse.ArgumentParser, old: str, advice: str) -> None:

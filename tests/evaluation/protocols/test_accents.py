@@ -98,7 +98,7 @@ def test_the_command_writes_table_and_plot(tmp_path, capsys, monkeypatch):
     with Image.open(tmp_path / "new" / "out.png") as image:
         assert image.width > 500
     assert cli.main([*arguments, "--card", "README.md"]) == 1
-    assert "--card is no longer there: audiolm-hf card writes the model card" in capsys.readouterr().err
+    assert "--card was removed: audiolm-hf card writes the model card" in capsys.readouterr().err
     assert cli.main([*arguments, "--group-by", "age"]) == 1
     assert "has no label 'age'" in capsys.readouterr().err
     assert cli.main([*arguments, "--length-s", "30"]) == 1

@@ -148,7 +148,7 @@ def test_what_cannot_be_converted_is_refused(trained, old_folder, tmp_path, caps
     assert main(["convert", str(trained / "adapter"), str(tmp_path / "new")]) == 1
     assert "is not an adapter folder of the older form" in capsys.readouterr().err
     assert main(["convert", str(old_folder), str(trained)]) == 1
-    assert "is there already; name a new folder" in capsys.readouterr().err
+    assert "already exists; name a new folder" in capsys.readouterr().err
     path = old_folder / ADAPTER_FILE
     notes = json.loads(path.read_text())
     notes["stages"]["fine"][3] += 0.1

@@ -237,7 +237,7 @@ def convert_adapter(old: Path, new: Path) -> None:
     if "stages" not in notes:
         raise ValueError(f"{old} is not an adapter folder of the older form, whose {ADAPTER_FILE} lists stages.")
     if new.exists():
-        raise ValueError(f"{new} is there already; name a new folder.")
+        raise ValueError(f"{new} already exists; name a new folder.")
     base = find_base(notes["base"], old)
     stages = AudioLMModel.from_pretrained(base, dtype="float32").stages
     for stage, expected in notes["stages"].items():
