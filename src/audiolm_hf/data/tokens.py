@@ -198,7 +198,9 @@ def _read_info(folder: Path) -> TokenInfo:
     listed, there = values.get("shards", {}), shard_hashes(folder)
     changed = sorted(name for name in listed.keys() | there.keys() if listed.get(name) != there.get(name))
     if changed:
-        raise ValueError(f"Files of {folder} have changed since it was written: {', '.join(changed[:3])}; tokenize again.")
+        raise ValueError(
+            f"Files of {folder} have changed since it was written: {', '.join(changed[:3])}; tokenize again."
+        )
     return TokenInfo(**{name: values[name] for name in names})
 
 
