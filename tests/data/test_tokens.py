@@ -168,10 +168,10 @@ def remove_shard(folder, other):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (swap_shards, "tokens-00001.parquet changed"),
-        (add_shard, "tokens-00002.parquet changed"),
-        (flip_bit, "tokens-00000.parquet changed"),
-        (remove_shard, "tokens-00001.parquet changed"),
+        (swap_shards, "changed since it was written: tokens-00001.parquet"),
+        (add_shard, "changed since it was written: tokens-00002.parquet"),
+        (flip_bit, "changed since it was written: tokens-00000.parquet"),
+        (remove_shard, "changed since it was written: tokens-00001.parquet"),
     ],
 )
 def test_shards_that_are_not_those_that_were_written_are_noticed(tmp_path, change, message):
