@@ -83,7 +83,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         """Return the rows of the head for each predicted level; none unless `level_logits` reads them on a CPU."""
         weight, own = self.lm_head.weight, getattr(self.level_logits, "__func__", None)
         plain = self._head_has_rows and own is AudioLMStageBase.level_logits  # which may be replaced
-        if not plain or weight.device.type != "cpu":
+        if not plain or weight.device.type != "cpu" or weight.dtype != self.get_input_embeddings().weight.dtype:
             return {}
         return {level: weight[slice(*self._level_ids[level][:2])] for level in self.config.predicted_levels}
 

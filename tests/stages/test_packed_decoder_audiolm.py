@@ -297,6 +297,14 @@ def test_a_head_that_is_no_plain_weight_is_called(run, change):
     torch.testing.assert_close(run(model, contexts)[1], before * 2)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_head_of_another_dtype_is_an_error_for_any_number_of_rows(run, rows):
+    model = build(tie_word_embeddings=False)
+    model.lm_head.bfloat16()
+    with pytest.raises(RuntimeError, match="dtype"):
+        run(model, [context_of(model.config, 5)] * rows)
+
+
 SIZES = {"small": 0.0, "shared cache": packed_products.CACHED_BYTES + 1, "large": packed_products.LARGE_BYTES + 1}
 
 
