@@ -140,6 +140,18 @@ def hidden_rows(rows, config, rng, level=None):
     return ids, labels
 
 
+@torch.no_grad()
+def frame_logits(model, rows, num_known):
+    """Logits of all frames of one row of the parallel stage, of which the known ones may attend to each other alone."""
+    if not model.config.prefix_attention:
+        return model(rows[None]).logits[0]
+    mask = torch.zeros(1, 1, len(rows), len(rows))
+    for query in range(num_known):
+        for key in range(num_known, len(rows)):
+            mask[0, 0, query, key] = -1e30
+    return model.lm_head(model.model(inputs_embeds=model.embed(rows[None]), attention_mask=mask)[0][0])
+
+
 def filled_rows(model, rows, num_known, numbers, passes, temperature, choice_temperature, do_sample=True):
     """Rows of the parallel stage with codes in place of masks: one frame at a time, one whole forward each pass.
 
@@ -159,7 +171,7 @@ def filled_rows(model, rows, num_known, numbers, passes, temperature, choice_tem
                 kept = max(0, min(len(masked) - 1, int(len(new) * math.cos(math.pi / 2 * (done + 1) / num_passes))))
             if not masked:
                 continue
-            logits = model(torch.tensor([rows])).logits[0].detach().double()
+            logits = frame_logits(model, torch.tensor(rows), num_known).double()
             candidates = []
             for frame in masked:
                 scores = logits[frame, first : first + config.codebook_size]

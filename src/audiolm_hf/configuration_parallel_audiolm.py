@@ -13,7 +13,7 @@ from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, AutoConfig,
 from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_stage_audiolm import AudioLMStageConfig, StageLayout, composition_flaw, setting_flaw
-from .strict_config_audiolm import strict
+from .strict_config_audiolm import checked, strict
 
 # Their convolutions, pooling, hashes or landmarks also take in padding, or only a part of the frames.
 _OTHER_ATTENTION = (
@@ -37,6 +37,8 @@ class AudioLMParallelConfig(AudioLMStageConfig):
             predicts, too; 0 where a fine stage predicts them, or none does.
         condition_stride (`float`, *optional*): tokens predicted for each semantic token, which determines the frames
             that a token belongs to; by default two frames for each token.
+        prefix_attention (`bool`, defaults to `False`): the frames before the first mask attend to each other alone, so
+            that they are computed once for all passes over a window. The encoder has to be EuroBERT.
     """
 
     model_type = "audiolm_parallel"
@@ -45,6 +47,8 @@ class AudioLMParallelConfig(AudioLMStageConfig):
     sub_configs_defaults: ClassVar[dict] = {
         "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="eurobert")
     }
+
+    prefix_attention: bool = checked(False, trained=True)
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -59,6 +63,11 @@ class AudioLMParallelConfig(AudioLMStageConfig):
         flaw = _encoder_flaw(self.backbone_config)
         if flaw is not None:
             raise ValueError(f"backbone_config has model_type {self.backbone_config.model_type!r}, which {flaw}.")
+        if self.prefix_attention and self.backbone_config.model_type != "eurobert":
+            raise ValueError(
+                f"prefix_attention is True, but backbone_config has model_type {self.backbone_config.model_type!r}, "
+                "whose attention may differ from layer to layer; use 'eurobert', or leave prefix_attention out."
+            )
 
     def _validate_condition_stride(self) -> None:
         if self.remove_repeats:

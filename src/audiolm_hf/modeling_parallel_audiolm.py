@@ -74,6 +74,8 @@ class AudioLMParallelModel(AudioLMStageBase):
         check_num_items(num_items_in_batch, labels)
         check_frames(inputs, self.config.vocab_size, self.num_columns, attention_mask, labels)
         embeds = self.embed(inputs) if inputs_embeds is None else inputs
+        if self.config.prefix_attention:
+            attention_mask = self.prefix_mask(self._prefix(input_ids), attention_mask, embeds.dtype)
         outputs = self.model(inputs_embeds=embeds, attention_mask=attention_mask, **kwargs)
         hidden_states = outputs[0]
         loss = None if labels is None else self._mean_loss(hidden_states, labels, num_items_in_batch)
@@ -98,9 +100,39 @@ class AudioLMParallelModel(AudioLMStageBase):
         condition = (embeddings[:, :, :width] * weights[..., None]).sum(2) / weights.sum(2, keepdim=True)
         return condition + embeddings[:, :, width:].sum(2)
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Return the encoder's last hidden states `(batch, frames, hidden_size)` of rows of ids."""
-        return self.model(inputs_embeds=self.embed(input_ids), attention_mask=attention_mask)[0]
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None, prefix: Tensor | None = None) -> Tensor:
+        """Return the encoder's last hidden states `(batch, frames, hidden_size)` of rows of ids.
+
+        With `prefix_attention`, `prefix (batch, frames)` is true for the frames that attend to each other alone; by
+        default, they are those before the first mask.
+        """
+        embeds = self.embed(input_ids)
+        if self.config.prefix_attention:
+            prefix = self._prefix(input_ids) if prefix is None else prefix
+            attention_mask = self.prefix_mask(prefix, attention_mask, embeds.dtype)
+        return self.model(inputs_embeds=embeds, attention_mask=attention_mask)[0]
+
+    def _prefix(self, input_ids: Tensor | None) -> Tensor:
+        """Return whether frames `(batch, frames)` are before the first mask of their row."""
+        if input_ids is None:
+            raise ValueError("The stage has prefix_attention, and embeddings do not tell the masks; pass input_ids.")
+        if "flash" in (self.config._attn_implementation or ""):
+            raise ValueError(
+                f"attn_implementation is {self.config._attn_implementation!r}, which has no mask for each frame; load "
+                'a stage that has prefix_attention with "sdpa" or "eager".'
+            )
+        masks = torch.tensor(self.config.mask_token_ids, device=input_ids.device)
+        return (input_ids[..., self.tokens_per_frame :] == masks).any(-1).cumsum(1) == 0
+
+    @staticmethod
+    def prefix_mask(prefix: Tensor, attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Return what to add to the scores `(batch, 1, frames, frames)` so that a prefix attends to itself alone."""
+        allowed = prefix[:, None] | ~prefix[:, :, None]
+        if attention_mask is not None:
+            allowed = allowed & attention_mask[:, None].bool()
+        return torch.zeros(allowed.shape, dtype=dtype, device=prefix.device).masked_fill(
+            ~allowed, torch.finfo(dtype).min
+        )[:, None]
 
     def token_losses(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the correctness of every label, both `(batch, frames, columns)`.

@@ -5,6 +5,7 @@ In: embeddings of the frames or ids of all rows, one row after the other; out: h
 The parallel stage's encoder runs such passes, and so do the decoders of the other stages, to read their contexts.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class PackedEncoder:
     def __init__(
         self, model: Any, lengths: list[int], cache: DynamicCache | None = None, places: Tensor | None = None
     ) -> None:
-        self.model, self.lengths, self.layers, self.cache = model, lengths, list[tuple](), cache
+        self.model, self.layers, self.cache = model, list[tuple](), cache
         for layer in model.layers:
             attention, mlp = layer.self_attn, layer.mlp
             parts = (
@@ -44,48 +45,101 @@ class PackedEncoder:
             self.layers.append((layer, *(pack(part, sum(lengths)) for part in parts)))
         if places is None:
             places = torch.cat([torch.arange(length, device="cpu") for length in lengths])
-        cos, sin = model.rotary_emb(model.embed_tokens.weight, position_ids=places[None])
-        self.half = cos.shape[-1] // 2
+        self._place(lengths, places)
+        # Keys and values of each layer and row, behind those of the row's prefix.
+        self.rooms: list[list[tuple[Tensor, Tensor]]] = []
+
+    def _place(self, lengths: list[int], places: Tensor) -> None:
+        """Set the frames of each row that passes are over, and the positions of all of them."""
+        cos, sin = self.model.rotary_emb(self.model.embed_tokens.weight, position_ids=places[None])
+        self.lengths, self.half = lengths, cos.shape[-1] // 2
         self.cos = cos[0, :, None]
         self.sin = torch.cat([-sin[0, :, : self.half], sin[0, :, self.half :]], -1)[:, None]  # of exchanged halves
+
+    def read_prefix(self, embeds: Tensor, lengths: list[int]) -> None:
+        """Compute the frames that attend to each other alone; passes are then over the frames that follow.
+
+        `embeds (frames, hidden_size)` are of the first `lengths` frames of all rows.
+        """
+        whole, places = self.lengths, [torch.arange(length, device="cpu") for length in self.lengths]
+        pairs = list(zip(places, lengths, strict=True))
+        self._place(lengths, torch.cat([row[:length] for row, length in pairs]))
+        rooms = [self._rooms(keys, values, whole) for keys, values in self._prefix_layers(embeds)]
+        self._place([len(row) - length for row, length in pairs], torch.cat([row[length:] for row, length in pairs]))
+        self.rooms = rooms
+
+    def _prefix_layers(self, embeds: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the keys and values of each layer for the frames of a prefix."""
+        hidden, last = embeds, len(self.layers) - 1
+        for place, layer in enumerate(self.layers):
+            queries, keys, values = self._heads(hidden, layer)
+            yield keys, values
+            if place < last:
+                attended = self._attend(queries, self._rows(keys, values), self.lengths, layer[0].self_attn.scaling)
+                hidden = self._follow(hidden, attended, layer)
+
+    def _rooms(self, keys: Tensor, values: Tensor, whole: list[int]) -> list[tuple[Tensor, Tensor]]:
+        rooms = []
+        for row, length in zip(self._rows(keys, values), whole, strict=True):
+            rooms.append(tuple(F.pad(each, (0, 0, 0, 0, 0, length - len(each))) for each in row))
+        return rooms
+
+    def _rows(self, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(keys.split(self.lengths), values.split(self.lengths), strict=True))
 
     def states(self, embeds: Tensor, wanted: Tensor) -> Tensor:
         """Return the last hidden states `(count, hidden_size)` of the frames where `wanted (frames,)` is true.
 
-        `embeds (frames, hidden_size)` are of all frames; those that are not wanted pass through all layers but the
-        last. For a decoder, the last ids of the rows are wanted.
+        `embeds (frames, hidden_size)` are of all frames that passes are over; those that are not wanted pass through
+        all layers but the last. For a decoder, the last ids of the rows are wanted.
         """
         hidden, last = embeds, len(self.layers) - 1
         counts = self.lengths
-        for place, (layer, qkv, output, gate_up, down) in enumerate(self.layers):
-            attention = layer.self_attn
-            num_keys = attention.k_proj.out_features // (2 * self.half)
-            heads = qkv(normalize(hidden, layer.input_layernorm)).view(len(hidden), -1, 2 * self.half)
-            rotated = heads[:, :-num_keys]
-            rotated = torch.addcmul(rotated * self.cos, rotated.roll(self.half, -1), self.sin)
-            queries, keys, values = rotated[:, :-num_keys], rotated[:, -num_keys:], heads[:, -num_keys:]
+        for place, layer in enumerate(self.layers):
+            queries, keys, values = self._heads(hidden, layer)
             if self.cache is not None:
                 rows = (each.unflatten(0, (len(counts), -1)).transpose(1, 2) for each in (keys, values))
                 self.cache.update(*rows, place)
             if place == last:
                 counts = [int(part.sum()) for part in wanted.split(self.lengths)]
                 queries, hidden = queries[wanted], hidden[wanted]
-            attended = self._attend(queries, keys, values, counts, attention.scaling)
-            hidden = hidden + output(attended)
-            gate, up = gate_up(normalize(hidden, layer.post_attention_layernorm)).chunk(2, -1)
-            hidden = hidden + down(layer.mlp.act_fn(gate) * up)
+            read = self._rows(keys, values)
+            if self.rooms:
+                for row, room, length in zip(read, self.rooms[place], self.lengths, strict=True):
+                    for new, kept in zip(row, room, strict=True):
+                        kept[len(kept) - length :] = new
+                read = self.rooms[place]
+            attended = self._attend(queries, read, counts, layer[0].self_attn.scaling)
+            hidden = self._follow(hidden, attended, layer)
         return normalize(hidden, self.model.norm)
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, counts: list[int], scale: float) -> Tensor:
-        """Return the attention of the `counts` queries of each row to their row; all `(frames, heads, head_size)`."""
-        attended, shared = torch.empty_like(queries), queries.shape[1] // keys.shape[1]  # queries of the same keys
-        if shared > 1:
-            keys, values = (each.repeat_interleave(shared, 1) for each in (keys, values))
-        parts = (attended.split(counts), queries.split(counts), keys.split(self.lengths), values.split(self.lengths))
-        for found, *inputs in zip(*parts, strict=True):
+    def _heads(self, hidden: Tensor, layer: tuple) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries, keys and values of a layer, all `(frames, heads, head_size)`."""
+        attention, qkv = layer[0].self_attn, layer[1]
+        num_queries, num_keys = (each.out_features // (2 * self.half) for each in (attention.q_proj, attention.k_proj))
+        shape = len(hidden), num_queries + 2 * num_keys, 2 * self.half
+        heads = qkv(normalize(hidden, layer[0].input_layernorm)).view(shape)
+        rotated = heads[:, :-num_keys]
+        rotated = torch.addcmul(rotated * self.cos, rotated.roll(self.half, -1), self.sin)
+        return rotated[:, :-num_keys], rotated[:, -num_keys:], heads[:, -num_keys:]
+
+    def _follow(self, hidden: Tensor, attended: Tensor, layer: tuple) -> Tensor:
+        """Return the hidden states after a layer, from those before it and what its attention has read."""
+        modules, _, output, gate_up, down = layer
+        hidden = hidden + output(attended)
+        gate, up = gate_up(normalize(hidden, modules.post_attention_layernorm)).chunk(2, -1)
+        return hidden + down(modules.mlp.act_fn(gate) * up)
+
+    def _attend(
+        self, queries: Tensor, read: list[tuple[Tensor, Tensor]], counts: list[int], scale: float
+    ) -> Tensor:
+        """Return the attention of the `counts` queries of each row to what is read of it, with keys and values."""
+        attended, shared = torch.empty_like(queries), queries.shape[1] // read[0][0].shape[1]  # of the same keys
+        for found, query, row in zip(attended.split(counts), queries.split(counts), read, strict=True):
+            keys, values = row if shared == 1 else (each.repeat_interleave(shared, 1) for each in row)
             is_causal = self.cache is not None and len(found) > 1
-            query, key, value = (each.transpose(0, 1)[None] for each in inputs)
-            heads = F.scaled_dot_product_attention(query, key, value, is_causal=is_causal, scale=scale)
+            inputs = (each.transpose(0, 1)[None] for each in (query, keys, values))
+            heads = F.scaled_dot_product_attention(*inputs, is_causal=is_causal, scale=scale)
             found.copy_(heads[0].transpose(0, 1))
         return attended.flatten(1)
 

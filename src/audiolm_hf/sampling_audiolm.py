@@ -30,7 +30,7 @@ from transformers import (
 
 from .configuration_audiolm import AudioLMStageConfig
 from .packed_decoder_audiolm import fixed_length
-from .packed_encoder_audiolm import PackedEncoder, pack_encoder
+from .packed_encoder_audiolm import pack_encoder
 from .packed_products_audiolm import fast_products, has_fixed_shapes
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import (
@@ -287,7 +287,8 @@ def fill_frames(
     ids = F.pad(ids, (0, 0, 0, len(frames) - longest), value=config.padding_token_id)
     whole = not fixed and bool((lengths == longest).all())
     mask = None if whole else (frames < lengths[:, None]).long()
-    new = (frames >= torch.tensor(num_known, device=device)[:, None]) & (frames < lengths[:, None])
+    prefix = frames < torch.tensor(num_known, device=device)[:, None]
+    new = ~prefix & (frames < lengths[:, None])
     num_new = [len(row) - known for row, known in zip(rows, num_known, strict=True)]
     passes = sampler.passes(len(config.predicted_levels))
     drawn = noise[0].new_zeros(sum(number for number in passes if number > 1), 2, *new.shape)
@@ -295,7 +296,7 @@ def fill_frames(
         drawn[:, :, row, known : known + row_numbers.shape[2]] = row_numbers
     numbers = iter(drawn.to(device))
     usable = torch.ones((), dtype=torch.bool, device=device)
-    encoder = pack_encoder(model.model, lengths.tolist() * (1 if sampler.guidance_scale == 1 else 2))
+    passes_of_rows = _Passes(model, ids, lengths.tolist(), mask, prefix, sampler.guidance_scale)
     for level, number in zip(config.predicted_levels, passes, strict=True):
         column = config.tokens_per_frame + level
         counts = torch.tensor([masked_counts(count, number) for count in num_new], device="cpu")
@@ -305,7 +306,7 @@ def fill_frames(
             num_accepted = counts[:, done] - counts[:, done + 1]
             if not num_accepted.any():  # few frames need fewer passes
                 continue
-            scores = _frame_scores(model, encoder, ids, mask, masked, level, sampler.guidance_scale)
+            scores = passes_of_rows.scores(ids, masked, level)
             usable &= scores.isfinite().all()
             chosen, confidence = _choose_codes(scores, draw, masked, sampler, 1 - (done + 1) / number)
             ranks = confidence.new_full(masked.shape, -torch.inf).masked_scatter(masked, confidence)
@@ -320,29 +321,51 @@ def fill_frames(
     return [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
 
 
-def _frame_scores(
-    model: PreTrainedModel,
-    encoder: PackedEncoder | None,
-    ids: Tensor,
-    mask: Tensor | None,
-    masked: Tensor,
-    level: int,
-    guidance_scale: float,
-) -> Tensor:
-    """Return the scores `(codes, codebook_size)` of the codes of a level at the masked frames, row by row."""
-    guided = guidance_scale != 1
-    if guided:
-        ids, masked = torch.cat([ids, without_condition(ids, model.config)]), masked.repeat(2, 1)
-        mask = None if mask is None else mask.repeat(2, 1)
-    if encoder is None:
-        with fast_products(model.model):
-            states = model.encode(ids, mask)[masked]
-    else:
-        real = torch.ones_like(masked) if mask is None else mask.bool()
-        states = encoder.states(model.embed(ids)[real], masked[real])
-    with fast_products(model.model):
-        scores = model.level_logits(states, level).to(ids.device)
-    return guided_scores(scores, guidance_scale) if guided else scores
+class _Passes:
+    """Passes of the parallel stage over the frames of some rows; with `prefix_attention` over those that follow.
+
+    `ids (batch, frames, columns)` are of all frames, and `prefix (batch, frames)` is true for those before the masks.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        ids: Tensor,
+        lengths: list[int],
+        mask: Tensor | None,
+        prefix: Tensor,
+        guidance_scale: float,
+    ) -> None:
+        self.model, self.guidance_scale, self.prefix = model, guidance_scale, None
+        repeats = 1 if guidance_scale == 1 else 2
+        self.mask = None if mask is None else mask.repeat(repeats, 1)
+        self.encoder = pack_encoder(model.model, lengths * repeats)
+        prefix = prefix.repeat(repeats, 1)
+        self.read = torch.ones_like(prefix) if self.mask is None else self.mask.bool()
+        if model.config.prefix_attention:
+            self.prefix = prefix
+            if self.encoder is not None:
+                self.read &= ~prefix
+                self.encoder.read_prefix(self._embed(ids, prefix), prefix.sum(1).tolist())
+
+    def _embed(self, ids: Tensor, wanted: Tensor) -> Tensor:
+        if self.guidance_scale != 1:
+            ids = torch.cat([ids, without_condition(ids, self.model.config)])
+        return self.model.embed(ids[wanted][None])[0]
+
+    def scores(self, ids: Tensor, masked: Tensor, level: int) -> Tensor:
+        """Return the scores `(codes, codebook_size)` of the codes of a level at the masked frames, row by row."""
+        guided = self.guidance_scale != 1
+        masked = masked.repeat(2, 1) if guided else masked
+        if self.encoder is not None:
+            states = self.encoder.states(self._embed(ids, self.read), masked[self.read])
+        else:
+            ids = torch.cat([ids, without_condition(ids, self.model.config)]) if guided else ids
+            with fast_products(self.model.model):
+                states = self.model.encode(ids, self.mask, self.prefix)[masked]
+        with fast_products(self.model.model):
+            scores = self.model.level_logits(states, level).to(ids.device)
+        return guided_scores(scores, self.guidance_scale) if guided else scores
 
 
 def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:

@@ -24,9 +24,9 @@ GREEDY = {"do_sample": False, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 0, "top_p": 1.0}
 
 
-@pytest.fixture(scope="module")
-def stage():
-    return parallel_stage(condition_dropout=0.1)
+@pytest.fixture(scope="module", params=[False, True], ids=["", "prefix"])
+def stage(request):
+    return parallel_stage(condition_dropout=0.1, prefix_attention=request.param)
 
 
 def test_the_schedule_is_a_cosine_that_ends_at_zero():

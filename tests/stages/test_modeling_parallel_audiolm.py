@@ -14,8 +14,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from audiolm_hf import AudioLMParallelConfig, AudioLMParallelModel, AudioLMStageCollator, build_stage_example
 from audiolm_hf.token_layout_audiolm import frame_rows, hide_codes, pad_examples
 from tests.conftest import TINY_LAYOUT, randomise
-from tests.helpers_parallel import ENCODER, parallel_config, parallel_example, parallel_stage
-from tests.reference import hidden_rows
+from tests.helpers_parallel import ENCODER, masked_rows, parallel_config, parallel_example, parallel_stage
+from tests.reference import frame_logits, hidden_rows
 from tests.stages.test_backbone_audiolm import small_backbone
 
 
@@ -295,3 +295,39 @@ def test_inputs_that_do_not_fit_are_one_clear_error(stage, changes, error, messa
 
 def test_the_default_encoder_is_a_bidirectional_llama_with_rotary_positions():
     assert AudioLMParallelConfig().backbone_config.model_type == ENCODER["model_type"] == "eurobert"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_known_frames_attend_to_each_other_alone(implementation):
+    stage = parallel_stage(prefix_attention=True)
+    stage.set_attn_implementation(implementation)
+    rows = torch.stack([masked_rows(stage.config, 9, 4), masked_rows(stage.config, 9, 0)])
+    mask = torch.ones(2, 9).long()
+    mask[1, 6:] = 0
+    logits = stage(rows, mask).logits
+    torch.testing.assert_close(logits[0], frame_logits(stage, rows[0], 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits[1, :6], frame_logits(stage, rows[1, :6], 0), atol=1e-4, rtol=0)
+    changed = rows.clone()
+    changed[0, 6, 0] = (rows[0, 6, 0] + 1) % stage.config.num_semantic_tokens
+    difference = (stage(changed, mask).logits - logits)[0].abs().amax(-1)
+    assert difference[:4].max() == 0 and (difference[4:] > 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("embeddings", "pass input_ids"), ("flash", 'load a stage that has prefix_attention with "sdpa" or "eager"')],
+)
+def test_prefix_attention_needs_ids_and_a_mask_for_each_frame(given, message):
+    stage = parallel_stage(prefix_attention=True)
+    rows = masked_rows(stage.config, 5, 2)[None]
+    inputs = {"input_ids": rows} if given == "flash" else {"inputs_embeds": stage.embed(rows)}
+    if given == "flash":
+        stage.config._attn_implementation_internal = "flash_attention_2"
+    with pytest.raises(ValueError, match=message):
+        stage(**inputs)
+
+
+def test_prefix_attention_is_for_an_encoder_whose_layers_are_alike():
+    with pytest.raises(StrictDataclassError, match="prefix_attention is True, but .* 'modernbert'.* use 'eurobert'"):
+        parallel_config(prefix_attention=True, backbone_config=small_backbone("modernbert"))

@@ -13,6 +13,7 @@ from audiolm_hf import packed_encoder_audiolm as packed
 from audiolm_hf import sampling_audiolm as sampling
 from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise
 from tests.helpers_parallel import ENCODER, masked_rows, parallel_stage
+from tests.reference import frame_logits
 
 SAMPLED = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
@@ -74,15 +75,36 @@ def filled(stage, guidance_scale=1.0):
     return torch.cat(fill_frames(stage, rows, known, noise, sampler))
 
 
+@pytest.mark.parametrize("prefix_attention", [False, True])
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
-def test_codes_are_those_of_transformers(monkeypatch, guidance_scale):
-    stage, calls = parallel_stage(condition_dropout=0.1), []
+def test_codes_are_those_of_transformers(monkeypatch, guidance_scale, prefix_attention):
+    stage, calls = parallel_stage(condition_dropout=0.1, prefix_attention=prefix_attention), []
     monkeypatch.setattr(stage, "encode", lambda *inputs: calls.append(1) or type(stage).encode(stage, *inputs))
     found = filled(stage, guidance_scale)
     assert not calls
     monkeypatch.setattr(sampling, "pack_encoder", lambda *_: None)
     assert torch.equal(found, filled(stage, guidance_scale))
     assert calls
+
+
+@torch.no_grad()
+def test_the_frames_of_a_prefix_are_computed_once():
+    """A pass reads what was computed of the prefix, and returns the states of the frames that follow."""
+    stage = parallel_stage(prefix_attention=True, backbone_config=ENCODER | {"num_attention_heads": 4})
+    lengths, known = [11, 6, 9], [4, 0, 9]  # of some rows nothing or everything is known
+    rows = [masked_rows(stage.config, *counts) for counts in zip(lengths, known, strict=True)]
+    encoder = packed.pack_encoder(stage.model, lengths)
+    prefix = [row[:count] for row, count in zip(rows, known, strict=True)]
+    encoder.read_prefix(stage.embed(torch.cat(prefix)[None])[0], known)
+    new = torch.cat([row[count:] for row, count in zip(rows, known, strict=True)])
+    for masks in (0, 1):  # the second pass has other codes
+        new[:, 1 + masks] = torch.tensor(stage.config.mask_token_ids[masks])
+        found = encoder.states(stage.embed(new[None])[0], torch.ones(len(new), dtype=torch.bool))
+        parts = new.split([length - count for length, count in zip(lengths, known, strict=True)])
+        for states, start, rest in zip(found.split([len(each) for each in parts]), prefix, parts, strict=True):
+            if len(rest):
+                expected = frame_logits(stage, torch.cat([start, rest]), len(start))[len(start) :]
+                torch.testing.assert_close(stage.lm_head(states), expected, atol=1e-4, rtol=0)
 
 
 def test_changed_weights_count_at_once():

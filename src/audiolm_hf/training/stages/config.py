@@ -71,6 +71,9 @@ class StageTrainingConfig(TrainingConfig):
     # assign each conditioning token the position of the codes at the same time, so that their distance is the same
     # everywhere (coarse and fine stage; the parallel stage always does)
     align_condition: bool = False
+    # frames before the first mask attend to each other alone, so that generation computes them once for all passes
+    # (parallel stage)
+    prefix_attention: bool = False
     eval_steps: Count = 200  # steps between validations and checkpoints
     patience: Count | None = None  # number of validations without improvement after which the training stops
     logging_steps: Annotated[Count, Use.FREE] = 20  # steps between logged training metrics
@@ -92,6 +95,10 @@ class StageTrainingConfig(TrainingConfig):
             )
         if self.align_condition and not layout.condition:
             raise ValueError(f"align_condition is True, but the {self.stage} stage has no condition; leave it out.")
+        if self.prefix_attention and not layout.parallel:
+            raise ValueError(
+                f"prefix_attention is True for the {self.stage} stage; only the parallel stage has it. Leave it out."
+            )
         self._check_start()
 
     def _check_start(self) -> None:

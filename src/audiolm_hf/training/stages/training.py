@@ -53,6 +53,7 @@ def build_stage_config(
         Within(needs_fine, num_others, whole=True).check("num_fine_codebooks", config.num_fine_codebooks)
         num_others = config.num_fine_codebooks
     backbone = {"model_type": stage.backbone_type} | config.backbone
+    own = {"prefix_attention": config.prefix_attention} if stage.config_class.layout.parallel else {}
     stage_config = stage.config_class(
         backbone_config=backbone
         if config.warm_start is None
@@ -66,6 +67,7 @@ def build_stage_config(
         remove_repeats=config.remove_repeats,
         mean_semantic_duration=mean_semantic_duration,
         condition_dropout=config.condition_dropout,
+        **own,
     )
     if config.align_condition or stage_config.layout.parallel:
         stage_config.condition_stride = condition_stride(stage_config, info.grid)
