@@ -79,11 +79,11 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
             return self.restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
         return self.restrict(self.lm_head(hidden_states)[..., start:stop], level)
 
-    def level_weights(self) -> dict[int, Tensor]:
-        """Return the rows of the head for each predicted level; none unless `level_logits` reads them on a CPU."""
+    def level_weights(self, kind: str = "cpu") -> dict[int, Tensor]:
+        """Return the rows of the head for each predicted level, if `level_logits` reads them on such a device."""
         weight, own = self.lm_head.weight, getattr(self.level_logits, "__func__", None)
         plain = self._head_has_rows and own is AudioLMStageBase.level_logits  # which may be replaced
-        if not plain or weight.device.type != "cpu" or weight.dtype != self.get_input_embeddings().weight.dtype:
+        if not plain or weight.device.type != kind or weight.dtype != self.get_input_embeddings().weight.dtype:
             return {}
         return {level: weight[slice(*self._level_ids[level][:2])] for level in self.config.predicted_levels}
 

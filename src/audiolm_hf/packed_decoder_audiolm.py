@@ -17,10 +17,20 @@ from transformers import DynamicCache, LlamaModel, MistralModel, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from .configuration_audiolm import AudioLMStageConfig
-from .packed_products_audiolm import fast_dtypes, has_fbgemm, joined, normalize, pack, pack_row, row_scale
+from .packed_products_audiolm import (
+    fast_dtypes,
+    has_fbgemm,
+    has_fixed_shapes,
+    joined,
+    normalize,
+    pack,
+    pack_row,
+    row_scale,
+)
 
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
+MIN_CAPTURED = 32  # tokens, fewer of which take less time than capturing their steps
 
 
 class _GrowingLayer(DynamicLayer):
@@ -74,7 +84,8 @@ class FixedCache(StaticCache):
 
     def __init__(self, model: PreTrainedModel, rows: int, capacity: int) -> None:
         super().__init__(config=model.config, max_cache_len=capacity)
-        self.fits = (rows, capacity, model.dtype, model.device)
+        self.fits = (rows, capacity, model.dtype, model.device, torch.is_inference_mode_enabled())
+        self.graphs: Any = None  # of steps with this cache
 
     @classmethod
     def take(cls, model: PreTrainedModel, rows: int, capacity: int) -> "FixedCache":
@@ -264,11 +275,31 @@ def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
     )
 
 
+def can_capture(model: PreTrainedModel, device: torch.device, num_tokens: int) -> bool:
+    """Return whether steps of a stage can be captured as CUDA graphs, with a `FixedCache`, and are worth it."""
+    decoder = model.model
+    return (
+        device.type == "cuda"
+        and (num_tokens >= MIN_CAPTURED or has_fixed_shapes(decoder))
+        and not torch.is_grad_enabled()
+        and _is_unchanged(decoder, _DECODERS, device)
+        and decoder.rotary_emb.rope_type not in _MOVING_POSITIONS
+        and {type(layer) for layer in DynamicCache(config=decoder.config).layers} == {DynamicLayer}
+        and {weight.device for weight in model.level_weights(device.type).values()} == {device}
+    )
+
+
 def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
     """Return whether a model is of one of `kinds`, on the CPU, and its weights determine what its `forward` computes.
 
     A model with adapters, hooks, quantized, sharded, offloaded or compiled parts is left to transformers.
     """
+    unchanged = not model._compiled_call_impl and _is_unchanged(model, kinds, torch.device("cpu"))
+    return unchanged and next(model.parameters()).dtype in fast_dtypes()
+
+
+def _is_unchanged(model: PreTrainedModel, kinds: tuple[type, ...], device: torch.device) -> bool:
+    """Return whether a model of one of `kinds` is as transformers builds it, on one device, though maybe compiled."""
     if type(model) not in kinds or _global_forward_hooks or _global_forward_pre_hooks:
         return False
     called = {layer.mlp.act_fn for layer in model.layers}  # as they are, whatever they are
@@ -276,10 +307,9 @@ def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool
     weights = list(model.parameters())
     dtype = weights[0].dtype
     return (
-        dtype in fast_dtypes()
-        and all(type(each) is nn.Parameter and each.device.type == "cpu" and each.dtype == dtype for each in weights)
+        all(type(each) is nn.Parameter and each.device == device and each.dtype == dtype for each in weights)
         and all(_is_plain(module, model) for module in modules)
-        and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
+        and not (torch.is_autocast_enabled(device.type) or torch.compiler.is_compiling())
         and model.config._attn_implementation in ("eager", "sdpa")
     )
 
@@ -288,4 +318,5 @@ def _is_plain(module: nn.Module, model: PreTrainedModel) -> bool:
     known = type(module).__module__ == type(model).__module__
     known = known or type(module) in (nn.Linear, nn.Embedding, nn.ModuleList)
     hooks = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-    return known and not (hooks or module.training or module._compiled_call_impl)
+    compiled = module._compiled_call_impl and module is not model
+    return known and not (hooks or module.training or compiled)

@@ -28,6 +28,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from .captured_steps_audiolm import CapturedSteps, TokenSteps, guided_scores
 from .configuration_audiolm import AudioLMStageConfig
 from .packed_decoder_audiolm import fixed_length
 from .packed_encoder_audiolm import pack_encoder
@@ -183,46 +184,28 @@ def sample_blocks(
     config = model.config
     batch, num_tokens = noise.shape
     block, yielded = block or num_tokens, 0
-    guided = unconditional_contexts is not None
-    steps = StageSteps(model, contexts + (unconditional_contexts or []), num_tokens)
-    device = steps.input_ids.device
+    stage_steps = StageSteps(model, contexts + (unconditional_contexts or []), num_tokens)
+    steps = (CapturedSteps if stage_steps.captures else TokenSteps)(stage_steps, sampler, batch)
+    device, levels = steps.device, steps.levels
     noise = noise.to(device, _precise(device))
-    levels, end_token_id = config.predicted_levels, config.end_token_id  # once: reading takes as long as computing
-    first_ids = [level_range(config, level)[0] for level in levels]
-    tokens = torch.full((batch, num_tokens), end_token_id, device=device)
-    ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    highest, ids = torch.zeros(num_tokens, batch, device=device, dtype=torch.float32), None
+    tokens = torch.full((batch, num_tokens), steps.end_token_id, device=device)
+    highest = torch.zeros(num_tokens, batch, device=device, dtype=torch.float32)
     for step in range(num_tokens):
-        if ids is None:
-            steps.read_contexts()
-        else:
-            steps.follow(ids)
-        level, first_id = levels[step % len(levels)], first_ids[step % len(levels)]
-        scores = steps.scores(level).to(device)
-        if guided:
-            scores = guided_scores(scores, sampler.guidance_scale)
-        if num_forbidden_ends is not None:
-            forbidden = step < num_forbidden_ends
-            scores[:, end_token_id] = scores[:, end_token_id].masked_fill(forbidden, -torch.inf)
-        torch.amax(scores, -1, out=highest[step])
-        chosen = sampler.choose(scores, noise[:, step]) + first_id
-        if level == SEMANTIC_LEVEL:
-            chosen = chosen.masked_fill(ended, end_token_id)
-            ended |= chosen == end_token_id
-        tokens[:, step] = chosen
+        turn = step % len(levels)
+        forbidden = None if num_forbidden_ends is None else step < num_forbidden_ends
+        tokens[:, step] = steps.advance(turn, noise[:, step], forbidden, highest[step])
         if progress is not None:
             progress.advance(batch)
         # An accelerator has to be waited for, so it is not asked after every step.
         asked = device.type == "cpu" or (step + 1) % STEPS_BETWEEN_QUESTIONS == 0
-        if level == SEMANTIC_LEVEL and asked and ended.all():
+        if levels[turn] == SEMANTIC_LEVEL and asked and steps.ended.all():
             break
         if step + 1 - yielded == block and step + 1 < num_tokens:
             _require_usable(highest.isfinite(), config)  # asked once a block: an accelerator has to be waited for
             yield tokens[:, yielded : step + 1]
             yielded = step + 1
-        ids = chosen.repeat(2) if guided else chosen
     _require_usable(highest.isfinite(), config)
-    steps.keep_cache()
+    stage_steps.keep_cache()
     yield tokens[:, yielded:]
 
 
@@ -366,12 +349,6 @@ class _Passes:
         with fast_products(self.model.model):
             scores = self.model.level_logits(states, level).to(ids.device)
         return guided_scores(scores, self.guidance_scale) if guided else scores
-
-
-def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:
-    """Return the guided scores of rows whose second half is the first one without its condition."""
-    with_condition, without = scores.log_softmax(-1).chunk(2)
-    return without + guidance_scale * (with_condition - without)
 
 
 def _choose_codes(

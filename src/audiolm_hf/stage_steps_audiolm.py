@@ -12,15 +12,16 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from .compat_audiolm import CACHE_NAME
-from .packed_decoder_audiolm import FixedCache, build_cache, can_pack, fixed_length, pack_decoder
+from .packed_decoder_audiolm import FixedCache, build_cache, can_capture, can_pack, fixed_length, pack_decoder
 from .packed_encoder_audiolm import PackedEncoder
-from .packed_products_audiolm import fast_products, has_fixed_shapes, pack_row
+from .packed_products_audiolm import fast_products, has_fixed_shapes, pack_row, steady_attention
 
 
 class StageSteps:
     """Scores of a causal stage after the contexts (ids of each row), and after each id that is added to them.
 
     `states (rows, hidden_size)` are the last hidden states. The cache has room for `num_tokens` ids to come.
+    If `captures`, steps may be captured after `bias` (rows, 1, 1, room) was set, which is added to attention scores.
     """
 
     def __init__(self, model: PreTrainedModel, contexts: list[Tensor], num_tokens: int) -> None:
@@ -31,7 +32,10 @@ class StageSteps:
         self.position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         self.length = self.input_ids.shape[1]
         self.heads: dict[int, Callable[[], Tensor]] = {}
-        self.fixed, room = has_fixed_shapes(model.model), self.length + num_tokens
+        self.captures = can_capture(model, self.input_ids.device, num_tokens)
+        self.fixed, room = self.captures or has_fixed_shapes(model.model), self.length + num_tokens
+        self.call: Callable[..., Any] = model.model
+        self.bias: Tensor | None = None
         self.room = fixed_length(room) if self.fixed else room
         # Without padding no mask is needed, and attention kernels are faster without one.
         no_mask = not self.fixed and bool(mask.all())
@@ -47,7 +51,7 @@ class StageSteps:
         if self.mask is None and can_pack(self.model.model, self.cache):
             self.states = self._packed_states()
         else:
-            self.states = self._states(call, self.length)
+            self.states = self._states(call, None if self.mask is None else self.mask[:, : self.length])
         self.position_ids = self.position_ids[:, -1:] + 1
         decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
         if decoder is not None and decoder.is_row:
@@ -73,13 +77,18 @@ class StageSteps:
             self.states = self.decoder.step(ids)
             return
         self.input_ids, self.length = ids[:, None], self.length + 1
-        self.states = self._states(self.model.model, self.room if self.fixed else self.length)
-        self.position_ids = self.position_ids + 1
+        mask = self.mask
+        if self.bias is not None:  # of a mask of ids, transformers reads the values, which no graph can do
+            mask = self.bias.index_fill_(3, self.cache.layers[0].cumulative_length.view(1), 0)
+        elif mask is not None:
+            mask = mask[:, : self.room if self.fixed else self.length]
+        self.states = self._states(self.call, mask)
+        self.position_ids.add_(1)
 
-    def _states(self, call: Callable[..., Any], length: int) -> Tensor:
-        mask = None if self.mask is None else self.mask[:, :length]
+    def _states(self, call: Callable[..., Any], mask: Tensor | None) -> Tensor:
         inputs = self.model.mask_and_positions(self.input_ids, mask, self.position_ids, self.cache)
-        with fast_products(self.model.model):
+        model = self.model.model
+        with steady_attention(model.device) if self.captures else fast_products(model):
             outputs = call(input_ids=self.input_ids, **inputs, **{CACHE_NAME: self.cache}, use_cache=True)
         return outputs.last_hidden_state[:, -1]
 

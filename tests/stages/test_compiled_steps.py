@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Compiled backbones: the tokens of those that are not, compiled once for sequences of many lengths."""
+"""Compiled backbones and captured steps: the same tokens, compiled or captured once for sequences of many lengths."""
 
 import copy
 import shutil
@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from audiolm_hf import stage_steps_audiolm
+from audiolm_hf.captured_steps_audiolm import _compiled
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.packed_decoder_audiolm import FixedCache, fixed_length
-from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise, sample_tokens
+from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise, sample_blocks, sample_tokens
 from tests.conftest import randomise, tiny_stage_config
 from tests.helpers_parallel import masked_rows, parallel_audiolm, parallel_stage
 
@@ -22,6 +24,9 @@ pytestmark = [
 ]
 BACKEND = "inductor" if shutil.which("g++") else "aot_eager"
 GREEDY = TokenSampler(do_sample=False, temperature=1.0, top_k=0, top_p=1.0)
+SAMPLED = TokenSampler(do_sample=True, temperature=0.9, top_k=6, top_p=0.95)
+GUIDED = TokenSampler(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, guidance_scale=1.5)
+CAUSAL = [AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +59,7 @@ def continuations(stage):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_class", [AudioLMSemanticModel, AudioLMCoarseModel, AudioLMFineModel])
+@pytest.mark.parametrize("model_class", CAUSAL)
 def test_steps_are_compiled_once_for_all_lengths(model_class):
     stage = build(model_class)
     expected = continuations(stage)
@@ -123,3 +128,127 @@ def test_a_cache_is_used_again_by_the_next_sequence_that_fits(tiny_audiolm):
 @pytest.mark.parametrize(("length", "expected"), [(1, 64), (64, 64), (65, 128), (1000, 1024)])
 def test_lengths_are_powers_of_two(length, expected):
     assert fixed_length(length) == expected
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request, monkeypatch):
+    """A device whose steps are captured; on a CPU, they run as they would be captured."""
+    if request.param == "cpu":
+        monkeypatch.setattr(stage_steps_audiolm, "can_capture", lambda *_: True)
+    return request.param
+
+
+def sequence_options(stage, sampler, first, second, new):
+    """Arguments of `sample_blocks` for two rows with contexts of these lengths."""
+    generator = torch.Generator().manual_seed(first)
+    ids = torch.randint(stage.config.num_semantic_tokens, (2, 30), generator=generator).to(stage.device)
+    options = {"contexts": [ids[0, :first], ids[1, :second]], "noise": torch.rand(2, new, generator=generator)}
+    if sampler.guidance_scale != 1:
+        options["unconditional_contexts"] = [ids[0, 2:first], ids[1, 1:second]]
+    if isinstance(stage, AudioLMSemanticModel):
+        options["num_forbidden_ends"] = torch.tensor([2, 10], device=stage.device)
+    return {"model": stage, "sampler": sampler, **options}
+
+
+def captured_tokens(stage, sampler=GREEDY):
+    """Tokens of rows of several lengths whose steps fit the same graphs."""
+    cases = [(20, 9, 40), (4, 4, 33), (11, 20, 38)]
+    return [sample_tokens(**sequence_options(stage, sampler, *case)) for case in cases]
+
+
+def eager_tokens(stage, sampler=GREEDY):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage_steps_audiolm, "can_capture", lambda *_: False)
+        return captured_tokens(stage, sampler)
+
+
+def check_same_tokens(stage, sampler=GREEDY, expected=None):
+    """Compare the tokens with those of eager steps, and return the graphs."""
+    expected = eager_tokens(stage, sampler) if expected is None else expected
+    assert all(torch.equal(*pair) for pair in zip(captured_tokens(stage, sampler), expected, strict=True))
+    graphs = FixedCache._kept[stage.model].graphs
+    turns = set(range(len(stage.config.predicted_levels)))
+    assert graphs.warm == turns and set(graphs.graphs) == (turns if stage.device.type == "cuda" else set())
+    return graphs
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("sampler", [GREEDY, SAMPLED, GUIDED], ids=["greedy", "sampled", "guided"])
+@pytest.mark.parametrize("model_class", [AudioLMCoarseModel, AudioLMFineModel])
+def test_captured_steps_choose_the_tokens_of_eager_steps(device, model_class, sampler, implementation):
+    stage = build(model_class).to(device)
+    stage.model.set_attn_implementation(implementation)
+    check_same_tokens(stage, sampler)
+
+
+def test_captured_steps_end_rows(device):
+    stage = build(AudioLMSemanticModel).to(device)
+    for sampler in (GREEDY, SAMPLED):
+        check_same_tokens(stage, sampler)
+    ends_often = TokenSampler(do_sample=True, temperature=20.0, top_k=0, top_p=1.0)
+    check_same_tokens(stage, ends_often)
+    for tokens in captured_tokens(stage, ends_often):
+        ended = (tokens == stage.config.end_token_id).cumsum(1) > 0
+        assert ended.any() and (tokens[ended] == stage.config.end_token_id).all()
+        assert not ended[0, :2].any() and not ended[1, :10].any()
+
+
+def test_graphs_are_captured_anew_for_other_weights_and_options_alone(device):
+    stage = build(AudioLMCoarseModel).to(device)
+    graphs = check_same_tokens(stage)
+    assert check_same_tokens(stage) is graphs
+    before = captured_tokens(stage)
+    with torch.no_grad():
+        stage.model.layers[0].mlp.up_proj.weight.mul_(-1)
+    assert check_same_tokens(stage) is graphs
+    assert not all(torch.equal(*pair) for pair in zip(captured_tokens(stage), before, strict=True))
+    stage.model.layers[1].mlp.up_proj.weight.data = -stage.model.layers[1].mlp.up_proj.weight.data
+    replaced = check_same_tokens(stage)
+    assert replaced is not graphs
+    assert check_same_tokens(stage, SAMPLED) is not replaced
+
+
+def test_a_sequence_beside_and_after_an_interrupted_one(device):
+    stage = build(AudioLMCoarseModel).to(device)
+    expected = eager_tokens(stage)
+    check_same_tokens(stage, expected=expected)
+    blocks = sample_blocks(**sequence_options(stage, GREEDY, 20, 9, 40), block=7)
+    beginning = [next(blocks), next(blocks)]
+    graphs = check_same_tokens(stage, expected=expected)
+    assert torch.equal(torch.cat([*beginning, *blocks], 1), expected[0])
+    assert FixedCache._kept[stage.model].graphs is not graphs
+    blocks = sample_blocks(**sequence_options(stage, GREEDY, 11, 20, 38), block=7)
+    next(blocks)
+    blocks.close()
+    check_same_tokens(stage, expected=expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_class", CAUSAL)
+def test_captured_steps_of_compiled_backbones(device, model_class):
+    stage = build(model_class).to(device)
+    expected = eager_tokens(stage, SAMPLED)
+    stage.model.compile(mode="reduce-overhead", fullgraph=True, dynamic=False)
+    graphs = check_same_tokens(stage, SAMPLED, expected)
+    assert check_same_tokens(stage, SAMPLED, expected) is graphs
+    assert len(_compiled[stage.model]) == 1
+
+
+@pytest.mark.gpu
+def test_steps_that_python_takes_part_in_are_not_captured():
+    stage, calls = build(AudioLMCoarseModel).to("cuda"), []
+    with torch.no_grad():
+        assert stage_steps_audiolm.can_capture(stage, stage.device, 32)
+        assert not stage_steps_audiolm.can_capture(stage, stage.device, 31)
+    expected = eager_tokens(stage)
+    handle = stage.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    assert all(torch.equal(*pair) for pair in zip(captured_tokens(stage), expected, strict=True))
+    handle.remove()
+    assert len(calls) == 40 + 33 + 38
+    check_same_tokens(stage, expected=expected)
+
+
+def test_steps_on_a_cpu_are_not_captured():
+    stage = build(AudioLMCoarseModel)
+    with torch.no_grad():
+        assert not stage_steps_audiolm.can_capture(stage, stage.device, 1000)

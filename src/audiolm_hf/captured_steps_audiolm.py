@@ -1,0 +1,195 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""The ids that a causal stage chooses step by step; on a GPU, all kernels of a step are launched as one CUDA graph.
+
+In: the steps of a stage after its contexts, how to choose, and random numbers; out: an id of each row for each step.
+"""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from types import FunctionType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .packed_products_audiolm import has_fixed_shapes
+from .stage_steps_audiolm import StageSteps
+from .token_layout_audiolm import SEMANTIC_LEVEL, level_range
+
+# Functions hold compiled code for few shapes, so every decoder and every shape has its own.
+_compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
+
+
+class TokenSteps:
+    """Chooses an id for every row, step by step.
+
+    Args:
+        steps ([`StageSteps`]): the steps of the stage; guided, its second half of rows is without the condition.
+        sampler ([`TokenSampler`]): how to choose.
+        rows (`int`): rows to choose ids for.
+    """
+
+    def __init__(self, steps: StageSteps, sampler: Any, rows: int) -> None:
+        config = steps.model.config
+        self.steps, self.sampler, self.device = steps, sampler, steps.input_ids.device
+        self.guided = len(steps.input_ids) > rows
+        # Read once, as reading a configuration takes as long as computing.
+        self.levels, self.end_token_id = config.predicted_levels, config.end_token_id
+        self.first_ids = [level_range(config, level)[0] for level in self.levels]
+        self.ended = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.ids: Tensor | None = None
+
+    def advance(self, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor) -> Tensor:
+        """Choose the next id of every row.
+
+        Args:
+            turn (`int`): which of the predicted levels the ids are of.
+            noise (`torch.Tensor` of shape `(rows,)`): uniform numbers.
+            forbidden (`torch.BoolTensor` of shape `(rows,)`, *optional*): rows that must not end.
+            highest (`torch.FloatTensor` of shape `(rows,)`): where each row's highest score is written.
+
+        Returns:
+            `torch.LongTensor` of shape `(rows,)`, valid until the next step; the end token for rows that have ended.
+        """
+        if self.ids is None:
+            self.steps.read_contexts()
+        else:
+            self.steps.follow(self.ids.repeat(2) if self.guided else self.ids)
+        level = self.levels[turn]
+        scores = self.steps.scores(level).to(self.device)
+        if self.guided:
+            scores = guided_scores(scores, self.sampler.guidance_scale)
+        if forbidden is not None:
+            scores[:, self.end_token_id] = scores[:, self.end_token_id].masked_fill(forbidden, -torch.inf)
+        torch.amax(scores, -1, out=highest)
+        chosen = self.sampler.choose(scores, noise) + self.first_ids[turn]
+        if level == SEMANTIC_LEVEL:
+            chosen = chosen.masked_fill(self.ended, self.end_token_id)
+            self.ended |= chosen == self.end_token_id
+        self.ids = chosen
+        return chosen
+
+
+class CapturedSteps(TokenSteps):
+    """`TokenSteps` whose steps after the first one are CUDA graphs, which the cache keeps for the next sequence.
+
+    The first sequence runs the first step of each level kernel by kernel, which compiles and loads what it needs. The
+    second step of a level is captured, which computes nothing, and then replayed like all that follow.
+    """
+
+    def advance(self, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor) -> Tensor:
+        """Choose the next id of every row, see `TokenSteps.advance`."""
+        if self.ids is None:
+            super().advance(turn, noise, forbidden, highest)
+            return self._enter_graphs(noise, forbidden)
+        graphs = self.graphs
+        graphs.noise.copy_(noise)
+        if forbidden is not None:
+            graphs.forbidden.copy_(forbidden)
+        graphs.run(turn, partial(self._advance, turn, forbidden is not None))
+        highest.copy_(graphs.highest)
+        return graphs.ids
+
+    def _advance(self, turn: int, forbids: bool) -> None:
+        """Compute a step that reads and writes the tensors of the graphs alone."""
+        graphs = self.graphs
+        chosen = super().advance(turn, graphs.noise, graphs.forbidden if forbids else None, graphs.highest)
+        self.ids = graphs.ids.copy_(chosen)
+
+    def _enter_graphs(self, noise: Tensor, forbidden: Tensor | None) -> Tensor:
+        """Move the state after the contexts to the tensors of the graphs that fit, and return the ids there."""
+        steps, decoder, key = self.steps, self.steps.model.model, self._key(forbidden)
+        if steps.cache.graphs is None or steps.cache.graphs.key != key:
+            steps.cache.graphs = StepGraphs(key, self, noise)
+        graphs = self.graphs = steps.cache.graphs
+        steps.bias = graphs.bias.fill_(-torch.inf)
+        steps.bias[..., : steps.length].masked_fill_(steps.mask[:, None, None, : steps.length].bool(), 0)
+        steps.position_ids = graphs.position_ids.copy_(steps.position_ids)
+        if has_fixed_shapes(decoder):  # its own call may use CUDA graphs, which cannot be captured
+            steps.call = compiled_call(decoder, steps.cache.fits)
+        self.ended = graphs.ended.copy_(self.ended)
+        self.ids = graphs.ids.copy_(self.ids)
+        return self.ids
+
+    def _key(self, forbidden: Tensor | None) -> Hashable:
+        """Return what the graphs depend on, except for the shapes and contents of tensors."""
+        sampler, model = self.sampler, self.steps.model
+        return (
+            (sampler.do_sample, sampler.temperature, sampler.top_k, sampler.top_p),
+            (self.guided, sampler.guidance_scale, forbidden is None, len(self.ended)),
+            (tuple(self.levels), self.end_token_id),
+            (has_fixed_shapes(model.model), model.model.config._attn_implementation),
+            tuple(each.data_ptr() for each in (*model.parameters(), *model.buffers())),
+        )
+
+
+class StepGraphs:
+    """CUDA graphs of a step, one for each level, and the tensors that hold their state between steps.
+
+    On other devices, steps run as they are.
+
+    Args:
+        key (`Hashable`): what the graphs depend on.
+        tokens ([`TokenSteps`]): the steps after their contexts, which give the shapes.
+        noise (`torch.Tensor` of shape `(rows,)`): random numbers of a step, which give the dtype.
+    """
+
+    def __init__(self, key: Hashable, tokens: TokenSteps, noise: Tensor) -> None:
+        steps, rows = tokens.steps, len(noise)
+        self.key, self.device = key, tokens.device
+        self.noise, self.highest = noise.new_empty(rows), noise.new_empty(rows, dtype=torch.float32)
+        self.forbidden, self.ended = torch.empty_like(tokens.ended), torch.empty_like(tokens.ended)
+        self.ids, self.position_ids = steps.input_ids.new_empty(rows), torch.empty_like(steps.position_ids)
+        self.bias = steps.states.new_empty(len(steps.input_ids), 1, 1, steps.room)  # added to attention scores
+        self.warm: set[int] = set()
+        self.graphs: dict[int, Any] = {}
+        self.is_cuda = self.device.type == "cuda"
+        if self.is_cuda:
+            self.pool = torch.cuda.graph_pool_handle()
+            self.stream = torch.cuda.Stream(self.device)
+
+    def run(self, turn: int, step: Callable[[], None]) -> None:
+        """Run the step of a level, by its graph after the first time."""
+        graph = self.graphs.get(turn)
+        if graph is None:
+            if not self.is_cuda or turn not in self.warm:
+                step()
+                self.warm.add(turn)
+                return
+            graph = self.graphs[turn] = self._capture(step)
+        graph.replay()
+
+    def _capture(self, step: Callable[[], None]) -> Any:
+        graph: Any = torch.cuda.CUDAGraph()
+        # Workspaces of cuBLAS outlive graphs and are freed by other captures, so this one has its own in the pool.
+        torch._C._cuda_clearCublasWorkspaces()
+        try:
+            with (
+                torch.cuda.device(self.device),
+                torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"),
+            ):
+                step()
+        finally:
+            torch._C._cuda_clearCublasWorkspaces()
+        return graph
+
+
+def compiled_call(decoder: PreTrainedModel, shapes: Hashable) -> Callable[..., Any]:
+    """Return a decoder's `forward`, compiled without CUDA graphs, for inputs and a cache of these shapes."""
+    calls = _compiled.setdefault(decoder, {})
+    if shapes not in calls:
+        own: Any = FunctionType(_forward.__code__.replace(), _forward.__globals__)
+        calls[shapes] = torch.compile(own, fullgraph=True, dynamic=False)
+    return partial(calls[shapes], decoder)
+
+
+def _forward(decoder: Any, **inputs: Any) -> Any:
+    return decoder.forward(**inputs)
+
+
+def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:
+    """Return the guided scores of rows whose second half is the first one without its condition."""
+    with_condition, without = scores.log_softmax(-1).chunk(2)
+    return without + guidance_scale * (with_condition - without)
