@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .packed_decoder_audiolm import FixedCache
 from .packed_products_audiolm import has_fixed_shapes
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_range
@@ -108,7 +109,7 @@ class CapturedSteps(TokenSteps):
         steps.bias[..., : steps.length].masked_fill_(steps.mask[:, None, None, : steps.length].bool(), 0)
         steps.position_ids = graphs.position_ids.copy_(steps.position_ids)
         if has_fixed_shapes(decoder):  # its own call may use CUDA graphs, which cannot be captured
-            steps.call = compiled_call(decoder, steps.cache.fits)
+            steps.call = compiled_call(decoder, steps.cache)
         self.ended = graphs.ended.copy_(self.ended)
         self.ids = graphs.ids.copy_(self.ids)
         return self.ids
@@ -176,13 +177,16 @@ class StepGraphs:
         return graph
 
 
-def compiled_call(decoder: PreTrainedModel, shapes: Hashable) -> Callable[..., Any]:
-    """Return a decoder's `forward`, compiled without CUDA graphs, for inputs and a cache of these shapes."""
+def compiled_call(decoder: PreTrainedModel, cache: FixedCache) -> Callable[..., Any]:
+    """Return a decoder's `forward`, compiled without CUDA graphs, for caches of the shapes of this one."""
+    for layer in cache.layers:  # transformers marks them so that another cache would be compiled for
+        for each in (layer.keys, layer.values, layer.cumulative_length):
+            torch._dynamo.mark_static_address(each, guard=False)
     calls = _compiled.setdefault(decoder, {})
-    if shapes not in calls:
+    if cache.fits not in calls:
         own: Any = FunctionType(_forward.__code__.replace(), _forward.__globals__)
-        calls[shapes] = torch.compile(own, fullgraph=True, dynamic=False)
-    return partial(calls[shapes], decoder)
+        calls[cache.fits] = torch.compile(own, fullgraph=True, dynamic=False)
+    return partial(calls[cache.fits], decoder)
 
 
 def _forward(decoder: Any, **inputs: Any) -> Any:

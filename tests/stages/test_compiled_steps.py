@@ -3,13 +3,13 @@
 
 import copy
 import shutil
+from functools import partial
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from audiolm_hf import stage_steps_audiolm
-from audiolm_hf.captured_steps_audiolm import _compiled
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
 from audiolm_hf.packed_decoder_audiolm import FixedCache, fixed_length
 from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise, sample_blocks, sample_tokens
@@ -225,13 +225,18 @@ def test_a_sequence_beside_and_after_an_interrupted_one(device):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_class", CAUSAL)
-def test_captured_steps_of_compiled_backbones(device, model_class):
+def test_captured_steps_are_compiled_once_for_each_shape(device, model_class, monkeypatch):
     stage = build(model_class).to(device)
     expected = eager_tokens(stage, SAMPLED)
     stage.model.compile(mode="reduce-overhead", fullgraph=True, dynamic=False)
+    counter = CompileCounterWithBackend(BACKEND)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
     graphs = check_same_tokens(stage, SAMPLED, expected)
     assert check_same_tokens(stage, SAMPLED, expected) is graphs
-    assert len(_compiled[stage.model]) == 1
+    for new in (100, 36, 101, 37):  # each in a cache of its own
+        sample_tokens(**sequence_options(stage, SAMPLED, 20, 9, new))
+    check_same_tokens(stage, SAMPLED, expected)
+    assert counter.frame_count == 2
 
 
 @pytest.mark.gpu
