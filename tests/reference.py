@@ -142,7 +142,7 @@ def hidden_rows(rows, config, rng, level=None):
 
 @torch.no_grad()
 def frame_logits(model, rows, num_known):
-    """Logits of all frames of one row of the parallel stage, of which the known ones may attend to each other alone."""
+    """Logits of all frames of a row of the parallel stage, of which the known ones may attend to each other alone."""
     if not model.config.prefix_attention:
         return model(rows[None]).logits[0]
     mask = torch.zeros(1, 1, len(rows), len(rows))

@@ -185,7 +185,9 @@ def compiled_call(decoder: PreTrainedModel, cache: FixedCache) -> Callable[..., 
     calls = _compiled.setdefault(decoder, {})
     if cache.fits not in calls:
         own: Any = FunctionType(_forward.__code__.replace(), _forward.__globals__)
-        calls[cache.fits] = torch.compile(own, fullgraph=True, dynamic=False)
+        # Tuning turns products of one row into reductions, which are fused with what is around them.
+        options: dict[str, Any] = {"coordinate_descent_tuning": True}
+        calls[cache.fits] = torch.compile(own, fullgraph=True, dynamic=False, options=options)
     return partial(calls[cache.fits], decoder)
 
 

@@ -79,9 +79,11 @@ class PackedEncoder:
                 hidden = self._follow(hidden, attended, layer)
 
     def _rooms(self, keys: Tensor, values: Tensor, whole: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Return the keys and values of a prefix, for each row, with room for those of the frames that follow."""
         rooms = []
-        for row, length in zip(self._rows(keys, values), whole, strict=True):
-            rooms.append(tuple(F.pad(each, (0, 0, 0, 0, 0, length - len(each))) for each in row))
+        for (row_keys, row_values), length in zip(self._rows(keys, values), whole, strict=True):
+            padding = (0, 0, 0, 0, 0, length - len(row_keys))
+            rooms.append((F.pad(row_keys, padding), F.pad(row_values, padding)))
         return rooms
 
     def _rows(self, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -130,16 +132,14 @@ class PackedEncoder:
         gate, up = gate_up(normalize(hidden, modules.post_attention_layernorm)).chunk(2, -1)
         return hidden + down(modules.mlp.act_fn(gate) * up)
 
-    def _attend(
-        self, queries: Tensor, read: list[tuple[Tensor, Tensor]], counts: list[int], scale: float
-    ) -> Tensor:
+    def _attend(self, queries: Tensor, read: list[tuple[Tensor, Tensor]], counts: list[int], scale: float) -> Tensor:
         """Return the attention of the `counts` queries of each row to what is read of it, with keys and values."""
         attended, shared = torch.empty_like(queries), queries.shape[1] // read[0][0].shape[1]  # of the same keys
         for found, query, row in zip(attended.split(counts), queries.split(counts), read, strict=True):
             keys, values = row if shared == 1 else (each.repeat_interleave(shared, 1) for each in row)
             is_causal = self.cache is not None and len(found) > 1
-            inputs = (each.transpose(0, 1)[None] for each in (query, keys, values))
-            heads = F.scaled_dot_product_attention(*inputs, is_causal=is_causal, scale=scale)
+            query, keys, values = (each.transpose(0, 1)[None] for each in (query, keys, values))
+            heads = F.scaled_dot_product_attention(query, keys, values, is_causal=is_causal, scale=scale)
             found.copy_(heads[0].transpose(0, 1))
         return attended.flatten(1)
 

@@ -51,7 +51,8 @@ class StageSteps:
         if self.mask is None and can_pack(self.model.model, self.cache):
             self.states = self._packed_states()
         else:
-            self.states = self._states(call, None if self.mask is None else self.mask[:, : self.length])
+            with steady_attention(self.input_ids.device):  # every context may have another length
+                self.states = self._states(call, None if self.mask is None else self.mask[:, : self.length])
         self.position_ids = self.position_ids[:, -1:] + 1
         decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
         if decoder is not None and decoder.is_row:
@@ -87,8 +88,7 @@ class StageSteps:
 
     def _states(self, call: Callable[..., Any], mask: Tensor | None) -> Tensor:
         inputs = self.model.mask_and_positions(self.input_ids, mask, self.position_ids, self.cache)
-        model = self.model.model
-        with steady_attention(model.device) if self.captures else fast_products(model):
+        with fast_products(self.model.model):
             outputs = call(input_ids=self.input_ids, **inputs, **{CACHE_NAME: self.cache}, use_cache=True)
         return outputs.last_hidden_state[:, -1]
 
