@@ -128,3 +128,25 @@ def test_a_teacher_can_be_guided(folders, tmp_path):
 def test_a_prompt_has_a_known_length(folders, tmp_path, changes):
     with pytest.raises(ValueError, match="do not begin with a prompt of known length; set anchor_length_s"):
         training(folders, tmp_path, "coarse", initial_weights="teacher", distill_prompt_scale=2, **changes)
+
+
+@torch.no_grad()
+def test_a_stage_with_prefix_attention_learns_from_one_without(folders, tmp_path):
+    folder = save_teacher("parallel", tmp_path / "teacher")
+    changes = {"initial_weights": str(folder), "distill_guidance_scale": 1, "prefix_attention": True}
+    with torch.enable_grad():
+        train_stage(training(folders, tmp_path / "student", "parallel", **changes))
+    teacher = GuidanceTeacher(AudioLMParallelModel.from_pretrained(folder))
+    student = AudioLMParallelModel.from_pretrained(tmp_path / "student/final").eval()
+    assert student.config.prefix_attention and not teacher.model.config.prefix_attention
+    losses = []
+    for batch in validation_batches(TokenDataset([str(folders[1])]), student.config, 2000):
+        values, _ = teacher.losses(student(batch["input_ids"], batch["attention_mask"]).logits, **batch)
+        losses += values[batch["labels"] != -100].tolist()
+    report = json.loads((tmp_path / "student/report.json").read_text())
+    assert report["validation"]["all"]["bits"] == pytest.approx(np.mean(losses) / np.log(2), rel=1e-4)
+
+
+def test_only_the_parallel_stage_has_prefix_attention(folders, tmp_path):
+    with pytest.raises(ValueError, match="prefix_attention is True for the coarse stage; only the parallel stage"):
+        training(folders, tmp_path, "coarse", prefix_attention=True)
