@@ -78,8 +78,9 @@ def test_compiled_steps_with_sliding_attention():
 
 
 @pytest.mark.slow
-def test_a_compiled_parallel_stage_has_one_shape():
-    stage = parallel_stage()
+@pytest.mark.parametrize("prefix_attention", [False, True])
+def test_a_compiled_parallel_stage_has_one_shape(prefix_attention):
+    stage = parallel_stage(prefix_attention=prefix_attention)
     cases = [(12, 4), (40, 10), (25, 0), (64, 30)]
 
     def run():
