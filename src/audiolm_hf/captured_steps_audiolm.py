@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The ids that a causal stage chooses step by step; on a GPU, all kernels of a step are launched as one CUDA graph.
+"""Step-by-step choice of a causal stage's ids; on a GPU, each step is launched as one CUDA graph.
 
 In: the steps of a stage after its contexts, how to choose, and random numbers; out: an id of each row for each step.
 """
@@ -19,7 +19,7 @@ from .packed_products_audiolm import has_fixed_shapes
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, level_range
 
-# Functions hold compiled code for few shapes, so every decoder and every shape has its own.
+# torch keeps compiled code for only a few shapes per function, so every decoder and shape gets its own function.
 _compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
 
 
@@ -27,7 +27,7 @@ class TokenSteps:
     """Chooses an id for every row, step by step.
 
     Args:
-        steps ([`StageSteps`]): the steps of the stage; guided, its second half of rows is without the condition.
+        steps ([`StageSteps`]): the steps of the stage; with guidance, the second half of its rows has no condition.
         sampler ([`TokenSampler`]): how to choose.
         rows (`int`): rows to choose ids for.
     """
@@ -77,7 +77,7 @@ class CapturedSteps(TokenSteps):
     """`TokenSteps` whose steps after the first one are CUDA graphs, which the cache keeps for the next sequence.
 
     The first sequence runs the first step of each level kernel by kernel, which compiles and loads what it needs. The
-    second step of a level is captured, which computes nothing, and then replayed like all that follow.
+    second step of each level is captured, without being computed, and then replayed, like all later ones.
     """
 
     def advance(self, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class CapturedSteps(TokenSteps):
         return graphs.ids
 
     def _advance(self, turn: int, forbids: bool) -> None:
-        """Compute a step that reads and writes the tensors of the graphs alone."""
+        """Compute a step that reads and writes only the graphs' tensors."""
         graphs = self.graphs
         chosen = super().advance(turn, graphs.noise, graphs.forbidden if forbids else None, graphs.highest)
         self.ids = graphs.ids.copy_(chosen)
@@ -179,7 +179,7 @@ class StepGraphs:
 
 def compiled_call(decoder: PreTrainedModel, cache: FixedCache) -> Callable[..., Any]:
     """Return a decoder's `forward`, compiled without CUDA graphs, for caches of the shapes of this one."""
-    for layer in cache.layers:  # transformers marks them so that another cache would be compiled for
+    for layer in cache.layers:  # transformers marks them so that each new cache would be compiled again
         for each in (layer.keys, layer.values, layer.cumulative_length):
             torch._dynamo.mark_static_address(each, guard=False)
     calls = _compiled.setdefault(decoder, {})

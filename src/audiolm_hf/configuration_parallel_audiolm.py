@@ -37,8 +37,9 @@ class AudioLMParallelConfig(AudioLMStageConfig):
             predicts, too; 0 where a fine stage predicts them, or none does.
         condition_stride (`float`, *optional*): tokens predicted for each semantic token, which determines the frames
             that a token belongs to; by default two frames for each token.
-        prefix_attention (`bool`, defaults to `False`): the frames before the first mask attend to each other alone, so
-            that they are computed once for all passes over a window. The encoder has to be EuroBERT.
+        prefix_attention (`bool`, defaults to `False`): whether the known frames (in training those before the first
+            mask) attend only to each other, so that generation on a CPU computes them once per window rather than in
+            every pass. Requires EuroBERT as the encoder.
     """
 
     model_type = "audiolm_parallel"

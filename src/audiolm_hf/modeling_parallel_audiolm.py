@@ -32,6 +32,7 @@ class AudioLMParallelModel(AudioLMStageBase):
         super().__init__(config)
         self.tokens_per_frame = config.tokens_per_frame  # of fractions, which compilers do not trace
         self.num_columns = self.tokens_per_frame + len(config.predicted_levels)
+        self.mask_ids = list(config.mask_token_ids)
 
     @can_return_tuple
     def forward(
@@ -51,7 +52,7 @@ class AudioLMParallelModel(AudioLMStageBase):
                 of each frame, see [`~token_layout_audiolm.frame_rows`].
             attention_mask (`torch.LongTensor` of shape `(batch, frames)`, *optional*): 1 for real frames.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, frames, hidden_size)`, *optional*): in place of
-                `input_ids`, see `embed`.
+                `input_ids`, see `embed`; not with `prefix_attention`, which needs the masks.
             labels (`torch.LongTensor` of shape `(batch, frames, columns)`, *optional*): the id of a masked code where
                 it is to be predicted, -100 elsewhere.
             skip_logits (`bool`, *optional*): leave `logits` out when there are labels; by default in training only.
@@ -103,8 +104,9 @@ class AudioLMParallelModel(AudioLMStageBase):
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None, prefix: Tensor | None = None) -> Tensor:
         """Return the encoder's last hidden states `(batch, frames, hidden_size)` of rows of ids.
 
-        With `prefix_attention`, `prefix (batch, frames)` is true for the frames that attend to each other alone; by
-        default, they are those before the first mask.
+        With `prefix_attention`, `prefix (batch, frames)` is true for the frames that attend only to each other; by
+        default, those before the first mask. Generation passes the frames that were known at the start, which are
+        fewer once codes of the last level have been filled in.
         """
         embeds = self.embed(input_ids)
         if self.config.prefix_attention:
@@ -115,18 +117,22 @@ class AudioLMParallelModel(AudioLMStageBase):
     def _prefix(self, input_ids: Tensor | None) -> Tensor:
         """Return whether frames `(batch, frames)` are before the first mask of their row."""
         if input_ids is None:
-            raise ValueError("The stage has prefix_attention, and embeddings do not tell the masks; pass input_ids.")
-        if "flash" in (self.config._attn_implementation or ""):
-            raise ValueError(
-                f"attn_implementation is {self.config._attn_implementation!r}, which has no mask for each frame; load "
-                'a stage that has prefix_attention with "sdpa" or "eager".'
-            )
-        masks = torch.tensor(self.config.mask_token_ids, device=input_ids.device)
+            raise ValueError("The stage has prefix_attention, which needs the masks of the input; pass input_ids.")
+        masks = torch.tensor(self.mask_ids, device=input_ids.device)
         return (input_ids[..., self.tokens_per_frame :] == masks).any(-1).cumsum(1) == 0
 
-    @staticmethod
-    def prefix_mask(prefix: Tensor, attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Return what to add to the scores `(batch, 1, frames, frames)` so that a prefix attends to itself alone."""
+    def prefix_mask(self, prefix: Tensor, attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Return the additive attention mask `(batch, 1, frames, frames)` with which a prefix attends only to itself.
+
+        Raises:
+            ValueError: the attention implementation does not take such a mask.
+        """
+        implementation = self.model.config._attn_implementation
+        if implementation not in ("eager", "sdpa"):
+            raise ValueError(
+                f"attn_implementation is {implementation!r}, which does not support a separate mask for each frame; "
+                'load a stage with prefix_attention with "sdpa" or "eager".'
+            )
         allowed = prefix[:, None] | ~prefix[:, :, None]
         if attention_mask is not None:
             allowed = allowed & attention_mask[:, None].bool()

@@ -30,7 +30,7 @@ from .packed_products_audiolm import (
 
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
-MIN_CAPTURED = 32  # tokens, fewer of which take less time than capturing their steps
+MIN_CAPTURED = 32  # tokens below which capturing takes longer than it saves
 
 
 class _GrowingLayer(DynamicLayer):
@@ -299,7 +299,7 @@ def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool
 
 
 def _is_unchanged(model: PreTrainedModel, kinds: tuple[type, ...], device: torch.device) -> bool:
-    """Return whether a model of one of `kinds` is as transformers builds it, on one device, though maybe compiled."""
+    """Return whether a model is of one of `kinds`, as transformers builds it, and on a device; it may be compiled."""
     if type(model) not in kinds or _global_forward_hooks or _global_forward_pre_hooks:
         return False
     called = {layer.mlp.act_fn for layer in model.layers}  # as they are, whatever they are

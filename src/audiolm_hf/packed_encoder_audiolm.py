@@ -46,7 +46,7 @@ class PackedEncoder:
         if places is None:
             places = torch.cat([torch.arange(length, device="cpu") for length in lengths])
         self._place(lengths, places)
-        # Keys and values of each layer and row, behind those of the row's prefix.
+        # Keys and values of each layer and row: those of the prefix, then room for the frames that follow.
         self.rooms: list[list[tuple[Tensor, Tensor]]] = []
 
     def _place(self, lengths: list[int], places: Tensor) -> None:
@@ -57,7 +57,7 @@ class PackedEncoder:
         self.sin = torch.cat([-sin[0, :, : self.half], sin[0, :, self.half :]], -1)[:, None]  # of exchanged halves
 
     def read_prefix(self, embeds: Tensor, lengths: list[int]) -> None:
-        """Compute the frames that attend to each other alone; passes are then over the frames that follow.
+        """Compute the frames that attend only to each other; later passes cover only the frames that follow.
 
         `embeds (frames, hidden_size)` are of the first `lengths` frames of all rows.
         """
@@ -133,7 +133,7 @@ class PackedEncoder:
         return hidden + down(modules.mlp.act_fn(gate) * up)
 
     def _attend(self, queries: Tensor, read: list[tuple[Tensor, Tensor]], counts: list[int], scale: float) -> Tensor:
-        """Return the attention of the `counts` queries of each row to what is read of it, with keys and values."""
+        """Return the attention of each row's `counts` queries over its keys and values in `read`."""
         attended, shared = torch.empty_like(queries), queries.shape[1] // read[0][0].shape[1]  # of the same keys
         for found, query, row in zip(attended.split(counts), queries.split(counts), read, strict=True):
             keys, values = row if shared == 1 else (each.repeat_interleave(shared, 1) for each in row)

@@ -305,7 +305,7 @@ def fill_frames(
 
 
 class _Passes:
-    """Passes of the parallel stage over the frames of some rows; with `prefix_attention` over those that follow.
+    """Passes of the parallel stage over the frames of rows; with `prefix_attention`, packed ones skip the prefix.
 
     `ids (batch, frames, columns)` are of all frames, and `prefix (batch, frames)` is true for those before the masks.
     """

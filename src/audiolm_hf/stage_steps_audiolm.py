@@ -21,7 +21,7 @@ class StageSteps:
     """Scores of a causal stage after the contexts (ids of each row), and after each id that is added to them.
 
     `states (rows, hidden_size)` are the last hidden states. The cache has room for `num_tokens` ids to come.
-    If `captures`, steps may be captured after `bias` (rows, 1, 1, room) was set, which is added to attention scores.
+    If `captures`, steps can be captured once `bias (rows, 1, 1, room)`, which is added to attention scores, is set.
     """
 
     def __init__(self, model: PreTrainedModel, contexts: list[Tensor], num_tokens: int) -> None:
@@ -79,7 +79,7 @@ class StageSteps:
             return
         self.input_ids, self.length = ids[:, None], self.length + 1
         mask = self.mask
-        if self.bias is not None:  # of a mask of ids, transformers reads the values, which no graph can do
+        if self.bias is not None:  # transformers reads the values of a 2D mask on the host, which cannot be captured
             mask = self.bias.index_fill_(3, self.cache.layers[0].cumulative_length.view(1), 0)
         elif mask is not None:
             mask = mask[:, : self.room if self.fixed else self.length]

@@ -38,6 +38,7 @@ TRANSFORMERS_KEYS = {
 }
 
 
+_ADDED = {"prefix_attention": False}  # fields that older checkpoints lack, with the values that these imply
 _PLAIN = (str, bool, int, float, torch.dtype, PreTrainedConfig)
 _ID_KEYS = ("id2label", "task_specific_params")  # keys may be numbers
 # The bundled checkpoints; the folder does not exist if this file was loaded with a checkpoint.
@@ -174,7 +175,10 @@ class StrictConfig(PreTrainedConfig):
 
     def check_trained_values(self, stored: dict[str, Any], source: str) -> None:
         """Check the fields against those that the weights in `source` were trained with, where both have them."""
-        for name, value in self.trained_values().items():
+        values = self.trained_values()
+        added = {name: _ADDED[name.rpartition(".")[2]] for name in values if name.rpartition(".")[2] in _ADDED}
+        stored = added | stored if stored else {}
+        for name, value in values.items():
             if name in stored and stored[name] != value:
                 raise ValueError(f"{name} is {value!r}, but {source} was trained with {stored[name]!r}.")
 

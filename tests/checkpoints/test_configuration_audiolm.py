@@ -196,3 +196,6 @@ def test_bundled_configurations_have_known_keys_only(name):
     assert config.num_codebooks == config.num_coarse_codebooks < config.codec_config.num_codebooks
     recorded = {"parallel_config.prefix_attention": False} | config.trained_with  # the field is newer than piano-tiny
     assert recorded == config.trained_values(), "not all that the weights depend on is recorded"
+    config.parallel_config.prefix_attention ^= True
+    with pytest.raises(ValueError, match=r"parallel_config.prefix_attention is (True|False), but .* was trained with"):
+        audiolm_hf.AudioLMModel.from_pretrained(audiolm_hf.checkpoint(name), config=config)

@@ -316,16 +316,29 @@ def test_known_frames_attend_to_each_other_alone(implementation):
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [("embeddings", "pass input_ids"), ("flash", 'load a stage that has prefix_attention with "sdpa" or "eager"')],
+    [
+        ("embeddings", "pass input_ids"),
+        ("flex_attention", 'load a stage with prefix_attention with "sdpa" or "eager"'),
+    ],
 )
 def test_prefix_attention_needs_ids_and_a_mask_for_each_frame(given, message):
     stage = parallel_stage(prefix_attention=True)
     rows = masked_rows(stage.config, 5, 2)[None]
-    inputs = {"input_ids": rows} if given == "flash" else {"inputs_embeds": stage.embed(rows)}
-    if given == "flash":
-        stage.config._attn_implementation_internal = "flash_attention_2"
-    with pytest.raises(ValueError, match=message):
-        stage(**inputs)
+    if given == "embeddings":
+        with pytest.raises(ValueError, match=message):
+            stage(inputs_embeds=stage.embed(rows))
+        return
+    stage.model.set_attn_implementation(given)
+    for call in (stage, lambda ids: stage.encode(ids, None, ids[..., 1] < 60)):
+        with pytest.raises(ValueError, match=message):
+            call(rows)
+
+
+def test_the_whole_forward_with_prefix_attention_is_compiled():
+    stage = parallel_stage(prefix_attention=True)
+    rows = masked_rows(stage.config, 9, 4)[None]
+    compiled = torch.compile(stage.forward, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(rows).logits, stage(rows).logits)
 
 
 def test_prefix_attention_is_for_an_encoder_whose_layers_are_alike():

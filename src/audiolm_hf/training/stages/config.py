@@ -71,8 +71,8 @@ class StageTrainingConfig(TrainingConfig):
     # assign each conditioning token the position of the codes at the same time, so that their distance is the same
     # everywhere (coarse and fine stage; the parallel stage always does)
     align_condition: bool = False
-    # frames before the first mask attend to each other alone, so that generation computes them once for all passes
-    # (parallel stage)
+    # frames before the first mask attend only to each other, so that generation on a CPU computes them once, not in
+    # every pass (parallel stage)
     prefix_attention: bool = False
     eval_steps: Count = 200  # steps between validations and checkpoints
     patience: Count | None = None  # number of validations without improvement after which the training stops
