@@ -334,6 +334,7 @@ def test_prefix_attention_needs_ids_and_a_mask_for_each_frame(given, message):
             call(rows)
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="transformers' masks need torch 2.7")
 def test_the_whole_forward_with_prefix_attention_is_compiled():
     stage = parallel_stage(prefix_attention=True)
     rows = masked_rows(stage.config, 9, 4)[None]
