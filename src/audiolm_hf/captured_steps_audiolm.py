@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 
 from .packed_decoder_audiolm import FixedCache
 from .packed_products_audiolm import has_fixed_shapes
+from .row_decoder_audiolm import RowDecoder
 from .stage_steps_audiolm import StageSteps
-from .token_layout_audiolm import SEMANTIC_LEVEL, level_range
+from .token_layout_audiolm import SEMANTIC_LEVEL, forbidden_id, level_range
 
 # torch keeps compiled code for only a few shapes per function, so every decoder and shape gets its own function.
 _compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
@@ -39,6 +40,8 @@ class TokenSteps:
         # Read once, as reading a configuration takes as long as computing.
         self.levels, self.end_token_id = config.predicted_levels, config.end_token_id
         self.first_ids = [level_range(config, level)[0] for level in self.levels]
+        never = [forbidden_id(config, level) for level in self.levels]
+        self.never = [-1 if id is None else id - first for id, first in zip(never, self.first_ids, strict=True)]
         self.ended = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.ids: Tensor | None = None
 
@@ -56,6 +59,8 @@ class TokenSteps:
         """
         if self.ids is None:
             self.steps.read_contexts()
+        elif self.steps.row is not None and self.sampler.row_temperature is not None:
+            return self._advance_row(self.steps.row, turn, noise, forbidden, highest)
         else:
             self.steps.follow(self.ids.repeat(2) if self.guided else self.ids)
         level = self.levels[turn]
@@ -65,7 +70,19 @@ class TokenSteps:
         if forbidden is not None:
             scores[:, self.end_token_id] = scores[:, self.end_token_id].masked_fill(forbidden, -torch.inf)
         torch.amax(scores, -1, out=highest)
-        chosen = self.sampler.choose(scores, noise) + self.first_ids[turn]
+        return self._add(self.sampler.choose(scores, noise) + self.first_ids[turn], level)
+
+    def _advance_row(
+        self, row: RowDecoder, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor
+    ) -> Tensor:
+        """Choose the next id of the only row by one compiled function."""
+        end = self.end_token_id if forbidden is not None and forbidden[0] else -1
+        never, temperature = (self.never[turn], end), self.sampler.row_temperature
+        index, highest[0] = row.choose(int(self.ids[0]), self.levels[turn], never, temperature, float(noise))
+        return self._add(torch.tensor([index + self.first_ids[turn]], device=self.device), self.levels[turn])
+
+    def _add(self, chosen: Tensor, level: int) -> Tensor:
+        """Keep the chosen ids, and return them with the end token for rows that have ended."""
         if level == SEMANTIC_LEVEL:
             chosen = chosen.masked_fill(self.ended, self.end_token_id)
             self.ended |= chosen == self.end_token_id

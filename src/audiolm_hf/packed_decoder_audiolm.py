@@ -17,16 +17,8 @@ from transformers import DynamicCache, LlamaModel, MistralModel, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from .configuration_audiolm import AudioLMStageConfig
-from .packed_products_audiolm import (
-    fast_dtypes,
-    has_fbgemm,
-    has_fixed_shapes,
-    joined,
-    normalize,
-    pack,
-    pack_row,
-    row_scale,
-)
+from .packed_products_audiolm import fast_dtypes, has_fixed_shapes, normalize, pack
+from .row_decoder_audiolm import RowDecoder, can_step_rows
 
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
@@ -121,11 +113,7 @@ class PackedDecoder:
         rows, num_keys, capacity, size = cache.layers[0].key_room.shape
         attention, weight = model.layers[0].self_attn, model.embed_tokens.weight
         num_queries = attention.q_proj.out_features // size
-        # One row is computed in float32: of a model in bfloat16, the weights alone are read in bfloat16.
-        self.is_row = rows == 1 and (weight.dtype == torch.float32 or has_fbgemm())
-        self.embedded = self.hidden = weight.new_empty(rows, weight.shape[1])
-        if self.is_row:
-            self.hidden = self.hidden.float()
+        self.hidden = weight.new_empty(rows, weight.shape[1])
         self.heads = torch.empty(rows, num_queries + 2 * num_keys, size, device="cpu", dtype=torch.float32)
         self.queries = self.heads[:, :num_queries].view(rows, num_keys, -1, size)  # of the same keys: one matrix
         self.new = self.heads[:, num_queries:].view(rows, 2, num_keys, size).transpose(0, 1)  # keys and values
@@ -137,24 +125,16 @@ class PackedDecoder:
         self.factors[:num_queries] = attention.scaling
         self.embeddings = weight
         # Attention is in float32: in bfloat16 it is rounded, and takes up to ten times as long.
-        room = partial(torch.empty, len(model.layers), rows, num_keys, device="cpu", dtype=torch.float32)
-        self.values, self.keys = room(capacity, size), room(capacity, size)
-        if rows == 1:  # a row times keys that are stored as columns takes half the time
-            self.keys = room(size, capacity).mT
+        room = partial(torch.empty, device="cpu", dtype=torch.float32)
+        self.keys, self.values = room(2, len(model.layers), rows, num_keys, capacity, size)
         for keys, values in zip(self.keys[..., : self.start, :], self.values[..., : self.start, :], strict=True):
             kept: Any = cache.layers.pop(0)
             keys.copy_(_paired(kept.keys))
             values.copy_(kept.values)
-        self.attended = torch.empty(self.queries.shape, device="cpu", dtype=torch.float32)
+        self.attended = room(self.queries.shape)
         self.read = self.attended.flatten(1)
         places = torch.arange(self.heads[0].numel(), device="cpu").view(-1, size)
         order = torch.cat([_paired(places[: num_queries + num_keys]), places[num_queries + num_keys :]]).flatten()
-        self.num_bytes = sum(each.nbytes for each in (*model.layers.parameters(), self.keys, self.values))
-        self.states = torch.empty_like(self.hidden)
-        self.attends_by_bmm = rows == 1
-        if self.attends_by_bmm:
-            self.queries, self.new, self.attended = self.queries[0], self.new[:, 0], self.attended[0]
-            self.keys, self.values = self.keys[:, 0], self.values[:, 0]
         self.layers = [self._pack(layer, order) for layer in model.layers]
 
     def _pack(self, layer: Any, order: Tensor) -> tuple[Callable[[], Tensor], ...]:
@@ -175,55 +155,23 @@ class PackedDecoder:
         self, norm: Any, layers: Sequence[Any], out: Tensor, order: Tensor | None = None
     ) -> Callable[[], Tensor]:
         """Return the function that applies linear layers to the normalized hidden states, and writes to `out`."""
-        hidden = self.hidden
-        if not self.is_row:
-            product = pack(layers, len(hidden), order)
-            return lambda: out.copy_(product(normalize(hidden, norm)))
-        weight, bias = joined(layers, order)
-        row = hidden[0].numpy()
-        if weight.dtype != torch.float32:  # with the factors of the norm, weights would be rounded again
-            return self._rounded(norm, weight, bias, out)
-        row_product = pack_row(weight * norm.weight, hidden, self.num_bytes)
-        if bias is None:
-            return lambda: torch.mul(row_product(), row_scale(row, norm), out=out)
-        return lambda: torch.add(bias, row_product(), alpha=row_scale(row, norm), out=out)
-
-    def _rounded(self, norm: Any, weight: Tensor, bias: Tensor | None, out: Tensor) -> Callable[[], Tensor]:
-        """Return the function of `_normed` for one row and weights in bfloat16."""
-        hidden, normed, row = self.hidden, torch.empty_like(self.hidden), self.hidden[0].numpy()
-        row_product, factors = pack_row(weight, normed, self.num_bytes), norm.weight.float()
-
-        def apply() -> Tensor:
-            torch.mul(hidden, factors, out=normed).mul_(row_scale(row, norm))
-            out.copy_(row_product())
-            return out if bias is None else out.add_(bias)
-
-        return apply
+        hidden, product = self.hidden, pack(layers, len(self.hidden), order)
+        return lambda: out.copy_(product(normalize(hidden, norm)))
 
     def _added(self, inputs: Tensor, layer: Any) -> Callable[[], Tensor]:
         """Return the function that applies a linear layer to `inputs`, and adds the result to the hidden states."""
-        hidden = self.hidden
-        if not self.is_row:
-            product = pack((layer,), len(hidden))
-            return lambda: hidden.add_(product(inputs.to(hidden.dtype)))
-        row_product, bias = pack_row(layer.weight, inputs, self.num_bytes), layer.bias
-        if bias is None:
-            return lambda: hidden.add_(row_product())
-        return lambda: hidden.add_(row_product()).add_(bias)
+        hidden, product = self.hidden, pack((layer,), len(self.hidden))
+        return lambda: hidden.add_(product(inputs.to(hidden.dtype)))
 
     def step(self, input_ids: Tensor) -> Tensor:
-        """Return the last hidden states `(batch, hidden_size)` of the next ids `(batch,)`, in the buffer `states`."""
+        """Return the last hidden states `(batch, hidden_size)` of the next ids `(batch,)`."""
         last, self.length = self.length, self.length + 1
         mask = None if self.mask is None else self.mask[..., : self.length]
         turns = self.turns[last - self.start] * self.factors
-        torch.index_select(self.embeddings, 0, input_ids, out=self.embedded)
-        if self.embedded is not self.hidden:
-            self.hidden.copy_(self.embedded)
+        torch.index_select(self.embeddings, 0, input_ids, out=self.hidden)
         new_keys, new_values = self.new
         keys, values = self.keys.narrow(-2, 0, self.length), self.values.narrow(-2, 0, self.length)
         rooms = self.keys.select(-2, last), self.values.select(-2, last)
-        if self.attends_by_bmm:
-            keys = keys.mT
         # Tensors are iterated over by one call.
         for (project, output, widen, gate, down), *parts in zip(self.layers, keys, values, *rooms, strict=True):
             layer_keys, layer_values, key_room, value_room = parts
@@ -231,18 +179,13 @@ class PackedDecoder:
             self.pairs.mul_(turns)
             key_room.copy_(new_keys)
             value_room.copy_(new_values)
-            self._attend(layer_keys, layer_values, mask)
+            attended = F.scaled_dot_product_attention(self.queries, layer_keys, layer_values, mask, scale=1.0)
+            self.attended.copy_(attended)
             output()
             widen()
             gate()
             down()
-        return normalize(self.hidden, self.model.norm, self.states)
-
-    def _attend(self, keys: Tensor, values: Tensor, mask: Tensor | None) -> None:
-        if self.attends_by_bmm:
-            torch.bmm(torch.bmm(self.queries, keys).softmax(-1), values, out=self.attended)
-        else:
-            self.attended.copy_(F.scaled_dot_product_attention(self.queries, keys, values, mask, scale=1.0))
+        return normalize(self.hidden, self.model.norm)
 
 
 def _paired(values: Tensor) -> Tensor:
@@ -252,14 +195,17 @@ def _paired(values: Tensor) -> Tensor:
 
 def pack_decoder(
     model: PreTrainedModel, cache: DynamicCache, position_ids: Tensor, num_steps: int, mask: Tensor | None
-) -> PackedDecoder | None:
+) -> PackedDecoder | RowDecoder | None:
     """Return the steps of a decoder after a prompt; `None` where transformers' `forward` has to be called.
 
     `position_ids (batch, 1)` are those of the first step. Weights are packed for each sequence, so that changes count.
     """
     if num_steps == 0 or not can_pack(model, cache):
         return None
-    return PackedDecoder(model, cache, position_ids + torch.arange(num_steps, device=position_ids.device), mask)
+    position_ids = position_ids + torch.arange(num_steps, device=position_ids.device)
+    if len(position_ids) == 1 and mask is None and can_step_rows(model):
+        return RowDecoder(model, cache, position_ids)
+    return PackedDecoder(model, cache, position_ids, mask)
 
 
 def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:

@@ -1,16 +1,14 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Products of linear layers on a CPU: weights in the layout that is fastest for one row, or for many.
+"""Products of linear layers on a CPU: weights in the layout that is fastest for a number of rows.
 
 In: linear layers; out: functions that apply them. Which library is the fastest depends on the rows, the dtype and
 where the weights are: docs/performance.md has the measurements.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,10 +17,6 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
-# A decoder of up to CACHED_BYTES, with its keys and values, stays in a core's cache between steps; one of up to
-# LARGE_BYTES in the cache that cores share.
-CACHED_BYTES, LARGE_BYTES = 12e6, 32e6
-BLOCK = 256  # outputs that are summed up together
 _onednn: Any = torch.ops.mkldnn
 
 
@@ -74,70 +68,20 @@ def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return F.linear(inputs, weight, bias)
 
 
-def normalize(hidden: Tensor, norm: Any, out: Tensor | None = None) -> Tensor:
-    """Return the result of an RMSNorm; for one row in float32 it is written to `out`, if that is given."""
-    if is_row(hidden):  # by fewer calls
-        return torch.mul(hidden, norm.weight, out=out).mul_(row_scale(hidden[0].numpy(), norm))
+def normalize(hidden: Tensor, norm: Any) -> Tensor:
+    """Return the result of an RMSNorm."""
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
-
-
-def row_scale(row: np.ndarray, norm: Any) -> float:
-    """Return what an RMSNorm multiplies a row by, before its weights."""
-    return 1 / math.sqrt(float(row.dot(row)) / len(row) + norm.variance_epsilon)
-
-
-def is_row(hidden: Tensor) -> bool:
-    """Return whether hidden states are one row in float32, which BLAS multiplies faster than oneDNN."""
-    return len(hidden) == 1 and hidden.dtype == torch.float32
-
-
-def pack_row(weight: Tensor, row: Tensor, num_bytes: float) -> Callable[[], Tensor]:
-    """Return the function that multiplies what is in `row (1, inputs)` by weights `(outputs, inputs)`.
-
-    `row` is float32, and is rounded to the dtype of the weights. A step of the decoder reads `num_bytes`.
-
-    The product is a weighted sum of rows of the transposed weights. FBGEMM has a kernel for such sums of embeddings,
-    which fetches weights in advance. The outputs are computed in parts: blocks, and one for each thread.
-    """
-    outputs, inputs = weight.shape
-    if not has_fbgemm() or (weight.dtype == torch.float32 and not CACHED_BYTES < num_bytes <= LARGE_BYTES):
-        columns = weight.t().contiguous()
-        return lambda: torch.mm(row, columns)
-    blocks = math.ceil(outputs / BLOCK) if num_bytes > LARGE_BYTES else 1
-    parts = max(min(torch.get_num_threads(), outputs // 16), blocks)
-    width = math.ceil(outputs / parts)
-    table = F.pad(weight, (0, 0, 0, parts * width - outputs)).reshape(parts, width, inputs).mT.contiguous()
-    table, places = table.view(-1, width), torch.arange(parts * inputs, device="cpu")
-    shares = row if parts == 1 and row.dtype == weight.dtype else weight.new_empty(parts, inputs)
-    starts, factors = places[::inputs].contiguous(), shares.view(-1)
-
-    def multiply_row() -> Tensor:
-        if shares is not row:
-            shares.copy_(row)
-        sums = torch.embedding_bag(table, places, starts, False, 0, False, factors)[0]
-        return sums if parts == 1 else sums.view(1, -1)[:, :outputs]
-
-    return multiply_row
-
-
-def has_fbgemm() -> bool:
-    """Return whether torch has FBGEMM, which it has on x86 processors."""
-    return "fbgemm" in torch.backends.quantized.supported_engines
 
 
 def pack(layers: Sequence[Any], rows: int, order: Tensor | None = None) -> Callable[[Tensor], Tensor]:
     """Return the function that applies linear layers to the same inputs; outputs are concatenated, in `order`."""
-    weight, bias = joined(layers, order)
+    weight = torch.cat([layer.weight for layer in layers])
+    bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
+    if order is not None:
+        weight, bias = weight[order], None if bias is None else bias[order]
     if torch.backends.mkldnn.is_available():
         weight = _onednn._reorder_linear_weight(weight, rows)
     return lambda inputs: multiply(inputs, weight, bias)
-
-
-def joined(layers: Sequence[Any], order: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return the weights and biases of linear layers, one after the other, or in `order`."""
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
-    return (weight, bias) if order is None else (weight[order], None if bias is None else bias[order])
 
 
 def _bias(layer: Any) -> Tensor:

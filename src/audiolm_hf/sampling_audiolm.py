@@ -12,6 +12,7 @@ parallel decoding.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,13 @@ class TokenSampler:
             self.warpers.append(TopKLogitsWarper(self.top_k))
         if self.top_p < 1:
             self.warpers.append(TopPLogitsWarper(self.top_p))
+
+    @cached_property
+    def row_temperature(self) -> float | None:
+        """What the scores of one row are divided by, 0 for the highest score; `None` if more is done to them."""
+        if not self.do_sample:
+            return 0.0
+        return None if self.top_k or self.top_p < 1 else float(self.temperature)
 
     def choose(self, scores: Tensor, noise: Tensor) -> Tensor:
         """Choose a column of `scores (batch, ids of the level)` for each row by `noise (batch,)` in [0, 1)."""

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from .compat_audiolm import CACHE_NAME
 from .packed_decoder_audiolm import FixedCache, build_cache, can_capture, can_pack, fixed_length, pack_decoder
 from .packed_encoder_audiolm import PackedEncoder
-from .packed_products_audiolm import fast_products, has_fixed_shapes, pack_row, steady_attention
+from .packed_products_audiolm import fast_products, has_fixed_shapes, steady_attention
+from .row_decoder_audiolm import RowDecoder
 
 
 class StageSteps:
@@ -31,7 +32,7 @@ class StageSteps:
         mask = pad([torch.ones_like(context) for context in contexts])
         self.position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         self.length = self.input_ids.shape[1]
-        self.heads: dict[int, Callable[[], Tensor]] = {}
+        self.row: RowDecoder | None = None  # if it also has the heads
         self.captures = can_capture(model, self.input_ids.device, num_tokens)
         self.fixed, room = self.captures or has_fixed_shapes(model.model), self.length + num_tokens
         self.call: Callable[..., Any] = model.model
@@ -55,9 +56,10 @@ class StageSteps:
                 self.states = self._states(call, None if self.mask is None else self.mask[:, : self.length])
         self.position_ids = self.position_ids[:, -1:] + 1
         decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
-        if decoder is not None and decoder.is_row:
-            self.states, weights = decoder.states.copy_(self.states), self.model.level_weights()
-            self.heads = {level: pack_row(each, self.states, decoder.num_bytes) for level, each in weights.items()}
+        if isinstance(decoder, RowDecoder):
+            self.states = decoder.states.copy_(self.states)
+            decoder.set_heads(self.model.level_weights())
+            self.row = decoder if decoder.heads else None
         self.decoder = decoder
 
     def _packed_states(self) -> Tensor:
@@ -68,8 +70,8 @@ class StageSteps:
 
     def scores(self, level: int) -> Tensor:
         """Return the scores `(rows, ids of the level)` of the states, see `level_logits`."""
-        if level in self.heads:
-            return self.model.restrict(self.heads[level](), level)
+        if self.row is not None:
+            return self.model.restrict(self.row.scores(level), level)
         return self.model.level_logits(self.states, level)
 
     def follow(self, ids: Tensor) -> None:

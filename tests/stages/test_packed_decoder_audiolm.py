@@ -2,9 +2,13 @@
 """The packed steps: what transformers' forward computes, whenever they are taken, and never of older weights."""
 
 import copy
+import math
 import random
+import subprocess
+import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +17,8 @@ from transformers import AttentionInterface
 from audiolm_hf import packed_decoder_audiolm as packed
 from audiolm_hf import packed_encoder_audiolm as packed_encoder
 from audiolm_hf import packed_products_audiolm as packed_products
+from audiolm_hf import row_decoder_audiolm as row_decoder
+from audiolm_hf import row_kernels_audiolm as row_kernels
 from audiolm_hf import stage_steps_audiolm
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMSemanticModel
 from audiolm_hf.sampling_audiolm import TokenSampler, row_noise, sample_tokens
@@ -99,18 +105,22 @@ def leave_to_transformers(patch):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Samples, the scores that they were chosen from, and the number of packed steps."""
+    """Samples, the scores that they were chosen from, and the number of packed steps, all of `expected` decoders."""
 
-    def sample(model, contexts, sampler=GREEDY, *, by_transformers=False, **options):
+    def sample(model, contexts, sampler=GREEDY, *, by_transformers=False, expected=None, **options):
         scores, steps = [], []
-        choose, step = TokenSampler.choose, packed.PackedDecoder.step
+        choose = TokenSampler.choose
         with monkeypatch.context() as patch:
             patch.setattr(TokenSampler, "choose", lambda s, each, n: scores.append(each) or choose(s, each, n))
-            patch.setattr(packed.PackedDecoder, "step", lambda s, ids: steps.append(ids) or step(s, ids))
+            patch.setattr(TokenSampler, "row_temperature", None)  # scores are handed to `choose`
+            for decoder in (packed.PackedDecoder, row_decoder.RowDecoder):
+                step = decoder.step
+                patch.setattr(decoder, "step", lambda s, ids, step=step: steps.append(type(s)) or step(s, ids))
             if by_transformers:
                 leave_to_transformers(patch)
             noise = torch.stack([row_noise(0, (row,), NUM_TOKENS) for row in range(len(contexts))])
             tokens = sample_tokens(model, contexts, noise, sampler, **options)
+        assert expected is None or set(steps) == {expected}
         return tokens, torch.cat(scores, -1), len(steps)
 
     return sample
@@ -305,53 +315,131 @@ def test_a_head_of_another_dtype_is_an_error_for_any_number_of_rows(run, rows):
         run(model, [context_of(model.config, 5)] * rows)
 
 
-SIZES = {"small": 0.0, "shared cache": packed_products.CACHED_BYTES + 1, "large": packed_products.LARGE_BYTES + 1}
+def one_row(**changes):
+    model = build(**{"attention_bias": True, "mlp_bias": True, "num_hidden_layers": 3, **changes})
+    return model, [context_of(model.config, 5)]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 16])
-@pytest.mark.parametrize("shape", [(1, 5), (12, 8), (7, 1), (48, 33), (600, 40)])
-@pytest.mark.parametrize("num_bytes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_product_of_a_row_does_not_depend_on_threads(threads, shape, num_bytes, dtype, monkeypatch):
-    torch.manual_seed(0)
-    weight, row = torch.randn(shape[1], shape[0]).t().to(dtype), torch.randn(1, shape[1])
-    product = packed_products.pack_row(weight, row, num_bytes)
-    alone = product()
-    torch.testing.assert_close(
-        alone, row.to(dtype) @ weight.t(), atol=1e-5, rtol=1e-5 if dtype.itemsize == 4 else 8e-3
-    )
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(packed_products.pack_row(weight, row, num_bytes)(), alone)
-    row.mul_(2)
-    assert torch.equal(product(), 2 * alone)  # of what is in the row now
-
-
-@pytest.mark.parametrize("num_key_value_heads", [2, 4])
-@pytest.mark.parametrize(("num_bytes", "has_fbgemm"), [(0, True), (20e6, True), (20e6, False), (50e6, True)])
-def test_fbgemm_multiplies_by_decoders_of_some_sizes(run, monkeypatch, num_bytes, has_fbgemm, num_key_value_heads):
-    calls, multiply, pack_row = [], torch.embedding_bag, packed_products.pack_row
-    monkeypatch.setattr(torch, "embedding_bag", lambda *arguments: calls.append(1) or multiply(*arguments))
-    monkeypatch.setattr(packed_products, "has_fbgemm", lambda: has_fbgemm)
-    for module in (packed, stage_steps_audiolm):
-        monkeypatch.setattr(module, "pack_row", lambda weight, row, _: pack_row(weight, row, num_bytes))
-    model = build(attention_bias=True, num_key_value_heads=num_key_value_heads)
-    assert check_equal(run, model, [context_of(model.config, 5)]) == NUM_TOKENS - 1
-    products = 4 * 2 * (NUM_TOKENS - 1) + NUM_TOKENS  # of two layers, and heads
-    assert len(calls) == (products if has_fbgemm and num_bytes == 20e6 else 0)
-
-
-def test_a_row_in_bfloat16_is_multiplied_by_fbgemm_if_torch_has_it(run, monkeypatch):
-    half = build(attention_bias=True, mlp_bias=True).bfloat16()
-    if not packed.can_pack(half.model, packed.build_cache(half.config, 4)):
+@pytest.mark.parametrize(("hidden_act", "decoder"), [("silu", "RowDecoder"), ("gelu", "PackedDecoder")])
+def test_one_row_is_stepped_by_compiled_functions_if_they_know_the_activation(run, dtype, hidden_act, decoder):
+    model, contexts = one_row(hidden_act=hidden_act)
+    model.to(dtype)
+    if not packed.can_pack(model.model, packed.build_cache(model.config, 4)):
         pytest.skip("this processor has no bfloat16")
-    calls, multiply = [], torch.embedding_bag
-    monkeypatch.setattr(torch, "embedding_bag", lambda *arguments: calls.append(1) or multiply(*arguments))
-    scores = []
-    for has_fbgemm in (True, False):
-        monkeypatch.setattr(packed, "has_fbgemm", lambda has_fbgemm=has_fbgemm: has_fbgemm)
-        scores.append(run(half, [context_of(half.config, 5)], FirstIds(**PLAIN))[1])
-        assert len(calls) == 4 * 2 * (NUM_TOKENS - 1) + NUM_TOKENS  # none without FBGEMM
-    torch.testing.assert_close(*scores, atol=0.05, rtol=0.05)
+    expected = {each.__name__: each for each in (row_decoder.RowDecoder, packed.PackedDecoder)}[decoder]
+    run(model, contexts, expected=expected)
+    run(model, contexts * 2, expected=packed.PackedDecoder)
+
+
+def test_without_numba_torch_takes_the_steps(run, monkeypatch):
+    model, contexts = one_row()
+    tokens, scores, _ = run(model, contexts, expected=row_decoder.RowDecoder)
+    monkeypatch.setattr(row_kernels, "IS_COMPILED", False)
+    others, other_scores, steps = run(model, contexts, expected=packed.PackedDecoder)
+    assert steps == NUM_TOKENS - 1
+    assert torch.equal(tokens, others)
+    torch.testing.assert_close(scores, other_scores, atol=1e-5, rtol=0)
+
+
+def test_numba_is_loaded_by_steps_alone():
+    """It takes a quarter of a second, which training and GPUs need not wait for."""
+    code = "import sys; import audiolm_hf.pipeline_audiolm, audiolm_hf.modeling_audiolm; print('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_steps_are_compiled_where_no_folder_can_be_written(monkeypatch):
+    compile_ = row_kernels.njit
+
+    def refuse(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_(**options)
+
+    monkeypatch.setattr(row_kernels, "njit", refuse)
+    assert row_kernels._compiled(lambda value: value + 1)(2) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 2), (7, 34), (600, 40)])
+def test_products_of_a_row_are_those_of_torch(dtype, shape):
+    torch.manual_seed(0)
+    weight, row = torch.randn(shape).to(dtype), torch.randn(shape[1])
+    scores = row_kernels.score(row_decoder.array_of(weight, torch.uint32), row.numpy())
+    torch.testing.assert_close(torch.from_numpy(scores), weight.float() @ row, atol=1e-5, rtol=1e-5)
+
+
+def test_exponentials_are_those_of_numpy():
+    values = np.concatenate([np.linspace(-86, 88, 20001), [0.0, -np.inf, -200.0]]).astype(np.float32)
+    found = np.array([row_kernels._exp(value) for value in values])
+    np.testing.assert_allclose(found, np.exp(values.astype(np.float64)), rtol=3e-7, atol=2e-38)
+    assert np.isnan(row_kernels._exp(np.float32(np.nan)))
+
+
+def test_floats_are_rounded_to_the_nearest_bfloat16():
+    torch.manual_seed(0)
+    values = torch.cat([torch.randn(1000) * 10, torch.tensor([0.0, 1.00390625, 1.01171875, 3e38, torch.inf])])
+    bits = [int(row_kernels._rounded(np.uint32(each))) for each in values.numpy().view(np.uint32)]
+    assert bits == values.bfloat16().view(torch.uint16).tolist()
+
+
+CHOICES = {
+    "sampled": {"do_sample": True},
+    "cold": {"do_sample": True, "temperature": 0.3},
+    "hot": {"do_sample": True, "temperature": 3.0},
+    "greedy": {},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("model_class", [AudioLMCoarseModel, AudioLMSemanticModel])
+def test_compiled_choices_are_those_of_the_sampler(run, model_class, choice):
+    model = build(model_class)
+    contexts, sampler = [context_of(model.config, 5)], TokenSampler(**{**PLAIN, **CHOICES[choice]})
+    options = {"num_forbidden_ends": torch.tensor([3])} if model_class is AudioLMSemanticModel else {}
+    for seed in range(8):
+        noise = row_noise(seed, (0,), 40)[None]
+        tokens = sample_tokens(model, contexts, noise, sampler, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TokenSampler, "row_temperature", None)
+            assert torch.equal(sample_tokens(model, contexts, noise, sampler, **options), tokens)
+
+
+SCORES = {
+    "different": [0.0, 1.0, 2.0],
+    "equal": [5.0, 5.0, 5.0],
+    "far": [-50.0, 100.0, 99.0],
+    "one forbidden": [0.0, -torch.inf, 0.0],
+    "NaN": [1.0, torch.nan, 0.0],
+    "infinite": [torch.inf] * 3,
+}
+
+
+@pytest.mark.parametrize("scores", SCORES.values(), ids=SCORES)
+@pytest.mark.parametrize("noise", [0.0, 0.3, 0.7, 1 - 2**-24])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_a_choice_from_given_scores_is_that_of_the_sampler(scores, noise, temperature):
+    sampler = TokenSampler(do_sample=temperature > 0, temperature=temperature or 1.0, top_k=0, top_p=1.0)
+    weights = np.array([[each, 0.0] for each in scores], np.float32)
+    arguments = np.array([1.0, 0.0], np.float32), (2, -1), np.float32(temperature), noise
+    chosen, highest = row_kernels.choose(weights, *arguments)
+    usable = torch.tensor(scores).isfinite() | (torch.tensor(scores) == -torch.inf)
+    usable[2] = True  # it is forbidden
+    assert math.isfinite(highest) == bool(usable.all())
+    if usable.all():
+        given = torch.tensor([[*scores[:2], -torch.inf]])
+        assert chosen == int(sampler.choose(given, torch.tensor([noise], dtype=torch.float64)))
+        assert highest == max(scores[:2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("where", ["model.layers.1.mlp.down_proj", "model.layers.0.self_attn.k_proj", "lm_head"])
+def test_weights_that_cannot_be_used_are_an_error(dtype, value, where):
+    model, contexts = one_row(tie_word_embeddings=False)
+    model.to(dtype).get_submodule(where).weight.data[:, 1] = value
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        sample_tokens(model, contexts, row_noise(0, (0,), NUM_TOKENS)[None], SAMPLED)
 
 
 def test_steps_without_onednn_are_the_same(run, monkeypatch):

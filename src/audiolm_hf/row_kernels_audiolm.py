@@ -1,0 +1,304 @@
+# Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
+"""One step of a Llama-type decoder for one row on a CPU, as a single function that Numba compiles.
+
+In: weights, keys, values and the last id, as arrays; out: the hidden states. A step of a small decoder calls torch
+about 60 times, which takes longer than what these calls compute.
+
+numpy has no bfloat16: arrays have its bits.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+try:
+    from numba import config, njit, types
+    from numba.extending import overload
+
+    IS_COMPILED = not config.DISABLE_JIT  # type: ignore[attr-defined]
+except ImportError:  # torch then takes the steps
+    IS_COMPILED = False
+
+# Sums may be reordered, but NaN and infinite values count.
+_OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "nogil": True}
+_SMALLEST = np.float32(-87)  # exponents below give 0 in float32
+_LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+# Cephes: exp(r) - 1 - r over r * r for |r| up to ln(2) / 2, from the highest power to the lowest.
+_EXP = tuple(np.float32(each) for each in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2))
+_EXP += (np.float32(1.6666665459e-1), np.float32(0.5))
+_ONE, _HALF = np.float32(1), np.float32(0.5)
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    if not IS_COMPILED:
+        return function
+    try:
+        return njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # no folder can be written, so it is compiled in every process
+        return njit(**_OPTIONS)(function)
+
+
+def _as_float(value: Any) -> Any:
+    """Return a float32, or the one whose upper bits are a bfloat16 (uint16)."""
+
+
+def _like(value: Any, stored: Any) -> Any:
+    """Return a float32 in the dtype of `stored`: as it is, or as the bits of the nearest bfloat16 (uint16)."""
+
+
+def _add_products(weights: Any, inputs: Any, outputs: Any) -> Any:
+    """Add the products of `inputs (inputs,)` and each row of `weights` to `outputs (outputs,)`.
+
+    Weights are float32, `(outputs, inputs)`, or pairs of bfloat16 as uint32, `(outputs, inputs / 2)`. A row after the
+    other is read, because processors fetch what follows in advance.
+    """
+
+
+if IS_COMPILED:
+
+    @overload(_as_float, inline="always", strict=False)
+    def _as_float_of(value: Any) -> Callable[..., Any]:
+        if value == types.uint16:
+            return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+        return lambda value: value
+
+    @overload(_like, inline="always", strict=False)
+    def _like_of(value: Any, stored: Any) -> Callable[..., Any]:
+        if stored == types.uint16:
+            return lambda value, stored: _rounded(np.float32(value).view(np.uint32))
+        return lambda value, stored: value
+
+    @overload(_add_products, inline="always", strict=False)
+    def _add_products_of(weights: Any, inputs: Any, outputs: Any) -> Callable[..., Any]:
+        if weights.dtype == types.uint32:
+            return lambda weights, inputs, outputs: _add_pairs(weights, inputs, outputs)
+        return lambda weights, inputs, outputs: _add_floats(weights, inputs, outputs)
+
+
+@_compiled
+def _add_floats(weights: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
+    for output in range(len(outputs)):
+        row, total = weights[output], np.float32(0)
+        for place in range(len(row)):
+            total += row[place] * inputs[place]
+        outputs[output] += total
+
+
+@_compiled
+def _add_pairs(weights: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
+    even, odd = inputs[0::2].copy(), inputs[1::2].copy()  # of the lower and upper halves of each pair
+    for output in range(len(outputs)):
+        row, lower, upper = weights[output], np.float32(0), np.float32(0)
+        for place in range(len(row)):
+            pair = row[place]
+            lower += np.uint32(pair << np.uint32(16)).view(np.float32) * even[place]
+            upper += np.uint32(pair & np.uint32(0xFFFF0000)).view(np.float32) * odd[place]
+        outputs[output] += lower + upper
+
+
+@_compiled
+def _rounded(bits: np.uint32) -> np.uint16:
+    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+
+@_compiled
+def _exp(value: np.float32) -> np.float32:
+    """Return exp by operations that a loop can do for several values at once."""
+    value = max(value, _SMALLEST)
+    power = math.floor(value * _LOG2_E + _HALF)
+    rest = value - power * _LN2_HIGH - power * _LN2_LOW
+    series = _EXP[0]
+    for factor in _EXP[1:]:
+        series = series * rest + factor
+    scale = np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return (series * rest * rest + rest + _ONE) * scale
+
+
+@_compiled
+def _add_rows(rows: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
+    """Add the sum of rows, each times its input, to the outputs; there may be more rows and columns than are used.
+
+    Eight rows are added at once, so that outputs are read and written less often.
+    """
+    count, size = len(inputs), len(outputs)
+    whole = count - count % 8
+    for row in range(0, whole, 8):
+        a, b, c, d = inputs[row], inputs[row + 1], inputs[row + 2], inputs[row + 3]
+        e, f, g, h = inputs[row + 4], inputs[row + 5], inputs[row + 6], inputs[row + 7]
+        row_a, row_b = rows[row][:size], rows[row + 1][:size]
+        row_c, row_d = rows[row + 2][:size], rows[row + 3][:size]
+        row_e, row_f = rows[row + 4][:size], rows[row + 5][:size]
+        row_g, row_h = rows[row + 6][:size], rows[row + 7][:size]
+        for column in range(size):
+            first = a * _as_float(row_a[column]) + b * _as_float(row_b[column])
+            second = c * _as_float(row_c[column]) + d * _as_float(row_d[column])
+            third = e * _as_float(row_e[column]) + f * _as_float(row_f[column])
+            fourth = g * _as_float(row_g[column]) + h * _as_float(row_h[column])
+            outputs[column] += (first + second) + (third + fourth)
+    for row in range(whole, count):
+        factor, last = inputs[row], rows[row][:size]
+        for column in range(size):
+            outputs[column] += factor * _as_float(last[column])
+
+
+@_compiled
+def _normalize(hidden: np.ndarray, weights: np.ndarray, epsilon: np.float32, outputs: np.ndarray) -> None:
+    squares = np.float32(0)
+    for value in hidden:
+        squares += value * value
+    scale = np.float32(1 / math.sqrt(squares / len(hidden) + epsilon))
+    for place in range(len(hidden)):
+        outputs[place] = hidden[place] * scale * weights[place]
+
+
+@_compiled
+def _rotate(head: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
+    half = len(cos)
+    for place in range(half):
+        first, second = head[place], head[half + place]
+        head[place] = first * cos[place] - second * sin[place]
+        head[half + place] = second * cos[place] + first * sin[place]
+
+
+@_compiled
+def _attend(query: np.ndarray, keys: np.ndarray, values: np.ndarray, scores: np.ndarray, attended: np.ndarray) -> None:
+    """Write what a head reads to `attended`, from keys `(size, room)` and values `(room, size)`."""
+    scores[:] = 0
+    _add_rows(keys, query, scores)
+    highest, total = scores.max(), np.float32(0)
+    for place in range(len(scores)):
+        scores[place] = _exp(scores[place] - highest)
+        total += scores[place]
+    attended[:] = 0
+    _add_rows(values, scores, attended)
+    attended /= total
+
+
+@_compiled
+def _attend_heads(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, position: Any, last: int) -> np.ndarray:
+    """Add the keys and values of an id to those of a layer, and return what its queries read, one after the other.
+
+    `heads` are queries, keys and values, each `(heads, size)`, and `position` is that of `step`.
+    """
+    num_keys, size, _ = keys.shape
+    num_queries = len(heads) - 2 * num_keys
+    cos, sin, scale = position
+    for head in heads[: num_queries + num_keys]:
+        _rotate(head, cos, sin)
+    for key in range(num_keys):
+        for place in range(size):
+            keys[key, place, last] = _like(heads[num_queries + key, place], keys[key, place, last])
+            new = heads[num_queries + num_keys + key, place]
+            values[key, last, place] = _like(new, values[key, last, place])
+    scores, attended = np.empty(last + 1, np.float32), np.empty((num_queries, size), np.float32)
+    for query in range(num_queries):
+        key = query * num_keys // num_queries
+        heads[query] *= scale
+        _attend(heads[query], keys[key], values[key], scores, attended[query])
+    return attended.ravel()
+
+
+@_compiled
+def step(
+    embedding: np.ndarray, layers: Any, norm: Any, cache: Any, position: Any, last: int, states: np.ndarray
+) -> None:
+    """Write the last hidden states of an id to `states (hidden_size,)`.
+
+    Args:
+        embedding (`np.ndarray` of shape `(hidden_size,)`): that of the id.
+        layers (`tuple`): weights of all layers, each with the layers as first dimension: those of a norm, of queries
+            with keys and values, of the output, of another norm, of gates with up, of down, all as in
+            `_add_products`; biases follow weights.
+        norm (`tuple`): weights of the last norm, and the epsilon of all norms.
+        cache (`tuple`): keys `(layers, heads, size, room)`, and values `(layers, heads, room, size)`.
+        position (`tuple`): cosines and sines `(size / 2,)` of the id's position, and the factor of attention scores.
+        last (`int`): ids in the cache.
+        states (`np.ndarray` of shape `(hidden_size,)`): where the result is written.
+    """
+    norms, qkv, qkv_biases, outputs, output_biases, mlp_norms, gates, gate_biases, downs, down_biases = layers
+    weights, epsilon = norm
+    all_keys, all_values = cache
+    hidden = np.empty(len(states), np.float32)
+    for place in range(len(hidden)):
+        hidden[place] = _as_float(embedding[place])
+    for layer in range(len(norms)):
+        keys, values = all_keys[layer], all_values[layer]
+        _normalize(hidden, norms[layer], epsilon, states)
+        heads = qkv_biases[layer].copy()
+        _add_products(qkv[layer], states, heads)
+        attended = _attend_heads(heads.reshape(-1, keys.shape[1]), keys, values, position, last)
+        hidden += output_biases[layer]
+        _add_products(outputs[layer], attended, hidden)
+        _normalize(hidden, mlp_norms[layer], epsilon, states)
+        gate_up = gate_biases[layer].copy()
+        _add_products(gates[layer], states, gate_up)
+        half = len(gate_up) // 2
+        gated = gate_up[:half]
+        for place in range(half):
+            gated[place] *= gate_up[half + place] / (_ONE + _exp(-gated[place]))
+        hidden += down_biases[layer]
+        _add_products(downs[layer], gated, hidden)
+    _normalize(hidden, weights, epsilon, states)
+
+
+@_compiled
+def score(weights: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Return the products of the states and the weights of a head, as those of `_add_products`."""
+    scores = np.zeros(len(weights), np.float32)
+    _add_products(weights, states, scores)
+    return scores
+
+
+@_compiled
+def choose(
+    weights: np.ndarray, states: np.ndarray, forbidden: Any, temperature: np.float32, noise: float
+) -> tuple[int, np.float32]:
+    """Choose an output of a head, like `TokenSampler.choose`, and return it with the highest score.
+
+    Args:
+        weights (`np.ndarray`): those of the head, as in `_add_products`.
+        states (`np.ndarray` of shape `(hidden_size,)`): the last hidden states.
+        forbidden (`tuple`): two outputs that are never chosen, or -1.
+        temperature (`np.float32`): what scores are divided by; 0 for the highest one.
+        noise (`float`): uniform number in [0, 1).
+
+    Returns:
+        `tuple`: the output, and the highest score, which is NaN if any is NaN, or if all are infinite.
+    """
+    scores = score(weights, states)
+    for output in forbidden:
+        if output >= 0:
+            scores[output] = -np.inf
+    best = int(np.argmax(scores))
+    highest = scores[best]
+    cumulative, total = np.empty(len(scores), np.float64), 0.0
+    scale = temperature if temperature > 0 else _ONE
+    for output in range(len(scores)):
+        total += math.exp(np.float64(scores[output] / scale) - np.float64(highest / scale))
+        cumulative[output] = total
+    if not math.isfinite(total):
+        highest = np.float32(np.nan)
+    if temperature > 0:
+        best = min(int(np.searchsorted(cumulative, noise * total, side="right")), len(scores) - 1)
+    return best, highest
+
+
+@_compiled
+def advance(
+    embedding: np.ndarray,
+    layers: Any,
+    norm: Any,
+    cache: Any,
+    position: Any,
+    last: int,
+    states: np.ndarray,
+    weights: np.ndarray,
+    forbidden: Any,
+    temperature: np.float32,
+    noise: float,
+) -> tuple[int, np.float32]:
+    """Take a `step`, then `choose`."""
+    step(embedding, layers, norm, cache, position, last, states)
+    return choose(weights, states, forbidden, temperature, noise)
