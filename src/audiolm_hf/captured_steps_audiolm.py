@@ -10,16 +10,19 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .configuration_audiolm import AudioLMStageConfig
 from .packed_decoder_audiolm import FixedCache
 from .packed_products_audiolm import has_fixed_shapes
 from .row_decoder_audiolm import RowDecoder
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, forbidden_id, level_range
 
+STEPS_BETWEEN_QUESTIONS = 16  # to an accelerator, whether all rows have ended
 # torch keeps compiled code for only a few shapes per function, so every decoder and shape gets its own function.
 _compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
 
@@ -30,20 +33,60 @@ class TokenSteps:
     Args:
         steps ([`StageSteps`]): the steps of the stage; with guidance, the second half of its rows has no condition.
         sampler ([`TokenSampler`]): how to choose.
-        rows (`int`): rows to choose ids for.
+        noise (`torch.Tensor` of shape `(rows, num_tokens)`): uniform numbers in [0, 1).
+        num_forbidden_ends (`torch.LongTensor` of shape `(rows,)`, *optional*): first steps without the end token.
+
+    `tokens (rows, num_tokens)` are the ids, and `highest (num_tokens, rows)` the highest score at each step.
     """
 
-    def __init__(self, steps: StageSteps, sampler: Any, rows: int) -> None:
+    def __init__(self, steps: StageSteps, sampler: Any, noise: Tensor, num_forbidden_ends: Tensor | None) -> None:
         config = steps.model.config
         self.steps, self.sampler, self.device = steps, sampler, steps.input_ids.device
+        self.noise, self.num_forbidden_ends = noise, num_forbidden_ends
+        rows, num_tokens = noise.shape
         self.guided = len(steps.input_ids) > rows
         # Read once, as reading a configuration takes as long as computing.
         self.levels, self.end_token_id = config.predicted_levels, config.end_token_id
-        self.first_ids = [level_range(config, level)[0] for level in self.levels]
-        never = [forbidden_id(config, level) for level in self.levels]
-        self.never = [-1 if id is None else id - first for id, first in zip(never, self.first_ids, strict=True)]
+        self.level_ids = np.array([(*level_range(config, each), never_id(config, each)) for each in self.levels])
+        self.first_ids = self.level_ids[:, 0].tolist()
+        self.tokens = torch.full((rows, num_tokens), self.end_token_id, device=self.device)
+        self.highest = torch.zeros(num_tokens, rows, device=self.device, dtype=torch.float32)
         self.ended = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.ids: Tensor | None = None
+
+    def take(self, start: int, stop: int, report: Callable[[int], None]) -> bool:
+        """Take the steps from `start` to `stop`, and return whether all rows have ended, after which none is taken.
+
+        `report` is called with the number of tokens that are done.
+        """
+        for step in range(start, stop):
+            if self.ids is not None and self.steps.row is not None and self.sampler.row_temperature is not None:
+                return self._take_row(self.steps.row, step, stop, report)
+            turn = step % len(self.levels)
+            forbidden = None if self.num_forbidden_ends is None else step < self.num_forbidden_ends
+            self.tokens[:, step] = self.advance(turn, self.noise[:, step], forbidden, self.highest[step])
+            report(len(self.tokens))
+            # An accelerator has to be waited for, so it is not asked after every step.
+            asked = self.device.type == "cpu" or (step + 1) % STEPS_BETWEEN_QUESTIONS == 0
+            if self.levels[turn] == SEMANTIC_LEVEL and asked and self.ended.all():
+                return True
+        return False
+
+    def _take_row(self, row: RowDecoder, start: int, stop: int, report: Callable[[int], None]) -> bool:
+        """Take steps of the only row by one compiled function."""
+        forbidden = 0 if self.num_forbidden_ends is None else int(self.num_forbidden_ends[0]) - start
+        done = row.choose(
+            int(self.tokens[0, start - 1]),
+            self.steps.model.lm_head.weight,
+            self.level_ids[np.arange(start, stop) % len(self.levels)],
+            (self.end_token_id if SEMANTIC_LEVEL in self.levels else -1, forbidden),
+            self.sampler.row_temperature,
+            self.noise[0, start:stop],
+            self.tokens[0, start:stop],
+            self.highest[start:stop, 0],
+        )
+        report(done)
+        return SEMANTIC_LEVEL in self.levels and bool(self.tokens[0, start + done - 1] == self.end_token_id)
 
     def advance(self, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor) -> Tensor:
         """Choose the next id of every row.
@@ -59,8 +102,6 @@ class TokenSteps:
         """
         if self.ids is None:
             self.steps.read_contexts()
-        elif self.steps.row is not None and self.sampler.row_temperature is not None:
-            return self._advance_row(self.steps.row, turn, noise, forbidden, highest)
         else:
             self.steps.follow(self.ids.repeat(2) if self.guided else self.ids)
         level = self.levels[turn]
@@ -70,19 +111,7 @@ class TokenSteps:
         if forbidden is not None:
             scores[:, self.end_token_id] = scores[:, self.end_token_id].masked_fill(forbidden, -torch.inf)
         torch.amax(scores, -1, out=highest)
-        return self._add(self.sampler.choose(scores, noise) + self.first_ids[turn], level)
-
-    def _advance_row(
-        self, row: RowDecoder, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor
-    ) -> Tensor:
-        """Choose the next id of the only row by one compiled function."""
-        end = self.end_token_id if forbidden is not None and forbidden[0] else -1
-        never, temperature = (self.never[turn], end), self.sampler.row_temperature
-        index, highest[0] = row.choose(int(self.ids[0]), self.levels[turn], never, temperature, float(noise))
-        return self._add(torch.tensor([index + self.first_ids[turn]], device=self.device), self.levels[turn])
-
-    def _add(self, chosen: Tensor, level: int) -> Tensor:
-        """Keep the chosen ids, and return them with the end token for rows that have ended."""
+        chosen = self.sampler.choose(scores, noise) + self.first_ids[turn]
         if level == SEMANTIC_LEVEL:
             chosen = chosen.masked_fill(self.ended, self.end_token_id)
             self.ended |= chosen == self.end_token_id
@@ -216,3 +245,9 @@ def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:
     """Return the guided scores of rows whose second half is the first one without its condition."""
     with_condition, without = scores.log_softmax(-1).chunk(2)
     return without + guidance_scale * (with_condition - without)
+
+
+def never_id(config: AudioLMStageConfig, level: int) -> int:
+    """Return the id of a level that is never chosen, or -1."""
+    never = forbidden_id(config, level)
+    return -1 if never is None else never

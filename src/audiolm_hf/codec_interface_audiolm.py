@@ -9,7 +9,6 @@ Paper: AudioLM (arXiv 2209.03143), acoustic tokens.
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,6 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from .configuration_audiolm import sampling_rate_of
 from .input_checks_audiolm import check_codes, check_num_codebooks, check_waveform, length_mask, row_lengths
 from .numerics_audiolm import evaluation_mode, finite_parts, loaded, require_finite, require_one_dtype
-from .packed_products_audiolm import FastProducts
 
 DECODE_WINDOW_SAMPLES = 81_920  # decoded at once, which only limits the memory
 STREAM_WINDOWS_S = (0.32, 2.56)  # first and longest window of generated codes; each is twice as long as the one before
@@ -139,8 +137,7 @@ class AcousticCodec:
                 window = codes[:, :, max(0, start - before) - first : stop + after - first]
                 known = start - max(0, start - before)
                 model, device_type = self.model, codes.device.type
-                products = FastProducts() if device_type == "cpu" else nullcontext()
-                with evaluation_mode(model), loaded(model), torch.autocast(device_type, enabled=False), products:
+                with evaluation_mode(model), loaded(model), torch.autocast(device_type, enabled=False):
                     audio, state = self._decode_window(window, known, stop - start, state)
                 require_finite(audio, "What the codec decodes")
                 yield audio

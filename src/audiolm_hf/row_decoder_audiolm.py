@@ -25,11 +25,14 @@ class RowDecoder:
     """
 
     def __init__(self, model: Any, cache: DynamicCache, position_ids: Tensor) -> None:
-        self.kernels, weight = _kernels(), model.embed_tokens.weight
+        # Here, as Numba takes a quarter of a second to load, and only generation needs it.
+        from .row_kernels_audiolm import advance, score, step
+
+        self._advance, self._score, self._step = advance, score, step
+        weight = model.embed_tokens.weight
         self.start = self.length = cache.get_seq_length()
         self.states = weight.new_empty(1, weight.shape[1], dtype=torch.float32)
         self.embeddings, self.row = array_of(weight), array_of(self.states)[0]
-        self.heads: dict[int, np.ndarray] = {}
         self.layers = _layers(model.layers)
         self.norm = array_of(model.norm.weight.float()), np.float32(model.norm.variance_epsilon)
         _, num_keys, room, size = cache.layers[0].key_room.shape
@@ -46,57 +49,81 @@ class RowDecoder:
 
     def step(self, input_ids: Tensor) -> Tensor:
         """Return the last hidden states `(1, hidden_size)` of the next id `(1,)`, in the buffer `states`."""
-        self.kernels.step(*self._next(int(input_ids)))
+        embedding, (cos, sin, scale) = self.embeddings[int(input_ids)], self._positions(1)
+        position = cos[0], sin[0], scale
+        self._step(embedding, self.layers, self.norm, self.cache, position, self.length, self.row)
+        self.length += 1
         return self.states
 
-    def _next(self, input_id: int) -> tuple[Any, ...]:
-        """Return the arguments of the step of an id, which takes the next place in the cache."""
-        place, self.length = self.length, self.length + 1
-        position = self.cos[place - self.start], self.sin[place - self.start], self.scale
-        return self.embeddings[input_id], self.layers, self.norm, self.cache, position, place, self.row
+    def _positions(self, count: int) -> tuple[np.ndarray, np.ndarray, np.float32]:
+        """Return the cosines and sines of the next ids, and the factor of attention scores."""
+        start = self.length - self.start
+        return self.cos[start : start + count], self.sin[start : start + count], self.scale
 
-    def set_heads(self, weights: dict[int, Tensor]) -> None:
-        """Set the weights `(ids of the level, hidden_size)` of the head for each level."""
-        self.heads = {level: array_of(each, torch.uint32) for level, each in weights.items()}
-
-    def scores(self, level: int) -> Tensor:
-        """Return the products `(1, ids of the level)` of `states` and the head."""
-        return torch.from_numpy(self.kernels.score(self.heads[level], self.row))[None]
+    def scores(self, weight: Tensor) -> Tensor:
+        """Return the products `(1, outputs)` of `states` and weights `(outputs, hidden_size)`."""
+        return torch.from_numpy(self._score(array_of(weight, torch.uint32), self.row))[None]
 
     def choose(
-        self, input_id: int, level: int, forbidden: tuple[int, int], temperature: float, noise: float
-    ) -> tuple[int, float]:
-        """Take the step of an id, and choose an id of a level by its scores.
+        self,
+        last_id: int,
+        head: Tensor,
+        columns: np.ndarray,
+        end: tuple[int, int],
+        temperature: float,
+        noise: Tensor,
+        ids: Tensor,
+        highest: Tensor,
+    ) -> int:
+        """Choose ids one after the other, up to the end token.
 
         Args:
-            input_id (`int`): the id.
-            level (`int`): the level to choose from.
-            forbidden (`tuple[int, int]`): columns of the level's scores that are not chosen, or -1.
+            last_id (`int`): the id before these.
+            head (`torch.Tensor` of shape `(vocab_size, hidden_size)`): weights of the head.
+            columns (`np.ndarray` of shape `(count, 3)`): of each id, the first one of its level, the one after the
+                last, and one that is never chosen, or -1.
+            end (`tuple[int, int]`): the end token, or -1, and the number of ids before which it is not chosen.
             temperature (`float`): what scores are divided by; 0 for the highest score.
-            noise (`float`): uniform number in [0, 1).
+            noise (`torch.DoubleTensor` of shape `(count,)`): uniform numbers in [0, 1).
+            ids (`torch.LongTensor` of shape `(count,)`): where the ids are written.
+            highest (`torch.FloatTensor` of shape `(count,)`): where the highest scores are written; NaN where the
+                scores cannot be used.
 
         Returns:
-            `tuple[int, float]`: the column, and the highest score, which is NaN if the scores cannot be used.
+            `int`: the number of ids.
         """
-        head = self.heads[level], forbidden, np.float32(temperature), noise
-        return self.kernels.advance(*self._next(input_id), *head)
+        done: int = self._advance(
+            last_id,
+            self.embeddings,
+            self.layers,
+            self.norm,
+            self.cache,
+            self._positions(len(ids)),
+            self.length,
+            self.row,
+            array_of(head, torch.uint32),
+            columns,
+            end,
+            np.float32(temperature),
+            noise.numpy(),
+            ids.numpy(),
+            highest.numpy(),
+        )
+        self.length += done
+        return done
 
 
 def can_step_rows(model: Any) -> bool:
     """Return whether `RowDecoder` computes what a decoder that can be packed does."""
+    from .row_kernels_audiolm import IS_COMPILED
+
     layer = model.layers[0]
     sizes = model.embed_tokens.embedding_dim, layer.self_attn.o_proj.in_features, layer.mlp.down_proj.in_features
     return (
-        _kernels().IS_COMPILED
+        IS_COMPILED
         and all(isinstance(layer.mlp.act_fn, (nn.SiLU, SiLUActivation)) for layer in model.layers)
         and all(size % 2 == 0 for size in sizes)  # in bfloat16, weights are read in pairs
     )
-
-
-def _kernels() -> Any:
-    from . import row_kernels_audiolm  # here, as Numba takes a quarter of a second, and only generation needs it
-
-    return row_kernels_audiolm
 
 
 def array_of(values: Tensor, bits: torch.dtype = torch.uint16) -> np.ndarray:

@@ -287,18 +287,51 @@ def choose(
 
 @_compiled
 def advance(
-    embedding: np.ndarray,
+    last_id: int,
+    embeddings: np.ndarray,
     layers: Any,
     norm: Any,
     cache: Any,
-    position: Any,
+    positions: Any,
     last: int,
     states: np.ndarray,
-    weights: np.ndarray,
-    forbidden: Any,
+    head: np.ndarray,
+    columns: np.ndarray,
+    end: Any,
     temperature: np.float32,
-    noise: float,
-) -> tuple[int, np.float32]:
-    """Take a `step`, then `choose`."""
-    step(embedding, layers, norm, cache, position, last, states)
-    return choose(weights, states, forbidden, temperature, noise)
+    noise: np.ndarray,
+    ids: np.ndarray,
+    highest: np.ndarray,
+) -> int:
+    """Take a `step` and `choose` the next id, again and again, up to the end token; return the number of ids.
+
+    Args:
+        last_id (`int`): the id before these.
+        embeddings (`np.ndarray` of shape `(vocab_size, hidden_size)`): embeddings of all ids.
+        layers (`tuple`): see `step`.
+        norm (`tuple`): see `step`.
+        cache (`tuple`): see `step`.
+        positions (`tuple`): cosines and sines `(ids, size / 2)` of the ids' positions, and the factor of scores.
+        last (`int`): see `step`.
+        states (`np.ndarray` of shape `(hidden_size,)`): see `step`.
+        head (`np.ndarray`): weights of the head, as in `_add_products`.
+        columns (`np.ndarray` of shape `(ids, 3)`): of each id, the first one of its level, the one after the last, and
+            one that is never chosen, or -1.
+        end (`tuple`): the end token, or -1, and the number of ids before which it is not chosen.
+        temperature (`np.float32`): see `choose`.
+        noise (`np.ndarray` of shape `(ids,)`): uniform numbers in [0, 1).
+        ids (`np.ndarray` of shape `(ids,)`): where the ids are written.
+        highest (`np.ndarray` of shape `(ids,)`): where the highest scores are written.
+    """
+    cos, sin, scale = positions
+    end_id, forbidden = end
+    for place in range(len(ids)):
+        step(embeddings[last_id], layers, norm, cache, (cos[place], sin[place], scale), last + place, states)
+        first, stop, never = columns[place]
+        excluded = never - first, end_id - first if place < forbidden else -1
+        chosen, highest[place] = choose(head[first:stop], states, excluded, temperature, noise[place])
+        last_id = first + chosen
+        ids[place] = last_id
+        if last_id == end_id:
+            return place + 1
+    return len(ids)

@@ -36,7 +36,6 @@ from .packed_encoder_audiolm import pack_encoder
 from .packed_products_audiolm import fast_products, has_fixed_shapes
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import (
-    SEMANTIC_LEVEL,
     level_mask,
     level_range,
     token_levels,
@@ -44,7 +43,6 @@ from .token_layout_audiolm import (
 )
 
 ProgressCallback = Callable[[str, int, int], None]
-STEPS_BETWEEN_QUESTIONS = 16  # to an accelerator, whether all rows have ended
 
 
 @dataclass
@@ -189,32 +187,22 @@ def sample_blocks(
         `torch.LongTensor` of shape `(batch, block)`; after a row's end token there are end tokens only, and the block
         in which the last row ends has all those that remain.
     """
-    config = model.config
-    batch, num_tokens = noise.shape
-    block, yielded = block or num_tokens, 0
+    num_tokens = noise.shape[1]
     stage_steps = StageSteps(model, contexts + (unconditional_contexts or []), num_tokens)
-    steps = (CapturedSteps if stage_steps.captures else TokenSteps)(stage_steps, sampler, batch)
-    device, levels = steps.device, steps.levels
-    noise = noise.to(device, _precise(device))
-    tokens = torch.full((batch, num_tokens), steps.end_token_id, device=device)
-    highest = torch.zeros(num_tokens, batch, device=device, dtype=torch.float32)
-    for step in range(num_tokens):
-        turn = step % len(levels)
-        forbidden = None if num_forbidden_ends is None else step < num_forbidden_ends
-        tokens[:, step] = steps.advance(turn, noise[:, step], forbidden, highest[step])
-        if progress is not None:
-            progress.advance(batch)
-        # An accelerator has to be waited for, so it is not asked after every step.
-        asked = device.type == "cpu" or (step + 1) % STEPS_BETWEEN_QUESTIONS == 0
-        if levels[turn] == SEMANTIC_LEVEL and asked and steps.ended.all():
-            break
-        if step + 1 - yielded == block and step + 1 < num_tokens:
-            _require_usable(highest.isfinite(), config)  # asked once a block: an accelerator has to be waited for
-            yield tokens[:, yielded : step + 1]
-            yielded = step + 1
-    _require_usable(highest.isfinite(), config)
+    device = stage_steps.input_ids.device
+    kind = CapturedSteps if stage_steps.captures else TokenSteps
+    steps = kind(stage_steps, sampler, noise.to(device, _precise(device)), num_forbidden_ends)
+    report = (lambda count: None) if progress is None else progress.advance
+    start, ended = 0, num_tokens == 0
+    while not ended:
+        stop = min(start + (block or num_tokens), num_tokens)
+        ended = steps.take(start, stop, report) or stop == num_tokens
+        _require_usable(steps.highest.isfinite(), model.config)  # once a block: an accelerator has to be waited for
+        if not ended:
+            yield steps.tokens[:, start:stop]
+            start = stop
     stage_steps.keep_cache()
-    yield tokens[:, yielded:]
+    yield steps.tokens[:, start:]
 
 
 def _require_usable(usable: Tensor, config: AudioLMStageConfig) -> None:

@@ -58,8 +58,8 @@ class StageSteps:
         decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
         if isinstance(decoder, RowDecoder):
             self.states = decoder.states.copy_(self.states)
-            decoder.set_heads(self.model.level_weights())
-            self.row = decoder if decoder.heads else None
+            self.head = self.model.level_weights()
+            self.row = decoder if self.head else None
         self.decoder = decoder
 
     def _packed_states(self) -> Tensor:
@@ -71,7 +71,7 @@ class StageSteps:
     def scores(self, level: int) -> Tensor:
         """Return the scores `(rows, ids of the level)` of the states, see `level_logits`."""
         if self.row is not None:
-            return self.model.restrict(self.row.scores(level), level)
+            return self.model.restrict(self.row.scores(self.head[level]), level)
         return self.model.level_logits(self.states, level)
 
     def follow(self, ids: Tensor) -> None:

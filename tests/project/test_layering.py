@@ -48,7 +48,7 @@ PACKAGE_FLOW = {
     "cli": {"__init__", "commands", "run_folder"},
 }
 SHIPPED_LIBRARIES = {"torch", "numpy", "transformers", "huggingface_hub"}
-GUARDED_LIBRARIES = {"soundfile", "soxr", "peft", "perth"}  # only inside try: a checkpoint loads without them
+GUARDED_LIBRARIES = {"soundfile", "soxr", "numba", "peft", "perth"}  # only inside try: a checkpoint loads without them
 UNSAFE_MODULES = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 # Functions of every command (told in cli.py), and callbacks of transformers.
 TOLD_ELSEWHERE = {"add_options", "run", "on_train_begin", "on_train_end", "on_step_end", "on_log", "on_evaluate"}
