@@ -4,6 +4,7 @@
 Paper: AudioLM (arXiv 2209.03143).
 """
 
+import os
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -19,6 +20,7 @@ from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer  # noq
 from .modeling_stage_audiolm import AudioLMStageBase
 from .numerics_audiolm import KeepsFloat32
 from .pipeline_audiolm import CUSTOM_PIPELINES
+from .row_decoder_audiolm import load_row_steps
 from .semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
 from .stages_audiolm import STAGES
 
@@ -65,6 +67,17 @@ class AudioLMModel(AudioLMGenerationMixin, JointTrainingMixin, KeepsFloat32, Aud
         self._check_parts()
         self._freeze_tokenizers()
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """Load a checkpoint or an adapter, see [`AudioLMPreTrainedModel`]; on a CPU also what Numba has compiled."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.device.type == "cpu":
+            load_row_steps(model.dtype)
+        return loaded
 
     @classmethod
     def from_parts(

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.activations import SiLUActivation
 
+# Larger decoders do not stay in the caches of a processor, and three threads read them faster than one does.
+CACHED_BYTES, ENOUGH_THREADS = 32e6, 2
+
 
 class RowDecoder:
     """Steps of a decoder like those of `PackedDecoder`, for one row without padding.
@@ -114,21 +117,51 @@ class RowDecoder:
 
 
 def can_step_rows(model: Any) -> bool:
-    """Return whether `RowDecoder` computes what a decoder that can be packed does."""
+    """Return whether `RowDecoder` computes what a decoder that can be packed does, and is not slower."""
     from .row_kernels_audiolm import IS_COMPILED
 
     layer = model.layers[0]
     sizes = model.embed_tokens.embedding_dim, layer.self_attn.o_proj.in_features, layer.mlp.down_proj.in_features
+    num_bytes = sum(weight.nbytes for weight in model.layers.parameters())
     return (
         IS_COMPILED
+        and (torch.get_num_threads() <= ENOUGH_THREADS or num_bytes <= CACHED_BYTES)
         and all(isinstance(layer.mlp.act_fn, (nn.SiLU, SiLUActivation)) for layer in model.layers)
         and all(size % 2 == 0 for size in sizes)  # in bfloat16, weights are read in pairs
     )
 
 
+def load_row_steps(dtype: torch.dtype) -> None:
+    """Load the compiled functions for stages of a dtype, so that generation need not wait for them."""
+    from .row_kernels_audiolm import IS_COMPILED, advance, score
+
+    if not IS_COMPILED or dtype not in (torch.float32, torch.bfloat16):
+        return
+
+    def zeros(*shape: int, bits: torch.dtype | None = None) -> np.ndarray:
+        return array_of(
+            torch.zeros(shape, device="cpu", dtype=torch.float32 if bits is None else dtype), bits or torch.uint16
+        )
+
+    def linear(outputs: int) -> tuple[np.ndarray, np.ndarray]:
+        return zeros(1, outputs, 2, bits=torch.uint32), zeros(1, outputs)
+
+    head, one = zeros(2, 2, bits=torch.uint32), np.float32(1)
+    layers = zeros(1, 2), *linear(6), *linear(2), zeros(1, 2), *linear(4), *linear(2)
+    cache = zeros(1, 1, 2, 1, bits=torch.uint16), zeros(1, 1, 1, 2, bits=torch.uint16)
+    positions, columns = (zeros(1, 1), zeros(1, 1), one), np.array([[0, 2, -1]])
+    chosen = np.zeros(1, np.int64), zeros(1)[:1]
+    embeddings = zeros(2, 2, bits=torch.uint16)
+    before = 0, embeddings, layers, (zeros(2), one), cache, positions, 0, zeros(2), head, columns, (-1, 0)
+    advance(*before, one, np.zeros(1), *chosen)
+    score(head, zeros(2))
+
+
 def array_of(values: Tensor, bits: torch.dtype = torch.uint16) -> np.ndarray:
     """Return values as an array; those in bfloat16 as their bits."""
     values = values.detach().contiguous()
+    if values.data_ptr() % 4:  # in the middle of a pair, as weights of a file may be
+        values = values.clone()
     return (values.view(bits) if values.dtype == torch.bfloat16 else values).numpy()
 
 

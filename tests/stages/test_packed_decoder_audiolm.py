@@ -348,6 +348,41 @@ def test_numba_is_loaded_by_steps_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_generation_compiles_nothing_after_a_model_is_loaded(dtype, tmp_path):
+    """Compiling takes three seconds, and loading what is compiled half a second."""
+    code = f"""
+import torch, audiolm_hf
+from audiolm_hf import row_kernels_audiolm as kernels
+model = audiolm_hf.AudioLMModel.from_pretrained(audiolm_hf.checkpoint("speech-tiny"), dtype="{dtype}")
+before = [len(each.signatures) for each in (kernels.advance, kernels.score)]
+options = {{"continuation_length_s": 0.5, "seed": 0, "acoustic_mode": "hierarchical"}}
+model.generate(torch.randn(1, 16000, generator=torch.Generator().manual_seed(0)) / 10, **options)
+print(before, [len(each.signatures) for each in (kernels.advance, kernels.score)])
+"""
+    run_ = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run_.stdout == "[1, 1] [1, 1]\n", run_.stderr
+
+
+def test_large_decoders_are_left_to_torch_where_it_has_more_threads(run, monkeypatch):
+    model, contexts = one_row()
+    for threads, cached_bytes, expected in (
+        (3, 1, packed.PackedDecoder),
+        (2, 1, row_decoder.RowDecoder),
+        (3, 1e6, row_decoder.RowDecoder),
+    ):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(row_decoder, "CACHED_BYTES", cached_bytes)
+        run(model, contexts, expected=expected)
+
+
+def test_weights_in_the_middle_of_a_pair_are_copied():
+    values = torch.arange(9).bfloat16()
+    array = row_decoder.array_of(values[1:].view(2, 4), torch.uint32)
+    assert array.flags.aligned
+    assert torch.equal(torch.from_numpy(array).view(torch.bfloat16), values[1:].view(2, 4))
+
+
 def test_steps_are_compiled_where_no_folder_can_be_written(monkeypatch):
     compile_ = row_kernels.njit
 
