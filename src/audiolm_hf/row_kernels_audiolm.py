@@ -23,7 +23,7 @@ except ImportError:  # torch then takes the steps
 
 # Sums may be reordered, but NaN and infinite values count.
 _OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "nogil": True}
-_SMALLEST = np.float32(-87)  # exponents below give 0 in float32
+_SMALLEST, _LARGEST = np.float32(-87), np.float32(88)  # of which exp is a float32
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 # Cephes: exp(r) - 1 - r over r * r for |r| up to ln(2) / 2, from the highest power to the lowest.
 _EXP = tuple(np.float32(each) for each in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2))
@@ -106,7 +106,7 @@ def _rounded(bits: np.uint32) -> np.uint16:
 @_compiled
 def _exp(value: np.float32) -> np.float32:
     """Return exp by operations that a loop can do for several values at once."""
-    value = max(value, _SMALLEST)
+    value = min(max(value, _SMALLEST), _LARGEST)
     power = math.floor(value * _LOG2_E + _HALF)
     rest = value - power * _LN2_HIGH - power * _LN2_LOW
     series = _EXP[0]

@@ -408,6 +408,8 @@ def test_exponentials_are_those_of_numpy():
     values = np.concatenate([np.linspace(-86, 88, 20001), [0.0, -np.inf, -200.0]]).astype(np.float32)
     found = np.array([row_kernels._exp(value) for value in values])
     np.testing.assert_allclose(found, np.exp(values.astype(np.float64)), rtol=3e-7, atol=2e-38)
+    large = [row_kernels._exp(np.float32(value)) for value in (88.5, 90.0, 1000.0, np.inf)]
+    assert min(large) > 1e38
     assert np.isnan(row_kernels._exp(np.float32(np.nan)))
 
 
@@ -465,6 +467,15 @@ def test_a_choice_from_given_scores_is_that_of_the_sampler(scores, noise, temper
         given = torch.tensor([[*scores[:2], -torch.inf]])
         assert chosen == int(sampler.choose(given, torch.tensor([noise], dtype=torch.float64)))
         assert highest == max(scores[:2])
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e6])
+def test_gates_may_be_far_from_zero(run, scale):
+    model, contexts = one_row()
+    for layer in model.model.layers:
+        layer.mlp.gate_proj.weight.data.mul_(scale)
+        layer.mlp.down_proj.weight.data.div_(scale)
+    assert check_equal(run, model, contexts) == NUM_TOKENS - 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
