@@ -339,7 +339,7 @@ def test_without_numba_torch_takes_the_steps(run, monkeypatch):
     others, other_scores, steps = run(model, contexts, expected=packed.PackedDecoder)
     assert steps == NUM_TOKENS - 1
     assert torch.equal(tokens, others)
-    torch.testing.assert_close(scores, other_scores, atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores, other_scores, atol=1e-4, rtol=0)
 
 
 def test_numba_is_loaded_by_steps_alone():
