@@ -4,7 +4,7 @@
 In: weights, keys, values and the last id, as arrays; out: the hidden states. A step of a small decoder calls torch
 about 60 times, which takes longer than what these calls compute.
 
-numpy has no bfloat16: arrays have its bits.
+numpy has no bfloat16: arrays have its bits. Loops take the place of numpy's functions, which take longer to compile.
 """
 
 import math
@@ -154,6 +154,14 @@ def _normalize(hidden: np.ndarray, weights: np.ndarray, epsilon: np.float32, out
 
 
 @_compiled
+def _added(hidden: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """Return the hidden states, to which biases are added."""
+    for place in range(len(hidden)):
+        hidden[place] += biases[place]
+    return hidden
+
+
+@_compiled
 def _rotate(head: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
     half = len(cos)
     for place in range(half):
@@ -167,37 +175,43 @@ def _attend(query: np.ndarray, keys: np.ndarray, values: np.ndarray, scores: np.
     """Write what a head reads to `attended`, from keys `(size, room)` and values `(room, size)`."""
     scores[:] = 0
     _add_rows(keys, query, scores)
-    highest, total = scores.max(), np.float32(0)
+    highest, total = scores[0], np.float32(0)
+    for each in scores:
+        highest = max(highest, each)
     for place in range(len(scores)):
         scores[place] = _exp(scores[place] - highest)
         total += scores[place]
     attended[:] = 0
     _add_rows(values, scores, attended)
-    attended /= total
+    for place in range(len(attended)):
+        attended[place] /= total
 
 
 @_compiled
 def _attend_heads(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, position: Any, last: int) -> np.ndarray:
     """Add the keys and values of an id to those of a layer, and return what its queries read, one after the other.
 
-    `heads` are queries, keys and values, each `(heads, size)`, and `position` is that of `step`.
+    `heads` are queries, keys and values, one head after the other, and `position` is that of `step`.
     """
     num_keys, size, _ = keys.shape
-    num_queries = len(heads) - 2 * num_keys
+    num_queries = len(heads) // size - 2 * num_keys
     cos, sin, scale = position
-    for head in heads[: num_queries + num_keys]:
-        _rotate(head, cos, sin)
+    for start in range(0, (num_queries + num_keys) * size, size):
+        _rotate(heads[start : start + size], cos, sin)
+    new = heads[num_queries * size :]
     for key in range(num_keys):
         for place in range(size):
-            keys[key, place, last] = _like(heads[num_queries + key, place], keys[key, place, last])
-            new = heads[num_queries + num_keys + key, place]
-            values[key, last, place] = _like(new, values[key, last, place])
-    scores, attended = np.empty(last + 1, np.float32), np.empty((num_queries, size), np.float32)
+            keys[key, place, last] = _like(new[key * size + place], keys[key, place, last])
+            value = new[(num_keys + key) * size + place]
+            values[key, last, place] = _like(value, values[key, last, place])
+    scores, attended = np.empty(last + 1, np.float32), np.empty(num_queries * size, np.float32)
     for query in range(num_queries):
-        key = query * num_keys // num_queries
-        heads[query] *= scale
-        _attend(heads[query], keys[key], values[key], scores, attended[query])
-    return attended.ravel()
+        key, start = query * num_keys // num_queries, query * size
+        head = heads[start : start + size]
+        for place in range(size):
+            head[place] *= scale
+        _attend(head, keys[key], values[key], scores, attended[start : start + size])
+    return attended
 
 
 @_compiled
@@ -228,18 +242,16 @@ def step(
         _normalize(hidden, norms[layer], epsilon, states)
         heads = qkv_biases[layer].copy()
         _add_products(qkv[layer], states, heads)
-        attended = _attend_heads(heads.reshape(-1, keys.shape[1]), keys, values, position, last)
-        hidden += output_biases[layer]
+        attended = _attend_heads(heads, keys, values, position, last)
         _add_products(outputs[layer], attended, hidden)
-        _normalize(hidden, mlp_norms[layer], epsilon, states)
+        _normalize(_added(hidden, output_biases[layer]), mlp_norms[layer], epsilon, states)
         gate_up = gate_biases[layer].copy()
         _add_products(gates[layer], states, gate_up)
         half = len(gate_up) // 2
         gated = gate_up[:half]
         for place in range(half):
             gated[place] *= gate_up[half + place] / (_ONE + _exp(-gated[place]))
-        hidden += down_biases[layer]
-        _add_products(downs[layer], gated, hidden)
+        _add_products(downs[layer], gated, _added(hidden, down_biases[layer]))
     _normalize(hidden, weights, epsilon, states)
 
 
@@ -271,17 +283,21 @@ def choose(
     for output in forbidden:
         if output >= 0:
             scores[output] = -np.inf
-    best = int(np.argmax(scores))
-    highest = scores[best]
+    best, highest = 0, scores[0]
+    for output in range(len(scores)):
+        if scores[output] > highest:
+            best, highest = output, scores[output]
     cumulative, total = np.empty(len(scores), np.float64), 0.0
     scale = temperature if temperature > 0 else _ONE
     for output in range(len(scores)):
         total += math.exp(np.float64(scores[output] / scale) - np.float64(highest / scale))
         cumulative[output] = total
-    if not math.isfinite(total):
+    if not total < np.inf:  # also if it is NaN; math.isfinite subtracts it from itself, which may be reordered to 0
         highest = np.float32(np.nan)
     if temperature > 0:
-        best = min(int(np.searchsorted(cumulative, noise * total, side="right")), len(scores) - 1)
+        best = 0
+        while best < len(scores) - 1 and cumulative[best] <= noise * total:
+            best += 1
     return best, highest
 
 
