@@ -22,7 +22,7 @@ from .row_decoder_audiolm import RowDecoder
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, forbidden_id, level_range
 
-STEPS_BETWEEN_QUESTIONS = 16  # to an accelerator, whether all rows have ended
+STEPS_BETWEEN_QUESTIONS = 16  # to an accelerator, whether all rows have ended, and of one row, to Python
 # torch keeps compiled code for only a few shapes per function, so every decoder and shape gets its own function.
 _compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
 
@@ -73,20 +73,26 @@ class TokenSteps:
         return False
 
     def _take_row(self, row: RowDecoder, start: int, stop: int, report: Callable[[int], None]) -> bool:
-        """Take steps of the only row by one compiled function."""
-        forbidden = 0 if self.num_forbidden_ends is None else int(self.num_forbidden_ends[0]) - start
-        done = row.choose(
-            int(self.tokens[0, start - 1]),
-            self.steps.model.lm_head.weight,
-            self.level_ids[np.arange(start, stop) % len(self.levels)],
-            (self.end_token_id if SEMANTIC_LEVEL in self.levels else -1, forbidden),
-            self.sampler.row_temperature,
-            self.noise[0, start:stop],
-            self.tokens[0, start:stop],
-            self.highest[start:stop, 0],
-        )
-        report(done)
-        return SEMANTIC_LEVEL in self.levels and bool(self.tokens[0, start + done - 1] == self.end_token_id)
+        """Take steps of the only row by a compiled function, a few at a time, so that they can be interrupted."""
+        last_id = int(self.tokens[0, start - 1])
+        end = self.end_token_id if SEMANTIC_LEVEL in self.levels else -1
+        for first in range(start, stop, STEPS_BETWEEN_QUESTIONS):
+            steps = slice(first, min(stop, first + STEPS_BETWEEN_QUESTIONS))
+            forbidden = 0 if self.num_forbidden_ends is None else int(self.num_forbidden_ends[0]) - first
+            done = row.choose(
+                last_id,
+                self.level_ids[np.arange(steps.start, steps.stop) % len(self.levels)],
+                (end, forbidden),
+                self.sampler.row_temperature,
+                self.noise[0, steps],
+                self.tokens[0, steps],
+                self.highest[steps, 0],
+            )
+            report(done)
+            last_id = int(self.tokens[0, first + done - 1])
+            if last_id == end:
+                return True
+        return False
 
     def advance(self, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor) -> Tensor:
         """Choose the next id of every row.

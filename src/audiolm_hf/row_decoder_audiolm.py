@@ -4,6 +4,7 @@
 In: a decoder, and its cache after the prompt; out: the last hidden state of each id that follows, and scores of heads.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.activations import SiLUActivation
+from transformers.utils import logging
 
+logger = logging.get_logger(__name__)
 # Larger decoders do not stay in the caches of a processor, and three threads read them faster than one does.
 CACHED_BYTES, ENOUGH_THREADS = 32e6, 2
 
@@ -19,7 +22,7 @@ CACHED_BYTES, ENOUGH_THREADS = 32e6, 2
 class RowDecoder:
     """Steps of a decoder like those of `PackedDecoder`, for one row without padding.
 
-    The first step in a process loads Numba, which takes half a second, or three to compile where nothing is cached.
+    The first step in a process loads Numba, which takes half a second, or five to compile where nothing is cached.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): the decoder.
@@ -63,14 +66,17 @@ class RowDecoder:
         start = self.length - self.start
         return self.cos[start : start + count], self.sin[start : start + count], self.scale
 
-    def scores(self, weight: Tensor) -> Tensor:
-        """Return the products `(1, outputs)` of `states` and weights `(outputs, hidden_size)`."""
-        return torch.from_numpy(self._score(array_of(weight, torch.uint32), self.row))[None]
+    def set_head(self, weight: Tensor) -> None:
+        """Set the weights `(vocab_size, hidden_size)` of the head to a copy, as are those of the layers."""
+        self.head = array_of(weight.clone(), torch.uint32)
+
+    def scores(self, start: int, stop: int) -> Tensor:
+        """Return the products `(1, stop - start)` of `states` and rows of the head."""
+        return torch.from_numpy(self._score(self.head[start:stop], self.row))[None]
 
     def choose(
         self,
         last_id: int,
-        head: Tensor,
         columns: np.ndarray,
         end: tuple[int, int],
         temperature: float,
@@ -82,7 +88,6 @@ class RowDecoder:
 
         Args:
             last_id (`int`): the id before these.
-            head (`torch.Tensor` of shape `(vocab_size, hidden_size)`): weights of the head.
             columns (`np.ndarray` of shape `(count, 3)`): of each id, the first one of its level, the one after the
                 last, and one that is never chosen, or -1.
             end (`tuple[int, int]`): the end token, or -1, and the number of ids before which it is not chosen.
@@ -104,7 +109,7 @@ class RowDecoder:
             self._positions(len(ids)),
             self.length,
             self.row,
-            array_of(head, torch.uint32),
+            self.head,
             columns,
             end,
             np.float32(temperature),
@@ -118,25 +123,55 @@ class RowDecoder:
 
 def can_step_rows(model: Any) -> bool:
     """Return whether `RowDecoder` computes what a decoder that can be packed does, and is not slower."""
-    from .row_kernels_audiolm import IS_COMPILED
-
     layer = model.layers[0]
     sizes = model.embed_tokens.embedding_dim, layer.self_attn.o_proj.in_features, layer.mlp.down_proj.in_features
     num_bytes = sum(weight.nbytes for weight in model.layers.parameters())
+    norms = [
+        model.norm,
+        *(norm for each in model.layers for norm in (each.input_layernorm, each.post_attention_layernorm)),
+    ]
     return (
-        IS_COMPILED
-        and (torch.get_num_threads() <= ENOUGH_THREADS or num_bytes <= CACHED_BYTES)
+        (torch.get_num_threads() <= ENOUGH_THREADS or num_bytes <= CACHED_BYTES)
+        and len({norm.variance_epsilon for norm in norms}) == 1
+        and len({tuple(weight.shape for weight in each.parameters()) for each in model.layers}) == 1
         and all(isinstance(layer.mlp.act_fn, (nn.SiLU, SiLUActivation)) for layer in model.layers)
         and all(size % 2 == 0 for size in sizes)  # in bfloat16, weights are read in pairs
+        and has_kernels()
+        and load_row_steps(model.embed_tokens.weight.dtype)
     )
 
 
-def load_row_steps(dtype: torch.dtype) -> None:
-    """Load the compiled functions for stages of a dtype, so that generation need not wait for them."""
-    from .row_kernels_audiolm import IS_COMPILED, advance, score
+def has_kernels() -> bool:
+    """Return whether Numba is installed and compiles."""
+    from .row_kernels_audiolm import IS_COMPILED
 
-    if not IS_COMPILED or dtype not in (torch.float32, torch.bfloat16):
-        return
+    return IS_COMPILED
+
+
+@functools.cache
+def load_row_steps(dtype: torch.dtype) -> bool:
+    """Load the compiled functions for stages of a dtype; return whether they can be used.
+
+    Numba's cache may be damaged, or its disk full.
+    """
+    if not has_kernels() or dtype not in (torch.float32, torch.bfloat16):
+        return False
+    from .row_kernels_audiolm import advance
+
+    try:
+        _run_once(dtype)
+    except Exception as error:
+        logger.warning(
+            f"Numba cannot load or compile the steps of the stages ({type(error).__name__}: {error}), so torch takes "
+            f"them, which is slower. If Numba's cache is damaged, delete {advance.stats.cache_path}."
+        )
+        return False
+    return True
+
+
+def _run_once(dtype: torch.dtype) -> None:
+    """Call the compiled functions with small arrays of the types that a stage of a dtype has."""
+    from .row_kernels_audiolm import advance, score
 
     def zeros(*shape: int, bits: torch.dtype | None = None) -> np.ndarray:
         return array_of(

@@ -18,7 +18,7 @@ try:
     from numba.extending import overload
 
     IS_COMPILED = not config.DISABLE_JIT  # type: ignore[attr-defined]
-except ImportError:  # torch then takes the steps
+except Exception:  # missing, or broken in one of many ways: torch then takes the steps
     IS_COMPILED = False
 
 # Sums may be reordered, but NaN and infinite values count.
@@ -31,7 +31,7 @@ _EXP += (np.float32(1.6666665459e-1), np.float32(0.5))
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any]) -> Any:
     if not IS_COMPILED:
         return function
     try:

@@ -16,6 +16,7 @@ from .packed_decoder_audiolm import FixedCache, build_cache, can_capture, can_pa
 from .packed_encoder_audiolm import PackedEncoder
 from .packed_products_audiolm import fast_products, has_fixed_shapes, steady_attention
 from .row_decoder_audiolm import RowDecoder
+from .token_layout_audiolm import level_range
 
 
 class StageSteps:
@@ -32,6 +33,7 @@ class StageSteps:
         mask = pad([torch.ones_like(context) for context in contexts])
         self.position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         self.length = self.input_ids.shape[1]
+        self.dtype = model.get_input_embeddings().weight.dtype
         self.row: RowDecoder | None = None  # if it also has the heads
         self.captures = can_capture(model, self.input_ids.device, num_tokens)
         self.fixed, room = self.captures or has_fixed_shapes(model.model), self.length + num_tokens
@@ -58,8 +60,9 @@ class StageSteps:
         decoder = pack_decoder(self.model.model, self.cache, self.position_ids, self.num_tokens - 1, self.mask)
         if isinstance(decoder, RowDecoder):
             self.states = decoder.states.copy_(self.states)
-            self.head = self.model.level_weights()
-            self.row = decoder if self.head else None
+            if self.model.level_weights():
+                decoder.set_head(self.model.lm_head.weight)
+                self.row = decoder
         self.decoder = decoder
 
     def _packed_states(self) -> Tensor:
@@ -71,8 +74,8 @@ class StageSteps:
     def scores(self, level: int) -> Tensor:
         """Return the scores `(rows, ids of the level)` of the states, see `level_logits`."""
         if self.row is not None:
-            return self.model.restrict(self.row.scores(self.head[level]), level)
-        return self.model.level_logits(self.states, level)
+            return self.model.restrict(self.row.scores(*level_range(self.model.config, level)), level)
+        return self.model.level_logits(self.states.to(self.dtype), level)
 
     def follow(self, ids: Tensor) -> None:
         """Add an id `(rows,)` to each row, and compute its states."""
