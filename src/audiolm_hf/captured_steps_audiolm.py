@@ -1,7 +1,10 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Step-by-step choice of a causal stage's ids; on a GPU, each step is launched as one CUDA graph.
+"""Step-by-step choice of a causal stage's ids.
 
-In: the steps of a stage after its contexts, how to choose, and random numbers; out: an id of each row for each step.
+On a GPU, steps that can be captured are each launched as one CUDA graph; on a CPU, a compiled function takes the steps
+of a single row.
+
+In: the steps of a stage after its contexts, how to choose, and random numbers; out: an id for each row and step.
 """
 
 from collections.abc import Callable, Hashable
@@ -22,7 +25,8 @@ from .row_decoder_audiolm import RowDecoder
 from .stage_steps_audiolm import StageSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL, forbidden_id, level_range
 
-STEPS_BETWEEN_QUESTIONS = 16  # to an accelerator, whether all rows have ended, and of one row, to Python
+# Steps after which an accelerator is asked whether all rows have ended, and those of one row return to Python.
+STEPS_BETWEEN_CHECKS = 16
 # torch keeps compiled code for only a few shapes per function, so every decoder and shape gets its own function.
 _compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
 
@@ -34,9 +38,10 @@ class TokenSteps:
         steps ([`StageSteps`]): the steps of the stage; with guidance, the second half of its rows has no condition.
         sampler ([`TokenSampler`]): how to choose.
         noise (`torch.Tensor` of shape `(rows, num_tokens)`): uniform numbers in [0, 1).
-        num_forbidden_ends (`torch.LongTensor` of shape `(rows,)`, *optional*): first steps without the end token.
+        num_forbidden_ends (`torch.LongTensor` of shape `(rows,)`, *optional*): number of first steps in
+            which the end token must not be chosen.
 
-    `tokens (rows, num_tokens)` are the ids, and `highest (num_tokens, rows)` the highest score at each step.
+    `tokens (rows, num_tokens)` holds the ids, and `highest (num_tokens, rows)` the highest score at each step, or NaN.
     """
 
     def __init__(self, steps: StageSteps, sampler: Any, noise: Tensor, num_forbidden_ends: Tensor | None) -> None:
@@ -55,9 +60,9 @@ class TokenSteps:
         self.ids: Tensor | None = None
 
     def take(self, start: int, stop: int, report: Callable[[int], None]) -> bool:
-        """Take the steps from `start` to `stop`, and return whether all rows have ended, after which none is taken.
+        """Take the steps from `start` up to `stop`, until all rows are found to have ended; return whether they are.
 
-        `report` is called with the number of tokens that are done.
+        `report` is called with the number of new tokens of all rows.
         """
         for step in range(start, stop):
             if self.ids is not None and self.steps.row is not None and self.sampler.row_temperature is not None:
@@ -66,18 +71,18 @@ class TokenSteps:
             forbidden = None if self.num_forbidden_ends is None else step < self.num_forbidden_ends
             self.tokens[:, step] = self.advance(turn, self.noise[:, step], forbidden, self.highest[step])
             report(len(self.tokens))
-            # An accelerator has to be waited for, so it is not asked after every step.
-            asked = self.device.type == "cpu" or (step + 1) % STEPS_BETWEEN_QUESTIONS == 0
+            # Asking an accelerator means waiting for it, so this is not done after every step.
+            asked = self.device.type == "cpu" or (step + 1) % STEPS_BETWEEN_CHECKS == 0
             if self.levels[turn] == SEMANTIC_LEVEL and asked and self.ended.all():
                 return True
         return False
 
     def _take_row(self, row: RowDecoder, start: int, stop: int, report: Callable[[int], None]) -> bool:
-        """Take steps of the only row by a compiled function, a few at a time, so that they can be interrupted."""
+        """Take the steps of a single row by a compiled function, a few at a time, so that Ctrl-C interrupts them."""
         last_id = int(self.tokens[0, start - 1])
         end = self.end_token_id if SEMANTIC_LEVEL in self.levels else -1
-        for first in range(start, stop, STEPS_BETWEEN_QUESTIONS):
-            steps = slice(first, min(stop, first + STEPS_BETWEEN_QUESTIONS))
+        for first in range(start, stop, STEPS_BETWEEN_CHECKS):
+            steps = slice(first, min(stop, first + STEPS_BETWEEN_CHECKS))
             forbidden = 0 if self.num_forbidden_ends is None else int(self.num_forbidden_ends[0]) - first
             done = row.choose(
                 last_id,
@@ -98,7 +103,7 @@ class TokenSteps:
         """Choose the next id of every row.
 
         Args:
-            turn (`int`): which of the predicted levels the ids are of.
+            turn (`int`): index into the predicted levels.
             noise (`torch.Tensor` of shape `(rows,)`): uniform numbers.
             forbidden (`torch.BoolTensor` of shape `(rows,)`, *optional*): rows that must not end.
             highest (`torch.FloatTensor` of shape `(rows,)`): where each row's highest score is written.
@@ -167,7 +172,7 @@ class CapturedSteps(TokenSteps):
         return self.ids
 
     def _key(self, forbidden: Tensor | None) -> Hashable:
-        """Return what the graphs depend on, except for the shapes and contents of tensors."""
+        """Return what the graphs depend on besides the shape of the cache and the contents of tensors."""
         sampler, model = self.sampler, self.steps.model
         return (
             (sampler.do_sample, sampler.temperature, sampler.top_k, sampler.top_p),
@@ -181,7 +186,7 @@ class CapturedSteps(TokenSteps):
 class StepGraphs:
     """CUDA graphs of a step, one for each level, and the tensors that hold their state between steps.
 
-    On other devices, steps run as they are.
+    On devices other than CUDA, steps run without graphs.
 
     Args:
         key (`Hashable`): what the graphs depend on.
@@ -204,7 +209,7 @@ class StepGraphs:
             self.stream = torch.cuda.Stream(self.device)
 
     def run(self, turn: int, step: Callable[[], None]) -> None:
-        """Run the step of a level, by its graph after the first time."""
+        """Run the step of a level: directly the first time, on CUDA by its graph from then on."""
         graph = self.graphs.get(turn)
         if graph is None:
             if not self.is_cuda or turn not in self.warm:
@@ -248,12 +253,12 @@ def _forward(decoder: Any, **inputs: Any) -> Any:
 
 
 def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:
-    """Return the guided scores of rows whose second half is the first one without its condition."""
+    """Return the guided scores, log-probabilities; the second half of the rows is the first without its condition."""
     with_condition, without = scores.log_softmax(-1).chunk(2)
     return without + guidance_scale * (with_condition - without)
 
 
 def never_id(config: AudioLMStageConfig, level: int) -> int:
-    """Return the id of a level that is never chosen, or -1."""
+    """Return the one id of a level that is never chosen, or -1 if there is none."""
     never = forbidden_id(config, level)
     return -1 if never is None else never

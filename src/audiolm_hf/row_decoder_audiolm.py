@@ -1,7 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Steps of a stage's decoder for one row on a CPU, by compiled functions.
 
-In: a decoder, and its cache after the prompt; out: the last hidden state of each id that follows, and scores of heads.
+In: a decoder, and its cache after the prompt; out: the last hidden state of each id that follows, scores of the head,
+or chosen ids.
 """
 
 import functools
@@ -15,23 +16,26 @@ from transformers.activations import SiLUActivation
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
-# Larger decoders do not stay in the caches of a processor, and three threads read them faster than one does.
+# Larger decoders do not stay in a processor's caches. With more threads than ENOUGH_THREADS, torch may read them
+# faster than the compiled function does with one (not measured).
 CACHED_BYTES, ENOUGH_THREADS = 32e6, 2
 
 
 class RowDecoder:
     """Steps of a decoder like those of `PackedDecoder`, for one row without padding.
 
-    The first step in a process loads Numba, which takes half a second, or five to compile where nothing is cached.
+    `AudioLMModel.from_pretrained` loads the compiled functions on a CPU, which takes half a second. Otherwise, the
+    first `RowDecoder` of a process loads them. Where nothing is cached, compiling takes 4 s for each dtype.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): the decoder.
-        cache ([`~transformers.DynamicCache`]): that of `build_cache`, after the prompt; its layers are removed.
+        cache ([`~transformers.DynamicCache`]): that of `build_cache`, after the prompt; its layers are removed once
+            copied, to free their memory.
         position_ids (`torch.LongTensor` of shape `(1, num_steps)`): positions of the ids to come.
     """
 
     def __init__(self, model: Any, cache: DynamicCache, position_ids: Tensor) -> None:
-        # Here, as Numba takes a quarter of a second to load, and only generation needs it.
+        # Imported here, because importing Numba takes a quarter of a second, and not all that import this need it.
         from .row_kernels_audiolm import advance, score, step
 
         self._advance, self._score, self._step = advance, score, step
@@ -54,7 +58,7 @@ class RowDecoder:
         self.scale = np.float32(model.layers[0].self_attn.scaling)
 
     def step(self, input_ids: Tensor) -> Tensor:
-        """Return the last hidden states `(1, hidden_size)` of the next id `(1,)`, in the buffer `states`."""
+        """Compute the last hidden state of the next id `(1,)`, and return the buffer `states (1, hidden_size)`."""
         embedding, (cos, sin, scale) = self.embeddings[int(input_ids)], self._positions(1)
         position = cos[0], sin[0], scale
         self._step(embedding, self.layers, self.norm, self.cache, position, self.length, self.row)
@@ -62,16 +66,16 @@ class RowDecoder:
         return self.states
 
     def _positions(self, count: int) -> tuple[np.ndarray, np.ndarray, np.float32]:
-        """Return the cosines and sines of the next ids, and the factor of attention scores."""
+        """Return the cosines and sines of the next `count` ids, and the scale of the attention scores."""
         start = self.length - self.start
         return self.cos[start : start + count], self.sin[start : start + count], self.scale
 
     def set_head(self, weight: Tensor) -> None:
-        """Set the weights `(vocab_size, hidden_size)` of the head to a copy, as are those of the layers."""
+        """Copy the weights `(vocab_size, hidden_size)` of the head, as those of the layers are copied."""
         self.head = array_of(weight.clone(), torch.uint32)
 
     def scores(self, start: int, stop: int) -> Tensor:
-        """Return the products `(1, stop - start)` of `states` and rows of the head."""
+        """Return the scores `(1, stop - start)` of the ids from `start` up to `stop`, from `states`."""
         return torch.from_numpy(self._score(self.head[start:stop], self.row))[None]
 
     def choose(
@@ -87,15 +91,15 @@ class RowDecoder:
         """Choose ids one after the other, up to the end token.
 
         Args:
-            last_id (`int`): the id before these.
-            columns (`np.ndarray` of shape `(count, 3)`): of each id, the first one of its level, the one after the
-                last, and one that is never chosen, or -1.
-            end (`tuple[int, int]`): the end token, or -1, and the number of ids before which it is not chosen.
-            temperature (`float`): what scores are divided by; 0 for the highest score.
+            last_id (`int`): the id before the first of them.
+            columns (`np.ndarray` of shape `(count, 3)`): for each id to choose, the first id of its level, one past
+                the last, and an id that is never chosen, or -1.
+            end (`tuple[int, int]`): the end token, or -1 for none, and the number of first ids that cannot be it.
+            temperature (`float`): divisor of the scores; 0 selects the highest one.
             noise (`torch.DoubleTensor` of shape `(count,)`): uniform numbers in [0, 1).
             ids (`torch.LongTensor` of shape `(count,)`): where the ids are written.
             highest (`torch.FloatTensor` of shape `(count,)`): where the highest scores are written; NaN where the
-                scores cannot be used.
+                scores are unusable, see `row_kernels_audiolm.choose`.
 
         Returns:
             `int`: the number of ids.
@@ -122,7 +126,7 @@ class RowDecoder:
 
 
 def can_step_rows(model: Any) -> bool:
-    """Return whether `RowDecoder` computes what a decoder that can be packed does, and is not slower."""
+    """Return whether `RowDecoder` computes what a decoder that passes `can_pack` does, and should not be slower."""
     layer = model.layers[0]
     sizes = model.embed_tokens.embedding_dim, layer.self_attn.o_proj.in_features, layer.mlp.down_proj.in_features
     num_bytes = sum(weight.nbytes for weight in model.layers.parameters())
@@ -135,14 +139,14 @@ def can_step_rows(model: Any) -> bool:
         and len({norm.variance_epsilon for norm in norms}) == 1
         and len({tuple(weight.shape for weight in each.parameters()) for each in model.layers}) == 1
         and all(isinstance(layer.mlp.act_fn, (nn.SiLU, SiLUActivation)) for layer in model.layers)
-        and all(size % 2 == 0 for size in sizes)  # in bfloat16, weights are read in pairs
+        and all(size % 2 == 0 for size in sizes)  # in bfloat16, weights are read in pairs; float32 is treated alike
         and has_kernels()
         and load_row_steps(model.embed_tokens.weight.dtype)
     )
 
 
 def has_kernels() -> bool:
-    """Return whether Numba is installed and compiles."""
+    """Return whether Numba is installed, works, and is not disabled."""
     from .row_kernels_audiolm import IS_COMPILED
 
     return IS_COMPILED
@@ -150,9 +154,9 @@ def has_kernels() -> bool:
 
 @functools.cache
 def load_row_steps(dtype: torch.dtype) -> bool:
-    """Load the compiled functions for stages of a dtype; return whether they can be used.
+    """Load the compiled functions for stages of a dtype, or compile them; return whether they can be used.
 
-    Numba's cache may be damaged, or its disk full.
+    They cannot if Numba's cache is damaged, or its disk full.
     """
     if not has_kernels() or dtype not in (torch.float32, torch.bfloat16):
         return False
@@ -162,15 +166,15 @@ def load_row_steps(dtype: torch.dtype) -> bool:
         _run_once(dtype)
     except Exception as error:
         logger.warning(
-            f"Numba cannot load or compile the steps of the stages ({type(error).__name__}: {error}), so torch takes "
-            f"them, which is slower. If Numba's cache is damaged, delete {advance.stats.cache_path}."
+            f"Numba cannot load or compile the steps of the stages ({type(error).__name__}: {error}), so torch "
+            f"computes them, which is slower. If Numba's cache is damaged, delete {advance.stats.cache_path}."
         )
         return False
     return True
 
 
 def _run_once(dtype: torch.dtype) -> None:
-    """Call the compiled functions with small arrays of the types that a stage of a dtype has."""
+    """Call the compiled functions with small arrays of the types that stages use, so that Numba loads or compiles."""
     from .row_kernels_audiolm import advance, score
 
     def zeros(*shape: int, bits: torch.dtype | None = None) -> np.ndarray:
@@ -193,15 +197,15 @@ def _run_once(dtype: torch.dtype) -> None:
 
 
 def array_of(values: Tensor, bits: torch.dtype = torch.uint16) -> np.ndarray:
-    """Return values as an array; those in bfloat16 as their bits."""
+    """Return a tensor as an array that shares its memory if possible; one in bfloat16 as integers of dtype `bits`."""
     values = values.detach().contiguous()
-    if values.data_ptr() % 4:  # in the middle of a pair, as weights of a file may be
+    if values.data_ptr() % 4:  # not aligned to 4 bytes, as can happen with weights in a file
         values = values.clone()
     return (values.view(bits) if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _layers(layers: Any) -> tuple[np.ndarray, ...]:
-    """Return the weights of all layers in the order that the compiled step takes."""
+    """Return the weights of all layers in the order that `step` expects."""
     attention, mlp = [layer.self_attn for layer in layers], [layer.mlp for layer in layers]
     return (
         array_of(torch.stack([layer.input_layernorm.weight for layer in layers]).float()),
@@ -214,7 +218,10 @@ def _layers(layers: Any) -> tuple[np.ndarray, ...]:
 
 
 def _joined(parts: list[tuple[Any, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights `(layers, outputs, inputs)` of linear layers, one after the other, and their biases."""
+    """Return the concatenated weights and biases of the linear layers in each part, one part for each decoder layer.
+
+    Weights are `(layers, outputs, inputs)`, in bfloat16 as pairs (see `_add_products`), biases `(layers, outputs)`.
+    """
     linears = [linear for part in parts for linear in part]
     weights = torch.cat([linear.weight for linear in linears]).unflatten(0, (len(parts), -1))
     biases = [weights.new_zeros(linear.out_features) if linear.bias is None else linear.bias for linear in linears]

@@ -1,10 +1,12 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""One step of a Llama-type decoder for one row on a CPU, as a single function that Numba compiles.
+"""Steps of a Llama-type decoder for one row on a CPU, with its head and sampling, as functions that Numba compiles.
 
-In: weights, keys, values and the last id, as arrays; out: the hidden states. A step of a small decoder calls torch
-about 60 times, which takes longer than what these calls compute.
+In: weights, keys, values and the last id, as arrays; out: hidden states, scores or chosen ids. Without these
+functions, a step of a small decoder calls torch about 60 times, and the overhead of the calls exceeds their
+computation.
 
-numpy has no bfloat16: arrays have its bits. Loops take the place of numpy's functions, which take longer to compile.
+numpy has no bfloat16, so arrays hold its bits as integers. Loops are used instead of numpy's functions, because these
+take longer to compile.
 """
 
 import math
@@ -18,14 +20,14 @@ try:
     from numba.extending import overload
 
     IS_COMPILED = not config.DISABLE_JIT  # type: ignore[attr-defined]
-except Exception:  # missing, or broken in one of many ways: torch then takes the steps
+except Exception:  # missing or broken, which raises many kinds of errors: torch then computes the steps
     IS_COMPILED = False
 
-# Sums may be reordered, but NaN and infinite values count.
+# Sums may be reordered, but NaN and infinity must be preserved.
 _OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "nogil": True}
-_SMALLEST, _LARGEST = np.float32(-87), np.float32(88)  # of which exp is a float32
+_SMALLEST, _LARGEST = np.float32(-87), np.float32(88)  # the range in which exp is a normal float32
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
-# Cephes: exp(r) - 1 - r over r * r for |r| up to ln(2) / 2, from the highest power to the lowest.
+# Coefficients of (exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2, from Cephes, highest power first.
 _EXP = tuple(np.float32(each) for each in (1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2))
 _EXP += (np.float32(1.6666665459e-1), np.float32(0.5))
 _ONE, _HALF = np.float32(1), np.float32(0.5)
@@ -36,23 +38,23 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return function
     try:
         return njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # no folder can be written, so it is compiled in every process
+    except RuntimeError:  # no cache folder is writable, so it is compiled in every process
         return njit(**_OPTIONS)(function)
 
 
 def _as_float(value: Any) -> Any:
-    """Return a float32, or the one whose upper bits are a bfloat16 (uint16)."""
+    """Return a float32 as it is, or a bfloat16, given as its bits (uint16), as float32; overloaded below."""
 
 
 def _like(value: Any, stored: Any) -> Any:
-    """Return a float32 in the dtype of `stored`: as it is, or as the bits of the nearest bfloat16 (uint16)."""
+    """Convert a float32 to the dtype of `stored`: unchanged, or to the bits of the nearest bfloat16 (uint16)."""
 
 
 def _add_products(weights: Any, inputs: Any, outputs: Any) -> Any:
-    """Add the products of `inputs (inputs,)` and each row of `weights` to `outputs (outputs,)`.
+    """Add the dot product of `inputs (inputs,)` with each row of `weights` to `outputs (outputs,)`.
 
-    Weights are float32, `(outputs, inputs)`, or pairs of bfloat16 as uint32, `(outputs, inputs / 2)`. A row after the
-    other is read, because processors fetch what follows in advance.
+    Weights are float32, `(outputs, inputs)`, or pairs of bfloat16 as uint32, `(outputs, inputs / 2)`. Rows are read
+    one after the other, because processors prefetch consecutive memory.
     """
 
 
@@ -105,7 +107,7 @@ def _rounded(bits: np.uint32) -> np.uint16:
 
 @_compiled
 def _exp(value: np.float32) -> np.float32:
-    """Return exp by operations that a loop can do for several values at once."""
+    """Return exp(value), by operations that can be vectorized in a loop."""
     value = min(max(value, _SMALLEST), _LARGEST)
     power = math.floor(value * _LOG2_E + _HALF)
     rest = value - power * _LN2_HIGH - power * _LN2_LOW
@@ -118,9 +120,10 @@ def _exp(value: np.float32) -> np.float32:
 
 @_compiled
 def _add_rows(rows: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
-    """Add the sum of rows, each times its input, to the outputs; there may be more rows and columns than are used.
+    """Add the sum of the rows, each multiplied by its input, to `outputs`.
 
-    Eight rows are added at once, so that outputs are read and written less often.
+    Rows and columns beyond the lengths of `inputs` and `outputs` are ignored. These are rows of keys or values, not of
+    weights: eight are added at once, so that outputs are read and written less often.
     """
     count, size = len(inputs), len(outputs)
     whole = count - count % 8
@@ -155,7 +158,7 @@ def _normalize(hidden: np.ndarray, weights: np.ndarray, epsilon: np.float32, out
 
 @_compiled
 def _added(hidden: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """Return the hidden states, to which biases are added."""
+    """Add biases to the hidden states in place, and return them."""
     for place in range(len(hidden)):
         hidden[place] += biases[place]
     return hidden
@@ -172,7 +175,7 @@ def _rotate(head: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
 
 @_compiled
 def _attend(query: np.ndarray, keys: np.ndarray, values: np.ndarray, scores: np.ndarray, attended: np.ndarray) -> None:
-    """Write what a head reads to `attended`, from keys `(size, room)` and values `(room, size)`."""
+    """Write the attention output of one head to `attended`, from keys `(size, room)` and values `(room, size)`."""
     scores[:] = 0
     _add_rows(keys, query, scores)
     highest, total = scores[0], np.float32(0)
@@ -189,9 +192,10 @@ def _attend(query: np.ndarray, keys: np.ndarray, values: np.ndarray, scores: np.
 
 @_compiled
 def _attend_heads(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, position: Any, last: int) -> np.ndarray:
-    """Add the keys and values of an id to those of a layer, and return what its queries read, one after the other.
+    """Add the new keys and values to those of a layer, and return the attention output of all heads, concatenated.
 
-    `heads` are queries, keys and values, one head after the other, and `position` is that of `step`.
+    `heads` are queries, keys and values, in this order; they are rotated and scaled in place. `position` and `last`
+    are as in `step`.
     """
     num_keys, size, _ = keys.shape
     num_queries = len(heads) // size - 2 * num_keys
@@ -218,18 +222,18 @@ def _attend_heads(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, posit
 def step(
     embedding: np.ndarray, layers: Any, norm: Any, cache: Any, position: Any, last: int, states: np.ndarray
 ) -> None:
-    """Write the last hidden states of an id to `states (hidden_size,)`.
+    """Write the last hidden state of an id to `states (hidden_size,)`, and its keys and values to the cache.
 
     Args:
-        embedding (`np.ndarray` of shape `(hidden_size,)`): that of the id.
-        layers (`tuple`): weights of all layers, each with the layers as first dimension: those of a norm, of queries
-            with keys and values, of the output, of another norm, of gates with up, of down, all as in
-            `_add_products`; biases follow weights.
+        embedding (`np.ndarray` of shape `(hidden_size,)`): embedding of the id.
+        layers (`tuple`): weights of all layers, stacked in the first dimension: first norm, weights and biases of
+            queries, keys and values, weights and biases of the output, second norm, weights and biases of gate and up,
+            weights and biases of down. Linear weights are laid out as in `_add_products`; the others are float32.
         norm (`tuple`): weights of the last norm, and the epsilon of all norms.
         cache (`tuple`): keys `(layers, heads, size, room)`, and values `(layers, heads, room, size)`.
-        position (`tuple`): cosines and sines `(size / 2,)` of the id's position, and the factor of attention scores.
-        last (`int`): ids in the cache.
-        states (`np.ndarray` of shape `(hidden_size,)`): where the result is written.
+        position (`tuple`): cosines and sines `(size / 2,)` of the id's position, and the scale of attention scores.
+        last (`int`): number of ids in the cache, which is the place of this one.
+        states (`np.ndarray` of shape `(hidden_size,)`): where the result is written; also used in between.
     """
     norms, qkv, qkv_biases, outputs, output_biases, mlp_norms, gates, gate_biases, downs, down_biases = layers
     weights, epsilon = norm
@@ -257,7 +261,7 @@ def step(
 
 @_compiled
 def score(weights: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Return the products of the states and the weights of a head, as those of `_add_products`."""
+    """Return the scores of a head: the products of its weights, laid out as in `_add_products`, and the states."""
     scores = np.zeros(len(weights), np.float32)
     _add_products(weights, states, scores)
     return scores
@@ -267,17 +271,18 @@ def score(weights: np.ndarray, states: np.ndarray) -> np.ndarray:
 def choose(
     weights: np.ndarray, states: np.ndarray, forbidden: Any, temperature: np.float32, noise: float
 ) -> tuple[int, np.float32]:
-    """Choose an output of a head, like `TokenSampler.choose`, and return it with the highest score.
+    """Choose an output of a head, like `TokenSampler.choose`, and return it together with the highest of all scores.
 
     Args:
-        weights (`np.ndarray`): those of the head, as in `_add_products`.
-        states (`np.ndarray` of shape `(hidden_size,)`): the last hidden states.
-        forbidden (`tuple`): two outputs that are never chosen, or -1.
-        temperature (`np.float32`): what scores are divided by; 0 for the highest one.
+        weights (`np.ndarray`): weights of the head, as in `_add_products`.
+        states (`np.ndarray` of shape `(hidden_size,)`): the last hidden state.
+        forbidden (`tuple`): two outputs that are not chosen; a negative number excludes none.
+        temperature (`np.float32`): divisor of the scores; 0 selects the highest one.
         noise (`float`): uniform number in [0, 1).
 
     Returns:
-        `tuple`: the output, and the highest score, which is NaN if any is NaN, or if all are infinite.
+        `tuple`: the output, and the highest score; NaN if an allowed score is NaN or infinity, or if all are minus
+            infinity.
     """
     scores = score(weights, states)
     for output in forbidden:
@@ -292,7 +297,7 @@ def choose(
     for output in range(len(scores)):
         total += math.exp(np.float64(scores[output] / scale) - np.float64(highest / scale))
         cumulative[output] = total
-    if not total < np.inf:  # also if it is NaN; math.isfinite subtracts it from itself, which may be reordered to 0
+    if not total < np.inf:  # true for NaN; math.isfinite computes total - total, which reordering may turn into 0
         highest = np.float32(np.nan)
     if temperature > 0:
         best = 0
@@ -319,21 +324,22 @@ def advance(
     ids: np.ndarray,
     highest: np.ndarray,
 ) -> int:
-    """Take a `step` and `choose` the next id, again and again, up to the end token; return the number of ids.
+    """Alternate `step` and `choose` until `ids` is full or the end token is chosen; return the number of ids chosen.
 
     Args:
-        last_id (`int`): the id before these.
+        last_id (`int`): the id before the first of them.
         embeddings (`np.ndarray` of shape `(vocab_size, hidden_size)`): embeddings of all ids.
         layers (`tuple`): see `step`.
         norm (`tuple`): see `step`.
         cache (`tuple`): see `step`.
-        positions (`tuple`): cosines and sines `(ids, size / 2)` of the ids' positions, and the factor of scores.
-        last (`int`): see `step`.
+        positions (`tuple`): cosines and sines `(ids, size / 2)` of the ids' positions, and the scale of attention
+            scores.
+        last (`int`): number of ids in the cache before the first of them.
         states (`np.ndarray` of shape `(hidden_size,)`): see `step`.
         head (`np.ndarray`): weights of the head, as in `_add_products`.
-        columns (`np.ndarray` of shape `(ids, 3)`): of each id, the first one of its level, the one after the last, and
-            one that is never chosen, or -1.
-        end (`tuple`): the end token, or -1, and the number of ids before which it is not chosen.
+        columns (`np.ndarray` of shape `(ids, 3)`): for each id to choose, the first id of its level, one past the
+            last, and an id that is never chosen, or -1.
+        end (`tuple`): the end token, or -1 for none, and the number of first ids that cannot be it.
         temperature (`np.float32`): see `choose`.
         noise (`np.ndarray` of shape `(ids,)`): uniform numbers in [0, 1).
         ids (`np.ndarray` of shape `(ids,)`): where the ids are written.
