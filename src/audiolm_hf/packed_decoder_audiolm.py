@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The cache of a stage's decoder, and its steps on a CPU with packed weights and no modules.
+"""The cache of a stage's decoder, and its steps on a CPU with packed weights, without calling its modules.
 
 In: a decoder, and its cache after the prompt; out: the last hidden state of each id that follows.
 """
@@ -22,7 +22,7 @@ from .row_decoder_audiolm import RowDecoder, can_step_rows
 
 _DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
 _MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
-MIN_CAPTURED = 32  # tokens below which capturing takes longer than it saves
+MIN_CAPTURED = 32  # with fewer tokens, capturing takes longer than it saves
 
 
 class _GrowingLayer(DynamicLayer):
@@ -39,7 +39,7 @@ class _GrowingLayer(DynamicLayer):
         self.keys, self.values = self.key_room[:, :, :0], self.value_room[:, :, :0]
         self.is_initialized = True
 
-    @torch.compiler.disable  # its views of one storage cannot be traced; the decoder around it can
+    @torch.compiler.disable  # views of one storage cannot be traced, but the rest of the decoder can be
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -59,17 +59,22 @@ def build_cache(config: AudioLMStageConfig, capacity: int) -> DynamicCache:
 
 
 def fixed_length(length: int) -> int:
-    """Return the length to which a sequence is padded for a compiled backbone: a power of two, at least 64."""
+    """Return the length to which a sequence is padded where shapes are fixed (compiled or captured).
+
+    It is a power of two, at least 64.
+    """
     return max(64, 1 << (length - 1).bit_length())
 
 
 class FixedCache(StaticCache):
-    """A cache of fixed shape for a compiled decoder, which `take` and `keep` reuse, as CUDA graphs hold its addresses.
+    """A cache of fixed shape, for a compiled decoder or captured steps.
+
+    `keep` holds it and `take` returns it again, because CUDA graphs refer to its memory addresses.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): the decoder.
         rows (`int`): rows of the batch.
-        capacity (`int`): most ids of a row.
+        capacity (`int`): maximum number of ids in a row.
     """
 
     _kept: ClassVar[WeakKeyDictionary[nn.Module, "FixedCache"]] = WeakKeyDictionary()
@@ -81,7 +86,7 @@ class FixedCache(StaticCache):
 
     @classmethod
     def take(cls, model: PreTrainedModel, rows: int, capacity: int) -> "FixedCache":
-        """Return an empty cache, which is the one last kept if it fits."""
+        """Return an empty cache: the one kept last if it fits, else a new one."""
         new, kept = cls(model, rows, capacity), cls._kept.pop(model, None)
         if kept is None or kept.fits != new.fits:
             return new
@@ -94,17 +99,18 @@ class FixedCache(StaticCache):
 
 
 class PackedDecoder:
-    """Steps of a decoder, one id of every row at a time, that return the hidden states of its `forward`.
+    """Steps of a decoder, each with one id for every row, which return the same hidden states as its `forward`.
 
     The weights are copied in a layout that is fast to multiply with few rows, and all steps use the same buffers,
     because calls of torch take most of the time of a small decoder. See `pack_decoder`.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): the decoder.
-        cache ([`~transformers.DynamicCache`]): that of `build_cache`, after the prompt; its layers are removed.
+        cache ([`~transformers.DynamicCache`]): that of `build_cache`, after the prompt; its layers are removed once
+            copied, to free their memory.
         position_ids (`torch.LongTensor` of shape `(batch, num_steps)`): positions of the ids to come.
         mask (`torch.LongTensor` of shape `(batch, sequence_length)`, *optional*): 0 for padding of the prompt, 1
-            elsewhere, also for the ids to come.
+            elsewhere, including the ids to come.
     """
 
     def __init__(self, model: Any, cache: DynamicCache, position_ids: Tensor, mask: Tensor | None) -> None:
@@ -115,9 +121,11 @@ class PackedDecoder:
         num_queries = attention.q_proj.out_features // size
         self.hidden = weight.new_empty(rows, weight.shape[1])
         self.heads = torch.empty(rows, num_queries + 2 * num_keys, size, device="cpu", dtype=torch.float32)
-        self.queries = self.heads[:, :num_queries].view(rows, num_keys, -1, size)  # of the same keys: one matrix
+        # Queries that share keys, as one matrix.
+        self.queries = self.heads[:, :num_queries].view(rows, num_keys, -1, size)
         self.new = self.heads[:, num_queries:].view(rows, 2, num_keys, size).transpose(0, 1)  # keys and values
-        # A product rotates complex numbers, whose parts are neighbours: here, in weights and in the keys.
+        # Rotary embedding is a complex product, for which real and imaginary parts must be adjacent: the weights and
+        # the cached keys are reordered for this.
         self.pairs = torch.view_as_complex(self.heads[:, : num_queries + num_keys].unflatten(-1, (-1, 2)))
         cos, sin = (each[..., : size // 2] for each in model.rotary_emb(self.heads, position_ids=position_ids))
         self.turns = torch.complex(cos, sin).transpose(0, 1)[:, :, None].contiguous()
@@ -138,7 +146,7 @@ class PackedDecoder:
         self.layers = [self._pack(layer, order) for layer in model.layers]
 
     def _pack(self, layer: Any, order: Tensor) -> tuple[Callable[[], Tensor], ...]:
-        """Return the parts of a layer between its attention: from buffer to buffer, in order."""
+        """Return the functions of a layer around its attention, in order; each reads buffers and writes to buffers."""
         attention, mlp, hidden = layer.self_attn, layer.mlp, self.hidden
         gate_up = hidden.new_empty(len(hidden), 2 * mlp.up_proj.out_features)
         (gate, up), gated = gate_up.chunk(2, -1), torch.empty_like(gate_up[:, ::2])
@@ -154,7 +162,10 @@ class PackedDecoder:
     def _normed(
         self, norm: Any, layers: Sequence[Any], out: Tensor, order: Tensor | None = None
     ) -> Callable[[], Tensor]:
-        """Return the function that applies linear layers to the normalized hidden states, and writes to `out`."""
+        """Return a function that normalizes the hidden states and applies linear layers to them.
+
+        It writes the result to `out`, its columns in `order`.
+        """
         hidden, product = self.hidden, pack(layers, len(self.hidden), order)
         return lambda: out.copy_(product(normalize(hidden, norm)))
 
@@ -172,7 +183,7 @@ class PackedDecoder:
         new_keys, new_values = self.new
         keys, values = self.keys.narrow(-2, 0, self.length), self.values.narrow(-2, 0, self.length)
         rooms = self.keys.select(-2, last), self.values.select(-2, last)
-        # Tensors are iterated over by one call.
+        # Iterating over a tensor is a single call of torch for all layers.
         for (project, output, widen, gate, down), *parts in zip(self.layers, keys, values, *rooms, strict=True):
             layer_keys, layer_values, key_room, value_room = parts
             project()
@@ -189,16 +200,17 @@ class PackedDecoder:
 
 
 def _paired(values: Tensor) -> Tensor:
-    """Return the two halves of the last dimension, which are real and imaginary parts, as pairs of neighbours."""
+    """Interleave the two halves of the last dimension, which are real and imaginary parts."""
     return values.unflatten(-1, (2, -1)).mT.flatten(-2)
 
 
 def pack_decoder(
     model: PreTrainedModel, cache: DynamicCache, position_ids: Tensor, num_steps: int, mask: Tensor | None
 ) -> PackedDecoder | RowDecoder | None:
-    """Return the steps of a decoder after a prompt; `None` where transformers' `forward` has to be called.
+    """Return the steps of a decoder after a prompt; `None` for no steps, or if transformers' `forward` must be called.
 
-    `position_ids (batch, 1)` are those of the first step. Weights are packed for each sequence, so that changes count.
+    `position_ids (batch, 1)` are those of the first step. Weights are copied for each sequence, so that changes to
+    them take effect.
     """
     if num_steps == 0 or not can_pack(model, cache):
         return None
@@ -209,9 +221,9 @@ def pack_decoder(
 
 
 def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
-    """Return whether `PackedDecoder` computes what the model's `forward` does, on the device of its weights.
+    """Return whether `PackedDecoder` computes what the model's `forward` does.
 
-    `PackedEncoder` then does so for contexts without padding.
+    If so, `PackedEncoder` does, too, for contexts without padding.
     """
     return (
         reads_weights_alone(model, _DECODERS)
@@ -222,7 +234,10 @@ def can_pack(model: PreTrainedModel, cache: DynamicCache) -> bool:
 
 
 def can_capture(model: PreTrainedModel, device: torch.device, num_tokens: int) -> bool:
-    """Return whether steps of a stage can be captured as CUDA graphs, with a `FixedCache`, and are worth it."""
+    """Return whether the steps of a stage can be captured as CUDA graphs, and whether that saves time.
+
+    They are captured with a `FixedCache`.
+    """
     decoder = model.model
     return (
         device.type == "cuda"
@@ -236,9 +251,10 @@ def can_capture(model: PreTrainedModel, device: torch.device, num_tokens: int) -
 
 
 def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
-    """Return whether a model is of one of `kinds`, on the CPU, and its weights determine what its `forward` computes.
+    """Return whether a model computes nothing but what its weights determine, on the CPU.
 
-    A model with adapters, hooks, quantized, sharded, offloaded or compiled parts is left to transformers.
+    It has to be of one of `kinds`, in a dtype of `fast_dtypes`. A model with adapters or hooks, or with quantized,
+    sharded, offloaded or compiled parts, is left to transformers.
     """
     unchanged = not model._compiled_call_impl and _is_unchanged(model, kinds, torch.device("cpu"))
     return unchanged and next(model.parameters()).dtype in fast_dtypes()
@@ -248,7 +264,8 @@ def _is_unchanged(model: PreTrainedModel, kinds: tuple[type, ...], device: torch
     """Return whether a model is of one of `kinds`, as transformers builds it, and on a device; it may be compiled."""
     if type(model) not in kinds or _global_forward_hooks or _global_forward_pre_hooks:
         return False
-    called = {layer.mlp.act_fn for layer in model.layers}  # as they are, whatever they are
+    # Activation functions are called as modules, so any are allowed.
+    called = {layer.mlp.act_fn for layer in model.layers}
     modules = [module for module in model.modules() if module not in called]
     weights = list(model.parameters())
     dtype = weights[0].dtype

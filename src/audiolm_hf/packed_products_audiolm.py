@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Products of linear layers on a CPU: weights in the layout that is fastest for a number of rows.
+"""Products of linear layers over several rows on a CPU, by oneDNN.
 
-In: linear layers; out: functions that apply them. Which library is the fastest depends on the rows, the dtype and
-where the weights are: docs/performance.md has the measurements.
+In: linear layers; out: functions that apply them. docs/performance.md compares libraries: which one is fastest depends
+on the rows, the dtype, and whether the weights are in the cache.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,8 @@ _onednn: Any = torch.ops.mkldnn
 class FastProducts(TorchFunctionMode):
     """Context in which oneDNN multiplies the float32 inputs of linear layers on a CPU, without gradients.
 
-    torch uses MKL, which takes twice as long on processors of AMD, and as long on those of Intel.
+    By default, torch uses MKL, which takes twice as long as oneDNN on AMD processors and the same time on Intel ones.
+    Inputs of fewer than `MIN_PRODUCT_ROWS` rows are left to torch.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -36,7 +37,7 @@ class FastProducts(TorchFunctionMode):
 def fast_products(model: PreTrainedModel) -> AbstractContextManager:
     """Return the context for a backbone's `forward`: [`steady_attention`] on a GPU, else [`FastProducts`].
 
-    A compiled backbone needs none.
+    For a compiled backbone, the context does nothing.
     """
     if has_fixed_shapes(model):
         return nullcontext()
@@ -62,19 +63,23 @@ def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
 
 def multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return `F.linear` of a CPU's tensors, by oneDNN if torch has it."""
+    """Return `F.linear` of CPU tensors, computed by oneDNN if torch was built with it."""
     if torch.backends.mkldnn.is_available():
         return _onednn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return F.linear(inputs, weight, bias)
 
 
 def normalize(hidden: Tensor, norm: Any) -> Tensor:
-    """Return the result of an RMSNorm."""
+    """Return `hidden` normalized by an RMSNorm."""
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
 def pack(layers: Sequence[Any], rows: int, order: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return the function that applies linear layers to the same inputs; outputs are concatenated, in `order`."""
+    """Return a function that applies several linear layers to the same inputs.
+
+    Their outputs are concatenated, and reordered by `order` if given. `rows` is the number of rows for which weights
+    are packed.
+    """
     weight = torch.cat([layer.weight for layer in layers])
     bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
     if order is not None:
@@ -95,5 +100,8 @@ def fast_dtypes() -> list[torch.dtype]:
 
 
 def has_fixed_shapes(model: PreTrainedModel) -> bool:
-    """Return whether a backbone was compiled by its `compile`: its shapes then change as little as possible."""
+    """Return whether a backbone was compiled by its `compile`, and its class supports `fullgraph`.
+
+    Its inputs are then padded, so that their shapes rarely change.
+    """
     return model._compiled_call_impl is not None and model._can_compile_fullgraph
