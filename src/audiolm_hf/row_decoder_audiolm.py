@@ -175,7 +175,7 @@ def load_row_steps(dtype: torch.dtype) -> bool:
 
 def _run_once(dtype: torch.dtype) -> None:
     """Call the compiled functions with small arrays of the types that stages use, so that Numba loads or compiles."""
-    from .row_kernels_audiolm import advance, score
+    from .row_kernels_audiolm import advance, score, step
 
     def zeros(*shape: int, bits: torch.dtype | None = None) -> np.ndarray:
         return array_of(
@@ -188,12 +188,12 @@ def _run_once(dtype: torch.dtype) -> None:
     head, one = zeros(2, 2, bits=torch.uint32), np.float32(1)
     layers = zeros(1, 2), *linear(6), *linear(2), zeros(1, 2), *linear(4), *linear(2)
     cache = zeros(1, 1, 2, 1, bits=torch.uint16), zeros(1, 1, 1, 2, bits=torch.uint16)
-    positions, columns = (zeros(1, 1), zeros(1, 1), one), np.array([[0, 2, -1]])
-    chosen = np.zeros(1, np.int64), zeros(1)[:1]
-    embeddings = zeros(2, 2, bits=torch.uint16)
-    before = 0, embeddings, layers, (zeros(2), one), cache, positions, 0, zeros(2), head, columns, (-1, 0)
-    advance(*before, one, np.zeros(1), *chosen)
-    score(head, zeros(2))
+    norm, states, embeddings, angles = (zeros(2), one), zeros(2), zeros(2, 2, bits=torch.uint16), zeros(1, 1)
+    columns, chosen = np.array([[0, 2, -1]]), (np.zeros(1, np.int64), zeros(1))
+    steps = layers, norm, cache, (angles, angles, one), 0, states
+    advance(0, embeddings, *steps, head, columns, (-1, 0), one, np.zeros(1), *chosen)
+    step(embeddings[0], layers, norm, cache, (angles[0], angles[0], one), 0, states)
+    score(head, states)
 
 
 def array_of(values: Tensor, bits: torch.dtype = torch.uint16) -> np.ndarray:

@@ -463,13 +463,13 @@ def test_generation_compiles_nothing_after_a_model_is_loaded(dtype, tmp_path):
 import torch, audiolm_hf
 from audiolm_hf import row_kernels_audiolm as kernels
 model = audiolm_hf.AudioLMModel.from_pretrained(audiolm_hf.checkpoint("speech-tiny"), dtype="{dtype}")
-before = [len(each.signatures) for each in (kernels.advance, kernels.score)]
-options = {{"continuation_length_s": 0.5, "seed": 0, "acoustic_mode": "hierarchical"}}
+before = [len(each.signatures) for each in (kernels.advance, kernels.score, kernels.step)]
+options = {{"continuation_length_s": 0.5, "seed": 0, "acoustic_mode": "hierarchical", "coarse_top_k": 9}}
 model.generate(torch.randn(1, 16000, generator=torch.Generator().manual_seed(0)) / 10, **options)
-print(before, [len(each.signatures) for each in (kernels.advance, kernels.score)])
+print(before, [len(each.signatures) for each in (kernels.advance, kernels.score, kernels.step)])
 """
     run_ = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run_.stdout == "[1, 1] [1, 1]\n", run_.stderr
+    assert run_.stdout == "[1, 1, 1] [1, 1, 1]\n", run_.stderr
 
 
 def test_large_decoders_are_left_to_torch_where_it_has_more_threads(run, monkeypatch):
