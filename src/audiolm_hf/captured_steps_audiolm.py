@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .configuration_audiolm import AudioLMStageConfig
 from .packed_decoder_audiolm import FixedCache
 from .packed_products_audiolm import has_fixed_shapes
 from .row_decoder_audiolm import RowDecoder
 from .stage_steps_audiolm import StageSteps
-from .token_layout_audiolm import SEMANTIC_LEVEL, forbidden_id, level_range
+from .token_layout_audiolm import SEMANTIC_LEVEL
 
 # Steps after which an accelerator is asked whether all rows have ended, and those of one row return to Python.
 STEPS_BETWEEN_CHECKS = 16
@@ -52,7 +51,8 @@ class TokenSteps:
         self.guided = len(steps.input_ids) > rows
         # Read once, as reading a configuration takes as long as computing.
         self.levels, self.end_token_id = config.predicted_levels, config.end_token_id
-        self.level_ids = np.array([(*level_range(config, each), never_id(config, each)) for each in self.levels])
+        level_ids = [steps.model.level_ids[level] for level in self.levels]
+        self.level_ids = np.array([(*ids, -1 if never is None else never) for *ids, never in level_ids])
         self.first_ids = self.level_ids[:, 0].tolist()
         self.tokens = torch.full((rows, num_tokens), self.end_token_id, device=self.device)
         self.highest = torch.zeros(num_tokens, rows, device=self.device, dtype=torch.float32)
@@ -60,7 +60,7 @@ class TokenSteps:
         self.ids: Tensor | None = None
 
     def take(self, start: int, stop: int, report: Callable[[int], None]) -> bool:
-        """Take the steps from `start` up to `stop`, until all rows are found to have ended; return whether they are.
+        """Run the steps from `start` up to `stop`, until all rows are found to have ended; return whether they are.
 
         `report` is called with the number of new tokens of all rows.
         """
@@ -78,7 +78,7 @@ class TokenSteps:
         return False
 
     def _take_row(self, row: RowDecoder, start: int, stop: int, report: Callable[[int], None]) -> bool:
-        """Take the steps of a single row by a compiled function, a few at a time, so that Ctrl-C interrupts them."""
+        """Run the steps of a single row by a compiled function, a few at a time, so that Ctrl-C interrupts them."""
         last_id = int(self.tokens[0, start - 1])
         end = self.end_token_id if SEMANTIC_LEVEL in self.levels else -1
         for first in range(start, stop, STEPS_BETWEEN_CHECKS):
@@ -256,9 +256,3 @@ def guided_scores(scores: Tensor, guidance_scale: float) -> Tensor:
     """Return the guided scores, log-probabilities; the second half of the rows is the first without its condition."""
     with_condition, without = scores.log_softmax(-1).chunk(2)
     return without + guidance_scale * (with_condition - without)
-
-
-def never_id(config: AudioLMStageConfig, level: int) -> int:
-    """Return the one id of a level that is never chosen, or -1 if there is none."""
-    never = forbidden_id(config, level)
-    return -1 if never is None else never

@@ -59,9 +59,10 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         self.lm_head = nn.Linear(embeddings.weight.shape[1], config.vocab_size, bias=False)
         name = next(name for name, module in self.model.named_modules() if module is embeddings)
         self._tied_weights_keys = {"lm_head.weight": f"model.{name}.weight"}
-        # Read once: an attribute of a configuration takes longer than a small product.
+        # Of each level, the first id, one past the last, and one that is never chosen, or `None`. Read once: an
+        # attribute of a configuration takes longer than a small product.
         levels = [*config.condition_levels, *config.predicted_levels]
-        self._level_ids = {level: (*level_range(config, level), forbidden_id(config, level)) for level in levels}
+        self.level_ids = {level: (*level_range(config, level), forbidden_id(config, level)) for level in levels}
         self.post_init()
         if not self.model.tp_plan:  # the head is spread over processes where the backbone is
             self._tp_plan = {}
@@ -74,7 +75,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         `hidden_states` are those of the decoder's last layer. The logits are float32: column i is id
         `level_range(config, level)[0] + i`, with minus infinity for an id that is never chosen.
         """
-        start, stop, _ = self._level_ids[level]
+        start, stop, _ = self.level_ids[level]
         if self._head_has_rows:
             return self.restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
         return self.restrict(self.lm_head(hidden_states)[..., start:stop], level)
@@ -85,7 +86,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         plain = self._head_has_rows and own is AudioLMStageBase.level_logits  # which may be replaced
         if not plain or weight.device.type != kind or weight.dtype != self.get_input_embeddings().weight.dtype:
             return {}
-        return {level: weight[slice(*self._level_ids[level][:2])] for level in self.config.predicted_levels}
+        return {level: weight[slice(*self.level_ids[level][:2])] for level in self.config.predicted_levels}
 
     @property
     def _head_has_rows(self) -> bool:
@@ -96,7 +97,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
 
     def restrict(self, logits: Tensor, level: int) -> Tensor:
         """Return the logits of a level as float32, with minus infinity for ids that are never chosen."""
-        start, stop, forbidden = self._level_ids[level]
+        start, stop, forbidden = self.level_ids[level]
         if forbidden is None:
             return logits.float()
         never = torch.arange(start, stop, device=logits.device) == forbidden
@@ -123,7 +124,7 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
         sizes = counts.tolist()
         rows = states if scores is None else scores
         for level, group, group_targets in zip(groups.tolist(), rows.split(sizes), targets.split(sizes), strict=True):
-            start, stop, _ = self._level_ids[level]
+            start, stop, _ = self.level_ids[level]
             logits = self.level_logits(group, level) if scores is None else self.restrict(group[:, start:stop], level)
             local = group_targets - start
             losses.append(F.cross_entropy(logits, local, reduction="none"))

@@ -140,28 +140,20 @@ def can_step_rows(model: Any) -> bool:
         and len({tuple(weight.shape for weight in each.parameters()) for each in model.layers}) == 1
         and all(isinstance(layer.mlp.act_fn, (nn.SiLU, SiLUActivation)) for layer in model.layers)
         and all(size % 2 == 0 for size in sizes)  # in bfloat16, weights are read in pairs; float32 is treated alike
-        and has_kernels()
         and load_row_steps(model.embed_tokens.weight.dtype)
     )
-
-
-def has_kernels() -> bool:
-    """Return whether Numba is installed, works, and is not disabled."""
-    from .row_kernels_audiolm import IS_COMPILED
-
-    return IS_COMPILED
 
 
 @functools.cache
 def load_row_steps(dtype: torch.dtype) -> bool:
     """Load the compiled functions for stages of a dtype, or compile them; return whether they can be used.
 
-    They cannot if Numba's cache is damaged, or its disk full.
+    They cannot if Numba is missing, broken or disabled, if its cache is damaged, or if the disk is full.
     """
-    if not has_kernels() or dtype not in (torch.float32, torch.bfloat16):
-        return False
-    from .row_kernels_audiolm import advance
+    from .row_kernels_audiolm import IS_COMPILED, advance
 
+    if not IS_COMPILED or dtype not in (torch.float32, torch.bfloat16):
+        return False
     try:
         _run_once(dtype)
     except Exception as error:

@@ -16,7 +16,6 @@ from .packed_decoder_audiolm import FixedCache, build_cache, can_capture, can_pa
 from .packed_encoder_audiolm import PackedEncoder
 from .packed_products_audiolm import fast_products, has_fixed_shapes, steady_attention
 from .row_decoder_audiolm import RowDecoder
-from .token_layout_audiolm import level_range
 
 
 class StageSteps:
@@ -74,7 +73,7 @@ class StageSteps:
     def scores(self, level: int) -> Tensor:
         """Return the scores `(rows, ids of the level)` of the states, see `level_logits`."""
         if self.row is not None:
-            return self.model.restrict(self.row.scores(*level_range(self.model.config, level)), level)
+            return self.model.restrict(self.row.scores(*self.model.level_ids[level][:2]), level)
         return self.model.level_logits(self.states.to(self.dtype), level)
 
     def follow(self, ids: Tensor) -> None:
