@@ -20,7 +20,7 @@ from .modeling_semantic_tokenizer_audiolm import AudioLMSemanticTokenizer  # noq
 from .modeling_stage_audiolm import AudioLMStageBase
 from .numerics_audiolm import KeepsFloat32
 from .pipeline_audiolm import CUSTOM_PIPELINES
-from .row_decoder_audiolm import load_row_steps
+from .row_steps_audiolm import load_row_steps
 from .semantic_tokenizer_audiolm import SEMANTIC_TOKENIZERS, SemanticTokenizerModel
 from .stages_audiolm import STAGES
 

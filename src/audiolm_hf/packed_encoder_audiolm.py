@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache, EuroBertModel, PreTrainedModel
+from transformers import EuroBertModel, PreTrainedModel
 
-from .packed_decoder_audiolm import reads_weights_alone
+from .backbone_checks_audiolm import reads_weights_alone
 from .packed_products_audiolm import normalize, pack
 
 
@@ -24,16 +24,16 @@ class PackedEncoder:
 
     Args:
         model ([`~transformers.EuroBertModel`], or a decoder with the same modules): the encoder.
-        lengths (`list[int]`): frames of each row; those of a decoder are equal.
-        cache ([`~transformers.DynamicCache`], *optional*): that of a decoder, whose attention is causal.
+        lengths (`list[int]`): frames of each row.
+        is_causal (`bool`, *optional*, defaults to `False`): whether the model is a decoder; then, `states` appends the
+            keys and values of each layer, both `(frames, heads, head_size)`, to `read`.
         places (`torch.LongTensor` of shape `(frames,)`, *optional*): positions of all frames; by default, they are
             counted in each row.
     """
 
-    def __init__(
-        self, model: Any, lengths: list[int], cache: DynamicCache | None = None, places: Tensor | None = None
-    ) -> None:
-        self.model, self.layers, self.cache = model, list[tuple](), cache
+    def __init__(self, model: Any, lengths: list[int], is_causal: bool = False, places: Tensor | None = None) -> None:
+        self.model, self.layers, self.is_causal = model, list[tuple](), is_causal
+        self.read: list[tuple[Tensor, Tensor]] = []
         for layer in model.layers:
             attention, mlp = layer.self_attn, layer.mlp
             parts = (
@@ -75,18 +75,19 @@ class PackedEncoder:
             queries, keys, values = self._heads(hidden, layer)
             yield keys, values
             if place < last:
-                attended = self._attend(queries, self._rows(keys, values), self.lengths, layer[0].self_attn.scaling)
+                attended = self._attend(queries, self.rows(keys, values), self.lengths, layer[0].self_attn.scaling)
                 hidden = self._follow(hidden, attended, layer)
 
     def _rooms(self, keys: Tensor, values: Tensor, whole: list[int]) -> list[tuple[Tensor, Tensor]]:
         """Return the keys and values of a prefix, for each row, with room for those of the frames that follow."""
         rooms = []
-        for (row_keys, row_values), length in zip(self._rows(keys, values), whole, strict=True):
+        for (row_keys, row_values), length in zip(self.rows(keys, values), whole, strict=True):
             padding = (0, 0, 0, 0, 0, length - len(row_keys))
             rooms.append((F.pad(row_keys, padding), F.pad(row_values, padding)))
         return rooms
 
-    def _rows(self, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def rows(self, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Split keys and values of all frames into those of each row."""
         return list(zip(keys.split(self.lengths), values.split(self.lengths), strict=True))
 
     def states(self, embeds: Tensor, wanted: Tensor) -> Tensor:
@@ -99,13 +100,12 @@ class PackedEncoder:
         counts = self.lengths
         for place, layer in enumerate(self.layers):
             queries, keys, values = self._heads(hidden, layer)
-            if self.cache is not None:
-                rows = (each.unflatten(0, (len(counts), -1)).transpose(1, 2) for each in (keys, values))
-                self.cache.update(*rows, place)
+            if self.is_causal:
+                self.read.append((keys, values))
             if place == last:
                 counts = [int(part.sum()) for part in wanted.split(self.lengths)]
                 queries, hidden = queries[wanted], hidden[wanted]
-            read = self._rows(keys, values)
+            read = self.rows(keys, values)
             if self.rooms:
                 for row, room, length in zip(read, self.rooms[place], self.lengths, strict=True):
                     for new, kept in zip(row, room, strict=True):
@@ -137,7 +137,7 @@ class PackedEncoder:
         attended, shared = torch.empty_like(queries), queries.shape[1] // read[0][0].shape[1]  # of the same keys
         for found, query, row in zip(attended.split(counts), queries.split(counts), read, strict=True):
             keys, values = row if shared == 1 else (each.repeat_interleave(shared, 1) for each in row)
-            is_causal = self.cache is not None and len(found) > 1
+            is_causal = self.is_causal and len(found) > 1
             query, keys, values = (each.transpose(0, 1)[None] for each in (query, keys, values))
             heads = F.scaled_dot_product_attention(query, keys, values, is_causal=is_causal, scale=scale)
             found.copy_(heads[0].transpose(0, 1))

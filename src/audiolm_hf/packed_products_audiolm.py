@@ -16,7 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-MIN_PRODUCT_ROWS = 32  # below, reading the weights takes most of the time, and they are not packed
+MIN_PRODUCT_ROWS = 32  # with fewer rows, a call of oneDNN takes longer than one of torch
+LARGE_WEIGHT = 2**20  # elements of a weight that is read from memory, which oneDNN does faster, whatever the rows
 _onednn: Any = torch.ops.mkldnn
 
 
@@ -24,7 +25,7 @@ class FastProducts(TorchFunctionMode):
     """Context in which oneDNN multiplies the float32 inputs of linear layers on a CPU, without gradients.
 
     By default, torch uses MKL, which takes twice as long as oneDNN on AMD processors and the same time on Intel ones.
-    Inputs of fewer than `MIN_PRODUCT_ROWS` rows are left to torch.
+    Inputs of fewer than `MIN_PRODUCT_ROWS` rows are left to torch, unless the weight is large.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -54,7 +55,7 @@ def steady_attention(device: torch.device) -> AbstractContextManager:
 def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     given = [inputs, weight] if bias is None else [inputs, weight, bias]
     return (
-        inputs.numel() >= MIN_PRODUCT_ROWS * inputs.shape[-1]
+        (inputs.numel() >= MIN_PRODUCT_ROWS * inputs.shape[-1] or weight.numel() >= LARGE_WEIGHT)
         and all(type(each) in (Tensor, nn.Parameter) and each.dtype == torch.float32 for each in given)
         and all(each.device.type == "cpu" for each in given)
         and torch.backends.mkldnn.is_available()
@@ -74,16 +75,13 @@ def normalize(hidden: Tensor, norm: Any) -> Tensor:
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
-def pack(layers: Sequence[Any], rows: int, order: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return a function that applies several linear layers to the same inputs.
+def pack(layers: Sequence[Any], rows: int) -> Callable[[Tensor], Tensor]:
+    """Return a function that applies several linear layers to the same inputs, and concatenates their outputs.
 
-    Their outputs are concatenated, and reordered by `order` if given. `rows` is the number of rows for which weights
-    are packed.
+    `rows` is the number of rows for which weights are packed.
     """
     weight = torch.cat([layer.weight for layer in layers])
     bias = None if all(layer.bias is None for layer in layers) else torch.cat([_bias(layer) for layer in layers])
-    if order is not None:
-        weight, bias = weight[order], None if bias is None else bias[order]
     if torch.backends.mkldnn.is_available():
         weight = _onednn._reorder_linear_weight(weight, rows)
     return lambda inputs: multiply(inputs, weight, bias)

@@ -29,12 +29,13 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from .captured_steps_audiolm import CapturedSteps, TokenSteps, guided_scores
+from .captured_steps_audiolm import CapturedSteps
 from .configuration_audiolm import AudioLMStageConfig
-from .packed_decoder_audiolm import fixed_length
 from .packed_encoder_audiolm import pack_encoder
 from .packed_products_audiolm import fast_products, has_fixed_shapes
-from .stage_steps_audiolm import StageSteps
+from .row_steps_audiolm import RowSteps, RowTokenSteps, can_step_rows
+from .stage_cache_audiolm import fixed_length
+from .stage_steps_audiolm import StageSteps, TokenSteps, guided_scores
 from .token_layout_audiolm import (
     level_mask,
     level_range,
@@ -188,10 +189,7 @@ def sample_blocks(
         in which the last row ends has all those that remain.
     """
     num_tokens = noise.shape[1]
-    stage_steps = StageSteps(model, contexts + (unconditional_contexts or []), num_tokens)
-    device = stage_steps.input_ids.device
-    kind = CapturedSteps if stage_steps.captures else TokenSteps
-    steps = kind(stage_steps, sampler, noise.to(device, _precise(device)), num_forbidden_ends)
+    steps = _token_steps(model, contexts, unconditional_contexts or [], noise, sampler, num_forbidden_ends)
     report = (lambda count: None) if progress is None else progress.advance
     start, ended = 0, num_tokens == 0
     while not ended:
@@ -201,8 +199,30 @@ def sample_blocks(
         if not ended:
             yield steps.tokens[:, start:stop]
             start = stop
-    stage_steps.keep_cache()
+    if steps.steps.fixed:
+        steps.steps.cache.keep(model.model)
     yield steps.tokens[:, start:]
+
+
+def _token_steps(
+    model: PreTrainedModel,
+    contexts: list[Tensor],
+    unconditional_contexts: list[Tensor],
+    noise: Tensor,
+    sampler: TokenSampler,
+    num_forbidden_ends: Tensor | None,
+) -> TokenSteps:
+    """Return the fastest steps that a model, a device and the options allow."""
+    rows, device = contexts + unconditional_contexts, contexts[0].device
+    steps: Any
+    if can_step_rows(model.model, len(rows)):
+        steps = RowSteps(model, rows, noise.shape[1])
+        plain = sampler.row_temperature is not None and not unconditional_contexts and steps.head is not None
+        kind = RowTokenSteps if plain else TokenSteps
+    else:
+        steps = StageSteps(model, rows, noise.shape[1])
+        kind = CapturedSteps if steps.captures else TokenSteps
+    return kind(steps, sampler, noise.to(device, _precise(device)), num_forbidden_ends)
 
 
 def _require_usable(usable: Tensor, config: AudioLMStageConfig) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from audiolm_hf import stage_steps_audiolm
+from audiolm_hf import sampling_audiolm, stage_steps_audiolm
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.packed_decoder_audiolm import FixedCache, fixed_length
 from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise, sample_blocks, sample_tokens
+from audiolm_hf.stage_cache_audiolm import FixedCache, fixed_length
 from tests.conftest import randomise, tiny_stage_config
 from tests.helpers_parallel import masked_rows, parallel_audiolm, parallel_stage
 
@@ -135,6 +135,7 @@ def device(request, monkeypatch):
     """A device whose steps are captured; on a CPU, they run as they would be captured."""
     if request.param == "cpu":
         monkeypatch.setattr(stage_steps_audiolm, "can_capture", lambda *_: True)
+        monkeypatch.setattr(sampling_audiolm, "can_step_rows", lambda *_: False)
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
     return request.param

@@ -1,8 +1,9 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The packed passes: what transformers' forward computes for real frames, and never of older weights."""
+"""Packed products, and passes of them: what transformers' forward computes, and never of older weights."""
 
 import copy
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from audiolm_hf import packed_encoder_audiolm as packed
+from audiolm_hf import packed_products_audiolm as packed_products
 from audiolm_hf import sampling_audiolm as sampling
 from audiolm_hf.sampling_audiolm import TokenSampler, fill_frames, parallel_noise
 from tests.helpers_parallel import ENCODER, masked_rows, parallel_stage
@@ -134,3 +136,58 @@ def test_other_encoders_are_left_to_transformers(change):
     assert packed.pack_encoder(stage.model, [4]) is not None
     change(stage)
     assert packed.pack_encoder(stage.model, [4]) is None
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """The shapes of the inputs that oneDNN multiplies."""
+    shapes, multiply = [], packed_products._onednn._linear_pointwise
+
+    def record(inputs, *arguments):
+        shapes.append(tuple(inputs.shape))
+        return multiply(inputs, *arguments)
+
+    monkeypatch.setattr(packed_products, "_onednn", SimpleNamespace(_linear_pointwise=record))
+    return shapes
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_fast_products_are_products(products, bias):
+    torch.manual_seed(0)
+    layer = nn.Linear(24, 40, bias=bias)
+    inputs = torch.randn(3, 50, 24)
+    with torch.no_grad():
+        expected = layer(inputs)
+        with packed_products.FastProducts():
+            torch.testing.assert_close(layer(inputs), expected)
+    assert products == [(3, 50, 24)]
+
+
+def test_fast_products_are_of_float32_without_gradients_alone(products):
+    layer, inputs = nn.Linear(24, 40), torch.randn(50, 24)
+    with packed_products.FastProducts():
+        layer(inputs).sum().backward()
+        with torch.no_grad():
+            layer(inputs[:2])
+            nn.Linear(24, 40).double()(inputs.double())
+            with torch.autocast("cpu", torch.bfloat16):
+                layer(inputs)
+    assert products == [] and layer.weight.grad is not None
+
+
+def test_products_of_few_rows_are_fast_with_large_weights_alone(products, monkeypatch):
+    monkeypatch.setattr(packed_products, "LARGE_WEIGHT", 24 * 40)
+    with packed_products.FastProducts(), torch.no_grad():
+        nn.Linear(24, 39)(torch.randn(3, 24))
+        nn.Linear(24, 40)(torch.randn(1, 24))
+    assert products == [(1, 24)]
+
+
+def test_attention_on_a_gpu_is_not_planned_for_every_length():
+    """cuDNN's takes 4 ms to plan a length (H100), and every step has another one."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    model = SimpleNamespace(device=torch.device("cuda"), _compiled_call_impl=None)
+    with packed_products.fast_products(model):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before

@@ -9,8 +9,8 @@ from transformers import DynamicCache
 
 from audiolm_hf.compat_audiolm import CACHE_NAME
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMFineModel, AudioLMSemanticModel
-from audiolm_hf.packed_decoder_audiolm import build_cache
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, row_noise, sample_tokens
+from audiolm_hf.stage_cache_audiolm import build_cache
 from audiolm_hf.token_layout_audiolm import level_range, token_levels
 from tests.conftest import randomise, tiny_stage_config
 from tests.reference import greedy_tokens

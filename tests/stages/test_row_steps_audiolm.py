@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""The packed steps: what transformers' forward computes, whenever they are taken, and never of older weights."""
+"""Steps row by row: what transformers' forward computes, whenever they are taken, and never of older weights."""
 
 import copy
 import functools
@@ -9,7 +9,6 @@ import os
 import random
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +16,9 @@ import torch
 from torch import nn
 from transformers import AttentionInterface
 
-from audiolm_hf import packed_decoder_audiolm as packed
-from audiolm_hf import packed_encoder_audiolm as packed_encoder
-from audiolm_hf import packed_products_audiolm as packed_products
-from audiolm_hf import row_decoder_audiolm as row_decoder
 from audiolm_hf import row_kernels_audiolm as row_kernels
-from audiolm_hf import stage_steps_audiolm
+from audiolm_hf import row_steps_audiolm as row_steps
+from audiolm_hf import sampling_audiolm as sampling
 from audiolm_hf.modeling_stage_audiolm import AudioLMCoarseModel, AudioLMSemanticModel
 from audiolm_hf.sampling_audiolm import Progress, TokenSampler, row_noise, sample_blocks, sample_tokens
 from tests.conftest import TINY_LAYOUT, randomise
@@ -67,7 +63,7 @@ def build(model_class=AudioLMCoarseModel, condition_stride=None, tie_word_embedd
 
 
 def drawn_case(seed):
-    """Any decoder that is packed, any batch, with or without padding and guidance."""
+    """Any decoder that is stepped row by row, any batch, with or without padding and guidance."""
     draw = random.Random(seed)
     family = draw.choice(["llama", "llama", "mistral", "qwen2"])
     heads = draw.choice([1, 2, 4, 6])
@@ -80,7 +76,7 @@ def drawn_case(seed):
         "num_hidden_layers": draw.choice([1, 3]),
         "head_dim": draw.choice([4, 8, 16]),
         "rope_parameters": {"rope_type": rope, "rope_theta": draw.choice([100.0, 10000.0]), **ROPES[rope]},
-        "hidden_act": draw.choice(["silu", "gelu", "relu"]),
+        "hidden_act": draw.choice(["silu", "swish"]),
         "rms_norm_eps": draw.choice([1e-6, 1e-2]),
     }
     if family == "llama":
@@ -101,29 +97,21 @@ def context_of(config, length):
     return torch.tensor(ids if config.stage == "semantic" else [*ids, config.separator_token_id])
 
 
-def leave_to_transformers(patch):
-    for module in (packed, stage_steps_audiolm):
-        patch.setattr(module, "can_pack", lambda *_: False)
-
-
 @pytest.fixture
 def run(monkeypatch):
-    """Samples, the scores that they were chosen from, and the number of packed steps, all of `expected` decoders."""
+    """Samples, the scores that they were chosen from, and the number of compiled steps of each row."""
 
-    def sample(model, contexts, sampler=GREEDY, *, by_transformers=False, expected=None, **options):
+    def sample(model, contexts, sampler=GREEDY, *, by_transformers=False, **options):
         scores, steps = [], []
-        choose = TokenSampler.choose
+        choose, follow = TokenSampler.choose, row_steps.RowSteps.follow
         with monkeypatch.context() as patch:
             patch.setattr(TokenSampler, "choose", lambda s, each, n: scores.append(each) or choose(s, each, n))
             patch.setattr(TokenSampler, "row_temperature", None)  # scores are handed to `choose`
-            for decoder in (packed.PackedDecoder, row_decoder.RowDecoder):
-                step = decoder.step
-                patch.setattr(decoder, "step", lambda s, ids, step=step: steps.append(type(s)) or step(s, ids))
+            patch.setattr(row_steps.RowSteps, "follow", lambda s, ids: steps.append(1) or follow(s, ids))
             if by_transformers:
-                leave_to_transformers(patch)
+                patch.setattr(sampling, "can_step_rows", lambda *_: False)
             noise = torch.stack([row_noise(0, (row,), NUM_TOKENS) for row in range(len(contexts))])
             tokens = sample_tokens(model, contexts, noise, sampler, **options)
-        assert expected is None or set(steps) == {expected}
         return tokens, torch.cat(scores, -1), len(steps)
 
     return sample
@@ -154,7 +142,7 @@ def test_tokens_and_scores_are_those_of_transformers(run, seed):
 def test_bfloat16_is_as_close_to_float32_as_that_of_transformers(run, lengths):
     model = build(hidden_size=128, num_hidden_layers=4, attention_bias=True)
     half = copy.deepcopy(model).bfloat16()
-    if not packed.can_pack(half.model, packed.build_cache(half.config, 4)):
+    if not row_steps.can_step_rows(half.model, 1):
         pytest.skip("this processor has no bfloat16")
     exact = copy.deepcopy(half).float()
     contexts = [context_of(model.config, length) for length in lengths]
@@ -233,6 +221,7 @@ OTHER_DECODERS = {
     "sliding window": {"model_type": "mistral", "sliding_window": 6},
     "normalized heads": {"model_type": "qwen3", "head_dim": 8},
     "another family": {"model_type": "gemma", "head_dim": 8},
+    "another activation": {"hidden_act": "gelu"},
 }
 
 
@@ -326,18 +315,6 @@ def one_row(**changes):
     return model, [context_of(model.config, 5)]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("hidden_act", "decoder"), [("silu", "RowDecoder"), ("gelu", "PackedDecoder")])
-def test_one_row_is_stepped_by_compiled_functions_if_they_know_the_activation(run, dtype, hidden_act, decoder):
-    model, contexts = one_row(hidden_act=hidden_act)
-    model.to(dtype)
-    if not packed.can_pack(model.model, packed.build_cache(model.config, 4)):
-        pytest.skip("this processor has no bfloat16")
-    expected = {each.__name__: each for each in (row_decoder.RowDecoder, packed.PackedDecoder)}[decoder]
-    run(model, contexts, expected=expected)
-    run(model, contexts * 2, expected=packed.PackedDecoder)
-
-
 def change_sizes(model):
     mlp = model.model.layers[1].mlp
     mlp.gate_proj, mlp.up_proj, mlp.down_proj = (
@@ -354,20 +331,17 @@ DIFFERENT_LAYERS = {
 
 
 @pytest.mark.parametrize("change", DIFFERENT_LAYERS)
-def test_layers_that_differ_are_left_to_torch(run, change):
+def test_layers_that_differ_are_left_to_transformers(run, change):
     model = build()
-    contexts = [context_of(model.config, 5)]
-    run(model, contexts, expected=row_decoder.RowDecoder)
     DIFFERENT_LAYERS[change](model)
-    check_equal(run, model, contexts)
-    run(model, contexts, expected=packed.PackedDecoder)
+    assert check_equal(run, model, [context_of(model.config, 5)]) == 0
 
 
 def test_steps_of_one_row_return_to_python_again_and_again(monkeypatch):
     """Otherwise a long chunk could not be interrupted, nor its progress shown."""
     model, contexts = one_row(max_position_embeddings=256)
-    reports, calls, choose = [], [], row_decoder.RowDecoder.choose
-    monkeypatch.setattr(row_decoder.RowDecoder, "choose", lambda *arguments: calls.append(1) or choose(*arguments))
+    reports, calls, choose = [], [], row_steps.RowSteps.choose
+    monkeypatch.setattr(row_steps.RowSteps, "choose", lambda *arguments: calls.append(1) or choose(*arguments))
     progress = Progress(lambda stage, done, total: reports.append(done), "coarse", 100)
     sample_tokens(model, contexts, row_noise(0, (0,), 100)[None], SAMPLED, progress=progress)
     assert len(calls) == 7
@@ -386,20 +360,19 @@ def test_weights_changed_between_blocks_count_from_the_next_call_on(part):
     assert not torch.equal(sample_tokens(model, contexts, noise, SAMPLED), before)
 
 
-def test_a_damaged_cache_of_numba_leaves_the_steps_to_torch(run, monkeypatch, caplog):
+def test_a_damaged_cache_of_numba_leaves_the_steps_to_transformers(run, monkeypatch, caplog):
     def fail(dtype):
         raise EOFError("Ran out of input")
 
     model, contexts = one_row()
-    row_decoder.load_row_steps.cache_clear()
-    monkeypatch.setattr(row_decoder, "_run_once", fail)
+    row_steps.load_row_steps.cache_clear()
+    monkeypatch.setattr(row_steps, "_run_once", fail)
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     try:
         with caplog.at_level("WARNING"):
-            run(model, contexts, expected=packed.PackedDecoder)
-            run(model, contexts, expected=packed.PackedDecoder)
+            assert [run(model, contexts)[2] for _ in range(2)] == [0, 0]
     finally:
-        row_decoder.load_row_steps.cache_clear()
+        row_steps.load_row_steps.cache_clear()
     (message,) = [each.message for each in caplog.records if "Numba" in each.message]
     assert "EOFError: Ran out of input" in message and "delete" in message and "__pycache__" in message
 
@@ -440,13 +413,14 @@ print(model.generate(torch.ones(1, 16000) / 10, continuation_length_s=0.2, seed=
     assert ("Numba cannot load" in found.stderr) == (fault != "missing library")
 
 
-def test_without_numba_torch_takes_the_steps(run, monkeypatch):
+def test_without_numba_transformers_takes_the_steps(run, monkeypatch):
     model, contexts = one_row()
-    tokens, scores, _ = run(model, contexts, expected=row_decoder.RowDecoder)
-    monkeypatch.setattr(row_kernels, "IS_COMPILED", False)
-    monkeypatch.setattr(row_decoder, "load_row_steps", row_decoder.load_row_steps.__wrapped__)  # as in a new process
-    others, other_scores, steps = run(model, contexts, expected=packed.PackedDecoder)
+    tokens, scores, steps = run(model, contexts)
     assert steps == NUM_TOKENS - 1
+    monkeypatch.setattr(row_kernels, "IS_COMPILED", False)
+    monkeypatch.setattr(row_steps, "load_row_steps", row_steps.load_row_steps.__wrapped__)  # as in a new process
+    others, other_scores, steps = run(model, contexts)
+    assert steps == 0
     assert torch.equal(tokens, others)
     torch.testing.assert_close(scores, other_scores, atol=1e-4, rtol=0)
 
@@ -473,21 +447,48 @@ print(before, [len(each.signatures) for each in (kernels.advance, kernels.score,
     assert run_.stdout == "[1, 1, 1] [1, 1, 1]\n", run_.stderr
 
 
-def test_large_decoders_are_left_to_torch_where_it_has_more_threads(run, monkeypatch):
-    model, contexts = one_row()
-    for threads, cached_bytes, expected in (
-        (3, 1, packed.PackedDecoder),
-        (2, 1, row_decoder.RowDecoder),
-        (3, 1e6, row_decoder.RowDecoder),
+def test_large_decoders_are_left_to_transformers_for_several_rows_or_threads(monkeypatch):
+    model, _ = one_row()
+    for threads, rows, cached_bytes, expected in (
+        (3, 1, 1, False),
+        (2, 1, 1, True),
+        (2, 2, 1, False),
+        (3, 9, 1e6, True),
     ):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        monkeypatch.setattr(row_decoder, "CACHED_BYTES", cached_bytes)
-        run(model, contexts, expected=expected)
+        monkeypatch.setattr(row_steps, "CACHED_BYTES", cached_bytes)
+        assert row_steps.can_step_rows(model.model, rows) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_row_of_a_batch_is_the_row_alone(monkeypatch, threads):
+    """Bit for bit, whatever the lengths of the contexts, whichever rows have ended, and on any number of threads."""
+    model = build(AudioLMSemanticModel, num_hidden_layers=3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    contexts = [context_of(model.config, length) for length in (5, 2, 9, 5, 7)]
+    noise = torch.stack([row_noise(0, (row,), 60) for row in range(5)])
+    forbidden = torch.tensor([0, 3, 60, 0, 20])
+    found = sample_tokens(model, contexts, noise, SAMPLED, num_forbidden_ends=forbidden)
+    ends = (found == model.config.end_token_id).sum(1).tolist()
+    assert ends[2] == 0 and len(set(ends)) > 3
+    for row, context in enumerate(contexts):
+        alone = sample_tokens(model, [context], noise[row : row + 1], SAMPLED, num_forbidden_ends=forbidden[row, None])
+        assert torch.equal(found[row], torch.nn.functional.pad(alone[0], (0, 60 - alone.shape[1]), value=found[0, -1]))
+
+
+def test_a_context_that_rows_share_is_read_once(run, monkeypatch):
+    model, lengths, read = build(), [], row_steps.PackedEncoder
+    monkeypatch.setattr(
+        row_steps, "PackedEncoder", lambda *args, **kwargs: lengths.append(args[1]) or read(*args, **kwargs)
+    )
+    first, other = context_of(model.config, 5), context_of(model.config, 3)
+    assert check_equal(run, model, [first, other, first, first]) == NUM_TOKENS - 1
+    assert lengths == [[len(first), len(other)]]
 
 
 def test_weights_in_the_middle_of_a_pair_are_copied():
     values = torch.arange(9).bfloat16()
-    array = row_decoder.array_of(values[1:].view(2, 4), torch.uint32)
+    array = row_steps.array_of(values[1:].view(2, 4), torch.uint32)
     assert array.flags.aligned
     assert torch.equal(torch.from_numpy(array).view(torch.bfloat16), values[1:].view(2, 4))
 
@@ -509,7 +510,7 @@ def test_steps_are_compiled_where_no_folder_can_be_written(monkeypatch):
 def test_products_of_a_row_are_those_of_torch(dtype, shape):
     torch.manual_seed(0)
     weight, row = torch.randn(shape).to(dtype), torch.randn(shape[1])
-    scores = row_kernels.score(row_decoder.array_of(weight, torch.uint32), row.numpy())
+    scores = row_kernels.score(row_steps.array_of(weight, torch.uint32), row.numpy())
     torch.testing.assert_close(torch.from_numpy(scores), weight.float() @ row, atol=1e-5, rtol=1e-5)
 
 
@@ -605,67 +606,11 @@ def test_steps_without_onednn_are_the_same(run, monkeypatch):
     assert run(half, [context_of(half.config, 5)])[2] == 0  # torch would convert all weights in every step
 
 
-@pytest.fixture
-def products(monkeypatch):
-    """The shapes of the inputs that oneDNN multiplies."""
-    shapes, multiply = [], packed_products._onednn._linear_pointwise
-
-    def record(inputs, *arguments):
-        shapes.append(tuple(inputs.shape))
-        return multiply(inputs, *arguments)
-
-    monkeypatch.setattr(packed_products, "_onednn", SimpleNamespace(_linear_pointwise=record))
-    return shapes
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_fast_products_are_products(products, bias):
-    torch.manual_seed(0)
-    layer = nn.Linear(24, 40, bias=bias)
-    inputs = torch.randn(3, 50, 24)
-    with torch.no_grad():
-        expected = layer(inputs)
-        with packed_products.FastProducts():
-            torch.testing.assert_close(layer(inputs), expected)
-    assert products == [(3, 50, 24)]
-
-
-def test_fast_products_are_of_float32_without_gradients_alone(products):
-    layer, inputs = nn.Linear(24, 40), torch.randn(50, 24)
-    with packed_products.FastProducts():
-        layer(inputs).sum().backward()
-        with torch.no_grad():
-            layer(inputs[:2])
-            nn.Linear(24, 40).double()(inputs.double())
-            with torch.autocast("cpu", torch.bfloat16):
-                layer(inputs)
-    assert products == [] and layer.weight.grad is not None
-
-
-def test_a_long_prompt_takes_fast_products(products, run, monkeypatch):
-    model = build()
-    leave_to_transformers(monkeypatch)
-    assert run(model, [context_of(model.config, 40)])[2] == 0
-    assert (1, 42, 32) in products
-
-
-@pytest.mark.parametrize("lengths", [(70,), (37, 37)])
+@pytest.mark.parametrize("lengths", [(70,), (37, 3)])
 @pytest.mark.parametrize("num_key_value_heads", [2, 4])
 def test_contexts_are_read_without_modules(run, monkeypatch, lengths, num_key_value_heads):
-    reads, states = [], packed_encoder.PackedEncoder.states
-    monkeypatch.setattr(
-        packed_encoder.PackedEncoder, "states", lambda *arguments: reads.append(1) or states(*arguments)
-    )
+    reads, states = [], row_steps.PackedEncoder.states
+    monkeypatch.setattr(row_steps.PackedEncoder, "states", lambda *arguments: reads.append(1) or states(*arguments))
     model = build(num_attention_heads=4, num_key_value_heads=num_key_value_heads, attention_bias=True)
     assert check_equal(run, model, [context_of(model.config, length) for length in lengths]) > 0
     assert reads == [1]
-
-
-def test_attention_on_a_gpu_is_not_planned_for_every_length():
-    """cuDNN's takes 4 ms to plan a length (H100), and every step has another one."""
-    before = torch.backends.cuda.cudnn_sdp_enabled()
-    model = SimpleNamespace(device=torch.device("cuda"), _compiled_call_impl=None)
-    with packed_products.fast_products(model):
-        assert not torch.backends.cuda.cudnn_sdp_enabled()
-        assert torch.backends.cuda.flash_sdp_enabled()
-    assert torch.backends.cuda.cudnn_sdp_enabled() == before
