@@ -30,8 +30,8 @@ CACHED_BYTES, ENOUGH_THREADS = 32e6, 2
 class RowSteps:
     """Scores of a causal stage like those of `StageSteps`, without padding, for decoders that pass `can_step_rows`.
 
-    Weights are copied when the contexts are read, so that later changes to them do not count. With several threads of
-    torch, each takes other rows.
+    The weights of the layers and the head are copied, so that changes to them count from the next sequence on. If
+    torch has several threads, each takes other rows.
 
     `AudioLMModel.from_pretrained` loads the compiled functions on a CPU, which takes half a second. Otherwise, the
     first `RowSteps` of a process loads them. Where nothing is cached, compiling takes 4 s for each dtype.
@@ -174,6 +174,11 @@ class RowTokenSteps(TokenSteps):
 
     steps: RowSteps
 
+    @property
+    def end(self) -> int:
+        """The id that ends a row, or -1."""
+        return self.end_token_id if SEMANTIC_LEVEL in self.levels else -1
+
     def take(self, start: int, stop: int, report: Callable[[int], None]) -> bool:
         """Run steps, see `TokenSteps.take`; a few of each row at a time, so that Ctrl-C interrupts them."""
         if start == 0:
@@ -181,8 +186,11 @@ class RowTokenSteps(TokenSteps):
                 return True
             start = 1
         for first in range(start, stop, STEPS_BETWEEN_CHECKS):
+            rows = (~self.ended).nonzero()[:, 0]
             choose = partial(self._choose, first, min(stop, first + STEPS_BETWEEN_CHECKS))
-            report(sum(self.steps.map(choose, (~self.ended).nonzero()[:, 0].tolist())))
+            counts = torch.tensor(list(self.steps.map(choose, rows.tolist())), device="cpu")
+            self.ended[rows] = self.tokens[rows, first + counts - 1] == self.end
+            report(int(counts.sum()))
             if self.ended.all():
                 return True
         return False
@@ -190,19 +198,16 @@ class RowTokenSteps(TokenSteps):
     def _choose(self, first: int, stop: int, row: int) -> int:
         """Choose the ids of a row from `first` up to `stop`, or up to the end token, and return how many they are."""
         num_forbidden = 0 if self.num_forbidden_ends is None else int(self.num_forbidden_ends[row]) - first
-        end = self.end_token_id if SEMANTIC_LEVEL in self.levels else -1
-        done = self.steps.choose(
+        return self.steps.choose(
             row,
             int(self.tokens[row, first - 1]),
             self.steps.columns[np.arange(first, stop) % len(self.levels)],
-            (end, num_forbidden),
+            (self.end, num_forbidden),
             self.sampler.row_temperature,
             self.noise[row, first:stop],
             self.tokens[row, first:stop],
             self.highest[row, first:stop],
         )
-        self.ended[row] = int(self.tokens[row, first + done - 1]) == end
-        return done
 
 
 def can_step_rows(model: PreTrainedModel, num_rows: int) -> bool:

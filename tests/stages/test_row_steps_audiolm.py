@@ -460,6 +460,7 @@ def test_large_decoders_are_left_to_transformers_for_several_rows_or_threads(mon
         assert row_steps.can_step_rows(model.model, rows) == expected
 
 
+@torch.inference_mode()
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_row_of_a_batch_is_the_row_alone(monkeypatch, threads):
     """Bit for bit, whatever the lengths of the contexts, whichever rows have ended, and on any number of threads."""
