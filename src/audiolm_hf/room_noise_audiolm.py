@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .equalizer_audiolm import convolved
 from .sampling_audiolm import RowNoise
 
 HOP_S = 0.008  # windows are four times as long
@@ -50,7 +51,7 @@ class RoomNoise:
             return audio
         white = torch.cat([self._white, self._draw(len(audio))])
         self._white = white[len(audio) :]
-        return audio + F.conv1d(white[None, None], self.impulse_response[None, None])[0, 0].to(audio)
+        return audio + convolved(white, self.impulse_response).to(audio)
 
     def _draw(self, count: int) -> Tensor:
         """Return white noise of power 1; uniform numbers do not depend on how many are drawn at once."""
