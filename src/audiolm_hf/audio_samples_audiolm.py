@@ -1,20 +1,16 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
 """Samples of audio: checks of sampling rates, conversion of any type to float32, and resampling.
 
-Files are resampled by soxr in blocks. Between the codec and a speech encoder of another rate, torch resamples, by a
-windowed sinc in polyphase form with the filter of soxr's `"VHQ"`, which keeps frequencies below 0.91 of the lower
-Nyquist frequency and leaves no aliases. Output sample `m` is at the time of input sample `m * down / up`.
+soxr resamples files in blocks, and recordings between the codec and a speech encoder of another rate, on the CPU.
 """
 
 import array
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .config_values_audiolm import Within
@@ -28,11 +24,6 @@ except ImportError:  # only needed for audio at another rate than the model's
 SAMPLING_RATES = range(1000, 1_000_001)  # Hz; other numbers are mistakes
 # Zero point and full scale of the integer sample types of audio files.
 _INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
-# The filter of soxr's "VHQ", found from its response to an impulse; times in samples of the lower rate.
-CUTOFF = 0.95566416  # of the lower Nyquist frequency; half way down
-HALF_LENGTH = 132.8333  # of the Kaiser window
-BETA = 18.433496  # its shape: stopband 170 dB down
-MAX_PHASES = 1280  # filters of a ratio; 44.1 kHz to 16 kHz has 160
 
 
 def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
@@ -96,42 +87,14 @@ def as_float32(clip: Any, name: str, copy: bool = True) -> np.ndarray:
         return audio.astype(np.float32, copy=copy)
 
 
-def check_rates(rate: int, target_rate: int) -> None:
-    """Check that the ratio of two sampling rates is simple enough for resampling."""
-    phases = target_rate // math.gcd(rate, target_rate)
-    if phases > MAX_PHASES:
-        raise ValueError(
-            f"Resampling from {rate} Hz to {target_rate} Hz takes {phases} filters, and at most {MAX_PHASES} are "
-            "supported; use rates with a larger common divisor, such as 16000, 22050, 24000, 44100 or 48000 Hz."
-        )
-
-
-@lru_cache(maxsize=8)
-def _filters(up: int, down: int) -> tuple[np.ndarray, int, int]:
-    """Return the filters of a stretch, `(samples in, samples out)`, its step in the input, and samples before it."""
-    band = min(1.0, up / down)  # lower Nyquist frequency, relative to that of the input
-    half = math.ceil(HALF_LENGTH / band)
-    periods = math.ceil(2 * half / down)  # a stretch about as long as a filter costs least
-    inputs = np.arange(-half, periods * down + half)
-    distance = band * (inputs[:, None] - np.arange(periods * up) * (down / up))
-    window = np.i0(BETA * np.sqrt(np.clip(1 - (distance / HALF_LENGTH) ** 2, 0, None))) / np.i0(BETA)
-    filters = band * CUTOFF * np.sinc(CUTOFF * distance) * window * (np.abs(distance) <= HALF_LENGTH)
-    return filters.astype(np.float32), periods * down, half
-
-
 def resample(input_values: Tensor, rate: int, target_rate: int) -> Tensor:
     """Resample audio `(batch, num_samples)` to `(batch, ceil(num_samples * target_rate / rate))`, float32.
 
-    Audio is taken as silent before its beginning and after its end. For white noise, all samples but the first differ
-    from those of soxr's `"VHQ"` by at most 1e-3 of the loudest, and from 24 or 48 to 16 kHz by at most 1e-6.
+    Audio is taken as silent before its beginning and after its end.
     """
-    check_rates(rate, target_rate)
-    divisor = math.gcd(rate, target_rate)
-    filters, step, half = _filters(target_rate // divisor, rate // divisor)
-    num_samples = input_values.shape[1]
-    stretches = -(-num_samples // step)
-    with torch.autocast(input_values.device.type, enabled=False):
-        padded = F.pad(input_values.float(), (half, stretches * step - num_samples + half))
-        rows = padded.unfold(1, step + 2 * half, step)  # (batch, stretches, samples in)
-        resampled = rows @ torch.from_numpy(filters).to(rows.device)
-    return resampled.flatten(1)[:, : -(-num_samples * target_rate // rate)]
+    length = -(-input_values.shape[1] * target_rate // rate)
+    resampled = input_values.new_zeros(len(input_values), length, dtype=torch.float32)
+    for row, audio in zip(resampled, input_values.detach().float().cpu(), strict=True):
+        found = torch.from_numpy(resampler(rate, target_rate)(audio.numpy(), True))[:length]
+        row[: len(found)] = found
+    return resampled

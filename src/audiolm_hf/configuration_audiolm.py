@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, DacConfig, EncodecConfig, MimiConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .audio_samples_audiolm import check_rates
 from .config_values_audiolm import COUNT, LAYERS, RATE, SHARE, Within
 from .configuration_parallel_audiolm import AudioLMParallelConfig
 from .configuration_soundstream_audiolm import SoundStreamConfig
@@ -294,7 +293,6 @@ class AudioLMConfig(StrictConfig):
         require_usable_codec(self.codec_config)
         check_bands(self.spectrum_db, self.spectrum_std_db)
         semantic_tokenizer = self.semantic_tokenizer_config
-        check_rates(self.sampling_rate, semantic_tokenizer.sampling_rate)
         stages = self.stage_configs
         # A parallel stage with num_fine_codebooks = 0 does not restrict these levels.
         counts = {name: stage.num_fine_codebooks for name, stage in stages.items()}

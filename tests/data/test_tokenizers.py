@@ -115,15 +115,11 @@ def test_hash_passes_over_settings_of_the_decoder_and_of_learning(tiny_audiolm):
     assert tokenizers_hash(tiny_audiolm.semantic_tokenizer, other) != before
 
 
-def test_rates_must_be_related_and_vocabularies_fit_sixteen_bits(pair, tiny_audiolm, tmp_path):
+def test_vocabularies_fit_sixteen_bits(pair, tiny_audiolm, tmp_path):
     info = token_info(pair)
     assert dataclasses.replace(INFO, tokenizers=info.tokenizers) == info
     tiny_audiolm.semantic_tokenizer.save_pretrained(tmp_path)
     other = TokenizerPair(load_semantic_tokenizer(tmp_path), pair.codec)
-    other.semantic_tokenizer.config.sampling_rate = 15999
-    with pytest.raises(ValueError, match="from 16000 Hz to 15999 Hz takes 15999 filters"):
-        token_info(other)
-    other.semantic_tokenizer.config.sampling_rate = 16000
     other.semantic_tokenizer.config.num_semantic_tokens = 40000
     with pytest.raises(ValueError, match="at most 32768"):
         token_info(other)

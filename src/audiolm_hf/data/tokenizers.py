@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from audiolm_hf.audio_samples_audiolm import check_rates
 from audiolm_hf.codec_interface_audiolm import AcousticCodec
 from audiolm_hf.data.audio import AudioRecord
 from audiolm_hf.data.loading import load_codec, load_semantic_tokenizer, round_to_float16_
@@ -111,7 +110,6 @@ def _stable(values: object) -> object:
 def token_info(tokenizers: TokenizerPair) -> TokenInfo:
     """Describe the tokens of two tokenizers."""
     config, codec = tokenizers.semantic_tokenizer.config, tokenizers.codec
-    check_rates(codec.sampling_rate, config.sampling_rate)
     if max(config.num_semantic_tokens, codec.codebook_size) > 2**15:
         raise ValueError(
             f"num_semantic_tokens is {config.num_semantic_tokens} and codebook_size {codec.codebook_size}; tokens are "
