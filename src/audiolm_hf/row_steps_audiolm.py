@@ -120,53 +120,15 @@ class RowSteps:
         scores = np.stack([self._score(self.head[start:stop], states) for states in self.arrays])
         return self.model.restrict(torch.from_numpy(scores), level)
 
-    def choose(
-        self,
-        row: int,
-        last_id: int,
-        columns: np.ndarray,
-        end: tuple[int, int],
-        temperature: float,
-        noise: Tensor,
-        ids: Tensor,
-        highest: Tensor,
-    ) -> int:
-        """Choose ids of a row one after the other, up to the end token.
+    def choose(self, row: int, last_id: int, columns: np.ndarray, *options: Any) -> int:
+        """Choose ids of a row up to the end token, and return their number.
 
-        Args:
-            row (`int`): index of the row.
-            last_id (`int`): the id before the first of them.
-            columns (`np.ndarray` of shape `(count, 3)`): for each id to choose, the first id of its level, one past
-                the last, and an id that is never chosen, or -1.
-            end (`tuple[int, int]`): the end token, or -1 for none, and the number of first ids that cannot be it.
-            temperature (`float`): divisor of the scores; 0 selects the highest one.
-            noise (`torch.DoubleTensor` of shape `(count,)`): uniform numbers in [0, 1).
-            ids (`torch.LongTensor` of shape `(count,)`): where the ids are written.
-            highest (`torch.FloatTensor` of shape `(count,)`): where the highest scores are written; NaN where the
-                scores are unusable, see `row_kernels_audiolm.choose`.
-
-        Returns:
-            `int`: the number of ids.
+        The arguments after `row` are the first and the last ones of `row_kernels_audiolm.advance`.
         """
-        done: int = self._advance(
-            last_id,
-            self.embeddings,
-            self.layers,
-            self.norm,
-            self.caches[row],
-            self._positions(row, len(ids)),
-            self.lengths[row],
-            self.arrays[row],
-            self.head,
-            columns,
-            end,
-            np.float32(temperature),
-            noise.numpy(),
-            ids.numpy(),
-            highest.numpy(),
-        )
-        self.lengths[row] += done
-        return done
+        steps = self.layers, self.norm, self.caches[row], self._positions(row, len(columns)), self.lengths[row]
+        count = self._advance(last_id, self.embeddings, *steps, self.arrays[row], self.head, columns, *options)
+        self.lengths[row] += count
+        return count
 
 
 class RowTokenSteps(TokenSteps):
@@ -203,10 +165,8 @@ class RowTokenSteps(TokenSteps):
             int(self.tokens[row, first - 1]),
             self.steps.columns[np.arange(first, stop) % len(self.levels)],
             (self.end, num_forbidden),
-            self.sampler.row_temperature,
-            self.noise[row, first:stop],
-            self.tokens[row, first:stop],
-            self.highest[row, first:stop],
+            np.float32(self.sampler.row_temperature),
+            *(each[row, first:stop].numpy() for each in (self.noise, self.tokens, self.highest)),
         )
 
 
