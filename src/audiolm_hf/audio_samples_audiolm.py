@@ -21,13 +21,13 @@ try:
 except ImportError:  # only needed for audio at another rate than the model's
     soxr = None
 
-SAMPLING_RATES = range(1000, 1_000_001)  # Hz; other numbers are mistakes
+SAMPLING_RATES = range(1000, 1_000_001)  # Hz; rates outside this range are taken to be mistakes
 # Zero point and full scale of the integer sample types of audio files.
 _INTEGER_SAMPLES = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
 
 
 def check_sampling_rate(sampling_rate: Any, name: str = "sampling_rate") -> int:
-    """Check and return a sampling rate, Hz."""
+    """Check and return a sampling rate in Hz."""
     return Within(SAMPLING_RATES.start, SAMPLING_RATES.stop - 1, whole=True).check(name, sampling_rate, ", in Hz")
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Checks whether a backbone computes nothing but what its weights determine, so that faster code can replace it."""
+"""Checks whether faster code can replace a backbone: it must compute exactly what its class in transformers does."""
 
 import torch
 from torch import nn
@@ -10,14 +10,14 @@ from transformers.cache_utils import DynamicLayer
 from .packed_products_audiolm import fast_dtypes, has_fixed_shapes
 
 DECODERS = (LlamaModel, MistralModel, Qwen2Model)  # with the same computations, except for biases
-_MOVING_POSITIONS = {"dynamic", "longrope"}  # whose frequencies depend on the length
+_LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
 MIN_CAPTURED = 32  # with fewer tokens, capturing takes longer than it saves
 
 
 def can_capture(model: PreTrainedModel, device: torch.device, num_tokens: int) -> bool:
     """Return whether the steps of a stage can be captured as CUDA graphs, and whether that saves time.
 
-    They are captured with a `FixedCache`.
+    Steps are captured with a `FixedCache`.
     """
     decoder = model.model
     return (
@@ -26,21 +26,21 @@ def can_capture(model: PreTrainedModel, device: torch.device, num_tokens: int) -
         and not torch.is_grad_enabled()
         and _is_unchanged(decoder, DECODERS, device)
         and has_plain_cache(decoder)
-        and {weight.device for weight in model.level_weights(device.type).values()} == {device}
+        and model.reads_head_rows(device)
     )
 
 
 def has_plain_cache(decoder: PreTrainedModel) -> bool:
-    """Return whether a decoder attends to all ids before, at positions that do not change with the length."""
+    """Return whether each id attends to all ids before it, and rotary frequencies do not depend on the length."""
     kinds = [type(layer) for layer in DynamicCache(config=decoder.config).layers]
-    return kinds == [DynamicLayer] * len(decoder.layers) and decoder.rotary_emb.rope_type not in _MOVING_POSITIONS
+    return kinds == [DynamicLayer] * len(decoder.layers) and decoder.rotary_emb.rope_type not in _LENGTH_DEPENDENT_ROPE
 
 
-def reads_weights_alone(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
-    """Return whether a model computes nothing but what its weights determine, on the CPU.
+def is_unmodified_on_cpu(model: PreTrainedModel, kinds: tuple[type, ...]) -> bool:
+    """Return whether a model on the CPU computes exactly what its class, one of `kinds`, does in transformers.
 
-    It has to be of one of `kinds`, in a dtype of `fast_dtypes`. A model with adapters or hooks, or with quantized,
-    sharded, offloaded or compiled parts, is left to transformers.
+    Its dtype has to be one of `fast_dtypes`. A model with adapters or hooks, or with quantized, sharded, offloaded or
+    compiled parts, is left to transformers.
     """
     unchanged = not model._compiled_call_impl and _is_unchanged(model, kinds, torch.device("cpu"))
     return unchanged and next(model.parameters()).dtype in fast_dtypes()

@@ -19,37 +19,38 @@ from .stage_steps_audiolm import TokenSteps
 _compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
 
 
-class CapturedSteps(TokenSteps):
+class CapturedTokenSteps(TokenSteps):
     """`TokenSteps` whose steps after the first one are CUDA graphs, which the cache keeps for the next sequence.
 
     The first sequence runs the first step of each level kernel by kernel, which compiles and loads what it needs. The
-    second step of each level is captured, without being computed, and then replayed, like all later ones.
+    second step of each level is captured, which does not compute it, and replayed, like all later ones.
     """
 
     def advance(self, turn: int, noise: Tensor, forbidden: Tensor | None, highest: Tensor) -> Tensor:
         """Choose the next id of every row, see `TokenSteps.advance`."""
         if self.ids is None:
             super().advance(turn, noise, forbidden, highest)
-            return self._enter_graphs(noise, forbidden)
+            return self._enter_graphs()
         graphs = self.graphs
         graphs.noise.copy_(noise)
         if forbidden is not None:
             graphs.forbidden.copy_(forbidden)
-        graphs.run(turn, partial(self._advance, turn, forbidden is not None))
+        graphs.run(turn, partial(self._advance, turn))
         highest.copy_(graphs.highest)
         return graphs.ids
 
-    def _advance(self, turn: int, forbids: bool) -> None:
+    def _advance(self, turn: int) -> None:
         """Compute a step that reads and writes only the graphs' tensors."""
         graphs = self.graphs
-        chosen = super().advance(turn, graphs.noise, graphs.forbidden if forbids else None, graphs.highest)
+        forbidden = None if self.num_forbidden_ends is None else graphs.forbidden
+        chosen = super().advance(turn, graphs.noise, forbidden, graphs.highest)
         self.ids = graphs.ids.copy_(chosen)
 
-    def _enter_graphs(self, noise: Tensor, forbidden: Tensor | None) -> Tensor:
+    def _enter_graphs(self) -> Tensor:
         """Move the state after the contexts to the tensors of the graphs that fit, and return the ids there."""
-        steps, decoder, key = self.steps, self.steps.model.model, self._key(forbidden)
+        steps, decoder, key = self.stage_steps, self.stage_steps.model.model, self._key()
         if steps.cache.graphs is None or steps.cache.graphs.key != key:
-            steps.cache.graphs = StepGraphs(key, self, noise)
+            steps.cache.graphs = StepGraphs(key, self)
         graphs = self.graphs = steps.cache.graphs
         steps.bias = graphs.bias.fill_(-torch.inf)
         steps.bias[..., : steps.length].masked_fill_(steps.mask[:, None, None, : steps.length].bool(), 0)
@@ -60,12 +61,12 @@ class CapturedSteps(TokenSteps):
         self.ids = graphs.ids.copy_(self.ids)
         return self.ids
 
-    def _key(self, forbidden: Tensor | None) -> Hashable:
+    def _key(self) -> Hashable:
         """Return what the graphs depend on besides the shape of the cache and the contents of tensors."""
-        sampler, model = self.sampler, self.steps.model
+        sampler, model = self.sampler, self.stage_steps.model
         return (
             (sampler.do_sample, sampler.temperature, sampler.top_k, sampler.top_p),
-            (self.guided, sampler.guidance_scale, forbidden is None, len(self.ended)),
+            (self.guided, sampler.guidance_scale, self.num_forbidden_ends is None, len(self.ended)),
             (tuple(self.levels), self.end_token_id),
             (has_fixed_shapes(model.model), model.model.config._attn_implementation),
             tuple(each.data_ptr() for each in (*model.parameters(), *model.buffers())),
@@ -79,12 +80,11 @@ class StepGraphs:
 
     Args:
         key (`Hashable`): what the graphs depend on.
-        tokens ([`TokenSteps`]): the steps after their contexts, which give the shapes.
-        noise (`torch.Tensor` of shape `(rows,)`): random numbers of a step, which give the dtype.
+        tokens ([`TokenSteps`]): the steps after their contexts, which determine shapes and dtypes.
     """
 
-    def __init__(self, key: Hashable, tokens: TokenSteps, noise: Tensor) -> None:
-        steps, rows = tokens.steps, len(noise)
+    def __init__(self, key: Hashable, tokens: TokenSteps) -> None:
+        steps, noise, rows = tokens.stage_steps, tokens.noise, len(tokens.noise)
         self.key, self.device = key, tokens.device
         self.noise, self.highest = noise.new_empty(rows), noise.new_empty(rows, dtype=torch.float32)
         self.forbidden, self.ended = torch.empty_like(tokens.ended), torch.empty_like(tokens.ended)
@@ -129,12 +129,12 @@ def compiled_call(decoder: PreTrainedModel, cache: FixedCache) -> Callable[..., 
         for each in (layer.keys, layer.values, layer.cumulative_length):
             torch._dynamo.mark_static_address(each, guard=False)
     calls = _compiled.setdefault(decoder, {})
-    if cache.fits not in calls:
+    if cache.key not in calls:
         own: Any = FunctionType(_forward.__code__.replace(), _forward.__globals__)
         # Tuning turns products of one row into reductions, which are fused with what is around them.
         options: dict[str, Any] = {"coordinate_descent_tuning": True}
-        calls[cache.fits] = torch.compile(own, fullgraph=True, dynamic=False, options=options)
-    return partial(calls[cache.fits], decoder)
+        calls[cache.key] = torch.compile(own, fullgraph=True, dynamic=False, options=options)
+    return partial(calls[cache.key], decoder)
 
 
 def _forward(decoder: Any, **inputs: Any) -> Any:

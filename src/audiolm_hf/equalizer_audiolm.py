@@ -106,7 +106,7 @@ class Equalizer:
             yield piece / self.gain
 
     def _filtered(self, pieces: Iterable[Tensor], gains_db: NDArray[np.float64]) -> Iterator[Tensor]:
-        """Filter without delay; the last 16 ms of each piece are held back."""
+        """Filter without a shift in time; the last 16 ms of each piece are yielded with the next one."""
         taps = self._taps(gains_db)
         reach = len(taps) // 2
         rest = torch.zeros(reach, device="cpu")
@@ -119,7 +119,7 @@ class Equalizer:
             yield convolved(F.pad(rest, (0, reach)), taps)
 
     def _taps(self, gains_db: NDArray[np.float64]) -> Tensor:
-        """Return an impulse response `(odd length,)` without delay at its middle."""
+        """Return the symmetric impulse response `(odd length,)` of a filter that shifts nothing in time."""
         half = round(FILTER_S * self.sampling_rate / 2)
         edges = _edges(self.sampling_rate)
         centres = np.sqrt(np.maximum(edges[:-1], LOWEST_EDGE_HZ / 2) * edges[1:])
@@ -130,9 +130,10 @@ class Equalizer:
 
 
 def convolved(audio: Tensor, taps: Tensor) -> Tensor:
-    """Return the samples of a filter where it overlaps `audio (num_samples,)` completely; `taps` are symmetric.
+    """Return the output of a filter with symmetric `taps` wherever it overlaps `audio (num_samples,)` completely.
 
-    On the CPU, as GPUs may round factors to 10 bits; by FFT, as a convolution takes four times as long.
+    It is computed on the CPU, because GPUs may round factors to 10 bits, and by FFT, which takes a quarter of the time
+    of a convolution.
     """
     size = _FFT_BLOCK * -(-len(audio) // _FFT_BLOCK)
     spectrum = torch.fft.rfft(audio.cpu(), size) * torch.fft.rfft(taps, size).conj()
@@ -140,7 +141,7 @@ def convolved(audio: Tensor, taps: Tensor) -> Tensor:
 
 
 def check_bands(levels_db: Sequence[float] | None, std_db: Sequence[float] | None) -> None:
-    """Check the number of bands, and raise a `ValueError` if it is another one."""
+    """Raise a `ValueError` unless both lists have as many values as there are bands, or neither is given."""
     counts = [0 if values is None else len(values) for values in (levels_db, std_db)]
     if counts not in ([0, 0], [NUM_BANDS, NUM_BANDS]):
         raise ValueError(

@@ -80,13 +80,11 @@ class AudioLMStageBase(KeepsFloat32, AudioLMPreTrainedModel):
             return self.restrict(F.linear(hidden_states, self.lm_head.weight[start:stop]), level)
         return self.restrict(self.lm_head(hidden_states)[..., start:stop], level)
 
-    def level_weights(self, kind: str = "cpu") -> dict[int, Tensor]:
-        """Return the rows of the head for each predicted level, if `level_logits` reads them on such a device."""
+    def reads_head_rows(self, device: torch.device) -> bool:
+        """Return whether `level_logits` only multiplies by rows of the head, on a device and in the usual dtype."""
         weight, own = self.lm_head.weight, getattr(self.level_logits, "__func__", None)
         plain = self._head_has_rows and own is AudioLMStageBase.level_logits  # which may be replaced
-        if not plain or weight.device.type != kind or weight.dtype != self.get_input_embeddings().weight.dtype:
-            return {}
-        return {level: weight[slice(*self.level_ids[level][:2])] for level in self.config.predicted_levels}
+        return plain and weight.device == device and weight.dtype == self.get_input_embeddings().weight.dtype
 
     @property
     def _head_has_rows(self) -> bool:

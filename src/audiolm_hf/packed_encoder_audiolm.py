@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import EuroBertModel, PreTrainedModel
 
-from .backbone_checks_audiolm import reads_weights_alone
+from .backbone_checks_audiolm import is_unmodified_on_cpu
 from .packed_products_audiolm import normalize, pack
 
 
@@ -26,14 +26,14 @@ class PackedEncoder:
         model ([`~transformers.EuroBertModel`], or a decoder with the same modules): the encoder.
         lengths (`list[int]`): frames of each row.
         is_causal (`bool`, *optional*, defaults to `False`): whether the model is a decoder; then, `states` appends the
-            keys and values of each layer, both `(frames, heads, head_size)`, to `read`.
+            keys and values of each layer, both `(frames, heads, head_size)`, to `layer_caches`.
         places (`torch.LongTensor` of shape `(frames,)`, *optional*): positions of all frames; by default, they are
             counted in each row.
     """
 
     def __init__(self, model: Any, lengths: list[int], is_causal: bool = False, places: Tensor | None = None) -> None:
         self.model, self.layers, self.is_causal = model, list[tuple](), is_causal
-        self.read: list[tuple[Tensor, Tensor]] = []
+        self.layer_caches: list[tuple[Tensor, Tensor]] = []
         for layer in model.layers:
             attention, mlp = layer.self_attn, layer.mlp
             parts = (
@@ -94,14 +94,15 @@ class PackedEncoder:
         """Return the last hidden states `(count, hidden_size)` of the frames where `wanted (frames,)` is true.
 
         `embeds (frames, hidden_size)` are of all frames that passes are over; those that are not wanted pass through
-        all layers but the last. For a decoder, the last ids of the rows are wanted.
+        all layers but the last. For a decoder, exactly the last id of each row must be wanted, because
+        the last layer has no causal mask.
         """
         hidden, last = embeds, len(self.layers) - 1
         counts = self.lengths
         for place, layer in enumerate(self.layers):
             queries, keys, values = self._heads(hidden, layer)
             if self.is_causal:
-                self.read.append((keys, values))
+                self.layer_caches.append((keys, values))
             if place == last:
                 counts = [int(part.sum()) for part in wanted.split(self.lengths)]
                 queries, hidden = queries[wanted], hidden[wanted]
@@ -147,6 +148,6 @@ class PackedEncoder:
 def pack_encoder(model: PreTrainedModel, lengths: list[int]) -> PackedEncoder | None:
     """Return the passes of an encoder over rows; `None` where transformers' `forward` has to be called.
 
-    Weights are packed for each window, so that changes count.
+    Weights are packed anew for each window, so that changes to them take effect.
     """
-    return PackedEncoder(model, lengths) if reads_weights_alone(model, (EuroBertModel,)) else None
+    return PackedEncoder(model, lengths) if is_unmodified_on_cpu(model, (EuroBertModel,)) else None

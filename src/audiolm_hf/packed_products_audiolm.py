@@ -1,8 +1,8 @@
 # Copyright 2026 The audiolm_hf authors. SPDX-License-Identifier: Apache-2.0
-"""Products of linear layers over several rows on a CPU, by oneDNN.
+"""Faster operations for backbones that are not compiled: linear layers by oneDNN on a CPU, attention on a GPU.
 
-In: linear layers; out: functions that apply them. docs/performance.md compares libraries: which one is fastest depends
-on the rows, the dtype, and whether the weights are in the cache.
+docs/performance.md compares libraries for products: which one is fastest depends on the rows, the dtype, and whether
+the weights are in the cache.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 MIN_PRODUCT_ROWS = 32  # with fewer rows, a call of oneDNN takes longer than one of torch
-LARGE_WEIGHT = 2**20  # elements of a weight that is read from memory, which oneDNN does faster, whatever the rows
+LARGE_WEIGHT = 2**20  # elements; oneDNN reads such weights from memory faster than MKL, for any number of rows
 _onednn: Any = torch.ops.mkldnn
 
 

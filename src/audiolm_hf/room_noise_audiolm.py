@@ -37,7 +37,7 @@ class RoomNoise:
         self._white = torch.zeros(0, device="cpu")  # the last white noise that was filtered
 
     def fit(self, prompt: Tensor, decoded: Tensor) -> None:
-        """Set the spectrum from a prompt and its resynthesis, both `(num_samples,)`; one below 1 s sets none."""
+        """Set the spectrum from a prompt and its resynthesis, both `(num_samples,)`; none from a prompt below 1 s."""
         if not self.share or len(prompt) < self.min_length:
             return
         floor, decoded_floor = (self._floor(audio.detach().float().cpu()) for audio in (prompt, decoded))

@@ -42,8 +42,11 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return njit(**_OPTIONS)(function)
 
 
+# Placeholders: Numba compiles their overloads below, which depend on the dtype. Without it, they are not called.
+
+
 def _as_float(value: Any) -> Any:
-    """Return a float32 as it is, or a bfloat16, given as its bits (uint16), as float32; overloaded below."""
+    """Return a float32 as it is, or a bfloat16, given as its bits (uint16), as float32."""
 
 
 def _like(value: Any, stored: Any) -> Any:
@@ -107,7 +110,7 @@ def _rounded(bits: np.uint32) -> np.uint16:
 
 @_compiled
 def _exp(value: np.float32) -> np.float32:
-    """Return exp(value), by operations that can be vectorized in a loop."""
+    """Return exp(value), with `value` clamped to the range of normal floats; loops of it can be vectorized."""
     value = min(max(value, _SMALLEST), _LARGEST)
     power = math.floor(value * _LOG2_E + _HALF)
     rest = value - power * _LN2_HIGH - power * _LN2_LOW
@@ -317,7 +320,7 @@ def advance(
     last: int,
     states: np.ndarray,
     head: np.ndarray,
-    columns: np.ndarray,
+    level_ranges: np.ndarray,
     end: Any,
     temperature: np.float32,
     noise: np.ndarray,
@@ -337,7 +340,7 @@ def advance(
         last (`int`): number of ids in the cache before the first of them.
         states (`np.ndarray` of shape `(hidden_size,)`): see `step`.
         head (`np.ndarray`): weights of the head, as in `_add_products`.
-        columns (`np.ndarray` of shape `(ids, 3)`): for each id to choose, the first id of its level, one past the
+        level_ranges (`np.ndarray` of shape `(ids, 3)`): for each id to choose, the first id of its level, one past the
             last, and an id that is never chosen, or -1.
         end (`tuple`): the end token, or -1 for none, and the number of first ids that cannot be it.
         temperature (`np.float32`): see `choose`.
@@ -349,7 +352,7 @@ def advance(
     end_id, forbidden = end
     for place in range(len(ids)):
         step(embeddings[last_id], layers, norm, cache, (cos[place], sin[place], scale), last + place, states)
-        first, stop, never = columns[place]
+        first, stop, never = level_ranges[place]
         excluded = never - first, end_id - first if place < forbidden else -1
         chosen, highest[place] = choose(head[first:stop], states, excluded, temperature, noise[place])
         last_id = first + chosen

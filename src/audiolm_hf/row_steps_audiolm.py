@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 from transformers.activations import SiLUActivation
 from transformers.utils import logging
 
-from .backbone_checks_audiolm import DECODERS, has_plain_cache, reads_weights_alone
+from .backbone_checks_audiolm import DECODERS, has_plain_cache, is_unmodified_on_cpu
 from .packed_encoder_audiolm import PackedEncoder
+from .packed_products_audiolm import fast_dtypes
 from .stage_steps_audiolm import STEPS_BETWEEN_CHECKS, TokenSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL
 
@@ -34,13 +35,13 @@ class RowSteps:
     torch has several threads, each takes other rows.
 
     `AudioLMModel.from_pretrained` loads the compiled functions on a CPU, which takes half a second. Otherwise, the
-    first `RowSteps` of a process loads them. Where nothing is cached, compiling takes 4 s for each dtype.
+    first call of `can_step_rows` that could use them does. Without a cache, compiling takes 4 s for each dtype.
     """
 
-    captures = fixed = False  # by CUDA graphs, or compiled by torch
+    fixed = False  # no fixed shapes, and no cache to keep
 
     def __init__(self, model: PreTrainedModel, contexts: list[Tensor], num_tokens: int) -> None:
-        # Imported here, because importing Numba takes a quarter of a second, and not all that import this need it.
+        # Imported here, because importing Numba takes 0.25 s, which not every user of this module needs.
         from .row_kernels_audiolm import advance, score, step
 
         self._advance, self._score, self._step = advance, score, step
@@ -51,9 +52,9 @@ class RowSteps:
         # Applies a function to rows.
         self.map: Callable[..., Any] = map if threads == 1 else ThreadPoolExecutor(threads).map
         level_ids = [model.level_ids[level] for level in model.config.predicted_levels]
-        self.columns = np.array([(*ids, -1 if never is None else never) for *ids, never in level_ids])
+        self.level_ranges = np.array([(*ids, -1 if never is None else never) for *ids, never in level_ids])
         self.head: np.ndarray | None = None  # if ids can be chosen from it
-        if model.level_weights():
+        if model.reads_head_rows(self.device):
             self.head = array_of(model.lm_head.weight.clone(), torch.uint32)
 
     def read_contexts(self) -> None:
@@ -67,14 +68,14 @@ class RowSteps:
         is_last = torch.cat([torch.arange(length, device="cpu") == length - 1 for length in lengths])
         states = encoder.states(decoder.embed_tokens(torch.cat(contexts)), is_last)
         self.states = states.float()[sources]
-        self.arrays = list(array_of(self.states))
+        self.arrays = list(array_of(self.states))  # of the same memory, so that compiled functions update both
         self._fill_caches(encoder, sources)
         self.embeddings, self.layers = array_of(decoder.embed_tokens.weight), _layers(decoder.layers)
         self.norm = array_of(decoder.norm.weight.float()), np.float32(decoder.norm.variance_epsilon)
         self.scale = np.float32(decoder.layers[0].self_attn.scaling)
         places = torch.tensor(self.lengths, device="cpu")[:, None] + torch.arange(self.num_tokens, device="cpu")
-        turns = decoder.rotary_emb(self.states, position_ids=places)
-        self.turns = [array_of(each[..., : each.shape[-1] // 2]) for each in turns]
+        rotations = decoder.rotary_emb(self.states, position_ids=places)
+        self.rotations = [array_of(each[..., : each.shape[-1] // 2]) for each in rotations]
 
     def _places(self, context: Tensor) -> Tensor:
         """Return the positions `(length,)` of a context's ids."""
@@ -84,12 +85,12 @@ class RowSteps:
 
     def _fill_caches(self, encoder: PackedEncoder, sources: list[int]) -> None:
         """Copy the keys and values of the contexts, with room for the ids to come."""
-        num_keys, size = encoder.read[0][0].shape[1:]
-        room, shape = max(self.lengths) + self.num_tokens, (self.num_rows, len(encoder.read), num_keys)
+        num_keys, size = encoder.layer_caches[0][0].shape[1:]
+        room, shape = max(self.lengths) + self.num_tokens, (self.num_rows, len(encoder.layer_caches), num_keys)
         keys = self.model.lm_head.weight.new_empty(*shape, size, room)
         values = keys.new_empty(*shape, room, size)
         for layer in range(shape[1]):
-            rows = encoder.rows(*encoder.read.pop(0))  # to free its memory
+            rows = encoder.rows(*encoder.layer_caches.pop(0))  # to free its memory
             for row, source in enumerate(sources):
                 row_keys, row_values = rows[source]
                 keys[row, layer, ..., : len(row_keys)] = row_keys.permute(1, 2, 0)
@@ -109,7 +110,7 @@ class RowSteps:
     def _positions(self, row: int, count: int) -> tuple[np.ndarray, np.ndarray, np.float32]:
         """Return the cosines and sines of the next `count` ids of a row, and the scale of the attention scores."""
         start = self.lengths[row] - len(self.contexts[row])
-        cos, sin = (each[row, start : start + count] for each in self.turns)
+        cos, sin = (each[row, start : start + count] for each in self.rotations)
         return cos, sin, self.scale
 
     def scores(self, level: int) -> Tensor:
@@ -120,21 +121,21 @@ class RowSteps:
         scores = np.stack([self._score(self.head[start:stop], states) for states in self.arrays])
         return self.model.restrict(torch.from_numpy(scores), level)
 
-    def choose(self, row: int, last_id: int, columns: np.ndarray, *options: Any) -> int:
+    def choose(self, row: int, last_id: int, level_ranges: np.ndarray, *options: Any) -> int:
         """Choose ids of a row up to the end token, and return their number.
 
-        The arguments after `row` are the first and the last ones of `row_kernels_audiolm.advance`.
+        `last_id`, `level_ranges` and `options` (all that follow) are passed to `row_kernels_audiolm.advance`.
         """
-        steps = self.layers, self.norm, self.caches[row], self._positions(row, len(columns)), self.lengths[row]
-        count = self._advance(last_id, self.embeddings, *steps, self.arrays[row], self.head, columns, *options)
+        steps = self.layers, self.norm, self.caches[row], self._positions(row, len(level_ranges)), self.lengths[row]
+        count = self._advance(last_id, self.embeddings, *steps, self.arrays[row], self.head, level_ranges, *options)
         self.lengths[row] += count
         return count
 
 
 class RowTokenSteps(TokenSteps):
-    """`TokenSteps` whose compiled steps also choose the ids; without guidance, `top_k` and `top_p`."""
+    """`TokenSteps` that chooses the ids by compiled functions, too; it supports no guidance, `top_k` or `top_p`."""
 
-    steps: RowSteps
+    stage_steps: RowSteps
 
     @property
     def end(self) -> int:
@@ -142,7 +143,7 @@ class RowTokenSteps(TokenSteps):
         return self.end_token_id if SEMANTIC_LEVEL in self.levels else -1
 
     def take(self, start: int, stop: int, report: Callable[[int], None]) -> bool:
-        """Run steps, see `TokenSteps.take`; a few of each row at a time, so that Ctrl-C interrupts them."""
+        """Run steps as `TokenSteps.take` does, a few of each row at a time, so that Ctrl-C can interrupt them."""
         if start == 0:
             if super().take(0, 1, report):
                 return True
@@ -150,7 +151,7 @@ class RowTokenSteps(TokenSteps):
         for first in range(start, stop, STEPS_BETWEEN_CHECKS):
             rows = (~self.ended).nonzero()[:, 0]
             choose = partial(self._choose, first, min(stop, first + STEPS_BETWEEN_CHECKS))
-            counts = torch.tensor(list(self.steps.map(choose, rows.tolist())), device="cpu")
+            counts = torch.tensor(list(self.stage_steps.map(choose, rows.tolist())), device="cpu")
             self.ended[rows] = self.tokens[rows, first + counts - 1] == self.end
             report(int(counts.sum()))
             if self.ended.all():
@@ -160,24 +161,24 @@ class RowTokenSteps(TokenSteps):
     def _choose(self, first: int, stop: int, row: int) -> int:
         """Choose the ids of a row from `first` up to `stop`, or up to the end token, and return how many they are."""
         num_forbidden = 0 if self.num_forbidden_ends is None else int(self.num_forbidden_ends[row]) - first
-        return self.steps.choose(
+        return self.stage_steps.choose(
             row,
             int(self.tokens[row, first - 1]),
-            self.steps.columns[np.arange(first, stop) % len(self.levels)],
+            self.stage_steps.level_ranges[np.arange(first, stop) % len(self.levels)],
             (self.end, num_forbidden),
             np.float32(self.sampler.row_temperature),
             *(each[row, first:stop].numpy() for each in (self.noise, self.tokens, self.highest)),
         )
 
 
-def can_step_rows(model: PreTrainedModel, num_rows: int) -> bool:
-    """Return whether `RowSteps` computes what a stage's decoder does, and should not be slower."""
-    if not (reads_weights_alone(model, DECODERS) and has_plain_cache(model)):
+def can_step_rows(decoder: PreTrainedModel, num_rows: int) -> bool:
+    """Return whether `RowSteps` computes what a stage's decoder does, and should not be slower for so many rows."""
+    if not (is_unmodified_on_cpu(decoder, DECODERS) and has_plain_cache(decoder)):
         return False
-    layers, norms = list(model.layers), [model.norm]
+    layers, norms = list(decoder.layers), [decoder.norm]
     for layer in layers:
         norms += [layer.input_layernorm, layer.post_attention_layernorm]
-    num_bytes = sum(weight.nbytes for weight in model.layers.parameters())
+    num_bytes = sum(weight.nbytes for weight in decoder.layers.parameters())
     attention, down = layers[0].self_attn.o_proj, layers[0].mlp.down_proj
     sizes = attention.out_features, attention.in_features, down.in_features
     return (
@@ -187,7 +188,7 @@ def can_step_rows(model: PreTrainedModel, num_rows: int) -> bool:
         and len({tuple(weight.shape for weight in layer.parameters()) for layer in layers}) == 1
         and all(isinstance(layer.mlp.act_fn, (nn.SiLU, SiLUActivation)) for layer in layers)
         and all(size % 2 == 0 for size in sizes)  # in bfloat16, weights are read in pairs; float32 is treated alike
-        and load_row_steps(model.dtype)
+        and load_row_steps(decoder.dtype)
     )
 
 
@@ -199,14 +200,16 @@ def load_row_steps(dtype: torch.dtype) -> bool:
     """
     from .row_kernels_audiolm import IS_COMPILED, advance
 
-    if not IS_COMPILED or dtype not in (torch.float32, torch.bfloat16):
+    if not IS_COMPILED or dtype not in fast_dtypes():
         return False
     try:
         _run_once(dtype)
     except Exception as error:
+        cache_path = advance.stats.cache_path
         logger.warning(
-            f"Numba cannot load or compile the steps of the stages ({type(error).__name__}: {error}), so torch "
-            f"computes them, which is slower. If Numba's cache is damaged, delete {advance.stats.cache_path}."
+            f"Numba cannot load or compile the steps of the stages ({type(error).__name__}: {error}), so the slower "
+            "steps of transformers are used."
+            + (f" If its cache is damaged, delete {cache_path}." if cache_path else "")
         )
         return False
     return True
@@ -216,22 +219,23 @@ def _run_once(dtype: torch.dtype) -> None:
     """Call the compiled functions with small arrays of the types that stages use, so that Numba loads or compiles."""
     from .row_kernels_audiolm import advance, score, step
 
-    def zeros(*shape: int, bits: torch.dtype | None = None) -> np.ndarray:
-        return array_of(
-            torch.zeros(shape, device="cpu", dtype=torch.float32 if bits is None else dtype), bits or torch.uint16
-        )
+    def floats(*shape: int) -> np.ndarray:
+        return np.zeros(shape, np.float32)
+
+    def weights(*shape: int, bits: torch.dtype = torch.uint32) -> np.ndarray:
+        return array_of(torch.zeros(shape, dtype=dtype, device="cpu"), bits)
 
     def linear(outputs: int) -> tuple[np.ndarray, np.ndarray]:
-        return zeros(1, outputs, 2, bits=torch.uint32), zeros(1, outputs)
+        return weights(1, outputs, 2), floats(1, outputs)
 
-    head, one = zeros(2, 2, bits=torch.uint32), np.float32(1)
-    layers = zeros(1, 2), *linear(6), *linear(2), zeros(1, 2), *linear(4), *linear(2)
-    cache = zeros(1, 1, 2, 1, bits=torch.uint16), zeros(1, 1, 1, 2, bits=torch.uint16)
-    norm, states, embeddings, angles = (zeros(2), one), zeros(2), zeros(2, 2, bits=torch.uint16), zeros(1, 1)
-    columns, chosen = np.array([[0, 2, -1]]), (np.zeros(1, np.int64), zeros(1))
-    steps = layers, norm, cache, (angles, angles, one), 0, states
-    advance(0, embeddings, *steps, head, columns, (-1, 0), one, np.zeros(1), *chosen)
-    step(embeddings[0], layers, norm, cache, (angles[0], angles[0], one), 0, states)
+    head, one = weights(2, 2), np.float32(1)
+    layers = floats(1, 2), *linear(6), *linear(2), floats(1, 2), *linear(4), *linear(2)
+    caches = weights(1, 1, 2, 1, bits=torch.uint16), weights(1, 1, 1, 2, bits=torch.uint16)
+    norm, states, embeddings, angles = (floats(2), one), floats(2), weights(2, 2, bits=torch.uint16), floats(1, 1)
+    level_ranges, chosen = np.array([[0, 2, -1]]), (np.zeros(1, np.int64), floats(1))
+    steps = layers, norm, caches, (angles, angles, one), 0, states
+    advance(0, embeddings, *steps, head, level_ranges, (-1, 0), one, np.zeros(1), *chosen)
+    step(embeddings[0], layers, norm, caches, (angles[0], angles[0], one), 0, states)
     score(head, states)
 
 

@@ -29,7 +29,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from .captured_steps_audiolm import CapturedSteps
+from .captured_steps_audiolm import CapturedTokenSteps
 from .configuration_audiolm import AudioLMStageConfig
 from .packed_encoder_audiolm import pack_encoder
 from .packed_products_audiolm import fast_products, has_fixed_shapes
@@ -181,7 +181,8 @@ def sample_blocks(
         num_forbidden_ends (`torch.LongTensor` of shape `(batch,)`, *optional*): first steps without the end token.
         unconditional_contexts (`list[torch.LongTensor]`, *optional*): the contexts without their condition, for
             guidance.
-        progress ([`Progress`], *optional*): advanced by one for every token of every row.
+        progress ([`Progress`], *optional*): advanced by the number of new tokens; those after a row's end may be left
+            out.
         block (`int`, *optional*): tokens of a row after which they are handed over; all of them by default.
 
     Yields:
@@ -199,8 +200,8 @@ def sample_blocks(
         if not ended:
             yield steps.tokens[:, start:stop]
             start = stop
-    if steps.steps.fixed:
-        steps.steps.cache.keep(model.model)
+    if steps.stage_steps.fixed:
+        steps.stage_steps.cache.keep(model.model)
     yield steps.tokens[:, start:]
 
 
@@ -221,7 +222,7 @@ def _token_steps(
         kind = RowTokenSteps if plain else TokenSteps
     else:
         steps = StageSteps(model, rows, noise.shape[1])
-        kind = CapturedSteps if steps.captures else TokenSteps
+        kind = CapturedTokenSteps if steps.captures else TokenSteps
     return kind(steps, sampler, noise.to(device, _precise(device)), num_forbidden_ends)
 
 

@@ -68,14 +68,14 @@ class FixedCache(StaticCache):
 
     def __init__(self, model: PreTrainedModel, rows: int, capacity: int) -> None:
         super().__init__(config=model.config, max_cache_len=capacity)
-        self.fits = (rows, capacity, model.dtype, model.device, torch.is_inference_mode_enabled())
+        self.key = (rows, capacity, model.dtype, model.device, torch.is_inference_mode_enabled())
         self.graphs: Any = None  # of steps with this cache
 
     @classmethod
     def take(cls, model: PreTrainedModel, rows: int, capacity: int) -> "FixedCache":
         """Return an empty cache: the one kept last if it fits, else a new one."""
         new, kept = cls(model, rows, capacity), cls._kept.pop(model, None)
-        if kept is None or kept.fits != new.fits:
+        if kept is None or kept.key != new.key:
             return new
         kept.reset()
         return kept

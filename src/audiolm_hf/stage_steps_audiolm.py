@@ -25,7 +25,8 @@ class StageSteps:
     """Scores of a causal stage after the contexts (ids of each row), and after each id that is added to them.
 
     `states (rows, hidden_size)` are the last hidden states. The cache has room for `num_tokens` ids to come.
-    If `captures`, steps can be captured once `bias (rows, 1, 1, room)`, which is added to attention scores, is set.
+    If `captures`, its steps can be captured as CUDA graphs after `bias (rows, 1, 1, room)` has been set, which is
+    added to the attention scores in place of a mask.
     """
 
     def __init__(self, model: PreTrainedModel, contexts: list[Tensor], num_tokens: int) -> None:
@@ -89,12 +90,13 @@ class TokenSteps:
         num_forbidden_ends (`torch.LongTensor` of shape `(rows,)`, *optional*): number of first steps in
             which the end token must not be chosen.
 
-    `tokens (rows, num_tokens)` holds the ids, and `highest (rows, num_tokens)` the highest score at each step, or NaN.
+    `tokens (rows, num_tokens)` holds the ids, and `highest (rows, num_tokens)` the highest score at each step,
+    which is NaN or infinite if the scores cannot be used.
     """
 
     def __init__(self, steps: Any, sampler: Any, noise: Tensor, num_forbidden_ends: Tensor | None) -> None:
         config = steps.model.config
-        self.steps, self.sampler, self.device = steps, sampler, steps.device
+        self.stage_steps, self.sampler, self.device = steps, sampler, steps.device
         self.noise, self.num_forbidden_ends = noise, num_forbidden_ends
         rows, num_tokens = noise.shape
         self.guided = steps.num_rows > rows
@@ -109,7 +111,7 @@ class TokenSteps:
     def take(self, start: int, stop: int, report: Callable[[int], None]) -> bool:
         """Run the steps from `start` up to `stop`, until all rows are found to have ended; return whether they are.
 
-        `report` is called with the number of new tokens of all rows.
+        `report` is called with the number of new tokens, summed over the rows.
         """
         for step in range(start, stop):
             turn = step % len(self.levels)
@@ -135,11 +137,11 @@ class TokenSteps:
             `torch.LongTensor` of shape `(rows,)`, valid until the next step; the end token for rows that have ended.
         """
         if self.ids is None:
-            self.steps.read_contexts()
+            self.stage_steps.read_contexts()
         else:
-            self.steps.follow(self.ids.repeat(2) if self.guided else self.ids)
+            self.stage_steps.follow(self.ids.repeat(2) if self.guided else self.ids)
         level = self.levels[turn]
-        scores = self.steps.scores(level).to(self.device)
+        scores = self.stage_steps.scores(level).to(self.device)
         if self.guided:
             scores = guided_scores(scores, self.sampler.guidance_scale)
         if forbidden is not None:
