@@ -102,7 +102,7 @@ class PackedEncoder:
         for place, layer in enumerate(self.layers):
             queries, keys, values = self._heads(hidden, layer)
             if self.is_causal:
-                self.layer_caches.append((keys, values))
+                self.layer_caches.append((keys.clone(), values.clone()))  # not the whole products
             if place == last:
                 counts = [int(part.sum()) for part in wanted.split(self.lengths)]
                 queries, hidden = queries[wanted], hidden[wanted]

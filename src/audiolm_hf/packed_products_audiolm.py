@@ -58,6 +58,7 @@ def _suits_onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) ->
         (inputs.numel() >= MIN_PRODUCT_ROWS * inputs.shape[-1] or weight.numel() >= LARGE_WEIGHT)
         and all(type(each) in (Tensor, nn.Parameter) and each.dtype == torch.float32 for each in given)
         and all(each.device.type == "cpu" for each in given)
+        and (bias is None or bias.is_contiguous())
         and torch.backends.mkldnn.is_available()
         and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
     )

@@ -4,7 +4,7 @@
 In: the ids of each row; out: scores of the ids that may follow, or chosen ids.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -23,16 +23,16 @@ from .stage_steps_audiolm import STEPS_BETWEEN_CHECKS, TokenSteps
 from .token_layout_audiolm import SEMANTIC_LEVEL
 
 logger = logging.get_logger(__name__)
-# Larger decoders do not stay in a processor's caches. Reading them once for several rows, or with more threads than
-# ENOUGH_THREADS, takes less time than the compiled function, which reads them with one thread for each row.
-CACHED_BYTES, ENOUGH_THREADS = 32e6, 2
+# Larger decoders do not stay in a processor's caches. The compiled function reads them anew for each row, with one
+# thread; transformers reads them once, which is faster if all rows read more than MOST_BYTES, or with more threads.
+CACHED_BYTES, MOST_BYTES, ENOUGH_THREADS = 32e6, 300e6, 2
 
 
 class RowSteps:
     """Scores of a causal stage like those of `StageSteps`, without padding, for decoders that pass `can_step_rows`.
 
-    The weights of the layers and the head are copied, so that changes to them count from the next sequence on. If
-    torch has several threads, each takes other rows.
+    All weights but the embeddings are copied, so that changes to them count from the next sequence on. If torch has
+    several threads, each takes other rows.
 
     `AudioLMModel.from_pretrained` loads the compiled functions on a CPU, which takes half a second. Otherwise, the
     first call of `can_step_rows` that could use them does. Without a cache, compiling takes 4 s for each dtype.
@@ -49,8 +49,7 @@ class RowSteps:
         self.device, self.num_rows = contexts[0].device, len(contexts)
         self.lengths = [len(context) for context in contexts]
         threads = min(torch.get_num_threads(), self.num_rows)
-        # Applies a function to rows.
-        self.map: Callable[..., Any] = map if threads == 1 else ThreadPoolExecutor(threads).map
+        self.pool = None if threads == 1 else ThreadPoolExecutor(threads)
         level_ids = [model.level_ids[level] for level in model.config.predicted_levels]
         self.level_ranges = np.array([(*ids, -1 if never is None else never) for *ids, never in level_ids])
         self.head: np.ndarray | None = None  # if ids can be chosen from it
@@ -71,7 +70,7 @@ class RowSteps:
         self.arrays = list(array_of(self.states))  # of the same memory, so that compiled functions update both
         self._fill_caches(encoder, sources)
         self.embeddings, self.layers = array_of(decoder.embed_tokens.weight), _layers(decoder.layers)
-        self.norm = array_of(decoder.norm.weight.float()), np.float32(decoder.norm.variance_epsilon)
+        self.norm = array_of(decoder.norm.weight.float().clone()), np.float32(decoder.norm.variance_epsilon)
         self.scale = np.float32(decoder.layers[0].self_attn.scaling)
         places = torch.tensor(self.lengths, device="cpu")[:, None] + torch.arange(self.num_tokens, device="cpu")
         rotations = decoder.rotary_emb(self.states, position_ids=places)
@@ -99,7 +98,18 @@ class RowSteps:
 
     def follow(self, ids: Tensor) -> None:
         """Add an id `(rows,)` to each row, and compute its states."""
-        list(self.map(self._follow, range(self.num_rows), ids.tolist()))
+        self.of_rows(self._follow, range(self.num_rows), ids.tolist())
+
+    def of_rows(self, function: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
+        """Return the results of a function for the arguments of each row, several rows at a time."""
+        results: list[Callable[[], Any]] = []
+        for given in zip(*arguments, strict=True):
+            call = partial(function, *given)
+            try:
+                results.append(call if self.pool is None else self.pool.submit(call).result)
+            except RuntimeError:  # a thread that outlives the main one: pools then refuse work
+                results.append(call)
+        return [result() for result in results]
 
     def _follow(self, row: int, id_: int) -> None:
         cos, sin, scale = self._positions(row, 1)
@@ -151,7 +161,7 @@ class RowTokenSteps(TokenSteps):
         for first in range(start, stop, STEPS_BETWEEN_CHECKS):
             rows = (~self.ended).nonzero()[:, 0]
             choose = partial(self._choose, first, min(stop, first + STEPS_BETWEEN_CHECKS))
-            counts = torch.tensor(list(self.stage_steps.map(choose, rows.tolist())), device="cpu")
+            counts = torch.tensor(self.stage_steps.of_rows(choose, rows.tolist()), device="cpu")
             self.ended[rows] = self.tokens[rows, first + counts - 1] == self.end
             report(int(counts.sum()))
             if self.ended.all():
@@ -179,10 +189,11 @@ def can_step_rows(decoder: PreTrainedModel, num_rows: int) -> bool:
     for layer in layers:
         norms += [layer.input_layernorm, layer.post_attention_layernorm]
     num_bytes = sum(weight.nbytes for weight in decoder.layers.parameters())
+    is_read_fast = num_rows == 1 or num_rows * num_bytes <= MOST_BYTES
     attention, down = layers[0].self_attn.o_proj, layers[0].mlp.down_proj
     sizes = attention.out_features, attention.in_features, down.in_features
     return (
-        (num_bytes <= CACHED_BYTES or (num_rows == 1 and torch.get_num_threads() <= ENOUGH_THREADS))
+        (num_bytes <= CACHED_BYTES or (is_read_fast and torch.get_num_threads() <= ENOUGH_THREADS))
         and len({layer.self_attn.scaling for layer in layers}) == 1
         and len({norm.variance_epsilon for norm in norms}) == 1
         and len({tuple(weight.shape for weight in layer.parameters()) for layer in layers}) == 1

@@ -198,7 +198,7 @@ def sample_blocks(
         ended = steps.take(start, stop, report) or stop == num_tokens
         _require_usable(steps.highest.isfinite(), model.config)  # once a block: an accelerator has to be waited for
         if not ended:
-            yield steps.tokens[:, start:stop]
+            yield steps.tokens[:, start:stop].clone()  # the next step reads the last one
             start = stop
     if steps.stage_steps.fixed:
         steps.stage_steps.cache.keep(model.model)

@@ -183,6 +183,22 @@ def test_products_of_few_rows_are_fast_with_large_weights_alone(products, monkey
     assert products == [(1, 24)]
 
 
+def test_a_bias_may_have_gaps():
+    torch.manual_seed(0)
+    inputs, weight, bias = torch.randn(50, 24), torch.randn(40, 24), torch.randn(80)[::2]
+    with torch.no_grad(), packed_products.FastProducts():
+        torch.testing.assert_close(nn.functional.linear(inputs, weight, bias), inputs @ weight.T + bias)
+
+
+def test_what_is_kept_of_a_context_is_its_keys_and_values_alone():
+    stage = parallel_stage(backbone_config=ENCODER | {"num_attention_heads": 4})
+    encoder = packed.PackedEncoder(stage.model, [5, 3], is_causal=True)
+    with torch.no_grad():
+        encoder.states(torch.randn(8, stage.config.backbone_config.hidden_size), torch.arange(8) % 5 == 4)
+    kept = [each for pair in encoder.layer_caches for each in pair]
+    assert kept and all(each.untyped_storage().nbytes() == each.nbytes for each in kept)
+
+
 def test_attention_on_a_gpu_is_not_planned_for_every_length():
     """cuDNN's takes 4 ms to plan a length (H100), and every step has another one."""
     before = torch.backends.cuda.cudnn_sdp_enabled()

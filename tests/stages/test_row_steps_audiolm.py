@@ -447,14 +447,12 @@ print(before, [len(each.signatures) for each in (kernels.advance, kernels.score,
     assert run_.stdout == "[1, 1, 1] [1, 1, 1]\n", run_.stderr
 
 
-def test_large_decoders_are_left_to_transformers_for_several_rows_or_threads(monkeypatch):
+def test_large_decoders_are_left_to_transformers_for_many_rows_or_threads(monkeypatch):
     model, _ = one_row()
-    for threads, rows, cached_bytes, expected in (
-        (3, 1, 1, False),
-        (2, 1, 1, True),
-        (2, 2, 1, False),
-        (3, 9, 1e6, True),
-    ):
+    num_bytes = sum(weight.nbytes for weight in model.model.layers.parameters())
+    monkeypatch.setattr(row_steps, "MOST_BYTES", 2.5 * num_bytes)
+    cases = [(3, 1, 1, False), (2, 1, 1, True), (2, 2, 1, True), (2, 3, 1, False), (3, 9, 1e6, True)]
+    for threads, rows, cached_bytes, expected in cases:
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         monkeypatch.setattr(row_steps, "CACHED_BYTES", cached_bytes)
         assert row_steps.can_step_rows(model.model, rows) == expected
@@ -475,6 +473,30 @@ def test_a_row_of_a_batch_is_the_row_alone(monkeypatch, threads):
     for row, context in enumerate(contexts):
         alone = sample_tokens(model, [context], noise[row : row + 1], SAMPLED, num_forbidden_ends=forbidden[row, None])
         assert torch.equal(found[row], torch.nn.functional.pad(alone[0], (0, 60 - alone.shape[1]), value=found[0, -1]))
+
+
+def test_rows_are_stepped_by_a_thread_that_outlives_the_main_one():
+    code = """
+import threading, time, torch
+torch.set_num_threads(2)
+import audiolm_hf
+model = audiolm_hf.AudioLMModel.from_pretrained(audiolm_hf.checkpoint("speech-tiny"))
+def run():
+    threading.main_thread().join()
+    rows = torch.ones(2, 16000) / 10
+    print(model.generate(rows, continuation_length_s=0.2, seed=0, semantic_top_k=9).audio_codes.shape)
+threading.Thread(target=run).start()
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.startswith("torch.Size([2, "), found.stderr
+
+
+def test_blocks_that_are_changed_do_not_change_what_follows():
+    model, contexts = one_row()
+    noise = row_noise(0, (0,), 20)[None]
+    expected = sample_tokens(model, contexts, noise, SAMPLED)
+    found = [(block.clone(), block.fill_(0))[0] for block in sample_blocks(model, contexts, noise, SAMPLED, block=4)]
+    assert torch.equal(torch.cat(found, 1), expected)
 
 
 def test_a_context_that_rows_share_is_read_once(run, monkeypatch):
